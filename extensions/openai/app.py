@@ -75,7 +75,10 @@ def _view(route: Route, services: Services) -> Callable[..., Response]:
         if route.needs_key:
             check_key(
                 services.settings,
-                {name: request.headers.get(name) for name in ("authorization", "x-api-key", "api-key")},
+                {
+                    name: request.headers.get(name)
+                    for name in ("authorization", "x-api-key", "api-key")
+                },
             )
         if route.body is not None:
             arguments["body"] = parse(route.body, _json_bytes())  # type: ignore[assignment]

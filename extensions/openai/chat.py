@@ -155,9 +155,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
         slots=info.parallel,
         stops=stops,
     )
-    return respond(
-        call, _chunks(events, info, n, usage=usage), stream=bool(body.stream), fold=fold
-    )
+    return respond(call, _chunks(events, info, n, usage=usage), stream=bool(body.stream), fold=fold)
 
 
 def _chunks(
@@ -170,7 +168,10 @@ def _chunks(
 
     def chunk(*choices: ChunkChoice) -> ChatCompletionChunk:
         made: ChatCompletionChunk = {
-            **head,
+            "id": head["id"],
+            "created": head["created"],
+            "model": head["model"],
+            "system_fingerprint": head["system_fingerprint"],
             "object": "chat.completion.chunk",
             "choices": list(choices),
         }

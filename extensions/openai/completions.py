@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from flask import Response
 from pydantic import Field
@@ -13,9 +13,9 @@ from typing_extensions import NotRequired, TypedDict
 from . import models, refusals
 from .engines.base import EngineInfo, Finish, GenerateRequest, Piece, Pieces, PromptUsage
 from .errors import ContextLengthExceeded
-from .generation.run import Event, Events, run
 from .generation.answer import AnswerHead, answer_head, head_of
 from .generation.request import GenerationRequest
+from .generation.run import Event, Events, run
 from .generation.sampling import to_native
 from .generation.usage import Usage, UsageCount
 from .routing import Addresses, Call, Route
@@ -150,7 +150,14 @@ def _chunks(
     echoed: set[int] = set()
 
     def chunk(*choices: CompletionChoice) -> CompletionChunk:
-        made: CompletionChunk = {**head, "object": "text_completion", "choices": list(choices)}
+        made: CompletionChunk = {
+            "id": head["id"],
+            "created": head["created"],
+            "model": head["model"],
+            "system_fingerprint": head["system_fingerprint"],
+            "object": "text_completion",
+            "choices": list(choices),
+        }
         if usage:
             made["usage"] = None
         return made

@@ -30,7 +30,8 @@ code { padding: .1em .3em; } pre { padding: .8rem; overflow-x: auto; }
 <p>Base URL for clients: <code>{{ base_url }}/v1</code>{% if key %} (a key is needed){% endif %}</p>
 <pre>curl {{ base_url }}/v1/chat/completions \\
   -H "Content-Type: application/json"{% if key %} -H "Authorization: Bearer $OPENAI_API_KEY"{% endif %} \\
-  -d '{"model": "{{ info.model if info else "MODEL" }}", "messages": [{"role": "user", "content": "Hello!"}]}'</pre>
+  -d '{"model": "{{ info.model if info else "MODEL" }}",
+       "messages": [{"role": "user", "content": "Hello!"}]}'</pre>
 <ul>
 <li><a href="{{ base_url }}/docs">Try the API</a> (Swagger)</li>
 <li><a href="{{ base_url }}/redoc">Read the API</a> (Redoc)</li>
@@ -49,7 +50,8 @@ def home(call: Call) -> Response:
         info = None
     key = call.services.settings.api_key is not None
     return Response(
-        render_template_string(PAGE, info=info, base_url=call.base_url, key=key), mimetype="text/html"
+        render_template_string(PAGE, info=info, base_url=call.base_url, key=key),
+        mimetype="text/html",
     )
 
 

@@ -47,7 +47,7 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
     A wrong setting or a port that is taken raises SystemExit with one line under our own host, which
     prints it; other hosts would show a traceback, so there the line goes to the log.
     """
-    global _running  # noqa: PLW0603  a host loads an extension once
+    global _running
     try:
         settings = load(params, flags)
         engine = DeferredEngine()
@@ -111,7 +111,7 @@ def banner() -> str:
 
 def stop(timeout: float) -> None:
     """End answers and server; at most about `timeout` seconds when `drain_timeout` allows for it."""
-    global _running  # noqa: PLW0603
+    global _running
     if _running is None:
         return
     running, _running = _running, None

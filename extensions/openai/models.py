@@ -67,7 +67,11 @@ def serving(call: Call, model: str | None) -> EngineInfo:
 
 
 def _check_name(name: str, info: EngineInfo, settings: Settings) -> None:
-    if name != info.model and name not in settings.model_aliases and "*" not in settings.model_aliases:
+    if (
+        name != info.model
+        and name not in settings.model_aliases
+        and "*" not in settings.model_aliases
+    ):
         raise ModelNotFound(name[:200])
 
 

@@ -51,9 +51,7 @@ def add_pages(app: Flask, routes: Sequence[Route], prefix: str) -> None:
     def written() -> dict[str, Any]:
         return document(routes, prefix)
 
-    app.add_url_rule(
-        f"{prefix}/openapi.json", "openapi", lambda: json_response(written())
-    )
+    app.add_url_rule(f"{prefix}/openapi.json", "openapi", lambda: json_response(written()))
     for name, page, package, folder in (
         ("docs", SWAGGER_PAGE, "flask_openapi3_swagger", "swagger"),
         ("redoc", REDOC_PAGE, "flask_openapi3_redoc", "redoc"),
@@ -96,7 +94,7 @@ def document(routes: Sequence[Route], prefix: str = "") -> dict[str, Any]:
 
 
 def _types(routes: Sequence[Route]) -> list[Any]:
-    types = [ErrorEnvelope]
+    types: list[Any] = [ErrorEnvelope]
     for route in routes:
         types += [kind for kind in (route.body, route.answer, route.chunk) if kind is not None]
     return list(dict.fromkeys(types))

@@ -42,24 +42,28 @@ def wrong_type(param: str, expected: str, value: Any) -> InvalidRequest:
     )
 
 
-def out_of_range(param: str, value: float, *, low: float | None, high: float | None) -> InvalidRequest:
+def out_of_range(
+    param: str, value: float, *, low: float | None, high: float | None
+) -> InvalidRequest:
     """A number below `low` or above `high`; a limit that is not given is not one."""
     kind = "integer" if isinstance(low if high is None else high, int) else "decimal"
     if low is not None and value < low:
-        side, sign, limit = "below minimum", ">=", low
+        side, limit = "below minimum", f">= {low}"
         code = f"{kind}_below_min_value"
     else:
-        side, sign, limit = "above maximum", "<=", high if high is not None else "a finite number"
+        side, limit = "above maximum", "that is finite" if high is None else f"<= {high}"
         code = f"{kind}_above_max_value"
     return InvalidRequest(
-        f"Invalid '{param}': {kind} {side} value. Expected a value {sign} {limit}, "
+        f"Invalid '{param}': {kind} {side} value. Expected a value {limit}, "
         f"but got {value} instead.",
         param=param,
         code=code,
     )
 
 
-def wrong_length(param: str, kind: str, length: int, *, low: int = 0, high: int | None = None) -> InvalidRequest:
+def wrong_length(
+    param: str, kind: str, length: int, *, low: int = 0, high: int | None = None
+) -> InvalidRequest:
     """An array or string (`kind`) with too few or too many elements."""
     if length == 0 and low > 0:
         problem, limit, code = f"empty {kind}", f"at least {low}", f"empty_{kind}"

@@ -35,10 +35,10 @@ class _EnvelopeErrorTask(ErrorTask):
     """What waitress itself refuses (broken HTTP, too long headers) answers in our envelope, too."""
 
     def execute(self) -> None:
-        refused = self.request.error
+        refused: Any = self.request.error  # type: ignore[attr-defined]  # a waitress.utilities.Error
         body = orjson.dumps(_envelope(refused.code, refused.reason, refused.body).envelope())
         self.status = f"{refused.code} {refused.reason}"
-        self.response_headers.append(("Content-Type", "application/json"))
+        self.response_headers = [("Content-Type", "application/json")]
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
@@ -91,7 +91,7 @@ class APIServer:
     @property
     def url(self) -> str:
         """How this machine reaches the API, up to and with the prefix."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
         if ":" in host and not host.startswith("["):
             host = f"[{host}]"
         return f"http://{host}:{self.port}{self._settings.api_prefix}"
@@ -122,7 +122,8 @@ class APIServer:
     def _flush(self) -> None:
         deadline = time.monotonic() + FLUSHING
         while time.monotonic() < deadline and any(
-            channel.total_outbufs_len for channel in list(self._sockets.values())
+            channel.total_outbufs_len
+            for channel in list(self._sockets.values())
             if isinstance(channel, HTTPChannel)
         ):
             time.sleep(0.01)

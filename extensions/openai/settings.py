@@ -73,7 +73,8 @@ class Settings(BaseSettings):
         description="Stand-in model names that answer with the real model; * takes any name.",
     )
     require_model: bool = Field(
-        True, description="Refuse a request without `model`, as OpenAI does; else: the loaded model."
+        True,
+        description="Refuse a request without `model`, as OpenAI does; else: the loaded model.",
     )
     allowed_hosts: Names = Field(
         (),
@@ -127,7 +128,9 @@ class Settings(BaseSettings):
     @classmethod
     def _prefix(cls, value: str) -> str:
         value = value.rstrip("/")
-        if value and (not value.startswith("/") or not value.replace("/", "").strip(".-_").isalnum()):
+        if value and (
+            not value.startswith("/") or not value.replace("/", "").strip(".-_").isalnum()
+        ):
             raise ValueError("must look like /custom")
         return value
 
@@ -187,6 +190,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                 flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
             )
         else:
-            group.add_argument(
-                flag, metavar=name.upper(), default=argparse.SUPPRESS, help=text
-            )
+            group.add_argument(flag, metavar=name.upper(), default=argparse.SUPPRESS, help=text)

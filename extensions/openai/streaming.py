@@ -105,5 +105,5 @@ def _events(chunks: Iterable[Any], keep_alive: float) -> Iterator[bytes]:
         return
     except Exception:
         log.exception("an answer failed while it was streamed")
-        error = InternalError("The server failed while it worked on this request.")
-        yield b"data: " + orjson.dumps(error.envelope()) + b"\n\n"
+        fault = InternalError("The server failed while it worked on this request.")
+        yield b"data: " + orjson.dumps(fault.envelope()) + b"\n\n"

@@ -29,12 +29,16 @@ class NotYet:
 
     neutral: tuple[Any, ...] = ()
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._check, handler(source))
 
     def _check(self, value: Any) -> Any:
         if value is not None and value not in self.neutral:
-            raise PydanticCustomError("unsupported_parameter", "is not supported by this server yet.")
+            raise PydanticCustomError(
+                "unsupported_parameter", "is not supported by this server yet."
+            )
         return value
 
 
@@ -68,7 +72,9 @@ def _refusal(problems: Sequence[ErrorDetails], data: bytes) -> InvalidRequest:
         )
     first = problems[0]["loc"][:1]
     # A value that may be one of several types fails once for each; the deepest look tells most.
-    candidates = [(problem, *_walk(problem, body)) for problem in problems if problem["loc"][:1] == first]
+    candidates = [
+        (problem, *_walk(problem, body)) for problem in problems if problem["loc"][:1] == first
+    ]
     deepest = max(len(path) for _, path, _ in candidates)
     candidates = [candidate for candidate in candidates if len(candidate[1]) == deepest]
     # The right type with a wrong value tells more than "not the other type".
@@ -83,16 +89,20 @@ def _walk(problem: ErrorDetails, body: Any) -> tuple[list[str | int], Any]:
     path: list[str | int] = []
     value = body
     for step in problem["loc"]:
-        if isinstance(value, dict) and isinstance(step, str) and step in value:
-            value = value[step]
-        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
-            value = value[step]
+        if isinstance(value, (dict, list)) and _leads_on(value, step):
+            value = value[step]  # type: ignore[index]  # as _leads_on says
         elif problem["type"] == "missing" and step == problem["loc"][-1]:
             value = None
         else:
             continue
         path.append(step)
     return path, value
+
+
+def _leads_on(value: dict[str, Any] | list[Any], step: str | int) -> bool:
+    if isinstance(value, dict):
+        return step in value
+    return isinstance(step, int) and step < len(value)
 
 
 def _param(path: Sequence[str | int]) -> str:
@@ -125,14 +135,20 @@ def _words(
     kind = problem["type"]
     context = problem.get("ctx", {})
     if kind in _EXPECTED:
-        expected = dict.fromkeys(_EXPECTED[a["type"]] for a in alternatives if a["type"] in _EXPECTED)
+        expected = dict.fromkeys(
+            _EXPECTED[a["type"]] for a in alternatives if a["type"] in _EXPECTED
+        )
         return refusals.wrong_type(param, " or ".join(expected), value)
     if kind == "missing":
         return refusals.missing(param)
     if kind in ("greater_than_equal", "greater_than"):
-        return refusals.out_of_range(param, value, low=context.get("ge", context.get("gt")), high=None)
+        return refusals.out_of_range(
+            param, value, low=context.get("ge", context.get("gt")), high=None
+        )
     if kind in ("less_than_equal", "less_than", "finite_number", "int_parsing_size"):
-        return refusals.out_of_range(param, value, low=None, high=context.get("le", context.get("lt")))
+        return refusals.out_of_range(
+            param, value, low=None, high=context.get("le", context.get("lt"))
+        )
     if kind in ("too_short", "too_long", "string_too_short", "string_too_long"):
         name = "string" if kind.startswith("string") else "array"
         low, high = context.get("min_length", 0), context.get("max_length")

@@ -37,6 +37,4 @@ def _given(headers: dict[str, str | None]) -> str | None:
 
 def _same(given: str, key: SecretStr) -> bool:
     # Header bytes reach us as latin-1; a key of the settings is UTF-8.
-    return hmac.compare_digest(
-        given.encode("latin-1", "replace"), key.get_secret_value().encode()
-    )
+    return hmac.compare_digest(given.encode("latin-1", "replace"), key.get_secret_value().encode())

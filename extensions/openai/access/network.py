@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 from ..errors import Forbidden
 from ..settings import Settings, SettingsError
 
-LOOPBACK_ORIGIN = re.compile(r"https?://(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+LOOPBACK_ORIGIN = re.compile(
+    r"https?://(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE
+)
 
 
 def is_loopback(host: str) -> bool:
@@ -26,7 +28,7 @@ def is_loopback(host: str) -> bool:
 
 def bind_address(settings: Settings) -> str:
     """The address to listen on. Raises SettingsError where that would open the server by accident."""
-    host = settings.listen_host or ("0.0.0.0" if settings.listen else "127.0.0.1")  # noqa: S104
+    host = settings.listen_host or ("0.0.0.0" if settings.listen else "127.0.0.1")
     if settings.api_key is None and not is_loopback(host):
         flag = "--listen-host" if settings.listen_host else "--listen"
         raise SettingsError(
@@ -39,7 +41,9 @@ def bind_address(settings: Settings) -> str:
                 "--public-api lets everybody in, so it needs a key: add --api-key KEY "
                 "(or set OPENEDAI_API_KEY)"
             )
-        raise SettingsError("--public-api is not there yet: use a tunnel of your own to the API's port")
+        raise SettingsError(
+            "--public-api is not there yet: use a tunnel of your own to the API's port"
+        )
     return host
 
 

@@ -51,7 +51,9 @@ class EchoEngine:
         yield from self._say(bytes(prompt), len(prompt), request.max_tokens)
 
     def chat(self, request: ChatRequest) -> Pieces:
-        conversation = "".join(f"{message.role}: {message.content}\n" for message in request.messages)
+        conversation = "".join(
+            f"{message.role}: {message.content}\n" for message in request.messages
+        )
         prompt = self.tokenize(conversation)
         if len(prompt) >= CONTEXT_LENGTH:
             raise ContextLengthExceeded(

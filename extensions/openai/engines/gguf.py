@@ -11,7 +11,19 @@ from pathlib import Path
 from typing import BinaryIO
 
 MAGIC = b"GGUF"
-_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_SCALARS = {
+    0: "B",
+    1: "b",
+    2: "H",
+    3: "h",
+    4: "I",
+    5: "i",
+    6: "f",
+    7: "?",
+    10: "Q",
+    11: "q",
+    12: "d",
+}
 _STRING, _ARRAY = 8, 9
 _MAX_STRING = 1 << 28  # bytes; more can only be a broken file
 
@@ -70,7 +82,9 @@ def read_header(path: Path) -> GGUFHeader:
         with path.open("rb") as file:
             return _read(file, size, path.name)
     except (struct.error, UnicodeDecodeError, EOFError) as error:
-        raise BadModelFile(f"{path.name} is cut off or damaged: its head cannot be read.") from error
+        raise BadModelFile(
+            f"{path.name} is cut off or damaged: its head cannot be read."
+        ) from error
     except OSError as error:
         raise BadModelFile(f"{path.name} cannot be read: {error.strerror}.") from error
 

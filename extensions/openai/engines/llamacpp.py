@@ -444,5 +444,3 @@ def _contexts_that_fit(bytes_per_context: int, wanted: int) -> int:
 
 def _fingerprint(*parts: object) -> str:
     return "fp_" + hashlib.sha256(repr(parts).encode()).hexdigest()[:10]
-
-

@@ -172,6 +172,7 @@ def _text(content: Content | None, where: str) -> str | None:
             texts.append(part.refusal)
         else:
             raise refusals.unsupported(
-                f"{where}[{at}]", f"is a part of type '{part.type}', and the loaded model takes text only."
+                f"{where}[{at}]",
+                f"is a part of type '{part.type}', and the loaded model takes text only.",
             )
     return "".join(texts)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..access.scheduler import Scheduler
-from ..engines.base import Finish, Piece, Pieces, PromptUsage
+from ..engines.base import Finish, Pieces, PromptUsage
 from ..engines.pump import Emit, pump
 from .stops import StopMatcher
 

@@ -109,17 +109,15 @@ def parameter(name: str) -> Any:
     """The pydantic field of a row: its range, its aliases and its meaning."""
     row = ROWS[name]
     names = AliasChoices(row.name, *row.aliases) if row.aliases else None
-    limits = {"ge": row.low, "le": row.high}
-    # JSON has no infinity, but Python's own encoder writes one; no limit must not let it in.
-    finite = {"allow_inf_nan": False} if isinstance(row.default, float) else {}
-    filled = {"min_length": 1} if isinstance(row.default, list) else {}
     return Field(
         default=None,
         validation_alias=names,
         description=f"{row.meaning} Default {row.default!r}.",
-        **{k: v for k, v in limits.items() if v is not None},
-        **finite,
-        **filled,
+        ge=row.low,
+        le=row.high,
+        # JSON has no infinity, but Python's own encoder writes one.
+        allow_inf_nan=False if isinstance(row.default, float) else None,
+        min_length=1 if isinstance(row.default, list) else None,
     )
 
 
@@ -160,5 +158,7 @@ def to_native(request: BaseModel, sampler: str) -> Native:
         if name is not None:
             native[name] = row.default if value is None else value
         elif value is not None and value != row.default:
-            raise refusals.unsupported(row.name, "is not something the loaded model's engine can do.")
+            raise refusals.unsupported(
+                row.name, "is not something the loaded model's engine can do."
+            )
     return native

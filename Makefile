@@ -1,0 +1,70 @@
+# Everything a user or developer needs: `make run` starts, `make test` tests. Only PyPI is needed.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# One stamp per set of packages; it is older than what it was made from when there is work to do.
+LISTS := pyproject.toml extensions/openai/requirements.txt
+MADE := $(VENV)/.made
+FOR_RUN := $(VENV)/.installed
+FOR_TEST := $(VENV)/.installed-test
+FOR_CHECK := $(VENV)/.installed-check
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --editable
+
+.PHONY: setup run test check format check-webui-pins clean help
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/'
+
+setup: $(FOR_RUN) ## make .venv and fill it; nothing to do takes no time
+
+run: $(FOR_RUN) ## set up and start: make run ARGS="--model MODEL --api-port 5001"
+	@exec $(BIN)/python server.py --extensions openai $(ARGS)
+
+test: $(FOR_TEST) ## set up and run all tests: make test ARGS="tests/host -x"
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(FOR_CHECK) ## format, lint, types and tests, as a change must pass them
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest $(ARGS)
+
+format: $(FOR_CHECK) ## put the code into its format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# What text-generation-webui (2026) pins has to be installable beside what the extension needs.
+check-webui-pins: $(MADE) ## resolve requirements.txt beside text-generation-webui's pins
+	timeout 300 $(BIN)/python -m pip install --dry-run --quiet --ignore-installed \
+		--requirement extensions/openai/requirements.txt \
+		pydantic==2.11.0 jinja2==3.1.6 'numpy==2.2.*' flask_cloudflared==0.0.15 fastapi==0.112.4
+
+clean: ## remove .venv and everything made; models and user_data stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(MADE):
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed; Python 3.10 to 3.13 is needed" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "error: Python 3.10 to 3.13 is needed, $(PYTHON) is $$($(PYTHON) -c 'import platform; print(platform.python_version())'); name another with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: $(PYTHON) has no venv; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(FOR_RUN): $(LISTS) $(MADE)
+	@echo "installing what the host and the extension need"
+	@$(PIP) ".[llamacpp]"
+	@touch $@
+
+$(FOR_TEST): $(LISTS) $(FOR_RUN)
+	@echo "installing what the tests need"
+	@$(PIP) ".[llamacpp,test]"
+	@touch $@
+
+$(FOR_CHECK): $(LISTS) $(FOR_TEST)
+	@echo "installing what the checks need"
+	@$(PIP) ".[llamacpp,test,dev]"
+	@touch $@

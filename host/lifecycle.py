@@ -1,0 +1,113 @@
+"""From the first signal to the exit status.
+
+SIGINT (Ctrl-C), SIGTERM and SIGHUP (unless started under nohup) ask for a clean stop, and so end
+with status 0, at whatever moment they come: also during a download or while a model loads. A
+second Ctrl-C ends at once with status 130. After `STOP_SECONDS` the process ends in any case.
+
+The signals are read by a thread of their own, because the main thread may be inside native code
+for a long time (a model of many GB loads), where Python runs no signal handler.
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 10.0
+"""From the first signal to the end of the process, at most."""
+HOOK_SECONDS = 8.5
+"""The part of it that extensions get for their `stop`."""
+ONE_KEYPRESS = 0.3
+"""Seconds in which a second SIGINT is the same Ctrl-C, delivered by a wrapper as well."""
+FORCED = 128 + signal.SIGINT
+
+
+class Lifecycle:
+    """Owns the signals of the process. Make one, in the main thread, and call `install` there."""
+
+    def __init__(self, stop: Callable[[float], None]) -> None:
+        """`stop(seconds)` ends what is running; it is called once, from a thread of its own."""
+        self._stop = stop
+        self._stopping_since: float | None = None
+        self._serving = threading.Event()
+        self._stopped = threading.Event()
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        threading.Thread(target=self._watch, name="signals", daemon=True).start()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._stopping_since is not None
+
+    def install(self) -> None:
+        """Take over the signals; again after anything that may have set handlers of its own."""
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        for each in _stop_signals():
+            signal.signal(each, _noticed)
+
+    def wait(self) -> int:
+        """Block until a stop was asked for and is over; the exit status."""
+        self._serving.set()
+        self._stopped.wait()
+        return 0
+
+    def _watch(self) -> None:
+        """Read the numbers of the signals that arrive, for as long as the process lives."""
+        while True:
+            for number in self._reader.recv(64):
+                if number not in _stop_signals():
+                    continue
+                if self._stopping_since is None:
+                    self._stopping_since = time.monotonic()
+                    log.info("stopping (%s)", signal.Signals(number).name)
+                    threading.Thread(target=self._shut_down, name="stop", daemon=True).start()
+                    threading.Thread(target=_end_later, name="deadline", daemon=True).start()
+                elif (
+                    number == signal.SIGINT
+                    and time.monotonic() - self._stopping_since > ONE_KEYPRESS
+                ):
+                    os._exit(FORCED)
+
+    def _shut_down(self) -> None:
+        self._stop(HOOK_SECONDS)
+        if self._serving.is_set():
+            # The main thread returns, and the interpreter ends as it should.
+            self._stopped.set()
+        else:
+            # The main thread is somewhere in a download or a load and won't come back soon.
+            _end(0)
+
+
+def _noticed(signum: int, frame: FrameType | None) -> None:
+    """Replaces the default action; the work is done by whoever reads the wakeup socket."""
+
+
+def _stop_signals() -> tuple[int, ...]:
+    hang_up = getattr(signal, "SIGHUP", None)
+    # nohup works by ignoring SIGHUP, and that wish is kept.
+    if hang_up is None or signal.getsignal(hang_up) == signal.SIG_IGN:
+        return (signal.SIGINT, signal.SIGTERM)
+    return (signal.SIGINT, signal.SIGTERM, hang_up)
+
+
+def _end_later() -> None:
+    time.sleep(STOP_SECONDS - 0.5)
+    log.warning("not everything stopped in time")
+    os._exit(0)
+
+
+def _end(status: int) -> None:
+    # A reader that has gone away must not keep the process from ending.
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)

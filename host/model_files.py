@@ -1,0 +1,146 @@
+"""From `--model` to a file: what a name means on this disk, and what clients will call it."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from host import gguf_names
+from host.errors import HostError
+from host.gguf_names import Model
+from host.options import ROOT, HostOptions
+from host.spec import Lora, ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModel:
+    """A model on the disk: its file (the first of its shards) and its public name."""
+
+    path: Path
+    name: str
+
+
+def model_spec(options: HostOptions) -> ModelSpec:
+    """Resolve the options to a ModelSpec, downloading the model when it is named `hf:...`.
+
+    Blocks for as long as the download takes. Raises HostError. That the file is a whole GGUF file
+    is not looked at here; whoever loads it sees that first and best.
+    """
+    if options.loader == "echo":
+        found = None
+    elif options.model.startswith("hf:"):
+        # The hub's library takes a second to import, so only those who need it pay.
+        from host import hub
+
+        found = hub.find_or_download(hub.Request.parse(options.model), options.model_dir)
+    else:
+        found = find(options.model, options.model_dir)
+    return ModelSpec(
+        loader=options.loader,
+        name=found.name if found else "echo",
+        path=found.path if found else None,
+        context_length=options.ctx_size,
+        gpu_layers=options.gpu_layers,
+        threads=options.threads,
+        parallel=options.parallel,
+        loras=tuple(lora(text, options.model_dir) for text in options.lora),
+    )
+
+
+def find(name: str, model_dir: Path) -> FoundModel:
+    """The model called `name`: a path as it stands, else a name below `model_dir`.
+
+    Raises HostError when there is none, when a folder leaves a choice, or when shards are missing.
+    """
+    emptiest = None
+    for place in _places(name, model_dir):
+        if place.is_file():
+            return in_file(place)
+        if place.is_dir():
+            if any(_is_gguf(path) for path in place.iterdir()):
+                return in_folder(place)
+            emptiest = emptiest or place
+    if emptiest:
+        raise HostError(f"no GGUF file in the folder {emptiest}")
+    here = ", ".join(_names_in(model_dir)) or "none"
+    raise HostError(f"no model {name!r} here or in {model_dir} (models there: {here})")
+
+
+def in_file(path: Path) -> FoundModel:
+    """The model a file belongs to, named after the file; of shards the first is the one to load."""
+    for model in _models_in(path.parent):
+        if path.name in model.files:
+            return FoundModel(path.parent / _complete(model, path.parent).files[0], model.name)
+    return FoundModel(path, gguf_names.stem(path.name))
+
+
+def in_folder(folder: Path) -> FoundModel:
+    """The one model in a folder, named after it. Raises HostError when there are several."""
+    every = _models_in(folder)
+    able = [model for model in every if not model.is_projector] or every
+    if not able:
+        raise HostError(f"no GGUF file in the folder {folder}")
+    if len(able) > 1:
+        choices = ", ".join(model.files[0] for model in able)
+        raise HostError(f"{folder} holds several models, name one of its files: {choices}")
+    name = folder.resolve().name
+    return FoundModel(folder / _complete(able[0], folder).files[0], name)
+
+
+def lora(text: str, model_dir: Path) -> Lora:
+    """`PATH[:SCALE]` as a Lora. Raises HostError when there is no such file."""
+    path, colon, scale_text = text.rpartition(":")
+    scale = _number(scale_text) if colon and path else None
+    if scale is None:
+        path, scale = text, 1.0
+    for place in (Path(path).expanduser(), model_dir / path):
+        if place.is_file():
+            return Lora(place, scale)
+    raise HostError(f"--lora: no file {path!r} here or in {model_dir}")
+
+
+def _places(name: str, model_dir: Path) -> Iterator[Path]:
+    """Where `name` may be, in order. The embedded model stays reachable below any --model-dir."""
+    for folder in (Path(), model_dir, ROOT / "models"):
+        place = folder / Path(name).expanduser()
+        yield place
+        yield place.with_name(place.name + ".gguf") if place.name else place
+
+
+def _models_in(folder: Path) -> list[Model]:
+    return gguf_names.models(
+        {path.name: path.stat().st_size for path in folder.iterdir() if _is_gguf(path)}
+    )
+
+
+def _is_gguf(path: Path) -> bool:
+    return path.suffix.lower() == ".gguf" and path.is_file()
+
+
+def _complete(model: Model, folder: Path) -> Model:
+    if model.missing:
+        raise HostError(
+            f"{model.name} in {folder} is not whole: {model.missing} of {model.shards} "
+            "parts are missing"
+        )
+    return model
+
+
+def _names_in(model_dir: Path) -> list[str]:
+    """What --model may be given from `model_dir`, at most eight names."""
+    if not model_dir.is_dir():
+        return []
+    names = [
+        path.name
+        for path in sorted(model_dir.iterdir())
+        if _is_gguf(path) or (path.is_dir() and any(_is_gguf(file) for file in path.iterdir()))
+    ]
+    return [*names[:8], "..."] if len(names) > 8 else names
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,14 @@
+"""State that extensions may read, under the name a webui gives it (`modules.shared`).
+
+Both are set once, before the first `setup()`, and never changed after; reading them from any
+thread is safe. Before that they are None.
+"""
+
+from host.options import HostOptions
+from host.spec import ModelSpec
+
+args: HostOptions | None = None
+"""The host's own options. Flags of extensions are not in it, so no key can be."""
+
+model: ModelSpec | None = None
+"""The model that `load_model` will be asked to load."""

@@ -1,0 +1,33 @@
+"""The values the host hands to extensions. Frozen, so that threads may share them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """One LoRA adapter: an existing file and its strength (1.0 is as trained)."""
+
+    path: Path
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What to load, resolved: every path in it existed when the host started."""
+
+    loader: str
+    """`llama.cpp`, or `echo` for the engine that needs no model."""
+    name: str
+    """What clients see as the model's id."""
+    path: Path | None
+    """The GGUF file, or the first of its shards; None with the loader `echo`."""
+    context_length: int
+    """Tokens; 0 means the model's own, up to 8192."""
+    gpu_layers: int
+    """Layers to put on the GPU; -1 means as many as fit."""
+    threads: int
+    """CPU threads; 0 lets the engine decide."""
+    parallel: int
+    """Requests that may run at the same time, at least 1."""
+    loras: tuple[Lora, ...] = ()
