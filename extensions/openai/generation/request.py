@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -27,6 +27,21 @@ class StreamOptions(RequestModel):
 
 class GenerationRequest(RequestModel, NativeSampling):
     """The fields of both pages, and the native sampler's."""
+
+    refused: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "grammar": ("",),
+        "json_schema": (),
+        "guided_json": (),
+        "guided_regex": (),
+        "guided_choice": ([],),
+        "guided_grammar": ("",),
+        "structured_outputs": (),
+        "min_tokens": (0,),
+        "stop_token_ids": ([],),
+        "chat_template_kwargs": ({},),
+        "continue_final_message": (False,),
+        "samplers": (),
+    }
 
     model: str | None = Field(None, description="A name that GET /v1/models lists.")
     n: int | None = Field(None, ge=1, le=128, description="Choices for each prompt. Default 1.")
