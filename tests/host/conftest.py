@@ -32,7 +32,8 @@ def add_arguments(parser):
 def setup():
     from host import shared
 
-    print("SETUP", json.dumps({"params": params, "flags": flags, "model": shared.model.name}), flush=True)
+    seen = {"params": params, "flags": flags, "model": shared.model.name}
+    print("SETUP", json.dumps(seen), flush=True)
 
 
 def load_model(spec):
