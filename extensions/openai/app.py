@@ -1,0 +1,171 @@
+"""The Flask application: pages, their addresses, and what every request goes through."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable
+
+from flask import Flask, Response, g, request
+from flask_cors import CORS
+from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
+
+from . import chat, completions, health, home, models, openapi
+from .access.keys import check_key
+from .access.network import LOOPBACK_ORIGIN, check_source
+from .access.scheduler import Scheduler
+from .engines.base import Engine
+from .errors import (
+    APIError,
+    BodyTooLarge,
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    UnsupportedMediaType,
+)
+from .routing import Call, Lifecycle, Route, Services
+from .settings import Settings
+from .streaming import ClientGone, json_response
+from .validation import parse
+
+log = logging.getLogger(__name__)
+
+PAGES = (home, health, models, completions, chat)
+ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
+
+SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None = None) -> Flask:
+    """The API as a WSGI application. Needs no host: any engine will do. Raises nothing.
+
+    `lifecycle` lets whoever serves the application stop it gracefully.
+    """
+    app = Flask("openedai", static_folder=None)
+    app.url_map.strict_slashes = False
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mb << 20
+    scheduler = Scheduler(queue_limit=settings.queue_limit)
+    services = Services(settings, engine, scheduler, lifecycle or Lifecycle())
+    app.extensions["openai"] = services
+    for route in ROUTES:
+        for address in route.addresses.value:
+            rule = settings.api_prefix + address + route.path
+            view = _view(route, services)
+            app.add_url_rule(rule, f"{route.handler.__name__} {rule}", view, methods=[route.method])
+    openapi.add_pages(app, ROUTES, settings.api_prefix)
+    _around_every_request(app, services)
+    _errors(app)
+    CORS(
+        app,
+        origins="*" if "*" in settings.cors_origins else [LOOPBACK_ORIGIN, *settings.cors_origins],
+        expose_headers=["x-request-id", "openai-processing-ms", "retry-after"],
+        max_age=600,
+    )
+    return app
+
+
+def _view(route: Route, services: Services) -> Callable[..., Response]:
+    """The Flask view of a route: parse, then let the page answer."""
+
+    def view(model: str | None = None, **arguments: str) -> Response:
+        if route.needs_key:
+            check_key(
+                services.settings,
+                {
+                    name: request.headers.get(name)
+                    for name in ("authorization", "x-api-key", "api-key")
+                },
+            )
+        if route.body is not None:
+            arguments["body"] = parse(route.body, _json_bytes())  # type: ignore[assignment]
+        base_url = request.url_root.rstrip("/") + services.settings.api_prefix
+        gone = request.environ.get("waitress.client_disconnected", lambda: False)
+        return route.handler(Call(services, base_url, model, gone), **arguments)
+
+    return view
+
+
+def _json_bytes() -> bytes:
+    """The body, which must be JSON by its type; a request that names no type is believed to be."""
+    kind = request.mimetype
+    if kind and kind != "application/json" and not kind.endswith("+json"):
+        raise UnsupportedMediaType(
+            "The body of the request must be JSON. Send the header Content-Type: application/json."
+        )
+    return request.get_data(cache=False)
+
+
+def _around_every_request(app: Flask, services: Services) -> None:
+    def begin() -> None:
+        g.started = time.perf_counter()
+        given = request.headers.get("x-request-id", "")
+        g.request_id = given if SANE_REQUEST_ID.fullmatch(given) else "req_" + secrets.token_hex(16)
+        check_source(services.settings, request.host, request.headers.get("origin"))
+        services.lifecycle.enter()
+        g.entered = True
+
+    def end(response: Response) -> Response:
+        spent = time.perf_counter() - g.started
+        response.headers["x-request-id"] = g.request_id
+        response.headers["openai-processing-ms"] = str(round(spent * 1000))
+        if g.pop("entered", False):
+            response.call_on_close(services.lifecycle.leave)
+        log.debug(
+            "%s %s %s in %.0f ms (%s)",
+            request.method,
+            request.path,
+            response.status_code,
+            spent * 1000,
+            g.request_id,
+        )
+        return response
+
+    app.before_request(begin)
+    app.after_request(end)
+
+
+def _errors(app: Flask) -> None:
+    def ours(error: APIError) -> Response:
+        response = json_response(error.envelope(), error.status)
+        response.headers.update(error.headers)
+        return response
+
+    def werkzeugs(error: HTTPException) -> Response:
+        if error.code is not None and error.code < 400:
+            return error.get_response()  # type: ignore[return-value]
+        response = ours(_translate(error))
+        if isinstance(error, WerkzeugMethodNotAllowed) and error.valid_methods:
+            response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+        return response
+
+    def gone(_: ClientGone) -> Response:
+        return Response(status=499)  # nobody reads it
+
+    def anything(error: Exception) -> Response:
+        log.error("request %s failed", g.get("request_id"), exc_info=error)
+        return ours(InternalError("The server failed while it worked on this request."))
+
+    app.register_error_handler(APIError, ours)
+    app.register_error_handler(HTTPException, werkzeugs)
+    app.register_error_handler(ClientGone, gone)
+    app.register_error_handler(Exception, anything)
+
+
+def _translate(error: HTTPException) -> APIError:
+    """Werkzeug's error as one of ours."""
+    address = f"{request.method} {request.path[:200]}"
+    if error.code == 404:
+        return NotFound(f"Invalid URL ({address}). See /docs for the addresses of this server.")
+    if error.code == 405:
+        return MethodNotAllowed(f"Not allowed to {request.method} on {request.path[:200]}.")
+    if error.code == 413:
+        limit = request.max_content_length or 0
+        return BodyTooLarge(f"The body of the request is larger than {limit >> 20} MiB.")
+    if error.code is not None and error.code < 500:
+        return InvalidRequest(error.description or error.name)
+    log.error("request %s failed: %s", g.get("request_id"), error.name)
+    return InternalError("The server failed while it worked on this request.")

@@ -1,0 +1,141 @@
+"""What an engine is: the protocol, and the frozen values that go in and come out.
+
+An engine adapts one generator (llama.cpp, a webui's loaders, an upstream server) to the pages. It knows
+nothing of HTTP. Every engine passes `tests/engines/test_protocol.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Finish = Literal["stop", "length"]
+"""Why an answer ended: the model (or a stop string) ended it, or a limit on tokens did."""
+
+Native = Mapping[str, Any]
+"""Sampler parameters under the engine's own names, ready to be sent (see generation/sampling.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine serves right now; read anew for each request, as a host may switch models."""
+
+    model: str
+    """The name clients see."""
+    created: int
+    """When the model was made, in unix seconds."""
+    owned_by: str
+    """Who runs it: the back end's name."""
+    context_length: int
+    """Tokens that one request may use, prompt and answer together."""
+    sampler: str
+    """Which column of the sampler table the engine speaks (`llama.cpp`, ...)."""
+    fingerprint: str
+    """Changes when the model or a setting that changes answers does."""
+    parallel: int = 1
+    """How many requests the engine runs at once."""
+    capabilities: tuple[str, ...] = ("completion", "chat")
+    """What it can do, in words for the model list."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """Continue one prompt."""
+
+    prompt: str | tuple[int, ...]
+    """Text (special tokens are recognised) or token ids."""
+    max_tokens: int | None = None
+    """Tokens to sample at most, at least 1; None: as many as the context holds."""
+    sampling: Native = field(default_factory=dict)
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation, made plain: text only, roles that chat templates know."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | None
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call that the assistant made earlier in the conversation."""
+
+    id: str
+    name: str
+    arguments: str
+    """JSON text."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """Answer a conversation through the model's own chat template."""
+
+    messages: tuple[Message, ...]
+    max_tokens: int | None = None
+    sampling: Native = field(default_factory=dict)
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptUsage:
+    """What reading the prompt took, in tokens."""
+
+    tokens: int
+    cached: int = 0
+    """How many of them were remembered from an earlier request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of an answer, as soon as it is there."""
+
+    text: str = ""
+    """Whole characters only; may be empty while a character is incomplete."""
+    reasoning: str = ""
+    """What a reasoning model thinks before it answers."""
+    tokens: int = 0
+    """Tokens sampled since the piece before, an end token among them."""
+    prompt: PromptUsage | None = None
+    """On one piece of each answer, at the latest on the last."""
+    finish: Finish | None = None
+    """Set on the last piece, and only there."""
+
+
+Pieces = Generator["Piece | None", None, None]
+"""An answer under way. None means "nothing yet" and comes at least every `pump.TICK` seconds while the
+engine is silent, so that whoever reads can look whether the client is still there. Closing it ends the
+work within one decode step."""
+
+
+class Engine(Protocol):
+    """A generator of text. All methods may be called from any thread, at the same time."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What is served now. Raises ModelLoading while there is nothing."""
+
+    def generate(self, request: GenerateRequest) -> Pieces:
+        """Continue one prompt; the last piece has `finish` set.
+
+        Raises ContextLengthExceeded before the first piece when prompt (and max_tokens) do not fit,
+        InvalidRequest for token ids the model does not have, EngineFailed at any piece.
+        """
+
+    def chat(self, request: ChatRequest) -> Pieces:
+        """Answer messages. As `generate`, but max_tokens is an upper bound only: the answer ends with
+        `length` where the context does."""
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """The token ids of a text as a prompt: with the start token if the model wants one."""
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of token ids; incomplete characters become U+FFFD."""
+
+    def close(self) -> None:
+        """End all work and free the model. Safe to call twice."""

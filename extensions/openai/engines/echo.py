@@ -1,0 +1,88 @@
+"""The engine without a model: says back what it was told, the same every time (mock mode).
+
+A token is one byte of UTF-8, so characters are split over tokens as real models split them, and every
+answer ends with one end token, which counts. Sampler parameters are taken and change nothing.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+
+from ..errors import ContextLengthExceeded, InvalidRequest
+from .base import ChatRequest, EngineInfo, GenerateRequest, Piece, Pieces, PromptUsage
+
+CONTEXT_LENGTH = 8192  # bytes
+PARALLEL = 4
+CREATED = 1677610602  # a fixed date, as the whole engine is
+
+
+class EchoEngine:
+    """Completions repeat their prompt; chats repeat the last message of the user. Holds no state."""
+
+    def __init__(self, *, name: str = "echo") -> None:
+        self._info = EngineInfo(
+            model=name,
+            created=CREATED,
+            owned_by="openedai",
+            context_length=CONTEXT_LENGTH,
+            sampler="llama.cpp",
+            fingerprint="fp_echo",
+            parallel=PARALLEL,
+        )
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    def generate(self, request: GenerateRequest) -> Pieces:
+        prompt = request.prompt
+        if isinstance(prompt, str):
+            prompt = self.tokenize(prompt)
+        elif any(token not in range(256) for token in prompt):
+            raise InvalidRequest("The prompt has token ids that the model lacks.", param="prompt")
+        if len(prompt) + (request.max_tokens or 1) > CONTEXT_LENGTH:
+            raise ContextLengthExceeded(
+                prompt_tokens=len(prompt),
+                max_tokens=request.max_tokens or 0,
+                context_length=CONTEXT_LENGTH,
+                param="prompt",
+            )
+        yield from self._say(bytes(prompt), len(prompt), request.max_tokens)
+
+    def chat(self, request: ChatRequest) -> Pieces:
+        conversation = "".join(
+            f"{message.role}: {message.content}\n" for message in request.messages
+        )
+        prompt = self.tokenize(conversation)
+        if len(prompt) >= CONTEXT_LENGTH:
+            raise ContextLengthExceeded(
+                prompt_tokens=len(prompt),
+                max_tokens=0,
+                context_length=CONTEXT_LENGTH,
+                param="messages",
+            )
+        last = next((m.content for m in reversed(request.messages) if m.role == "user"), None)
+        yield from self._say((last or "").encode(), len(prompt), request.max_tokens)
+
+    def _say(self, answer: bytes, prompt_tokens: int, max_tokens: int | None) -> Pieces:
+        room = CONTEXT_LENGTH - prompt_tokens
+        limit = room if max_tokens is None else min(room, max_tokens)
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        prompt: PromptUsage | None = PromptUsage(prompt_tokens)
+        for byte in answer[:limit]:
+            yield Piece(decoder.decode(bytes([byte])), tokens=1, prompt=prompt)
+            prompt = None
+        if len(answer) < limit:
+            yield Piece(tokens=1, prompt=prompt, finish="stop")
+        else:
+            yield Piece(decoder.decode(b"", final=True), prompt=prompt, finish="length")
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        return tuple(text.encode())
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        return bytes(tokens).decode(errors="replace")
+
+    def close(self) -> None:
+        """Nothing to free."""

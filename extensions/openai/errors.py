@@ -1,0 +1,222 @@
+"""Every error a client can see, and the one envelope they all leave in.
+
+    APIError                      anything that a client is told
+    ├── InvalidRequest       400  the request cannot be honoured as it stands
+    │   └── ContextLengthExceeded
+    ├── Unauthorized         401  no key, or the wrong one
+    ├── Forbidden            403  a Host or Origin that is not on the list
+    ├── NotFound             404  no such address
+    │   └── ModelNotFound
+    ├── MethodNotAllowed     405
+    ├── BodyTooLarge         413
+    ├── UnsupportedMediaType 415
+    ├── InternalError        500  our fault; the reason stays in the log
+    │   └── EngineFailed          the engine broke while it worked
+    └── Unavailable          503  try again after `retry_after` seconds
+        ├── ModelLoading
+        ├── QueueFull
+        └── ShuttingDown
+
+Raise, never return, an error. `status`, `type` and `code` belong to the class; `message` and `param`
+to the instance (a validation error brings its own `code`). Source: OpenAI guide "Error codes" and the
+fields that the official SDK reads (`openai._exceptions.APIError`).
+"""
+
+from typing import ClassVar
+
+from typing_extensions import TypedDict
+
+
+class ErrorBody(TypedDict):
+    """What is inside `{"error": ...}`."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorEnvelope(TypedDict):
+    """The JSON body of every answer that is not a success, and the last event of a failed stream."""
+
+    error: ErrorBody
+
+
+class APIError(Exception):
+    """An error that reaches the client as it is, so its message must hold no key, prompt or path."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: str | None = None
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        if code is not None:
+            self.code = code
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers that belong to the answer, such as Retry-After."""
+        return {}
+
+    def envelope(self) -> ErrorEnvelope:
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.type,
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+
+class InvalidRequest(APIError):
+    """The request is malformed, out of range, or asks for what is not there."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """The prompt (and the answer asked for) does not fit into the model's context."""
+
+    code = "context_length_exceeded"
+
+    def __init__(
+        self, *, prompt_tokens: int, max_tokens: int, context_length: int, param: str
+    ) -> None:
+        asked = (
+            f"you requested {prompt_tokens + max_tokens} tokens "
+            f"({prompt_tokens} in the prompt; {max_tokens} for the answer)"
+            if max_tokens
+            else f"your prompt has {prompt_tokens} tokens and leaves no room for an answer"
+        )
+        super().__init__(
+            f"This model's maximum context length is {context_length} tokens. However, {asked}. "
+            "Please shorten the prompt or the answer, or start the model with a larger context.",
+            param=param,
+        )
+
+
+class Unauthorized(APIError):
+    """No key, or not the right one."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class Forbidden(APIError):
+    """The caller is not one this server answers."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "forbidden"
+
+
+class NotFound(APIError):
+    """No page at this address."""
+
+    status = 404
+    type = "invalid_request_error"
+
+
+class ModelNotFound(NotFound):
+    """A model name that this server does not serve."""
+
+    code = "model_not_found"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"The model `{model}` does not exist or you do not have access to it. "
+            "GET /v1/models lists the names that this server answers to.",
+            param="model",
+        )
+
+
+class MethodNotAllowed(APIError):
+    """The page exists, but not for this HTTP method."""
+
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_supported"
+
+
+class BodyTooLarge(APIError):
+    """The request body is longer than the server's limit."""
+
+    status = 413
+    type = "invalid_request_error"
+    code = "request_too_large"
+
+
+class UnsupportedMediaType(APIError):
+    """The request body is not JSON by its Content-Type."""
+
+    status = 415
+    type = "invalid_request_error"
+    code = "unsupported_content_type"
+
+
+class InternalError(APIError):
+    """A fault of ours; what happened is in the log, not in the answer."""
+
+    status = 500
+    type = "server_error"
+    code = "internal_error"
+
+
+class EngineFailed(InternalError):
+    """The engine gave up on a request."""
+
+    code = "engine_failed"
+
+
+class Unavailable(APIError):
+    """The server cannot take the request now; `retry_after` says when to come back."""
+
+    status = 503
+    type = "server_error"
+    retry_after: ClassVar[int] = 1  # seconds
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(self.retry_after)}
+
+
+class ModelLoading(Unavailable):
+    """There is no model yet."""
+
+    code = "model_loading"
+    retry_after = 2
+
+
+class QueueFull(Unavailable):
+    """As many requests wait as may wait."""
+
+    code = "queue_full"
+    retry_after = 5
+
+
+class ShuttingDown(Unavailable):
+    """The server is stopping."""
+
+    code = "shutting_down"
+    retry_after = 10
+
+
+def all_errors() -> list[type[APIError]]:
+    """Every class of this module that an answer can be made of, parents before children."""
+    found: list[type[APIError]] = []
+    waiting: list[type[APIError]] = [APIError]
+    while waiting:
+        error = waiting.pop(0)
+        found.append(error)
+        waiting[:0] = error.__subclasses__()
+    return found[1:]

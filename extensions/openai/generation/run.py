@@ -1,0 +1,135 @@
+"""Run an engine for one request: slots, several choices at once, stop strings, usage.
+
+Everything a page streams goes through `run`, one choice or many, streamed or folded.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from ..access.scheduler import Scheduler
+from ..engines.base import Finish, Pieces, PromptUsage
+from ..engines.pump import Emit, pump
+from .stops import StopMatcher
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened to one choice: a piece of it, with stop strings already applied."""
+
+    index: int
+    text: str = ""
+    reasoning: str = ""
+    tokens: int = 0
+    prompt: PromptUsage | None = None
+    finish: Finish | None = None
+
+
+Events = Generator["Event | None", None, None]
+"""The events of a request, each choice ending with one that has `finish`; None as in `Pieces`."""
+
+
+def run(
+    choices: Sequence[Callable[[], Pieces]],
+    *,
+    scheduler: Scheduler,
+    slots: int,
+    stops: Sequence[str] = (),
+) -> Events:
+    """Run every choice, at most `slots` at once, and yield their events interleaved.
+
+    `choices[i]` starts the engine for choice i. Closing the generator ends them all.
+    Raises, before the first event, QueueFull and whatever the engine raises.
+    """
+    if len(choices) == 1:
+        return _choice(0, choices[0], scheduler, slots, stops)
+    return _interleave(
+        [
+            partial(_choice, index, start, scheduler, slots, stops)
+            for index, start in enumerate(choices)
+        ],
+        at_once=slots,
+    )
+
+
+def _choice(
+    index: int,
+    start: Callable[[], Pieces],
+    scheduler: Scheduler,
+    slots: int,
+    stops: Sequence[str],
+) -> Events:
+    """One choice: wait for a slot, then turn pieces into events up to the first stop string."""
+    # A request whose first choice was let in is not refused half way.
+    with scheduler.enter(slots, admitted=index > 0) as ticket:
+        while not ticket.wait():
+            yield None
+        pieces = start()
+        try:
+            yield from _apply_stops(index, pieces, StopMatcher(stops))
+        finally:
+            pieces.close()
+
+
+def _apply_stops(index: int, pieces: Pieces, matcher: StopMatcher) -> Events:
+    for piece in pieces:
+        if piece is None:
+            yield None
+            continue
+        text, finish = matcher.push(piece.text), piece.finish
+        if matcher.matched is not None:
+            finish = "stop"
+        elif finish is not None:
+            text += matcher.flush()
+        yield Event(index, text, piece.reasoning, piece.tokens, piece.prompt, finish)
+        if finish is not None:
+            return
+
+
+def _interleave(starts: Sequence[Callable[[], Events]], *, at_once: int) -> Events:
+    """Read several choices in threads of their own; the first error ends them all."""
+    waiting = iter(starts)
+    lock = threading.Lock()
+    failed = threading.Event()
+
+    def worker(emit: Emit[Event | None]) -> None:
+        while not failed.is_set():
+            with lock:
+                start = next(waiting, None)
+            if start is None:
+                return
+            events = start()
+            try:
+                for event in events:
+                    if failed.is_set() or emit(event):
+                        failed.set()
+                        return
+            finally:
+                events.close()
+
+    def produce(emit: Emit[Event | None]) -> None:
+        errors: list[BaseException] = []
+
+        def guarded() -> None:
+            try:
+                worker(emit)
+            except BaseException as error:  # handed to the reader below
+                errors.append(error)
+                failed.set()
+
+        helpers = [
+            threading.Thread(target=guarded, name="openai-choice", daemon=True)
+            for _ in range(min(at_once, len(starts)) - 1)
+        ]
+        for helper in helpers:
+            helper.start()
+        guarded()
+        for helper in helpers:
+            helper.join()
+        if errors:
+            raise errors[0]
+
+    return pump(produce)

@@ -1,0 +1,49 @@
+"""Stop strings: found across pieces, never shown, not even in part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class StopMatcher:
+    """Watches one answer for its stop strings. Not thread-safe: one per choice.
+
+    Text that could become a stop string is held back until the next characters decide. Each `push` costs
+    time in the length of its own text and of the longest stop string, not of the answer so far.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = tuple(stops)
+        self._longest = max((len(stop) for stop in self._stops), default=0)
+        self._held = ""
+        self.matched: str | None = None
+
+    def push(self, text: str) -> str:
+        """Take more text; return what may be shown. Sets `matched` when a stop string is complete.
+
+        The earliest match counts, whatever the order of the list; at the same place the longest.
+        """
+        if not self._stops:
+            return text
+        text = self._held + text
+        found = [(at, -len(stop), stop) for stop in self._stops if (at := text.find(stop)) >= 0]
+        if found:
+            at, _, self.matched = min(found)
+            self._held = ""
+            return text[:at]
+        keep = self._undecided(text)
+        self._held = text[keep:]
+        return text[:keep]
+
+    def flush(self) -> str:
+        """What was held back, once the answer is over without a match."""
+        held, self._held = self._held, ""
+        return held
+
+    def _undecided(self, text: str) -> int:
+        """Where the longest end of `text` begins that some stop string begins with."""
+        for start in range(max(0, len(text) - self._longest + 1), len(text)):
+            tail = text[start:]
+            if any(stop.startswith(tail) for stop in self._stops):
+                return start
+        return len(text)

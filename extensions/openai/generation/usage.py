@@ -1,0 +1,51 @@
+"""Counting tokens over the choices of a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from typing_extensions import TypedDict
+
+from .run import Event
+
+
+class PromptTokensDetails(TypedDict):
+    """What is known of the prompt's tokens."""
+
+    cached_tokens: int
+
+
+class Usage(TypedDict):
+    """The tokens of a request: prompts once each, answers over all choices."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+
+
+@dataclass(slots=True)
+class UsageCount:
+    """Adds up the events of one request with `n` choices for each prompt."""
+
+    n: int
+    _prompt: dict[int, int] = field(default_factory=dict)
+    _cached: dict[int, int] = field(default_factory=dict)
+    _completion: int = 0
+
+    def add(self, event: Event) -> None:
+        self._completion += event.tokens
+        if event.prompt is not None:
+            at = event.index // self.n
+            self._prompt[at] = event.prompt.tokens
+            # Choices after the first find the prompt that the first one left: that is no saving.
+            self._cached[at] = min(self._cached.get(at, event.prompt.cached), event.prompt.cached)
+
+    def total(self) -> Usage:
+        prompt = sum(self._prompt.values())
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": self._completion,
+            "total_tokens": prompt + self._completion,
+            "prompt_tokens_details": {"cached_tokens": sum(self._cached.values())},
+        }

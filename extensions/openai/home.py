@@ -1,0 +1,58 @@
+"""The page for a person who opens the server's address in a browser."""
+
+from __future__ import annotations
+
+from flask import Response, render_template_string
+
+from .errors import ModelLoading
+from .routing import Addresses, Call, Route
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>OpenedAI</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem;
+       color: #1f2430; background: #fff; }
+code, pre { font: 14px/1.5 ui-monospace, monospace; background: #f2f4f8; border-radius: 4px; }
+code { padding: .1em .3em; } pre { padding: .8rem; overflow-x: auto; }
+@media (prefers-color-scheme: dark) {
+  body { color: #e6e8ee; background: #16181d; } code, pre { background: #252932; } a { color: #8ab4ff; }
+}
+</style></head>
+<body>
+<h1>OpenedAI</h1>
+{% if info %}
+<p>An OpenAI-compatible API for the model <code>{{ info.model }}</code>
+(context of {{ info.context_length }} tokens, {{ info.parallel }} requests at once).</p>
+{% else %}
+<p>An OpenAI-compatible API. The model is still being loaded.</p>
+{% endif %}
+<p>Base URL for clients: <code>{{ base_url }}/v1</code>{% if key %} (a key is needed){% endif %}</p>
+<pre>curl {{ base_url }}/v1/chat/completions \\
+  -H "Content-Type: application/json"{% if key %} -H "Authorization: Bearer $OPENAI_API_KEY"{% endif %} \\
+  -d '{"model": "{{ info.model if info else "MODEL" }}",
+       "messages": [{"role": "user", "content": "Hello!"}]}'</pre>
+<ul>
+<li><a href="{{ base_url }}/docs">Try the API</a> (Swagger)</li>
+<li><a href="{{ base_url }}/redoc">Read the API</a> (Redoc)</li>
+<li><a href="{{ base_url }}/openapi.json">openapi.json</a></li>
+<li><a href="{{ base_url }}/v1/models">Models</a>, <a href="{{ base_url }}/health">health</a></li>
+</ul>
+</body></html>
+"""
+
+
+def home(call: Call) -> Response:
+    """What runs here, the base URL, and where to read on."""
+    try:
+        info = call.services.engine.info
+    except ModelLoading:
+        info = None
+    key = call.services.settings.api_key is not None
+    return Response(
+        render_template_string(PAGE, info=info, base_url=call.base_url, key=key),
+        mimetype="text/html",
+    )
+
+
+ROUTES = (Route("GET", "/", home, "Home", Addresses.ROOT, needs_key=False),)

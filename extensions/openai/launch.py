@@ -1,0 +1,119 @@
+"""What happens when a host starts this extension: settings, engine, server, model, end."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .app import create_app
+from .engines.deferred import DeferredEngine
+from .engines.echo import EchoEngine
+from .routing import Lifecycle
+from .server import APIServer, StartError
+from .settings import Settings, SettingsError, load
+
+log = logging.getLogger("openedai")
+
+
+class ModelSpec(Protocol):
+    """The model that our own host has chosen (`host.models.ModelSpec`)."""
+
+    loader: str
+    name: str
+    path: Any
+    context_length: int
+    gpu_layers: int
+    threads: int
+    parallel: int
+    loras: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    settings: Settings
+    engine: DeferredEngine
+    server: APIServer
+
+
+_running: _Running | None = None
+
+
+def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
+    """Start the server. It answers 503 until there is a model, but in mock mode there is one at once.
+
+    A wrong setting or a port that is taken raises SystemExit with one line under our own host, which
+    prints it; other hosts would show a traceback, so there the line goes to the log.
+    """
+    global _running
+    try:
+        settings = load(params, flags)
+        engine = DeferredEngine()
+        if settings.use_mock_api:
+            engine.set(EchoEngine())
+        lifecycle = Lifecycle()
+        server = APIServer(create_app(settings, engine, lifecycle), settings, lifecycle)
+    except (SettingsError, StartError) as error:
+        if "host.shared" in sys.modules:
+            raise SystemExit(str(error)) from error
+        log.error("the OpenAI API did not start: %s", error)
+        return
+    if settings.debug:
+        log.setLevel(logging.DEBUG)
+    server.start()
+    _running = _Running(settings, engine, server)
+    log.info("OpenAI API: %s/v1", server.url)
+
+
+def load_model(spec: ModelSpec) -> None:
+    """Load the model and serve it. A file that cannot be loaded raises SystemExit with one line."""
+    if _running is None or _running.settings.use_mock_api:
+        return
+    if spec.loader == "echo":
+        _running.engine.set(EchoEngine(name=spec.name))
+        return
+    from .engines.llamacpp import LlamaCppEngine, ModelLoadError
+
+    try:
+        engine = LlamaCppEngine(
+            spec.path,
+            name=spec.name,
+            context_length=spec.context_length,
+            gpu_layers=spec.gpu_layers,
+            threads=spec.threads,
+            parallel=spec.parallel,
+            loras=[(lora.path, lora.scale) for lora in spec.loras],
+        )
+    except ModelLoadError as error:
+        raise SystemExit(str(error)) from error
+    _running.engine.set(engine)
+
+
+def banner() -> str:
+    """The base URL, the model, and a curl line that works when pasted; no key is shown."""
+    if _running is None:
+        return ""
+    info, url = _running.engine.info, _running.server.url
+    key = ' -H "Authorization: Bearer $OPENAI_API_KEY"' if _running.settings.api_key else ""
+    return "\n".join(
+        (
+            f"Base URL   {url}/v1",
+            f"Model      {info.model}, context of {info.context_length} tokens",
+            f"Docs       {url}/docs",
+            f"Try        curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' "
+            f'-d \'{{"model": "{info.model}", '
+            '"messages": [{"role": "user", "content": "Hello!"}]}\'',
+        )
+    )
+
+
+def stop(timeout: float) -> None:
+    """End answers and server; at most about `timeout` seconds when `drain_timeout` allows for it."""
+    global _running
+    if _running is None:
+        return
+    running, _running = _running, None
+    running.server.stop(timeout)
+    running.engine.close()

@@ -1,0 +1,97 @@
+"""Models: what this server answers to. Reference: "Models"."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from flask import Response
+from typing_extensions import NotRequired, TypedDict
+
+from . import refusals
+from .engines.base import EngineInfo
+from .errors import ModelNotFound
+from .routing import Addresses, Call, Route
+from .settings import Settings
+from .streaming import json_response
+
+
+class Model(TypedDict):
+    """A model, or a stand-in name for it (then `root` names the real one)."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    context_length: int
+    capabilities: list[str]
+    root: NotRequired[str]
+
+
+class ModelList(TypedDict):
+    """All names that requests may use."""
+
+    object: Literal["list"]
+    data: list[Model]
+
+
+def list_models(call: Call) -> Response:
+    """The loaded model, then its stand-in names."""
+    settings, info = call.services.settings, call.services.engine.info
+    names = [info.model, *(alias for alias in settings.model_aliases if alias != "*")]
+    models: ModelList = {
+        "object": "list",
+        "data": [_shape(name, info) for name in dict.fromkeys(names)],
+    }
+    return json_response(models)
+
+
+def retrieve_model(call: Call, id: str) -> Response:
+    """One model by its name. 404 `model_not_found` for a name that requests may not use."""
+    info = call.services.engine.info
+    _check_name(id, info, call.services.settings)
+    return json_response(_shape(id, info))
+
+
+def serving(call: Call, model: str | None) -> EngineInfo:
+    """The engine's info for a request that asks for `model` (or whose address names one).
+
+    Raises ModelNotFound, InvalidRequest where a name is required and missing, ModelLoading.
+    """
+    info = call.services.engine.info
+    name = call.model or model
+    if name:
+        _check_name(name, info, call.services.settings)
+    elif call.services.settings.require_model:
+        raise refusals.missing("model")
+    return info
+
+
+def _check_name(name: str, info: EngineInfo, settings: Settings) -> None:
+    if (
+        name != info.model
+        and name not in settings.model_aliases
+        and "*" not in settings.model_aliases
+    ):
+        raise ModelNotFound(name[:200])
+
+
+def _shape(name: str, info: EngineInfo) -> Model:
+    model: Model = {
+        "id": name,
+        "object": "model",
+        "created": info.created,
+        "owned_by": info.owned_by,
+        "context_length": info.context_length,
+        "capabilities": list(info.capabilities),
+    }
+    if name != info.model:
+        model["root"] = info.model
+    return model
+
+
+ROUTES = (
+    Route("GET", "/models", list_models, "List models", Addresses.API, answer=ModelList),
+    Route(
+        "GET", "/models/<path:id>", retrieve_model, "Retrieve a model", Addresses.API, answer=Model
+    ),
+)

@@ -1,0 +1,95 @@
+"""The words of a 400: one function for each way in which a value can be wrong.
+
+Codes are those that OpenAI's API answers with, as far as it has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .errors import InvalidRequest
+
+
+def kind_of(value: Any) -> str:
+    """What a JSON value is, in the words of the API's messages."""
+    if value is None:
+        return "null"
+    for kind, name in (
+        (bool, "a boolean"),
+        (int, "an integer"),
+        (float, "a decimal"),
+        (str, "a string"),
+        (list, "an array"),
+        (dict, "an object"),
+    ):
+        if isinstance(value, kind):
+            return name
+    return "something else"
+
+
+def missing(param: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
+    )
+
+
+def wrong_type(param: str, expected: str, value: Any) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid type for '{param}': expected {expected}, but got {kind_of(value)} instead.",
+        param=param,
+        code="invalid_type",
+    )
+
+
+def out_of_range(
+    param: str, value: float, *, low: float | None, high: float | None
+) -> InvalidRequest:
+    """A number below `low` or above `high`; a limit that is not given is not one."""
+    kind = "integer" if isinstance(low if high is None else high, int) else "decimal"
+    if low is not None and value < low:
+        side, limit = "below minimum", f">= {low}"
+        code = f"{kind}_below_min_value"
+    else:
+        side, limit = "above maximum", "that is finite" if high is None else f"<= {high}"
+        code = f"{kind}_above_max_value"
+    return InvalidRequest(
+        f"Invalid '{param}': {kind} {side} value. Expected a value {limit}, "
+        f"but got {value} instead.",
+        param=param,
+        code=code,
+    )
+
+
+def wrong_length(
+    param: str, kind: str, length: int, *, low: int = 0, high: int | None = None
+) -> InvalidRequest:
+    """An array or string (`kind`) with too few or too many elements."""
+    if length == 0 and low > 0:
+        problem, limit, code = f"empty {kind}", f"at least {low}", f"empty_{kind}"
+    elif length < low:
+        problem, limit, code = f"{kind} too short", f"at least {low}", f"{kind}_below_min_length"
+    else:
+        problem, limit, code = f"{kind} too long", f"at most {high}", f"{kind}_above_max_length"
+    return InvalidRequest(
+        f"Invalid '{param}': {problem}. Expected a length of {limit}, but got {length} instead.",
+        param=param,
+        code=code,
+    )
+
+
+def not_one_of(param: str, value: Any, allowed: Sequence[str]) -> InvalidRequest:
+    shown = f"'{value}'" if isinstance(value, str) and len(value) <= 64 else kind_of(value)
+    return InvalidRequest(
+        f"Invalid value for '{param}': {shown}. Supported values are: "
+        + ", ".join(f"'{name}'" for name in allowed)
+        + ".",
+        param=param,
+        code="invalid_value",
+    )
+
+
+def unsupported(param: str, why: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Unsupported parameter: '{param}' {why}", param=param, code="unsupported_parameter"
+    )

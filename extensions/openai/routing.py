@@ -1,0 +1,104 @@
+"""What a page declares of its routes, and what a route's handler is given."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal
+
+from flask import Response
+
+from .access.scheduler import Scheduler
+from .engines.base import Engine
+from .errors import ShuttingDown
+from .settings import Settings
+from .validation import RequestModel
+
+
+class Addresses(Enum):
+    """Below which paths a route is found; `<model>` in one stands for a model's name."""
+
+    ROOT = ("",)
+    API = ("/v1", "")
+    MODEL = ("/v1", "", "/v1/engines/<path:model>", "/engines/<path:model>",
+             "/openai/deployments/<path:model>")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row of the API reference. All paths of it are documented under the first address."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    handler: Callable[..., Response]
+    """Called with the Call, then `body` if there is one, then the path's own arguments by name."""
+    summary: str
+    addresses: Addresses
+    answer: Any = None
+    """The type of the JSON answer; None for a page that is no JSON."""
+    body: type[RequestModel] | None = None
+    chunk: Any = None
+    """The type of an event's data where the route can stream."""
+    needs_key: bool = True
+
+
+class Lifecycle:
+    """Whether the server is stopping, and how many requests are under way. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._active = 0
+        self._draining = False
+        self._ending = threading.Event()
+
+    def enter(self) -> None:
+        """A request begins. Raises ShuttingDown once the server takes no more."""
+        with self._condition:
+            if self._draining:
+                raise ShuttingDown("The server is shutting down.")
+            self._active += 1
+
+    def leave(self) -> None:
+        with self._condition:
+            self._active -= 1
+            self._condition.notify_all()
+
+    def check(self) -> None:
+        """Raises ShuttingDown when answers under way must end now."""
+        if self._ending.is_set():
+            raise ShuttingDown("The server is shutting down; this answer is not complete.")
+
+    def drain(self, patience: float, ending: float) -> bool:
+        """Take no more requests; give those under way `patience` seconds, then tell them to end and
+        wait `ending` seconds. True if all have ended."""
+        with self._condition:
+            self._draining = True
+            if self._condition.wait_for(lambda: self._active == 0, patience):
+                return True
+            self._ending.set()
+            return self._condition.wait_for(lambda: self._active == 0, ending)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What all requests share."""
+
+    settings: Settings
+    engine: Engine
+    scheduler: Scheduler
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, apart from its body."""
+
+    services: Services
+    base_url: str
+    """How the client reached us, up to and with the API prefix, without a last slash."""
+    model: str | None = None
+    """The model's name where the address holds one."""
+    client_gone: Callable[[], bool] = lambda: False
+    """Whether the client has hung up; may be asked at any time, from any thread."""

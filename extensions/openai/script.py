@@ -1,0 +1,93 @@
+"""The door: how a host loads this folder, under whatever name, as a package or by file path.
+
+text-generation-webui and its kin fill `params` from their settings file and call `setup()`. Our own host
+also lets us add flags (`add_arguments`, `flags`), hands over the model (`load_model`), prints `banner()`
+and calls `stop()`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+    from types import ModuleType
+
+FOLDER = Path(__file__).resolve().parent
+
+flags: dict[str, Any] = {}
+"""What our own host's command line says; wins over all else."""
+
+log = logging.getLogger("openedai")
+
+
+def _package() -> str:
+    """The name under which this folder's modules are imported, making one if there is none."""
+    if __package__:
+        return __package__
+    name = "openedai_extension"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            name, FOLDER / "__init__.py", submodule_search_locations=[str(FOLDER)]
+        )
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return name
+
+
+def _module(name: str) -> ModuleType:
+    """A module of ours. A library that is missing ends the start with one line."""
+    try:
+        return importlib.import_module(f"{_package()}.{name}")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == _package().split(".")[0]:
+            raise
+        raise SystemExit(
+            f"the openai extension needs the package {error.name}: "
+            f"pip install -r {FOLDER.name}/requirements.txt"
+        ) from error
+
+
+params: dict[str, Any] = {
+    name: field.default for name, field in _module("settings").Settings.model_fields.items()
+}
+"""All settings; a host changes those that its settings file names (`NAME-api_port: 5001`)."""
+
+DEFAULTS = dict(params)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for each setting."""
+    _module("settings").add_arguments(parser)
+
+
+def setup() -> None:
+    """Start the API in a thread and return. A problem that the operator can mend is one clear line."""
+    changed = {name: value for name, value in params.items() if value != DEFAULTS.get(name)}
+    _module("launch").setup(changed, flags)
+
+
+def load_model(spec: Any) -> None:
+    """Load the model that the host has chosen; until then the API answers 503."""
+    _module("launch").load_model(spec)
+
+
+def banner() -> str:
+    """What to tell the operator once everything is there."""
+    return str(_module("launch").banner())
+
+
+def stop(timeout: float) -> None:
+    """End the answers under way and close the server, within `timeout` seconds."""
+    _module("launch").stop(timeout)
+
+
+def ui() -> None:
+    """A block in the host's web page; nothing where there is no gradio."""

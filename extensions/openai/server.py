@@ -1,0 +1,163 @@
+"""waitress in a daemon thread: start, drain, stop."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+from flask import Flask
+from waitress.channel import HTTPChannel
+from waitress.server import TcpWSGIServer, create_server
+from waitress.task import ErrorTask
+
+from .access.network import bind_address
+from .errors import APIError, BodyTooLarge, InvalidRequest
+from .routing import Lifecycle
+from .settings import Settings
+
+log = logging.getLogger(__name__)
+
+ENDING = 3.0  # seconds that answers have to write their last event
+FLUSHING = 1.5  # seconds for what is written to reach the clients
+
+
+class StartError(Exception):
+    """The server cannot start; the message is one clear line."""
+
+
+class _EnvelopeErrorTask(ErrorTask):
+    """What waitress itself refuses (broken HTTP, too long headers) answers in our envelope, too."""
+
+    def execute(self) -> None:
+        refused: Any = self.request.error  # type: ignore[attr-defined]  # a waitress.utilities.Error
+        body = orjson.dumps(_envelope(refused.code, refused.reason, refused.body).envelope())
+        self.status = f"{refused.code} {refused.reason}"
+        self.response_headers = [("Content-Type", "application/json")]
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+def _envelope(status: int, reason: str, detail: str) -> APIError:
+    if status == 413:
+        return BodyTooLarge("The body of the request is larger than this server takes.")
+    if status < 500:
+        return InvalidRequest(f"The HTTP request is malformed: {reason} ({detail}).")
+    return APIError(f"The server cannot take this HTTP request: {reason}.", code="http_error")
+
+
+class _Channel(HTTPChannel):
+    error_task_class = _EnvelopeErrorTask
+
+
+class APIServer:
+    """One listening server. `start` and `stop` may be called from any thread, once each."""
+
+    def __init__(self, app: Flask, settings: Settings, lifecycle: Lifecycle) -> None:
+        """Bind the port. Raises StartError when it cannot be had, SettingsError when it may not."""
+        self._settings = settings
+        self._lifecycle = lifecycle
+        host = bind_address(settings)
+        self.host = host
+        sockets = _listen(host, settings.api_port)
+        self.port: int = sockets[0].getsockname()[1]
+        self._sockets: dict[int, Any] = {}
+        server = create_server(
+            app,
+            map=self._sockets,
+            sockets=sockets,
+            threads=settings.threads,
+            connection_limit=max(256, 4 * settings.threads),
+            # Without a look ahead, a client that leaves is seen only when something is written.
+            channel_request_lookahead=1,
+            # Ours is smaller, so that a body that is too large is answered by the application; its own
+            # limit must stay finite, or anybody could fill the disk.
+            max_request_body_size=(settings.max_body_mb << 20) + (1 << 30),
+            asyncore_use_poll=True,
+            clear_untrusted_proxy_headers=True,
+            ident=None,
+        )
+        for listener in _listeners(server, self._sockets):
+            listener.channel_class = _Channel
+        self._server = server
+        self._thread = threading.Thread(target=self._run, name="openai-server", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """How this machine reaches the API, up to and with the prefix."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
+        if ":" in host and not host.startswith("["):
+            host = f"[{host}]"
+        return f"http://{host}:{self.port}{self._settings.api_prefix}"
+
+    def start(self) -> None:
+        """Answer requests, in a thread of its own."""
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """Take no more requests, let answers end (with an event that says so, where they must), close.
+
+        Answers may go on for `drain_timeout`, but all is over in about `timeout` seconds.
+        """
+        patience = max(0.0, min(self._settings.drain_timeout, timeout - ENDING - FLUSHING))
+        if not self._lifecycle.drain(patience, ENDING):
+            log.warning("some answers did not end in time and are cut off")
+        self._flush()
+        self._server.close()
+        self._server.task_dispatcher.shutdown(cancel_pending=True, timeout=1)
+
+    def _run(self) -> None:
+        try:
+            self._server.run()
+        except OSError as error:
+            # Closing the sockets under the loop ends it like this.
+            log.debug("the server's loop ended: %s", error)
+
+    def _flush(self) -> None:
+        deadline = time.monotonic() + FLUSHING
+        while time.monotonic() < deadline and any(
+            channel.total_outbufs_len
+            for channel in list(self._sockets.values())
+            if isinstance(channel, HTTPChannel)
+        ):
+            time.sleep(0.01)
+
+
+def _listeners(server: Any, sockets: dict[int, Any]) -> Iterable[TcpWSGIServer]:
+    found = [entry for entry in sockets.values() if isinstance(entry, TcpWSGIServer)]
+    return found or [server]
+
+
+def _listen(host: str, port: int) -> list[socket.socket]:
+    """Listening sockets on all addresses of `host`. Raises StartError with one clear line."""
+    try:
+        found = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as error:
+        raise StartError(f"cannot listen on {host}: the name is not known here") from error
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, proto, _, address in dict.fromkeys(found):
+            listening = socket.socket(family, kind, proto)
+            sockets.append(listening)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listening.bind(address)
+            listening.listen(1024)
+    except OSError as error:
+        for listening in sockets:
+            listening.close()
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(
+                f"port {port} on {host} is in use: stop what uses it, or choose another with --api-port"
+            ) from error
+        raise StartError(f"cannot listen on {host}, port {port}: {error.strerror}") from error
+    return sockets

@@ -1,0 +1,193 @@
+"""Every option of the extension, declared once.
+
+From these fields come the command line's flags, the environment's names (OPENEDAI_<NAME>), the webui's
+`params` and the table in docs/settings.md. Later wins: default, settings file, environment, flag. An
+unknown name or a wrong value stops the start with one line. Nothing else reads the environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+PREFIX = "OPENEDAI_"
+
+
+class SettingsError(Exception):
+    """An option is unknown or ill-typed; the message is one clear line that names it."""
+
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""A list; in the environment and on the command line its parts are parted by commas."""
+
+
+class Settings(BaseSettings):
+    """The options in force. Frozen; passed where it is needed, never imported."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True, populate_by_name=True
+    )
+
+    listen: bool = Field(
+        False, description="Answer other machines too, on all addresses. Needs --api-key."
+    )
+    listen_host: str | None = Field(
+        None,
+        description="Answer on this address only (a name, IPv4 or IPv6). Other than loopback needs "
+        "--api-key.",
+    )
+    api_port: int = Field(
+        5001,
+        ge=0,
+        le=65535,
+        validation_alias=AliasChoices("api_port", "OPENEDAI_API_PORT", "OPENEDAI_PORT"),
+        description="TCP port; 0 takes a free one.",
+    )
+    api_key: SecretStr | None = Field(
+        None, description="The key that every request must bring. Without one: loopback only."
+    )
+    admin_key: SecretStr | None = Field(
+        None, description="The key for admin pages; it opens all others too. Default: the API key."
+    )
+    public_api: bool = Field(
+        False, description="Reach the API from outside through a tunnel. Not there yet."
+    )
+    public_api_id: str | None = Field(
+        None, description="The name of a named tunnel for --public-api. Not there yet."
+    )
+    api_prefix: str = Field(
+        "", description="A path that all pages lie below, such as /custom (without the last slash)."
+    )
+    model_aliases: Names = Field(
+        ("gpt-3.5-turbo",),
+        description="Stand-in model names that answer with the real model; * takes any name.",
+    )
+    require_model: bool = Field(
+        True,
+        description="Refuse a request without `model`, as OpenAI does; else: the loaded model.",
+    )
+    allowed_hosts: Names = Field(
+        (),
+        description="Host names that requests may be addressed to, besides loopback names, while "
+        "there is no key.",
+    )
+    cors_origins: Names = Field(
+        (),
+        description="Web origins (https://app.example) that may call from a browser, besides pages "
+        "of this machine; * allows all.",
+    )
+    max_body_mb: int = Field(
+        20, ge=1, le=1024, description="Largest request body in MiB; a larger one is answered 413."
+    )
+    threads: int = Field(
+        96,
+        ge=4,
+        le=1024,
+        description="Requests held at once: running, waiting in the queue or being read.",
+    )
+    queue_limit: int = Field(
+        64, ge=0, le=1024, description="Requests that may wait for the engine; beyond that 503."
+    )
+    keep_alive: float = Field(
+        10.0,
+        gt=0,
+        le=3600,
+        description="Seconds of silence in a stream after which a comment is sent.",
+    )
+    drain_timeout: float = Field(
+        4.0,
+        ge=0,
+        le=3600,
+        description="Seconds that running answers may still take when the server is stopped.",
+    )
+    use_mock_api: bool = Field(
+        False,
+        validation_alias=AliasChoices("use_mock_api", "OPENEDAI_USE_MOCK_API", "USE_MOCK_API"),
+        description="Serve every page from the echo engine, without a model.",
+    )
+    debug: bool = Field(False, description="Log more: one line for each request.")
+
+    @field_validator("model_aliases", "allowed_hosts", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("api_prefix")
+    @classmethod
+    def _prefix(cls, value: str) -> str:
+        value = value.rstrip("/")
+        if value and (
+            not value.startswith("/") or not value.replace("/", "").strip(".-_").isalnum()
+        ):
+            raise ValueError("must look like /custom")
+        return value
+
+    @field_validator("api_key", "admin_key")
+    @classmethod
+    def _printable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().isprintable():
+            raise ValueError("must hold printable characters only")
+        return value
+
+    @field_validator("api_key", "admin_key", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is given: `load` puts the sources in their order."""
+        return (init_settings,)
+
+
+def load(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:
+    """The settings in force: defaults, then `params` (settings file), environment, `flags`.
+
+    Raises SettingsError with one line that names the option and never shows a key.
+    """
+    unknown = sorted(set(params) - set(Settings.model_fields))
+    if unknown:
+        raise SettingsError(f"unknown setting: {', '.join(unknown)}")
+    environment = EnvSettingsSource(Settings)()
+    try:
+        return Settings(**{**params, **environment, **flags})
+    except ValidationError as error:
+        raise SettingsError("; ".join(_line(problem) for problem in error.errors())) from None
+
+
+def _line(problem: Any) -> str:
+    name = ".".join(str(part) for part in problem["loc"])
+    return f"setting {name}: {problem['msg']}"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for each field, named as the field is; only flags that were given end up in the result."""
+    group = parser.add_argument_group("openai extension")
+    for name, field in Settings.model_fields.items():
+        flag = "--" + name.replace("_", "-")
+        text = (field.description or "").replace("%", "%%")
+        if field.annotation is bool:
+            group.add_argument(
+                flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
+            )
+        else:
+            group.add_argument(flag, metavar=name.upper(), default=argparse.SUPPRESS, help=text)

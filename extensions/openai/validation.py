@@ -1,0 +1,167 @@
+"""From the bytes of a body to a typed request, or to the one 400 that names what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
+
+from . import refusals
+from .errors import InvalidRequest
+
+
+class RequestModel(BaseModel):
+    """A request body. Types are strict, as JSON Schema means them; unknown fields are let through."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True, hide_input_in_errors=True)
+
+
+Body = TypeVar("Body", bound=RequestModel)
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """Marks a field that is known but not served: only values that change nothing are let through."""
+
+    neutral: tuple[Any, ...] = ()
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def _check(self, value: Any) -> Any:
+        if value is not None and value not in self.neutral:
+            raise PydanticCustomError(
+                "unsupported_parameter", "is not supported by this server yet."
+            )
+        return value
+
+
+def parse(model: type[Body], data: bytes) -> Body:
+    """Validate a JSON body. Raises InvalidRequest, with the first problem's `param` and `code`."""
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        raise _refusal(error.errors(include_url=False, include_input=False), data) from None
+
+
+def _refusal(problems: Sequence[ErrorDetails], data: bytes) -> InvalidRequest:
+    try:
+        body = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        return InvalidRequest(
+            f"The body of the request is not valid JSON: {error.msg} (line {error.lineno}, column "
+            f"{error.colno}).",
+            code="invalid_json",
+        )
+    if problems[0]["type"] == "json_invalid":
+        # Valid for one parser and not for the other, such as a lone surrogate or too deep nesting.
+        return InvalidRequest(
+            f"The body of the request is not valid JSON: {problems[0]['ctx']['error']}.",
+            code="invalid_json",
+        )
+    if not isinstance(body, dict):
+        return InvalidRequest(
+            f"The body of the request must be a JSON object, but it is {refusals.kind_of(body)}.",
+            code="invalid_type",
+        )
+    first = problems[0]["loc"][:1]
+    # A value that may be one of several types fails once for each; the deepest look tells most.
+    candidates = [
+        (problem, *_walk(problem, body)) for problem in problems if problem["loc"][:1] == first
+    ]
+    deepest = max(len(path) for _, path, _ in candidates)
+    candidates = [candidate for candidate in candidates if len(candidate[1]) == deepest]
+    # The right type with a wrong value tells more than "not the other type".
+    problem, path, value = min(candidates, key=lambda candidate: candidate[0]["type"] in _EXPECTED)
+    alternatives = [other for other, other_path, _ in candidates if other_path == path]
+    return _words(problem, _param(path), value, alternatives)
+
+
+def _walk(problem: ErrorDetails, body: Any) -> tuple[list[str | int], Any]:
+    """The part of a location that leads through the body (without names of union members), and the
+    value there."""
+    path: list[str | int] = []
+    value = body
+    for step in problem["loc"]:
+        if isinstance(value, (dict, list)) and _leads_on(value, step):
+            value = value[step]  # type: ignore[index]  # as _leads_on says
+        elif problem["type"] == "missing" and step == problem["loc"][-1]:
+            value = None
+        else:
+            continue
+        path.append(step)
+    return path, value
+
+
+def _leads_on(value: dict[str, Any] | list[Any], step: str | int) -> bool:
+    if isinstance(value, dict):
+        return step in value
+    return isinstance(step, int) and step < len(value)
+
+
+def _param(path: Sequence[str | int]) -> str:
+    """`["messages", 0, "content"]` as `messages[0].content`."""
+    param = ""
+    for step in path:
+        param += f"[{step}]" if isinstance(step, int) else f".{step}" if param else step
+    return param
+
+
+_EXPECTED = {
+    "string_type": "a string",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "float_type": "a decimal",
+    "bool_type": "a boolean",
+    "list_type": "an array",
+    "tuple_type": "an array",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "none_required": "null",
+}
+
+
+def _words(
+    problem: ErrorDetails, param: str, value: Any, alternatives: Sequence[ErrorDetails]
+) -> InvalidRequest:
+    """One pydantic error in the API's words."""
+    kind = problem["type"]
+    context = problem.get("ctx", {})
+    if kind in _EXPECTED:
+        expected = dict.fromkeys(
+            _EXPECTED[a["type"]] for a in alternatives if a["type"] in _EXPECTED
+        )
+        return refusals.wrong_type(param, " or ".join(expected), value)
+    if kind == "missing":
+        return refusals.missing(param)
+    if kind in ("greater_than_equal", "greater_than"):
+        return refusals.out_of_range(
+            param, value, low=context.get("ge", context.get("gt")), high=None
+        )
+    if kind in ("less_than_equal", "less_than", "finite_number", "int_parsing_size"):
+        return refusals.out_of_range(
+            param, value, low=None, high=context.get("le", context.get("lt"))
+        )
+    if kind in ("too_short", "too_long", "string_too_short", "string_too_long"):
+        name = "string" if kind.startswith("string") else "array"
+        low, high = context.get("min_length", 0), context.get("max_length")
+        return refusals.wrong_length(param, name, len(value), low=low, high=high)
+    if kind in ("literal_error", "union_tag_invalid"):
+        allowed = context.get("expected") or context["expected_tags"]
+        names = allowed.replace(" or ", ", ").replace("'", "").split(", ")
+        if kind == "union_tag_invalid":
+            field = context["discriminator"].strip("'")
+            param, value = f"{param}.{field}", value.get(field)
+        return refusals.not_one_of(param, value, names)
+    if kind == "union_tag_not_found":
+        return refusals.missing(f"{param}.{context['discriminator'].strip(chr(39))}")
+    if kind == "unsupported_parameter":
+        return refusals.unsupported(param, problem["msg"])
+    return InvalidRequest(f"Invalid '{param}': {problem['msg']}", param=param, code="invalid_value")
