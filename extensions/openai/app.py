@@ -32,7 +32,7 @@ from .settings import Settings
 from .streaming import ClientGone, json_response
 from .validation import parse
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("openedai")
 
 PAGES = (home, health, models, completions, chat)
 ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
