@@ -51,7 +51,7 @@ class GenerationRequest(RequestModel, NativeSampling):
         None, description="A string, or up to 4, before which the answer ends; none is shown."
     )
     seed: int | None = Field(
-        None, ge=-(2**63), le=2**63 - 1, description="The same seed gives the same answer."
+        None, ge=-(2**63), le=2**63 - 1, description="The same seed and request give the same answer."
     )
     temperature: float | None = parameter("temperature")
     top_p: float | None = parameter("top_p")
