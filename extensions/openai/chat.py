@@ -56,9 +56,6 @@ class ChatCompletionRequest(GenerationRequest):
     function_call: Annotated[str | Later | None, NotYet(("none", "auto"))] = Field(
         None, description="Not there yet."
     )
-    response_format: Annotated[Later | None, NotYet(({"type": "text"},))] = Field(
-        None, description="Not there yet, but for text."
-    )
     reasoning_effort: Annotated[str | None, NotYet()] = Field(None, description="Not there yet.")
     verbosity: Annotated[str | None, NotYet(("medium",))] = Field(
         None, description="Not there yet."
@@ -146,6 +143,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
         to_engine(body.messages),
         None if limit is None else min(limit, info.context_length),
         to_native(body, info.sampler),
+        grammar=body.grammar_for(info),
     )
     chat = call.services.engine.chat
     events = run(

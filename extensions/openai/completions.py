@@ -96,7 +96,7 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
     if len(prompts) * n > MAX_PROMPTS:
         raise refusals.out_of_range("n", n, low=None, high=MAX_PROMPTS // len(prompts))
     stops, usage = body.stops, body.wants_usage
-    sampling = to_native(body, info.sampler)
+    sampling, grammar = to_native(body, info.sampler), body.grammar_for(info)
     max_tokens = 16 if body.max_tokens is None else body.max_tokens
     if max_tokens > info.context_length:
         raise ContextLengthExceeded(
@@ -106,7 +106,7 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
             param="max_tokens",
         )
     requests = [
-        GenerateRequest(prompt, max_tokens, sampling, seed)
+        GenerateRequest(prompt, max_tokens, sampling, seed, grammar)
         for prompt in prompts
         for seed in body.seeds(n)
     ]

@@ -49,6 +49,8 @@ class GenerateRequest:
     """Tokens to sample at most, at least 1; None: as many as the context holds."""
     sampling: Native = field(default_factory=dict)
     seed: int | None = None
+    grammar: str | None = None
+    """What the answer must match: Lark in llguidance's dialect, checked. Capability `grammar`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class ChatRequest:
     max_tokens: int | None = None
     sampling: Native = field(default_factory=dict)
     seed: int | None = None
+    grammar: str | None = None
+    """As in GenerateRequest; reasoning, if any, is left out."""
 
 
 @dataclass(frozen=True, slots=True)

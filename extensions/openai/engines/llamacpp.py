@@ -6,6 +6,7 @@ a random key, and used only for what has no call (tokenize, properties). Source:
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import http.client
 import logging
@@ -28,7 +29,6 @@ from .base import (
     Finish,
     GenerateRequest,
     Message,
-    Native,
     Piece,
     Pieces,
     PromptUsage,
@@ -45,6 +45,7 @@ TINY = (
 )  # bytes; a smaller model gains nothing from a second thread, and its steps are so short
 # that on a busy machine threads would mostly wait for each other
 PROMPT_CACHE_MIB = 512  # host memory for prompts whose slot went to somebody else
+LLGUIDANCE = "%llguidance {}\n"  # tells llama.cpp that a grammar is Lark and not GBNF
 RANDOM_SEED = 0xFFFFFFFF  # llama.cpp's word for "no seed"
 CLOSE_PATIENCE = 3.0  # seconds that running answers have to notice the end
 
@@ -142,7 +143,10 @@ class LlamaCppEngine:
                 xllamacpp.__version__, name, stat.st_size, int(stat.st_mtime), context, loras
             ),
             parallel=parallel,
+            capabilities=("completion", "chat", "grammar"),
         )
+        # A thread inside of llama.cpp while the interpreter goes down would abort the process.
+        atexit.register(self.close)
 
     @property
     def info(self) -> EngineInfo:
@@ -168,16 +172,16 @@ class LlamaCppEngine:
                     context_length=context,
                     param="prompt",
                 )
-        body = self._body(request.sampling, request.seed, request.max_tokens) | {"prompt": prompt}
+        body = self._body(request) | {"prompt": prompt}
         room = context if request.max_tokens is None else most + request.max_tokens
         return self._run(self._server.handle_completions, body, room, _completion_piece, "prompt")
 
     def chat(self, request: ChatRequest) -> Pieces:
         messages = [_message(message) for message in request.messages]
-        body = self._body(request.sampling, request.seed, request.max_tokens) | {
-            "messages": messages,
-            "reasoning_format": "auto",
-        }
+        body = self._body(request) | {"messages": messages, "reasoning_format": "auto"}
+        if request.grammar is not None:
+            # Where a template opens a thought, the grammar would be forced upon the thought.
+            body["chat_template_kwargs"] = {"enable_thinking": False}
         run = self._server.handle_chat_completions
         return self._run(run, body, self._info.context_length, _chat_piece, "messages")
 
@@ -193,15 +197,18 @@ class LlamaCppEngine:
         if self._closed.is_set():
             return
         self._closed.set()
+        atexit.unregister(self.close)
         self._working.wait_for_none(CLOSE_PATIENCE)
         self._server = None
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _body(self, sampling: Native, seed: int | None, max_tokens: int | None) -> dict[str, Any]:
+    def _body(self, request: GenerateRequest | ChatRequest) -> dict[str, Any]:
+        seed, limit, grammar = request.seed, request.max_tokens, request.grammar
         return {
-            **sampling,
+            **request.sampling,
             "seed": RANDOM_SEED if seed is None else seed % RANDOM_SEED,
-            "n_predict": -1 if max_tokens is None else max_tokens,
+            "n_predict": -1 if limit is None else limit,
+            "grammar": "" if grammar is None else LLGUIDANCE + grammar,
             "stream": True,
             "cache_prompt": True,
             "timings_per_token": True,  # the exact count of tokens with every piece

@@ -8,7 +8,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from .. import refusals
+from ..engines.base import EngineInfo
 from ..validation import NotYet, RequestModel
+from .constraints import ConstraintFields
 from .sampling import NativeSampling, parameter
 
 Stop = str | Annotated[list[str], Field(max_length=4)]
@@ -25,16 +27,11 @@ class StreamOptions(RequestModel):
     )
 
 
-class GenerationRequest(RequestModel, NativeSampling):
+class GenerationRequest(ConstraintFields, NativeSampling):
     """The fields of both pages, and the native sampler's."""
 
     refused: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "grammar": ("",),
         "json_schema": (),
-        "guided_json": (),
-        "guided_regex": (),
-        "guided_choice": ([],),
-        "guided_grammar": ("",),
         "structured_outputs": (),
         "min_tokens": (0,),
         "stop_token_ids": ([],),
@@ -51,7 +48,10 @@ class GenerationRequest(RequestModel, NativeSampling):
         None, description="A string, or up to 4, before which the answer ends; none is shown."
     )
     seed: int | None = Field(
-        None, ge=-(2**63), le=2**63 - 1, description="The same seed and request give the same answer."
+        None,
+        ge=-(2**63),
+        le=2**63 - 1,
+        description="The same seed and request give the same answer.",
     )
     temperature: float | None = parameter("temperature")
     top_p: float | None = parameter("top_p")
@@ -81,6 +81,16 @@ class GenerationRequest(RequestModel, NativeSampling):
         if self.stream_options is not None and not self.stream:
             raise refusals.unsupported("stream_options", "is only allowed when 'stream' is true.")
         return not self.stream or bool(self.stream_options and self.stream_options.include_usage)
+
+    def grammar_for(self, info: EngineInfo) -> str | None:
+        """The grammar that the answer must match. Raises InvalidRequest where there can be none."""
+        grammar = self.constraint
+        if grammar is not None and "grammar" not in info.capabilities:
+            raise refusals.unsupported(
+                "response_format",
+                "(or a grammar) is not something the loaded model's engine can do.",
+            )
+        return grammar
 
     def seeds(self, choices: int) -> Sequence[int | None]:
         """A seed for each choice: they differ from each other, and not from run to run."""
