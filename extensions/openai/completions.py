@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal
 
@@ -11,16 +13,27 @@ from pydantic import Field
 from typing_extensions import NotRequired, TypedDict
 
 from . import models, refusals
-from .engines.base import EngineInfo, Finish, GenerateRequest, Piece, Pieces, PromptUsage
+from .engines.base import (
+    Engine,
+    EngineInfo,
+    Finish,
+    GenerateRequest,
+    Piece,
+    Pieces,
+    PromptUsage,
+    TokenLogprob,
+)
+from .engines.pump import TICK
 from .errors import ContextLengthExceeded
 from .generation.answer import AnswerHead, answer_head, head_of
-from .generation.request import GenerationRequest
+from .generation.best_of import best_of
+from .generation.logprobs import CompletionLogprobs, append_logprobs, completion_logprobs
+from .generation.request import GenerationRequest, needs
 from .generation.run import Event, Events, run
 from .generation.sampling import to_native
 from .generation.usage import Usage, UsageCount
 from .routing import Addresses, Call, Route
 from .streaming import respond
-from .validation import NotYet
 
 MAX_PROMPTS = 2048
 Prompt = str | tuple[int, ...]
@@ -49,9 +62,33 @@ class CompletionRequest(GenerationRequest):
         "the model's context.",
     )
     echo: bool | None = Field(None, description="Put the prompt in front of the answer.")
-    suffix: Annotated[str | None, NotYet(("",))] = Field(None, description="Not there yet.")
-    logprobs: Annotated[int | None, NotYet()] = Field(None, description="Not there yet.")
-    best_of: Annotated[int | None, NotYet((1,))] = Field(None, description="Not there yet.")
+    suffix: str | None = Field(
+        None, description="The text after the answer, for models that can fill in between two."
+    )
+    logprobs: int | None = Field(
+        None,
+        ge=0,
+        le=5,
+        description="Tell each token's log-probability, and that many alternatives; 0 tells none.",
+    )
+    best_of: int | None = Field(
+        None,
+        ge=0,
+        le=20,
+        description="Make that many candidates and answer with the `n` likeliest. Not streamed.",
+    )
+
+    @property
+    def candidates(self) -> int:
+        """How many choices are made for each prompt. Raises InvalidRequest as OpenAI does."""
+        n, best_of = self.n or 1, self.best_of or self.n or 1
+        if best_of < n:
+            raise refusals.out_of_range("best_of", best_of, low=n, high=None)
+        if best_of > n and self.stream:
+            raise refusals.unsupported(
+                "best_of", "cannot be larger than 'n' when 'stream' is true."
+            )
+        return best_of
 
     @property
     def prompts(self) -> list[Prompt]:
@@ -68,7 +105,7 @@ class CompletionChoice(TypedDict):
 
     text: str
     index: int
-    logprobs: None
+    logprobs: CompletionLogprobs | None
     finish_reason: Finish | None
 
 
@@ -90,64 +127,114 @@ class CompletionChunk(AnswerHead):
 
 def create_completion(call: Call, body: CompletionRequest) -> Response:
     """Continue each prompt `n` times; choice `i` belongs to prompt `i // n`."""
-    info = models.serving(call, body.model)
-    prompts = body.prompts
-    n = body.n or 1
-    if len(prompts) * n > MAX_PROMPTS:
-        raise refusals.out_of_range("n", n, low=None, high=MAX_PROMPTS // len(prompts))
+    engine, info = call.services.engine, models.serving(call, body.model)
+    n, candidates, prompts = body.n or 1, body.candidates, body.prompts
+    if len(prompts) * candidates > MAX_PROMPTS:
+        raise refusals.out_of_range("n", candidates, low=None, high=MAX_PROMPTS // len(prompts))
+    if body.logprobs is not None or candidates > n:
+        needs(info, "logprobs", "logprobs")
+    if body.suffix:
+        needs(info, "infill", "suffix")
     stops, usage = body.stops, body.wants_usage
-    sampling, grammar = to_native(body, info.sampler), body.grammar_for(info)
     max_tokens = 16 if body.max_tokens is None else body.max_tokens
     if max_tokens > info.context_length:
         raise ContextLengthExceeded(
-            prompt_tokens=len(_tokens(call, prompts[0])),
+            prompt_tokens=len(_tokens(engine, prompts[0])),
             max_tokens=max_tokens,
             context_length=info.context_length,
             param="max_tokens",
         )
-    requests = [
-        GenerateRequest(prompt, max_tokens, sampling, seed, grammar)
-        for prompt in prompts
-        for seed in body.seeds(n)
-    ]
-    start = partial(_read_only, call) if max_tokens == 0 else call.services.engine.generate
-    events = run(
-        [partial(start, request) for request in requests],
-        scheduler=call.services.scheduler,
-        slots=info.parallel,
-        stops=stops,
+    request = GenerateRequest(
+        "",
+        max_tokens,
+        to_native(body, info.sampler),
+        grammar=body.grammar_for(info),
+        logit_bias=body.bias,
+        logprobs=0 if body.logprobs is None and candidates > n else body.logprobs,
     )
-    echoes = [_text(call, prompt) for prompt in prompts] if body.echo else None
-    chunks = _chunks(events, info, n, echoes, usage=usage)
+    echoes = [_Echo(engine, prompt, body.logprobs) if body.echo else None for prompt in prompts]
+    starts = [
+        partial(_answer, engine, replace(request, prompt=prompt, seed=seed), body.suffix, echo)
+        for prompt, echo in zip(prompts, echoes, strict=True)
+        for seed in body.seeds(candidates)
+    ]
+    events = run(starts, scheduler=call.services.scheduler, slots=info.parallel, stops=stops)
+    if candidates > n:
+        events = best_of(events, n=n, candidates=candidates)
+    chunks = _chunks(events, info, n, body.logprobs, usage=usage)
     return respond(call, chunks, stream=bool(body.stream), fold=fold)
 
 
-def _read_only(call: Call, request: GenerateRequest) -> Pieces:
+def _answer(
+    engine: Engine, request: GenerateRequest, suffix: str | None, echo: _Echo | None
+) -> Pieces:
+    """One choice: the prompt, if it is to be echoed, then what follows it."""
+    if echo is not None:
+        yield from echo.pieces()
+    if request.max_tokens == 0:
+        yield _read_only(engine, request.prompt)
+        return
+    if suffix:
+        request = replace(request, prompt=engine.infill(request.prompt, suffix))
+    pieces = engine.generate(request)
+    try:
+        yield from pieces
+    finally:
+        pieces.close()
+
+
+class _Echo:
+    """A prompt as a piece of the answer; its log-probabilities are found once for all choices."""
+
+    def __init__(self, engine: Engine, prompt: Prompt, logprobs: int | None) -> None:
+        self._engine = engine
+        self._prompt = prompt
+        self._logprobs = logprobs
+        self._lock = threading.Lock()
+        self._piece: Piece | None = None
+
+    def pieces(self) -> Pieces:
+        while not self._lock.acquire(timeout=TICK):
+            yield None
+        try:
+            if self._piece is None:
+                tokens: list[TokenLogprob] = []
+                if self._logprobs is not None:
+                    ids = _tokens(self._engine, self._prompt)
+                    for token in self._engine.score(ids, self._logprobs):
+                        if token is not None:
+                            tokens.append(token)
+                        yield None
+                text = self._prompt
+                if not isinstance(text, str):
+                    text = self._engine.detokenize(text)
+                self._piece = Piece(text, logprobs=tuple(tokens), echo=True)
+            yield self._piece
+        finally:
+            self._lock.release()
+
+
+def _read_only(engine: Engine, prompt: Prompt) -> Piece:
     """The answer of no tokens: max_tokens 0, useful to echo or to count a prompt."""
-    tokens = len(_tokens(call, request.prompt))
-    context_length = call.services.engine.info.context_length
+    tokens, context_length = len(_tokens(engine, prompt)), engine.info.context_length
     if tokens > context_length:
         raise ContextLengthExceeded(
             prompt_tokens=tokens, max_tokens=0, context_length=context_length, param="prompt"
         )
-    yield Piece(prompt=PromptUsage(tokens), finish="length")
+    return Piece(prompt=PromptUsage(tokens), finish="length")
 
 
-def _tokens(call: Call, prompt: Prompt) -> Sequence[int]:
-    return call.services.engine.tokenize(prompt) if isinstance(prompt, str) else prompt
-
-
-def _text(call: Call, prompt: Prompt) -> str:
-    return prompt if isinstance(prompt, str) else call.services.engine.detokenize(prompt)
+def _tokens(engine: Engine, prompt: Prompt) -> Sequence[int]:
+    return engine.tokenize(prompt) if isinstance(prompt, str) else prompt
 
 
 def _chunks(
-    events: Events, info: EngineInfo, n: int, echoes: Sequence[str] | None, *, usage: bool
+    events: Events, info: EngineInfo, n: int, logprobs: int | None, *, usage: bool
 ) -> Generator[CompletionChunk | None, None, None]:
-    """Events in the shape of the reference. `echoes`: the prompts' texts, to be put in front."""
+    """Events in the shape of the reference."""
     head = answer_head("cmpl-", info)
     count = UsageCount(n)
-    echoed: set[int] = set()
+    offsets: dict[int, int] = {}
 
     def chunk(*choices: CompletionChoice) -> CompletionChunk:
         made: CompletionChunk = {
@@ -162,11 +249,15 @@ def _chunks(
             made["usage"] = None
         return made
 
-    def choice(event: Event, text: str) -> CompletionChoice:
+    def choice(event: Event) -> CompletionChoice:
+        at = offsets.get(event.index, 0)
+        offsets[event.index] = at + len(event.text)
         return {
-            "text": text,
+            "text": event.text,
             "index": event.index,
-            "logprobs": None,
+            "logprobs": None
+            if logprobs is None
+            else completion_logprobs(event.logprobs, logprobs, at),
             "finish_reason": event.finish,
         }
 
@@ -176,12 +267,8 @@ def _chunks(
                 yield None
                 continue
             count.add(event)
-            text = event.text
-            if echoes is not None and event.index not in echoed:
-                echoed.add(event.index)
-                text = echoes[event.index // n] + text
-            if text or event.finish:
-                yield chunk(choice(event, text))
+            if event.text or event.finish:
+                yield chunk(choice(event))
         if usage:
             last = chunk()
             last["usage"] = count.total()
@@ -193,11 +280,16 @@ def _chunks(
 def fold(chunks: Iterable[CompletionChunk]) -> Completion:
     """The whole object that the chunks of a stream (with usage) add up to."""
     choices: dict[int, CompletionChoice] = {}
+    texts: dict[int, list[str]] = {}
     for chunk in chunks:
         for part in chunk["choices"]:
-            whole = choices.setdefault(part["index"], {**part, "text": ""})
-            whole["text"] += part["text"]
+            whole = choices.setdefault(part["index"], part)
+            texts.setdefault(part["index"], []).append(part["text"])
             whole["finish_reason"] = part["finish_reason"]
+            if whole is not part and whole["logprobs"] is not None:
+                append_logprobs(whole["logprobs"], part["logprobs"])
+    for index, parts in texts.items():
+        choices[index]["text"] = "".join(parts)
     usage = chunk.get("usage")
     assert usage is not None  # `wants_usage` is true for a request that is folded
     return {

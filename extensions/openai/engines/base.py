@@ -10,8 +10,9 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-Finish = Literal["stop", "length"]
-"""Why an answer ended: the model (or a stop string) ended it, or a limit on tokens did."""
+Finish = Literal["stop", "length", "tool_calls"]
+"""Why an answer ended: the model (or a stop string) ended it, a limit on tokens did, or the model has
+called tools and waits for their results."""
 
 Native = Mapping[str, Any]
 """Sampler parameters under the engine's own names, ready to be sent (see generation/sampling.py)."""
@@ -51,6 +52,20 @@ class GenerateRequest:
     seed: int | None = None
     grammar: str | None = None
     """What the answer must match: Lark in llguidance's dialect, checked. Capability `grammar`."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """Pairs of token id and what is added to its logit; -100 bans the token. Capability `logprobs`."""
+    logprobs: int | None = None
+    """How many alternatives to tell for each token, 0 to 20; None: no log-probabilities."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call that the assistant made earlier in the conversation."""
+
+    id: str
+    name: str
+    arguments: str
+    """JSON text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +80,13 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class ToolCall:
-    """A call that the assistant made earlier in the conversation."""
+class Tool:
+    """A function that the model may call."""
 
-    id: str
     name: str
-    arguments: str
-    """JSON text."""
+    description: str | None
+    parameters: Mapping[str, Any]
+    """A JSON schema of an object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +99,12 @@ class ChatRequest:
     seed: int | None = None
     grammar: str | None = None
     """As in GenerateRequest; reasoning, if any, is left out."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    tools: tuple[Tool, ...] = ()
+    """What the model may call, if it wants to. Capability `tools`."""
+    parallel_tool_calls: bool = True
+    template_variables: Mapping[str, Any] = field(default_factory=dict)
+    """What the chat template is given besides the messages, such as `enable_thinking`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +114,38 @@ class PromptUsage:
     tokens: int
     cached: int = 0
     """How many of them were remembered from an earlier request."""
+
+
+@dataclass(frozen=True, slots=True)
+class LikelyToken:
+    """A token that might have been sampled."""
+
+    bytes: bytes
+    logprob: float
+    """Natural logarithm of its probability before any sampler has changed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token that was sampled, or stood in the prompt."""
+
+    bytes: bytes
+    """What it adds to the text; maybe only a part of a character."""
+    logprob: float | None
+    """As in LikelyToken; None for the first token of a prompt."""
+    top: tuple[LikelyToken, ...] = ()
+    """The likeliest tokens at this place, best first, as many as were asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A part of a call that the model makes; `id` and `name` are on the first part only."""
+
+    index: int
+    arguments: str = ""
+    """More of the JSON text."""
+    id: str | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +162,21 @@ class Piece:
     """On one piece of each answer, at the latest on the last."""
     finish: Finish | None = None
     """Set on the last piece, and only there."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """The tokens of `text`, if they were asked for; the end token is not among them."""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    echo: bool = False
+    """This is the prompt, not an answer: stop strings are not looked for in it."""
 
 
 Pieces = Generator["Piece | None", None, None]
 """An answer under way. None means "nothing yet" and comes at least every `pump.TICK` seconds while the
 engine is silent, so that whoever reads can look whether the client is still there. Closing it ends the
 work within one decode step."""
+
+
+Scores = Generator["TokenLogprob | None", None, None]
+"""One for each token, in order; None as in Pieces."""
 
 
 class Engine(Protocol):
@@ -134,6 +196,21 @@ class Engine(Protocol):
     def chat(self, request: ChatRequest) -> Pieces:
         """Answer messages. As `generate`, but max_tokens is an upper bound only: the answer ends with
         `length` where the context does."""
+
+    def render(self, request: ChatRequest) -> str:
+        """The prompt that the chat template makes of messages and tools, up to where the answer begins.
+
+        Raises InvalidRequest when the template refuses the messages.
+        """
+
+    def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
+        """How likely each token of a prompt is after those before it; the first one's is None.
+
+        Capability `logprobs`; needs as many steps as there are tokens.
+        """
+
+    def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
+        """The prompt that asks for what stands between two texts. Capability `infill`."""
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         """The token ids of a text as a prompt: with the start token if the model wants one."""

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from ..errors import ModelLoading
-from .base import ChatRequest, Engine, EngineInfo, GenerateRequest, Pieces
+from .base import ChatRequest, Engine, EngineInfo, GenerateRequest, Pieces, Scores
 
 
 class DeferredEngine:
@@ -39,6 +39,15 @@ class DeferredEngine:
 
     def chat(self, request: ChatRequest) -> Pieces:
         return self._ready.chat(request)
+
+    def render(self, request: ChatRequest) -> str:
+        return self._ready.render(request)
+
+    def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
+        return self._ready.score(tokens, alternatives)
+
+    def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
+        return self._ready.infill(before, after)
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         return self._ready.tokenize(text)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import codecs
 from collections.abc import Sequence
 
-from ..errors import ContextLengthExceeded, InvalidRequest
-from .base import ChatRequest, EngineInfo, GenerateRequest, Piece, Pieces, PromptUsage
+from ..errors import ContextLengthExceeded, EngineFailed, InvalidRequest
+from .base import ChatRequest, EngineInfo, GenerateRequest, Piece, Pieces, PromptUsage, Scores
 
 CONTEXT_LENGTH = 8192  # bytes
 PARALLEL = 4
@@ -51,10 +51,7 @@ class EchoEngine:
         yield from self._say(bytes(prompt), len(prompt), request.max_tokens)
 
     def chat(self, request: ChatRequest) -> Pieces:
-        conversation = "".join(
-            f"{message.role}: {message.content}\n" for message in request.messages
-        )
-        prompt = self.tokenize(conversation)
+        prompt = self.tokenize(self.render(request))
         if len(prompt) >= CONTEXT_LENGTH:
             raise ContextLengthExceeded(
                 prompt_tokens=len(prompt),
@@ -77,6 +74,15 @@ class EchoEngine:
             yield Piece(tokens=1, prompt=prompt, finish="stop")
         else:
             yield Piece(decoder.decode(b"", final=True), prompt=prompt, finish="length")
+
+    def render(self, request: ChatRequest) -> str:
+        return "".join(f"{message.role}: {message.content}\n" for message in request.messages)
+
+    def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
+        raise EngineFailed("The echo engine has no probabilities.")
+
+    def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
+        raise EngineFailed("The echo engine cannot fill in.")
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         return tuple(text.encode())

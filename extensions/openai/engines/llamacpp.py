@@ -1,7 +1,7 @@
 """llama.cpp in this process, through xllamacpp: continuous batching, its chat templates, its cache.
 
 xllamacpp always opens an HTTP listener of its own. It is put on a unix socket in a private folder behind
-a random key, and used only for what has no call (tokenize, properties). Source: llama.cpp `tools/server`.
+a random key, and used only for what has no call (tokenize, templates). Source: llama.cpp `tools/server`.
 """
 
 from __future__ import annotations
@@ -17,24 +17,29 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from ..errors import APIError, ContextLengthExceeded, EngineFailed, InvalidRequest
+from ..errors import ContextLengthExceeded, EngineFailed, InvalidRequest
 from .base import (
     ChatRequest,
     EngineInfo,
-    Finish,
     GenerateRequest,
     Message,
     Piece,
     Pieces,
-    PromptUsage,
+    Scores,
+    TokenLogprob,
+    Tool,
 )
-from .gguf import BadModelFile, read_header
+from .gguf import BadModelFile, GGUFHeader, read_header
+from .llamacpp_answers import AnswerReader, LogprobReader, error_of, token_logprob
 from .pump import TICK, Emit, pump
+from .room import Occupancy, Room
+from .vocabulary import Vocabulary, read_vocabulary
 
 log = logging.getLogger("openedai")
 
@@ -47,6 +52,7 @@ TINY = (
 PROMPT_CACHE_MIB = 512  # host memory for prompts whose slot went to somebody else
 LLGUIDANCE = "%llguidance {}\n"  # tells llama.cpp that a grammar is Lark and not GBNF
 RANDOM_SEED = 0xFFFFFFFF  # llama.cpp's word for "no seed"
+BAN, FORCE = -100, 100  # the ends of logit_bias
 CLOSE_PATIENCE = 3.0  # seconds that running answers have to notice the end
 
 
@@ -83,6 +89,7 @@ class LlamaCppEngine:
             header = read_header(model)
         except BadModelFile as error:
             raise ModelLoadError(str(error)) from error
+        self._header: GGUFHeader = header
         trained = header.context_length or DEFAULT_CONTEXT
         context = context_length or min(trained, DEFAULT_CONTEXT)
         contexts = _contexts_that_fit(header.kv_bytes_per_token * context, parallel)
@@ -94,13 +101,15 @@ class LlamaCppEngine:
         params = xllamacpp.CommonParams()
         params.model.path = str(model)
         params.n_ctx = context * contexts
-        params.n_parallel = parallel
+        # One slot more than answers run: for judging tokens while an answer is under way.
+        params.n_parallel = parallel + 1
         params.kv_unified = True
         params.kv_unified_per_slot = context
         params.n_batch = BATCH
         params.n_ubatch = BATCH
         params.n_gpu_layers = gpu_layers
         params.cache_ram_mib = PROMPT_CACHE_MIB
+        params.prefill_assistant = False
         if not threads and model.stat().st_size < TINY:
             threads = 1
         if threads:
@@ -126,12 +135,13 @@ class LlamaCppEngine:
                 "--verbose shows what it says."
             ) from error
 
-        self._room = _Room(context * contexts, needed=contexts < parallel)
+        self._room = Room(context * contexts)
         self._closed = threading.Event()
-        self._working = _Count()
+        self._working = Occupancy()
         meta = self._ask("GET", "/v1/models")["data"][0]["meta"]
-        self._vocabulary = int(meta["n_vocab"])
-        self._document_start = self._start_token()
+        self._vocabulary_size = int(meta["n_vocab"])
+        props = self._ask("GET", "/props")
+        self._document_start = self._start_token(props)
         stat = model.stat()
         self._info = EngineInfo(
             model=name,
@@ -143,10 +153,21 @@ class LlamaCppEngine:
                 xllamacpp.__version__, name, stat.st_size, int(stat.st_mtime), context, loras
             ),
             parallel=parallel,
-            capabilities=("completion", "chat", "grammar"),
+            capabilities=self._capabilities(props),
         )
         # A thread inside of llama.cpp while the interpreter goes down would abort the process.
         atexit.register(self.close)
+
+    def _capabilities(self, props: dict[str, Any]) -> tuple[str, ...]:
+        found = ["completion", "chat", "grammar", "logprobs"]
+        template = str(props.get("chat_template", ""))
+        if props.get("chat_template_caps", {}).get("supports_tools"):
+            found.append("tools")
+        if "enable_thinking" in template or "reasoning_effort" in template:
+            found.append("reasoning")
+        if len(self._vocabulary.special) == 3:
+            found.append("infill")
+        return tuple(found)
 
     @property
     def info(self) -> EngineInfo:
@@ -154,10 +175,10 @@ class LlamaCppEngine:
 
     def generate(self, request: GenerateRequest) -> Pieces:
         prompt = request.prompt or (self._document_start,)
-        if not isinstance(prompt, str) and not all(0 <= id < self._vocabulary for id in prompt):
-            raise InvalidRequest(
-                f"The prompt has token ids outside 0 to {self._vocabulary - 1}.", param="prompt"
-            )
+        if not isinstance(prompt, str):
+            self._check_ids(prompt, "prompt")
+        elif request.logprobs is not None:
+            prompt = self.tokenize(prompt)
         context = self._info.context_length
         # A text has at most as many tokens as bytes, and a start and an end token.
         most = len(prompt.encode()) + 2 if isinstance(prompt, str) else len(prompt)
@@ -174,22 +195,55 @@ class LlamaCppEngine:
                 )
         body = self._body(request) | {"prompt": prompt}
         room = context if request.max_tokens is None else most + request.max_tokens
-        return self._run(self._server.handle_completions, body, room, _completion_piece, "prompt")
+        reader = AnswerReader()
+        if request.logprobs is not None and not isinstance(prompt, str):
+            alternatives = request.logprobs
+            # 0 would mean none at all; what is not asked for is left out again.
+            body["logprobs"] = max(1, alternatives)
+            room *= 2  # for judging tokens beside it
+
+            def judge(before: Sequence[int], token: int) -> TokenLogprob:
+                return self._judge(before, token, alternatives)
+
+            reader = LogprobReader(prompt, alternatives, self._vocabulary, judge)
+        return self._run(self._server.handle_completions, body, room, reader, "prompt")
 
     def chat(self, request: ChatRequest) -> Pieces:
-        messages = [_message(message) for message in request.messages]
-        body = self._body(request) | {"messages": messages, "reasoning_format": "auto"}
-        if request.grammar is not None:
-            # Where a template opens a thought, the grammar would be forced upon the thought.
-            body["chat_template_kwargs"] = {"enable_thinking": False}
-        run = self._server.handle_chat_completions
-        return self._run(run, body, self._info.context_length, _chat_piece, "messages")
+        body = self._body(request) | self._conversation(request) | {"reasoning_format": "auto"}
+        run, room = self._server.handle_chat_completions, self._info.context_length
+        return self._run(run, body, room, AnswerReader(), "messages")
+
+    def render(self, request: ChatRequest) -> str:
+        return str(self._ask("POST", "/apply-template", self._conversation(request))["prompt"])
+
+    def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
+        self._check_ids(tokens, "prompt")
+        with self._working, self._room.reserve(len(tokens) + 1) as reservation:
+            while not reservation.wait(TICK):
+                yield None
+            for at, token in enumerate(tokens):
+                if at == 0:
+                    yield TokenLogprob(self._vocabulary.tokens[token], None)
+                else:
+                    yield self._judge(tokens[:at], token, alternatives)
+
+    def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
+        special = self._vocabulary.special
+        head = self._plain_tokens(before) if isinstance(before, str) else before
+        return (
+            special["fim_pre"],
+            *head,
+            special["fim_suf"],
+            *self._plain_tokens(after),
+            special["fim_mid"],
+        )
 
     def tokenize(self, text: str) -> tuple[int, ...]:
-        tokens = self._ask("POST", "/tokenize", {"content": text, "add_special": True})["tokens"]
-        return tuple(tokens)
+        asked = {"content": text, "add_special": True, "parse_special": True}
+        return tuple(self._ask("POST", "/tokenize", asked)["tokens"])
 
     def detokenize(self, tokens: Sequence[int]) -> str:
+        self._check_ids(tokens, "prompt")
         text = self._ask("POST", "/detokenize", {"tokens": list(tokens)})["content"]
         return str(text)
 
@@ -198,45 +252,79 @@ class LlamaCppEngine:
             return
         self._closed.set()
         atexit.unregister(self.close)
-        self._working.wait_for_none(CLOSE_PATIENCE)
+        self._working.wait_until_empty(CLOSE_PATIENCE)
         self._server = None
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return read_vocabulary(self._header)
+
+    def _plain_tokens(self, text: str) -> tuple[int, ...]:
+        asked = {"content": text, "add_special": False, "parse_special": False}
+        return tuple(self._ask("POST", "/tokenize", asked)["tokens"])
+
+    def _check_ids(self, tokens: Sequence[int], param: str) -> None:
+        if not all(0 <= token < self._vocabulary_size for token in tokens):
+            raise InvalidRequest(
+                f"The token ids of this model are 0 to {self._vocabulary_size - 1}.",
+                param=param,
+                code="invalid_value",
+            )
+
     def _body(self, request: GenerateRequest | ChatRequest) -> dict[str, Any]:
         seed, limit, grammar = request.seed, request.max_tokens, request.grammar
+        self._check_ids([token for token, _ in request.logit_bias], "logit_bias")
         return {
             **request.sampling,
             "seed": RANDOM_SEED if seed is None else seed % RANDOM_SEED,
             "n_predict": -1 if limit is None else limit,
             "grammar": "" if grammar is None else LLGUIDANCE + grammar,
+            # llama.cpp takes False for minus infinity.
+            "logit_bias": [
+                [token, False if bias <= BAN else bias] for token, bias in request.logit_bias
+            ],
             "stream": True,
             "cache_prompt": True,
             "timings_per_token": True,  # the exact count of tokens with every piece
             "return_progress": True,  # calls back while the prompt is read, so that it can be ended
         }
 
+    def _conversation(self, request: ChatRequest) -> dict[str, Any]:
+        variables = dict(request.template_variables)
+        if request.grammar is not None:
+            # Where a template opens a thought, the grammar would be forced upon the thought.
+            variables["enable_thinking"] = False
+        conversation: dict[str, Any] = {
+            "messages": [_message(message) for message in request.messages],
+            "chat_template_kwargs": variables,
+        }
+        if request.tools:
+            conversation["tools"] = [_tool(tool) for tool in request.tools]
+            conversation["parallel_tool_calls"] = request.parallel_tool_calls
+        return conversation
+
     def _run(
         self,
         call: Callable[[bytes, Callable[[bytes], bool]], None],
         body: dict[str, Any],
         room: int,
-        to_piece: Callable[[dict[str, Any]], Piece],
+        reader: AnswerReader,
         param: str,
     ) -> Pieces:
         def produce(emit: Emit[Piece | None]) -> None:
             failure: list[BaseException] = []
-            count = _TokenCount()
 
             # llama.cpp takes an exception in here for "stop" and drops it, so it is kept by hand.
             def receive(data: bytes) -> bool:
                 try:
                     chunk = orjson.loads(data)
                     if "error" in chunk:
-                        failure.append(_error(chunk["error"], param))
+                        failure.append(error_of(chunk["error"], param))
                         return True
                     if "prompt_progress" in chunk:
                         return emit(None) or self._closed.is_set()
-                    return emit(count.complete(to_piece(chunk), chunk)) or self._closed.is_set()
+                    return emit(reader.read(chunk)) or self._closed.is_set()
                 except Exception as error:
                     failure.append(error)
                     return True
@@ -248,14 +336,40 @@ class LlamaCppEngine:
                 call(orjson.dumps(body), receive)
             if failure:
                 raise failure[0]
-            if self._closed.is_set() and not count.finished:
+            if self._closed.is_set() and not reader.finished:
                 raise EngineFailed("The model was unloaded while it answered.")
 
         return pump(produce)
 
-    def _start_token(self) -> int:
+    def _judge(self, before: Sequence[int], token: int, alternatives: int) -> TokenLogprob:
+        """How likely a token is after others: sample one token, made to be this one."""
+        answers: list[dict[str, Any]] = []
+        body = {
+            "prompt": list(before),
+            "n_predict": 1,
+            "temperature": 0,
+            "logit_bias": [[token, 10 * FORCE]],  # log-probabilities are told without it
+            "logprobs": max(1, alternatives),
+            "stream": True,
+            "cache_prompt": True,
+        }
+
+        def receive(data: bytes) -> bool:
+            answers.append(orjson.loads(data))
+            return False
+
+        self._server.handle_completions(orjson.dumps(body), receive)
+        said = self._vocabulary.tokens[token]
+        for answer in answers:
+            if "error" in answer:
+                raise error_of(answer["error"], "prompt")
+            for entry in (answer["choices"][0].get("logprobs") or {}).get("content") or ():
+                if entry["id"] == token:
+                    return token_logprob(entry, said, alternatives, self._vocabulary)
+        raise EngineFailed("The engine did not tell a log-probability.")
+
+    def _start_token(self, props: dict[str, Any]) -> int:
         """What an empty prompt stands for: the token that begins (or else ends) a document."""
-        props = self._ask("GET", "/props")
         text = props["bos_token"] or props["eos_token"]
         asked = {"content": text, "add_special": False, "parse_special": True}
         tokens = self._ask("POST", "/tokenize", asked)["tokens"]
@@ -274,7 +388,7 @@ class LlamaCppEngine:
         finally:
             connection.close()
         if response.status != 200:
-            raise EngineFailed(f"The engine answered {response.status} to {path}.")
+            raise error_of(orjson.loads(answer).get("error", {}), "messages")
         return orjson.loads(answer)
 
 
@@ -289,128 +403,6 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
-
-
-class _TokenCount:
-    """Turns llama.cpp's running totals into what each piece adds."""
-
-    def __init__(self) -> None:
-        self._tokens = 0
-        self._prompt_told = False
-        self.finished = False
-
-    def complete(self, piece: Piece, chunk: dict[str, Any]) -> Piece:
-        timings = chunk.get("timings")
-        tokens, prompt = 0, None
-        if timings is not None:
-            tokens, self._tokens = timings["predicted_n"] - self._tokens, timings["predicted_n"]
-            if not self._prompt_told:
-                self._prompt_told = True
-                cached = timings["cache_n"]
-                prompt = PromptUsage(timings["prompt_n"] + cached, cached)
-        self.finished = piece.finish is not None
-        return Piece(piece.text, piece.reasoning, tokens, prompt, piece.finish)
-
-
-class _Count:
-    """How many are inside the `with` block."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._inside = 0
-
-    def __enter__(self) -> None:
-        with self._condition:
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._condition:
-            self._inside -= 1
-            self._condition.notify_all()
-
-    def wait_for_none(self, timeout: float) -> bool:
-        with self._condition:
-            return self._condition.wait_for(lambda: self._inside == 0, timeout)
-
-
-class _Room:
-    """Tokens of the shared cache that are promised to running answers.
-
-    llama.cpp ends every running answer with an error when the shared cache is full, so nothing starts
-    that might fill it. First come, first served.
-    """
-
-    def __init__(self, tokens: int, *, needed: bool) -> None:
-        self._free = tokens
-        self._needed = needed
-        self._condition = threading.Condition()
-        self._line: list[_Reservation] = []
-
-    def reserve(self, tokens: int) -> _Reservation:
-        return _Reservation(self, tokens if self._needed else 0)
-
-    def take(self, reservation: _Reservation, timeout: float) -> bool:
-        def first_and_fits() -> bool:
-            return self._line[0] is reservation and reservation.tokens <= self._free
-
-        with self._condition:
-            if not self._condition.wait_for(first_and_fits, timeout):
-                return False
-            self._line.pop(0)
-            self._free -= reservation.tokens
-            reservation.held = True
-            self._condition.notify_all()
-            return True
-
-    def join(self, reservation: _Reservation) -> None:
-        with self._condition:
-            self._line.append(reservation)
-
-    def leave(self, reservation: _Reservation) -> None:
-        with self._condition:
-            if reservation.held:
-                self._free += reservation.tokens
-            else:
-                self._line.remove(reservation)
-            self._condition.notify_all()
-
-
-class _Reservation:
-    def __init__(self, room: _Room, tokens: int) -> None:
-        self._room = room
-        self.tokens = tokens
-        self.held = False
-
-    def __enter__(self) -> _Reservation:
-        self._room.join(self)
-        return self
-
-    def wait(self, timeout: float) -> bool:
-        return self._room.take(self, timeout)
-
-    def __exit__(self, *_: object) -> None:
-        self._room.leave(self)
-
-
-def _completion_piece(chunk: dict[str, Any]) -> Piece:
-    choice = chunk["choices"][0]
-    return Piece(choice["text"], finish=_finish(choice["finish_reason"]))
-
-
-def _chat_piece(chunk: dict[str, Any]) -> Piece:
-    choice = chunk["choices"][0]
-    delta = choice["delta"]
-    return Piece(
-        delta.get("content") or "",
-        delta.get("reasoning_content") or "",
-        finish=_finish(choice["finish_reason"]),
-    )
-
-
-def _finish(reason: str | None) -> Finish | None:
-    if reason is None:
-        return None
-    return "length" if reason == "length" else "stop"
 
 
 def _message(message: Message) -> dict[str, Any]:
@@ -431,19 +423,11 @@ def _message(message: Message) -> dict[str, Any]:
     return plain
 
 
-def _error(error: dict[str, Any], param: str) -> APIError:
-    """llama.cpp's error object as one of ours; what it says of a prompt goes to the log at most."""
-    if error.get("type") == "exceed_context_size_error":
-        return ContextLengthExceeded(
-            prompt_tokens=error["n_prompt_tokens"],
-            max_tokens=0,
-            context_length=error["n_ctx"],
-            param=param,
-        )
-    if error.get("code") == 400:
-        return InvalidRequest(f"The model cannot take this: {error.get('message')}", param=param)
-    log.error("llama.cpp failed: %s", error.get("message"))
-    return EngineFailed("The engine failed while it worked on this request.")
+def _tool(tool: Tool) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": tool.name, "parameters": tool.parameters}
+    if tool.description is not None:
+        function["description"] = tool.description
+    return {"type": "function", "function": function}
 
 
 def _contexts_that_fit(bytes_per_context: int, wanted: int) -> int:

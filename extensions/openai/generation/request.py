@@ -9,7 +9,8 @@ from pydantic import Field
 
 from .. import refusals
 from ..engines.base import EngineInfo
-from ..validation import NotYet, RequestModel
+from ..errors import InvalidRequest
+from ..validation import RequestModel
 from .constraints import ConstraintFields
 from .sampling import NativeSampling, parameter
 
@@ -57,8 +58,8 @@ class GenerationRequest(ConstraintFields, NativeSampling):
     top_p: float | None = parameter("top_p")
     presence_penalty: float | None = parameter("presence_penalty")
     frequency_penalty: float | None = parameter("frequency_penalty")
-    logit_bias: Annotated[dict[str, Any] | None, NotYet(({},))] = Field(
-        None, description="Not there yet."
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
+        None, description="What to add to the logits of tokens, by id; -100 bans a token."
     )
     user: str | None = Field(None, description="Who asks, in the client's words; without effect.")
 
@@ -73,6 +74,20 @@ class GenerationRequest(ConstraintFields, NativeSampling):
         return stops
 
     @property
+    def bias(self) -> tuple[tuple[int, float], ...]:
+        """`logit_bias` by token id. Raises InvalidRequest for a key that is no number."""
+        pairs = []
+        for key, bias in (self.logit_bias or {}).items():
+            if not (key.isascii() and key.isdecimal()):
+                raise InvalidRequest(
+                    "Invalid 'logit_bias': its keys must be token ids, such as \"50256\".",
+                    param="logit_bias",
+                    code="invalid_value",
+                )
+            pairs.append((int(key), bias))
+        return tuple(pairs)
+
+    @property
     def wants_usage(self) -> bool:
         """Whether the chunks carry usage, as those always do that are folded into one object.
 
@@ -85,13 +100,16 @@ class GenerationRequest(ConstraintFields, NativeSampling):
     def grammar_for(self, info: EngineInfo) -> str | None:
         """The grammar that the answer must match. Raises InvalidRequest where there can be none."""
         grammar = self.constraint
-        if grammar is not None and "grammar" not in info.capabilities:
-            raise refusals.unsupported(
-                "response_format",
-                "(or a grammar) is not something the loaded model's engine can do.",
-            )
+        if grammar is not None:
+            needs(info, "grammar", "response_format")
         return grammar
 
     def seeds(self, choices: int) -> Sequence[int | None]:
         """A seed for each choice: they differ from each other, and not from run to run."""
         return [None if self.seed is None else self.seed + at for at in range(choices)]
+
+
+def needs(info: EngineInfo, capability: str, param: str) -> None:
+    """Raises InvalidRequest, naming the field, when the engine lacks what the field asks for."""
+    if capability not in info.capabilities:
+        raise refusals.unsupported(param, "is not something that the loaded model's engine can do.")

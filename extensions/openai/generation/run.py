@@ -6,12 +6,13 @@ Everything a page streams goes through `run`, one choice or many, streamed or fo
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from ..access.scheduler import Scheduler
-from ..engines.base import Finish, Pieces, PromptUsage
+from ..engines.base import Finish, Pieces, PromptUsage, TokenLogprob, ToolCallDelta
 from ..engines.pump import Emit, pump
 from .stops import StopMatcher
 
@@ -26,6 +27,9 @@ class Event:
     tokens: int = 0
     prompt: PromptUsage | None = None
     finish: Finish | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    echo: bool = False
 
 
 Events = Generator["Event | None", None, None]
@@ -75,18 +79,60 @@ def _choice(
 
 
 def _apply_stops(index: int, pieces: Pieces, matcher: StopMatcher) -> Events:
+    tokens = _HeldTokens()
     for piece in pieces:
         if piece is None:
             yield None
             continue
+        if piece.echo:
+            yield Event(index, piece.text, prompt=piece.prompt, logprobs=piece.logprobs, echo=True)
+            continue
+        tokens.add(len(piece.text), piece.logprobs)
         text, finish = matcher.push(piece.text), piece.finish
         if matcher.matched is not None:
             finish = "stop"
         elif finish is not None:
             text += matcher.flush()
-        yield Event(index, text, piece.reasoning, piece.tokens, piece.prompt, finish)
+        yield Event(
+            index,
+            text,
+            piece.reasoning,
+            piece.tokens,
+            piece.prompt,
+            finish,
+            tokens.show(len(text), last=finish is not None),
+            piece.tool_calls,
+        )
         if finish is not None:
             return
+
+
+class _HeldTokens:
+    """Log-probabilities, held back as long as the text of their tokens is."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[int, int, tuple[TokenLogprob, ...]]] = deque()
+        self._taken = 0
+        self._shown = 0
+
+    def add(self, length: int, logprobs: tuple[TokenLogprob, ...]) -> None:
+        """The next `length` characters, and the tokens they are made of."""
+        if logprobs:
+            self._waiting.append((self._taken, self._taken + length, logprobs))
+        self._taken += length
+
+    def show(self, length: int, *, last: bool) -> tuple[TokenLogprob, ...]:
+        """The tokens of what is shown once `length` more characters are; at the end also the token
+        that a stop string cuts."""
+        self._shown += length
+        found: tuple[TokenLogprob, ...] = ()
+        while self._waiting:
+            start, end, logprobs = self._waiting[0]
+            if end > self._shown and not (last and start < self._shown):
+                break
+            found += logprobs
+            self._waiting.popleft()
+        return found
 
 
 def _interleave(starts: Sequence[Callable[[], Events]], *, at_once: int) -> Events:

@@ -1,0 +1,102 @@
+"""The bytes of each token of a GGUF model, for tokens that are only a part of a character."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from .gguf import GGUFHeader
+
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What tokens say. Immutable."""
+
+    tokens: tuple[bytes, ...]
+    """By id; control tokens say nothing."""
+    ids: Mapping[bytes, int]
+    special: Mapping[str, int]
+    """Ids by GGUF's names, such as `fim_pre`, as far as the model has them."""
+
+    def spell(self, text: bytes, count: int) -> tuple[int, ...] | None:
+        """`count` tokens that together are `text`, longer ones first; None if there are none such."""
+        if count == 0:
+            return () if not text else None
+        for length in range(len(text) - count + 1, 0, -1):
+            token = self.ids.get(text[:length])
+            if token is not None:
+                rest = self.spell(text[length:], count - 1)
+                if rest is not None:
+                    return (token, *rest)
+        return None
+
+
+def read_vocabulary(header: GGUFHeader) -> Vocabulary:
+    """The vocabulary that a model file's head holds."""
+    words = _list(header, "tokens")
+    kinds = _list(header, "token_type") or [_NORMAL] * len(words)
+    to_bytes = (
+        _byte_level if header.metadata.get("tokenizer.ggml.model") == "gpt2" else _sentencepiece
+    )
+    tokens = tuple(
+        _say(str(word), int(str(kind)), to_bytes) for word, kind in zip(words, kinds, strict=False)
+    )
+    ids: dict[bytes, int] = {}
+    for id, text in enumerate(tokens):
+        if text:
+            ids.setdefault(text, id)
+    special = {
+        name: value
+        for name, keys in _SPECIAL.items()
+        for key in keys
+        if isinstance(value := header.metadata.get(f"tokenizer.ggml.{key}"), int)
+    }
+    return Vocabulary(tokens, ids, special)
+
+
+_SPECIAL = {
+    "fim_pre": ("prefix_token_id", "fim_pre_token_id"),
+    "fim_suf": ("suffix_token_id", "fim_suf_token_id"),
+    "fim_mid": ("middle_token_id", "fim_mid_token_id"),
+}
+
+
+def _list(header: GGUFHeader, key: str) -> Sequence[object]:
+    value = header.metadata.get(f"tokenizer.ggml.{key}", [])
+    return value if isinstance(value, list) else []
+
+
+def _say(word: str, kind: int, to_bytes: Callable[[str], bytes]) -> bytes:
+    if kind in (_CONTROL, _UNKNOWN, _UNUSED):
+        return b""
+    if kind == _USER_DEFINED:
+        return word.encode()
+    if kind == _BYTE:
+        return bytes([int(word[3:-1], 16)])  # <0xE2>
+    return to_bytes(word)
+
+
+def _byte_level(word: str) -> bytes:
+    """Byte-level BPE writes each byte as one printable character."""
+    return b"".join(
+        bytes([_BYTES[character]]) if character in _BYTES else character.encode()
+        for character in word
+    )
+
+
+def _sentencepiece(word: str) -> bytes:
+    return word.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").encode()
+
+
+def _byte_characters() -> dict[str, int]:
+    """Which character stands for which byte: printable ones for themselves, the others from U+0100 on."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {
+        chr(0x100 + at): byte for at, byte in enumerate(others)
+    }
+
+
+_BYTES = _byte_characters()

@@ -1,0 +1,123 @@
+"""Log-probabilities in the two shapes of the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from typing_extensions import TypedDict
+
+from ..engines.base import LikelyToken, TokenLogprob
+
+
+class TopLogprob(TypedDict):
+    """A token that might have been."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class ChatTokenLogprob(TopLogprob):
+    """A token of a message, and the likeliest ones at its place."""
+
+    top_logprobs: list[TopLogprob]
+
+
+class ChatLogprobs(TypedDict):
+    """The tokens of a message, or of a part of it."""
+
+    content: list[ChatTokenLogprob]
+    refusal: None
+
+
+class CompletionLogprobs(TypedDict):
+    """The tokens of a text, or of a part of it; all lists have the same length.
+
+    `text_offset` are characters of the choice's whole text.
+    """
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None] | None
+    text_offset: list[int]
+
+
+def chat_logprobs(tokens: Iterable[TokenLogprob]) -> ChatLogprobs:
+    """Chat's shape."""
+    return {
+        "content": [
+            {
+                **_likely(token.bytes, token.logprob or 0.0),
+                "top_logprobs": [_likely(other.bytes, other.logprob) for other in token.top],
+            }
+            for token in tokens
+        ],
+        "refusal": None,
+    }
+
+
+def _likely(said: bytes, logprob: float) -> TopLogprob:
+    return {"token": _shown(said, ""), "logprob": logprob, "bytes": list(said)}
+
+
+def completion_logprobs(
+    tokens: Sequence[TokenLogprob], alternatives: int, offset: int
+) -> CompletionLogprobs:
+    """The legacy shape of tokens whose text begins at character `offset`."""
+    return {
+        "tokens": [_shown(token.bytes, "bytes:") for token in tokens],
+        "token_logprobs": [token.logprob for token in tokens],
+        "top_logprobs": [_legacy_top(token) for token in tokens] if alternatives else None,
+        "text_offset": _offsets(tokens, offset),
+    }
+
+
+def append_logprobs(whole: CompletionLogprobs, part: CompletionLogprobs | None) -> None:
+    """Put the tokens of the next part behind those of `whole`."""
+    if part is None:
+        return
+    whole["tokens"] += part["tokens"]
+    whole["token_logprobs"] += part["token_logprobs"]
+    whole["text_offset"] += part["text_offset"]
+    if whole["top_logprobs"] is not None:
+        whole["top_logprobs"] += part["top_logprobs"] or []
+
+
+def _legacy_top(token: TokenLogprob) -> dict[str, float] | None:
+    """The likeliest tokens and, as the reference has it, the one that was taken."""
+    if token.logprob is None:
+        return None
+    taken = LikelyToken(token.bytes, token.logprob)
+    return {_shown(other.bytes, "bytes:"): other.logprob for other in (*token.top, taken)}
+
+
+def _offsets(tokens: Sequence[TokenLogprob], offset: int) -> list[int]:
+    """Where each token begins; the parts of a character begin where it does."""
+    offsets: list[int] = []
+    pending = b""
+    for token in tokens:
+        offsets.append(offset)
+        pending += token.bytes
+        whole = len(pending)
+        while whole and not _is_text(pending[:whole]):
+            whole -= 1
+        if len(pending) - whole >= 4:  # no character is that long: these bytes are none
+            whole = len(pending)
+        offset += len(pending[:whole].decode(errors="replace"))
+        pending = pending[whole:]
+    return offsets
+
+
+def _is_text(said: bytes) -> bool:
+    try:
+        said.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _shown(said: bytes, mark: str) -> str:
+    """A token's text; bytes that are none are written as \\xNN, as OpenAI does."""
+    if _is_text(said):
+        return said.decode()
+    return mark + "".join(f"\\x{byte:02x}" for byte in said)
