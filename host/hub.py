@@ -22,13 +22,12 @@ from host import gguf_names
 from host.errors import HostError
 from host.gguf_names import Model
 from host.model_files import FoundModel
+from host.progress import Progress, readable
 
 log = logging.getLogger(__name__)
 
 TIMEOUT = 10.0
 """Seconds to wait for the hub to answer a question; the download itself may take any time."""
-PROGRESS_FIRST, PROGRESS_EVERY = 2.0, 15.0
-"""Seconds before the first progress line in a log, and between the next."""
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 NETWORK_ERRORS = frozenset({"TransportError", "RequestException"})
@@ -179,7 +178,7 @@ def _fetch(repo: str, file: str, commit: str | None, folder: Path) -> None:
             done = stream.seek(0)
             stream.truncate()
         if done:
-            print(f"resuming {file} at {_bytes(done)}", file=sys.stderr, flush=True)
+            print(f"resuming {file} at {readable(done)}", file=sys.stderr, flush=True)
         with _progress_lines(part, file, metadata.size):
             # The address of the repository, not the one it redirects to: that one expires.
             http_get(
@@ -200,17 +199,11 @@ def _progress_lines(part: Path, file: str, size: int | None) -> Iterator[None]:
         yield
         return
     over = threading.Event()
+    progress = Progress(f"downloading {file}", size)
 
     def write() -> None:
-        of = f" of {_bytes(size)}" if size else ""
-        wait = PROGRESS_FIRST
-        while not over.wait(wait):
-            print(
-                f"downloading {file}: {_bytes(part.stat().st_size)}{of}",
-                file=sys.stderr,
-                flush=True,
-            )
-            wait = PROGRESS_EVERY
+        while not over.wait(0.5):
+            progress.update(part.stat().st_size)
 
     writer = threading.Thread(target=write, name="progress", daemon=True)
     writer.start()
@@ -250,7 +243,7 @@ def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(existing).free
     if needed - started > free:
         raise HostError(
-            f"no space in {folder}: {_bytes(needed - started)} are needed, {_bytes(free)} are free"
+            f"no space in {folder}: {readable(needed - started)} are needed, {readable(free)} are free"
         )
 
 
@@ -284,12 +277,3 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.4g} {unit}"
-        size /= 1000
-    return f"{size:,.1f} GB"

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from host import hub as hub_module
 from host.errors import HostError
 from host.hub import Request, explain
 from tests.host.conftest import Host, until, wait_for
@@ -257,8 +256,3 @@ def test_a_path_that_leads_out_of_the_folder_is_passed_over(probe: Host, hub: Fa
     hub.add("some/model", **{"../../evil": 900})
     assert "no GGUF file" in refusal(probe.run("--model", "hf:some/model"))
     assert not list(probe.root.rglob("evil*"))
-
-
-def test_sizes_are_readable() -> None:
-    assert hub_module._bytes(900) == "900 bytes"
-    assert hub_module._bytes(4_368_439_584) == "4.4 GB"
