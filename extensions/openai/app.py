@@ -96,6 +96,8 @@ def _json_bytes() -> bytes:
         raise UnsupportedMediaType(
             "The body of the request must be JSON. Send the header Content-Type: application/json."
         )
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedMediaType("The body of the request must not be compressed.")
     return request.get_data(cache=False)
 
 
