@@ -12,11 +12,12 @@ import re
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import BinaryIO
 
 from host import gguf_names
 from host.errors import HostError
@@ -114,7 +115,7 @@ def explain(error: BaseException, request: Request, folder: Path) -> str:
                 )
             return f"{hub} answered {status} when asked for {request.repo}"
     for cause in _chain(error):
-        if NETWORK_ERRORS & {kind.__name__ for kind in type(cause).__mro__}:
+        if _is_network_error(cause):
             resumes = " (the same command resumes it)" if any(folder.rglob("*.part")) else ""
             return f"cannot download {request.repo} from {hub}: {_first_line(cause)}{resumes}"
     return f"cannot download {request.repo}: {type(error).__name__}: {_first_line(error)}"
@@ -158,8 +159,6 @@ def _list(request: Request) -> Listing:
 def _fetch(repo: str, file: str, commit: str | None, folder: Path) -> None:
     """Download one file to its place in `folder`, going on where an earlier run broke off."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils._headers import build_hf_headers
 
     url = hf_hub_url(repo, file, revision=commit)
     metadata = get_hf_file_metadata(url, timeout=TIMEOUT)
@@ -173,23 +172,46 @@ def _fetch(repo: str, file: str, commit: str | None, folder: Path) -> None:
     part.touch()
     with part.open("r+b") as stream:
         _lock(stream, file)
+        with _progress_lines(part, file, metadata.size):
+            _fill(stream, url, file, metadata.size)
+    part.replace(final)
+
+
+def _fill(stream: BinaryIO, url: str, file: str, size: int | None) -> None:
+    """Download what `stream` does not hold yet, again and again while each try brings something.
+
+    Newer versions of the library go on by themselves when a connection breaks, older ones do not.
+    """
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils._headers import build_hf_headers
+
+    while True:
         done = stream.seek(0, os.SEEK_END)
-        if metadata.size is not None and done > metadata.size:
+        if size is not None and done > size:
             done = stream.seek(0)
             stream.truncate()
         if done:
             print(f"resuming {file} at {readable(done)}", file=sys.stderr, flush=True)
-        with _progress_lines(part, file, metadata.size):
+        try:
             # The address of the repository, not the one it redirects to: that one expires.
             http_get(
                 url,
                 stream,
                 resume_size=done,
                 headers=build_hf_headers(),
-                expected_size=metadata.size,
+                expected_size=size,
                 displayed_filename=file,
             )
-    part.replace(final)
+            return
+        except Exception as error:
+            if not _is_network_error(error) or stream.seek(0, os.SEEK_END) <= done:
+                raise
+            log.debug("the download of %s broke off: %s", file, error)
+            time.sleep(1)
+
+
+def _is_network_error(error: BaseException) -> bool:
+    return bool(NETWORK_ERRORS & {kind.__name__ for kind in type(error).__mro__})
 
 
 @contextmanager
@@ -247,7 +269,7 @@ def _check_space(folder: Path, needed: int) -> None:
         )
 
 
-def _lock(stream: IO[bytes], file: str) -> None:
+def _lock(stream: BinaryIO, file: str) -> None:
     """Keep a second process from writing the same part; the lock goes when the file is closed."""
     if sys.platform == "win32":
         return

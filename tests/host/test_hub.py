@@ -82,6 +82,18 @@ def test_a_body_cut_short_is_resumed(probe: Host, hub: FakeHub) -> None:
     assert hub.ranges() == [None, f"bytes={CHUNK}-"]
 
 
+def test_a_download_that_keeps_breaking_off_says_that_it_can_be_resumed(
+    probe: Host, hub: FakeHub
+) -> None:
+    repository = hub.add("some/model", m=2 * CHUNK)
+    repository.cut = [CHUNK + 3000] + [0] * 50
+    result = probe.run("--model", "hf:some/model")
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].endswith("(the same command resumes it)")
+    (part,) = (probe.root / "models/some_model").iterdir()
+    assert part.stat().st_size == CHUNK
+
+
 def test_a_stopped_download_is_resumed_by_the_next_run(probe: Host, hub: FakeHub) -> None:
     repository = hub.add("some/model", m=2 * CHUNK + 5000)
     repository.stall_after = CHUNK + 3000
