@@ -183,7 +183,7 @@ def _fill(stream: BinaryIO, url: str, file: str, size: int | None) -> None:
     Newer versions of the library go on by themselves when a connection breaks, older ones do not.
     """
     from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils._headers import build_hf_headers
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     while True:
         done = stream.seek(0, os.SEEK_END)
