@@ -5,7 +5,6 @@ is ours, named after the content's etag, because the library's own download thro
 process ends, and a download of hours has to survive that.
 """
 
-import errno
 import logging
 import os
 import re
@@ -22,6 +21,7 @@ from typing import BinaryIO
 from host import gguf_names
 from host.errors import HostError
 from host.gguf_names import Model
+from host.hub_errors import explain, is_network_error
 from host.model_files import FoundModel
 from host.progress import Progress, readable
 
@@ -29,10 +29,6 @@ log = logging.getLogger(__name__)
 
 TIMEOUT = 10.0
 """Seconds to wait for the hub to answer a question; the download itself may take any time."""
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-NETWORK_ERRORS = frozenset({"TransportError", "RequestException"})
-"""The roots of connection failures in the HTTP libraries huggingface_hub has used over time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,45 +76,12 @@ def find_or_download(request: Request, model_dir: Path) -> FoundModel:
         except Exception as error:
             # The library and the HTTP library under it raise dozens of types: one place reads them.
             log.debug("download of %s failed", request.repo, exc_info=True)
-            raise HostError(explain(error, request, folder)) from error
+            raise HostError(explain(error, request.repo, folder)) from error
     else:
         log.info("using %s from %s", model.name, folder)
     alone = len([each for each in _complete_models(folder) if not each.is_projector]) == 1
     name = folder.resolve().name if alone and not request.file else model.name
     return FoundModel(folder / model.files[0], name)
-
-
-def explain(error: BaseException, request: Request, folder: Path) -> str:
-    """One line on why a download failed, from whatever was raised."""
-    from huggingface_hub import constants, errors
-
-    hub = constants.ENDPOINT
-    for cause in _chain(error):
-        if isinstance(cause, OSError) and cause.errno in NO_SPACE:
-            return f"no space left in {folder} for {request.repo}"
-        if isinstance(cause, OSError) and cause.errno == errno.EFBIG:
-            return f"{folder} takes no file as large as those of {request.repo}"
-        if isinstance(cause, OSError) and cause.errno in NOT_ALLOWED:
-            return f"cannot write to {folder}: {os.strerror(cause.errno or 0)}"
-        if isinstance(cause, errors.OfflineModeIsEnabled):
-            return f"HF_HUB_OFFLINE is set, and {request.repo} is not complete in {folder}"
-        if isinstance(cause, errors.GatedRepoError):
-            page = f"{hub}/{request.repo}"
-            return f"{request.repo} is gated: accept its terms on {page} and set HF_TOKEN"
-        if isinstance(cause, errors.RepositoryNotFoundError):
-            return f"no repository {request.repo} on {hub}; if it is a private one, set HF_TOKEN"
-        if isinstance(cause, errors.HfHubHTTPError):
-            status = getattr(cause.response, "status_code", None)
-            if status in (401, 403):
-                return (
-                    f"{hub} does not let you read {request.repo}: set HF_TOKEN to a token that may"
-                )
-            return f"{hub} answered {status} when asked for {request.repo}"
-    for cause in _chain(error):
-        if _is_network_error(cause):
-            resumes = " (the same command resumes it)" if any(folder.rglob("*.part")) else ""
-            return f"cannot download {request.repo} from {hub}: {_first_line(cause)}{resumes}"
-    return f"cannot download {request.repo}: {type(error).__name__}: {_first_line(error)}"
 
 
 def _download(request: Request, folder: Path) -> Model:
@@ -204,14 +167,10 @@ def _fill(stream: BinaryIO, url: str, file: str, size: int | None) -> None:
             )
             return
         except Exception as error:
-            if not _is_network_error(error) or stream.seek(0, os.SEEK_END) <= done:
+            if not is_network_error(error) or stream.seek(0, os.SEEK_END) <= done:
                 raise
             log.debug("the download of %s broke off: %s", file, error)
             time.sleep(1)
-
-
-def _is_network_error(error: BaseException) -> bool:
-    return bool(NETWORK_ERRORS & {kind.__name__ for kind in type(error).__mro__})
 
 
 @contextmanager
@@ -285,17 +244,3 @@ def _stays_inside(path: str) -> bool:
     """Whether a path that a hub gave leads to a place below the folder it is joined to."""
     parts = PurePosixPath(path)
     return not parts.is_absolute() and ".." not in parts.parts and "\\" not in path
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """The error and what caused it, outermost first."""
-    chain: list[BaseException] = []
-    current: BaseException | None = error
-    while current is not None and current not in chain:
-        chain.append(current)
-        current = current.__cause__ or current.__context__
-    return chain
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import socket
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from host.errors import HostError
-from host.hub import Request, explain
+from host.hub import Request
 from tests.host.conftest import Host, until, wait_for
 from tests.host.fake_hub import FakeHub
 
@@ -241,21 +240,6 @@ def test_a_write_that_fails(probe: Host, hub: FakeHub) -> None:
     assert result.returncode == 2, result.stderr
     assert "takes no file as large as those of some/model" in result.stderr
     assert "Traceback" not in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("number", "line"),
-    [
-        (errno.ENOSPC, "no space left in d for some/model"),
-        (errno.EDQUOT, "no space left in d for some/model"),
-        (errno.EACCES, "cannot write to d: Permission denied"),
-        (errno.EROFS, "cannot write to d: Read-only file system"),
-    ],
-)
-def test_a_full_disk_is_named_even_as_the_cause_of_another_error(number: int, line: str) -> None:
-    error = RuntimeError("the download failed")
-    error.__cause__ = OSError(number, "whatever")
-    assert explain(error, Request("some/model", ""), Path("d")) == line
 
 
 @pytest.mark.parametrize("name", ["hf:", "hf:model", "hf:a/b/c", "hf:a/..", "hf:a b/c", "hf:a/b:"])
