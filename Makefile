@@ -42,6 +42,7 @@ check-webui-pins: $(MADE) ## resolve requirements.txt beside text-generation-web
 	timeout 300 $(BIN)/python -m pip install --dry-run --quiet --ignore-installed \
 		--requirement extensions/openai/requirements.txt \
 		pydantic==2.11.0 jinja2==3.1.6 'numpy==2.2.*' flask_cloudflared==0.0.15 fastapi==0.112.4
+	@echo "they resolve together"
 
 clean: ## remove .venv and everything made; models and user_data stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

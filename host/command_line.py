@@ -99,7 +99,7 @@ def _host_parser(parents: Sequence[argparse.ArgumentParser] = ()) -> OneLinePars
         description="Loads a local model and serves it through extensions.",
         epilog="Every flag of the host is also read from the environment as OPENEDAI_<NAME>, "
         "for example OPENEDAI_CTX_SIZE. A stop by Ctrl-C or SIGTERM ends with status 0, a start "
-        "that is refused with status 2.",
+        "that is refused with status 2, a stop while the model loads with that of the signal.",
         add_help=False,
         # An abbreviation could mean something else once the extensions' flags are known.
         allow_abbrev=False,

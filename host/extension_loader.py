@@ -6,10 +6,11 @@ An extension is a folder with a `script.py`. All of these are optional in it:
 - `add_arguments(parser)`: adds flags to the command line. Those that were given are in the dict
   `flags` of the module, by `dest`, before `setup()`.
 - `setup()`: starts it.
-- `load_model(spec)`: loads the model of a `host.spec.ModelSpec`; returns when it can answer.
+- `load_model(spec)`: loads the model of a `host.spec.ModelSpec`; returns when it can answer. A
+  signal ends the process at once meanwhile (`host.lifecycle` says why).
 - `banner()`: text to print once everything is ready.
-- `stop(timeout)`: ends it within `timeout` seconds. May be called from another thread, and while
-  `load_model` is still at work.
+- `stop(timeout)`: ends it within `timeout` seconds. Called from a thread of its own, once, and only
+  after `setup()` has returned.
 
 `SystemExit("one line")` from any of them is a refusal that needs no traceback.
 """

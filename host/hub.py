@@ -5,34 +5,30 @@ is ours, named after the content's etag, because the library's own download thro
 process ends, and a download of hours has to survive that.
 """
 
-import errno
 import logging
 import os
 import re
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import BinaryIO
 
 from host import gguf_names
 from host.errors import HostError
 from host.gguf_names import Model
+from host.hub_errors import explain, is_network_error
 from host.model_files import FoundModel
+from host.progress import Progress, readable
 
 log = logging.getLogger(__name__)
 
 TIMEOUT = 10.0
 """Seconds to wait for the hub to answer a question; the download itself may take any time."""
-PROGRESS_FIRST, PROGRESS_EVERY = 2.0, 15.0
-"""Seconds before the first progress line in a log, and between the next."""
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-NETWORK_ERRORS = frozenset({"TransportError", "RequestException"})
-"""The roots of connection failures in the HTTP libraries huggingface_hub has used over time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,45 +76,12 @@ def find_or_download(request: Request, model_dir: Path) -> FoundModel:
         except Exception as error:
             # The library and the HTTP library under it raise dozens of types: one place reads them.
             log.debug("download of %s failed", request.repo, exc_info=True)
-            raise HostError(explain(error, request, folder)) from error
+            raise HostError(explain(error, request.repo, folder)) from error
     else:
         log.info("using %s from %s", model.name, folder)
     alone = len([each for each in _complete_models(folder) if not each.is_projector]) == 1
     name = folder.resolve().name if alone and not request.file else model.name
     return FoundModel(folder / model.files[0], name)
-
-
-def explain(error: BaseException, request: Request, folder: Path) -> str:
-    """One line on why a download failed, from whatever was raised."""
-    from huggingface_hub import constants, errors
-
-    hub = constants.ENDPOINT
-    for cause in _chain(error):
-        if isinstance(cause, OSError) and cause.errno in NO_SPACE:
-            return f"no space left in {folder} for {request.repo}"
-        if isinstance(cause, OSError) and cause.errno == errno.EFBIG:
-            return f"{folder} takes no file as large as those of {request.repo}"
-        if isinstance(cause, OSError) and cause.errno in NOT_ALLOWED:
-            return f"cannot write to {folder}: {os.strerror(cause.errno or 0)}"
-        if isinstance(cause, errors.OfflineModeIsEnabled):
-            return f"HF_HUB_OFFLINE is set, and {request.repo} is not complete in {folder}"
-        if isinstance(cause, errors.GatedRepoError):
-            page = f"{hub}/{request.repo}"
-            return f"{request.repo} is gated: accept its terms on {page} and set HF_TOKEN"
-        if isinstance(cause, errors.RepositoryNotFoundError):
-            return f"no repository {request.repo} on {hub}; if it is a private one, set HF_TOKEN"
-        if isinstance(cause, errors.HfHubHTTPError):
-            status = getattr(cause.response, "status_code", None)
-            if status in (401, 403):
-                return (
-                    f"{hub} does not let you read {request.repo}: set HF_TOKEN to a token that may"
-                )
-            return f"{hub} answered {status} when asked for {request.repo}"
-    for cause in _chain(error):
-        if NETWORK_ERRORS & {kind.__name__ for kind in type(cause).__mro__}:
-            resumes = " (the same command resumes it)" if any(folder.rglob("*.part")) else ""
-            return f"cannot download {request.repo} from {hub}: {_first_line(cause)}{resumes}"
-    return f"cannot download {request.repo}: {type(error).__name__}: {_first_line(error)}"
 
 
 def _download(request: Request, folder: Path) -> Model:
@@ -159,8 +122,6 @@ def _list(request: Request) -> Listing:
 def _fetch(repo: str, file: str, commit: str | None, folder: Path) -> None:
     """Download one file to its place in `folder`, going on where an earlier run broke off."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils._headers import build_hf_headers
 
     url = hf_hub_url(repo, file, revision=commit)
     metadata = get_hf_file_metadata(url, timeout=TIMEOUT)
@@ -174,23 +135,42 @@ def _fetch(repo: str, file: str, commit: str | None, folder: Path) -> None:
     part.touch()
     with part.open("r+b") as stream:
         _lock(stream, file)
+        with _progress_lines(part, file, metadata.size):
+            _fill(stream, url, file, metadata.size)
+    part.replace(final)
+
+
+def _fill(stream: BinaryIO, url: str, file: str, size: int | None) -> None:
+    """Download what `stream` does not hold yet, again and again while each try brings something.
+
+    Newer versions of the library go on by themselves when a connection breaks, older ones do not.
+    """
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    while True:
         done = stream.seek(0, os.SEEK_END)
-        if metadata.size is not None and done > metadata.size:
+        if size is not None and done > size:
             done = stream.seek(0)
             stream.truncate()
         if done:
-            print(f"resuming {file} at {_bytes(done)}", file=sys.stderr, flush=True)
-        with _progress_lines(part, file, metadata.size):
+            print(f"resuming {file} at {readable(done)}", file=sys.stderr, flush=True)
+        try:
             # The address of the repository, not the one it redirects to: that one expires.
             http_get(
                 url,
                 stream,
                 resume_size=done,
                 headers=build_hf_headers(),
-                expected_size=metadata.size,
+                expected_size=size,
                 displayed_filename=file,
             )
-    part.replace(final)
+            return
+        except Exception as error:
+            if not is_network_error(error) or stream.seek(0, os.SEEK_END) <= done:
+                raise
+            log.debug("the download of %s broke off: %s", file, error)
+            time.sleep(1)
 
 
 @contextmanager
@@ -200,17 +180,11 @@ def _progress_lines(part: Path, file: str, size: int | None) -> Iterator[None]:
         yield
         return
     over = threading.Event()
+    progress = Progress(f"downloading {file}", size)
 
     def write() -> None:
-        of = f" of {_bytes(size)}" if size else ""
-        wait = PROGRESS_FIRST
-        while not over.wait(wait):
-            print(
-                f"downloading {file}: {_bytes(part.stat().st_size)}{of}",
-                file=sys.stderr,
-                flush=True,
-            )
-            wait = PROGRESS_EVERY
+        while not over.wait(0.5):
+            progress.update(part.stat().st_size)
 
     writer = threading.Thread(target=write, name="progress", daemon=True)
     writer.start()
@@ -250,11 +224,11 @@ def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(existing).free
     if needed - started > free:
         raise HostError(
-            f"no space in {folder}: {_bytes(needed - started)} are needed, {_bytes(free)} are free"
+            f"no space in {folder}: {readable(needed - started)} are needed, {readable(free)} are free"
         )
 
 
-def _lock(stream: IO[bytes], file: str) -> None:
+def _lock(stream: BinaryIO, file: str) -> None:
     """Keep a second process from writing the same part; the lock goes when the file is closed."""
     if sys.platform == "win32":
         return
@@ -270,26 +244,3 @@ def _stays_inside(path: str) -> bool:
     """Whether a path that a hub gave leads to a place below the folder it is joined to."""
     parts = PurePosixPath(path)
     return not parts.is_absolute() and ".." not in parts.parts and "\\" not in path
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """The error and what caused it, outermost first."""
-    chain: list[BaseException] = []
-    current: BaseException | None = error
-    while current is not None and current not in chain:
-        chain.append(current)
-        current = current.__cause__ or current.__context__
-    return chain
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.4g} {unit}"
-        size /= 1000
-    return f"{size:,.1f} GB"

@@ -1,11 +1,15 @@
 """From the first signal to the exit status.
 
 SIGINT (Ctrl-C), SIGTERM and SIGHUP (unless started under nohup) ask for a clean stop, and so end
-with status 0, at whatever moment they come: also during a download or while a model loads. A
-second Ctrl-C ends at once with status 130. After `STOP_SECONDS` the process ends in any case.
+with status 0, also while extensions start or a model is downloaded. A second Ctrl-C ends at once
+with status 130. After `STOP_SECONDS` the process ends in any case.
+
+Only while a model is being loaded they end the process at once, the way the system does it (a shell
+shows status 130 or 143): the native code may hold Python's lock for minutes, and then nothing
+written in Python could answer. There is nothing to end gracefully yet.
 
 The signals are read by a thread of their own, because the main thread may be inside native code
-for a long time (a model of many GB loads), where Python runs no signal handler.
+for a long time (a download), where Python runs no signal handler.
 """
 
 import logging
@@ -15,8 +19,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 log = logging.getLogger(__name__)
@@ -53,6 +57,18 @@ class Lifecycle:
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         for each in _stop_signals():
             signal.signal(each, _noticed)
+
+    @contextmanager
+    def native(self) -> Iterator[None]:
+        """Leave the signals to the system while native code runs that may hold Python's lock."""
+        if not self.stopping:
+            for each in _stop_signals():
+                signal.signal(each, signal.SIG_DFL)
+        try:
+            yield
+        finally:
+            # The native code may have set handlers of its own, too.
+            self.install()
 
     def wait(self) -> int:
         """Block until a stop was asked for and is over; the exit status."""

@@ -10,6 +10,9 @@ from host.errors import HostError, report
 from host.extension_loader import Extension
 from host.lifecycle import HOOK_SECONDS, Lifecycle
 from host.options import ROOT
+from host.read_ahead import read_ahead
+
+log = logging.getLogger(__name__)
 
 REFUSED = 2
 """The exit status of a start that is refused: bad options, no model, no extension."""
@@ -52,9 +55,10 @@ def _start(argv: Sequence[str], running: list[Extension], lifecycle: Lifecycle) 
     running.extend(extension_loader.set_up(loaded, flags, settings))
     if not running:
         raise HostError("no extension could be started")
-    extension_loader.load_model(running, shared.model)
-    # Native libraries may have put handlers of their own in the place of ours.
-    lifecycle.install()
+    if shared.model.path and read_ahead(model_files.files_of(shared.model.path)):
+        log.info("loading %s", shared.model.name)
+    with lifecycle.native():
+        extension_loader.load_model(running, shared.model)
     if not lifecycle.stopping:
         _say(extension_loader.banners(running))
 

@@ -87,6 +87,14 @@ def in_folder(folder: Path) -> FoundModel:
     return FoundModel(folder / _complete(able[0], folder).files[0], name)
 
 
+def files_of(path: Path) -> list[Path]:
+    """All files of the model whose (first) file is `path`."""
+    for model in _models_in(path.parent):
+        if path.name in model.files:
+            return [path.parent / file for file in model.files]
+    return [path]
+
+
 def lora(text: str, model_dir: Path) -> Lora:
     """`PATH[:SCALE]` as a Lora. Raises HostError when there is no such file."""
     path, colon, scale_text = text.rpartition(":")

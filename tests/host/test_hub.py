@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import socket
@@ -14,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from host import hub as hub_module
 from host.errors import HostError
-from host.hub import Request, explain
+from host.hub import Request
 from tests.host.conftest import Host, until, wait_for
 from tests.host.fake_hub import FakeHub
 
@@ -81,6 +79,18 @@ def test_a_body_cut_short_is_resumed(probe: Host, hub: FakeHub) -> None:
     path = Path(spec_line(probe.serve("--model", "hf:some/model"))[2])
     assert path.read_bytes() == repository.files["m.gguf"]
     assert hub.ranges() == [None, f"bytes={CHUNK}-"]
+
+
+def test_a_download_that_keeps_breaking_off_says_that_it_can_be_resumed(
+    probe: Host, hub: FakeHub
+) -> None:
+    repository = hub.add("some/model", m=2 * CHUNK)
+    repository.cut = [CHUNK + 3000] + [0] * 50
+    result = probe.run("--model", "hf:some/model")
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].endswith("(the same command resumes it)")
+    (part,) = (probe.root / "models/some_model").iterdir()
+    assert part.stat().st_size == CHUNK
 
 
 def test_a_stopped_download_is_resumed_by_the_next_run(probe: Host, hub: FakeHub) -> None:
@@ -232,21 +242,6 @@ def test_a_write_that_fails(probe: Host, hub: FakeHub) -> None:
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("number", "line"),
-    [
-        (errno.ENOSPC, "no space left in d for some/model"),
-        (errno.EDQUOT, "no space left in d for some/model"),
-        (errno.EACCES, "cannot write to d: Permission denied"),
-        (errno.EROFS, "cannot write to d: Read-only file system"),
-    ],
-)
-def test_a_full_disk_is_named_even_as_the_cause_of_another_error(number: int, line: str) -> None:
-    error = RuntimeError("the download failed")
-    error.__cause__ = OSError(number, "whatever")
-    assert explain(error, Request("some/model", ""), Path("d")) == line
-
-
 @pytest.mark.parametrize("name", ["hf:", "hf:model", "hf:a/b/c", "hf:a/..", "hf:a b/c", "hf:a/b:"])
 def test_a_name_of_the_wrong_form(name: str) -> None:
     with pytest.raises(HostError, match="hf:OWNER/REPO"):
@@ -257,8 +252,3 @@ def test_a_path_that_leads_out_of_the_folder_is_passed_over(probe: Host, hub: Fa
     hub.add("some/model", **{"../../evil": 900})
     assert "no GGUF file" in refusal(probe.run("--model", "hf:some/model"))
     assert not list(probe.root.rglob("evil*"))
-
-
-def test_sizes_are_readable() -> None:
-    assert hub_module._bytes(900) == "900 bytes"
-    assert hub_module._bytes(4_368_439_584) == "4.4 GB"
