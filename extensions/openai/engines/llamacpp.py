@@ -39,7 +39,7 @@ from .gguf import BadModelFile, GGUFHeader, read_header
 from .llamacpp_answers import AnswerReader, LogprobReader, error_of, token_logprob
 from .pump import TICK, Emit, pump
 from .room import Occupancy, Room
-from .vocabulary import Vocabulary, read_vocabulary
+from .vocabulary import Vocabulary, is_text, read_vocabulary
 
 log = logging.getLogger("openedai")
 
@@ -53,6 +53,7 @@ PROMPT_CACHE_MIB = 512  # host memory for prompts whose slot went to somebody el
 LLGUIDANCE = "%llguidance {}\n"  # tells llama.cpp that a grammar is Lark and not GBNF
 RANDOM_SEED = 0xFFFFFFFF  # llama.cpp's word for "no seed"
 BAN, FORCE = -100, 100  # the ends of logit_bias
+JUDGED = 64  # likeliest tokens to look through first for one
 CLOSE_PATIENCE = 3.0  # seconds that running answers have to notice the end
 
 
@@ -342,14 +343,33 @@ class LlamaCppEngine:
         return pump(produce)
 
     def _judge(self, before: Sequence[int], token: int, alternatives: int) -> TokenLogprob:
-        """How likely a token is after others: sample one token, made to be this one."""
+        """How likely a token is after others: sample one token, made to be this one.
+
+        A part of a character is never told of, so then another token is sampled, and this one is looked
+        up among the likeliest; at worst among all.
+        """
+        said = self._vocabulary.tokens[token]
+        if is_text(said):
+            entry = self._sample(before, token, max(1, alternatives))
+            if entry["id"] == token:
+                return token_logprob(entry, said, alternatives, self._vocabulary)
+        for count in (max(alternatives, JUDGED), self._vocabulary_size):
+            entry = self._sample(before, self._vocabulary.ids[b"a"], count)
+            for other in entry["top_logprobs"]:
+                if other["id"] == token:
+                    likely = {**entry, "logprob": other["logprob"]}
+                    return token_logprob(likely, said, alternatives, self._vocabulary)
+        raise EngineFailed("The engine did not tell a log-probability.")
+
+    def _sample(self, before: Sequence[int], token: int, count: int) -> dict[str, Any]:
+        """llama.cpp's entry for `token` after others, with the `count` likeliest ones."""
         answers: list[dict[str, Any]] = []
         body = {
             "prompt": list(before),
             "n_predict": 1,
             "temperature": 0,
             "logit_bias": [[token, 10 * FORCE]],  # log-probabilities are told without it
-            "logprobs": max(1, alternatives),
+            "logprobs": count,
             "stream": True,
             "cache_prompt": True,
         }
@@ -359,13 +379,11 @@ class LlamaCppEngine:
             return False
 
         self._server.handle_completions(orjson.dumps(body), receive)
-        said = self._vocabulary.tokens[token]
         for answer in answers:
             if "error" in answer:
                 raise error_of(answer["error"], "prompt")
             for entry in (answer["choices"][0].get("logprobs") or {}).get("content") or ():
-                if entry["id"] == token:
-                    return token_logprob(entry, said, alternatives, self._vocabulary)
+                return dict(entry)
         raise EngineFailed("The engine did not tell a log-probability.")
 
     def _start_token(self, props: dict[str, Any]) -> int:

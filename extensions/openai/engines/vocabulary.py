@@ -63,6 +63,15 @@ _SPECIAL = {
 }
 
 
+def is_text(said: bytes) -> bool:
+    """Whether a token's bytes are whole characters."""
+    try:
+        said.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _list(header: GGUFHeader, key: str) -> Sequence[object]:
     value = header.metadata.get(f"tokenizer.ggml.{key}", [])
     return value if isinstance(value, list) else []

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing_extensions import TypedDict
 
 from ..engines.base import LikelyToken, TokenLogprob
+from ..engines.vocabulary import is_text
 
 
 class TopLogprob(TypedDict):
@@ -99,7 +100,7 @@ def _offsets(tokens: Sequence[TokenLogprob], offset: int) -> list[int]:
         offsets.append(offset)
         pending += token.bytes
         whole = len(pending)
-        while whole and not _is_text(pending[:whole]):
+        while whole and not is_text(pending[:whole]):
             whole -= 1
         if len(pending) - whole >= 4:  # no character is that long: these bytes are none
             whole = len(pending)
@@ -108,16 +109,8 @@ def _offsets(tokens: Sequence[TokenLogprob], offset: int) -> list[int]:
     return offsets
 
 
-def _is_text(said: bytes) -> bool:
-    try:
-        said.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def _shown(said: bytes, mark: str) -> str:
     """A token's text; bytes that are none are written as \\xNN, as OpenAI does."""
-    if _is_text(said):
+    if is_text(said):
         return said.decode()
     return mark + "".join(f"\\x{byte:02x}" for byte in said)
