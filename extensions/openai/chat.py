@@ -11,24 +11,48 @@ from flask import Response
 from pydantic import Field
 from typing_extensions import NotRequired, TypedDict
 
-from . import models
-from .engines.base import ChatRequest, EngineInfo, Finish
-from .errors import InvalidRequest
-from .generation.answer import AnswerHead, answer_head, head_of
+from . import models, refusals
+from .engines.base import ChatRequest, EngineInfo
+from .generation.answer import AnswerHead, answer_head
+from .generation.logprobs import ChatLogprobs, chat_logprobs
 from .generation.messages import ChatMessage, to_engine
-from .generation.request import GenerationRequest
-from .generation.run import Events, run
+from .generation.prompted import Prompted, prompted_chat
+from .generation.request import GenerationRequest, needs
+from .generation.run import Event, Events, run
 from .generation.sampling import to_native
+from .generation.tool_calls import (
+    CallDelta,
+    CallFinish,
+    CallFold,
+    MessageCalls,
+    ToolCallWriter,
+)
+from .generation.tools import (
+    AnyTool,
+    FunctionCallChoice,
+    FunctionDefinition,
+    FunctionTool,
+    ToolChoice,
+    ToolPlan,
+    plan_tools,
+)
 from .generation.usage import Usage, UsageCount
 from .routing import Addresses, Call, Route
 from .streaming import respond
 from .validation import NotYet
 
-Later = dict[str, Any]
+Metadata = Annotated[
+    dict[
+        Annotated[str, Field(max_length=64)],
+        Annotated[str, Field(max_length=512)],
+    ],
+    Field(max_length=16),
+]
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 class ChatCompletionRequest(GenerationRequest):
-    """Create chat completion. Names beyond the reference's are the native sampler's."""
+    """Create chat completion. Names beyond the reference's are the native sampler's, or say so."""
 
     messages: list[ChatMessage] = Field(min_length=1, description="The conversation so far.")
     max_completion_tokens: int | None = Field(
@@ -39,54 +63,108 @@ class ChatCompletionRequest(GenerationRequest):
     max_tokens: int | None = Field(
         None, ge=1, description="The older name of `max_completion_tokens`."
     )
-    metadata: dict[str, str] | None = Field(None, description="Taken and without effect.")
-    safety_identifier: str | None = Field(None, description="Taken and without effect.")
-    prompt_cache_key: str | None = Field(None, description="Taken and without effect.")
-    service_tier: str | None = Field(None, description="Taken and without effect.")
-    parallel_tool_calls: bool | None = Field(None, description="Taken; there are no tools yet.")
-    logprobs: Annotated[bool | None, NotYet((False,))] = Field(None, description="Not there yet.")
-    top_logprobs: Annotated[int | None, NotYet()] = Field(None, description="Not there yet.")
-    tools: Annotated[list[Later] | None, NotYet(([],))] = Field(None, description="Not there yet.")
-    tool_choice: Annotated[str | Later | None, NotYet(("none", "auto"))] = Field(
-        None, description="Not there yet."
+    logprobs: bool | None = Field(None, description="Tell each token's log-probability.")
+    top_logprobs: int | None = Field(
+        None, ge=0, le=20, description="Tell so many alternatives, too. Needs `logprobs`."
     )
-    functions: Annotated[list[Later] | None, NotYet(([],))] = Field(
-        None, description="Not there yet."
+    tools: list[AnyTool] | None = Field(
+        None, max_length=128, description="What the model may call."
     )
-    function_call: Annotated[str | Later | None, NotYet(("none", "auto"))] = Field(
-        None, description="Not there yet."
+    tool_choice: ToolChoice | None = Field(
+        None,
+        description="`none`, `auto`, `required`, one tool by name, or `allowed_tools`; calls that are "
+        "demanded are enforced while they are written.",
     )
-    reasoning_effort: Annotated[str | None, NotYet()] = Field(None, description="Not there yet.")
-    verbosity: Annotated[str | None, NotYet(("medium",))] = Field(
-        None, description="Not there yet."
+    parallel_tool_calls: bool | None = Field(
+        None, description="Whether one answer may hold several calls. Default: it may."
     )
-    modalities: Annotated[list[str] | None, NotYet((["text"],))] = Field(
-        None, description="Text only."
+    functions: list[FunctionDefinition] | None = Field(
+        None, min_length=1, max_length=128, description="The older form of `tools`."
     )
-    audio: Annotated[Later | None, NotYet()] = Field(None, description="Not there yet.")
-    prediction: Annotated[Later | None, NotYet()] = Field(None, description="Not there yet.")
-    store: Annotated[bool | None, NotYet((False,))] = Field(None, description="Not there yet.")
-    web_search_options: Annotated[Later | None, NotYet()] = Field(
-        None, description="Not there yet."
+    function_call: FunctionCallChoice | None = Field(
+        None, description="The older form of `tool_choice`."
+    )
+    reasoning_effort: ReasoningEffort | None = Field(
+        None,
+        description="How much to think, for models whose template knows of it; `none`: not at all.",
+    )
+    chat_template_kwargs: dict[str, Any] | None = Field(
+        None, description="Variables for the model's chat template. Not OpenAI's."
+    )
+    continue_final_message: bool | None = Field(
+        None,
+        description="Continue the last message, which must be the assistant's, instead of answering. "
+        "Not OpenAI's.",
+    )
+    modalities: list[Literal["text", "audio"]] | None = Field(
+        None, min_length=1, description="Text only; `audio` is refused."
+    )
+    metadata: Metadata | None = Field(None, description="Taken; it belongs to stored completions.")
+    store: bool | None = Field(None, description="Taken; nothing is kept yet.")
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = Field(
+        None, description="Taken and without effect: there is one tier, `default`."
+    )
+    verbosity: Literal["low", "medium", "high"] | None = Field(
+        None, description="Taken and without effect."
+    )
+    prediction: dict[str, Any] | None = Field(None, description="Taken and without effect.")
+    safety_identifier: str | None = Field(
+        None, max_length=64, description="Taken and without effect."
+    )
+    prompt_cache_key: str | None = Field(
+        None, description="Taken and without effect: all prompts share one cache."
+    )
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = Field(
+        None, description="Taken and without effect."
+    )
+    audio: Annotated[dict[str, Any] | None, NotYet()] = Field(None, description="Refused.")
+    web_search_options: Annotated[dict[str, Any] | None, NotYet()] = Field(
+        None, description="Refused."
     )
 
     @property
     def limit(self) -> int | None:
         """The most tokens to generate. Raises InvalidRequest when it is given under both names."""
         if self.max_tokens is not None and self.max_completion_tokens is not None:
-            raise InvalidRequest(
-                "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
-                param="max_tokens",
-                code="invalid_parameter_combination",
-            )
+            raise refusals.exclusive("max_tokens", "max_completion_tokens")
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
+    @property
+    def alternatives(self) -> int | None:
+        """How many alternatives to tell for each token; None: no log-probabilities."""
+        if self.logprobs:
+            return self.top_logprobs or 0
+        if self.top_logprobs is not None:
+            raise refusals.unsupported("top_logprobs", "is only allowed when 'logprobs' is true.")
+        return None
 
-class Delta(TypedDict, total=False):
+    @property
+    def plan(self) -> ToolPlan:
+        """What to do about tools. Raises InvalidRequest for what cannot be done."""
+        parallel = self.parallel_tool_calls is not False
+        if self.functions is None and self.function_call in (None, "none", "auto"):
+            return plan_tools(self.tools, self.tool_choice, parallel=parallel)
+        if self.tools is not None or self.tool_choice is not None:
+            raise refusals.exclusive("functions", "tools")
+        tools = [FunctionTool(type="function", function=each) for each in self.functions or ()]
+        plan = plan_tools(tools, self.function_call, parallel=False, param="functions")
+        return replace(plan, legacy=True)
+
+    @property
+    def template_variables(self) -> dict[str, Any]:
+        """What the chat template is given besides the messages."""
+        variables = dict(self.chat_template_kwargs or {})
+        if self.reasoning_effort is not None:
+            variables["reasoning_effort"] = self.reasoning_effort
+            variables["enable_thinking"] = self.reasoning_effort != "none"
+        return variables
+
+
+class Delta(CallDelta, total=False):
     """What a chunk adds to the message; the first one of a choice carries the role."""
 
     role: Literal["assistant"]
-    content: str
+    content: str | None
     reasoning_content: str
     refusal: None
 
@@ -96,8 +174,8 @@ class ChunkChoice(TypedDict):
 
     index: int
     delta: Delta
-    logprobs: None
-    finish_reason: Finish | None
+    logprobs: ChatLogprobs | None
+    finish_reason: CallFinish | None
 
 
 class ChatCompletionChunk(AnswerHead):
@@ -105,14 +183,15 @@ class ChatCompletionChunk(AnswerHead):
 
     object: Literal["chat.completion.chunk"]
     choices: list[ChunkChoice]
+    service_tier: NotRequired[Literal["default"]]
     usage: NotRequired[Usage | None]
 
 
-class AssistantAnswer(TypedDict):
-    """The message of one answer."""
+class AssistantAnswer(MessageCalls):
+    """The message of one answer; content is null where there are only calls."""
 
     role: Literal["assistant"]
-    content: str
+    content: str | None
     refusal: None
     reasoning_content: NotRequired[str]
 
@@ -122,8 +201,8 @@ class ChatChoice(TypedDict):
 
     index: int
     message: AssistantAnswer
-    logprobs: None
-    finish_reason: Finish | None
+    logprobs: ChatLogprobs | None
+    finish_reason: CallFinish | None
 
 
 class ChatCompletion(AnswerHead):
@@ -131,36 +210,65 @@ class ChatCompletion(AnswerHead):
 
     object: Literal["chat.completion"]
     choices: list[ChatChoice]
+    service_tier: NotRequired[Literal["default"]]
     usage: Usage
 
 
 def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
     """Answer the conversation `n` times."""
-    info = models.serving(call, body.model)
-    n, limit = body.n or 1, body.limit
+    engine, info = call.services.engine, models.serving(call, body.model)
+    n, limit, plan, alternatives = body.n or 1, body.limit, body.plan, body.alternatives
     stops, usage = body.stops, body.wants_usage
+    if body.modalities and "audio" in body.modalities:
+        raise refusals.not_one_of("modalities", "audio", ["text"])
+    if alternatives is not None:
+        needs(info, "logprobs", "logprobs")
+    if body.reasoning_effort not in (None, "none", "medium"):
+        needs(info, "reasoning", "reasoning_effort")
+    if plan.shown:
+        needs(
+            info, "grammar" if plan.demanded else "tools", "functions" if plan.legacy else "tools"
+        )
+    grammar = body.grammar_for(info)
+    if grammar is not None and plan.demanded:
+        raise refusals.exclusive("response_format", "tool_choice")
+    messages, continued = to_engine(body.messages), None
+    if body.continue_final_message:
+        messages, continued = messages[:-1], messages[-1]
+        if continued.role != "assistant":
+            raise refusals.not_one_of(
+                f"messages[{len(messages)}].role", continued.role, ["assistant"]
+            )
     request = ChatRequest(
-        to_engine(body.messages),
+        messages,
         None if limit is None else min(limit, info.context_length),
         to_native(body, info.sampler),
-        grammar=body.grammar_for(info),
+        grammar=grammar,
+        logit_bias=body.bias,
+        tools=plan.shown,
+        parallel_tool_calls=plan.most > 1,
+        template_variables=body.template_variables,
     )
-    chat = call.services.engine.chat
+    answer = engine.chat
+    if plan.demanded or continued or (alternatives is not None and not plan.shown):
+        answer = partial(prompted_chat, engine, wanted=Prompted(alternatives, plan, continued))
     events = run(
-        [partial(chat, replace(request, seed=seed)) for seed in body.seeds(n)],
+        [partial(answer, replace(request, seed=seed)) for seed in body.seeds(n)],
         scheduler=call.services.scheduler,
         slots=info.parallel,
         stops=stops,
     )
-    return respond(call, _chunks(events, info, n, usage=usage), stream=bool(body.stream), fold=fold)
+    chunks = _chunks(events, info, body, plan, usage=usage)
+    return respond(call, chunks, stream=bool(body.stream), fold=fold)
 
 
 def _chunks(
-    events: Events, info: EngineInfo, n: int, *, usage: bool
+    events: Events, info: EngineInfo, body: ChatCompletionRequest, plan: ToolPlan, *, usage: bool
 ) -> Generator[ChatCompletionChunk | None, None, None]:
     """Events in the shape of the reference."""
     head = answer_head("chatcmpl-", info)
-    count = UsageCount(n)
+    count = UsageCount(body.n or 1)
+    calls = ToolCallWriter(plan)
     begun: set[int] = set()
 
     def chunk(*choices: ChunkChoice) -> ChatCompletionChunk:
@@ -172,12 +280,20 @@ def _chunks(
             "object": "chat.completion.chunk",
             "choices": list(choices),
         }
+        if body.service_tier is not None:
+            made["service_tier"] = "default"
         if usage:
             made["usage"] = None
         return made
 
-    def choice(index: int, delta: Delta, finish: Finish | None = None) -> ChunkChoice:
-        return {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
+    def choice(event: Event, delta: Delta, finish: CallFinish | None = None) -> ChunkChoice:
+        logprobs = chat_logprobs(event.logprobs) if body.logprobs and "content" in delta else None
+        return {
+            "index": event.index,
+            "delta": delta,
+            "logprobs": logprobs,
+            "finish_reason": finish,
+        }
 
     try:
         for event in events:
@@ -185,16 +301,24 @@ def _chunks(
                 yield None
                 continue
             count.add(event)
-            if event.index not in begun:
+            parts = calls.write(event)
+            if event.index not in begun and (
+                event.text or event.reasoning or parts or event.finish
+            ):
                 begun.add(event.index)
-                first: Delta = {"role": "assistant", "content": "", "refusal": None}
-                yield chunk(choice(event.index, first))
+                content = None if parts and not event.text else ""
+                first: Delta = {"role": "assistant", "content": content, "refusal": None}
+                yield chunk({**choice(event, {}), "delta": first})
             if event.reasoning:
-                yield chunk(choice(event.index, {"reasoning_content": event.reasoning}))
-            if event.text:
-                yield chunk(choice(event.index, {"content": event.text}))
+                yield chunk(choice(event, {"reasoning_content": event.reasoning}))
+            if event.text or event.logprobs:
+                yield chunk(choice(event, {"content": event.text}))
+            for part in parts:
+                delta: Delta = {}
+                delta.update(part)  # type: ignore[typeddict-item]  # a part of its keys
+                yield chunk(choice(event, delta))
             if event.finish:
-                yield chunk(choice(event.index, {}, event.finish))
+                yield chunk(choice(event, {}, calls.finish(event)))
         if usage:
             last = chunk()
             last["usage"] = count.total()
@@ -205,31 +329,65 @@ def _chunks(
 
 def fold(chunks: Iterable[ChatCompletionChunk]) -> ChatCompletion:
     """The whole object that the chunks of a stream (with usage) add up to."""
-    choices: dict[int, ChatChoice] = {}
+    folds: dict[int, _Fold] = {}
     for chunk in chunks:
         for part in chunk["choices"]:
-            whole = choices.get(part["index"])
-            if whole is None:
-                whole = choices[part["index"]] = {
-                    "index": part["index"],
-                    "message": {"role": "assistant", "content": "", "refusal": None},
-                    "logprobs": None,
-                    "finish_reason": None,
-                }
-            message, delta = whole["message"], part["delta"]
-            message["content"] += delta.get("content", "")
-            if "reasoning_content" in delta:
-                before = message.get("reasoning_content", "")
-                message["reasoning_content"] = before + delta["reasoning_content"]
-            whole["finish_reason"] = part["finish_reason"]
+            folds.setdefault(part["index"], _Fold(part["index"])).add(part)
     usage = chunk.get("usage")
     assert usage is not None  # `wants_usage` is true for a request that is folded
-    return {
-        **head_of(chunk),
+    completion: ChatCompletion = {
+        "id": chunk["id"],
+        "created": chunk["created"],
+        "model": chunk["model"],
+        "system_fingerprint": chunk["system_fingerprint"],
         "object": "chat.completion",
-        "choices": [choices[index] for index in sorted(choices)],
+        "choices": [folds[index].choice() for index in sorted(folds)],
         "usage": usage,
     }
+    if "service_tier" in chunk:
+        completion["service_tier"] = chunk["service_tier"]
+    return completion
+
+
+class _Fold:
+    """Adds up the parts of one choice."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self._content: list[str] = []
+        self._reasoning: list[str] = []
+        self._calls = CallFold()
+        self._logprobs: ChatLogprobs | None = None
+        self._finish: CallFinish | None = None
+
+    def add(self, part: ChunkChoice) -> None:
+        delta = part["delta"]
+        self._content.append(delta.get("content") or "")
+        if "reasoning_content" in delta:
+            self._reasoning.append(delta["reasoning_content"])
+        self._calls.add(delta)
+        if part["logprobs"] is not None:
+            if self._logprobs is None:
+                self._logprobs = {"content": [], "refusal": None}
+            self._logprobs["content"] += part["logprobs"]["content"]
+        self._finish = part["finish_reason"]
+
+    def choice(self) -> ChatChoice:
+        calls = self._calls.whole()
+        message: AssistantAnswer = {
+            "role": "assistant",
+            "content": "".join(self._content) or (None if calls else ""),
+            "refusal": None,
+        }
+        if self._reasoning:
+            message["reasoning_content"] = "".join(self._reasoning)
+        message.update(calls)  # type: ignore[typeddict-item]  # a part of its keys
+        return {
+            "index": self._index,
+            "message": message,
+            "logprobs": self._logprobs,
+            "finish_reason": self._finish,
+        }
 
 
 ROUTES = (

@@ -109,6 +109,22 @@ def not_one_of(param: str, value: Any, allowed: Sequence[str]) -> InvalidRequest
     )
 
 
+def exclusive(param: str, other: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Setting '{param}' and '{other}' at the same time is not supported.",
+        param=param,
+        code="invalid_parameter_combination",
+    )
+
+
+def not_unique(param: str, name: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid '{param}': there are several of the name '{name}'.",
+        param=param,
+        code="invalid_value",
+    )
+
+
 def unsupported(param: str, why: str) -> InvalidRequest:
     return InvalidRequest(
         f"Unsupported parameter: '{param}' {why}", param=param, code="unsupported_parameter"

@@ -276,11 +276,10 @@ class LlamaCppEngine:
     def _body(self, request: GenerateRequest | ChatRequest) -> dict[str, Any]:
         seed, limit, grammar = request.seed, request.max_tokens, request.grammar
         self._check_ids([token for token, _ in request.logit_bias], "logit_bias")
-        return {
+        body = {
             **request.sampling,
             "seed": RANDOM_SEED if seed is None else seed % RANDOM_SEED,
             "n_predict": -1 if limit is None else limit,
-            "grammar": "" if grammar is None else LLGUIDANCE + grammar,
             # llama.cpp takes False for minus infinity.
             "logit_bias": [
                 [token, False if bias <= BAN else bias] for token, bias in request.logit_bias
@@ -290,6 +289,9 @@ class LlamaCppEngine:
             "timings_per_token": True,  # the exact count of tokens with every piece
             "return_progress": True,  # calls back while the prompt is read, so that it can be ended
         }
+        if grammar is not None:
+            body["grammar"] = LLGUIDANCE + grammar
+        return body
 
     def _conversation(self, request: ChatRequest) -> dict[str, Any]:
         variables = dict(request.template_variables)
@@ -334,7 +336,12 @@ class LlamaCppEngine:
                 while not reservation.wait(TICK):
                     if emit(None) or self._closed.is_set():
                         return
-                call(orjson.dumps(body), receive)
+                try:
+                    call(orjson.dumps(body), receive)
+                except ValueError as error:  # what llama.cpp throws for a request it refuses
+                    raise InvalidRequest(
+                        f"The model cannot take this: {error}", param=param
+                    ) from error
             if failure:
                 raise failure[0]
             if self._closed.is_set() and not reader.finished:

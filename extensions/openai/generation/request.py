@@ -36,8 +36,6 @@ class GenerationRequest(ConstraintFields, NativeSampling):
         "structured_outputs": (),
         "min_tokens": (0,),
         "stop_token_ids": ([],),
-        "chat_template_kwargs": ({},),
-        "continue_final_message": (False,),
         "samplers": (),
     }
 

@@ -1,0 +1,144 @@
+"""Chat over an engine's `generate`: for demanded calls, log-probabilities, and answers to continue.
+
+The engine renders the prompt with the model's own template; what comes back is read here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from ..engines.base import (
+    ChatRequest,
+    Engine,
+    GenerateRequest,
+    Message,
+    Piece,
+    Pieces,
+)
+from ..errors import ContextLengthExceeded
+from .tools import CallParser, ToolPlan
+
+THINK, ANSWER = "<think>", "</think>"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompted:
+    """What a chat asks for beyond what engines do by themselves."""
+
+    logprobs: int | None = None
+    """As in GenerateRequest."""
+    tools: ToolPlan = field(default_factory=ToolPlan)
+    """Tools whose call is demanded."""
+    continued: Message | None = None
+    """The assistant's message that the answer continues; it is not among the request's."""
+
+
+def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pieces:
+    """Answer messages. Raises ContextLengthExceeded, as an engine's `chat` does."""
+    prompt = engine.render(request)
+    if wanted.continued is not None:
+        prompt += wanted.continued.content or ""
+    grammar = request.grammar
+    if wanted.tools.demanded:
+        prompt = _close_thought(prompt)
+        grammar = wanted.tools.grammar()
+    generate = GenerateRequest(
+        prompt,
+        _limit(engine, prompt, request.max_tokens),
+        request.sampling,
+        request.seed,
+        grammar,
+        request.logit_bias,
+        wanted.logprobs,
+    )
+    pieces = engine.generate(generate)
+    try:
+        if wanted.tools.demanded:
+            yield from _calls(pieces)
+        else:
+            yield from _thoughts_apart(pieces, opened=prompt.rstrip().endswith(THINK))
+    finally:
+        pieces.close()
+
+
+def _limit(engine: Engine, prompt: str, asked: int | None) -> int:
+    """How many tokens the answer may have: chat's limit is an upper bound only."""
+    context, tokens = engine.info.context_length, len(engine.tokenize(prompt))
+    if tokens >= context:
+        raise ContextLengthExceeded(
+            prompt_tokens=tokens, max_tokens=0, context_length=context, param="messages"
+        )
+    return context - tokens if asked is None else min(asked, context - tokens)
+
+
+def _close_thought(prompt: str) -> str:
+    """A template may open a thought; a call that is demanded comes without one."""
+    return f"{prompt}\n{ANSWER}\n\n" if prompt.rstrip().endswith(THINK) else prompt
+
+
+def _calls(pieces: Pieces) -> Pieces:
+    """An answer that is made of demanded calls."""
+    parser = CallParser()
+    for piece in pieces:
+        if piece is None:
+            yield None
+            continue
+        finish = "tool_calls" if piece.finish == "stop" else piece.finish
+        calls = parser.push(piece.text)
+        yield Piece(tokens=piece.tokens, prompt=piece.prompt, finish=finish, tool_calls=calls)
+
+
+def _thoughts_apart(pieces: Pieces, *, opened: bool) -> Pieces:
+    """Move what stands between <think> and </think> at the beginning of an answer to `reasoning`."""
+    if not opened:
+        pieces, opened = _opens_thought(pieces), True
+    held = ""
+    for piece in pieces:
+        if piece is None or not opened:
+            yield piece
+            continue
+        if piece is _NO_THOUGHT:
+            opened = False
+            continue
+        held += piece.text
+        thought, end, rest = held.partition(ANSWER)
+        if end:
+            opened = False
+            yield replace(piece, text=rest.lstrip("\n"), reasoning=thought, logprobs=())
+            continue
+        keep = 0 if piece.finish else _overlap(held, ANSWER)
+        shown, held = held[: len(held) - keep], held[len(held) - keep :]
+        yield replace(piece, text="", reasoning=shown, logprobs=())
+
+
+_NO_THOUGHT = Piece()
+
+
+def _opens_thought(pieces: Pieces) -> Pieces:
+    """The pieces without a <think> at their beginning, or _NO_THOUGHT and then all of them."""
+    waiting: list[Piece] = []
+    begin = ""
+    for piece in pieces:
+        if piece is None:
+            yield None
+            continue
+        waiting.append(piece)
+        begin = (begin + piece.text).lstrip()
+        if len(begin) < len(THINK) and THINK.startswith(begin) and not piece.finish:
+            continue
+        if begin.startswith(THINK):
+            counted = sum(each.tokens for each in waiting)
+            prompt = next((each.prompt for each in waiting if each.prompt), None)
+            yield replace(piece, text=begin[len(THINK) :], tokens=counted, prompt=prompt)
+        else:
+            yield _NO_THOUGHT
+            yield from waiting
+        break
+    yield from pieces
+
+
+def _overlap(text: str, mark: str) -> int:
+    """How long an end of `text` is that begins `mark`."""
+    return next(
+        (n for n in range(min(len(text), len(mark) - 1), 0, -1) if mark.startswith(text[-n:])), 0
+    )

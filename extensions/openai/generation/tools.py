@@ -1,0 +1,307 @@
+"""Tools: what clients offer and demand, and calls that are forced by constrained decoding.
+
+A model that may choose freely uses its own format, which the engine knows. A call that is demanded
+(`required`, or by name) is written in one format of ours, enforced by a grammar, so that it comes
+whatever the model's template knows. Source: OpenAI guide "Function calling".
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from .. import refusals
+from ..engines.base import Tool, ToolCallDelta
+from ..validation import RequestModel
+from .constraints import checked, json_rule, literal
+
+Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+MAX_CALLS = 8  # that one answer is made to hold at most, where calls are demanded
+
+
+class FunctionDefinition(RequestModel):
+    """A function: its name, what it is for, and a JSON schema of its arguments."""
+
+    name: Name
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class FunctionTool(RequestModel):
+    """A function that the model may call."""
+
+    type: Literal["function"]
+    function: FunctionDefinition
+
+
+class TextInput(RequestModel):
+    """The input of a custom tool is free text."""
+
+    type: Literal["text"]
+
+
+class InputGrammar(RequestModel):
+    """A grammar for the input of a custom tool."""
+
+    syntax: Literal["lark", "regex"]
+    definition: str
+
+
+class GrammarInput(RequestModel):
+    """The input of a custom tool matches a grammar."""
+
+    type: Literal["grammar"]
+    grammar: InputGrammar
+
+
+class CustomDefinition(RequestModel):
+    """A tool whose input is text."""
+
+    name: Name
+    description: str | None = None
+    format: Annotated[TextInput | GrammarInput, Field(discriminator="type")] | None = None
+
+
+class CustomTool(RequestModel):
+    """A custom tool that the model may call."""
+
+    type: Literal["custom"]
+    custom: CustomDefinition
+
+
+AnyTool = Annotated[FunctionTool | CustomTool, Field(discriminator="type")]
+
+
+class ToolName(RequestModel):
+    """Which tool."""
+
+    name: str
+
+
+class NamedFunction(RequestModel):
+    """This function must be called."""
+
+    type: Literal["function"]
+    function: ToolName
+
+
+class NamedCustom(RequestModel):
+    """This custom tool must be called."""
+
+    type: Literal["custom"]
+    custom: ToolName
+
+
+NamedTool = Annotated[NamedFunction | NamedCustom, Field(discriminator="type")]
+
+
+class AllowedTools(RequestModel):
+    """Only some of the tools, for this answer."""
+
+    mode: Literal["auto", "required"]
+    tools: list[NamedTool] = Field(min_length=1)
+
+
+class AllowedToolsChoice(RequestModel):
+    """Only some of the tools, for this answer."""
+
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
+ToolChoice = (
+    Literal["none", "auto", "required"]
+    | Annotated[
+        NamedFunction | NamedCustom | AllowedToolsChoice,
+        Field(discriminator="type"),
+    ]
+)
+FunctionCallChoice = Literal["none", "auto"] | ToolName
+
+
+@dataclass(frozen=True, slots=True)
+class ToolPlan:
+    """What to do about tools in one request."""
+
+    shown: tuple[Tool, ...] = ()
+    """What the model is told of."""
+    custom: frozenset[str] = frozenset()
+    """Those of them whose input is text; the model sees a function with one argument, `input`."""
+    demanded: tuple[Tool, ...] = ()
+    """One of these must be called; empty where the model may choose."""
+    most: int = MAX_CALLS
+    """How many calls an answer holds at most, where they are demanded."""
+    legacy: bool = False
+    """The request came, and the answer goes, in the older form of `functions`."""
+
+    def grammar(self) -> str:
+        """The grammar of an answer that is made of demanded calls, and of nothing else."""
+        opening, closing = literal(CALL_OPENING), literal(CALL_CLOSING)
+        rules = []
+        for at, tool in enumerate(self.demanded):
+            head = literal(json.dumps({"name": tool.name})[:-1] + ', "arguments": ')
+            rules.append(f"call_{at}: {opening} {head} arguments_{at} {literal('}')} {closing}")
+            rules.append(f"arguments_{at}: {json_rule(tool.parameters)}")
+        calls = " | ".join(f"call_{at}" for at in range(len(self.demanded)))
+        more = f' ("\\n" call){{0,{self.most - 1}}}' if self.most > 1 else ""
+        return "\n".join([f"start: call{more}", f"call: {calls}", *rules])
+
+
+CALL_OPENING = "<tool_call>\n"
+CALL_CLOSING = "\n</tool_call>"
+
+
+def plan_tools(
+    tools: Sequence[FunctionTool | CustomTool] | None,
+    choice: object,
+    *,
+    parallel: bool,
+    param: str = "tools",
+) -> ToolPlan:
+    """What `tools` and `tool_choice` ask for. Raises InvalidRequest for what cannot be done."""
+    if not tools:
+        if choice not in (None, "none", "auto"):
+            raise refusals.unsupported("tool_choice", "is only allowed when 'tools' are specified.")
+        return ToolPlan()
+    plain = [_plain(tool, f"{param}[{at}]") for at, tool in enumerate(tools)]
+    names = [tool.name for tool in plain]
+    for at, name in enumerate(names):
+        if name in names[:at]:
+            raise refusals.not_unique(f"{param}[{at}]", name)
+    custom = frozenset(tool.custom.name for tool in tools if isinstance(tool, CustomTool))
+    most = MAX_CALLS if parallel else 1
+    if choice == "none":
+        return ToolPlan()
+    if choice in (None, "auto"):
+        return ToolPlan(tuple(plain), custom, most=most)
+    if choice == "required":
+        return ToolPlan(tuple(plain), custom, tuple(plain), most)
+    if isinstance(choice, AllowedToolsChoice):
+        wanted = [_named(each) for each in choice.allowed_tools.tools]
+        allowed = tuple(_find(plain, name, "tool_choice.allowed_tools.tools") for name in wanted)
+        demanded = allowed if choice.allowed_tools.mode == "required" else ()
+        return ToolPlan(allowed, custom, demanded, most)
+    one = _find(plain, _named(choice), "tool_choice")
+    return ToolPlan(tuple(plain), custom, (one,), 1)
+
+
+def _named(choice: object) -> str:
+    if isinstance(choice, NamedCustom):
+        return choice.custom.name
+    if isinstance(choice, NamedFunction):
+        return choice.function.name
+    assert isinstance(choice, ToolName)
+    return choice.name
+
+
+def _find(tools: Sequence[Tool], name: str, param: str) -> Tool:
+    for tool in tools:
+        if tool.name == name:
+            return tool
+    raise refusals.not_one_of(param, name, [tool.name for tool in tools])
+
+
+def _plain(tool: FunctionTool | CustomTool, param: str) -> Tool:
+    if isinstance(tool, FunctionTool):
+        function = tool.function
+        schema: Mapping[str, Any] = function.parameters or {"type": "object", "properties": {}}
+        if function.strict and "additionalProperties" not in schema:
+            schema = {**schema, "additionalProperties": False}
+        if schema.get("type", "object") != "object":
+            raise refusals.not_one_of(
+                f"{param}.function.parameters.type", schema.get("type"), ["object"]
+            )
+        schema = {"type": "object", **schema}
+        checked("start: " + json_rule(schema), f"{param}.function.parameters")
+        return Tool(function.name, function.description, schema)
+    custom = tool.custom
+    text: dict[str, Any] = {"type": "string"}
+    if isinstance(custom.format, GrammarInput):
+        if custom.format.grammar.syntax == "lark":
+            raise refusals.unsupported(
+                f"{param}.custom.format.grammar.syntax",
+                "is 'lark', and this server can enforce only 'regex' inside of a call.",
+            )
+        text["pattern"] = f"^(?:{custom.format.grammar.definition})$"
+    schema = {
+        "type": "object",
+        "properties": {"input": text},
+        "required": ["input"],
+        "additionalProperties": False,
+    }
+    checked("start: " + json_rule(schema), f"{param}.custom.format.grammar.definition")
+    return Tool(custom.name, custom.description, schema)
+
+
+def new_call_id() -> str:
+    return "call_" + secrets.token_hex(12)
+
+
+class CallParser:
+    """Reads demanded calls from an answer that matches `ToolPlan.grammar`, as the text comes in."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._index = -1
+        self._state: Literal["head", "arguments", "tail"] = "head"
+        self._depth = 0
+        self._in_string = False
+        self._escaped = False
+
+    def push(self, text: str) -> tuple[ToolCallDelta, ...]:
+        """What more text adds to the calls."""
+        found: list[ToolCallDelta] = []
+        self._text += text
+        while True:
+            before = len(self._text), self._state
+            if self._state == "head":
+                self._read_head(found)
+            elif self._state == "arguments":
+                self._read_arguments(found)
+            else:
+                self._read_tail()
+            if (len(self._text), self._state) == before:
+                return tuple(found)
+
+    def _read_head(self, found: list[ToolCallDelta]) -> None:
+        mark = '", "arguments": '
+        head, arguments, rest = self._text.partition(mark)
+        if not arguments:
+            return
+        self._text, self._state = rest, "arguments"
+        self._index += 1
+        name = json.loads('"' + head.partition('{"name": "')[2] + '"')
+        found.append(ToolCallDelta(self._index, "", new_call_id(), name))
+
+    def _read_arguments(self, found: list[ToolCallDelta]) -> None:
+        """Up to the brace that closes the object."""
+        end = len(self._text)
+        for at, character in enumerate(self._text):
+            if self._escaped:
+                self._escaped = False
+            elif self._in_string:
+                self._escaped = character == "\\"
+                self._in_string = character != '"'
+            elif character == '"':
+                self._in_string = True
+            elif character == "{":
+                self._depth += 1
+            elif character == "}":
+                self._depth -= 1
+                if self._depth == 0:
+                    end, self._state = at + 1, "tail"
+                    break
+        if end:
+            found.append(ToolCallDelta(self._index, self._text[:end]))
+        self._text = self._text[end:]
+
+    def _read_tail(self) -> None:
+        tail = "}" + CALL_CLOSING
+        if self._text.startswith(tail):
+            self._text, self._state = self._text[len(tail) :], "head"
