@@ -58,7 +58,7 @@ def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None =
             app.add_url_rule(rule, f"{route.handler.__name__} {rule}", view, methods=[route.method])
     openapi.add_pages(app, ROUTES, settings.api_prefix)
     _around_every_request(app, services)
-    _errors(app)
+    _errors(app, settings)
     CORS(
         app,
         origins="*" if "*" in settings.cors_origins else [LOOPBACK_ORIGIN, *settings.cors_origins],
@@ -81,7 +81,9 @@ def _view(route: Route, services: Services) -> Callable[..., Response]:
                 },
             )
         if route.body is not None:
-            arguments["body"] = parse(route.body, _json_bytes())  # type: ignore[assignment]
+            arguments["body"] = parse(
+                route.body, _json_bytes(), strict=services.settings.strict_parameters
+            )  # type: ignore[assignment]
         base_url = request.url_root.rstrip("/") + services.settings.api_prefix
         gone = request.environ.get("waitress.client_disconnected", lambda: False)
         return route.handler(Call(services, base_url, model, gone), **arguments)
@@ -130,9 +132,10 @@ def _around_every_request(app: Flask, services: Services) -> None:
     app.after_request(end)
 
 
-def _errors(app: Flask) -> None:
+def _errors(app: Flask, settings: Settings) -> None:
     def ours(error: APIError) -> Response:
-        response = json_response(error.envelope(), error.status)
+        status = settings.validation_status if error.status == 400 else error.status
+        response = json_response(error.envelope(), status)
         response.headers.update(error.headers)
         return response
 

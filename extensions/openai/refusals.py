@@ -25,6 +25,7 @@ CODES: Mapping[str, str] = {
     "empty_string": "A string has nothing in it.",
     "string_below_min_length": "A string is too short.",
     "string_above_max_length": "A string is too long.",
+    "unknown_parameter": "Nobody knows the field, and `--strict-parameters` is on.",
     "unsupported_parameter": "This server, or the loaded model, cannot do what the field asks for.",
     "invalid_parameter_combination": "Two fields exclude each other.",
 }
@@ -122,6 +123,12 @@ def not_unique(param: str, name: str) -> InvalidRequest:
         f"Invalid '{param}': there are several of the name '{name}'.",
         param=param,
         code="invalid_value",
+    )
+
+
+def unknown(param: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Unknown parameter: '{param[:64]}'.", param=param[:64], code="unknown_parameter"
     )
 
 

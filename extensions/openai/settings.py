@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -86,6 +86,12 @@ class Settings(BaseSettings):
         description="Web origins (https://app.example) that may call from a browser, besides pages "
         "of this machine; * allows all.",
     )
+    strict_parameters: bool = Field(
+        False, description="Refuse fields that nobody knows, instead of logging them once."
+    )
+    validation_status: Literal[400, 422] = Field(
+        400, description="The status of a request that is not valid: 400 as OpenAI's, or 422."
+    )
     max_body_mb: int = Field(
         20, ge=1, le=1024, description="Largest request body in MiB; a larger one is answered 413."
     )
@@ -123,6 +129,11 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("validation_status", mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
 
     @field_validator("api_prefix")
     @classmethod

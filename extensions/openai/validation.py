@@ -49,22 +49,27 @@ class NotYet:
         return value
 
 
-def parse(model: type[Body], data: bytes) -> Body:
-    """Validate a JSON body. Raises InvalidRequest, with the first problem's `param` and `code`."""
+def parse(model: type[Body], data: bytes, *, strict: bool = False) -> Body:
+    """Validate a JSON body; `strict` refuses fields that are not known.
+
+    Raises InvalidRequest, with the first problem's `param` and `code`.
+    """
     try:
         body = model.model_validate_json(data)
     except ValidationError as error:
         raise _refusal(error.errors(include_url=False, include_input=False), data) from None
-    _check_unknown(body)
+    _check_unknown(body, strict)
     return body
 
 
-def _check_unknown(body: RequestModel) -> None:
-    """Refuse names that we know we do not serve; log each other unknown name once."""
+def _check_unknown(body: RequestModel, strict: bool) -> None:
+    """Refuse names that we know we do not serve; refuse or log each other unknown name."""
     for name, value in (body.model_extra or {}).items():
         if name in body.refused:
             if value is not None and value not in body.refused[name]:
                 raise refusals.unsupported(name, "is not supported by this server yet.")
+        elif strict:
+            raise refusals.unknown(name)
         elif name not in _logged and len(_logged) < 256:
             _logged.add(name)
             log.info("a request has a field that is not known and has no effect: %.64r", name)

@@ -15,6 +15,12 @@ class PromptTokensDetails(TypedDict):
     cached_tokens: int
 
 
+class CompletionTokensDetails(TypedDict):
+    """What the tokens of the answers were for."""
+
+    reasoning_tokens: int
+
+
 class Usage(TypedDict):
     """The tokens of a request: prompts once each, answers over all choices."""
 
@@ -22,6 +28,7 @@ class Usage(TypedDict):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
 
 
 @dataclass(slots=True)
@@ -32,9 +39,12 @@ class UsageCount:
     _prompt: dict[int, int] = field(default_factory=dict)
     _cached: dict[int, int] = field(default_factory=dict)
     _completion: int = 0
+    _reasoning: int = 0
 
     def add(self, event: Event) -> None:
         self._completion += event.tokens
+        if event.reasoning:
+            self._reasoning += event.tokens
         if event.prompt is not None:
             at = event.index // self.n
             self._prompt[at] = event.prompt.tokens
@@ -48,4 +58,5 @@ class UsageCount:
             "completion_tokens": self._completion,
             "total_tokens": prompt + self._completion,
             "prompt_tokens_details": {"cached_tokens": sum(self._cached.values())},
+            "completion_tokens_details": {"reasoning_tokens": self._reasoning},
         }
