@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import secrets
 import time
 from collections.abc import Callable
 
@@ -27,7 +26,7 @@ from .errors import (
     NotFound,
     UnsupportedMediaType,
 )
-from .routing import Call, Lifecycle, Route, Services
+from .routing import Call, Lifecycle, Route, Services, new_request_id
 from .settings import Settings
 from .streaming import ClientGone, json_response
 from .validation import parse
@@ -107,8 +106,8 @@ def _around_every_request(app: Flask, services: Services) -> None:
     def begin() -> None:
         g.started = time.perf_counter()
         given = request.headers.get("x-request-id", "")
-        g.request_id = given if SANE_REQUEST_ID.fullmatch(given) else "req_" + secrets.token_hex(16)
-        check_source(services.settings, request.host, request.headers.get("origin"))
+        g.request_id = given if SANE_REQUEST_ID.fullmatch(given) else new_request_id()
+        check_source(services.settings, request.headers.get("host"), request.headers.get("origin"))
         services.lifecycle.enter()
         g.entered = True
 

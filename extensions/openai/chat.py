@@ -117,6 +117,10 @@ class ChatCompletionRequest(GenerationRequest):
     prompt_cache_retention: Literal["in_memory", "24h"] | None = Field(
         None, description="Taken and without effect."
     )
+    prompt_cache_options: dict[str, Any] | None = Field(
+        None, description="Taken and without effect."
+    )
+    moderation: Annotated[dict[str, Any] | None, NotYet()] = Field(None, description="Refused.")
     audio: Annotated[dict[str, Any] | None, NotYet()] = Field(None, description="Refused.")
     web_search_options: Annotated[dict[str, Any] | None, NotYet()] = Field(
         None, description="Refused."

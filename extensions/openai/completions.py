@@ -23,8 +23,8 @@ from .engines.base import (
     PromptUsage,
     TokenLogprob,
 )
+from .engines.context import check_fits
 from .engines.pump import TICK
-from .errors import ContextLengthExceeded
 from .generation.answer import AnswerHead, answer_head, head_of
 from .generation.best_of import best_of
 from .generation.logprobs import CompletionLogprobs, append_logprobs, completion_logprobs
@@ -137,13 +137,8 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
         needs(info, "infill", "suffix")
     stops, usage = body.stops, body.wants_usage
     max_tokens = 16 if body.max_tokens is None else body.max_tokens
-    if max_tokens > info.context_length:
-        raise ContextLengthExceeded(
-            prompt_tokens=len(_tokens(engine, prompts[0])),
-            max_tokens=max_tokens,
-            context_length=info.context_length,
-            param="max_tokens",
-        )
+    for prompt in prompts:
+        _check_prompt(engine, info, prompt, max_tokens)
     request = GenerateRequest(
         "",
         max_tokens,
@@ -214,14 +209,16 @@ class _Echo:
             self._lock.release()
 
 
+def _check_prompt(engine: Engine, info: EngineInfo, prompt: Prompt, max_tokens: int) -> None:
+    """Refuse a prompt before anything is answered to those before it."""
+    if not isinstance(prompt, str) and not all(0 <= id < info.vocabulary_size for id in prompt):
+        raise refusals.no_token("prompt", info.vocabulary_size)
+    check_fits(prompt, max_tokens, info.context_length, engine.tokenize)
+
+
 def _read_only(engine: Engine, prompt: Prompt) -> Piece:
     """The answer of no tokens: max_tokens 0, useful to echo or to count a prompt."""
-    tokens, context_length = len(_tokens(engine, prompt)), engine.info.context_length
-    if tokens > context_length:
-        raise ContextLengthExceeded(
-            prompt_tokens=tokens, max_tokens=0, context_length=context_length, param="prompt"
-        )
-    return Piece(prompt=PromptUsage(tokens), finish="length")
+    return Piece(prompt=PromptUsage(len(_tokens(engine, prompt))), finish="length")
 
 
 def _tokens(engine: Engine, prompt: Prompt) -> Sequence[int]:

@@ -126,6 +126,14 @@ def not_unique(param: str, name: str) -> InvalidRequest:
     )
 
 
+def no_token(param: str, vocabulary_size: int) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid '{param}': the token ids of this model are 0 to {vocabulary_size - 1}.",
+        param=param,
+        code="invalid_value",
+    )
+
+
 def unknown(param: str) -> InvalidRequest:
     return InvalidRequest(
         f"Unknown parameter: '{param[:64]}'.", param=param[:64], code="unknown_parameter"

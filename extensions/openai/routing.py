@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -79,6 +80,11 @@ class Lifecycle:
                 return True
             self._ending.set()
             return self._condition.wait_for(lambda: self._active == 0, ending)
+
+
+def new_request_id() -> str:
+    """For a request whose client gave none."""
+    return "req_" + secrets.token_hex(16)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,9 @@ log = logging.getLogger("openedai")
 
 def _package() -> str:
     """The name under which this folder's modules are imported, making one if there is none."""
-    if __package__:
-        return __package__
+    package = sys.modules.get(__package__ or "")
+    if package is not None and str(FOLDER) in map(str, getattr(package, "__path__", ())):
+        return package.__name__
     name = "openedai_extension"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(

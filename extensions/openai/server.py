@@ -18,7 +18,7 @@ from waitress.task import ErrorTask
 
 from .access.network import bind_address
 from .errors import APIError, BodyTooLarge, InvalidRequest
-from .routing import Lifecycle
+from .routing import Lifecycle, new_request_id
 from .settings import Settings
 
 log = logging.getLogger("openedai")
@@ -38,7 +38,11 @@ class _EnvelopeErrorTask(ErrorTask):
         refused: Any = self.request.error  # type: ignore[attr-defined]  # a waitress.utilities.Error
         body = orjson.dumps(_envelope(refused.code, refused.reason, refused.body).envelope())
         self.status = f"{refused.code} {refused.reason}"
-        self.response_headers = [("Content-Type", "application/json")]
+        self.response_headers = [
+            ("Content-Type", "application/json"),
+            ("x-request-id", new_request_id()),
+            ("openai-processing-ms", "0"),
+        ]
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
@@ -74,8 +78,9 @@ class APIServer:
             sockets=sockets,
             threads=settings.http_threads,
             connection_limit=max(256, 4 * settings.http_threads),
-            # Without a look ahead, a client that leaves is seen only when something is written.
-            channel_request_lookahead=1,
+            # Without a look ahead, a client that leaves is seen only when something is written; a client
+            # that sends this many requests at once, and leaves, is seen only then.
+            channel_request_lookahead=64,
             # Ours is smaller, so that a body that is too large is answered by the application; its own
             # limit must stay finite, or anybody could fill the disk.
             max_request_body_size=(settings.max_body_mb << 20) + (1 << 30),
@@ -110,8 +115,9 @@ class APIServer:
             log.warning("some answers did not end in time and are cut off")
         self._flush()
         log.debug("closing the server")
-        self._server.close()
+        # The threads first: one that ends an answer wakes the loop, which must still be there.
         self._server.task_dispatcher.shutdown(cancel_pending=True, timeout=1)
+        self._server.close()
 
     def _run(self) -> None:
         try:

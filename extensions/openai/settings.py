@@ -130,6 +130,11 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("allowed_hosts", "cors_origins")
+    @classmethod
+    def _normal(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name.rstrip("/").lower() for name in value)
+
     @field_validator("validation_status", mode="before")
     @classmethod
     def _number(cls, value: object) -> object:

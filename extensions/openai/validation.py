@@ -55,9 +55,23 @@ def parse(model: type[Body], data: bytes, *, strict: bool = False) -> Body:
     Raises InvalidRequest, with the first problem's `param` and `code`.
     """
     try:
-        body = model.model_validate_json(data)
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(
+            f"The body of the request is not valid JSON: {error.msg} (line {error.lineno}, column "
+            f"{error.colno}).",
+            code="invalid_json",
+        ) from None
+    if not isinstance(value, dict):
+        raise InvalidRequest(
+            f"The body of the request must be a JSON object, but it is {refusals.kind_of(value)}.",
+            code="invalid_type",
+        )
+    try:
+        body = model.model_validate(value)
     except ValidationError as error:
-        raise _refusal(error.errors(include_url=False, include_input=False), data) from None
+        problems = error.errors(include_url=False, include_input=False)
+        raise _refusal(problems, value) from None
     _check_unknown(body, strict)
     return body
 
@@ -75,26 +89,7 @@ def _check_unknown(body: RequestModel, strict: bool) -> None:
             log.info("a request has a field that is not known and has no effect: %.64r", name)
 
 
-def _refusal(problems: Sequence[ErrorDetails], data: bytes) -> InvalidRequest:
-    try:
-        body = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        return InvalidRequest(
-            f"The body of the request is not valid JSON: {error.msg} (line {error.lineno}, column "
-            f"{error.colno}).",
-            code="invalid_json",
-        )
-    if problems[0]["type"] == "json_invalid":
-        # Valid for one parser and not for the other, such as a lone surrogate or too deep nesting.
-        return InvalidRequest(
-            f"The body of the request is not valid JSON: {problems[0]['ctx']['error']}.",
-            code="invalid_json",
-        )
-    if not isinstance(body, dict):
-        return InvalidRequest(
-            f"The body of the request must be a JSON object, but it is {refusals.kind_of(body)}.",
-            code="invalid_type",
-        )
+def _refusal(problems: Sequence[ErrorDetails], body: dict[str, Any]) -> InvalidRequest:
     first = problems[0]["loc"][:1]
     # A value that may be one of several types fails once for each; the deepest look tells most.
     candidates = [
@@ -113,10 +108,11 @@ def _walk(problem: ErrorDetails, body: Any) -> tuple[list[str | int], Any]:
     value there."""
     path: list[str | int] = []
     value = body
-    for step in problem["loc"]:
+    last = len(problem["loc"]) - 1
+    for at, step in enumerate(problem["loc"]):
         if isinstance(value, (dict, list)) and _leads_on(value, step):
             value = value[step]  # type: ignore[index]  # as _leads_on says
-        elif problem["type"] == "missing" and step == problem["loc"][-1]:
+        elif problem["type"] == "missing" and at == last:
             value = None
         else:
             continue

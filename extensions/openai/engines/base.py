@@ -34,6 +34,8 @@ class EngineInfo:
     """Which column of the sampler table the engine speaks (`llama.cpp`, ...)."""
     fingerprint: str
     """Changes when the model or a setting that changes answers does."""
+    vocabulary_size: int
+    """Token ids are below this."""
     parallel: int = 1
     """How many requests the engine runs at once."""
     capabilities: tuple[str, ...] = ("completion", "chat")

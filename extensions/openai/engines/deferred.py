@@ -20,7 +20,7 @@ class DeferredEngine:
         """Serve from this engine from now on; the one before, if any, is closed."""
         with self._lock:
             before, self._engine = self._engine, engine
-        if before is not None:
+        if before is not None and before is not engine:
             before.close()
 
     @property

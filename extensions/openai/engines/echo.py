@@ -9,10 +9,13 @@ from __future__ import annotations
 import codecs
 from collections.abc import Sequence
 
-from ..errors import ContextLengthExceeded, EngineFailed, InvalidRequest
+from .. import refusals
+from ..errors import ContextLengthExceeded, EngineFailed
 from .base import ChatRequest, EngineInfo, GenerateRequest, Piece, Pieces, PromptUsage, Scores
+from .context import check_fits
 
 CONTEXT_LENGTH = 8192  # bytes
+VOCABULARY_SIZE = 256  # one token for each byte
 PARALLEL = 4
 CREATED = 1677610602  # a fixed date, as the whole engine is
 
@@ -28,6 +31,7 @@ class EchoEngine:
             context_length=CONTEXT_LENGTH,
             sampler="llama.cpp",
             fingerprint="fp_echo",
+            vocabulary_size=VOCABULARY_SIZE,
             parallel=PARALLEL,
         )
 
@@ -37,18 +41,10 @@ class EchoEngine:
 
     def generate(self, request: GenerateRequest) -> Pieces:
         prompt = request.prompt
+        check_fits(prompt, request.max_tokens, CONTEXT_LENGTH, self.tokenize)
         if isinstance(prompt, str):
             prompt = self.tokenize(prompt)
-        elif any(token not in range(256) for token in prompt):
-            raise InvalidRequest("The prompt has token ids that the model lacks.", param="prompt")
-        if len(prompt) + (request.max_tokens or 1) > CONTEXT_LENGTH:
-            raise ContextLengthExceeded(
-                prompt_tokens=len(prompt),
-                max_tokens=request.max_tokens or 0,
-                context_length=CONTEXT_LENGTH,
-                param="prompt",
-            )
-        yield from self._say(bytes(prompt), len(prompt), request.max_tokens)
+        yield from self._say(_bytes(prompt), len(prompt), request.max_tokens)
 
     def chat(self, request: ChatRequest) -> Pieces:
         prompt = self.tokenize(self.render(request))
@@ -88,7 +84,13 @@ class EchoEngine:
         return tuple(text.encode())
 
     def detokenize(self, tokens: Sequence[int]) -> str:
-        return bytes(tokens).decode(errors="replace")
+        return _bytes(tokens).decode(errors="replace")
 
     def close(self) -> None:
         """Nothing to free."""
+
+
+def _bytes(tokens: Sequence[int]) -> bytes:
+    if not all(0 <= token < VOCABULARY_SIZE for token in tokens):
+        raise refusals.no_token("prompt", VOCABULARY_SIZE)
+    return bytes(tokens)

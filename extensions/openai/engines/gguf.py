@@ -26,6 +26,7 @@ _SCALARS = {
 }
 _STRING, _ARRAY = 8, 9
 _MAX_STRING = 1 << 28  # bytes; more can only be a broken file
+_MAX_DIMENSIONS = 8
 
 # Tensor types by number: values in a block, bytes of a block. Types that are missing here are only
 # checked to begin inside the file.
@@ -81,7 +82,7 @@ def read_header(path: Path) -> GGUFHeader:
         size = path.stat().st_size
         with path.open("rb") as file:
             return _read(file, size, path.name)
-    except (struct.error, UnicodeDecodeError, EOFError) as error:
+    except (struct.error, EOFError, MemoryError, RecursionError) as error:
         raise BadModelFile(
             f"{path.name} is cut off or damaged: its head cannot be read."
         ) from error
@@ -103,6 +104,8 @@ def _read(file: BinaryIO, size: int, name: str) -> GGUFHeader:
     for _ in range(tensors):
         _string(file)
         (dimensions,) = _unpack(file, "I")
+        if dimensions > _MAX_DIMENSIONS:
+            raise EOFError
         shape = _unpack(file, f"{dimensions}Q")
         kind, offset = _unpack(file, "IQ")
         if offset >= last_offset:

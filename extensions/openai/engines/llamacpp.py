@@ -23,7 +23,8 @@ from typing import Any
 
 import orjson
 
-from ..errors import ContextLengthExceeded, EngineFailed, InvalidRequest
+from .. import refusals
+from ..errors import EngineFailed, InvalidRequest
 from .base import (
     ChatRequest,
     EngineInfo,
@@ -35,6 +36,7 @@ from .base import (
     TokenLogprob,
     Tool,
 )
+from .context import check_fits
 from .gguf import BadModelFile, GGUFHeader, read_header
 from .llamacpp_answers import AnswerReader, LogprobReader, error_of, token_logprob
 from .pump import TICK, Emit, pump
@@ -153,6 +155,7 @@ class LlamaCppEngine:
             fingerprint=_fingerprint(
                 xllamacpp.__version__, name, stat.st_size, int(stat.st_mtime), context, loras
             ),
+            vocabulary_size=self._vocabulary_size,
             parallel=parallel,
             capabilities=self._capabilities(props),
         )
@@ -181,19 +184,7 @@ class LlamaCppEngine:
         elif request.logprobs is not None:
             prompt = self.tokenize(prompt)
         context = self._info.context_length
-        # A text has at most as many tokens as bytes, and a start and an end token.
-        most = len(prompt.encode()) + 2 if isinstance(prompt, str) else len(prompt)
-        if most + (request.max_tokens or 1) > context:
-            if isinstance(prompt, str):
-                prompt = self.tokenize(prompt)
-            most = len(prompt)
-            if most + (request.max_tokens or 1) > context:
-                raise ContextLengthExceeded(
-                    prompt_tokens=most,
-                    max_tokens=request.max_tokens or 0,
-                    context_length=context,
-                    param="prompt",
-                )
+        most = check_fits(prompt, request.max_tokens, context, self.tokenize)
         body = self._body(request) | {"prompt": prompt}
         room = context if request.max_tokens is None else most + request.max_tokens
         reader = AnswerReader()
@@ -241,7 +232,8 @@ class LlamaCppEngine:
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         asked = {"content": text, "add_special": True, "parse_special": True}
-        return tuple(self._ask("POST", "/tokenize", asked)["tokens"])
+        tokens = tuple(self._ask("POST", "/tokenize", asked)["tokens"])
+        return tokens or (self._document_start,)
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         self._check_ids(tokens, "prompt")
@@ -267,11 +259,7 @@ class LlamaCppEngine:
 
     def _check_ids(self, tokens: Sequence[int], param: str) -> None:
         if not all(0 <= token < self._vocabulary_size for token in tokens):
-            raise InvalidRequest(
-                f"The token ids of this model are 0 to {self._vocabulary_size - 1}.",
-                param=param,
-                code="invalid_value",
-            )
+            raise refusals.no_token(param, self._vocabulary_size)
 
     def _body(self, request: GenerateRequest | ChatRequest) -> dict[str, Any]:
         seed, limit, grammar = request.seed, request.max_tokens, request.grammar

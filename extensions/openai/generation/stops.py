@@ -21,14 +21,15 @@ class StopMatcher:
     def push(self, text: str) -> str:
         """Take more text; return what may be shown. Sets `matched` when a stop string is complete.
 
-        The earliest match counts, whatever the order of the list; at the same place the longest.
+        The match that is complete first counts, whatever the order of the list and however the text
+        comes; of several that end together the longest.
         """
         if not self._stops:
             return text
         text = self._held + text
-        found = [(at, -len(stop), stop) for stop in self._stops if (at := text.find(stop)) >= 0]
+        found = [(at + len(stop), at, stop) for stop in self._stops if (at := text.find(stop)) >= 0]
         if found:
-            at, _, self.matched = min(found)
+            _, at, self.matched = min(found)
             self._held = ""
             return text[:at]
         keep = self._undecided(text)
