@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx2
 import openai
 import pytest
 from flask import Flask
@@ -21,6 +20,11 @@ from extensions.openai.server import APIServer
 from extensions.openai.settings import Settings
 from tests.support.process import ROOT, ServerProcess
 from tests.support.random_model import write_model
+
+try:
+    import httpx2 as http_library  # what the official client uses since its version 3
+except ImportError:
+    import httpx as http_library
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +67,7 @@ def sdk_on(app: Flask) -> openai.OpenAI:
         api_key="unused",
         base_url="http://127.0.0.1/v1",
         max_retries=0,
-        http_client=httpx2.Client(transport=httpx2.WSGITransport(app=app)),
+        http_client=http_library.Client(transport=http_library.WSGITransport(app=app)),
         _strict_response_validation=True,
     )
 

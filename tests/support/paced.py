@@ -66,7 +66,7 @@ class PacedEngine:
         return self._say(tokens, request.max_tokens)
 
     def tokenize(self, text: str) -> tuple[int, ...]:
-        return tuple(text.encode("utf-32-le")[::4])
+        return tuple(map(ord, text))
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         return "".join(map(chr, tokens))
