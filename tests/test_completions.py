@@ -91,8 +91,9 @@ def test_n_choices_for_each_prompt_are_in_the_order_of_the_prompts(client: Flask
 
 
 @pytest.mark.parametrize("n", [1, 3])
-def test_echo_puts_the_prompt_in_front(client: FlaskClient, n: int) -> None:
-    whole = create(client, prompt=["ab", [99]], echo=True, n=n)
+@pytest.mark.parametrize("prompt", [["ab", "c"], [[97, 98], [99]]])
+def test_echo_puts_the_prompt_in_front(client: FlaskClient, prompt: Any, n: int) -> None:
+    whole = create(client, prompt=prompt, echo=True, n=n)
     assert texts(whole) == ["abab"] * n + ["cc"] * n
     assert whole["usage"]["prompt_tokens"] == 3
 
