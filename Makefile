@@ -19,6 +19,7 @@ help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/'
 
 setup: $(FOR_RUN) ## make .venv and fill it; nothing to do takes no time
+	@echo "ready: make run, or $(BIN)/python server.py --extensions openai"
 
 run: $(FOR_RUN) ## set up and start: make run ARGS="--model MODEL --api-port 5001"
 	@exec $(BIN)/python server.py --extensions openai $(ARGS)
@@ -27,14 +28,14 @@ test: $(FOR_TEST) ## set up and run all tests: make test ARGS="tests/host -x"
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: $(FOR_CHECK) ## format, lint, types and tests, as a change must pass them
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
 	$(BIN)/python -m pytest $(ARGS)
 
 format: $(FOR_CHECK) ## put the code into its format
-	$(BIN)/ruff format .
-	$(BIN)/ruff check --fix .
+	$(BIN)/python -m ruff format .
+	$(BIN)/python -m ruff check --fix .
 
 # What text-generation-webui (2026) pins has to be installable beside what the extension needs.
 check-webui-pins: $(MADE) ## resolve requirements.txt beside text-generation-webui's pins

@@ -87,7 +87,8 @@ def matching(candidates: Iterable[Model], wanted: str) -> list[Model]:
     ]
     if found:
         return found
-    quantisation = re.compile(rf"(^|[-._]){re.escape(pattern)}($|[-._])")
+    # No underscore may follow: Q4_K is not Q4_K_M.
+    quantisation = re.compile(rf"(^|[-._]){re.escape(pattern)}($|[-.])")
     return [model for model in able if quantisation.search(model.name.lower())]
 
 

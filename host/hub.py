@@ -11,6 +11,9 @@ import os
 import re
 import shutil
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -24,7 +27,9 @@ log = logging.getLogger(__name__)
 
 TIMEOUT = 10.0
 """Seconds to wait for the hub to answer a question; the download itself may take any time."""
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+PROGRESS_FIRST, PROGRESS_EVERY = 2.0, 15.0
+"""Seconds before the first progress line in a log, and between the next."""
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 NETWORK_ERRORS = frozenset({"TransportError", "RequestException"})
 """The roots of connection failures in the HTTP libraries huggingface_hub has used over time."""
@@ -91,6 +96,8 @@ def explain(error: BaseException, request: Request, folder: Path) -> str:
     for cause in _chain(error):
         if isinstance(cause, OSError) and cause.errno in NO_SPACE:
             return f"no space left in {folder} for {request.repo}"
+        if isinstance(cause, OSError) and cause.errno == errno.EFBIG:
+            return f"{folder} takes no file as large as those of {request.repo}"
         if isinstance(cause, OSError) and cause.errno in NOT_ALLOWED:
             return f"cannot write to {folder}: {os.strerror(cause.errno or 0)}"
         if isinstance(cause, errors.OfflineModeIsEnabled):
@@ -173,16 +180,45 @@ def _fetch(repo: str, file: str, commit: str | None, folder: Path) -> None:
             stream.truncate()
         if done:
             print(f"resuming {file} at {_bytes(done)}", file=sys.stderr, flush=True)
-        # The address of the repository, not the one it redirects to: that one expires.
-        http_get(
-            url,
-            stream,
-            resume_size=done,
-            headers=build_hf_headers(),
-            expected_size=metadata.size,
-            displayed_filename=file,
-        )
+        with _progress_lines(part, file, metadata.size):
+            # The address of the repository, not the one it redirects to: that one expires.
+            http_get(
+                url,
+                stream,
+                resume_size=done,
+                headers=build_hf_headers(),
+                expected_size=metadata.size,
+                displayed_filename=file,
+            )
     part.replace(final)
+
+
+@contextmanager
+def _progress_lines(part: Path, file: str, size: int | None) -> Iterator[None]:
+    """Where the library shows no bar because standard error is a log, write a line at times."""
+    if sys.stderr.isatty():
+        yield
+        return
+    over = threading.Event()
+
+    def write() -> None:
+        of = f" of {_bytes(size)}" if size else ""
+        wait = PROGRESS_FIRST
+        while not over.wait(wait):
+            print(
+                f"downloading {file}: {_bytes(part.stat().st_size)}{of}",
+                file=sys.stderr,
+                flush=True,
+            )
+            wait = PROGRESS_EVERY
+
+    writer = threading.Thread(target=write, name="progress", daemon=True)
+    writer.start()
+    try:
+        yield
+    finally:
+        over.set()
+        writer.join()
 
 
 def _choose(candidates: list[Model], request: Request) -> Model | None:

@@ -1,4 +1,4 @@
-"""`--settings FILE.yaml`: a webui's settings.yaml, of which we read the lines `NAME-param: value`."""
+"""`--settings FILE.yaml`: a webui's settings.yaml, of which we read `NAME-param: value`."""
 
 import logging
 from collections.abc import Mapping, Sequence

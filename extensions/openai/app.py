@@ -32,7 +32,7 @@ from .settings import Settings
 from .streaming import ClientGone, json_response
 from .validation import parse
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("openedai")
 
 PAGES = (home, health, models, completions, chat)
 ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
@@ -96,6 +96,8 @@ def _json_bytes() -> bytes:
         raise UnsupportedMediaType(
             "The body of the request must be JSON. Send the header Content-Type: application/json."
         )
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedMediaType("The body of the request must not be compressed.")
     return request.get_data(cache=False)
 
 

@@ -72,7 +72,6 @@ class ChatCompletionRequest(GenerationRequest):
     web_search_options: Annotated[Later | None, NotYet()] = Field(
         None, description="Not there yet."
     )
-    grammar: Annotated[str | None, NotYet(("",))] = Field(None, description="Not there yet.")
 
     @property
     def limit(self) -> int | None:

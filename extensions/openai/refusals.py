@@ -5,10 +5,30 @@ Codes are those that OpenAI's API answers with, as far as it has one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .errors import InvalidRequest
+
+CODES: Mapping[str, str] = {
+    "invalid_json": "The body is not JSON; the message says where.",
+    "missing_required_parameter": "A field that must be there is not.",
+    "invalid_type": "A value has another JSON type than the field.",
+    "invalid_value": "A value is none of those that are allowed.",
+    "integer_below_min_value": "An integer is too small.",
+    "integer_above_max_value": "An integer is too large.",
+    "decimal_below_min_value": "A number is too small.",
+    "decimal_above_max_value": "A number is too large, or not finite.",
+    "empty_array": "An array has nothing in it.",
+    "array_below_min_length": "An array has too few elements.",
+    "array_above_max_length": "An array has too many elements.",
+    "empty_string": "A string has nothing in it.",
+    "string_below_min_length": "A string is too short.",
+    "string_above_max_length": "A string is too long.",
+    "unsupported_parameter": "This server, or the loaded model, cannot do what the field asks for.",
+    "invalid_parameter_combination": "Two fields exclude each other.",
+}
+"""The codes of a 400, and what they mean; docs/errors.md is made of them."""
 
 
 def kind_of(value: Any) -> str:

@@ -21,7 +21,7 @@ from .errors import APIError, BodyTooLarge, InvalidRequest
 from .routing import Lifecycle
 from .settings import Settings
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("openedai")
 
 ENDING = 3.0  # seconds that answers have to write their last event
 FLUSHING = 1.5  # seconds for what is written to reach the clients
@@ -72,8 +72,8 @@ class APIServer:
             app,
             map=self._sockets,
             sockets=sockets,
-            threads=settings.threads,
-            connection_limit=max(256, 4 * settings.threads),
+            threads=settings.http_threads,
+            connection_limit=max(256, 4 * settings.http_threads),
             # Without a look ahead, a client that leaves is seen only when something is written.
             channel_request_lookahead=1,
             # Ours is smaller, so that a body that is too large is answered by the application; its own
@@ -109,6 +109,7 @@ class APIServer:
         if not self._lifecycle.drain(patience, ENDING):
             log.warning("some answers did not end in time and are cut off")
         self._flush()
+        log.debug("closing the server")
         self._server.close()
         self._server.task_dispatcher.shutdown(cancel_pending=True, timeout=1)
 
@@ -120,13 +121,15 @@ class APIServer:
             log.debug("the server's loop ended: %s", error)
 
     def _flush(self) -> None:
+        """Wait until what the answers have written is with the clients."""
         deadline = time.monotonic() + FLUSHING
-        while time.monotonic() < deadline and any(
-            channel.total_outbufs_len
-            for channel in list(self._sockets.values())
-            if isinstance(channel, HTTPChannel)
-        ):
+        while time.monotonic() < deadline and any(map(_is_busy, list(self._sockets.values()))):
             time.sleep(0.01)
+
+
+def _is_busy(entry: Any) -> bool:
+    """Whether a channel of waitress is answering, or has bytes to send."""
+    return isinstance(entry, HTTPChannel) and bool(entry.requests or entry.total_outbufs_len)
 
 
 def _listeners(server: Any, sockets: dict[int, Any]) -> Iterable[TcpWSGIServer]:

@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     max_body_mb: int = Field(
         20, ge=1, le=1024, description="Largest request body in MiB; a larger one is answered 413."
     )
-    threads: int = Field(
+    http_threads: int = Field(
         96,
         ge=4,
         le=1024,

@@ -18,7 +18,7 @@ from flask import Response
 from .errors import APIError, InternalError
 from .routing import Call
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("openedai")
 
 Chunk = TypeVar("Chunk")
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
@@ -19,6 +20,12 @@ class RequestModel(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True, hide_input_in_errors=True)
 
+    refused: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    """Names that other servers know and that would change the answer, with the values that would not."""
+
+
+log = logging.getLogger("openedai")
+_logged: set[str] = set()
 
 Body = TypeVar("Body", bound=RequestModel)
 
@@ -45,9 +52,22 @@ class NotYet:
 def parse(model: type[Body], data: bytes) -> Body:
     """Validate a JSON body. Raises InvalidRequest, with the first problem's `param` and `code`."""
     try:
-        return model.model_validate_json(data)
+        body = model.model_validate_json(data)
     except ValidationError as error:
         raise _refusal(error.errors(include_url=False, include_input=False), data) from None
+    _check_unknown(body)
+    return body
+
+
+def _check_unknown(body: RequestModel) -> None:
+    """Refuse names that we know we do not serve; log each other unknown name once."""
+    for name, value in (body.model_extra or {}).items():
+        if name in body.refused:
+            if value is not None and value not in body.refused[name]:
+                raise refusals.unsupported(name, "is not supported by this server yet.")
+        elif name not in _logged and len(_logged) < 256:
+            _logged.add(name)
+            log.info("a request has a field that is not known and has no effect: %.64r", name)
 
 
 def _refusal(problems: Sequence[ErrorDetails], data: bytes) -> InvalidRequest:

@@ -36,10 +36,14 @@ from .base import (
 from .gguf import BadModelFile, read_header
 from .pump import TICK, Emit, pump
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("openedai")
 
 DEFAULT_CONTEXT = 8192  # tokens, unless the model has fewer or --ctx-size asks for more
 BATCH = 512  # prompt tokens per step: how soon a reader who left stops the work
+TINY = (
+    64 << 20
+)  # bytes; a smaller model gains nothing from a second thread, and its steps are so short
+# that on a busy machine threads would mostly wait for each other
 PROMPT_CACHE_MIB = 512  # host memory for prompts whose slot went to somebody else
 RANDOM_SEED = 0xFFFFFFFF  # llama.cpp's word for "no seed"
 CLOSE_PATIENCE = 3.0  # seconds that running answers have to notice the end
@@ -96,6 +100,8 @@ class LlamaCppEngine:
         params.n_ubatch = BATCH
         params.n_gpu_layers = gpu_layers
         params.cache_ram_mib = PROMPT_CACHE_MIB
+        if not threads and model.stat().st_size < TINY:
+            threads = 1
         if threads:
             params.cpuparams.n_threads = threads
             params.cpuparams_batch.n_threads = threads

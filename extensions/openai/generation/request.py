@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -28,6 +28,21 @@ class StreamOptions(RequestModel):
 class GenerationRequest(RequestModel, NativeSampling):
     """The fields of both pages, and the native sampler's."""
 
+    refused: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "grammar": ("",),
+        "json_schema": (),
+        "guided_json": (),
+        "guided_regex": (),
+        "guided_choice": ([],),
+        "guided_grammar": ("",),
+        "structured_outputs": (),
+        "min_tokens": (0,),
+        "stop_token_ids": ([],),
+        "chat_template_kwargs": ({},),
+        "continue_final_message": (False,),
+        "samplers": (),
+    }
+
     model: str | None = Field(None, description="A name that GET /v1/models lists.")
     n: int | None = Field(None, ge=1, le=128, description="Choices for each prompt. Default 1.")
     stream: bool | None = Field(None, description="Send the answer as it is made.")
@@ -36,7 +51,7 @@ class GenerationRequest(RequestModel, NativeSampling):
         None, description="A string, or up to 4, before which the answer ends; none is shown."
     )
     seed: int | None = Field(
-        None, ge=-(2**63), le=2**63 - 1, description="The same seed gives the same answer."
+        None, ge=-(2**63), le=2**63 - 1, description="The same seed and request give the same answer."
     )
     temperature: float | None = parameter("temperature")
     top_p: float | None = parameter("top_p")

@@ -1,0 +1,195 @@
+"""Write the tables in docs/ that are made of the code: settings, parameters, routes, errors.
+
+    python scripts/generate_docs.py           rewrite them
+    python scripts/generate_docs.py --check   exit status 1 when one is out of date
+
+A table stands between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from extensions.openai.app import ROUTES
+from extensions.openai.chat import ChatCompletionRequest
+from extensions.openai.completions import CompletionRequest
+from extensions.openai.errors import APIError, all_errors
+from extensions.openai.generation.sampling import PARAMETERS, ROWS
+from extensions.openai.refusals import CODES
+from extensions.openai.settings import PREFIX, Settings
+from host.options import OPTIONS, HostOptions
+
+
+def table(head: str, rows: Iterable[Iterable[object]]) -> str:
+    columns = head.split(" | ")
+    lines = [f"| {head} |", "|" + " --- |" * len(columns)]
+    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", "\\n")
+
+
+def code(value: object) -> str:
+    return f"`{value}`"
+
+
+def settings() -> str:
+    return table(
+        "Flag | Environment | Default | Meaning",
+        (
+            (code("--" + name.replace("_", "-")), _environment(name), _default(field.default), field.description)
+            for name, field in Settings.model_fields.items()
+        ),
+    )
+
+
+def _environment(name: str) -> str:
+    alias: Any = Settings.model_fields[name].validation_alias
+    names = [PREFIX + name.upper()]
+    if alias is not None:
+        names = [choice for choice in alias.choices if choice.isupper()]
+    return " or ".join(code(each) for each in names)
+
+
+def _default(value: object) -> str:
+    if value is None or value in ("", ()):
+        return "none"
+    if isinstance(value, tuple):
+        return code(",".join(value))
+    return code(str(value).lower() if isinstance(value, bool) else value)
+
+
+def host() -> str:
+    defaults = HostOptions()
+    rows = []
+    for option in OPTIONS:
+        default = getattr(defaults, option.field)
+        shown = _default(default.name if isinstance(default, Path) else default)
+        rows.append((code("--" + option.name), code(option.environment), shown, option.help))
+    return table("Flag | Environment | Default | Meaning", rows)
+
+
+def sampling() -> str:
+    return table(
+        "Parameter | Range | Default | llama.cpp | Meaning",
+        (
+            (
+                " or ".join(code(name) for name in (row.name, *row.aliases)),
+                _range(row.low, row.high),
+                code(_json(row.default)),
+                code((row.native or {}).get("llama.cpp", "-")),
+                row.meaning,
+            )
+            for row in PARAMETERS
+        ),
+    )
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if low is None and high is None:
+        return "-"
+    return f"{low} to {high}" if high is not None and high < 2**20 else f"from {low}"
+
+
+def _json(value: object) -> str:
+    import json
+
+    return json.dumps(value)
+
+
+def fields(model: Any) -> Callable[[], str]:
+    def made() -> str:
+        schema = model.model_json_schema(by_alias=False)
+        required = set(schema.get("required", ()))
+        rows = [
+            (code(name), "yes" if name in required else "", field.description or "")
+            for name, field in model.model_fields.items()
+            if name not in ROWS
+        ]
+        refused = [(code(name), "", "Not there yet: refused.") for name in model.refused]
+        return table("Field | Required | Meaning", rows + refused)
+
+    return made
+
+
+def routes() -> str:
+    return table(
+        "Method | Path | What | Also at | Key",
+        (
+            (
+                route.method,
+                code(_path(route.addresses.value[0] + route.path)),
+                route.summary,
+                ", ".join(code(_path(a + route.path)) for a in route.addresses.value[1:]),
+                "yes" if route.needs_key else "no",
+            )
+            for route in ROUTES
+        ),
+    )
+
+
+def _path(rule: str) -> str:
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
+
+
+def errors() -> str:
+    rows = [
+        (error.status, code(error.type), _code(error), (error.__doc__ or "").split("\n")[0])
+        for error in all_errors()
+    ]
+    rows += [(400, code("invalid_request_error"), code(name), text) for name, text in CODES.items()]
+    return table("Status | Type | Code | When", sorted(rows, key=lambda row: row[0]))
+
+
+def _code(error: type[APIError]) -> str:
+    return code(error.code) if error.code else "null, or one of its own"
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "settings": settings,
+    "host": host,
+    "sampling": sampling,
+    "completions": fields(CompletionRequest),
+    "chat": fields(ChatCompletionRequest),
+    "routes": routes,
+    "errors": errors,
+}
+
+
+def regenerate(text: str) -> str:
+    """A page with its tables made anew."""
+
+    def replacement(match: re.Match[str]) -> str:
+        name = match[1]
+        return f"<!-- begin {name} -->\n{TABLES[name]()}\n<!-- end {name} -->"
+
+    return re.sub(r"<!-- begin (\w+) -->.*?<!-- end \1 -->", replacement, text, flags=re.DOTALL)
+
+
+def main(check: bool) -> int:
+    status = 0
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        before = page.read_text(encoding="utf-8")
+        after = regenerate(before)
+        if after == before:
+            continue
+        if check:
+            print(f"out of date: {page.relative_to(ROOT)} (run scripts/generate_docs.py)")
+            status = 1
+        else:
+            page.write_text(after, encoding="utf-8")
+            print(f"written: {page.relative_to(ROOT)}")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main("--check" in sys.argv[1:]))

@@ -1,0 +1,96 @@
+"""Turn corpus lines into token windows for training (numpy, no torch)."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from scripts.train_model.render import pieces
+
+Tokens = npt.NDArray[np.int16]
+Marks = npt.NDArray[np.bool_]
+Document = tuple[Tokens, Marks]
+
+
+def documents(corpus: Path, tokenizer: Tokenizer) -> Iterator[Document]:
+    """For each corpus line: its token ids, and which of them the model must learn to write.
+
+    In chats these are the assistant's words and end marks. In plain text it is
+    everything, and in a text with a hole it is the missing middle.
+    """
+    stop = tokenizer.token_to_id("<|endoftext|>")
+    with corpus.open(encoding="utf-8") as file:
+        for line in file:
+            record = json.loads(line)
+            parts = _parts(record)
+            encoded = tokenizer.encode_batch([part for part, _ in parts])
+            ids: list[int] = []
+            learn: list[bool] = []
+            for (_, mine), item in zip(parts, encoded, strict=True):
+                ids += item.ids
+                learn += [mine] * len(item.ids)
+            if "text" in record:
+                ids.append(stop)
+                learn.append(True)
+            yield np.array(ids, dtype=np.int16), np.array(learn, dtype=np.bool_)
+
+
+def _parts(record: dict[str, object]) -> list[tuple[str, bool]]:
+    text = record.get("text")
+    if isinstance(text, str):
+        mark = "<|fim_middle|>"
+        if mark in text:
+            before, middle = text.split(mark)
+            return [(before + mark, False), (middle, True)]
+        return [(text, True)]
+    return pieces(record["messages"], record.get("tools"))  # type: ignore[arg-type]
+
+
+def pack(items: list[Document], length: int, pad: int, rng: random.Random) -> list[Document]:
+    """Fill windows of length + 1 tokens with whole documents, in random order.
+
+    A document that no longer fits opens a later window; one that is longer than
+    a window is cut. Each window begins with the start of a document, as every
+    request to the model does. The rest is padding that is not learnt.
+    """
+    order = list(range(len(items)))
+    rng.shuffle(order)
+    size = length + 1
+    windows: list[Document] = []
+    waiting: list[int] = []
+    while order or waiting:
+        ids = np.full(size, pad, dtype=np.int16)
+        learn = np.zeros(size, dtype=np.bool_)
+        used = 0
+        while used < size - 8:
+            index = _next(items, order, waiting, size - used, used == 0)
+            if index is None:
+                break
+            part, marks = items[index]
+            count = min(len(part), size - used)
+            ids[used : used + count] = part[:count]
+            learn[used : used + count] = marks[:count]
+            used += count
+        windows.append((ids, learn))
+    return windows
+
+
+def _next(
+    items: list[Document], order: list[int], waiting: list[int], room: int, first: bool
+) -> int | None:
+    """The next document that fits into `room`; for an empty window, any."""
+    for place, index in enumerate(waiting):
+        if first or len(items[index][0]) <= room:
+            return waiting.pop(place)
+    for _ in range(min(12, len(order))):
+        index = order.pop()
+        if first or len(items[index][0]) <= room:
+            return index
+        waiting.append(index)
+    return None

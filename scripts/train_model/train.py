@@ -1,0 +1,126 @@
+"""Train the network on the corpus (CPU is enough).
+
+    python -m scripts.train_model.train --corpus build/corpus/train.jsonl --out build/run
+
+Matrices inside the layers are trained with Muon, the embedding and the norms
+with AdamW. Work is done in bfloat16, weights are kept in float32. Windows are
+short (512 tokens), every `--long-every`-th step takes long ones (2048 tokens)
+made of long conversations, so that a long history is nothing new.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from scripts.train_model.dataset import Document, documents, pack
+from scripts.train_model.network import TinyLlama
+from scripts.train_model.render import MODEL_DIR
+from scripts.train_model.shape import DEFAULT
+
+SHORT, LONG = 512, 2048
+
+
+def batches(windows: list[Document], size: int, rng: random.Random) -> Iterator[list[Document]]:
+    """Endless batches; the windows are shuffled again for every pass."""
+    while True:
+        order = list(range(len(windows)))
+        rng.shuffle(order)
+        for start in range(0, len(order) - size + 1, size):
+            yield [windows[index] for index in order[start : start + size]]
+
+
+def tensors(batch: list[Document]) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs, next tokens and weights, each (batch, length)."""
+    ids = torch.from_numpy(np.stack([item[0] for item in batch]).astype(np.int64))
+    learn = torch.from_numpy(np.stack([item[1] for item in batch]).astype(np.float32))
+    return ids[:, :-1].contiguous(), ids[:, 1:].contiguous(), learn[:, 1:].contiguous()
+
+
+def schedule(step: int, steps: int, warmup: int) -> float:
+    """Factor on the learning rate: rise, stay, then fall in a line over the last 45 %."""
+    if step < warmup:
+        return (step + 1) / warmup
+    left = (steps - step) / (0.45 * steps)
+    return max(0.02, min(1.0, left))
+
+
+def main() -> None:
+    """Command line entry."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--batch-tokens", type=int, default=8192)
+    parser.add_argument("--muon-rate", type=float, default=0.02)
+    parser.add_argument("--adam-rate", type=float, default=0.004)
+    parser.add_argument("--long-every", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(options.threads)
+    rng = random.Random(options.seed)
+
+    tokenizer = Tokenizer.from_file(str(MODEL_DIR / "tokenizer.json"))
+    pad = tokenizer.token_to_id("<|endoftext|>")
+    started = time.monotonic()
+    items = list(documents(options.corpus, tokenizer))
+    total = sum(len(item[0]) for item in items)
+    short = pack([item for item in items if len(item[0]) <= SHORT], SHORT, pad, rng)
+    long = pack([item for item in items if len(item[0]) > SHORT], LONG, pad, rng)
+    print(
+        f"{len(items)} documents, {total} tokens, {len(short)} short and {len(long)} long "
+        f"windows, read in {time.monotonic() - started:.0f} s",
+        flush=True,
+    )
+    network = TinyLlama(DEFAULT)
+    print(f"{DEFAULT.parameters()} parameters", flush=True)
+    inner = [p for n, p in network.named_parameters() if p.dim() == 2 and "embed" not in n]
+    outer = [p for n, p in network.named_parameters() if p.dim() != 2 or "embed" in n]
+    muon = torch.optim.Muon(inner, lr=options.muon_rate, momentum=0.95, weight_decay=0.01)
+    adam = torch.optim.AdamW(outer, lr=options.adam_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    network.hidden_states = torch.compile(network.hidden_states)  # type: ignore[method-assign]
+
+    short_batches = batches(short, options.batch_tokens // SHORT, rng)
+    long_batches = batches(long, options.batch_tokens // LONG, rng)
+    started, mean = time.monotonic(), math.nan
+    for step in range(options.steps):
+        factor = schedule(step, options.steps, 30)
+        for group in muon.param_groups:
+            group["lr"] = options.muon_rate * factor
+        for group in adam.param_groups:
+            group["lr"] = options.adam_rate * factor
+        source = long_batches if step % options.long_every == options.long_every - 1 else short_batches
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = network(*tensors(next(source)))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        muon.step()
+        adam.step()
+        network.zero_grad(set_to_none=True)
+        value = loss.item()
+        mean = value if math.isnan(mean) else 0.95 * mean + 0.05 * value
+        if step % 20 == 0 or step == options.steps - 1:
+            speed = (step + 1) * options.batch_tokens / (time.monotonic() - started)
+            print(
+                f"step {step} loss {value:.4f} mean {mean:.4f} {speed:.0f} tokens/s "
+                f"{time.monotonic() - started:.0f} s",
+                flush=True,
+            )
+        if step % 200 == 199 or step == options.steps - 1:
+            torch.save(network.state_dict(), options.out / "weights.pt")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""The documentation tells the truth: tables are up to date, nothing is left out, links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from extensions.openai.app import ROUTES
+from extensions.openai.errors import all_errors
+from extensions.openai.generation.sampling import PARAMETERS
+from extensions.openai.refusals import CODES
+from extensions.openai.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+
+
+def read(page: str) -> str:
+    return (ROOT / "docs" / page).read_text(encoding="utf-8")
+
+
+def test_generated_tables_are_up_to_date() -> None:
+    command = [sys.executable, str(ROOT / "scripts/generate_docs.py"), "--check"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_every_setting_is_documented() -> None:
+    page = read("settings.md")
+    for name in Settings.model_fields:
+        assert f"`--{name.replace('_', '-')}`" in page
+
+
+def test_every_parameter_is_documented() -> None:
+    page = read("parameters.md")
+    for row in PARAMETERS:
+        for name in (row.name, *row.aliases):
+            assert f"`{name}`" in page
+
+
+def test_every_route_is_documented() -> None:
+    page = read("api.md")
+    for route in ROUTES:
+        for address in route.addresses.value:
+            path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", address + route.path)
+            assert f"`{path}`" in page
+
+
+def test_every_error_code_is_documented() -> None:
+    page = read("errors.md")
+    for code in [*CODES, *(error.code for error in all_errors() if error.code)]:
+        assert f"`{code}`" in page
+
+
+def test_every_code_in_the_source_is_documented() -> None:
+    page = read("errors.md")
+    for file in (ROOT / "extensions/openai").rglob("*.py"):
+        for code in re.findall(r'code="(\w+)"', file.read_text(encoding="utf-8")):
+            assert f"`{code}`" in page, f"{code} of {file.name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if not link.startswith("http"):
+            assert (page.parent / link).exists(), link
+
+
+def test_the_version_is_told_once() -> None:
+    from extensions.openai import __version__
+
+    assert f'version = "{__version__}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_rooms_of_the_architecture_exist() -> None:
+    """Every file that docs/architecture.md draws in its tree is there."""
+    tree = read("architecture.md").split("```")[1]
+    drawn = re.findall(r"\b(\w+\.py)\b", tree)
+    assert len(drawn) > 20
+    names = {file.name for file in ROOT.rglob("*.py") if ".venv" not in file.parts}
+    assert set(drawn) <= names
