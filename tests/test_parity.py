@@ -5,6 +5,8 @@ The stream is folded here by the rules of the reference, not by our own code.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,8 +81,8 @@ def assert_parity(client: FlaskClient, url: str, body: dict[str, Any]) -> None:
     assert_chunks(bare, usage=False)
 
 
-def paced(app_settings: Settings) -> Flask:
-    return create_app(app_settings, PacedEngine(["a", "", "é\n", " STOP"], parallel=2))
+def paced(settings: Settings) -> Flask:
+    return create_app(settings, PacedEngine(["a", "", "é\n", " STOP"], parallel=2))
 
 
 @pytest.mark.parametrize("case", COMPLETIONS)
@@ -101,9 +103,12 @@ def test_completions_of_a_paced_engine(settings: Settings, case: str) -> None:
     assert_parity(paced(settings).test_client(), "/v1/completions", body)
 
 
-@pytest.fixture
-def random_client(llamacpp: LlamaCppEngine) -> FlaskClient:
-    return create_app(Settings(), llamacpp).test_client()
+@pytest.fixture(scope="module")
+def random_client(random_model: Path) -> Iterator[FlaskClient]:
+    """One answer at a time: what runs beside an answer changes its last digits, and by that chance."""
+    engine = LlamaCppEngine(random_model, name="random", threads=1, parallel=1)
+    yield create_app(Settings(), engine).test_client()
+    engine.close()
 
 
 @pytest.mark.parametrize("sampling", [{"temperature": 0}, {"temperature": 1, "seed": 11}])
@@ -135,3 +140,10 @@ def test_stop_strings_never_show_in_what_a_model_says(
     for choice in whole["choices"]:
         assert not any(each in choice["text"] for each in ([stop] if isinstance(stop, str) else stop))
     assert_parity(random_client, "/v1/completions", body)
+
+
+@pytest.mark.parametrize("page", ["completions", "chat/completions"])
+def test_several_greedy_choices_at_once(llamacpp: LlamaCppEngine, page: str) -> None:
+    body: dict[str, Any] = {"model": "random", "n": 3, "temperature": 0, "max_tokens": 20}
+    body |= {"messages": [USER]} if "chat" in page else {"prompt": ["one", "two"]}
+    assert_parity(create_app(Settings(), llamacpp).test_client(), f"/v1/{page}", body)

@@ -98,7 +98,7 @@ def test_only_flags_that_were_given_count(monkeypatch: pytest.MonkeyPatch) -> No
         ({"api_port": 65536}, "api_port"),
         ({"keep_alive": 0}, "keep_alive"),
         ({"max_body_mb": 0}, "max_body_mb"),
-        ({"threads": 1}, "threads"),
+        ({"http_threads": 1}, "http_threads"),
         ({"queue_limit": -1}, "queue_limit"),
         ({"listen": "perhaps"}, "listen"),
         ({"api_prefix": "custom"}, "api_prefix"),
