@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -183,17 +184,11 @@ def test_a_signal_ends_the_program_and_its_streams(number: signal.Signals, rando
                 assert wire.head()[1] == 200
             began = time.monotonic()
             process.signal(number)
-            readers = [
-                threading.Thread(target=lambda wire=wire, out=out: out.append(b"".join(wire.chunks())))
-                for wire, out in ((first, data := []), (second, other := []))
-            ]
-            for reader in readers:
-                reader.start()
-            for reader in readers:
-                reader.join(15)
+            with ThreadPoolExecutor(2) as pool:
+                bodies = list(pool.map(lambda wire: b"".join(wire.chunks()), (first, second)))
             assert process.wait(10.5 - (time.monotonic() - began)) == 0, process.output
-            for stream in (data, other):
-                payloads = sse_payloads(stream[0])
+            for data in bodies:
+                payloads = sse_payloads(data)
                 assert assert_envelope(json.loads(payloads[-1]))["code"] == "shutting_down"
                 assert all("choices" in json.loads(payload) for payload in payloads[:-1])
             assert_envelope(whole.answer().json())

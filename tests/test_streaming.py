@@ -117,7 +117,7 @@ def test_a_server_that_ends_says_so_in_the_last_event() -> None:
 
 def test_silence_becomes_comments_and_speech_does_not() -> None:
     source = Source({"a": 1}, *[None] * 5, {"b": 2})
-    lines = answer(source, stream=True, keep_alive=0.000001).get_data().split(b"\n\n")
+    lines = answer(source, stream=True, keep_alive=1e-9).get_data().split(b"\n\n")
     assert sum(line.startswith(b":") for line in lines) == 5
     source = Source({"a": 1}, *[None] * 5, {"b": 2})
     lines = answer(source, stream=True, keep_alive=60).get_data().split(b"\n\n")
@@ -126,7 +126,7 @@ def test_silence_becomes_comments_and_speech_does_not() -> None:
 
 def test_a_long_silence_before_the_first_chunk_opens_the_stream() -> None:
     source = Source(None, None, {"a": 1})
-    response = answer(source, stream=True, keep_alive=0.000001)
+    response = answer(source, stream=True, keep_alive=1e-9)
     first = next(iter(response.response))
     assert first.startswith(b":")  # type: ignore[union-attr]
     response.close()

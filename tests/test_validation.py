@@ -87,7 +87,7 @@ def test_the_message_has_the_limit_and_the_value() -> None:
 
 
 def test_a_key_that_has_the_name_of_a_union_member_does_not_lead_astray() -> None:
-    body = {"inner": {"number": 1, "int": 3, "Inner": {}}, "words": {"str": 1, "list[str]": 2}}
+    body = {"inner": {"number": 1, "int": 3, "Inner": {}}, "words": {"int": 1}}
     assert refusal(body).param == "words"
 
 
