@@ -56,7 +56,12 @@ def test_the_shape_of_the_reference(client: FlaskClient) -> None:
     [
         [{"role": "system", "content": "Be brief."}, *HELLO],
         [{"role": "developer", "content": "Be brief."}, *HELLO],
-        [{"role": "user", "content": [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]}],
+        [
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}],
+            }
+        ],
         [*HELLO, {"role": "assistant", "content": "Hi"}],
         [
             *HELLO,
@@ -71,7 +76,11 @@ def test_the_shape_of_the_reference(client: FlaskClient) -> None:
         ],
         [
             *HELLO,
-            {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
+            {
+                "role": "assistant",
+                "content": None,
+                "function_call": {"name": "f", "arguments": "{}"},
+            },
             {"role": "function", "name": "f", "content": "42"},
         ],
         [{"role": "user", "content": "Hello", "name": "ann"}],
@@ -159,7 +168,11 @@ def test_choices_stream_at_the_same_time() -> None:
         ({"messages": [None]}, "messages[0]", "invalid_type"),
         ({"messages": ["Hello"]}, "messages[0]", "invalid_type"),
         ({"messages": [{}]}, "messages[0].role", "missing_required_parameter"),
-        ({"messages": [*HELLO, {"content": "x"}]}, "messages[1].role", "missing_required_parameter"),
+        (
+            {"messages": [*HELLO, {"content": "x"}]},
+            "messages[1].role",
+            "missing_required_parameter",
+        ),
         ({"messages": [{"role": "x", "content": "a"}]}, "messages[0].role", "invalid_value"),
         ({"messages": [{"role": 5, "content": "a"}]}, "messages[0].role", None),
         ({"messages": [{"role": None, "content": "a"}]}, "messages[0].role", None),
@@ -194,7 +207,11 @@ def test_choices_stream_at_the_same_time() -> None:
             "missing_required_parameter",
         ),
         ({"messages": [{"role": "assistant"}]}, "messages[0].content", None),
-        ({"messages": [{"role": "user", "content": "x", "name": 5}]}, "messages[0].name", "invalid_type"),
+        (
+            {"messages": [{"role": "user", "content": "x", "name": 5}]},
+            "messages[0].name",
+            "invalid_type",
+        ),
         (
             {
                 "messages": [

@@ -249,9 +249,11 @@ def test_a_constraint_on_the_answer_is_never_dropped(
     client: FlaskClient, page: str, extra: dict[str, Any]
 ) -> None:
     body = {"model": "echo", **extra}
-    body |= {"prompt": "x"} if page == "completions" else {
-        "messages": [{"role": "user", "content": "x"}]
-    }
+    body |= (
+        {"prompt": "x"}
+        if page == "completions"
+        else {"messages": [{"role": "user", "content": "x"}]}
+    )
     answer = client.post(f"/v1/{page}", json=body)
     assert answer.status_code == 400
     assert assert_envelope(answer.json)["param"] == next(iter(extra))
@@ -310,10 +312,14 @@ def test_a_number_too_long_to_print_is_refused(client: FlaskClient) -> None:
     assert len(assert_envelope(answer.json)["message"]) < 1000
 
 
-def test_an_empty_prompt_counts_the_same_with_and_without_an_answer(random_client: FlaskClient) -> None:
+def test_an_empty_prompt_counts_the_same_with_and_without_an_answer(
+    random_client: FlaskClient,
+) -> None:
     """An empty prompt stands for the beginning of a document."""
     counts = [
-        random_client.post(URL, json={"model": "random", "prompt": "", "max_tokens": n}).json["usage"]
+        random_client.post(URL, json={"model": "random", "prompt": "", "max_tokens": n}).json[
+            "usage"
+        ]
         for n in (0, 1)
     ]
     assert counts[0]["prompt_tokens"] == counts[1]["prompt_tokens"]

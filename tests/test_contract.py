@@ -70,7 +70,9 @@ def test_a_chat(sdk: openai.OpenAI) -> None:
 @pytest.mark.parametrize("usage", [False, True])
 def test_a_chat_as_a_stream(sdk: openai.OpenAI, usage: bool) -> None:
     options: Any = {"stream_options": {"include_usage": True}} if usage else {}
-    with sdk.chat.completions.create(model="echo", messages=HELLO, stream=True, **options) as stream:
+    with sdk.chat.completions.create(
+        model="echo", messages=HELLO, stream=True, **options
+    ) as stream:
         chunks = list(stream)
     assert all(isinstance(chunk, ChatCompletionChunk) for chunk in chunks)
     parts = [chunk.choices[0] for chunk in chunks if chunk.choices]
@@ -300,14 +302,19 @@ def test_an_async_client_that_cancels_leaves_the_server_well(server: ServerProce
             for _ in range(6):
                 task = asyncio.create_task(
                     client.completions.create(
-                        model=model, prompt="Hello", max_tokens=1500, extra_body={"ignore_eos": True}
+                        model=model,
+                        prompt="Hello",
+                        max_tokens=1500,
+                        extra_body={"ignore_eos": True},
                     )
                 )
                 await asyncio.sleep(0.05)
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
-            answer = await client.completions.create(model=model, prompt="x", max_tokens=1, timeout=10)
+            answer = await client.completions.create(
+                model=model, prompt="x", max_tokens=1, timeout=10
+            )
             assert answer.choices
 
     asyncio.run(scenario())

@@ -36,7 +36,8 @@ def test_every_class_has_a_status_a_type_and_a_line_of_its_own(error: type[APIEr
 
 
 @pytest.mark.parametrize(
-    "path", ["/nowhere", "/v1", "/v1/nope", "/v1/models/x/y/z/completions", "/v1/engines/completions"]
+    "path",
+    ["/nowhere", "/v1", "/v1/nope", "/v1/models/x/y/z/completions", "/v1/engines/completions"],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_no_such_address(client: FlaskClient, path: str, method: str) -> None:
@@ -83,7 +84,9 @@ def test_a_body_that_is_not_json_by_its_type(client: FlaskClient, path: str, kin
 
 @pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8", "", None])
 def test_json_by_any_right_type(client: FlaskClient, kind: str | None) -> None:
-    answer = client.post("/v1/completions", data=b'{"model":"echo","prompt":"x"}', content_type=kind)
+    answer = client.post(
+        "/v1/completions", data=b'{"model":"echo","prompt":"x"}', content_type=kind
+    )
     assert answer.status_code == 200
 
 
@@ -153,9 +156,7 @@ def test_a_server_that_stops_says_so(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("debug", [False, True])
-def test_no_prompt_and_no_key_in_the_log(
-    caplog: pytest.LogCaptureFixture, debug: bool
-) -> None:
+def test_no_prompt_and_no_key_in_the_log(caplog: pytest.LogCaptureFixture, debug: bool) -> None:
     caplog.set_level(logging.DEBUG)
     client = create_app(Settings(api_key="the-key", debug=debug), EchoEngine()).test_client()
     headers = {"Authorization": "Bearer the-key"}

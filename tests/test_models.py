@@ -40,7 +40,9 @@ def test_a_model_is_what_the_list_says(client: FlaskClient) -> None:
         assert client.get(f"/v1/models/{model['id']}").json == model
 
 
-@pytest.mark.parametrize("name", ["gpt-4", "ECHO", "echo ", "a/b/c", "..", "%2e", "ünknown", "x" * 5000])
+@pytest.mark.parametrize(
+    "name", ["gpt-4", "ECHO", "echo ", "a/b/c", "..", "%2e", "ünknown", "x" * 5000]
+)
 def test_an_unknown_model_is_not_found(client: FlaskClient, name: str) -> None:
     answer = client.get(f"/v1/models/{name}")
     assert answer.status_code == 404
@@ -49,7 +51,9 @@ def test_an_unknown_model_is_not_found(client: FlaskClient, name: str) -> None:
     assert len(error["message"]) < 1000
 
 
-@pytest.mark.parametrize("name", ["org/model", "org/model-GGUF:Q4_K_M", "a b", "模型", "x.gguf", "a%b"])
+@pytest.mark.parametrize(
+    "name", ["org/model", "org/model-GGUF:Q4_K_M", "a b", "模型", "x.gguf", "a%b"]
+)
 def test_names_with_slashes_and_signs(name: str) -> None:
     from urllib.parse import quote
 
@@ -57,7 +61,10 @@ def test_names_with_slashes_and_signs(name: str) -> None:
     assert client.get("/v1/models").json["data"][0]["id"] == name
     for written in (quote(name, safe=""), quote(name)):
         assert client.get(f"/v1/models/{written}").json["id"] == name
-        for url in (f"/v1/engines/{written}/completions", f"/openai/deployments/{written}/completions"):
+        for url in (
+            f"/v1/engines/{written}/completions",
+            f"/openai/deployments/{written}/completions",
+        ):
             answer = ask(client, None, url)
             assert answer.status_code == 200 and answer.json["model"] == name
 

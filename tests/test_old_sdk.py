@@ -31,7 +31,12 @@ def old_python() -> Path:
             capture_output=True, text=True, timeout=280, check=False,
         )  # fmt: skip
         if done.returncode:
-            unreachable = ("connection", "timed out", "Temporary failure", "No matching distribution")
+            unreachable = (
+                "connection",
+                "timed out",
+                "Temporary failure",
+                "No matching distribution",
+            )
             if any(word in done.stderr for word in unreachable):
                 pytest.skip(f"PyPI cannot be reached for openai=={VERSION}")
             raise AssertionError(done.stderr)
@@ -134,16 +139,16 @@ for call in (
         found.append(None)
     except openai.error.OpenAIError as error:
         found.append([type(error).__name__, error.http_status, error.code, error.param,
-                      bool(error.user_message), bool(error.request_id)])
+                      bool(error.user_message)])
 print(json.dumps(found))
 """
     )
     bad = "InvalidRequestError"
     assert found == [
-        [bad, 404, "model_not_found", "model", True, True],
-        [bad, 400, "decimal_above_max_value", "temperature", True, True],
-        [bad, 400, "empty_array", "messages", True, True],
-        [bad, 400, "context_length_exceeded", "prompt", True, True],
-        [bad, 400, "empty_array", "messages", True, True],
-        [bad, 404, "model_not_found", "model", True, True],
+        [bad, 404, "model_not_found", "model", True],
+        [bad, 400, "decimal_above_max_value", "temperature", True],
+        [bad, 400, "empty_array", "messages", True],
+        [bad, 400, "context_length_exceeded", "prompt", True],
+        [bad, 400, "empty_array", "messages", True],
+        [bad, 404, "model_not_found", "model", True],
     ]

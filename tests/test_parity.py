@@ -138,7 +138,9 @@ def test_stop_strings_never_show_in_what_a_model_says(
     body = {"model": "random", "prompt": "x", "max_tokens": 80, "seed": seed, "stop": stop, "n": 2}
     whole = random_client.post("/v1/completions", json=body).json
     for choice in whole["choices"]:
-        assert not any(each in choice["text"] for each in ([stop] if isinstance(stop, str) else stop))
+        assert not any(
+            each in choice["text"] for each in ([stop] if isinstance(stop, str) else stop)
+        )
     assert_parity(random_client, "/v1/completions", body)
 
 

@@ -120,9 +120,7 @@ def test_params_are_all_settings_with_their_defaults() -> None:
     from extensions.openai import script
     from extensions.openai.settings import Settings
 
-    assert script.params == {
-        name: field.default for name, field in Settings.model_fields.items()
-    }
+    assert script.params == {name: field.default for name, field in Settings.model_fields.items()}
 
 
 def test_a_webui_sets_params_and_the_environment_wins() -> None:

@@ -134,7 +134,10 @@ def test_while_it_drains_new_requests_are_refused() -> None:
     settings, lifecycle = Settings(api_port=0, drain_timeout=2), Lifecycle()
     server = APIServer(create_app(settings, engine, lifecycle), settings, lifecycle)
     server.start()
-    with streaming(server.port, CHAT, chat("paced", stream=True)) as stream, Wire(server.port) as other:
+    with (
+        streaming(server.port, CHAT, chat("paced", stream=True)),
+        Wire(server.port) as other,
+    ):
         assert engine.wait_for_active(1)
         stopping = threading.Thread(target=server.stop, args=(8,))
         stopping.start()
@@ -167,9 +170,13 @@ def test_a_client_that_does_not_read_cannot_hold_up_the_end() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_program_and_its_streams(number: signal.Signals, random_model: Path) -> None:
+def test_a_signal_ends_the_program_and_its_streams(
+    number: signal.Signals, random_model: Path
+) -> None:
     """Streams that would take far longer than the time there is."""
-    process = ServerProcess("--model", str(random_model), "--drain-timeout", "0.5", "--parallel", "2")
+    process = ServerProcess(
+        "--model", str(random_model), "--drain-timeout", "0.5", "--parallel", "2"
+    )
     try:
         process.wait_until_ready()
         model = process.model
@@ -228,7 +235,9 @@ def test_the_curl_line_works_when_pasted(server: ServerProcess) -> None:
         pytest.skip("curl is not installed here")
     line = next(line for line in server.output.splitlines() if "curl " in line)
     command = line[line.index("curl ") :]
-    done = subprocess.run(["sh", "-c", command + " -sS"], capture_output=True, timeout=60, check=True)
+    done = subprocess.run(
+        ["sh", "-c", command + " -sS"], capture_output=True, timeout=60, check=True
+    )
     assert json.loads(done.stdout)["object"] == "chat.completion"
 
 

@@ -16,14 +16,19 @@ from extensions.openai.completions import CompletionRequest
 from extensions.openai.errors import InvalidRequest
 from extensions.openai.validation import RequestModel, parse
 
+KEYS = ("role", "content", "type", "text", "name", "tool_calls", "function", "arguments", "id",
+        "user", "system", "image_url", "refusal", "include_usage", "str", "list")  # fmt: skip
+FIELDS = ("model", "messages", "prompt", "stop", "n", "max_tokens", "temperature", "stream",
+          "stream_options", "tools", "response_format", "logit_bias", "metadata", "seed", "top_k",
+          "dry_sequence_breakers")  # fmt: skip
+
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=6),
     lambda inner: st.lists(inner, max_size=3)
     | st.dictionaries(
         st.sampled_from(
-            "role content type text name tool_calls function arguments id user system image_url "
-            "refusal include_usage str list".split()
+            KEYS
         ),
         inner,
         max_size=4,
@@ -42,7 +47,7 @@ class Outer(RequestModel):
     """For the tests below."""
 
     inner: Inner
-    items: list[Inner] = []
+    items: list[Inner] = Field(default_factory=list)
     words: str | list[str] | None = None
 
 
@@ -64,7 +69,11 @@ def refusal(body: Any) -> InvalidRequest:
         ({"inner": {"number": True}}, "inner.number", "invalid_type"),
         ({"inner": {"number": "1"}}, "inner.number", "invalid_type"),
         ({"inner": {"number": 1}, "items": [{"number": 1}, {}]}, "items[1].number", None),
-        ({"inner": {"number": 1}, "items": [{"number": 1}, {"number": 9}]}, "items[1].number", None),
+        (
+            {"inner": {"number": 1}, "items": [{"number": 1}, {"number": 9}]},
+            "items[1].number",
+            None,
+        ),
         ({"inner": {"number": 1}, "words": 5}, "words", "invalid_type"),
         ({"inner": {"number": 1}, "words": ["a", 5]}, "words[1]", "invalid_type"),
     ],
@@ -111,10 +120,7 @@ def paths(value: Any, before: str = "") -> set[str]:
 @given(
     kind=st.sampled_from([CompletionRequest, ChatCompletionRequest]),
     body=st.dictionaries(
-        st.sampled_from(
-            "model messages prompt stop n max_tokens temperature stream stream_options tools "
-            "response_format logit_bias metadata seed top_k dry_sequence_breakers".split()
-        ),
+        st.sampled_from(FIELDS),
         anything,
         max_size=4,
     ),

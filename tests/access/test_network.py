@@ -24,7 +24,14 @@ EVIL_HOSTS = [
     "[",
     "a b",
 ]
-OWN_HOSTS = ["localhost", "LOCALHOST:5001", "127.0.0.1:5001", "127.9.9.9", "[::1]:5001", "localhost."]
+OWN_HOSTS = [
+    "localhost",
+    "LOCALHOST:5001",
+    "127.0.0.1:5001",
+    "127.9.9.9",
+    "[::1]:5001",
+    "localhost.",
+]
 EVIL_ORIGINS = [
     "https://evil.example",
     "null",
@@ -35,7 +42,12 @@ EVIL_ORIGINS = [
     "http://127.0.0.1@evil.example",
     "",
 ]
-OWN_ORIGINS = ["http://localhost", "http://localhost:3000", "http://127.0.0.1:80", "https://[::1]:1"]
+OWN_ORIGINS = [
+    "http://localhost",
+    "http://localhost:3000",
+    "http://127.0.0.1:80",
+    "https://[::1]:1",
+]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +138,9 @@ def browser(**options: object) -> FlaskClient:
     return create_app(Settings(**options), EchoEngine()).test_client()
 
 
-@pytest.mark.parametrize("path", ["/v1/models", "/health", "/", "/nowhere", "/openapi.json", "/docs"])
+@pytest.mark.parametrize(
+    "path", ["/v1/models", "/health", "/", "/nowhere", "/openapi.json", "/docs"]
+)
 def test_every_page_checks_host_and_origin(path: str) -> None:
     client = browser()
     for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
@@ -153,13 +167,17 @@ def test_no_foreign_page_may_read_an_answer(origin: str, key: str | None) -> Non
         assert "Access-Control-Allow-Origin" not in answer.headers, method
 
 
-@pytest.mark.parametrize("listed", ["https://app.example", "https://app.example/", "HTTPS://App.example"])
+@pytest.mark.parametrize(
+    "listed", ["https://app.example", "https://app.example/", "HTTPS://App.example"]
+)
 def test_an_origin_on_the_list_may_call_and_read(listed: str) -> None:
     client = browser(cors_origins=(listed,))
     answer = client.get("/v1/models", headers={"Origin": "https://app.example"})
     assert answer.status_code == 200
     assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example"
-    assert client.get("/v1/models", headers={"Origin": "https://app.example.evil"}).status_code == 403
+    assert (
+        client.get("/v1/models", headers={"Origin": "https://app.example.evil"}).status_code == 403
+    )
 
 
 def test_a_star_lets_all_pages_in() -> None:

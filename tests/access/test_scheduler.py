@@ -116,5 +116,7 @@ class Queue(RuleBasedStateMachine):
         assert not any(ticket._granted.is_set() for ticket in self.line[2:])
 
 
-Queue.TestCase.settings = hypothesis_settings(max_examples=40, stateful_step_count=20, deadline=None)
+Queue.TestCase.settings = hypothesis_settings(
+    max_examples=40, stateful_step_count=20, deadline=None
+)
 TestQueue = Queue.TestCase

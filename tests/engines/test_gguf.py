@@ -96,7 +96,9 @@ def test_an_unknown_version_is_named(small: Path, tmp_path: Path, version: int) 
         read_header(other)
 
 
-@pytest.mark.parametrize("data", [b"", b"GGU", b"PK\x03\x04" + bytes(100), b"<html>not found</html>"])
+@pytest.mark.parametrize(
+    "data", [b"", b"GGU", b"PK\x03\x04" + bytes(100), b"<html>not found</html>"]
+)
 def test_what_is_no_gguf_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(data)
@@ -132,9 +134,7 @@ def test_damage_in_the_head_never_raises_anything_else(
 
 
 @pytest.mark.parametrize("count", [2**32, 2**62])
-def test_a_count_that_cannot_be_is_refused_at_once(
-    small: Path, tmp_path: Path, count: int
-) -> None:
+def test_a_count_that_cannot_be_is_refused_at_once(small: Path, tmp_path: Path, count: int) -> None:
     path = tmp_path / "many.gguf"
     data = small.read_bytes()
     path.write_bytes(data[:8] + struct.pack("<QQ", count, count) + data[24:])

@@ -54,7 +54,9 @@ def embedded(embedded_model: Path | None) -> Iterator[Engine]:
     engine.close()
 
 
-def completion(engine: Engine, prompt: object, max_tokens: int | None = 8, **fields: object) -> Pieces:
+def completion(
+    engine: Engine, prompt: object, max_tokens: int | None = 8, **fields: object
+) -> Pieces:
     sampling = to_native(CompletionRequest(**{"temperature": 0.0, **fields}), engine.info.sampler)
     return engine.generate(GenerateRequest(prompt, max_tokens, sampling, 7))  # type: ignore[arg-type]
 

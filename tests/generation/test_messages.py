@@ -32,7 +32,10 @@ def engine_messages(*messages: dict[str, Any]) -> tuple[Message, ...]:
         ),
         ({"role": "user", "content": ""}, Message("user", "")),
         (
-            {"role": "user", "content": [{"type": "text", "text": "a "}, {"type": "text", "text": "b"}]},
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": "a "}, {"type": "text", "text": "b"}],
+            },
             Message("user", "a b"),
         ),
         (

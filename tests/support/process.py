@@ -57,7 +57,9 @@ class ServerProcess:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 self._reader.join(5)
-                raise AssertionError(f"the server ended ({self.process.returncode}):\n{self.output}")
+                raise AssertionError(
+                    f"the server ended ({self.process.returncode}):\n{self.output}"
+                )
             try:
                 with urllib.request.urlopen(f"{self.url}/health", timeout=5) as answer:
                     if answer.status == 200:
