@@ -1,0 +1,123 @@
+"""What many tests need: the application in process, the official client on it, a real server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import openai
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from extensions.openai.app import create_app
+from extensions.openai.engines.base import Engine
+from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.engines.llamacpp import LlamaCppEngine
+from extensions.openai.routing import Lifecycle
+from extensions.openai.server import APIServer
+from extensions.openai.settings import Settings
+from tests.support.process import ROOT, ServerProcess
+from tests.support.random_model import write_model
+
+try:
+    import httpx2 as http_library  # what the official client uses since its version 3
+except ImportError:
+    import httpx as http_library
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No option of whoever runs the tests gets into them."""
+    for name in os.environ:
+        if name.startswith(("OPENEDAI_", "OPENAI_")) or name == "USE_MOCK_API":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings()
+
+
+@pytest.fixture
+def engine() -> EchoEngine:
+    return EchoEngine()
+
+
+@pytest.fixture
+def app(settings: Settings, engine: EchoEngine) -> Flask:
+    return create_app(settings, engine)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def sdk(app: Flask) -> Iterator[openai.OpenAI]:
+    """The official client, strict about what it is answered, on the application and without a port."""
+    with sdk_on(app) as client:
+        yield client
+
+
+def sdk_on(app: Flask) -> openai.OpenAI:
+    return openai.OpenAI(
+        api_key="unused",
+        base_url="http://127.0.0.1/v1",
+        max_retries=0,
+        http_client=http_library.Client(transport=http_library.WSGITransport(app=app)),
+        _strict_response_validation=True,
+    )
+
+
+Serve = Callable[..., APIServer]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Start a real listening server in this process: `serve(engine, **settings).port`."""
+    running: list[APIServer] = []
+
+    def start(engine: Engine, **options: object) -> APIServer:
+        settings = Settings(**{"api_port": 0, "drain_timeout": 0.0, **options})  # type: ignore[arg-type]
+        lifecycle = Lifecycle()
+        server = APIServer(create_app(settings, engine, lifecycle), settings, lifecycle)
+        server.start()
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        server.stop(5.0)
+
+
+@pytest.fixture(scope="session")
+def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GGUF file with random weights."""
+    return write_model(tmp_path_factory.mktemp("model") / "random.gguf")
+
+
+@pytest.fixture(scope="session")
+def embedded_model() -> Path | None:
+    """The model that comes with the program, None in a tree that has none."""
+    return next(iter(sorted((ROOT / "models" / "openedai-tiny").glob("*.gguf"))), None)
+
+
+@pytest.fixture(scope="session")
+def llamacpp(random_model: Path) -> Iterator[LlamaCppEngine]:
+    """llama.cpp in this process, with random weights."""
+    engine = LlamaCppEngine(random_model, name="random", threads=1)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def server(embedded_model: Path | None, random_model: Path) -> Iterator[ServerProcess]:
+    """The whole program with its model, in a process of its own."""
+    chosen = [] if embedded_model else ["--model", str(random_model)]
+    process = ServerProcess(*chosen, "--threads", "1")
+    process.wait_until_ready()
+    yield process
+    process.stop()

@@ -1,0 +1,263 @@
+"""What every engine must do, one suite for all of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from extensions.openai.completions import CompletionRequest
+from extensions.openai.engines.base import (
+    ChatRequest,
+    Engine,
+    GenerateRequest,
+    Message,
+    Piece,
+    Pieces,
+)
+from extensions.openai.engines.deferred import DeferredEngine
+from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.engines.llamacpp import LlamaCppEngine
+from extensions.openai.errors import ContextLengthExceeded, EngineFailed, InvalidRequest
+from extensions.openai.generation.sampling import to_native
+from tests.support.paced import PacedEngine
+
+STOP_SECONDS = 2.0  # within which closed work has ended, on a busy machine
+
+
+@pytest.fixture(params=["echo", "deferred", "paced", "llamacpp", "embedded"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    if request.param == "echo":
+        yield EchoEngine()
+    elif request.param == "deferred":
+        engine = DeferredEngine()
+        engine.set(EchoEngine())
+        yield engine
+    elif request.param == "paced":
+        yield PacedEngine(parallel=4)
+    elif request.param == "llamacpp":
+        yield request.getfixturevalue("llamacpp")
+    else:
+        yield request.getfixturevalue("embedded")
+
+
+@pytest.fixture(scope="module")
+def embedded(embedded_model: Path | None) -> Iterator[Engine]:
+    if embedded_model is None:
+        pytest.skip("this tree has no embedded model")
+    engine = LlamaCppEngine(embedded_model, name="embedded", threads=1)
+    yield engine
+    engine.close()
+
+
+def completion(
+    engine: Engine, prompt: object, max_tokens: int | None = 8, **fields: object
+) -> Pieces:
+    sampling = to_native(CompletionRequest(**{"temperature": 0.0, **fields}), engine.info.sampler)
+    return engine.generate(GenerateRequest(prompt, max_tokens, sampling, 7))  # type: ignore[arg-type]
+
+
+def conversation(engine: Engine, text: str, max_tokens: int | None = 8) -> Pieces:
+    sampling = to_native(CompletionRequest(temperature=0.0), engine.info.sampler)
+    return engine.chat(ChatRequest((Message("user", text),), max_tokens, sampling, 7))
+
+
+def read(pieces: Pieces) -> list[Piece]:
+    return [piece for piece in pieces if piece is not None]
+
+
+def assert_answer(pieces: list[Piece], *, max_tokens: int | None) -> None:
+    """What holds for all answers."""
+    assert pieces, "an answer has at least the piece that ends it"
+    assert [piece.finish is not None for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+    assert sum(piece.prompt is not None for piece in pieces) == 1
+    tokens = sum(piece.tokens for piece in pieces)
+    assert all(piece.tokens >= 0 for piece in pieces)
+    if max_tokens is not None:
+        assert tokens <= max_tokens
+        if pieces[-1].finish == "length":
+            assert tokens == max_tokens
+    for piece in pieces:
+        piece.text.encode()  # whole characters: nothing that UTF-8 cannot say
+
+
+def test_info_says_what_is_served(engine: Engine) -> None:
+    info = engine.info
+    assert info.model and info.owned_by and info.fingerprint and info.sampler
+    assert info.context_length > 0 and info.parallel >= 1
+    assert 0 < info.created <= time.time()
+    assert {"completion", "chat"} <= set(info.capabilities)
+
+
+@pytest.mark.parametrize("max_tokens", [1, 2, 8, 40])
+@pytest.mark.parametrize("prompt", ["Hello", "Grüße 🙂", " ", "a\x00b", "x\n" * 50])
+def test_completions_end_once_and_count_exactly(
+    engine: Engine, prompt: str, max_tokens: int
+) -> None:
+    pieces = read(completion(engine, prompt, max_tokens))
+    assert_answer(pieces, max_tokens=max_tokens)
+    usage = next(piece.prompt for piece in pieces if piece.prompt)
+    assert usage.tokens == len(engine.tokenize(prompt))
+    assert 0 <= usage.cached <= usage.tokens
+
+
+@pytest.mark.parametrize("text", ["Hello", "Grüße 🙂", "", "<|im_end|>"])
+def test_chats_end_once_and_count(engine: Engine, text: str) -> None:
+    pieces = read(conversation(engine, text, 12))
+    assert_answer(pieces, max_tokens=12)
+    usage = next(piece.prompt for piece in pieces if piece.prompt)
+    assert usage.tokens >= len(text) / 4
+
+
+def test_token_ids_are_a_prompt_like_their_text(engine: Engine) -> None:
+    text = "Hello there"
+    by_text = read(completion(engine, text))
+    by_tokens = read(completion(engine, engine.tokenize(text)))
+    assert "".join(p.text for p in by_text) == "".join(p.text for p in by_tokens)
+
+
+@pytest.mark.parametrize("text", ["Hello", "Grüße 🙂 你好", "  two  spaces\n\n", "a\x00b"])
+def test_tokens_go_there_and_back(engine: Engine, text: str) -> None:
+    tokens = engine.tokenize(text)
+    assert tokens and all(isinstance(token, int) and token >= 0 for token in tokens)
+    assert engine.detokenize(tokens) == text
+
+
+def test_an_empty_text_has_a_completion(engine: Engine) -> None:
+    assert_answer(read(completion(engine, "", 4)), max_tokens=4)
+
+
+@pytest.mark.parametrize("token", [-1, 2**31 - 1, 2**40])
+def test_token_ids_that_the_model_lacks_are_refused(engine: Engine, token: int) -> None:
+    if isinstance(engine, PacedEngine):
+        pytest.skip("the paced engine reads no tokens")
+    with pytest.raises(InvalidRequest) as caught:
+        next(completion(engine, (1, token)))
+    assert caught.value.param == "prompt"
+
+
+@pytest.mark.parametrize("token", [-1, 2**31 - 1, 2**40])
+def test_token_ids_that_the_model_lacks_have_no_text(engine: Engine, token: int) -> None:
+    if isinstance(engine, PacedEngine):
+        pytest.skip("the paced engine reads no tokens")
+    with pytest.raises(InvalidRequest):
+        engine.detokenize((1, token))
+
+
+def test_greedy_answers_are_the_same_every_time(engine: Engine) -> None:
+    answers = {"".join(p.text for p in read(completion(engine, "Hello", 24))) for _ in range(4)}
+    assert len(answers) == 1
+
+
+def test_a_prompt_that_does_not_fit_is_refused_before_the_first_piece(engine: Engine) -> None:
+    if isinstance(engine, PacedEngine):
+        pytest.skip("the paced engine has no context")
+    context = engine.info.context_length
+    one = engine.tokenize("a")[-1]
+    for prompt, max_tokens in (((one,) * context, 1), ((one,) * (context + 50), 1)):
+        with pytest.raises(ContextLengthExceeded) as caught:
+            next(completion(engine, prompt, max_tokens))
+        assert caught.value.param == "prompt"
+        assert str(context) in str(caught.value) and str(len(prompt)) in str(caught.value)
+    with pytest.raises(ContextLengthExceeded) as caught:
+        read(conversation(engine, "a b " * context, None))
+    assert caught.value.param == "messages"
+
+
+def test_a_prompt_and_its_answer_may_fill_the_context(engine: Engine) -> None:
+    if isinstance(engine, PacedEngine):
+        pytest.skip("the paced engine has no context")
+    context = engine.info.context_length
+    one = engine.tokenize("a")[-1]
+    pieces = read(completion(engine, (one,) * (context - 4), 4))
+    assert_answer(pieces, max_tokens=4)
+
+
+def test_an_answer_without_limit_ends_where_the_context_does(engine: Engine) -> None:
+    if isinstance(engine, PacedEngine):
+        pytest.skip("the paced engine has no context")
+    context = engine.info.context_length
+    one = engine.tokenize("a")[-1]
+    pieces = read(completion(engine, (one,) * (context - 20), None, ignore_eos=True))
+    assert_answer(pieces, max_tokens=None)
+    assert pieces[-1].finish == "length"
+    usage = next(piece.prompt for piece in pieces if piece.prompt)
+    assert usage.tokens + sum(piece.tokens for piece in pieces) <= context
+
+
+def test_closing_frees_the_slot(engine: Engine) -> None:
+    """After many answers were left half way, as many as there are slots run again at once."""
+    for _ in range(2 * engine.info.parallel):
+        pieces = completion(engine, "Hello", 500, ignore_eos=True)
+        next(pieces)
+        pieces.close()
+    began = time.monotonic()
+    with ThreadPoolExecutor(engine.info.parallel) as pool:
+        answers = [
+            pool.submit(lambda: read(completion(engine, "Hello", 4)))
+            for _ in range(engine.info.parallel)
+        ]
+        for answer in answers:
+            assert_answer(answer.result(timeout=STOP_SECONDS * 5), max_tokens=4)
+    assert time.monotonic() - began < STOP_SECONDS
+
+
+def test_an_answer_that_is_never_read_costs_nothing(engine: Engine) -> None:
+    for _ in range(3 * engine.info.parallel):
+        completion(engine, "Hello", 4).close()
+    assert_answer(read(completion(engine, "Hello", 4)), max_tokens=4)
+
+
+def test_many_threads_at_once_do_not_disturb_each_other(engine: Engine) -> None:
+    prompts = [f"Number {number}" for number in range(12)]
+    alone = {p: len(engine.tokenize(p)) for p in prompts}
+
+    def work(prompt: str) -> tuple[str, list[Piece]]:
+        return prompt, read(completion(engine, prompt, 10))
+
+    with ThreadPoolExecutor(8) as pool:
+        for prompt, pieces in pool.map(work, prompts * 2):
+            assert_answer(pieces, max_tokens=10)
+            usage = next(piece.prompt for piece in pieces if piece.prompt)
+            assert usage.tokens == alone[prompt]
+
+
+def test_an_answer_may_be_closed_from_another_thread(engine: Engine) -> None:
+    pieces = completion(engine, "Hello", 50)
+    next(pieces)
+    thread = threading.Thread(target=pieces.close)
+    thread.start()
+    thread.join(STOP_SECONDS)
+    assert not thread.is_alive()
+
+
+def test_silence_is_told_while_an_answer_waits(random_model: Path) -> None:
+    """More answers than slots: those that wait yield None, and all of them end."""
+    engine = LlamaCppEngine(random_model, name="narrow", threads=1, parallel=1)
+    try:
+        first = completion(engine, "Hello", 1500, ignore_eos=True)
+        assert next(piece for piece in first if piece is not None)
+        second = completion(engine, "Hello", 4)
+        assert next(second) is None
+        first.close()
+        assert_answer(read(second), max_tokens=4)
+    finally:
+        engine.close()
+
+
+def test_closing_an_engine_ends_its_answers_and_twice_is_safe(random_model: Path) -> None:
+    engine = LlamaCppEngine(random_model, name="closing", threads=1, parallel=2)
+    pieces = completion(engine, "Hello", 1500, ignore_eos=True)
+    assert next(piece for piece in pieces if piece is not None)
+    engine.close()
+    engine.close()
+    try:
+        rest = read(pieces)
+    except EngineFailed:
+        pass
+    else:
+        assert rest[-1].finish is not None

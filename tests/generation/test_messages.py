@@ -1,0 +1,91 @@
+"""Messages as clients send them, and as engines take them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from extensions.openai.engines.base import Message, ToolCall
+from extensions.openai.errors import InvalidRequest
+from extensions.openai.generation.messages import ChatMessage, to_engine
+
+ADAPTER: TypeAdapter[list[Any]] = TypeAdapter(list[ChatMessage])
+
+
+def engine_messages(*messages: dict[str, Any]) -> tuple[Message, ...]:
+    return to_engine(ADAPTER.validate_python(list(messages)))
+
+
+@pytest.mark.parametrize(
+    ("message", "plain"),
+    [
+        ({"role": "system", "content": "s"}, Message("system", "s")),
+        ({"role": "developer", "content": "d"}, Message("system", "d")),
+        ({"role": "user", "content": "u", "name": "ann"}, Message("user", "u", "ann")),
+        ({"role": "assistant", "content": "a"}, Message("assistant", "a")),
+        ({"role": "assistant", "refusal": "no"}, Message("assistant", "no")),
+        (
+            {"role": "tool", "content": "42", "tool_call_id": "c1"},
+            Message("tool", "42", tool_call_id="c1"),
+        ),
+        ({"role": "user", "content": ""}, Message("user", "")),
+        (
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": "a "}, {"type": "text", "text": "b"}],
+            },
+            Message("user", "a b"),
+        ),
+        (
+            {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
+            Message("assistant", "no"),
+        ),
+    ],
+)
+def test_each_role_becomes_a_plain_message(message: dict[str, Any], plain: Message) -> None:
+    assert engine_messages(message) == (plain,)
+
+
+def test_tool_calls_of_the_assistant_are_kept() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
+    assert engine_messages({"role": "assistant", "content": None, "tool_calls": [call]}) == (
+        Message("assistant", None, tool_calls=(ToolCall("c1", "f", '{"x": 1}'),)),
+    )
+
+
+def test_the_older_function_form_becomes_a_tool_call_and_its_result() -> None:
+    assistant, function = engine_messages(
+        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
+        {"role": "function", "name": "f", "content": "42"},
+    )
+    assert [call.name for call in assistant.tool_calls] == ["f"]
+    assert (function.role, function.content) == ("tool", "42")
+    assert function.tool_call_id == assistant.tool_calls[0].id
+
+
+def test_the_order_is_kept() -> None:
+    messages = [{"role": "user", "content": str(at)} for at in range(20)]
+    assert [m.content for m in engine_messages(*messages)] == [str(at) for at in range(20)]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
+        {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}},
+        {"type": "file", "file": {"file_id": "f"}},
+    ],
+)
+def test_parts_that_are_not_text_are_refused_by_their_place(part: dict[str, Any]) -> None:
+    text = {"type": "text", "text": "see"}
+    with pytest.raises(InvalidRequest) as caught:
+        engine_messages({"role": "user", "content": "x"}, {"role": "user", "content": [text, part]})
+    assert caught.value.param == "messages[1].content[1]"
+
+
+def test_an_assistant_that_said_nothing_is_refused() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        engine_messages({"role": "assistant", "content": None})
+    assert caught.value.param == "messages[0].content"

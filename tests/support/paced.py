@@ -1,0 +1,109 @@
+"""A small engine that speaks when the test lets it, and tells how many answers it works on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from extensions.openai.engines.base import (
+    ChatRequest,
+    EngineInfo,
+    GenerateRequest,
+    Piece,
+    Pieces,
+    PromptUsage,
+)
+
+TICK = 0.02  # seconds of silence after which None is yielded
+
+
+class PacedEngine:
+    """Says `words`, each after the gate has been opened; with `endless` the words come round again.
+
+    A token is a word; the prompt counts one token for each character.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str] = ("one", " two", " three"),
+        *,
+        parallel: int = 1,
+        endless: bool = False,
+        pace: float = 0.0,
+        fail_after: int | None = None,
+    ) -> None:
+        self._words = tuple(words)
+        self._endless = endless
+        self._pace = pace
+        self._fail_after = fail_after
+        self._condition = threading.Condition()
+        self._active = 0
+        self.most_active = 0
+        self.started = 0
+        self.gate = threading.Event()
+        self.gate.set()
+        self.info = EngineInfo(
+            model="paced",
+            created=1,
+            owned_by="tests",
+            context_length=1000,
+            sampler="llama.cpp",
+            fingerprint="fp_paced",
+            parallel=parallel,
+        )
+
+    def wait_for_active(self, count: int, timeout: float = 5.0) -> bool:
+        """Whether the number of answers under way becomes `count` within the time."""
+        with self._condition:
+            return self._condition.wait_for(lambda: self._active == count, timeout)
+
+    def generate(self, request: GenerateRequest) -> Pieces:
+        return self._say(len(request.prompt), request.max_tokens)
+
+    def chat(self, request: ChatRequest) -> Pieces:
+        tokens = sum(len(message.content or "") for message in request.messages)
+        return self._say(tokens, request.max_tokens)
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        return tuple(map(ord, text))
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        return "".join(map(chr, tokens))
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    def _say(self, prompt_tokens: int, max_tokens: int | None) -> Pieces:
+        with self._working():
+            said = 0
+            prompt: PromptUsage | None = PromptUsage(prompt_tokens)
+            while self._endless or said < len(self._words):
+                while not self.gate.wait(TICK):
+                    yield None
+                if self._pace:
+                    threading.Event().wait(self._pace)
+                if said == self._fail_after:
+                    raise RuntimeError("the secret reason")
+                word = self._words[said % len(self._words)]
+                said += 1
+                finish = "length" if said == max_tokens else None
+                yield Piece(word, tokens=1, prompt=prompt, finish=finish)
+                prompt = None
+                if finish:
+                    return
+            yield Piece(tokens=1, prompt=prompt, finish="stop")
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        with self._condition:
+            self._active += 1
+            self.started += 1
+            self.most_active = max(self.most_active, self._active)
+            self._condition.notify_all()
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._active -= 1
+                self._condition.notify_all()

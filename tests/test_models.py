@@ -1,0 +1,174 @@
+"""Models: the list, one of them, stand-in names, and names in the address."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from extensions.openai.app import create_app
+from extensions.openai.engines.deferred import DeferredEngine
+from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.settings import Settings
+from tests.support.reference import assert_envelope
+
+
+def client_with(name: str = "echo", **options: Any) -> FlaskClient:
+    return create_app(Settings(**options), EchoEngine(name=name)).test_client()
+
+
+def ask(client: FlaskClient, model: Any, url: str = "/v1/chat/completions") -> Any:
+    body = {"messages": [{"role": "user", "content": "x"}]} if "chat" in url else {"prompt": "x"}
+    return client.post(url, json=body | ({} if model is None else {"model": model}))
+
+
+def test_the_list_of_the_reference(client: FlaskClient) -> None:
+    listed = client.get("/v1/models").json
+    assert set(listed) == {"object", "data"} and listed["object"] == "list"
+    assert [model["id"] for model in listed["data"]] == ["echo", "gpt-3.5-turbo"]
+    for model in listed["data"]:
+        assert model["object"] == "model"
+        assert isinstance(model["created"], int) and model["created"] > 0
+        assert isinstance(model["owned_by"], str) and model["owned_by"]
+        assert model["context_length"] == 8192
+        assert "chat" in " ".join(model["capabilities"])
+
+
+def test_a_model_is_what_the_list_says(client: FlaskClient) -> None:
+    for model in client.get("/v1/models").json["data"]:
+        assert client.get(f"/v1/models/{model['id']}").json == model
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt-4", "ECHO", "echo ", "a/b/c", "..", "%2e", "ünknown", "x" * 5000]
+)
+def test_an_unknown_model_is_not_found(client: FlaskClient, name: str) -> None:
+    answer = client.get(f"/v1/models/{name}")
+    assert answer.status_code == 404
+    error = assert_envelope(answer.json, status=404)
+    assert (error["code"], error["param"]) == ("model_not_found", "model")
+    assert len(error["message"]) < 1000
+
+
+@pytest.mark.parametrize(
+    "name", ["org/model", "org/model-GGUF:Q4_K_M", "a b", "模型", "x.gguf", "a%b"]
+)
+def test_names_with_slashes_and_signs(name: str) -> None:
+    from urllib.parse import quote
+
+    client = client_with(name)
+    assert client.get("/v1/models").json["data"][0]["id"] == name
+    for written in (quote(name, safe=""), quote(name)):
+        assert client.get(f"/v1/models/{written}").json["id"] == name
+        for url in (
+            f"/v1/engines/{written}/completions",
+            f"/openai/deployments/{written}/completions",
+        ):
+            answer = ask(client, None, url)
+            assert answer.status_code == 200 and answer.json["model"] == name
+
+
+@pytest.mark.parametrize("url", ["/v1/chat/completions", "/v1/completions"])
+@pytest.mark.parametrize(
+    ("model", "status", "code"),
+    [
+        ("echo", 200, None),
+        ("gpt-3.5-turbo", 200, None),
+        ("gpt-4", 404, "model_not_found"),
+        ("", 400, "missing_required_parameter"),
+        (None, 400, "missing_required_parameter"),
+        (5, 400, "invalid_type"),
+        (["echo"], 400, "invalid_type"),
+    ],
+)
+def test_the_model_of_a_request(
+    client: FlaskClient, url: str, model: Any, status: int, code: str | None
+) -> None:
+    answer = ask(client, model, url)
+    assert answer.status_code == status
+    if status == 200:
+        assert answer.json["model"] == "echo", "the real model's name, also for a stand-in"
+    else:
+        error = assert_envelope(answer.json, status=status)
+        assert (error["code"], error["param"]) == (code, "model")
+
+
+def test_stand_in_names_can_be_chosen() -> None:
+    client = client_with(model_aliases=("gpt-4", "echo", "gpt-4o"))
+    assert [m["id"] for m in client.get("/v1/models").json["data"]] == ["echo", "gpt-4", "gpt-4o"]
+    assert ask(client, "gpt-4").status_code == 200
+    assert ask(client, "gpt-3.5-turbo").status_code == 404
+    alias = client.get("/v1/models/gpt-4").json
+    assert alias["root"] == "echo"
+
+
+def test_a_star_takes_any_name() -> None:
+    client = client_with(model_aliases=("*",))
+    assert ask(client, "whatever").json["model"] == "echo"
+    assert [model["id"] for model in client.get("/v1/models").json["data"]] == ["echo"]
+
+
+def test_a_name_may_be_left_out_where_the_operator_says_so() -> None:
+    client = client_with(require_model=False)
+    assert ask(client, None).json["model"] == "echo"
+    assert ask(client, "gpt-4").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/v1/chat/completions",
+        "/chat/completions",
+        "/v1/completions",
+        "/completions",
+        "/v1/engines/echo/completions",
+        "/engines/echo/completions",
+        "/v1/engines/gpt-3.5-turbo/completions",
+        "/v1/engines/echo/chat/completions",
+        "/openai/deployments/echo/chat/completions?api-version=2024-10-21",
+        "/openai/deployments/echo/completions?api-version=2024-10-21",
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "/custom", "/a/b"])
+def test_every_address(url: str, prefix: str) -> None:
+    client = client_with(api_prefix=prefix)
+    model = None if "echo/" in url or "turbo/" in url else "echo"
+    assert ask(client, model, prefix + url).status_code == 200
+    if prefix:
+        answer = ask(client, model, url)
+        assert answer.status_code == 404
+        assert_envelope(answer.json, status=404)
+
+
+def test_the_address_names_the_model_and_an_unknown_one_is_not_found(client: FlaskClient) -> None:
+    for url in ("/v1/engines/nope/completions", "/openai/deployments/nope/chat/completions"):
+        answer = ask(client, "echo", url)
+        assert answer.status_code == 404
+        assert assert_envelope(answer.json)["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize("path", ["/models", "/v1/models", "/v1/models/echo", "/models/echo"])
+def test_models_with_and_without_v1(client: FlaskClient, path: str) -> None:
+    assert client.get(path).status_code == 200
+    assert client.head(path).status_code == 200
+
+
+def test_while_the_model_loads_everything_says_so_and_the_pages_are_there() -> None:
+    engine = DeferredEngine()
+    client = create_app(Settings(), engine).test_client()
+    for answer in (
+        client.get("/health"),
+        client.get("/v1/models"),
+        client.get("/v1/models/echo"),
+        ask(client, "echo"),
+        ask(client, "echo", "/v1/completions"),
+    ):
+        assert answer.status_code == 503
+        assert assert_envelope(answer.json)["code"] == "model_loading"
+        assert int(answer.headers["Retry-After"]) >= 1
+    for path in ("/", "/docs", "/redoc", "/openapi.json"):
+        assert client.get(path).status_code == 200
+    engine.set(EchoEngine())
+    assert client.get("/health").json == {"status": "ok"}
+    assert client.get("/v1/models").status_code == 200

@@ -1,0 +1,132 @@
+"""One path to the client: the same chunks become events or one object."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from typing import Any
+
+import pytest
+from flask import Flask, Response
+
+from extensions.openai.access.scheduler import Scheduler
+from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.errors import InvalidRequest
+from extensions.openai.routing import Call, Lifecycle, Services
+from extensions.openai.settings import Settings
+from extensions.openai.streaming import ClientGone, respond
+from tests.support.reference import assert_envelope, sse_payloads
+
+Chunks = Generator["dict[str, Any] | None", None, None]
+
+
+class Source:
+    """Chunks that remember whether they were closed. An exception among them is raised."""
+
+    def __init__(self, *items: dict[str, Any] | Exception | None) -> None:
+        self.items = items
+        self.closed = False
+
+    def chunks(self) -> Chunks:
+        try:
+            for item in self.items:
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+        finally:
+            self.closed = True
+
+
+def call(*, gone: bool = False, lifecycle: Lifecycle | None = None, keep_alive: float = 10) -> Call:
+    settings = Settings(keep_alive=keep_alive)
+    services = Services(settings, EchoEngine(), Scheduler(queue_limit=1), lifecycle or Lifecycle())
+    return Call(services, "http://localhost", client_gone=lambda: gone)
+
+
+def fold(chunks: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    return {"all": list(chunks)}
+
+
+def answer(source: Source, *, stream: bool, **options: Any) -> Response:
+    with Flask("test").app_context():
+        return respond(call(**options), source.chunks(), stream=stream, fold=fold)
+
+
+def test_whole_and_streamed_are_made_of_the_same_chunks() -> None:
+    items: list[Any] = [None, {"a": 1}, None, {"b": "é\n"}]
+    source = Source(*items)
+    assert answer(source, stream=False).json == {"all": [{"a": 1}, {"b": "é\n"}]}
+    assert source.closed
+    source = Source(*items)
+    data = answer(source, stream=True).get_data()
+    assert data == 'data: {"a":1}\n\ndata: {"b":"é\\n"}\n\ndata: [DONE]\n\n'.encode()
+    assert source.closed
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_error_before_the_first_chunk_is_raised(stream: bool) -> None:
+    source = Source(None, InvalidRequest("no", param="prompt"))
+    with pytest.raises(InvalidRequest):
+        answer(source, stream=stream)
+    assert source.closed
+
+
+@pytest.mark.parametrize("error", [InvalidRequest("no"), RuntimeError("the secret reason")])
+def test_an_error_after_it_is_the_last_event(error: Exception) -> None:
+    import json
+
+    source = Source({"a": 1}, error)
+    payloads = sse_payloads(answer(source, stream=True).get_data())
+    assert len(payloads) == 2
+    assert "secret" not in payloads[1]
+    assert_envelope(json.loads(payloads[1]))
+    assert source.closed
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_nobody_is_told_when_the_client_is_gone(stream: bool) -> None:
+    source = Source({"a": 1}, {"b": 2})
+    with pytest.raises(ClientGone):
+        answer(source, stream=stream, gone=True)
+    assert source.closed
+
+
+def test_closing_the_response_closes_the_chunks() -> None:
+    source = Source({"a": 1}, {"b": 2})
+    response = answer(source, stream=True)
+    assert not source.closed
+    response.close()
+    assert source.closed
+
+
+def test_a_server_that_ends_says_so_in_the_last_event() -> None:
+    import json
+
+    lifecycle = Lifecycle()
+    lifecycle.enter()
+    source = Source({"a": 1}, None, {"b": 2})
+    response = answer(source, stream=True, lifecycle=lifecycle)
+    events = iter(response.response)
+    assert b'{"a":1}' in next(events)  # type: ignore[arg-type]
+    assert not lifecycle.drain(0, 0)
+    rest = b"".join(events)  # type: ignore[arg-type]
+    (payload,) = sse_payloads(rest)
+    assert assert_envelope(json.loads(payload))["code"] == "shutting_down"
+    response.close()
+    assert source.closed
+
+
+def test_silence_becomes_comments_and_speech_does_not() -> None:
+    source = Source({"a": 1}, *[None] * 5, {"b": 2})
+    lines = answer(source, stream=True, keep_alive=1e-9).get_data().split(b"\n\n")
+    assert sum(line.startswith(b":") for line in lines) == 5
+    source = Source({"a": 1}, *[None] * 5, {"b": 2})
+    lines = answer(source, stream=True, keep_alive=60).get_data().split(b"\n\n")
+    assert not any(line.startswith(b":") for line in lines)
+
+
+def test_a_long_silence_before_the_first_chunk_opens_the_stream() -> None:
+    source = Source(None, None, {"a": 1})
+    response = answer(source, stream=True, keep_alive=1e-9)
+    first = next(iter(response.response))
+    assert first.startswith(b":")  # type: ignore[union-attr]
+    response.close()
