@@ -252,9 +252,7 @@ def _chunks(
         return {
             "text": event.text,
             "index": event.index,
-            "logprobs": None
-            if logprobs is None
-            else completion_logprobs(event.logprobs, logprobs, at),
+            "logprobs": None if logprobs is None else completion_logprobs(event.logprobs, at),
             "finish_reason": event.finish,
         }
 
