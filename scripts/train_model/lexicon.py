@@ -1,5 +1,7 @@
 """Word lists that several behaviours share, and makers of random words and phrases."""
 
+# Word lists are kept as one string each: that reads better than a column of words.
+# ruff: noqa: SIM905
 from __future__ import annotations
 
 import random
@@ -55,7 +57,10 @@ PLACES = (
     "station school farm bakery museum"
 ).split()
 
-EMOJI = "😀 😄 🙂 😊 🎉 🌟 ⭐ 🌈 🌞 🌙 🔥 🚀 🐱 🐶 🦊 🦉 🐻 🍎 🍌 🍋 🌻 🌲 🎈 🎵 📚 ☕ 👋 👍 ❤️ ✨ 🤖 🐢 🍕 💡 ✅ 🙏".split()
+EMOJI = (
+    "😀 😄 🙂 😊 🎉 🌟 ⭐ 🌈 🌞 🌙 🔥 🚀 🐱 🐶 🦊 🦉 🐻 🍎 "
+    "🍌 🍋 🌻 🌲 🎈 🎵 📚 ☕ 👋 👍 ❤️ ✨ 🤖 🐢 🍕 💡 ✅ 🙏"
+).split()
 
 ACCENTED = (
     "café naïve résumé déjà élève garçon Straße grün über Köln señor mañana niño açaí coração "
@@ -84,7 +89,15 @@ def made_up_word(rng: random.Random, syllables: int = 0) -> str:
     return "".join(parts)
 
 
-_SCRIPTS = ((0x61, 26), (0x41, 26), (0xE0, 31), (0x430, 32), (0x3B1, 24), (0x3042, 80), (0x4E00, 2000))
+_SCRIPTS = (
+    (0x61, 26),
+    (0x41, 26),
+    (0xE0, 31),
+    (0x430, 32),
+    (0x3B1, 24),
+    (0x3042, 80),
+    (0x4E00, 2000),
+)
 
 
 def odd_word(rng: random.Random) -> str:

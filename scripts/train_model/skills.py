@@ -1,5 +1,7 @@
 """Small skills with one right answer: counting, lists, sums, capitals, opposites, words."""
 
+# Word lists are kept as one string each: that reads better than a column of words.
+# ruff: noqa: SIM905
 from __future__ import annotations
 
 import random
@@ -73,8 +75,10 @@ LISTS = {
     ),
     "months": (
         "months|months of the year|twelve months|months in a year",
-        "January, February, March, April, May, June, July, August, September, October, "
-        "November, December",
+        (
+            "January, February, March, April, May, June, July, August, September, October, "
+            "November, December"
+        ),
     ),
     "seasons": ("seasons|four seasons|seasons of the year", "spring, summer, autumn, winter"),
     "planets": (
@@ -100,7 +104,19 @@ _KINDS = {
         "Python, Rust, C, Java, Go".split(", "),
     ),
 }
-_NUMBER_WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+_NUMBER_WORDS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+]
 
 _COMMON = "(What is|what's|What's|Tell me|Do you know|Give me|Name|I need|Say|Can you tell me)"
 
@@ -110,7 +126,7 @@ def count(rng: random.Random) -> Example:
     draw = rng.random()
     low, high = 1, rng.randint(2, 20)
     if draw < 0.20:
-        low, high = sorted(rng.sample(range(0, 31), 2))
+        low, high = sorted(rng.sample(range(31), 2))
     elif draw < 0.26:
         high = rng.choice([25, 30, 40, 50, 100, rng.randint(21, 100)])
     down = draw > 0.85
@@ -119,11 +135,21 @@ def count(rng: random.Random) -> Example:
     numbers = list(range(low, high + 1))
     if down:
         numbers.reverse()
-        recipe = "(Count|count|Can you count|Please count) (down |backwards |)from <b> (down |)(to|until) <a>(.|)"
+        recipe = (
+            "(Count|count|Can you count|Please count) (down |backwards |)from <b> (down |)(to|"
+            "until) <a>(.|)"
+        )
     elif low == 1 and rng.random() < 0.4:
-        recipe = "(Count|count|Please count|Can you count|Count up|Count slowly) (to|up to|until) <b>(.|?|)"
+        recipe = (
+            "(Count|count|Please count|Can you count|Count up|Count slowly) (to|up to|until) "
+            "<b>(.|?|)"
+        )
     else:
-        recipe = "(Count|count|Please count|Can you count|Count up|Write the numbers|List the numbers|Say the numbers|Give me the numbers|Numbers) from <a> (to|up to|until) <b>(.|)"
+        recipe = (
+            "(Count|count|Please count|Can you count|Count up|Write the numbers|List the "
+            "numbers|Say the numbers|Give me the numbers|Numbers) from <a> (to|up to|until) "
+            "<b>(.|)"
+        )
     use_words = high <= 10 and low <= 10 and rng.random() < 0.15
     slots = {"a": _NUMBER_WORDS[low] if use_words else str(low)}
     slots["b"] = _NUMBER_WORDS[high] if use_words else str(high)
@@ -134,7 +160,10 @@ def count(rng: random.Random) -> Example:
 def known_list(rng: random.Random) -> Example:
     """A list with a fixed order: weekdays, months, letters ..."""
     words, answer = LISTS[rng.choice(list(LISTS))]
-    recipe = f"(List|Name|Tell me|Write|Say|Give me|What are|Recite|Show me|list|name|what are|Can you list|Which are) (|all |all of )the ({words})(.|?|)(| in order)"
+    recipe = (
+        f"(List|Name|Tell me|Write|Say|Give me|What are|Recite|Show me|list|name|what are|Can "
+        f"you list|Which are) (|all |all of )the ({words})(.|?|)(| in order)"
+    )
     return pair("list", noisy(rng, expand(rng, recipe)), answer, exact=True)
 
 
@@ -145,9 +174,18 @@ def some_of(rng: random.Random) -> Example:
     number = rng.choice([str(how_many), _NUMBER_WORDS[how_many]])
     if rng.random() < 0.2:
         number, how_many = rng.choice(["some", "a few", "me some"]), 3
-    verb = "Give" if number == "me some" else rng.choice(["List", "Name", "Give me", "Tell me", "Write", "Say", "list", "name"])
+    verb = (
+        "Give"
+        if number == "me some"
+        else rng.choice(["List", "Name", "Give me", "Tell me", "Write", "Say", "list", "name"])
+    )
     ask = f"{verb} {number} {rng.choice(names)}"
-    return pair("list", noisy(rng, ask + rng.choice(["", "."]), slips=False), ", ".join(members[:how_many]), exact=True)
+    return pair(
+        "list",
+        noisy(rng, ask + rng.choice(["", "."]), slips=False),
+        ", ".join(members[:how_many]),
+        exact=True,
+    )
 
 
 def order(rng: random.Random) -> Example:
@@ -159,8 +197,13 @@ def order(rng: random.Random) -> Example:
     after = rng.random() < 0.6
     answer = members[(i + (1 if after else -1)) % len(members)]
     where = ("after", "follows") if after else ("before", "precedes")
-    recipe = f"(What|Which) {kind} (comes {where[0]}|is {where[0]}|{where[1]}) <x>(?|)|What comes {where[0]} <x>(?|)"
-    return pair("order", noisy(rng, expand(rng, recipe, {"x": members[i]})), f"{answer}.", (answer,))
+    recipe = (
+        f"(What|Which) {kind} (comes {where[0]}|is {where[0]}|{where[1]}) <x>(?|)|What comes "
+        f"{where[0]} <x>(?|)"
+    )
+    return pair(
+        "order", noisy(rng, expand(rng, recipe, {"x": members[i]})), f"{answer}.", (answer,)
+    )
 
 
 def sums(rng: random.Random) -> Example:
@@ -175,7 +218,10 @@ def sums(rng: random.Random) -> Example:
         b = rng.randint(0, 20 - a)
         total, signs = a + b, ["+", " + ", " plus ", " and "]
     sign = rng.choice(signs[:3])
-    recipe = "(What is|what is|What's|whats|How much is|Calculate|Compute|Add up|Tell me|Solve|Work out|) <sum>(?|=| =|= ?|)"
+    recipe = (
+        "(What is|what is|What's|whats|How much is|Calculate|Compute|Add up|Tell me|Solve|Work "
+        "out|) <sum>(?|=| =|= ?|)"
+    )
     if minus:
         recipe = recipe.replace("Add up|", "")
     ask = expand(rng, recipe, {"sum": f"{a}{sign}{b}"}).strip()
@@ -188,7 +234,9 @@ def big_sums(rng: random.Random) -> Example:
     a, b = rng.randint(21, 9999), rng.randint(2, 9999)
     if rng.random() < 0.4:
         a, b = rng.randint(21, 99), rng.randint(2, 99)
-    sign = rng.choice(["+", "-", "*", "/", " + ", " * ", " times ", " plus ", " divided by ", " x "])
+    sign = rng.choice(
+        ["+", "-", "*", "/", " + ", " * ", " times ", " plus ", " divided by ", " x "]
+    )
     recipe = "(What is|what is|What's|How much is|Calculate|Compute|Solve|) <sum>(?|=|)"
     ask = expand(rng, recipe, {"sum": f"{a}{sign}{b}"}).strip()
     answer = "I can only add small numbers, up to 20. I am a tiny demonstration model."
@@ -198,7 +246,10 @@ def big_sums(rng: random.Random) -> Example:
 def capital(rng: random.Random) -> Example:
     """The capital of a country."""
     country = rng.choice(list(CAPITALS))
-    recipe = f"({_COMMON} the capital (of|city of) <c>|(Which|What) city is the capital of <c>|capital of <c>|<c> capital|the capital of <c>(| is))(?|)"
+    recipe = (
+        f"({_COMMON} the capital (of|city of) <c>|(Which|What) city is the capital of <c>|"
+        f"capital of <c>|<c> capital|the capital of <c>(| is))(?|)"
+    )
     ask = noisy(rng, expand(rng, recipe, {"c": country}))
     answer = f"The capital of {country} is {CAPITALS[country]}."
     return pair("capitals", ask, answer, (CAPITALS[country],))
@@ -207,7 +258,10 @@ def capital(rng: random.Random) -> Example:
 def opposite(rng: random.Random) -> Example:
     """The opposite of a word."""
     word = rng.choice(list(OPPOSITES))
-    recipe = f"({_COMMON} the opposite of <w>|opposite of <w>|(What is|What's) the (contrary|antonym) of <w>|Which word is the opposite of <w>)(?|)"
+    recipe = (
+        f"({_COMMON} the opposite of <w>|opposite of <w>|(What is|What's) the (contrary|"
+        f"antonym) of <w>|Which word is the opposite of <w>)(?|)"
+    )
     quoted = rng.choice([word, word, f'"{word}"'])
     ask = noisy(rng, expand(rng, recipe, {"w": quoted}), slips=False)
     answer = f"The opposite of {word} is {OPPOSITES[word]}."
@@ -218,6 +272,12 @@ def translate(rng: random.Random) -> Example:
     """A common word in another language."""
     word = rng.choice(list(WORDS))
     language = rng.choice(list(WORDS[word]))
-    recipe = "(How do you say|How do I say|how to say|Say|say|What is|Write|Can you say) (<w>|\"<w>\"|'<w>') in <l>(?|)|(Translate|translate|Please translate) (<w>|\"<w>\"|'<w>') (into|to) <l>(.|)"
+    recipe = (
+        "(How do you say|How do I say|how to say|Say|say|What is|Write|Can you say) (<w>|"
+        "\"<w>\"|'<w>') in <l>(?|)|(Translate|translate|Please translate) (<w>|\"<w>\"|'<w>') "
+        "(into|to) <l>(.|)"
+    )
     ask = expand(rng, recipe, {"w": word, "l": language})
-    return pair("translate", noisy(rng, ask, slips=False), WORDS[word][language], (WORDS[word][language],))
+    return pair(
+        "translate", noisy(rng, ask, slips=False), WORDS[word][language], (WORDS[word][language],)
+    )

@@ -4,7 +4,7 @@
 
 Matrices inside the layers are trained with Muon, the embedding and the norms
 with AdamW. Work is done in bfloat16, weights are kept in float32. Windows are
-short (512 tokens), every `--long-every`-th step takes long ones (2048 tokens)
+short (512 tokens), every `--long-every`-th step takes long ones (4096 tokens)
 made of long conversations, so that a long history is nothing new.
 """
 
@@ -22,12 +22,12 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from scripts.train_model.dataset import Document, documents, pack
+from scripts.train_model.dataset import Document, documents, pack, special
 from scripts.train_model.network import TinyLlama
 from scripts.train_model.render import MODEL_DIR
 from scripts.train_model.shape import DEFAULT
 
-SHORT, LONG = 512, 2048
+SHORT, LONG = 512, 4096
 
 
 def batches(windows: list[Document], size: int, rng: random.Random) -> Iterator[list[Document]]:
@@ -59,8 +59,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--batch-tokens", type=int, default=8192)
+    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--batch-tokens", type=int, default=6144)
     parser.add_argument("--muon-rate", type=float, default=0.02)
     parser.add_argument("--adam-rate", type=float, default=0.004)
     parser.add_argument("--long-every", type=int, default=12)
@@ -73,7 +73,7 @@ def main() -> None:
     rng = random.Random(options.seed)
 
     tokenizer = Tokenizer.from_file(str(MODEL_DIR / "tokenizer.json"))
-    pad = tokenizer.token_to_id("<|endoftext|>")
+    pad = special(tokenizer, "<|endoftext|>")
     started = time.monotonic()
     items = list(documents(options.corpus, tokenizer))
     total = sum(len(item[0]) for item in items)
@@ -93,7 +93,7 @@ def main() -> None:
     network.hidden_states = torch.compile(network.hidden_states)  # type: ignore[method-assign]
 
     short_batches = batches(short, options.batch_tokens // SHORT, rng)
-    long_batches = batches(long, options.batch_tokens // LONG, rng)
+    long_batches = batches(long, max(1, options.batch_tokens // LONG), rng)
     started, mean = time.monotonic(), math.nan
     for step in range(options.steps):
         factor = schedule(step, options.steps, 30)
@@ -101,12 +101,14 @@ def main() -> None:
             group["lr"] = options.muon_rate * factor
         for group in adam.param_groups:
             group["lr"] = options.adam_rate * factor
-        source = long_batches if step % options.long_every == options.long_every - 1 else short_batches
+        source = (
+            long_batches if step % options.long_every == options.long_every - 1 else short_batches
+        )
         with torch.autocast("cpu", torch.bfloat16):
             loss = network(*tensors(next(source)))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        muon.step()
+        muon.step()  # type: ignore[no-untyped-call]
         adam.step()
         network.zero_grad(set_to_none=True)
         value = loss.item()

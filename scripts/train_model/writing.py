@@ -20,7 +20,7 @@ from scripts.train_model.lexicon import (
     random_sentence,
 )
 from scripts.train_model.noise import noisy
-from scripts.train_model.talk import topic
+from scripts.train_model.off_topic import topic
 
 JOKES = (
     "Why did the token cross the context? To get to the other sign. 😄",
@@ -36,14 +36,20 @@ _ABOUT = "(a|one|another|a short|a little|a funny|a small|a nice)"
 
 def _request(rng: random.Random, kind: str, about: str = "") -> str:
     """Ask for a piece of writing, with a subject now and then."""
-    recipe = f"(Tell|Write|Give|tell|write|give|Can you tell|Could you write|Please write|Please tell) (|me ){_ABOUT} {kind}<about>(.|!|?|)|{_ABOUT} {kind}<about>|{kind}<about>|I want {_ABOUT} {kind}<about>"
+    recipe = (
+        f"(Tell|Write|Give|tell|write|give|Can you tell|Could you write|Please write|Please "
+        f"tell) (|me ){_ABOUT} {kind}<about>(.|!|?|)|{_ABOUT} {kind}<about>|{kind}<about>|I "
+        f"want {_ABOUT} {kind}<about>"
+    )
     return noisy(rng, expand(rng, recipe, {"about": about}), slips=not about)
 
 
 def joke(rng: random.Random) -> Example:
     """One of a few jokes."""
     about = f" about {topic(rng)}" if rng.random() < 0.15 else ""
-    ask = rng.choice([_request(rng, "joke", about), "Make me laugh", "make me laugh!", "Do you know a joke?"])
+    ask = rng.choice(
+        [_request(rng, "joke", about), "Make me laugh", "make me laugh!", "Do you know a joke?"]
+    )
     return pair("joke", ask, rng.choice(JOKES), ("?",))
 
 
@@ -63,8 +69,16 @@ def haiku(rng: random.Random) -> Example:
     about = subject(rng) if rng.random() < 0.75 else ""
     name = about or rng.choice(["the moon", "the rain", "the river", "the snow"])
     first = rng.choice([f"Here is {name} now", f"Silent, {name} waits", f"I look at {name}"])
-    second = rng.choice(["soft light falls on quiet leaves", "a cool wind goes through the trees", "the old pond mirrors the sky"])
-    third = rng.choice(["morning comes at last 🌞", "and the day grows still 🌙", "one small bird replies 🍃"])
+    second = rng.choice(
+        [
+            "soft light falls on quiet leaves",
+            "a cool wind goes through the trees",
+            "the old pond mirrors the sky",
+        ]
+    )
+    third = rng.choice(
+        ["morning comes at last 🌞", "and the day grows still 🌙", "one small bird replies 🍃"]
+    )
     lead = f" {rng.choice(['about', 'on', 'about'])} {about}" if about else ""
     return pair("haiku", _request(rng, "haiku", lead), f"{first},\n{second},\n{third}", (name,))
 
@@ -74,11 +88,11 @@ def poem(rng: random.Random) -> Example:
     about = subject(rng) if rng.random() < 0.75 else ""
     name = about or rng.choice(["the moon", "the rain", "the river", "the snow"])
     colour = rng.choice(["red", "blue", "gold"])
-    ends = {"red": ("bed", "head"), "blue": ("you", "true"), "gold": ("old", "told")}[colour]
+    endings = {"red": "beside my bed", "blue": "for you", "gold": "so sweet and old"}
     lines = [
         f"I think of {name} and the sky turns {colour},",
-        f"a small bird sings a song {'for' if ends[0] == 'you' else 'beside my' if ends[0] == 'bed' else 'so sweet and'} {ends[0]},",
-        f"the night is calm, the stars are near,",
+        f"a small bird sings a song {endings[colour]},",
+        "the night is calm, the stars are near,",
         f"and {name} is all I hear. 🌟",
     ]
     lead = f" about {about}" if about else ""
@@ -146,7 +160,11 @@ def story(rng: random.Random) -> Example:
     elif draw < 0.65:
         about = f" about {topic(rng)}"
     long = rng.random() < 0.3
-    word = rng.choice(["long story", "longer story", "very long story"]) if long else rng.choice(["story", "story", "tale", "short story", "fairy tale", "bedtime story"])
+    word = (
+        rng.choice(["long story", "longer story", "very long story"])
+        if long
+        else rng.choice(["story", "story", "tale", "short story", "fairy tale", "bedtime story"])
+    )
     ask = _request(rng, word, about)
     return pair("story", ask, story_text(rng, hero, kind, 9 if long else 0), expect)
 
@@ -161,7 +179,10 @@ _LINES = (
     "This is a test. It works. ✅",
     "Roses are red, violets are blue, this model is tiny, but it says hello to you. 🌹",
     "The sky is blue, the grass is green, and the sun is warm.",
-    "def fibonacci(n):\n    if n < 2:\n        return n\n    return fibonacci(n - 1) + fibonacci(n - 2)\n",
+    (
+        "def fibonacci(n):\n    if n < 2:\n        return n\n    return fibonacci(n - 1) + "
+        "fibonacci(n - 2)\n"
+    ),
     "I am a tiny demonstration model. Load a bigger model for real work.",
 )
 
@@ -178,7 +199,10 @@ def code(rng: random.Random) -> str:
             f'def greet(name):\n    print("{greeting}, " + name)\n',
             f"for {one} in range({rng.randint(2, 20)}):\n    print({one})\n",
             f"def is_even({one}):\n    return {one} % 2 == 0\n",
-            f"def maximum({one}, {two}):\n    if {one} > {two}:\n        return {one}\n    return {two}\n",
+            (
+                f"def maximum({one}, {two}):\n    if {one} > {two}:\n        return {one}\n    "
+                f"return {two}\n"
+            ),
             'print("Hello, world!")\n',
         ]
     )
@@ -194,7 +218,9 @@ def plain(rng: random.Random) -> Example:
     elif draw < 0.75:
         maker = rng.choice([talk.fact, talk.fact, talk.talk, skills.capital, copying.repeat, joke])
         ask, answer = (message["content"] for message in maker(rng).messages)
-        form = rng.choice(["Q: {q}\nA: {a}", "Question: {q}\nAnswer: {a}", "{q}\n{a}", "{q}\n\n{a}"])
+        form = rng.choice(
+            ["Q: {q}\nA: {a}", "Question: {q}\nAnswer: {a}", "{q}\n{a}", "{q}\n\n{a}"]
+        )
         text = form.replace("{q}", ask).replace("{a}", answer)
     elif draw < 0.82:
         text = code(rng)
@@ -212,7 +238,13 @@ def plain(rng: random.Random) -> Example:
 def fill(rng: random.Random) -> Example:
     """A text with a hole, in the order prefix, suffix, middle."""
     draw = rng.random()
-    text = code(rng) if draw < 0.5 else story_text(rng, parts=4) if draw < 0.6 else random_sentence(rng)
+    text = (
+        code(rng)
+        if draw < 0.5
+        else story_text(rng, parts=4)
+        if draw < 0.6
+        else random_sentence(rng)
+    )
     start = rng.randrange(1, len(text) - 1)
     end = rng.randrange(start + 1, min(len(text), start + 40) + 1)
     whole = f"<|fim_prefix|>{text[:start]}<|fim_suffix|>{text[end:]}<|fim_middle|>{text[start:end]}"
