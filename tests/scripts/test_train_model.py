@@ -155,6 +155,21 @@ def test_noise_keeps_the_words_when_letters_count() -> None:
         assert "Zürich 42" in noise.noisy(rng, "Weather in Zürich 42?", slips=False)
 
 
+def test_drill_windows_repeat_what_they_teach() -> None:
+    pytest.importorskip("numpy")
+    pytest.importorskip("tokenizers")
+    from scripts.train_model.drill import drill_window
+
+    ids, learn = drill_window(random.Random(3), 256, 10, 2000)
+    assert ids.shape == learn.shape == (257,)
+    assert ids.min() >= 10 and ids.max() < 2000
+    taught = [i for i in range(257) if learn[i]]
+    assert len(taught) > 80
+    before = {(int(ids[i - 1]), int(ids[i])) for i in range(1, 257) if not learn[i]}
+    for i in taught:
+        assert (int(ids[i - 1]), int(ids[i])) in before
+
+
 # ---- evaluation ----------------------------------------------------------------------------
 
 
