@@ -138,7 +138,7 @@ def test_tools_are_left_alone_for_a_greeting(ask: Ask) -> None:
 
 def test_answers_after_a_long_history(ask: Ask) -> None:
     messages: list[dict[str, Any]] = []
-    while len(messages) < 60:
+    while len(messages) < 130:
         messages += [
             {"role": "user", "content": "Where are the docs?"},
             {"role": "assistant", "content": "The docs are at /docs, also at /redoc."},
