@@ -1,5 +1,6 @@
 """Word lists that several behaviours share, and makers of random words and phrases."""
 
+# Word lists are kept as one string each: that reads better than a column of words.
 from __future__ import annotations
 
 import random
@@ -55,7 +56,10 @@ PLACES = (
     "station school farm bakery museum"
 ).split()
 
-EMOJI = "😀 😄 🙂 😊 🎉 🌟 ⭐ 🌈 🌞 🌙 🔥 🚀 🐱 🐶 🦊 🦉 🐻 🍎 🍌 🍋 🌻 🌲 🎈 🎵 📚 ☕ 👋 👍 ❤️ ✨ 🤖 🐢 🍕 💡 ✅ 🙏".split()
+EMOJI = (
+    "😀 😄 🙂 😊 🎉 🌟 ⭐ 🌈 🌞 🌙 🔥 🚀 🐱 🐶 🦊 🦉 🐻 🍎 "
+    "🍌 🍋 🌻 🌲 🎈 🎵 📚 ☕ 👋 👍 ❤️ ✨ 🤖 🐢 🍕 💡 ✅ 🙏"
+).split()
 
 ACCENTED = (
     "café naïve résumé déjà élève garçon Straße grün über Köln señor mañana niño açaí coração "
