@@ -62,8 +62,9 @@ class LlamaCppEngine:
     """One GGUF model in memory. Thread-safe; each answer has a thread of its own while it runs.
 
     `context_length` is what one request may use (0: the model's own, up to 8192). The cache of keys and
-    values is shared by up to `parallel` answers and holds that many whole contexts, or as many as fit
-    into a quarter of the machine's memory; then answers whose worst case does not fit wait.
+    values holds a whole context for each of `parallel` answers when that fits into a quarter of the
+    machine's memory. Otherwise it holds fewer, they share it, and an answer whose worst case does not
+    fit waits.
     """
 
     def __init__(
@@ -90,15 +91,18 @@ class LlamaCppEngine:
         self._header: GGUFHeader = header
         trained = header.context_length or DEFAULT_CONTEXT
         context = context_length or min(trained, DEFAULT_CONTEXT)
-        contexts = _contexts_that_fit(header.kv_bytes_per_token * context, parallel)
+        # One slot more than answers run: for judging tokens while an answer is under way.
+        slots = parallel + 1
+        contexts = _contexts_that_fit(header.kv_bytes_per_token * context, slots)
+        shared = contexts < slots
         self._listener = PrivateListener()
         params = xllamacpp.CommonParams()
         params.model.path = str(model)
         params.n_ctx = context * contexts
-        # One slot more than answers run: for judging tokens while an answer is under way.
-        params.n_parallel = parallel + 1
-        params.kv_unified = True
-        params.kv_unified_per_slot = context
+        params.n_parallel = slots
+        # Apart from each other answers are the same to the last bit whatever runs beside them.
+        params.kv_unified = shared
+        params.kv_unified_per_slot = context if shared else 0
         params.n_batch = BATCH
         params.n_ubatch = BATCH
         params.n_gpu_layers = gpu_layers
@@ -129,7 +133,7 @@ class LlamaCppEngine:
                 "--verbose shows what it says."
             ) from error
 
-        self._room = Room(context * contexts)
+        self._room = Room(context * contexts if shared else None)
         self._closed = threading.Event()
         self._working = Occupancy()
         meta = self._listener.ask("GET", "/v1/models")["data"][0]["meta"]
