@@ -144,7 +144,7 @@ def _path(rule: str) -> str:
 
 
 def errors() -> str:
-    rows = [
+    rows: list[tuple[int, str, str, str]] = [
         (error.status, code(error.type), _code(error), (error.__doc__ or "").split("\n")[0])
         for error in all_errors()
     ]
