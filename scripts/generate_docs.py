@@ -149,7 +149,8 @@ def errors() -> str:
         for error in all_errors()
     ]
     rows += [(400, code("invalid_request_error"), code(name), text) for name, text in CODES.items()]
-    return table("Status | Type | Code | When", sorted(rows, key=lambda row: row[0]))
+    rows.sort(key=lambda row: row[0])
+    return table("Status | Type | Code | When", rows)
 
 
 def _code(error: type[APIError]) -> str:
