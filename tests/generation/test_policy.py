@@ -110,5 +110,5 @@ def test_a_wrong_setting_stops_the_start(flags: dict[str, str]) -> None:
 
 def test_a_broken_preset_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("temperature: [")
-    with pytest.raises(SettingsError, match="bad.yaml"):
+    with pytest.raises(SettingsError, match=r"bad\.yaml"):
         policy(preset_folder=str(tmp_path))

@@ -48,6 +48,7 @@ TINY = (
 # that on a busy machine threads would mostly wait for each other
 PROMPT_CACHE_MIB = 512  # host memory for prompts whose slot went to somebody else
 LLGUIDANCE = "%llguidance {}\n"  # tells llama.cpp that a grammar is Lark and not GBNF
+MAX_SLOTS, MAX_THREADS = 256, 512  # llama.cpp's own limits
 RANDOM_SEED = 0xFFFFFFFF  # llama.cpp's word for "no seed"
 BAN, FORCE = -100, 100  # the ends of logit_bias
 JUDGED = 64  # likeliest tokens to look through first for one
@@ -90,7 +91,15 @@ class LlamaCppEngine:
             raise ModelLoadError(str(error)) from error
         self._header: GGUFHeader = header
         trained = header.context_length or DEFAULT_CONTEXT
-        context = context_length or min(trained, DEFAULT_CONTEXT)
+        context = min(trained, context_length or DEFAULT_CONTEXT)
+        if context < context_length:
+            log.warning("the model was made for %d tokens: --ctx-size is cut to that", trained)
+        for flag, value, most in (
+            ("parallel", parallel, MAX_SLOTS - 1),
+            ("threads", threads, MAX_THREADS),
+        ):
+            if value > most:
+                raise ModelLoadError(f"--{flag} may be {most} at most")
         # One slot more than answers run: for judging tokens while an answer is under way.
         slots = parallel + 1
         contexts = _contexts_that_fit(header.kv_bytes_per_token * context, slots)

@@ -100,14 +100,14 @@ class ConstraintFields(RequestModel):
         if value is None or isinstance(value, TextFormat):
             return None
         if isinstance(value, JSONObjectFormat):
-            return name, json_grammar({"type": "object"})
+            return name, "start: " + json_rule({"type": "object"}, name)
         if isinstance(value, JSONSchemaFormat):
             schema = value.json_schema.schema_
             return "response_format.json_schema.schema", json_grammar(
                 {} if schema is None else schema
             )
         if name == "guided_json":
-            return name, json_grammar(value)
+            return name, "start: " + json_rule(value, name)
         if name == "guided_regex":
             return name, f"start: /{_regex(value)}/"
         if name == "guided_choice":
@@ -125,14 +125,17 @@ _SOURCES = (
 )
 
 
-def json_grammar(schema: Mapping[str, Any]) -> str:
-    """The grammar of the JSON that a schema describes, its keys in the schema's order."""
-    return "start: " + json_rule(schema)
+def json_rule(schema: Mapping[str, Any], param: str) -> str:
+    """What stands for the JSON that a schema describes inside of a rule, its keys in the schema's order.
 
-
-def json_rule(schema: Mapping[str, Any]) -> str:
-    """The same, to be used inside of another rule."""
-    return "%json " + json.dumps({**_with_ascii_patterns(schema), "x-guidance": WHITESPACE})
+    Raises InvalidRequest for a schema that is nested too deeply.
+    """
+    try:
+        return "%json " + json.dumps({**_with_ascii_patterns(schema), "x-guidance": WHITESPACE})
+    except RecursionError:
+        raise InvalidRequest(
+            f"Invalid '{param}': it is nested too deeply.", param=param, code="invalid_value"
+        ) from None
 
 
 def literal(text: str) -> str:
@@ -188,12 +191,15 @@ def _with_ascii_patterns(schema: Any) -> Any:
         return [_with_ascii_patterns(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    return {
-        name: ascii_classes(value)
-        if name == "pattern" and isinstance(value, str)
-        else _with_ascii_patterns(value)
-        for name, value in schema.items()
-    }
+    written: dict[str, Any] = {}
+    for name, value in schema.items():
+        if name == "pattern" and isinstance(value, str):
+            written[name] = ascii_classes(value)
+        elif name in ("const", "enum", "default", "examples"):
+            written[name] = value
+        else:
+            written[name] = _with_ascii_patterns(value)
+    return written
 
 
 def _from_grammar(text: str, param: str) -> str:

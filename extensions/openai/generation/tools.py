@@ -147,7 +147,7 @@ class ToolPlan:
         for at, tool in enumerate(self.demanded):
             head = literal(json.dumps({"name": tool.name})[:-1] + ', "arguments": ')
             rules.append(f"call_{at}: {opening} {head} arguments_{at} {literal('}')} {closing}")
-            rules.append(f"arguments_{at}: {json_rule(tool.parameters)}")
+            rules.append(f"arguments_{at}: {json_rule(tool.parameters, 'tools')}")
         calls = " | ".join(f"call_{at}" for at in range(len(self.demanded)))
         more = f' ("\\n" call){{0,{self.most - 1}}}' if self.most > 1 else ""
         return "\n".join([f"start: call{more}", f"call: {calls}", *rules])
@@ -225,7 +225,8 @@ def _plain(tool: FunctionTool | CustomTool, param: str, inner: str) -> Tool:
                 f"{param}{inner}.parameters.type", schema.get("type"), ["object"]
             )
         schema = {"type": "object", **schema}
-        checked("start: " + json_rule(schema), f"{param}{inner}.parameters")
+        where = f"{param}{inner}.parameters"
+        checked("start: " + json_rule(schema, where), where)
         return Tool(function.name, function.description, schema)
     custom = tool.custom
     text: dict[str, Any] = {"type": "string"}
@@ -242,7 +243,8 @@ def _plain(tool: FunctionTool | CustomTool, param: str, inner: str) -> Tool:
         "required": ["input"],
         "additionalProperties": False,
     }
-    checked("start: " + json_rule(schema), f"{param}.custom.format.grammar.definition")
+    where = f"{param}.custom.format.grammar.definition"
+    checked("start: " + json_rule(schema, where), where)
     return Tool(custom.name, custom.description, schema)
 
 
