@@ -103,9 +103,8 @@ class ConstraintFields(RequestModel):
             return name, "start: " + json_rule({"type": "object"}, name)
         if isinstance(value, JSONSchemaFormat):
             schema = value.json_schema.schema_
-            return "response_format.json_schema.schema", json_grammar(
-                {} if schema is None else schema
-            )
+            where = "response_format.json_schema.schema"
+            return where, "start: " + json_rule({} if schema is None else schema, where)
         if name == "guided_json":
             return name, "start: " + json_rule(value, name)
         if name == "guided_regex":
