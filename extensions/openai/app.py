@@ -47,6 +47,7 @@ def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None =
     """
     app = Flask("openedai", static_folder=None)
     app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mb << 20
     scheduler = Scheduler(queue_limit=settings.queue_limit)
     policy = read_policy(settings)
@@ -165,7 +166,7 @@ def _translate(error: HTTPException) -> APIError:
     """Werkzeug's error as one of ours."""
     address = f"{request.method} {request.path[:200]}"
     if error.code == 404:
-        return NotFound(f"Invalid URL ({address}). See /docs for the addresses of this server.")
+        return NotFound(f"Invalid URL ({address}): this server has no such page.")
     if error.code == 405:
         return MethodNotAllowed(f"Not allowed to {request.method} on {request.path[:200]}.")
     if error.code == 413:

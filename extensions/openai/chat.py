@@ -8,17 +8,18 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 from flask import Response
-from pydantic import Field
+from pydantic import AliasChoices, Field
 from typing_extensions import NotRequired, TypedDict
 
 from . import models, refusals
-from .engines.base import ChatRequest, EngineInfo
+from .engines.base import ChatRequest, EngineInfo, Pieces
 from .errors import ContextLengthExceeded
 from .generation.answer import AnswerHead, answer_head
+from .generation.constraints import enforced
 from .generation.logprobs import ChatLogprobs, chat_logprobs
 from .generation.messages import ChatMessage, to_engine
 from .generation.prompted import Prompted, prompted_chat
-from .generation.request import GenerationRequest, needs
+from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest, needs
 from .generation.run import Event, Events, run
 from .generation.sampling import to_native
 from .generation.tool_calls import (
@@ -62,7 +63,10 @@ class ChatCompletionRequest(GenerationRequest):
         description="Tokens to generate at most, reasoning among them. Default: what the context holds.",
     )
     max_tokens: int | None = Field(
-        None, ge=1, description="The older name of `max_completion_tokens`."
+        None,
+        validation_alias=AliasChoices("max_tokens", *MAX_TOKENS_ALIASES),
+        ge=1,
+        description="The older name of `max_completion_tokens`.",
     )
     logprobs: bool | None = Field(None, description="Tell each token's log-probability.")
     top_logprobs: int | None = Field(
@@ -242,7 +246,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
         needs(
             info, "grammar" if plan.demanded else "tools", "functions" if plan.legacy else "tools"
         )
-    grammar = body.grammar_for(info)
+    grammar, grammar_param = body.grammar_for(info)
     if grammar is not None and plan.demanded:
         raise refusals.exclusive("response_format", "tool_choice")
     messages, continued = to_engine(body.messages), None
@@ -272,8 +276,12 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
     answer = engine.chat
     if plan.demanded or continued or (alternatives is not None and not plan.shown):
         answer = partial(prompted_chat, engine, wanted=Prompted(alternatives, plan, continued))
+
+    def start(seed: int | None) -> Pieces:
+        return enforced(answer(replace(request, seed=seed)), grammar, grammar_param)
+
     events = run(
-        [partial(answer, replace(request, seed=seed)) for seed in body.seeds(n)],
+        [partial(start, seed) for seed in body.seeds(n)],
         scheduler=call.services.scheduler,
         slots=info.parallel,
         stops=stops,

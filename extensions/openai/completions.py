@@ -9,7 +9,7 @@ from functools import partial
 from typing import Annotated, Literal
 
 from flask import Response
-from pydantic import Discriminator, Field, Tag
+from pydantic import AliasChoices, Discriminator, Field, Tag
 from typing_extensions import NotRequired, TypedDict
 
 from . import models, refusals
@@ -27,8 +27,9 @@ from .engines.context import check_fits
 from .engines.pump import TICK
 from .generation.answer import AnswerHead, answer_head, head_of
 from .generation.best_of import best_of
+from .generation.constraints import enforced
 from .generation.logprobs import CompletionLogprobs, append_logprobs, completion_logprobs
-from .generation.request import GenerationRequest, needs
+from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest, needs
 from .generation.run import Event, Events, run
 from .generation.sampling import to_native
 from .generation.usage import Usage, UsageCount
@@ -75,6 +76,7 @@ class CompletionRequest(GenerationRequest):
     )
     max_tokens: int | None = Field(
         None,
+        validation_alias=AliasChoices("max_tokens", *MAX_TOKENS_ALIASES),
         ge=0,
         description="Tokens to generate at most, 16 unless given. With the prompt they must fit into "
         "the model's context.",
@@ -161,17 +163,25 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
     assert max_tokens is not None  # there is a default
     for prompt in prompts:
         _check_prompt(engine, info, prompt, max_tokens)
+    grammar, grammar_param = body.grammar_for(info)
     request = GenerateRequest(
         "",
         max_tokens,
         to_native(body, info),
-        grammar=body.grammar_for(info),
+        grammar=grammar,
         logit_bias=body.bias_for(info),
         logprobs=0 if body.logprobs is None and candidates > n else body.logprobs,
     )
     echoes = [_Echo(engine, prompt, body.logprobs) if body.echo else None for prompt in prompts]
     starts = [
-        partial(_answer, engine, replace(request, prompt=prompt, seed=seed), body.suffix, echo)
+        partial(
+            _answer,
+            engine,
+            replace(request, prompt=prompt, seed=seed),
+            body.suffix,
+            echo,
+            grammar_param,
+        )
         for prompt, echo in zip(prompts, echoes, strict=True)
         for seed in body.seeds(candidates)
     ]
@@ -183,7 +193,11 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
 
 
 def _answer(
-    engine: Engine, request: GenerateRequest, suffix: str | None, echo: _Echo | None
+    engine: Engine,
+    request: GenerateRequest,
+    suffix: str | None,
+    echo: _Echo | None,
+    grammar_param: str,
 ) -> Pieces:
     """One choice: the prompt, if it is to be echoed, then what follows it."""
     if echo is not None:
@@ -195,7 +209,7 @@ def _answer(
         request = replace(request, prompt=engine.infill(request.prompt, suffix))
     pieces = engine.generate(request)
     try:
-        yield from pieces
+        yield from enforced(pieces, request.grammar, grammar_param)
     finally:
         pieces.close()
 

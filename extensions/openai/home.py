@@ -23,7 +23,8 @@ code { padding: .1em .3em; } pre { padding: .8rem; overflow-x: auto; }
 <h1>OpenedAI</h1>
 {% if info %}
 <p>An OpenAI-compatible API for the model <code>{{ info.model }}</code>
-(context of {{ info.context_length }} tokens, {{ info.parallel }} requests at once).</p>
+(context of {{ info.context_length }} tokens, {{ info.parallel }} requests at once).
+{{ info.description }}</p>
 {% else %}
 <p>An OpenAI-compatible API. The model is still being loaded.</p>
 {% endif %}

@@ -100,7 +100,7 @@ def banner() -> str:
     return "\n".join(
         (
             f"Base URL   {url}/v1",
-            f"Model      {info.model}, context of {info.context_length} tokens",
+            f"Model      {info.model}, context of {info.context_length} tokens. {info.description}",
             f"Docs       {url}/docs",
             f"Try        curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' "
             f'-d \'{{"model": "{info.model}", '

@@ -24,6 +24,7 @@ class Model(TypedDict):
     owned_by: str
     context_length: int
     capabilities: list[str]
+    description: NotRequired[str]
     root: NotRequired[str]
 
 
@@ -84,6 +85,8 @@ def _shape(name: str, info: EngineInfo) -> Model:
         "context_length": info.context_length,
         "capabilities": list(info.capabilities),
     }
+    if info.description:
+        model["description"] = info.description
     if name != info.model:
         model["root"] = info.model
     return model

@@ -23,7 +23,7 @@ class Addresses(Enum):
     """Below which paths a route is found; `<model>` in one stands for a model's name."""
 
     ROOT = ("",)
-    API = ("/v1", "")
+    API = ("/v1", "", "/openai")
     MODEL = ("/v1", "", "/v1/engines/<path:model>", "/engines/<path:model>",
              "/openai/deployments/<path:model>")  # fmt: skip
 

@@ -23,8 +23,12 @@ from .routing import Lifecycle, new_request_id
 from .settings import Settings
 
 log = logging.getLogger("openedai")
+# Its warnings (clients that left, requests that wait) are everyday life here.
+logging.getLogger("waitress").setLevel(logging.ERROR)
 
 CONNECTIONS = 900  # open at once, most of them idle; below the usual limit on open files
+UNREAD = 1 << 20  # bytes
+IDLE = 60  # seconds after which a connection that asks for nothing is closed
 ENDING = 3.0  # seconds that answers have to write their last event
 FLUSHING = 1.5  # seconds for what is written to reach the clients
 
@@ -85,6 +89,9 @@ class APIServer:
             channel_request_lookahead=64,
             # The application's own limit is a little smaller, and says more.
             max_request_body_size=(settings.max_body_mb + 1) << 20,
+            # A client that reads too slowly holds its answer back once this much waits for it.
+            outbuf_high_watermark=UNREAD,
+            channel_timeout=IDLE,
             asyncore_use_poll=True,
             clear_untrusted_proxy_headers=True,
             ident=None,
@@ -93,6 +100,7 @@ class APIServer:
         for listener in self._listeners:
             listener.channel_class = _Channel
         self._server = server
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="openai-server", daemon=True)
 
     @property
@@ -106,12 +114,14 @@ class APIServer:
     def start(self) -> None:
         """Answer requests, in a thread of its own."""
         self._thread.start()
+        threading.Thread(target=self._drop_stalled, name="openai-stalled", daemon=True).start()
 
     def stop(self, timeout: float) -> None:
         """Take no more requests, let answers end (with an event that says so, where they must), close.
 
         Answers may go on for `drain_timeout`, but all is over in about `timeout` seconds.
         """
+        self._stopping.set()
         patience = max(0.0, min(self._settings.drain_timeout, timeout - ENDING - FLUSHING))
         if not self._lifecycle.drain(patience, ENDING):
             log.warning("some answers did not end in time and are cut off")
@@ -133,6 +143,22 @@ class APIServer:
         except OSError as error:
             # Closing the sockets under the loop ends it like this.
             log.debug("the server's loop ended: %s", error)
+
+    def _drop_stalled(self) -> None:
+        """Hang up on clients that do not read their answer, so that the work for them ends."""
+        timeout = self._settings.stall_timeout
+        while not self._stopping.wait(min(1.0, timeout / 4)):
+            latest = time.time() - timeout
+            for channel in list(self._sockets.values()):
+                if (
+                    isinstance(channel, HTTPChannel)
+                    and channel.total_outbufs_len
+                    and channel.last_activity < latest
+                    and channel.socket is not None
+                ):
+                    log.info("a client did not read its answer for %g s and is hung up on", timeout)
+                    with suppress(OSError):
+                        channel.socket.shutdown(socket.SHUT_RDWR)
 
     def _flush(self) -> None:
         """Wait until what the answers have written is with the clients."""

@@ -142,6 +142,12 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds of silence in a stream after which a comment is sent.",
     )
+    stall_timeout: float = Field(
+        60.0,
+        gt=0,
+        le=3600,
+        description="Seconds after which a client that does not read its answer is hung up on.",
+    )
     drain_timeout: float = Field(
         4.0,
         ge=0,
@@ -194,7 +200,7 @@ class Settings(BaseSettings):
     def _printable(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().isprintable():
             raise ValueError("must hold printable characters only")
-        return value
+        return value and SecretStr(value.get_secret_value().strip())
 
     @field_validator("api_key", "admin_key", mode="before")
     @classmethod
@@ -243,7 +249,7 @@ def _older_names() -> dict[str, str]:
 
 def _line(problem: Any) -> str:
     name = ".".join(str(part) for part in problem["loc"])
-    return f"setting {name}: {problem['msg']}"
+    return f"setting {name}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,18 @@ NAMES = (
     "Emma Oscar Paul Laura Marco Dana Felix Greta Hans Ida Karl Lucy Mary John Peter Susan"
 ).split()
 
-CITIES = [*"Paris London Berlin Madrid Rome Lisbon Vienna Oslo Tokyo Cairo Lima Quito Delhi Seoul " "Dublin Prague Athens Helsinki Warsaw Boston Chicago Denver Austin Toronto Sydney Nairobi " "Lagos Accra Zürich München Málaga Bogotá Hamburg Lyon Milan Porto Geneva Naples Dallas " "Seattle Osaka Mumbai Bangkok Hanoi Manila Perth Auckland Bergen Ghent Kraków".split(), "New York", "San Francisco", "São Paulo", "Buenos Aires", "Cape Town", "Mexico City"]
+CITIES = [
+    *"Paris London Berlin Madrid Rome Lisbon Vienna Oslo Tokyo Cairo Lima Quito Delhi Seoul "
+    "Dublin Prague Athens Helsinki Warsaw Boston Chicago Denver Austin Toronto Sydney Nairobi "
+    "Lagos Accra Zürich München Málaga Bogotá Hamburg Lyon Milan Porto Geneva Naples Dallas "
+    "Seattle Osaka Mumbai Bangkok Hanoi Manila Perth Auckland Bergen Ghent Kraków".split(),
+    "New York",
+    "San Francisco",
+    "São Paulo",
+    "Buenos Aires",
+    "Cape Town",
+    "Mexico City",
+]
 
 ANIMALS = (
     "cat dog fox owl bear hen duck frog mouse otter hare goat crow whale snail bee turtle "

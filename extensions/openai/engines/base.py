@@ -38,6 +38,8 @@ class EngineInfo:
     """Token ids are below this."""
     parallel: int = 1
     """How many requests the engine runs at once."""
+    description: str = ""
+    """What the model says of itself, in a line."""
     capabilities: tuple[str, ...] = ("completion", "chat")
     """What it can do, in words for the model list."""
 

@@ -41,6 +41,7 @@ from .vocabulary import Vocabulary, is_text, read_vocabulary
 log = logging.getLogger("openedai")
 
 DEFAULT_CONTEXT = 8192  # tokens, unless the model has fewer or --ctx-size asks for more
+DIGESTED = 1 << 20  # bytes at each end of a file
 BATCH = 512  # prompt tokens per step: how soon a reader who left stops the work
 TINY = (
     64 << 20
@@ -156,11 +157,10 @@ class LlamaCppEngine:
             owned_by="llama.cpp",
             context_length=min(context, int(meta["n_ctx"])),
             sampler="llama.cpp",
-            fingerprint=_fingerprint(
-                xllamacpp.__version__, name, stat.st_size, int(stat.st_mtime), context, loras
-            ),
+            fingerprint=_fingerprint(xllamacpp.__version__, name, _digest(model), context, loras),
             vocabulary_size=self._vocabulary_size,
             parallel=parallel,
+            description=str(header.metadata.get("general.description", ""))[:200],
             capabilities=self._capabilities(props),
         )
         # A thread inside of llama.cpp while the interpreter goes down would abort the process.
@@ -440,6 +440,15 @@ def _contexts_that_fit(bytes_per_context: int, wanted: int) -> int:
     except (AttributeError, ValueError, OSError):
         return 1
     return max(1, min(wanted, memory // 4 // max(1, bytes_per_context)))
+
+
+def _digest(model: Path) -> str:
+    """Tells model files apart by their size and both ends; the whole may be many gigabytes."""
+    size = model.stat().st_size
+    with model.open("rb") as file:
+        begin = file.read(DIGESTED)
+        file.seek(max(0, size - DIGESTED))
+        return hashlib.sha256(begin + file.read(DIGESTED) + str(size).encode()).hexdigest()
 
 
 def _fingerprint(*parts: object) -> str:

@@ -11,10 +11,12 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from llguidance import LLMatcher
+from llguidance import LLMatcher, LLTokenizer
 from llguidance.gbnf_to_lark import any_to_lark
 from pydantic import Field
 
+from .. import refusals
+from ..engines.base import Pieces
 from ..errors import InvalidRequest
 from ..validation import RequestModel
 
@@ -71,7 +73,10 @@ class ConstraintFields(RequestModel):
         None, description="A regular expression that the whole answer must match. Not OpenAI's."
     )
     guided_choice: list[str] | None = Field(
-        None, min_length=1, description="The answer is one of these strings. Not OpenAI's."
+        None,
+        min_length=1,
+        max_length=1000,
+        description="The answer is one of these strings. Not OpenAI's.",
     )
     guided_grammar: str | None = Field(
         None, description="As `grammar`, under the name of vLLM's clients. Not OpenAI's."
@@ -130,11 +135,52 @@ def json_rule(schema: Mapping[str, Any], param: str) -> str:
     Raises InvalidRequest for a schema that is nested too deeply.
     """
     try:
+        _check_counts(schema, param)
         return "%json " + json.dumps({**_with_ascii_patterns(schema), "x-guidance": WHITESPACE})
     except RecursionError:
         raise InvalidRequest(
             f"Invalid '{param}': it is nested too deeply.", param=param, code="invalid_value"
         ) from None
+
+
+MAX_COUNT = 10_000  # of what a schema may demand or allow of one thing; more costs memory and time
+_COUNTS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
+
+
+def _check_counts(schema: Any, param: str) -> None:
+    """Refuse bounds that could only be enforced at the cost of everybody else."""
+    if isinstance(schema, dict):
+        for name in _COUNTS:
+            count = schema.get(name)
+            if isinstance(count, (int, float)) and count > MAX_COUNT:
+                raise refusals.out_of_range(f"{param}.{name}", count, low=None, high=MAX_COUNT)
+    for value in schema.values() if isinstance(schema, dict) else schema:
+        if isinstance(value, (dict, list)):
+            _check_counts(value, param)
+
+
+def enforced(pieces: Pieces, grammar: str | None, param: str) -> Pieces:
+    """The pieces of an answer, as long as they match the grammar.
+
+    A grammar that is too large for the engine is not enforced by it, and it does not say so. Raises
+    InvalidRequest, naming the field, at the first character that does not match.
+    """
+    if grammar is None:
+        yield from pieces
+        return
+    matcher = LLMatcher(LLTokenizer("byte"), grammar, log_level=0)
+    for piece in pieces:
+        if piece is not None:
+            said = list(piece.text.encode())
+            matched = matcher.try_consume_tokens(said) == len(said)
+            complete = piece.finish != "stop" or matcher.is_accepting()
+            if not (matched and complete):
+                raise InvalidRequest(
+                    f"Invalid '{param}': it is too complex to be enforced while the model writes.",
+                    param=param,
+                    code="invalid_value",
+                )
+        yield piece
 
 
 def literal(text: str) -> str:
@@ -196,6 +242,11 @@ def _with_ascii_patterns(schema: Any) -> Any:
             written[name] = ascii_classes(value)
         elif name in ("const", "enum", "default", "examples"):
             written[name] = value
+        elif name == "patternProperties" and isinstance(value, dict):
+            written[name] = {
+                ascii_classes(pattern): _with_ascii_patterns(each)
+                for pattern, each in value.items()
+            }
         else:
             written[name] = _with_ascii_patterns(value)
     return written

@@ -17,6 +17,7 @@ from ..engines.base import (
     Pieces,
 )
 from ..errors import ContextLengthExceeded
+from .constraints import enforced
 from .tools import CallParser, ToolPlan
 
 THINK, ANSWER = "<think>", "</think>"
@@ -57,7 +58,7 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
     pieces = engine.generate(generate)
     try:
         if wanted.tools.demanded:
-            yield from _calls(pieces)
+            yield from _calls(enforced(pieces, grammar, "tools"))
         else:
             yield from _thoughts_apart(pieces, opened=prompt.rstrip().endswith(THINK))
     finally:

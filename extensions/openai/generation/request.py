@@ -14,6 +14,9 @@ from ..validation import RequestModel
 from .constraints import ConstraintFields
 from .sampling import NativeSampling, parameter
 
+MAX_TOKENS_ALIASES = ("max_new_tokens", "n_predict", "max_output_tokens")
+"""What clients of other servers call `max_tokens`."""
+MAX_DIGITS = 10  # of a token id
 Stop = str | Annotated[list[str], Field(max_length=4)]
 
 
@@ -35,6 +38,18 @@ class GenerationRequest(ConstraintFields, NativeSampling):
         "json_schema": (),
         "structured_outputs": (),
         "min_tokens": (0,),
+        "min_length": (0,),
+        "bad_words": ([],),
+        "custom_stopping_strings": ([], ""),
+        "stopping_strings": ([],),
+        "negative_prompt": ("",),
+        "guidance_scale": (1, 1.0),
+        "tfs": (1, 1.0),
+        "top_a": (0, 0.0),
+        "num_beams": (1,),
+        "use_beam_search": (False,),
+        "thinking": (),
+        "reasoning": (),
         "stop_token_ids": ([],),
         "samplers": (),
     }
@@ -78,7 +93,7 @@ class GenerationRequest(ConstraintFields, NativeSampling):
         """`logit_bias` by token id. Raises InvalidRequest for a key that is no token of the model."""
         pairs = []
         for key, bias in (self.logit_bias or {}).items():
-            if not (key.isascii() and key.isdecimal()):
+            if not (key.isascii() and key.isdecimal() and len(key) <= MAX_DIGITS):
                 raise InvalidRequest(
                     "Invalid 'logit_bias': its keys must be token ids, such as \"50256\".",
                     param="logit_bias",
@@ -99,14 +114,17 @@ class GenerationRequest(ConstraintFields, NativeSampling):
             raise refusals.unsupported("stream_options", "is only allowed when 'stream' is true.")
         return not self.stream or bool(self.stream_options and self.stream_options.include_usage)
 
-    def grammar_for(self, info: EngineInfo) -> str | None:
-        """The grammar that the answer must match. Raises InvalidRequest where there can be none."""
+    def grammar_for(self, info: EngineInfo) -> tuple[str | None, str]:
+        """The grammar that the answer must match, and the field that says so.
+
+        Raises InvalidRequest where there can be none.
+        """
         found = self.constraint
         if found is None:
-            return None
+            return None, ""
         grammar, param = found
         needs(info, "grammar", param)
-        return grammar
+        return grammar, param
 
     def seeds(self, choices: int) -> Sequence[int | None]:
         """A seed for each choice: they differ from each other, and not from run to run."""

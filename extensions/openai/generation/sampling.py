@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import AliasChoices, BaseModel, Field
 
@@ -119,6 +119,7 @@ def parameter(name: str) -> Any:
         # JSON has no infinity, but Python's own encoder writes one.
         allow_inf_nan=False if isinstance(row.default, float) else None,
         min_length=1 if isinstance(row.default, list) else None,
+        max_length=64 if isinstance(row.default, list) else None,
     )
 
 
@@ -139,7 +140,9 @@ class NativeSampling(BaseModel):
     dry_base: float | None = parameter("dry_base")
     dry_allowed_length: int | None = parameter("dry_allowed_length")
     dry_penalty_last_n: int | None = parameter("dry_penalty_last_n")
-    dry_sequence_breakers: list[str] | None = parameter("dry_sequence_breakers")
+    dry_sequence_breakers: list[Annotated[str, Field(max_length=64)]] | None = parameter(
+        "dry_sequence_breakers"
+    )
     mirostat: int | None = parameter("mirostat")
     mirostat_tau: float | None = parameter("mirostat_tau")
     mirostat_eta: float | None = parameter("mirostat_eta")
@@ -162,6 +165,9 @@ def to_native(request: BaseModel, info: EngineInfo) -> Native:
             raise refusals.unsupported(
                 row.name, "is not something the loaded model's engine can do."
             )
+    if getattr(request, "temperature", None) == 0:
+        # Greedy it is: a temperature that moves around 0 would not be.
+        native.update({"dynatemp_range": 0.0} if "dynatemp_range" in native else {})
     return native
 
 
