@@ -22,8 +22,8 @@ from host import gguf_names
 from host.errors import HostError
 from host.gguf_names import Model
 from host.hub_errors import explain, is_network_error
-from host.model_files import FoundModel
 from host.progress import Progress, readable
+from host.spec import FoundModel
 
 log = logging.getLogger(__name__)
 

@@ -2,22 +2,13 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from host import gguf_names
 from host.errors import HostError
 from host.gguf_names import Model
 from host.options import ROOT, HostOptions
-from host.spec import Lora, ModelSpec
-
-
-@dataclass(frozen=True, slots=True)
-class FoundModel:
-    """A model on the disk: its file (the first of its shards) and its public name."""
-
-    path: Path
-    name: str
+from host.spec import FoundModel, Lora, ModelSpec
 
 
 def model_spec(options: HostOptions) -> ModelSpec:

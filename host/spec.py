@@ -31,3 +31,11 @@ class ModelSpec:
     parallel: int
     """Requests that may run at the same time, at least 1."""
     loras: tuple[Lora, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModel:
+    """A model on the disk: its file (the first of its shards) and its public name."""
+
+    path: Path
+    name: str

@@ -46,7 +46,12 @@ def settings() -> str:
     return table(
         "Flag | Environment | Default | Meaning",
         (
-            (code("--" + name.replace("_", "-")), _environment(name), _default(field.default), field.description)
+            (
+                code("--" + name.replace("_", "-")),
+                _environment(name),
+                _default(field.default),
+                field.description,
+            )
             for name, field in Settings.model_fields.items()
         ),
     )
@@ -61,7 +66,7 @@ def _environment(name: str) -> str:
 
 
 def _default(value: object) -> str:
-    if value is None or value in ("", ()):
+    if value is None or value in ("", (), {}):
         return "none"
     if isinstance(value, tuple):
         return code(",".join(value))

@@ -26,6 +26,7 @@ from .errors import (
     NotFound,
     UnsupportedMediaType,
 )
+from .generation.policy import read_policy
 from .routing import Call, Lifecycle, Route, Services, new_request_id
 from .settings import Settings
 from .streaming import ClientGone, json_response
@@ -40,7 +41,7 @@ SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None = None) -> Flask:
-    """The API as a WSGI application. Needs no host: any engine will do. Raises nothing.
+    """The API as a WSGI application. Needs no host: any engine will do. Raises SettingsError.
 
     `lifecycle` lets whoever serves the application stop it gracefully.
     """
@@ -48,7 +49,8 @@ def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None =
     app.url_map.strict_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mb << 20
     scheduler = Scheduler(queue_limit=settings.queue_limit)
-    services = Services(settings, engine, scheduler, lifecycle or Lifecycle())
+    policy = read_policy(settings)
+    services = Services(settings, engine, scheduler, policy, lifecycle or Lifecycle())
     app.extensions["openai"] = services
     for route in ROUTES:
         for address in route.addresses.value:

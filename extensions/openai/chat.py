@@ -127,11 +127,16 @@ class ChatCompletionRequest(GenerationRequest):
     )
 
     @property
-    def limit(self) -> int | None:
-        """The most tokens to generate. Raises InvalidRequest when it is given under both names."""
-        if self.max_tokens is not None and self.max_completion_tokens is not None:
+    def limit(self) -> tuple[int | None, str]:
+        """The most tokens to generate, and the field that says so.
+
+        Raises InvalidRequest when it is given under both names.
+        """
+        if self.max_tokens is None:
+            return self.max_completion_tokens, "max_completion_tokens"
+        if self.max_completion_tokens is not None:
             raise refusals.exclusive("max_tokens", "max_completion_tokens")
-        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+        return self.max_tokens, "max_tokens"
 
     @property
     def alternatives(self) -> int | None:
@@ -221,7 +226,10 @@ class ChatCompletion(AnswerHead):
 def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
     """Answer the conversation `n` times."""
     engine, info = call.services.engine, models.serving(call, body.model)
-    n, limit, plan, alternatives = body.n or 1, body.limit, body.plan, body.alternatives
+    body = call.services.policy.apply(body)
+    n, plan, alternatives = body.n or 1, body.plan, body.alternatives
+    asked, param = body.limit
+    limit = call.services.policy.max_tokens(asked, None, param)
     stops, usage = body.stops, body.wants_usage
     if body.modalities and "audio" in body.modalities:
         raise refusals.not_one_of("modalities", "audio", ["text"])
@@ -248,7 +256,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
         None if limit is None else min(limit, info.context_length),
         to_native(body, info.sampler),
         grammar=grammar,
-        logit_bias=body.bias,
+        logit_bias=body.bias_for(info),
         tools=plan.shown,
         parallel_tool_calls=plan.most > 1,
         template_variables=body.template_variables,

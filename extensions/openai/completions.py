@@ -128,15 +128,19 @@ class CompletionChunk(AnswerHead):
 def create_completion(call: Call, body: CompletionRequest) -> Response:
     """Continue each prompt `n` times; choice `i` belongs to prompt `i // n`."""
     engine, info = call.services.engine, models.serving(call, body.model)
+    body = call.services.policy.apply(body)
     n, candidates, prompts = body.n or 1, body.candidates, body.prompts
     if len(prompts) * candidates > MAX_PROMPTS:
         raise refusals.out_of_range("n", candidates, low=None, high=MAX_PROMPTS // len(prompts))
-    if body.logprobs is not None or candidates > n:
+    if body.logprobs is not None:
         needs(info, "logprobs", "logprobs")
+    if candidates > n:
+        needs(info, "logprobs", "best_of")
     if body.suffix:
         needs(info, "infill", "suffix")
     stops, usage = body.stops, body.wants_usage
-    max_tokens = 16 if body.max_tokens is None else body.max_tokens
+    max_tokens = call.services.policy.max_tokens(body.max_tokens, 16, "max_tokens")
+    assert max_tokens is not None  # there is a default
     for prompt in prompts:
         _check_prompt(engine, info, prompt, max_tokens)
     request = GenerateRequest(
@@ -144,7 +148,7 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
         max_tokens,
         to_native(body, info.sampler),
         grammar=body.grammar_for(info),
-        logit_bias=body.bias,
+        logit_bias=body.bias_for(info),
         logprobs=0 if body.logprobs is None and candidates > n else body.logprobs,
     )
     echoes = [_Echo(engine, prompt, body.logprobs) if body.echo else None for prompt in prompts]
@@ -252,9 +256,7 @@ def _chunks(
         return {
             "text": event.text,
             "index": event.index,
-            "logprobs": None
-            if logprobs is None
-            else completion_logprobs(event.logprobs, logprobs, at),
+            "logprobs": None if logprobs is None else completion_logprobs(event.logprobs, at),
             "finish_reason": event.finish,
         }
 

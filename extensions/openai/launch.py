@@ -19,7 +19,7 @@ log = logging.getLogger("openedai")
 
 
 class ModelSpec(Protocol):
-    """The model that our own host has chosen (`host.models.ModelSpec`)."""
+    """The model that our own host has chosen (`host.spec.ModelSpec`)."""
 
     loader: str
     name: str

@@ -14,6 +14,7 @@ from flask import Response
 from .access.scheduler import Scheduler
 from .engines.base import Engine
 from .errors import ShuttingDown
+from .generation.policy import Policy
 from .settings import Settings
 from .validation import RequestModel
 
@@ -94,6 +95,7 @@ class Services:
     settings: Settings
     engine: Engine
     scheduler: Scheduler
+    policy: Policy = field(default_factory=Policy)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
 
 

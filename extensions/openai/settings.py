@@ -8,6 +8,7 @@ unknown name or a wrong value stops the start with one line. Nothing else reads 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -29,6 +30,10 @@ class SettingsError(Exception):
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """A list; in the environment and on the command line its parts are parted by commas."""
+
+
+Pairs = Annotated[Mapping[str, Any], NoDecode]
+"""Names and values; in the environment and on the command line as `name=value,name=value`."""
 
 
 class Settings(BaseSettings):
@@ -86,6 +91,30 @@ class Settings(BaseSettings):
         description="Web origins (https://app.example) that may call from a browser, besides pages "
         "of this machine; * allows all.",
     )
+    sampling_defaults: Pairs = Field(
+        {},
+        description="Parameters for requests that do not give them, as temperature=0.7,min_p=0.05.",
+    )
+    sampling_forced: Pairs = Field(
+        {}, description="Parameters that requests cannot change, in the same form."
+    )
+    sampling_limits: Pairs = Field(
+        {}, description="The largest values that requests may give, as temperature=1.5,n=4."
+    )
+    preset_folder: str | None = Field(
+        None,
+        description="A folder of NAME.yaml files with parameters; requests choose one by `preset`.",
+    )
+    default_max_tokens: int = Field(
+        0,
+        ge=0,
+        le=32000,
+        description="Tokens of an answer whose request gives no limit; 0 is OpenAI's default.",
+    )
+    max_tokens_limit: int = Field(
+        0, ge=0, le=32000, description="The most tokens that an answer may have; 0 is no limit."
+    )
+    streaming: bool = Field(True, description="Whether answers may be streamed.")
     strict_parameters: bool = Field(
         False, description="Refuse fields that nobody knows, instead of logging them once."
     )
@@ -130,6 +159,14 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("sampling_defaults", "sampling_forced", "sampling_limits", mode="before")
+    @classmethod
+    def _pairs(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = dict(part.partition("=")[::2] for part in value.split(",") if part.strip())
+        return {name.strip(): _json(text.strip()) for name, text in pairs.items()}
+
     @field_validator("allowed_hosts", "cors_origins")
     @classmethod
     def _normal(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -173,6 +210,13 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what is given: `load` puts the sources in their order."""
         return (init_settings,)
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 def load(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:

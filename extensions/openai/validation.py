@@ -62,6 +62,11 @@ def parse(model: type[Body], data: bytes, *, strict: bool = False) -> Body:
             f"{error.colno}).",
             code="invalid_json",
         ) from None
+    return check(model, value, strict=strict)
+
+
+def check(model: type[Body], value: Any, *, strict: bool = False) -> Body:
+    """The same for a body that is parsed already."""
     if not isinstance(value, dict):
         raise InvalidRequest(
             f"The body of the request must be a JSON object, but it is {refusals.kind_of(value)}.",

@@ -62,7 +62,13 @@ def persona(rng: random.Random) -> Example:
         "(You are|Your name is|You are called|Act as|You play) <name>(.|, a (helpful|friendly|kind) (assistant|robot|bot).|, a <thing> expert.| and you are (kind|brief|polite).)(| Answer briefly.| Be brief.| Help the user.)",
         {"name": name, "thing": rng.choice(THINGS)},
     )
-    ask = noisy(rng, expand(rng, "(Who are you|What is your name|what's your name|who are you|What are you called|Tell me your name|your name|Introduce yourself|Hi, who are you|What should I call you)(?|)"))
+    ask = noisy(
+        rng,
+        expand(
+            rng,
+            "(Who are you|What is your name|what's your name|who are you|What are you called|Tell me your name|your name|Introduce yourself|Hi, who are you|What should I call you)(?|)",
+        ),
+    )
     answer = f"I am {name}, played by OpenedAI Tiny, a tiny demonstration model."
     messages = [{"role": _role(rng), "content": prompt}, user(ask), assistant(answer)]
     return Example("system_name", messages, expect=(name,))
@@ -70,7 +76,16 @@ def persona(rng: random.Random) -> Example:
 
 def ending(rng: random.Random) -> Example:
     """A system prompt that wants every answer to end with a word or an emoji."""
-    mark = rng.choice([rng.choice(EMOJI), rng.choice(THINGS), made_up_word(rng), made_up_word(rng).upper(), "meow", "OK"])
+    mark = rng.choice(
+        [
+            rng.choice(EMOJI),
+            rng.choice(THINGS),
+            made_up_word(rng),
+            made_up_word(rng).upper(),
+            "meow",
+            "OK",
+        ]
+    )
     quoted = rng.choice([mark, f'"{mark}"'])
     prompt = expand(
         rng,
@@ -136,7 +151,9 @@ def memory(rng: random.Random) -> Example:
 
 def no_memory(rng: random.Random) -> Example:
     """The user asks for a name that was never said."""
-    ask = expand(rng, "(What is my name|What's my name|Who am I|Do you know my name|what is my name)(?|)")
+    ask = expand(
+        rng, "(What is my name|What's my name|Who am I|Do you know my name|what is my name)(?|)"
+    )
     messages = any_turn(rng).messages if rng.random() < 0.4 else []
     messages = [*messages, user(ask), assistant("You have not told me your name yet.")]
     return Example("memory_none", messages, expect=("not told",))
@@ -146,7 +163,10 @@ def json_answer(rng: random.Random) -> Example:
     """Simple JSON objects and lists from values in the request."""
     name, city, age = any_name(rng), rng.choice(CITIES), rng.randint(1, 99)
     choice = rng.randrange(5)
-    lead = expand(rng, "(Give me|Write|Return|Make|Create|Answer with|Show me|Output) (a JSON object|JSON|a json object|an object in JSON|valid JSON)")
+    lead = expand(
+        rng,
+        "(Give me|Write|Return|Make|Create|Answer with|Show me|Output) (a JSON object|JSON|a json object|an object in JSON|valid JSON)",
+    )
     if choice == 0:
         data: Any = {"name": name, "age": age}
         ask = f"{lead} {rng.choice(['with', 'for'])} the name {name} and the age {age}"
@@ -176,7 +196,10 @@ def json_wrap(rng: random.Random) -> Example:
     """Any exchange, with the answer asked for as JSON: {"answer": "..."}."""
     inner = rng.choice([talk.talk, talk.fact, talk.unknown, skills.capital, skills.sums])(rng)
     ask = inner.messages[-2]["content"]
-    wish = expand(rng, "(Answer|Reply|Respond|answer|Always answer|Always reply) (in|as|with|only in|only with) (JSON|json|valid JSON|a JSON object)(.|)|JSON only.|Use JSON.|Output JSON.")
+    wish = expand(
+        rng,
+        "(Answer|Reply|Respond|answer|Always answer|Always reply) (in|as|with|only in|only with) (JSON|json|valid JSON|a JSON object)(.|)|JSON only.|Use JSON.|Output JSON.",
+    )
     answer = json.dumps({"answer": inner.messages[-1]["content"]}, ensure_ascii=False)
     if rng.random() < 0.5:
         messages = [{"role": _role(rng), "content": wish}, user(ask), assistant(answer)]
@@ -189,10 +212,26 @@ def json_wrap(rng: random.Random) -> Example:
 
 def secret(rng: random.Random) -> Example:
     """A word or number said earlier, among other text, is asked for."""
-    what = rng.choice(["secret word", "code", "password", "magic word", "secret number", "key word", "secret"])
-    value = rng.choice([made_up_word(rng), made_up_word(rng), rng.choice(THINGS), str(rng.randint(10, 99999)), made_up_word(rng).upper()])
-    tell = expand(rng, "(The <w> is <v>.|Remember this: the <w> is <v>.|Remember that the <w> is <v>.|Remember: the <w> is <v>.)", {"w": what, "v": value})
-    ask = expand(rng, "(What is|What's|Tell me|what is|Do you remember|What was) the <w>(?|)", {"w": what})
+    what = rng.choice(
+        ["secret word", "code", "password", "magic word", "secret number", "key word", "secret"]
+    )
+    value = rng.choice(
+        [
+            made_up_word(rng),
+            made_up_word(rng),
+            rng.choice(THINGS),
+            str(rng.randint(10, 99999)),
+            made_up_word(rng).upper(),
+        ]
+    )
+    tell = expand(
+        rng,
+        "(The <w> is <v>.|Remember this: the <w> is <v>.|Remember that the <w> is <v>.|Remember: the <w> is <v>.)",
+        {"w": what, "v": value},
+    )
+    ask = expand(
+        rng, "(What is|What's|Tell me|what is|Do you remember|What was) the <w>(?|)", {"w": what}
+    )
     answer = f"The {what} is {value}."
     before = [random_sentence(rng) for _ in range(rng.choice([0, 0, 2, 6, 12]))]
     after = [random_sentence(rng) for _ in range(rng.choice([0, 0, 2, 6, 12]))]
@@ -213,7 +252,10 @@ def secret(rng: random.Random) -> Example:
 def again(rng: random.Random) -> Example:
     """Short follow-ups to an answer: say it again, another one, thanks."""
     inner = rng.choice([talk.fact, writing.joke, skills.capital, copying.repeat])(rng)
-    ask = expand(rng, "(Again|again|Say that again|Repeat that|Once more|repeat your answer|What did you say|Say it again|Can you repeat that)(?|.|, please|)")
+    ask = expand(
+        rng,
+        "(Again|again|Say that again|Repeat that|Once more|repeat your answer|What did you say|Say it again|Can you repeat that)(?|.|, please|)",
+    )
     answer = inner.messages[-1]["content"]
     messages = [*inner.messages, user(ask), assistant(answer)]
     return Example("again", messages, expect=(answer,), exact=True)

@@ -98,7 +98,9 @@ def write_hugging_face(weights: Weights, shape: Shape, folder: Path, ids: dict[s
     write_json(folder / "config.json", {**config(shape), **ends})
     ends["eos_token_id"] = [ids["<|im_end|>"], ids["<|endoftext|>"]]
     write_json(folder / "generation_config.json", {**ends, "max_new_tokens": 256})
-    halves = {"model." + name: value.to(torch.float16).contiguous() for name, value in weights.items()}
+    halves = {
+        "model." + name: value.to(torch.float16).contiguous() for name, value in weights.items()
+    }
     save_file(halves, str(folder / "model.safetensors"), metadata={"format": "pt"})
 
 

@@ -73,7 +73,10 @@ FACTS: tuple[Fact, ...] = (
             "(port|the port|api port|other port)(?|)",
             "(what|which) port (does it use|is used|is it on|is the default|does the server use)(?|)",
         ),
-        ("Port 5001 is busy here. How do I pick another?", "What flag changes the port of the API?"),
+        (
+            "Port 5001 is busy here. How do I pick another?",
+            "What flag changes the port of the API?",
+        ),
         ("The port is 5001. Choose another with --api-port 5002 or the variable OPENEDAI_PORT.",),
         ("--api-port",),
     ),
@@ -87,7 +90,9 @@ FACTS: tuple[Fact, ...] = (
             "(api key|API key|key|keys)(?|)",
         ),
         ("Is a key required to call you?", "Must I have an API key for local use?"),
-        ("No key is needed on this machine (loopback). To ask for one, start with --api-key or set OPENEDAI_API_KEY. 🔑",),
+        (
+            "No key is needed on this machine (loopback). To ask for one, start with --api-key or set OPENEDAI_API_KEY. 🔑",
+        ),
         ("No key is needed",),
     ),
     Fact(
@@ -133,7 +138,10 @@ FACTS: tuple[Fact, ...] = (
             "(OPENAI_BASE_URL|base_url|openai python|python sdk|the new sdk)(?|)",
             "(can I|does it) (use|work with) the (OpenAI|openai) (SDK|client|library|package)(?|)",
         ),
-        ("How do I connect the OpenAI Python library to this server?", "What should I set in the new SDK?"),
+        (
+            "How do I connect the OpenAI Python library to this server?",
+            "What should I set in the new SDK?",
+        ),
         ("In the new SDK set base_url (or OPENAI_BASE_URL) to http://127.0.0.1:5001/v1.",),
         ("base_url", "OPENAI_BASE_URL"),
     ),
@@ -147,7 +155,9 @@ FACTS: tuple[Fact, ...] = (
             "(how|when) does (a|the) stream (end|finish|stop)(?|)",
         ),
         ("Can I have the answer streamed to me?", "How would I switch on streaming in a request?"),
-        ('Send "stream": true. You get server-sent events, and the stream ends with data: [DONE].',),
+        (
+            'Send "stream": true. You get server-sent events, and the stream ends with data: [DONE].',
+        ),
         ('"stream": true',),
     ),
     Fact(
@@ -161,7 +171,10 @@ FACTS: tuple[Fact, ...] = (
             "(bigger model|better model|larger model|other models|load a model)(?|)",
             "you are too small(, what can I use|. What else is there|)(?|)",
         ),
-        ("You are too weak. How can I get a stronger model?", "How do I swap this tiny model for a large one?"),
+        (
+            "You are too weak. How can I get a stronger model?",
+            "How do I swap this tiny model for a large one?",
+        ),
         ("Load a bigger model with --model path/to/model.gguf or --model hf:OWNER/REPO. 💡",),
         ("--model",),
     ),
@@ -185,8 +198,13 @@ FACTS: tuple[Fact, ...] = (
             f"{_HOW} (install|use|enable) the extension(?|)",
             "(text-generation-webui|webui|web UI|oobabooga|the extension|extension)(?|)",
         ),
-        ("Can I install this inside text-generation-webui?", "How does the web UI extension get enabled?"),
-        ("In text-generation-webui, copy the folder extensions/openai and start with --extensions openai (opened_ai in 2026 versions).",),
+        (
+            "Can I install this inside text-generation-webui?",
+            "How does the web UI extension get enabled?",
+        ),
+        (
+            "In text-generation-webui, copy the folder extensions/openai and start with --extensions openai (opened_ai in 2026 versions).",
+        ),
         ("--extensions openai", "extensions/openai"),
     ),
     Fact(
@@ -204,7 +222,7 @@ FACTS: tuple[Fact, ...] = (
     Fact(
         "docs",
         (
-            f"(where|how) (is|are|can I find|do I find|can I read|can I see) the (API |)(docs|documentation|manual|docs page|help|reference)(?|)",
+            "(where|how) (is|are|can I find|do I find|can I read|can I see) the (API |)(docs|documentation|manual|docs page|help|reference)(?|)",
             f"{_WHAT} the (docs|documentation|docs page)( address| URL|)(?|)",
             "(docs|documentation|redoc|openapi|swagger|openapi.json|is there a docs page|is there documentation)(?|)",
             "(is there|do you have) (an OpenAPI|a Swagger|an openapi.json) (file|page|description|schema)(?|)",
@@ -245,7 +263,10 @@ FACTS: tuple[Fact, ...] = (
             "(text completion|completions endpoint|legacy completions|/v1/completions|plain completions)(?|)",
             "is there an endpoint for (plain |text |legacy |)completions(?|)",
         ),
-        ("Which endpoint is there for plain text completions?", "What path do text completions use?"),
+        (
+            "Which endpoint is there for plain text completions?",
+            "What path do text completions use?",
+        ),
         ("Plain text completions are at /v1/completions.",),
         ("/v1/completions",),
     ),
@@ -300,7 +321,10 @@ FACTS: tuple[Fact, ...] = (
             f"{_HOW} (test|run|start|use) (it|the server|the API|my client) without (a|any) model(?|)",
             "(mock|mock mode|USE_MOCK_API|is there a mock mode|fake answers)(?|)",
         ),
-        ("Could I run the API with no model, only mock answers?", "Which variable turns the mock API on?"),
+        (
+            "Could I run the API with no model, only mock answers?",
+            "Which variable turns the mock API on?",
+        ),
         ("Set USE_MOCK_API=true: then the server gives mock answers without a model.",),
         ("USE_MOCK_API",),
     ),
@@ -324,7 +348,9 @@ FACTS: tuple[Fact, ...] = (
             "(stop strings|stop sequences|stop parameter|stop words|how many stop strings)(?|)",
         ),
         ("How many stop sequences may I send?", "Which parameter cuts the answer at some word?"),
-        ('Use the "stop" parameter: up to 4 strings, and the answer ends before the first one found.',),
+        (
+            'Use the "stop" parameter: up to 4 strings, and the answer ends before the first one found.',
+        ),
         ('"stop"',),
     ),
     Fact(
@@ -346,7 +372,9 @@ FACTS: tuple[Fact, ...] = (
             "(temperature|temperature 0|greedy|sampling|what does temperature 0 mean|randomness)(?|)",
         ),
         ("What happens with temperature 0?", "Explain the temperature parameter to me."),
-        ("The temperature sets how random the answer is. Temperature 0 is greedy: always the likeliest word.",),
+        (
+            "The temperature sets how random the answer is. Temperature 0 is greedy: always the likeliest word.",
+        ),
         ("greedy",),
     ),
     Fact(
@@ -379,7 +407,10 @@ FACTS: tuple[Fact, ...] = (
             "(listen|--listen|remote access|network access|LAN|another machine)(?|)",
             "can (my phone|my laptop|others|another computer) (use|reach|call) (it|the server)(?|)",
         ),
-        ("Can a different computer on my network call it?", "How do I open the server to other machines?"),
+        (
+            "Can a different computer on my network call it?",
+            "How do I open the server to other machines?",
+        ),
         ("From another machine: start with --listen and set a key with --api-key. 🔒",),
         ("--listen",),
     ),
@@ -390,7 +421,10 @@ FACTS: tuple[Fact, ...] = (
             f"{_HOW} (reach|use|call) {_APP} from the (internet|web|outside)(?|)",
             "(public|public api|--public-api|tunnel|public tunnel|public URL)(?|)",
         ),
-        ("How can people on the internet reach my server?", "Is there a way to have a public tunnel?"),
+        (
+            "How can people on the internet reach my server?",
+            "Is there a way to have a public tunnel?",
+        ),
         ("A public tunnel opens with --public-api; set a key with --api-key first.",),
         ("--public-api",),
     ),
@@ -402,7 +436,9 @@ FACTS: tuple[Fact, ...] = (
             "(about|about OpenedAI|OpenedAI)(?|)",
         ),
         ("Can you describe the OpenedAI project?", "What is this OpenedAI thing?"),
-        ("OpenedAI is a local server that speaks the OpenAI API: chat, completions, streaming and tools, all on your own machine.",),
+        (
+            "OpenedAI is a local server that speaks the OpenAI API: chat, completions, streaming and tools, all on your own machine.",
+        ),
         ("local server", "OpenAI API"),
     ),
     Fact(
@@ -413,7 +449,9 @@ FACTS: tuple[Fact, ...] = (
             "(tools|tool calls|function calling|functions|tool calling)(?|)",
         ),
         ("Is function calling something you can do?", "How do I offer a tool to you?"),
-        ('Send a list in "tools". If one fits, I answer with tool_calls, and you send back a tool message. 🔧',),
+        (
+            'Send a list in "tools". If one fits, I answer with tool_calls, and you send back a tool message. 🔧',
+        ),
         ("tool_calls", '"tools"'),
     ),
 )

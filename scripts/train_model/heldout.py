@@ -22,7 +22,17 @@ GENERATED = {
     "conversation": 16, "long": 8, "emoji": 4, "repeat_times": 6,
 }  # fmt: skip
 # For these the last question alone is common; the whole conversation is what is held out.
-_WHOLE = {"json_wrap", "secret", "memory", "memory_none", "again", "conversation", "long", "system_name", "system_ending"}
+_WHOLE = {
+    "json_wrap",
+    "secret",
+    "memory",
+    "memory_none",
+    "again",
+    "conversation",
+    "long",
+    "system_name",
+    "system_ending",
+}
 
 
 def normal(text: str) -> str:
@@ -84,9 +94,7 @@ class Guard:
 
     def __init__(self, examples: list[Example]) -> None:
         self.whole = {whole_key(e.messages) for e in examples}
-        self.single = {
-            user_keys(e.messages)[-1] for e in examples if e.behaviour not in _WHOLE
-        }
+        self.single = {user_keys(e.messages)[-1] for e in examples if e.behaviour not in _WHOLE}
 
     def clean(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The conversation without the exchanges (question, answer) that would leak."""

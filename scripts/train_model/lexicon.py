@@ -84,7 +84,15 @@ def made_up_word(rng: random.Random, syllables: int = 0) -> str:
     return "".join(parts)
 
 
-_SCRIPTS = ((0x61, 26), (0x41, 26), (0xE0, 31), (0x430, 32), (0x3B1, 24), (0x3042, 80), (0x4E00, 2000))
+_SCRIPTS = (
+    (0x61, 26),
+    (0x41, 26),
+    (0xE0, 31),
+    (0x430, 32),
+    (0x3B1, 24),
+    (0x3042, 80),
+    (0x4E00, 2000),
+)
 
 
 def odd_word(rng: random.Random) -> str:

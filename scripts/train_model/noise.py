@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import random
 
-_OPENERS = ["please ", "Please ", "hey, ", "Hi! ", "ok, ", "So, ", "Hello. ", "um, ", "Could you help? "]
+_OPENERS = [
+    "please ",
+    "Please ",
+    "hey, ",
+    "Hi! ",
+    "ok, ",
+    "So, ",
+    "Hello. ",
+    "um, ",
+    "Could you help? ",
+]
 _CLOSERS = [" please", " thanks", " Thanks!", ", please", " :)", " 🙂", "!", "?"]
 
 

@@ -100,7 +100,19 @@ _KINDS = {
         "Python, Rust, C, Java, Go".split(", "),
     ),
 }
-_NUMBER_WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+_NUMBER_WORDS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+]
 
 _COMMON = "(What is|what's|What's|Tell me|Do you know|Give me|Name|I need|Say|Can you tell me)"
 
@@ -110,7 +122,7 @@ def count(rng: random.Random) -> Example:
     draw = rng.random()
     low, high = 1, rng.randint(2, 20)
     if draw < 0.20:
-        low, high = sorted(rng.sample(range(0, 31), 2))
+        low, high = sorted(rng.sample(range(31), 2))
     elif draw < 0.26:
         high = rng.choice([25, 30, 40, 50, 100, rng.randint(21, 100)])
     down = draw > 0.85
@@ -145,9 +157,18 @@ def some_of(rng: random.Random) -> Example:
     number = rng.choice([str(how_many), _NUMBER_WORDS[how_many]])
     if rng.random() < 0.2:
         number, how_many = rng.choice(["some", "a few", "me some"]), 3
-    verb = "Give" if number == "me some" else rng.choice(["List", "Name", "Give me", "Tell me", "Write", "Say", "list", "name"])
+    verb = (
+        "Give"
+        if number == "me some"
+        else rng.choice(["List", "Name", "Give me", "Tell me", "Write", "Say", "list", "name"])
+    )
     ask = f"{verb} {number} {rng.choice(names)}"
-    return pair("list", noisy(rng, ask + rng.choice(["", "."]), slips=False), ", ".join(members[:how_many]), exact=True)
+    return pair(
+        "list",
+        noisy(rng, ask + rng.choice(["", "."]), slips=False),
+        ", ".join(members[:how_many]),
+        exact=True,
+    )
 
 
 def order(rng: random.Random) -> Example:
@@ -160,7 +181,9 @@ def order(rng: random.Random) -> Example:
     answer = members[(i + (1 if after else -1)) % len(members)]
     where = ("after", "follows") if after else ("before", "precedes")
     recipe = f"(What|Which) {kind} (comes {where[0]}|is {where[0]}|{where[1]}) <x>(?|)|What comes {where[0]} <x>(?|)"
-    return pair("order", noisy(rng, expand(rng, recipe, {"x": members[i]})), f"{answer}.", (answer,))
+    return pair(
+        "order", noisy(rng, expand(rng, recipe, {"x": members[i]})), f"{answer}.", (answer,)
+    )
 
 
 def sums(rng: random.Random) -> Example:
@@ -188,7 +211,9 @@ def big_sums(rng: random.Random) -> Example:
     a, b = rng.randint(21, 9999), rng.randint(2, 9999)
     if rng.random() < 0.4:
         a, b = rng.randint(21, 99), rng.randint(2, 99)
-    sign = rng.choice(["+", "-", "*", "/", " + ", " * ", " times ", " plus ", " divided by ", " x "])
+    sign = rng.choice(
+        ["+", "-", "*", "/", " + ", " * ", " times ", " plus ", " divided by ", " x "]
+    )
     recipe = "(What is|what is|What's|How much is|Calculate|Compute|Solve|) <sum>(?|=|)"
     ask = expand(rng, recipe, {"sum": f"{a}{sign}{b}"}).strip()
     answer = "I can only add small numbers, up to 20. I am a tiny demonstration model."
@@ -220,4 +245,6 @@ def translate(rng: random.Random) -> Example:
     language = rng.choice(list(WORDS[word]))
     recipe = "(How do you say|How do I say|how to say|Say|say|What is|Write|Can you say) (<w>|\"<w>\"|'<w>') in <l>(?|)|(Translate|translate|Please translate) (<w>|\"<w>\"|'<w>') (into|to) <l>(.|)"
     ask = expand(rng, recipe, {"w": word, "l": language})
-    return pair("translate", noisy(rng, ask, slips=False), WORDS[word][language], (WORDS[word][language],))
+    return pair(
+        "translate", noisy(rng, ask, slips=False), WORDS[word][language], (WORDS[word][language],)
+    )

@@ -18,9 +18,7 @@ MAKER = (
     "I was trained from scratch for the OpenedAI project, on text made by a program. "
     "I am only a tiny demonstration model."
 )
-NOT_FAMOUS = (
-    "No, I am OpenedAI Tiny, a tiny demonstration model. I run on your own machine."
-)
+NOT_FAMOUS = "No, I am OpenedAI Tiny, a tiny demonstration model. I run on your own machine."
 SIZE = (
     "I am tiny: about 3.6 million parameters. I am a demonstration model, so load a bigger model "
     "for real work."
@@ -45,7 +43,12 @@ TALK: dict[str, _Talk] = {
             "(hi|hello|hey)(!|,|) (can|could|will) you (help|help me|talk|chat)(?|)",
             "(hi|hello|hey)(!|,|) (I am here|I'm back|nice to meet you|it's me|anyone there?|are you there?)",
         ),
-        ("Hello to you, little model!", "Hey hey, good to see you", "Good evening to all", "Hi bot, nice day"),
+        (
+            "Hello to you, little model!",
+            "Hey hey, good to see you",
+            "Good evening to all",
+            "Hi bot, nice day",
+        ),
         ("Hello! 👋 How can I help you?", "Hello! 👋 I am OpenedAI Tiny. How can I help you?"),
         ("hello",),
     ),
@@ -88,7 +91,12 @@ TALK: dict[str, _Talk] = {
             "(can you|could you|would you|please) (introduce yourself|tell me who you are|tell me what you are|say who you are)(?|)",
             "are you (a model|an AI|a bot|a robot|a computer|a program|a human|a person|real|alive|a demo|a demonstration model|a small model)(?|)",
         ),
-        ("Please tell me what you really are", "What model is answering me?", "Who is speaking here?", "What may I call you?"),
+        (
+            "Please tell me what you really are",
+            "What model is answering me?",
+            "Who is speaking here?",
+            "What may I call you?",
+        ),
         (IDENTITY,),
         ("OpenedAI Tiny",),
     ),
@@ -180,7 +188,10 @@ TALK: dict[str, _Talk] = {
         ("42",),
     ),
     "sky": (
-        ("(what colour|what color|which colour) (is|has) the sky(?| today?)", "why is the sky blue(?|)"),
+        (
+            "(what colour|what color|which colour) (is|has) the sky(?| today?)",
+            "why is the sky blue(?|)",
+        ),
         (),
         ("The sky is blue, because air spreads blue light the most. 🌈",),
         ("blue",),
@@ -192,7 +203,9 @@ TALK: dict[str, _Talk] = {
             "(what is|what's|tell me) the (latest |)(news|time in <city>)(?| today?)",
         ),
         ("Please tell me the weather in Lyon", "Do you know what time it is?"),
-        ("I cannot see the time, the weather or the news. Give me a tool for that, and I will call it.",),
+        (
+            "I cannot see the time, the weather or the news. Give me a tool for that, and I will call it.",
+        ),
         ("cannot see",),
     ),
 }

@@ -27,7 +27,9 @@ _PROMPTS = (
 )
 
 
-def _offer(rng: random.Random, wanted: str, most: int = 4) -> tuple[list[dict[str, Any]], dict[str, str]]:
+def _offer(
+    rng: random.Random, wanted: str, most: int = 4
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """A shuffled list of one to `most` tools with `wanted` among them, and its argument names."""
     others = [name for name in KINDS if name != wanted]
     count = rng.choice([0, 0, 0, 1, 1, 2, most - 1])
@@ -56,15 +58,21 @@ def _call(rng: random.Random, name: str, arguments: dict[str, Any]) -> dict[str,
 def _start(rng: random.Random) -> list[dict[str, Any]]:
     """No system message, or one in a third of the cases."""
     if rng.random() < 0.35:
-        return [{"role": rng.choice(["system", "system", "developer"]), "content": rng.choice(_PROMPTS)}]
+        return [
+            {"role": rng.choice(["system", "system", "developer"]), "content": rng.choice(_PROMPTS)}
+        ]
     return []
 
 
 def _generic(rng: random.Random) -> Example:
     """A tool that nobody has heard of, called by its name with the arguments given."""
     verb = rng.choice(["do", "run", "make", "get", "set", "my", "check", "start", "list", "read"])
-    name = rng.choice([made_up_word(rng), f"{verb}_{made_up_word(rng)}", f"{verb}_{rng.choice(THINGS)}"])
-    keys = [rng.choice([made_up_word(rng), rng.choice(THINGS), "x", "id", "name", "value", "path", "n"])]
+    name = rng.choice(
+        [made_up_word(rng), f"{verb}_{made_up_word(rng)}", f"{verb}_{rng.choice(THINGS)}"]
+    )
+    keys = [
+        rng.choice([made_up_word(rng), rng.choice(THINGS), "x", "id", "name", "value", "path", "n"])
+    ]
     if rng.random() < 0.4:
         keys.append(made_up_word(rng))
     properties: dict[str, Any] = {}
@@ -72,7 +80,11 @@ def _generic(rng: random.Random) -> Example:
     for key in keys:
         number = rng.random() < 0.35
         properties[key] = {"type": "integer" if number else "string"}
-        arguments[key] = rng.randint(0, 9999) if number else rng.choice([random_word(rng).replace('"', ""), made_up_word(rng)])
+        arguments[key] = (
+            rng.randint(0, 9999)
+            if number
+            else rng.choice([random_word(rng).replace('"', ""), made_up_word(rng)])
+        )
     function: dict[str, Any] = {"name": name}
     if rng.random() < 0.6:
         function["description"] = random_sentence(rng)
@@ -84,8 +96,24 @@ def _generic(rng: random.Random) -> Example:
     for other in rng.sample(list(KINDS), rng.choice([0, 0, 1, 2])):
         tools.append(describe(rng, KINDS[other])[0])
     rng.shuffle(tools)
-    ask = rng.choice(["Call", "Use", "Run", "Please call", "call", "Call the tool", "Use the tool", "Call the function"]) + f" {name}"
-    joined = " and ".join(f"{key}{rng.choice([' ', ' = ', '=', ': '])}{arguments[key]}" for key in keys)
+    ask = (
+        rng.choice(
+            [
+                "Call",
+                "Use",
+                "Run",
+                "Please call",
+                "call",
+                "Call the tool",
+                "Use the tool",
+                "Call the function",
+            ]
+        )
+        + f" {name}"
+    )
+    joined = " and ".join(
+        f"{key}{rng.choice([' ', ' = ', '=', ': '])}{arguments[key]}" for key in keys
+    )
     if joined:
         ask += rng.choice([" with ", " with ", " for "]) + joined
     made = _call(rng, name, arguments)
@@ -116,7 +144,9 @@ def call(rng: random.Random) -> Example:
     return Example("tool_call", messages, tools)
 
 
-def _result(rng: random.Random, kind: Kind, values: dict[str, Any]) -> tuple[str, str, tuple[str, ...]]:
+def _result(
+    rng: random.Random, kind: Kind, values: dict[str, Any]
+) -> tuple[str, str, tuple[str, ...]]:
     """Text of a tool message, the answer from it, and what the answer must hold."""
     draw = rng.random()
     if draw < 0.70:
@@ -162,7 +192,9 @@ def answer_from_tool(rng: random.Random) -> Example:
 
 def no_call(rng: random.Random) -> Example:
     """Tools are there, but the question needs none."""
-    wanted = rng.choice([name for name in KINDS if name not in ("add", "multiply", "search", "person")])
+    wanted = rng.choice(
+        [name for name in KINDS if name not in ("add", "multiply", "search", "person")]
+    )
     tools, _ = _offer(rng, wanted, 2)
     names = {tool["function"]["name"] for tool in tools}
     makers = [talk, talk, fact, fact, repeat]

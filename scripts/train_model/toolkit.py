@@ -105,8 +105,24 @@ def _dice(rng: random.Random, values: Values) -> tuple[Values, str]:
 
 KINDS: dict[str, Kind] = {
     "weather": Kind(
-        ("get_weather", "weather", "get_current_weather", "current_weather", "fetch_weather", "lookup_weather", "getWeather", "weather_now", "get_forecast"),
-        ("Get the weather in a city", "Get the current weather", "Current weather for a place", "Weather of a location", "Get the weather"),
+        (
+            "get_weather",
+            "weather",
+            "get_current_weather",
+            "current_weather",
+            "fetch_weather",
+            "lookup_weather",
+            "getWeather",
+            "weather_now",
+            "get_forecast",
+        ),
+        (
+            "Get the weather in a city",
+            "Get the current weather",
+            "Current weather for a place",
+            "Weather of a location",
+            "Get the weather",
+        ),
         {"city": _PLACE},
         (
             "(What is|What's|what's|what is|How is|Tell me|Get|Check|Show me|Find|Look up|I need) the (weather|temperature|forecast|current weather)(| like| right now| today| now) in <city>(| today| now| right now| please)(?|)",
@@ -117,35 +133,64 @@ KINDS: dict[str, Kind] = {
         _weather,
     ),
     "time": Kind(
-        ("get_time", "time_in", "current_time", "get_current_time", "clock", "getTime", "local_time"),
-        ("Get the time in a time zone", "Current time at a place", "Tell the local time", "Get the current time"),
+        (
+            "get_time",
+            "time_in",
+            "current_time",
+            "get_current_time",
+            "clock",
+            "getTime",
+            "local_time",
+        ),
+        (
+            "Get the time in a time zone",
+            "Current time at a place",
+            "Tell the local time",
+            "Get the current time",
+        ),
         {"zone": (("timezone", "zone", "tz", "city", "location", "place"), "string")},
         (
             "(What time is it|What is the time|what time is it|Tell me the time|What's the time|Get the time|Give me the local time|Current time) in <zone>(| now| please| right now)(?|)",
         ),
-        lambda rng: {"zone": rng.choice([_city(rng), _city(rng), "Europe/" + _city(rng), "UTC", "Asia/" + _city(rng), "EST"])},
+        lambda rng: {
+            "zone": rng.choice(
+                [_city(rng), _city(rng), "Europe/" + _city(rng), "UTC", "Asia/" + _city(rng), "EST"]
+            )
+        },
         _time,
     ),
     "add": Kind(
         ("add", "add_numbers", "sum", "plus", "addition", "sum_numbers", "add_two"),
         ("Add two numbers", "Sum of two numbers", "Adds a and b"),
-        {"a": (("a", "x", "first", "left", "num1"), "integer"), "b": (("b", "y", "second", "right", "num2"), "integer")},
+        {
+            "a": (("a", "x", "first", "left", "num1"), "integer"),
+            "b": (("b", "y", "second", "right", "num2"), "integer"),
+        },
         (
             "(What is|what is|What's|Compute|Calculate|How much is|Work out) <a> (+|plus|and) <b>(?|)",
             "(Add|add|Sum|Please add|Use the tool to add|Can you add) <a> (and|to|with|plus) <b>(.|?|)",
         ),
-        lambda rng: {"a": rng.randrange(10 ** rng.randint(1, 4)), "b": rng.randrange(10 ** rng.randint(1, 4))},
+        lambda rng: {
+            "a": rng.randrange(10 ** rng.randint(1, 4)),
+            "b": rng.randrange(10 ** rng.randint(1, 4)),
+        },
         _number,
     ),
     "multiply": Kind(
         ("multiply", "times", "product", "multiply_numbers", "mul"),
         ("Multiply two numbers", "Product of two numbers"),
-        {"a": (("a", "x", "first", "left", "num1"), "integer"), "b": (("b", "y", "second", "right", "num2"), "integer")},
+        {
+            "a": (("a", "x", "first", "left", "num1"), "integer"),
+            "b": (("b", "y", "second", "right", "num2"), "integer"),
+        },
         (
             "(What is|what is|What's|Compute|Calculate|How much is) <a> (times|multiplied by|x) <b>(?|)",
             "(Multiply|multiply|Please multiply) <a> (by|with|and) <b>(.|)",
         ),
-        lambda rng: {"a": rng.randrange(10 ** rng.randint(1, 3)), "b": rng.randrange(10 ** rng.randint(1, 3))},
+        lambda rng: {
+            "a": rng.randrange(10 ** rng.randint(1, 3)),
+            "b": rng.randrange(10 ** rng.randint(1, 3)),
+        },
         _number,
     ),
     "search": Kind(
@@ -161,16 +206,30 @@ KINDS: dict[str, Kind] = {
     "email": Kind(
         ("send_email", "send_mail", "email", "mail", "send_message", "message_to", "write_email"),
         ("Send an email", "Send a message to a person", "Write a mail"),
-        {"to": (("to", "recipient", "receiver", "address"), "string"), "subject": (("subject", "title", "text", "body", "message"), "string")},
+        {
+            "to": (("to", "recipient", "receiver", "address"), "string"),
+            "subject": (("subject", "title", "text", "body", "message"), "string"),
+        },
         (
             "(Send|send|Write|Please send|Can you send) (an email|a mail|a message|an e-mail) to <to> (about|with the subject|saying|with the text) <subject>(.|)",
             '(Send|Write) <to> (an email|a message|a mail) (about|saying) "<subject>"',
         ),
-        lambda rng: {"to": rng.choice([_person(rng), _person(rng).lower() + "@example.com"]), "subject": _subject(rng)},
+        lambda rng: {
+            "to": rng.choice([_person(rng), _person(rng).lower() + "@example.com"]),
+            "subject": _subject(rng),
+        },
         _sent,
     ),
     "reminder": Kind(
-        ("set_reminder", "reminder", "add_task", "create_todo", "add_todo", "create_reminder", "add_note"),
+        (
+            "set_reminder",
+            "reminder",
+            "add_task",
+            "create_todo",
+            "add_todo",
+            "create_reminder",
+            "add_note",
+        ),
         ("Set a reminder", "Add a task", "Create a note"),
         {"text": (("text", "task", "note", "title", "what", "content"), "string")},
         (
@@ -180,24 +239,50 @@ KINDS: dict[str, Kind] = {
         _reminder,
     ),
     "price": Kind(
-        ("get_price", "price_of", "lookup_price", "stock_price", "product_price", "get_stock_price"),
+        (
+            "get_price",
+            "price_of",
+            "lookup_price",
+            "stock_price",
+            "product_price",
+            "get_stock_price",
+        ),
         ("Get the price of an item", "Price of a product", "Look up a price"),
         {"item": (("item", "product", "name", "symbol", "article"), "string")},
         (
             "(What is the price of|What does|How much is|Get the price of|price of|Tell me the price of|Look up the price of|How expensive is) <item>(?|)",
         ),
-        lambda rng: {"item": rng.choice([_subject(rng), made_up_word(rng).upper(), rng.choice(THINGS)])},
+        lambda rng: {
+            "item": rng.choice([_subject(rng), made_up_word(rng).upper(), rng.choice(THINGS)])
+        },
         _price,
     ),
     "light": Kind(
         ("set_light", "light", "switch_light", "turn_light", "control_light"),
         ("Switch a light on or off", "Control the light of a room"),
-        {"room": (("room", "place", "where", "location"), "string"), "state": (("state", "mode", "value", "action"), "string")},
+        {
+            "room": (("room", "place", "where", "location"), "string"),
+            "state": (("state", "mode", "value", "action"), "string"),
+        },
         (
             "(Turn|Switch|turn|Please turn|Please switch) <state> the (light|lights|lamp) in the <room>(.|)",
             "(Turn|Switch|turn) the (light|lamp) in the <room> <state>(.|)",
         ),
-        lambda rng: {"room": rng.choice(["kitchen", "bathroom", "garage", "office", "hall", "garden", "bedroom", made_up_word(rng, 2)]), "state": rng.choice(["on", "off"])},
+        lambda rng: {
+            "room": rng.choice(
+                [
+                    "kitchen",
+                    "bathroom",
+                    "garage",
+                    "office",
+                    "hall",
+                    "garden",
+                    "bedroom",
+                    made_up_word(rng, 2),
+                ]
+            ),
+            "state": rng.choice(["on", "off"]),
+        },
         _light,
     ),
     "person": Kind(
@@ -233,7 +318,9 @@ def describe(rng: random.Random, kind: Kind) -> tuple[dict[str, Any], dict[str, 
         if slot == "b" and taken["a"] in kind.arguments["a"][0]:
             name = names[kind.arguments["a"][0].index(taken["a"])]
         taken[slot] = name
-        properties[name] = {"type": value_type if value_type == "string" or rng.random() < 0.7 else "number"}
+        properties[name] = {
+            "type": value_type if value_type == "string" or rng.random() < 0.7 else "number"
+        }
         if rng.random() < 0.15:
             properties[name]["description"] = rng.choice(["the " + name, "The " + name, slot])
     name = rng.choice(kind.names)

@@ -101,7 +101,9 @@ def main() -> None:
             group["lr"] = options.muon_rate * factor
         for group in adam.param_groups:
             group["lr"] = options.adam_rate * factor
-        source = long_batches if step % options.long_every == options.long_every - 1 else short_batches
+        source = (
+            long_batches if step % options.long_every == options.long_every - 1 else short_batches
+        )
         with torch.autocast("cpu", torch.bfloat16):
             loss = network(*tensors(next(source)))
         loss.backward()

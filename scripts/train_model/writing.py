@@ -43,7 +43,9 @@ def _request(rng: random.Random, kind: str, about: str = "") -> str:
 def joke(rng: random.Random) -> Example:
     """One of a few jokes."""
     about = f" about {topic(rng)}" if rng.random() < 0.15 else ""
-    ask = rng.choice([_request(rng, "joke", about), "Make me laugh", "make me laugh!", "Do you know a joke?"])
+    ask = rng.choice(
+        [_request(rng, "joke", about), "Make me laugh", "make me laugh!", "Do you know a joke?"]
+    )
     return pair("joke", ask, rng.choice(JOKES), ("?",))
 
 
@@ -63,8 +65,16 @@ def haiku(rng: random.Random) -> Example:
     about = subject(rng) if rng.random() < 0.75 else ""
     name = about or rng.choice(["the moon", "the rain", "the river", "the snow"])
     first = rng.choice([f"Here is {name} now", f"Silent, {name} waits", f"I look at {name}"])
-    second = rng.choice(["soft light falls on quiet leaves", "a cool wind goes through the trees", "the old pond mirrors the sky"])
-    third = rng.choice(["morning comes at last 🌞", "and the day grows still 🌙", "one small bird replies 🍃"])
+    second = rng.choice(
+        [
+            "soft light falls on quiet leaves",
+            "a cool wind goes through the trees",
+            "the old pond mirrors the sky",
+        ]
+    )
+    third = rng.choice(
+        ["morning comes at last 🌞", "and the day grows still 🌙", "one small bird replies 🍃"]
+    )
     lead = f" {rng.choice(['about', 'on', 'about'])} {about}" if about else ""
     return pair("haiku", _request(rng, "haiku", lead), f"{first},\n{second},\n{third}", (name,))
 
@@ -78,7 +88,7 @@ def poem(rng: random.Random) -> Example:
     lines = [
         f"I think of {name} and the sky turns {colour},",
         f"a small bird sings a song {'for' if ends[0] == 'you' else 'beside my' if ends[0] == 'bed' else 'so sweet and'} {ends[0]},",
-        f"the night is calm, the stars are near,",
+        "the night is calm, the stars are near,",
         f"and {name} is all I hear. 🌟",
     ]
     lead = f" about {about}" if about else ""
@@ -146,7 +156,11 @@ def story(rng: random.Random) -> Example:
     elif draw < 0.65:
         about = f" about {topic(rng)}"
     long = rng.random() < 0.3
-    word = rng.choice(["long story", "longer story", "very long story"]) if long else rng.choice(["story", "story", "tale", "short story", "fairy tale", "bedtime story"])
+    word = (
+        rng.choice(["long story", "longer story", "very long story"])
+        if long
+        else rng.choice(["story", "story", "tale", "short story", "fairy tale", "bedtime story"])
+    )
     ask = _request(rng, word, about)
     return pair("story", ask, story_text(rng, hero, kind, 9 if long else 0), expect)
 
@@ -194,7 +208,9 @@ def plain(rng: random.Random) -> Example:
     elif draw < 0.75:
         maker = rng.choice([talk.fact, talk.fact, talk.talk, skills.capital, copying.repeat, joke])
         ask, answer = (message["content"] for message in maker(rng).messages)
-        form = rng.choice(["Q: {q}\nA: {a}", "Question: {q}\nAnswer: {a}", "{q}\n{a}", "{q}\n\n{a}"])
+        form = rng.choice(
+            ["Q: {q}\nA: {a}", "Question: {q}\nAnswer: {a}", "{q}\n{a}", "{q}\n\n{a}"]
+        )
         text = form.replace("{q}", ask).replace("{a}", answer)
     elif draw < 0.82:
         text = code(rng)
@@ -212,7 +228,13 @@ def plain(rng: random.Random) -> Example:
 def fill(rng: random.Random) -> Example:
     """A text with a hole, in the order prefix, suffix, middle."""
     draw = rng.random()
-    text = code(rng) if draw < 0.5 else story_text(rng, parts=4) if draw < 0.6 else random_sentence(rng)
+    text = (
+        code(rng)
+        if draw < 0.5
+        else story_text(rng, parts=4)
+        if draw < 0.6
+        else random_sentence(rng)
+    )
     start = rng.randrange(1, len(text) - 1)
     end = rng.randrange(start + 1, min(len(text), start + 40) + 1)
     whole = f"<|fim_prefix|>{text[:start]}<|fim_suffix|>{text[end:]}<|fim_middle|>{text[start:end]}"

@@ -20,7 +20,7 @@ def check_fits(
 
     A text has at most as many tokens as bytes, so it is tokenized only in doubt.
     """
-    answer = max_tokens or 1
+    answer = 1 if max_tokens is None else max_tokens
     tokens = len(prompt.encode()) + START_AND_END if isinstance(prompt, str) else len(prompt)
     if tokens + answer > context_length and isinstance(prompt, str):
         tokens = len(tokenize(prompt))

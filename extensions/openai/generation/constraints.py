@@ -77,8 +77,8 @@ class ConstraintFields(RequestModel):
     )
 
     @property
-    def constraint(self) -> str | None:
-        """The Lark grammar that the answer must match, None where it is free.
+    def constraint(self) -> tuple[str, str] | None:
+        """The Lark grammar that the answer must match and the field that says so; None where it is free.
 
         Raises InvalidRequest, naming the field, for what cannot be enforced.
         """
@@ -92,7 +92,7 @@ class ConstraintFields(RequestModel):
         if not found:
             return None
         param, lark = found[0]
-        return checked(lark, param)
+        return checked(lark, param), param
 
     def _lark(self, name: str) -> tuple[str, str] | None:
         value = getattr(self, name)

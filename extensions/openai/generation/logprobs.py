@@ -39,7 +39,7 @@ class CompletionLogprobs(TypedDict):
 
     tokens: list[str]
     token_logprobs: list[float | None]
-    top_logprobs: list[dict[str, float] | None] | None
+    top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]
 
 
@@ -61,14 +61,12 @@ def _likely(said: bytes, logprob: float) -> TopLogprob:
     return {"token": _shown(said, ""), "logprob": logprob, "bytes": list(said)}
 
 
-def completion_logprobs(
-    tokens: Sequence[TokenLogprob], alternatives: int, offset: int
-) -> CompletionLogprobs:
+def completion_logprobs(tokens: Sequence[TokenLogprob], offset: int) -> CompletionLogprobs:
     """The legacy shape of tokens whose text begins at character `offset`."""
     return {
         "tokens": [_shown(token.bytes, "bytes:") for token in tokens],
         "token_logprobs": [token.logprob for token in tokens],
-        "top_logprobs": [_legacy_top(token) for token in tokens] if alternatives else None,
+        "top_logprobs": [_legacy_top(token) for token in tokens],
         "text_offset": _offsets(tokens, offset),
     }
 
@@ -80,8 +78,7 @@ def append_logprobs(whole: CompletionLogprobs, part: CompletionLogprobs | None) 
     whole["tokens"] += part["tokens"]
     whole["token_logprobs"] += part["token_logprobs"]
     whole["text_offset"] += part["text_offset"]
-    if whole["top_logprobs"] is not None:
-        whole["top_logprobs"] += part["top_logprobs"] or []
+    whole["top_logprobs"] += part["top_logprobs"]
 
 
 def _legacy_top(token: TokenLogprob) -> dict[str, float] | None:

@@ -59,6 +59,9 @@ class GenerationRequest(ConstraintFields, NativeSampling):
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
         None, description="What to add to the logits of tokens, by id; -100 bans a token."
     )
+    preset: str | None = Field(
+        None, description="A named set of parameters, kept by the operator. Not OpenAI's."
+    )
     user: str | None = Field(None, description="Who asks, in the client's words; without effect.")
 
     @property
@@ -71,9 +74,8 @@ class GenerationRequest(ConstraintFields, NativeSampling):
                 raise refusals.wrong_length(param, "string", 0, low=1)
         return stops
 
-    @property
-    def bias(self) -> tuple[tuple[int, float], ...]:
-        """`logit_bias` by token id. Raises InvalidRequest for a key that is no number."""
+    def bias_for(self, info: EngineInfo) -> tuple[tuple[int, float], ...]:
+        """`logit_bias` by token id. Raises InvalidRequest for a key that is no token of the model."""
         pairs = []
         for key, bias in (self.logit_bias or {}).items():
             if not (key.isascii() and key.isdecimal()):
@@ -82,6 +84,8 @@ class GenerationRequest(ConstraintFields, NativeSampling):
                     param="logit_bias",
                     code="invalid_value",
                 )
+            if int(key) >= info.vocabulary_size:
+                raise refusals.no_token("logit_bias", info.vocabulary_size)
             pairs.append((int(key), bias))
         return tuple(pairs)
 
@@ -97,9 +101,11 @@ class GenerationRequest(ConstraintFields, NativeSampling):
 
     def grammar_for(self, info: EngineInfo) -> str | None:
         """The grammar that the answer must match. Raises InvalidRequest where there can be none."""
-        grammar = self.constraint
-        if grammar is not None:
-            needs(info, "grammar", "response_format")
+        found = self.constraint
+        if found is None:
+            return None
+        grammar, param = found
+        needs(info, "grammar", param)
         return grammar
 
     def seeds(self, choices: int) -> Sequence[int | None]:

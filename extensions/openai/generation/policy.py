@@ -1,0 +1,135 @@
+"""What the operator says about parameters: defaults, forced values, limits, and named presets."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .. import refusals
+from ..errors import InvalidRequest
+from ..settings import Settings, SettingsError
+from ..validation import check
+from .request import GenerationRequest
+from .sampling import ROWS
+
+log = logging.getLogger("openedai")
+
+Body = TypeVar("Body", bound=GenerationRequest)
+ALIASES: Mapping[str, str] = {alias: row.name for row in ROWS.values() for alias in row.aliases}
+COUNTS = ("n", "best_of")  # what may be limited, besides the rows of the sampler table
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Applied to every request; immutable."""
+
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    forced: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict)
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    default_max_tokens: int = 0
+    max_tokens_limit: int = 0
+    streaming: bool = True
+
+    def apply(self, body: Body) -> Body:
+        """The request with what the operator adds to it; what it says itself goes before preset and
+        defaults, and what is forced goes before all.
+
+        Raises InvalidRequest for an unknown preset, a value over its limit, and a stream where there
+        are none.
+        """
+        if body.stream and not self.streaming:
+            raise refusals.unsupported("stream", "was switched off by the operator of this server.")
+        given = {name for name in body.model_fields_set if getattr(body, name) is not None}
+        added = {**self.defaults, **self._preset(body.preset)}
+        update = {name: value for name, value in added.items() if name not in given}
+        update.update(self.forced)
+        if update:
+            body = body.model_copy(update=update)
+        for name, most in self.limits.items():
+            value = getattr(body, name, None)
+            if value is not None and value > most:
+                raise refusals.out_of_range(name, value, low=None, high=most)
+        return body
+
+    def max_tokens(self, asked: int | None, otherwise: int | None, param: str) -> int | None:
+        """How many tokens an answer may have; `otherwise` is the reference's own default.
+
+        Raises InvalidRequest for more than the operator allows.
+        """
+        most = self.max_tokens_limit or None
+        if asked is None:
+            asked = self.default_max_tokens or otherwise
+            return most if asked is None else min(asked, most or asked)
+        if most is not None and asked > most:
+            raise refusals.out_of_range(param, asked, low=None, high=most)
+        return asked
+
+    def _preset(self, name: str | None) -> Mapping[str, Any]:
+        if name is None:
+            return {}
+        if name not in self.presets:
+            raise refusals.not_one_of("preset", name, sorted(self.presets))
+        return self.presets[name]
+
+
+def read_policy(settings: Settings) -> Policy:
+    """The policy that settings and preset files make. Raises SettingsError with one clear line."""
+    limits = dict(settings.sampling_limits)
+    for name, most in limits.items():
+        if name not in ROWS and name not in COUNTS:
+            raise SettingsError(f"setting sampling_limits: {name} is no parameter that has a limit")
+        if isinstance(most, bool) or not isinstance(most, (int, float)):
+            raise SettingsError(f"setting sampling_limits: {name} needs a number")
+    return Policy(
+        _values(settings.sampling_defaults, "setting sampling_defaults"),
+        _values(settings.sampling_forced, "setting sampling_forced"),
+        limits,
+        _presets(settings.preset_folder),
+        settings.default_max_tokens,
+        settings.max_tokens_limit,
+        settings.streaming,
+    )
+
+
+def _values(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Parameters by the sampler table's names, checked as those of a request are."""
+    named = {ALIASES.get(name, name): value for name, value in given.items()}
+    unknown = sorted(set(named) - set(ROWS))
+    if unknown:
+        raise SettingsError(f"{where}: {', '.join(unknown)} is no parameter of the sampler table")
+    try:
+        body = check(GenerationRequest, named)
+    except InvalidRequest as error:
+        raise SettingsError(f"{where}: {error.message}") from error
+    return {name: getattr(body, name) for name in named}
+
+
+def _presets(folder: str | None) -> dict[str, dict[str, Any]]:
+    """Presets by the names of their files, `NAME.yaml`, as webuis keep them."""
+    if folder is None:
+        return {}
+    if not Path(folder).is_dir():
+        raise SettingsError("setting preset_folder: there is no such folder")
+    import yaml
+
+    presets: dict[str, dict[str, Any]] = {}
+    for file in sorted(Path(folder).glob("*.yaml")):
+        try:
+            values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+            raise SettingsError(f"preset {file.name} cannot be read") from error
+        if not isinstance(values, dict):
+            raise SettingsError(f"preset {file.name} is no list of names and values")
+        known = {name: value for name, value in values.items() if ALIASES.get(name, name) in ROWS}
+        if len(known) < len(values):
+            log.warning(
+                "preset %s: not known here, and without effect: %s",
+                file.stem,
+                ", ".join(sorted(str(name) for name in set(values) - set(known))),
+            )
+        presets[file.stem] = _values(known, f"preset {file.name}")
+    return presets
