@@ -78,6 +78,27 @@ def said(messages: Any) -> Any:
     return [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
 
 
+JITTER = 0.1  # nats; tokens that are judged beside an answer share its batches, and round with them
+
+
+def assert_alike(one: Any, other: Any) -> None:
+    """Two answers (or parts of them) that are equal but for chance and the last digits of numbers."""
+    if isinstance(one, dict) and "usage" in one:
+        one, other = without_chance(one), without_chance(other)
+    if isinstance(one, dict):
+        assert sorted(one) == sorted(other)
+        for name in one:
+            assert_alike(one[name], other[name])
+    elif isinstance(one, list):
+        assert len(one) == len(other)
+        for mine, theirs in zip(one, other, strict=True):
+            assert_alike(mine, theirs)
+    elif isinstance(one, float):
+        assert abs(one - other) <= JITTER
+    else:
+        assert one == other
+
+
 def without_chance(whole: Body) -> Body:
     """An answer without its id, its time, the ids of its calls, and what the cache happened to hold."""
     usage = {k: v for k, v in whole["usage"].items() if k != "prompt_tokens_details"}
