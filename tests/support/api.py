@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from extensions.openai.app import create_app
@@ -70,7 +71,9 @@ class Api:
         return whole
 
     def _post(self, page: str, body: Body) -> Any:
-        return self.client.post(f"/v1/{page}", json={"model": self.engine.info.model, **body})
+        # Flask's own client sorts the keys of what it sends.
+        data = json.dumps({"model": self.engine.info.model, **body})
+        return self.client.post(f"/v1/{page}", data=data, content_type="application/json")
 
 
 def said(messages: Any) -> Any:
