@@ -23,7 +23,7 @@ from extensions.openai.completions import CompletionRequest
 from extensions.openai.errors import APIError, all_errors
 from extensions.openai.generation.sampling import PARAMETERS, ROWS
 from extensions.openai.refusals import CODES
-from extensions.openai.settings import PREFIX, Settings
+from extensions.openai.settings import OTHER_NAMES, PREFIX, Settings
 from host.options import OPTIONS, HostOptions
 
 
@@ -58,10 +58,7 @@ def settings() -> str:
 
 
 def _environment(name: str) -> str:
-    alias: Any = Settings.model_fields[name].validation_alias
-    names = [PREFIX + name.upper()]
-    if alias is not None:
-        names = [choice for choice in alias.choices if choice.isupper()]
+    names = [PREFIX + name.upper(), *([OTHER_NAMES[name]] if name in OTHER_NAMES else [])]
     return " or ".join(code(each) for each in names)
 
 

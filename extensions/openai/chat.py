@@ -254,7 +254,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
     request = ChatRequest(
         messages,
         None if limit is None else min(limit, info.context_length),
-        to_native(body, info.sampler),
+        to_native(body, info),
         grammar=grammar,
         logit_bias=body.bias_for(info),
         tools=plan.shown,

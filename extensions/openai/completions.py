@@ -146,7 +146,7 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
     request = GenerateRequest(
         "",
         max_tokens,
-        to_native(body, info.sampler),
+        to_native(body, info),
         grammar=body.grammar_for(info),
         logit_bias=body.bias_for(info),
         logprobs=0 if body.logprobs is None and candidates > n else body.logprobs,

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -88,7 +89,8 @@ class APIServer:
             clear_untrusted_proxy_headers=True,
             ident=None,
         )
-        for listener in _listeners(server, self._sockets):
+        self._listeners = list(_listeners(server, self._sockets))
+        for listener in self._listeners:
             listener.channel_class = _Channel
         self._server = server
         self._thread = threading.Thread(target=self._run, name="openai-server", daemon=True)
@@ -117,7 +119,13 @@ class APIServer:
         log.debug("closing the server")
         # The threads first: one that ends an answer wakes the loop, which must still be there.
         self._server.task_dispatcher.shutdown(cancel_pending=True, timeout=1)
+        for listener in self._listeners:
+            # The loop waits on the socket and so would keep it; this wakes it up.
+            if listener.socket is not None:
+                with suppress(OSError):
+                    listener.socket.shutdown(socket.SHUT_RDWR)
         self._server.close()
+        self._thread.join(FLUSHING)
 
     def _run(self) -> None:
         try:

@@ -1,18 +1,20 @@
 """Every option of the extension, declared once.
 
 From these fields come the command line's flags, the environment's names (OPENEDAI_<NAME>), the webui's
-`params` and the table in docs/settings.md. Later wins: default, settings file, environment, flag. An
-unknown name or a wrong value stops the start with one line. Nothing else reads the environment.
+`params` and the table in docs/settings.md. Later wins: default, settings file, environment, flag. A name
+that is unknown to the settings file or the command line, or a wrong value, stops the start with one line.
+Nothing else reads the environment.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -22,6 +24,8 @@ from pydantic_settings import (
 )
 
 PREFIX = "OPENEDAI_"
+OTHER_NAMES = {"api_port": "OPENEDAI_PORT", "use_mock_api": "USE_MOCK_API"}
+"""Names that the first extension gave to settings; OPENEDAI_<NAME> goes before them."""
 
 
 class SettingsError(Exception):
@@ -40,7 +44,7 @@ class Settings(BaseSettings):
     """The options in force. Frozen; passed where it is needed, never imported."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True, populate_by_name=True
+        env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True
     )
 
     listen: bool = Field(
@@ -55,7 +59,6 @@ class Settings(BaseSettings):
         5001,
         ge=0,
         le=65535,
-        validation_alias=AliasChoices("api_port", "OPENEDAI_API_PORT", "OPENEDAI_PORT"),
         description="TCP port; 0 takes a free one.",
     )
     api_key: SecretStr | None = Field(
@@ -147,7 +150,6 @@ class Settings(BaseSettings):
     )
     use_mock_api: bool = Field(
         False,
-        validation_alias=AliasChoices("use_mock_api", "OPENEDAI_USE_MOCK_API", "USE_MOCK_API"),
         description="Serve every page from the echo engine, without a model.",
     )
     debug: bool = Field(False, description="Log more: one line for each request.")
@@ -227,11 +229,16 @@ def load(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:
     unknown = sorted(set(params) - set(Settings.model_fields))
     if unknown:
         raise SettingsError(f"unknown setting: {', '.join(unknown)}")
-    environment = EnvSettingsSource(Settings)()
+    environment = _older_names() | EnvSettingsSource(Settings)()
     try:
         return Settings(**{**params, **environment, **flags})
     except ValidationError as error:
         raise SettingsError("; ".join(_line(problem) for problem in error.errors())) from None
+
+
+def _older_names() -> dict[str, str]:
+    """The settings that the environment gives under OTHER_NAMES."""
+    return {name: os.environ[other] for name, other in OTHER_NAMES.items() if os.environ.get(other)}
 
 
 def _line(problem: Any) -> str:

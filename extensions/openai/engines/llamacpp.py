@@ -1,20 +1,14 @@
 """llama.cpp in this process, through xllamacpp: continuous batching, its chat templates, its cache.
 
-xllamacpp always opens an HTTP listener of its own. It is put on a unix socket in a private folder behind
-a random key, and used only for what has no call (tokenize, templates). Source: llama.cpp `tools/server`.
+Source: llama.cpp `tools/server`, and xllamacpp's Server, which calls back once per token.
 """
 
 from __future__ import annotations
 
 import atexit
 import hashlib
-import http.client
 import logging
 import os
-import secrets
-import shutil
-import socket
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -39,6 +33,7 @@ from .base import (
 from .context import check_fits
 from .gguf import BadModelFile, GGUFHeader, read_header
 from .llamacpp_answers import AnswerReader, LogprobReader, error_of, token_logprob
+from .llamacpp_listener import PrivateListener
 from .pump import TICK, Emit, pump
 from .room import Occupancy, Room
 from .vocabulary import Vocabulary, is_text, read_vocabulary
@@ -96,11 +91,7 @@ class LlamaCppEngine:
         trained = header.context_length or DEFAULT_CONTEXT
         context = context_length or min(trained, DEFAULT_CONTEXT)
         contexts = _contexts_that_fit(header.kv_bytes_per_token * context, parallel)
-        # 0700; llama.cpp takes a host name that ends in .sock for a unix socket.
-        self._folder = Path(tempfile.mkdtemp(prefix="openedai-"))
-        self._socket = self._folder / "llama.sock"
-        self._key = secrets.token_hex(32)
-
+        self._listener = PrivateListener()
         params = xllamacpp.CommonParams()
         params.model.path = str(model)
         params.n_ctx = context * contexts
@@ -121,8 +112,8 @@ class LlamaCppEngine:
         params.lora_adapters = [
             xllamacpp.CommonAdapterLoraInfo(str(path), scale) for path, scale in loras
         ]
-        params.hostnames = [str(self._socket)]
-        params.api_keys = [self._key]
+        params.hostnames = [str(self._listener.path)]
+        params.api_keys = [self._listener.key]
         params.ui = False
         params.server_tools = []
         params.endpoint_slots = False
@@ -132,7 +123,7 @@ class LlamaCppEngine:
         try:
             self._server: Any = xllamacpp.Server(params)
         except RuntimeError as error:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._listener.close()
             raise ModelLoadError(
                 f"llama.cpp cannot load {model.name} (an unknown model type, or too little memory). "
                 "--verbose shows what it says."
@@ -141,9 +132,9 @@ class LlamaCppEngine:
         self._room = Room(context * contexts)
         self._closed = threading.Event()
         self._working = Occupancy()
-        meta = self._ask("GET", "/v1/models")["data"][0]["meta"]
+        meta = self._listener.ask("GET", "/v1/models")["data"][0]["meta"]
         self._vocabulary_size = int(meta["n_vocab"])
-        props = self._ask("GET", "/props")
+        props = self._listener.ask("GET", "/props")
         self._document_start = self._start_token(props)
         stat = model.stat()
         self._info = EngineInfo(
@@ -206,7 +197,9 @@ class LlamaCppEngine:
         return self._run(run, body, room, AnswerReader(), "messages")
 
     def render(self, request: ChatRequest) -> str:
-        return str(self._ask("POST", "/apply-template", self._conversation(request))["prompt"])
+        return str(
+            self._listener.ask("POST", "/apply-template", self._conversation(request))["prompt"]
+        )
 
     def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
         self._check_ids(tokens, "prompt")
@@ -232,12 +225,12 @@ class LlamaCppEngine:
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         asked = {"content": text, "add_special": True, "parse_special": True}
-        tokens = tuple(self._ask("POST", "/tokenize", asked)["tokens"])
+        tokens = tuple(self._listener.ask("POST", "/tokenize", asked)["tokens"])
         return tokens or (self._document_start,)
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         self._check_ids(tokens, "prompt")
-        text = self._ask("POST", "/detokenize", {"tokens": list(tokens)})["content"]
+        text = self._listener.ask("POST", "/detokenize", {"tokens": list(tokens)})["content"]
         return str(text)
 
     def close(self) -> None:
@@ -247,7 +240,7 @@ class LlamaCppEngine:
         atexit.unregister(self.close)
         self._working.wait_until_empty(CLOSE_PATIENCE)
         self._server = None
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._listener.close()
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:
@@ -255,7 +248,7 @@ class LlamaCppEngine:
 
     def _plain_tokens(self, text: str) -> tuple[int, ...]:
         asked = {"content": text, "add_special": False, "parse_special": False}
-        return tuple(self._ask("POST", "/tokenize", asked)["tokens"])
+        return tuple(self._listener.ask("POST", "/tokenize", asked)["tokens"])
 
     def _check_ids(self, tokens: Sequence[int], param: str) -> None:
         if not all(0 <= token < self._vocabulary_size for token in tokens):
@@ -327,9 +320,13 @@ class LlamaCppEngine:
                 try:
                     call(orjson.dumps(body), receive)
                 except ValueError as error:  # what llama.cpp throws for a request it refuses
-                    raise InvalidRequest(
-                        f"The model cannot take this: {error}", param=param
-                    ) from error
+                    message = f"The model cannot take this: {error}"
+                    raise InvalidRequest(message, param=param) from None
+                except RuntimeError as error:  # what it throws otherwise may quote the prompt
+                    log.error("llama.cpp failed with %s", type(error).__name__)
+                    raise EngineFailed(
+                        "The engine failed while it worked on this request."
+                    ) from None
             if failure:
                 raise failure[0]
             if self._closed.is_set() and not reader.finished:
@@ -385,37 +382,8 @@ class LlamaCppEngine:
         """What an empty prompt stands for: the token that begins (or else ends) a document."""
         text = props["bos_token"] or props["eos_token"]
         asked = {"content": text, "add_special": False, "parse_special": True}
-        tokens = self._ask("POST", "/tokenize", asked)["tokens"]
+        tokens = self._listener.ask("POST", "/tokenize", asked)["tokens"]
         return int(tokens[0]) if tokens else 0
-
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """A question to llama.cpp's own listener."""
-        connection = _UnixConnection(self._socket)
-        try:
-            headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
-            connection.request(method, path, orjson.dumps(body) if body else None, headers)
-            response = connection.getresponse()
-            answer = response.read()
-        except OSError as error:
-            raise EngineFailed("The engine does not answer.") from error
-        finally:
-            connection.close()
-        if response.status != 200:
-            raise error_of(orjson.loads(answer).get("error", {}), "messages")
-        return orjson.loads(answer)
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=30)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
 
 
 def _message(message: Message) -> dict[str, Any]:
@@ -427,13 +395,22 @@ def _message(message: Message) -> dict[str, Any]:
             {
                 "id": call.id,
                 "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
+                "function": {"name": call.name, "arguments": _arguments(call.arguments)},
             }
             for call in message.tool_calls
         ]
     if message.tool_call_id is not None:
         plain["tool_call_id"] = message.tool_call_id
     return plain
+
+
+def _arguments(text: str) -> str:
+    """Arguments that are JSON, as templates need them; others (cut off, say) as a JSON string."""
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return orjson.dumps(text).decode()
+    return text
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from .. import refusals
@@ -55,10 +56,17 @@ Content = str | Annotated[list[ContentPart], Field(min_length=1)]
 
 
 class FunctionCall(_Part):
-    """A function's name and its arguments as JSON text."""
+    """A function's name and its arguments, as JSON text or, as some clients send them, as an object."""
 
     name: str
-    arguments: str
+    arguments: str | dict[str, Any]
+
+    @property
+    def text(self) -> str:
+        """The arguments as JSON text."""
+        if isinstance(self.arguments, str):
+            return self.arguments
+        return orjson.dumps(self.arguments).decode()
 
 
 class FunctionToolCall(_Part):
@@ -147,12 +155,12 @@ def _plain(message: ChatMessage, where: str) -> Message:
     if isinstance(message, FunctionMessage):
         return Message("tool", text, message.name, tool_call_id=message.name)
     calls = tuple(
-        ToolCall(call.id, call.function.name, call.function.arguments)
+        ToolCall(call.id, call.function.name, call.function.text)
         for call in message.tool_calls or ()
     )
     if message.function_call is not None:
         call = message.function_call
-        calls += (ToolCall(call.name, call.name, call.arguments),)
+        calls += (ToolCall(call.name, call.name, call.text),)
     if text is None and message.refusal is not None:
         text = message.refusal
     if text is None and not calls:

@@ -5,6 +5,7 @@ The engine renders the prompt with the model's own template; what comes back is 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 
 from ..engines.base import (
@@ -35,6 +36,8 @@ class Prompted:
 
 def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pieces:
     """Answer messages. Raises ContextLengthExceeded, as an engine's `chat` does."""
+    if wanted.tools.demanded and "tools" not in engine.info.capabilities:
+        request = _told_of_tools(request)
     prompt = engine.render(request)
     if wanted.continued is not None:
         prompt += wanted.continued.content or ""
@@ -59,6 +62,20 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
             yield from _thoughts_apart(pieces, opened=prompt.rstrip().endswith(THINK))
     finally:
         pieces.close()
+
+
+def _told_of_tools(request: ChatRequest) -> ChatRequest:
+    """The request for a model whose template has no place for tools: they are told in words."""
+    tools = "\n".join(
+        json.dumps({"name": t.name, "description": t.description, "parameters": t.parameters})
+        for t in request.tools
+    )
+    told = f"Answer by calling one of these tools:\n{tools}"
+    messages = request.messages
+    if messages[0].role == "system":
+        told = f"{messages[0].content}\n\n{told}"
+        messages = messages[1:]
+    return replace(request, messages=(Message("system", told), *messages), tools=())
 
 
 def _limit(engine: Engine, prompt: str, asked: int | None) -> int:

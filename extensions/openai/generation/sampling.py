@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import AliasChoices, BaseModel, Field
 
 from .. import refusals
-from ..engines.base import Native
+from ..engines.base import EngineInfo, Native
 
 OPENAI = "OpenAI API reference"
 LLAMA_CPP = "llama.cpp tools/server, completion options"
@@ -82,7 +82,8 @@ PARAMETERS: tuple[Parameter, ...] = (
     _row("repetition_penalty", "repeat_penalty", 1.0, 0.01, 10,
          "Divides the logits of repeated tokens; 1 is off.", aliases=("repeat_penalty",)),
     _row("repetition_penalty_range", "repeat_last_n", 64, 0, WINDOW,
-         "How many of the last tokens, prompt included, the penalties look at; 0 is none.",
+         "How many of the last tokens, prompt included, the penalties look at; 0 is none. With a "
+         "presence or frequency penalty the default is the whole text.",
          aliases=("repeat_last_n",)),
     _row("dry_multiplier", "dry_multiplier", 0.0, 0, 100,
          "Strength of the penalty on repeated sequences (DRY); 0 is off."),
@@ -146,19 +147,27 @@ class NativeSampling(BaseModel):
     ignore_eos: bool | None = parameter("ignore_eos")
 
 
-def to_native(request: BaseModel, sampler: str) -> Native:
-    """What an engine with this sampler is sent for a request that was validated by the rows.
+def to_native(request: BaseModel, info: EngineInfo) -> Native:
+    """What an engine is sent for a request that was validated by the rows.
 
-    Raises InvalidRequest, naming the parameter, for a value that the sampler cannot honour.
+    Raises InvalidRequest, naming the parameter, for a value that the engine's sampler cannot honour.
     """
     native: dict[str, Any] = {}
     for row in PARAMETERS:
         value = getattr(request, row.name, None)
-        name = (row.native or {}).get(sampler)
+        name = (row.native or {}).get(info.sampler)
         if name is not None:
-            native[name] = row.default if value is None else value
+            native[name] = _default(row, request, info) if value is None else value
         elif value is not None and value != row.default:
             raise refusals.unsupported(
                 row.name, "is not something the loaded model's engine can do."
             )
     return native
+
+
+def _default(row: Parameter, request: BaseModel, info: EngineInfo) -> Any:
+    """The row's default; but OpenAI's penalties look at the whole text so far."""
+    penalties = ("presence_penalty", "frequency_penalty")
+    if row.name == "repetition_penalty_range" and any(getattr(request, p) for p in penalties):
+        return info.context_length
+    return row.default
