@@ -156,6 +156,34 @@ def test_any_object(tiny: Api, seed: int) -> None:
         assert choice["finish_reason"] == "length"
 
 
+@pytest.mark.parametrize("format", ["uri", "ipv4", "ipv6", "date", "uuid", "uri-reference", "zzz"])
+def test_a_format_is_enforced_or_refused(tiny: Api, format: str) -> None:
+    """What checks a schema and what enforces it must know the same: else it is dropped silently."""
+    schema = an_object(it={"type": "string", "format": format})
+    body = {"response_format": json_schema(schema), "messages": said("Hello"), "max_tokens": 60}
+    answer = tiny.client.post("/v1/chat/completions", json={"model": "tiny", "seed": 1, **body})
+    if answer.status_code == 400:
+        assert answer.json["error"]["param"] == SCHEMA_PARAM
+    else:
+        choice = answer.json["choices"][0]
+        assert choice["message"]["content"].startswith('{"it": "')
+        if choice["finish_reason"] == "stop":
+            valid(choice["message"]["content"], schema)
+
+
+@pytest.mark.parametrize("pattern", ['^x"[ab]$', "^x\\\\[ab]$", '^("a"|b)+$', '^[a"]{2}$'])
+@pytest.mark.parametrize("seed", range(2))
+def test_a_pattern_of_characters_that_json_escapes(tiny: Api, pattern: str, seed: int) -> None:
+    """Enforced, or refused; never half enforced."""
+    schema = {"type": "string", "pattern": pattern}
+    body = {"guided_json": schema, "messages": said("Hello"), "max_tokens": 60, "seed": seed}
+    answer = tiny.client.post("/v1/chat/completions", json={"model": "tiny", **body})
+    if answer.status_code == 400:
+        assert answer.json["error"]["param"] == "guided_json"
+    elif answer.json["choices"][0]["finish_reason"] == "stop":
+        valid(answer.json["choices"][0]["message"]["content"], schema)
+
+
 @pytest.mark.parametrize("strict", [True, False, None])
 def test_a_schema_is_enforced_whether_strict_or_not(tiny: Api, strict: bool | None) -> None:
     schema = SCHEMAS["enum"]
@@ -181,6 +209,7 @@ REGEXES = [
     r"\d{4}-\d{2}-\d{2}",
     "one\ntwo",
     r"(ab|cd){2,3}x?",
+    r"a/b\/c",
     r'"quoted" \S{1,4}',
 ]
 
