@@ -148,6 +148,7 @@ def _add_call(calls: list[dict[str, Any]], part: dict[str, Any]) -> None:
 
 def _whole(chunks: list[Chunk], kind: str, choices: dict[int, dict[str, Any]]) -> dict[str, Any]:
     first = chunks[0]
+    tier = {"service_tier": first["service_tier"]} if "service_tier" in first else {}
     return {
         "id": first["id"],
         "object": kind,
@@ -156,4 +157,5 @@ def _whole(chunks: list[Chunk], kind: str, choices: dict[int, dict[str, Any]]) -
         "system_fingerprint": first["system_fingerprint"],
         "choices": [choices[index] for index in sorted(choices)],
         "usage": chunks[-1]["usage"],
+        **tier,
     }
