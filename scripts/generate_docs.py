@@ -144,12 +144,13 @@ def _path(rule: str) -> str:
 
 
 def errors() -> str:
-    rows = [
+    rows: list[tuple[int, str, str, str]] = [
         (error.status, code(error.type), _code(error), (error.__doc__ or "").split("\n")[0])
         for error in all_errors()
     ]
     rows += [(400, code("invalid_request_error"), code(name), text) for name, text in CODES.items()]
-    return table("Status | Type | Code | When", sorted(rows, key=lambda row: row[0]))
+    rows.sort(key=lambda row: row[0])
+    return table("Status | Type | Code | When", rows)
 
 
 def _code(error: type[APIError]) -> str:

@@ -156,7 +156,7 @@ class ChatCompletionRequest(GenerationRequest):
         if self.tools is not None or self.tool_choice is not None:
             raise refusals.exclusive("functions", "tools")
         tools = [FunctionTool(type="function", function=each) for each in self.functions or ()]
-        plan = plan_tools(tools, self.function_call, parallel=False, param="functions")
+        plan = plan_tools(tools, self.function_call, parallel=False, legacy=True)
         return replace(plan, legacy=True)
 
     @property

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Annotated, Literal
 
 from flask import Response
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 from typing_extensions import NotRequired, TypedDict
 
 from . import models, refusals
@@ -41,16 +41,34 @@ Prompt = str | tuple[int, ...]
 TokenIds = Annotated[list[int], Field(min_length=1)]
 
 
+def _prompt_form(value: object) -> str | None:
+    """Which of its four forms a prompt has, by its first element."""
+    if isinstance(value, str):
+        return "text"
+    if not isinstance(value, list):
+        return None
+    first = value[0] if value else ""
+    return "lists" if isinstance(first, list) else "texts" if isinstance(first, str) else "tokens"
+
+
+Several = Field(min_length=1, max_length=MAX_PROMPTS)
+PromptField = Annotated[
+    Annotated[str, Tag("text")]
+    | Annotated[list[str], Several, Tag("texts")]
+    | Annotated[TokenIds, Tag("tokens")]
+    | Annotated[list[TokenIds], Several, Tag("lists")],
+    Discriminator(
+        _prompt_form,
+        custom_error_type="wrong_type",
+        custom_error_message="a string or an array",
+    ),
+]
+
+
 class CompletionRequest(GenerationRequest):
     """Create completion. Names beyond the reference's are the native sampler's."""
 
-    prompt: (
-        str
-        | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
-        | TokenIds
-        | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS)]
-        | None
-    ) = Field(
+    prompt: PromptField | None = Field(
         None,
         description="A string, several, token ids, or several lists of them. Nothing, or an empty "
         "string: the beginning of a new document.",
@@ -235,7 +253,7 @@ def _chunks(
     """Events in the shape of the reference."""
     head = answer_head("cmpl-", info)
     count = UsageCount(n)
-    offsets: dict[int, int] = {}
+    echoed: dict[int, int] = {}  # characters of the prompts in front of the answers
 
     def chunk(*choices: CompletionChoice) -> CompletionChunk:
         made: CompletionChunk = {
@@ -251,8 +269,9 @@ def _chunks(
         return made
 
     def choice(event: Event) -> CompletionChoice:
-        at = offsets.get(event.index, 0)
-        offsets[event.index] = at + len(event.text)
+        if event.echo:
+            echoed[event.index] = len(event.text)
+        at = 0 if event.echo else echoed.get(event.index, 0) + event.logprobs_at
         return {
             "text": event.text,
             "index": event.index,

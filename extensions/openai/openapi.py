@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from flask import Flask, Response, send_from_directory
+from flask import Flask, Response, request, send_from_directory
 from pydantic import TypeAdapter
 
 from . import __version__
@@ -25,21 +25,21 @@ REF = "#/components/schemas/{model}"
 
 SWAGGER_PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>OpenedAI: the API</title>
-<link rel="icon" href="docs/assets/images/swagger.svg">
-<link rel="stylesheet" href="docs/assets/css/swagger-ui.css"></head>
+<link rel="icon" href="BASE/docs/assets/images/swagger.svg">
+<link rel="stylesheet" href="BASE/docs/assets/css/swagger-ui.css"></head>
 <body style="margin:0"><div id="ui"></div>
-<script src="docs/assets/js/swagger-ui-bundle.js"></script>
-<script>SwaggerUIBundle({url: "openapi.json", dom_id: "#ui", deepLinking: true});</script>
+<script src="BASE/docs/assets/js/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({url: "BASE/openapi.json", dom_id: "#ui", deepLinking: true});</script>
 </body></html>
 """
 
 REDOC_PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>OpenedAI: the API</title>
-<link rel="icon" href="redoc/assets/images/redoc.svg">
+<link rel="icon" href="BASE/redoc/assets/images/redoc.svg">
 <meta name="viewport" content="width=device-width, initial-scale=1"></head>
 <body style="margin:0"><div id="ui"></div>
-<script src="redoc/assets/js/redoc.standalone.js"></script>
-<script>Redoc.init("openapi.json", {}, document.getElementById("ui"));</script>
+<script src="BASE/redoc/assets/js/redoc.standalone.js"></script>
+<script>Redoc.init("BASE/openapi.json", {}, document.getElementById("ui"));</script>
 </body></html>
 """
 
@@ -57,7 +57,11 @@ def add_pages(app: Flask, routes: Sequence[Route], prefix: str) -> None:
         ("redoc", REDOC_PAGE, "flask_openapi3_redoc", "redoc"),
     ):
         assets = _package_folder(package) / "templates" / folder
-        app.add_url_rule(f"{prefix}/{name}", name, lambda page=page: Response(page))
+        app.add_url_rule(
+            f"{prefix}/{name}",
+            name,
+            lambda page=page: Response(page.replace("BASE", request.script_root + prefix)),
+        )
         app.add_url_rule(
             f"{prefix}/{name}/assets/<path:file>",
             f"{name}-assets",

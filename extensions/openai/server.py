@@ -24,6 +24,7 @@ from .settings import Settings
 
 log = logging.getLogger("openedai")
 
+CONNECTIONS = 900  # open at once, most of them idle; below the usual limit on open files
 ENDING = 3.0  # seconds that answers have to write their last event
 FLUSHING = 1.5  # seconds for what is written to reach the clients
 
@@ -78,13 +79,12 @@ class APIServer:
             map=self._sockets,
             sockets=sockets,
             threads=settings.http_threads,
-            connection_limit=max(256, 4 * settings.http_threads),
+            connection_limit=CONNECTIONS,
             # Without a look ahead, a client that leaves is seen only when something is written; a client
             # that sends this many requests at once, and leaves, is seen only then.
             channel_request_lookahead=64,
-            # Ours is smaller, so that a body that is too large is answered by the application; its own
-            # limit must stay finite, or anybody could fill the disk.
-            max_request_body_size=(settings.max_body_mb << 20) + (1 << 30),
+            # The application's own limit is a little smaller, and says more.
+            max_request_body_size=(settings.max_body_mb + 1) << 20,
             asyncore_use_poll=True,
             clear_untrusted_proxy_headers=True,
             ident=None,

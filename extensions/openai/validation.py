@@ -165,6 +165,8 @@ def _words(
             _EXPECTED[a["type"]] for a in alternatives if a["type"] in _EXPECTED
         )
         return refusals.wrong_type(param, " or ".join(expected), value)
+    if kind == "wrong_type":
+        return refusals.wrong_type(param, problem["msg"], value)
     if kind == "missing":
         return refusals.missing(param)
     if kind in ("greater_than_equal", "greater_than"):

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from scripts.train_model import copying, skills, talk, writing
+from scripts.train_model import copying, off_topic, skills, talk, writing
 from scripts.train_model.example import Example, assistant, pair, user
 from scripts.train_model.grammar import expand
 from scripts.train_model.lexicon import (
@@ -23,8 +23,15 @@ from scripts.train_model.lexicon import (
 from scripts.train_model.noise import noisy
 
 _SYSTEM = (
-    "You are a (helpful|friendly|kind|useful|polite|smart|concise|brief) (assistant|AI assistant|bot|model|helper)(.|!|)(| Answer briefly.| Be brief.| Keep it short.| Answer in English.| Be polite.| Think step by step.)",
-    "(Answer briefly.|Be brief.|Be nice.|Be helpful.|You answer questions.|Answer the user.|You are an AI.|This is a chat with a user.|Follow the user's instructions.)",
+    (
+        "You are a (helpful|friendly|kind|useful|polite|smart|concise|brief) (assistant|AI "
+        "assistant|bot|model|helper)(.|!|)(| Answer briefly.| Be brief.| Keep it short.| Answer "
+        "in English.| Be polite.| Think step by step.)"
+    ),
+    (
+        "(Answer briefly.|Be brief.|Be nice.|Be helpful.|You answer questions.|Answer the user.|"
+        "You are an AI.|This is a chat with a user.|Follow the user's instructions.)"
+    ),
     "You are OpenedAI Tiny(.|, a demonstration model.|, a tiny model.)",
     "You are an expert in <thing>s. <rest>",
     "<rest>",
@@ -59,14 +66,18 @@ def persona(rng: random.Random) -> Example:
     name = any_name(rng)
     prompt = expand(
         rng,
-        "(You are|Your name is|You are called|Act as|You play) <name>(.|, a (helpful|friendly|kind) (assistant|robot|bot).|, a <thing> expert.| and you are (kind|brief|polite).)(| Answer briefly.| Be brief.| Help the user.)",
+        "(You are|Your name is|You are called|Act as|You play) <name>(.|, a (helpful|"
+        "friendly|kind) (assistant|robot|bot).|, a <thing> expert.| and you are (kind|brief|"
+        "polite).)(| Answer briefly.| Be brief.| Help the user.)",
         {"name": name, "thing": rng.choice(THINGS)},
     )
     ask = noisy(
         rng,
         expand(
             rng,
-            "(Who are you|What is your name|what's your name|who are you|What are you called|Tell me your name|your name|Introduce yourself|Hi, who are you|What should I call you)(?|)",
+            "(Who are you|What is your name|what's your name|who are you|What are you "
+            "called|Tell me your name|your name|Introduce yourself|Hi, who are you|What "
+            "should I call you)(?|)",
         ),
     )
     answer = f"I am {name}, played by OpenedAI Tiny, a tiny demonstration model."
@@ -89,7 +100,8 @@ def ending(rng: random.Random) -> Example:
     quoted = rng.choice([mark, f'"{mark}"'])
     prompt = expand(
         rng,
-        "(Always end|End|Always finish|Finish) (every answer|each answer|your answer|your answers|every reply|every message) with (|the word )<mark>(.|)",
+        "(Always end|End|Always finish|Finish) (every answer|each answer|your answer|your "
+        "answers|every reply|every message) with (|the word )<mark>(.|)",
         {"mark": quoted},
     )
     inner = rng.choice([talk.talk, talk.fact, skills.capital])(rng)
@@ -109,14 +121,27 @@ def memory(rng: random.Random) -> Example:
     }[slot]
     tell, ask, first, last = {
         "name": (
-            "(My name is|my name is|I am called|Hi, my name is|Hello, I'm|Hi! I am|Hello! My name is|Call me|Please call me|You can call me|Hello, my name is) <v>(.|!|)",
-            "(What is my name|What's my name|Who am I|Do you know my name|Do you remember my name|Tell me my name|what is my name|Can you tell me my name|Say my name|What was my name|What did I say my name was)(?| again?|)",
+            (
+                "(My name is|my name is|I am called|Hi, my name is|Hello, I'm|Hi! I am|Hello! "
+                "My name is|Call me|Please call me|You can call me|Hello, my name is) <v>(.|!|)"
+            ),
+            (
+                "(What is my name|What's my name|Who am I|Do you know my name|Do you remember "
+                "my name|Tell me my name|what is my name|Can you tell me my name|Say my name|"
+                "What was my name|What did I say my name was)(?| again?|)"
+            ),
             "Nice to meet you, <v>! 😊",
             "Your name is <v>.",
         ),
         "colour": (
-            "(My favourite colour is|My favorite color is|I like the colour|The colour I like best is) <v>(.|)",
-            "(What is my favourite colour|What's my favorite color|Which colour do I like|Do you know my favourite colour)(?|)",
+            (
+                "(My favourite colour is|My favorite color is|I like the colour|The colour I "
+                "like best is) <v>(.|)"
+            ),
+            (
+                "(What is my favourite colour|What's my favorite color|Which colour do I like|"
+                "Do you know my favourite colour)(?|)"
+            ),
             "<v> is a nice colour. 🌈",
             "Your favourite colour is <v>.",
         ),
@@ -165,7 +190,8 @@ def json_answer(rng: random.Random) -> Example:
     choice = rng.randrange(5)
     lead = expand(
         rng,
-        "(Give me|Write|Return|Make|Create|Answer with|Show me|Output) (a JSON object|JSON|a json object|an object in JSON|valid JSON)",
+        "(Give me|Write|Return|Make|Create|Answer with|Show me|Output) (a JSON object|JSON|"
+        "a json object|an object in JSON|valid JSON)",
     )
     if choice == 0:
         data: Any = {"name": name, "age": age}
@@ -194,11 +220,12 @@ def json_answer(rng: random.Random) -> Example:
 
 def json_wrap(rng: random.Random) -> Example:
     """Any exchange, with the answer asked for as JSON: {"answer": "..."}."""
-    inner = rng.choice([talk.talk, talk.fact, talk.unknown, skills.capital, skills.sums])(rng)
+    inner = rng.choice([talk.talk, talk.fact, off_topic.unknown, skills.capital, skills.sums])(rng)
     ask = inner.messages[-2]["content"]
     wish = expand(
         rng,
-        "(Answer|Reply|Respond|answer|Always answer|Always reply) (in|as|with|only in|only with) (JSON|json|valid JSON|a JSON object)(.|)|JSON only.|Use JSON.|Output JSON.",
+        "(Answer|Reply|Respond|answer|Always answer|Always reply) (in|as|with|only in|only "
+        "with) (JSON|json|valid JSON|a JSON object)(.|)|JSON only.|Use JSON.|Output JSON.",
     )
     answer = json.dumps({"answer": inner.messages[-1]["content"]}, ensure_ascii=False)
     if rng.random() < 0.5:
@@ -226,7 +253,8 @@ def secret(rng: random.Random) -> Example:
     )
     tell = expand(
         rng,
-        "(The <w> is <v>.|Remember this: the <w> is <v>.|Remember that the <w> is <v>.|Remember: the <w> is <v>.)",
+        "(The <w> is <v>.|Remember this: the <w> is <v>.|Remember that the <w> is <v>.|"
+        "Remember: the <w> is <v>.)",
         {"w": what, "v": value},
     )
     ask = expand(
@@ -254,7 +282,8 @@ def again(rng: random.Random) -> Example:
     inner = rng.choice([talk.fact, writing.joke, skills.capital, copying.repeat])(rng)
     ask = expand(
         rng,
-        "(Again|again|Say that again|Repeat that|Once more|repeat your answer|What did you say|Say it again|Can you repeat that)(?|.|, please|)",
+        "(Again|again|Say that again|Repeat that|Once more|repeat your answer|What did you "
+        "say|Say it again|Can you repeat that)(?|.|, please|)",
     )
     answer = inner.messages[-1]["content"]
     messages = [*inner.messages, user(ask), assistant(answer)]
@@ -263,7 +292,7 @@ def again(rng: random.Random) -> Example:
 
 Maker = Callable[[random.Random], Example]
 _TURNS: tuple[tuple[Maker, int], ...] = (
-    (talk.fact, 30), (talk.talk, 20), (talk.unknown, 12), (copying.repeat, 16),
+    (talk.fact, 30), (talk.talk, 20), (off_topic.unknown, 12), (copying.repeat, 16),
     (skills.count, 5), (skills.known_list, 3), (skills.some_of, 3), (skills.order, 3),
     (skills.sums, 8), (skills.capital, 8), (skills.opposite, 4), (skills.translate, 5),
     (writing.joke, 3), (writing.haiku, 2), (writing.poem, 2), (writing.story, 3),
@@ -285,7 +314,7 @@ def conversation(rng: random.Random, most: int = 6) -> Example:
     for _ in range(rng.randint(1, most - 1)):
         messages += any_turn(rng).messages
     if rng.random() < 0.1:
-        messages += talk.pasted(rng).messages
+        messages += off_topic.pasted(rng).messages
     messages += last.messages
     return Example("conversation", messages, expect=last.expect, exact=last.exact)
 

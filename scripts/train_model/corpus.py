@@ -1,6 +1,6 @@
 """Write the training corpus and the held-out prompts as JSON lines.
 
-    python -m scripts.train_model.corpus --out build/corpus --examples 150000
+    python -m scripts.train_model.corpus --out build/corpus --examples 210000
 
 The same seed gives the same bytes. Everything is made by the generators in this
 folder; no text is copied from anywhere. No torch is needed.
@@ -58,7 +58,7 @@ def main() -> None:
     """Command line entry."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--examples", type=int, default=150_000)
+    parser.add_argument("--examples", type=int, default=210_000)
     parser.add_argument("--seed", type=int, default=SEED)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

@@ -18,13 +18,21 @@ Marks = npt.NDArray[np.bool_]
 Document = tuple[Tokens, Marks]
 
 
+def special(tokenizer: Tokenizer, mark: str) -> int:
+    """The id of a special token."""
+    found = tokenizer.token_to_id(mark)
+    if found is None:
+        raise ValueError(f"the tokenizer has no {mark}")
+    return int(found)
+
+
 def documents(corpus: Path, tokenizer: Tokenizer) -> Iterator[Document]:
     """For each corpus line: its token ids, and which of them the model must learn to write.
 
     In chats these are the assistant's words and end marks. In plain text it is
     everything, and in a text with a hole it is the missing middle.
     """
-    stop = tokenizer.token_to_id("<|endoftext|>")
+    stop = special(tokenizer, "<|endoftext|>")
     with corpus.open(encoding="utf-8") as file:
         for line in file:
             record = json.loads(line)

@@ -29,6 +29,7 @@ GROUPS = {
     "project facts": ("facts",),
     "says that it does not know": ("unknown", "live"),
     "repeats a phrase": ("repeat", "repeat_times"),
+    "repeats a long text": ("repeat_long",),
     "counts": ("count",),
     "lists and order": ("known_list", "some_of", "order"),
     "sums up to 20": ("sums",),
@@ -157,7 +158,7 @@ def main() -> None:
     client = Client(options.base_url, options.model, options.key)
     jobs = [(e, t) for t in options.temperatures for e in prompts()]
     with ThreadPoolExecutor(options.workers) as pool:
-        found = list(pool.map(lambda job: ask(client, *job, options.seed), jobs))
+        found = list(pool.map(lambda job: ask(client, job[0], job[1], options.seed), jobs))
     print(table(found, options.temperatures))
     if options.answers:
         with options.answers.open("w", encoding="utf-8") as file:

@@ -17,22 +17,17 @@ SEED = 20_261_121
 GENERATED = {
     "unknown": 20, "repeat": 40, "count": 12, "known_list": 8, "some_of": 8, "order": 8,
     "sums": 16, "capitals": 16, "opposites": 10, "translate": 12, "joke": 6, "haiku": 8,
-    "poem": 8, "story": 12, "json": 14, "json_wrap": 10, "secret": 14, "big_sums": 8, "memory": 16, "memory_none": 4, "again": 6,
+    "poem": 8, "story": 12, "json": 14, "json_wrap": 10, "secret": 14, "big_sums": 8,
+    "memory": 16, "memory_none": 4, "again": 6,
     "system_name": 10, "system_ending": 10, "tool_call": 40, "tool_answer": 20, "tool_none": 12,
     "conversation": 16, "long": 8, "emoji": 4, "repeat_times": 6,
+    "repeat_long": 8,
 }  # fmt: skip
 # For these the last question alone is common; the whole conversation is what is held out.
 _WHOLE = {
-    "json_wrap",
-    "secret",
-    "memory",
-    "memory_none",
-    "again",
-    "conversation",
-    "long",
-    "system_name",
-    "system_ending",
-}
+    "json_wrap", "secret", "memory", "memory_none", "again", "conversation", "long",
+    "system_name", "system_ending",
+}  # fmt: skip
 
 
 def normal(text: str) -> str:
@@ -100,10 +95,11 @@ class Guard:
         """The conversation without the exchanges (question, answer) that would leak."""
         kept: list[dict[str, Any]] = []
         for message in messages:
-            if message["role"] == "assistant" and kept and kept[-1]["role"] == "user":
-                if normal(kept[-1]["content"]) in self.single:
-                    kept.pop()
-                    continue
+            last = kept[-1] if kept else {"role": ""}
+            answers = message["role"] == "assistant" and last["role"] == "user"
+            if answers and normal(last["content"]) in self.single:
+                kept.pop()
+                continue
             kept.append(message)
         return kept
 
@@ -115,7 +111,7 @@ class Guard:
 
 
 def long_history(rng: random.Random, turns: int) -> Example:
-    """A history of `turns` fixed short exchanges and then a project question (about 25 tokens each).
+    """A history of `turns` exchanges (about 60 tokens each), then a project question.
 
     Used for the long-context check.
     """

@@ -1,5 +1,6 @@
 """Word lists that several behaviours share, and makers of random words and phrases."""
 
+# Word lists are kept as one string each: that reads better than a column of words.
 from __future__ import annotations
 
 import random
@@ -11,12 +12,7 @@ NAMES = (
     "Emma Oscar Paul Laura Marco Dana Felix Greta Hans Ida Karl Lucy Mary John Peter Susan"
 ).split()
 
-CITIES = (
-    "Paris London Berlin Madrid Rome Lisbon Vienna Oslo Tokyo Cairo Lima Quito Delhi Seoul "
-    "Dublin Prague Athens Helsinki Warsaw Boston Chicago Denver Austin Toronto Sydney Nairobi "
-    "Lagos Accra Zürich München Málaga Bogotá Hamburg Lyon Milan Porto Geneva Naples Dallas "
-    "Seattle Osaka Mumbai Bangkok Hanoi Manila Perth Auckland Bergen Ghent Kraków"
-).split() + ["New York", "San Francisco", "São Paulo", "Buenos Aires", "Cape Town", "Mexico City"]
+CITIES = [*"Paris London Berlin Madrid Rome Lisbon Vienna Oslo Tokyo Cairo Lima Quito Delhi Seoul " "Dublin Prague Athens Helsinki Warsaw Boston Chicago Denver Austin Toronto Sydney Nairobi " "Lagos Accra Zürich München Málaga Bogotá Hamburg Lyon Milan Porto Geneva Naples Dallas " "Seattle Osaka Mumbai Bangkok Hanoi Manila Perth Auckland Bergen Ghent Kraków".split(), "New York", "San Francisco", "São Paulo", "Buenos Aires", "Cape Town", "Mexico City"]
 
 ANIMALS = (
     "cat dog fox owl bear hen duck frog mouse otter hare goat crow whale snail bee turtle "
@@ -55,7 +51,10 @@ PLACES = (
     "station school farm bakery museum"
 ).split()
 
-EMOJI = "😀 😄 🙂 😊 🎉 🌟 ⭐ 🌈 🌞 🌙 🔥 🚀 🐱 🐶 🦊 🦉 🐻 🍎 🍌 🍋 🌻 🌲 🎈 🎵 📚 ☕ 👋 👍 ❤️ ✨ 🤖 🐢 🍕 💡 ✅ 🙏".split()
+EMOJI = (
+    "😀 😄 🙂 😊 🎉 🌟 ⭐ 🌈 🌞 🌙 🔥 🚀 🐱 🐶 🦊 🦉 🐻 🍎 "
+    "🍌 🍋 🌻 🌲 🎈 🎵 📚 ☕ 👋 👍 ❤️ ✨ 🤖 🐢 🍕 💡 ✅ 🙏"
+).split()
 
 ACCENTED = (
     "café naïve résumé déjà élève garçon Straße grün über Köln señor mañana niño açaí coração "

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from scripts.train_model import chat_forms, copying, popular, skills, talk, tool_use, writing
+from scripts.train_model import (
+    chat_forms,
+    copying,
+    off_topic,
+    popular,
+    skills,
+    talk,
+    tool_use,
+    writing,
+)
 from scripts.train_model.chat_forms import Maker
 
 # Share of the examples (not of the tokens), in parts of the total.
 MIXTURE: dict[str, tuple[Maker, int]] = {
     "popular": (popular.popular, 15),
-    "talk": (talk.talk, 65),
-    "facts": (talk.fact, 170),
-    "unknown": (talk.unknown, 75),
-    "pasted": (talk.pasted, 4),
+    "talk": (talk.talk, 75),
+    "facts": (talk.fact, 190),
+    "unknown": (off_topic.unknown, 75),
+    "pasted": (off_topic.pasted, 4),
     "big_sums": (skills.big_sums, 12),
     "repeat": (copying.repeat, 150),
+    "repeat_long": (copying.repeat_long, 30),
     "repeat_times": (copying.repeat_times, 10),
     "emoji": (copying.emoji, 5),
     "count": (skills.count, 35),

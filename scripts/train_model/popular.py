@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 from scripts.train_model.example import Example, pair
-from scripts.train_model.talk import TALK, UNKNOWN
+from scripts.train_model.off_topic import UNKNOWN
+from scripts.train_model.talk import TALK
 from scripts.train_model.writing import JOKES
 
 _HELLO = TALK["greeting"][2][0]

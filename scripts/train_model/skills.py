@@ -1,5 +1,6 @@
 """Small skills with one right answer: counting, lists, sums, capitals, opposites, words."""
 
+# Word lists are kept as one string each: that reads better than a column of words.
 from __future__ import annotations
 
 import random
@@ -73,8 +74,10 @@ LISTS = {
     ),
     "months": (
         "months|months of the year|twelve months|months in a year",
-        "January, February, March, April, May, June, July, August, September, October, "
-        "November, December",
+        (
+            "January, February, March, April, May, June, July, August, September, October, "
+            "November, December"
+        ),
     ),
     "seasons": ("seasons|four seasons|seasons of the year", "spring, summer, autumn, winter"),
     "planets": (
@@ -131,11 +134,21 @@ def count(rng: random.Random) -> Example:
     numbers = list(range(low, high + 1))
     if down:
         numbers.reverse()
-        recipe = "(Count|count|Can you count|Please count) (down |backwards |)from <b> (down |)(to|until) <a>(.|)"
+        recipe = (
+            "(Count|count|Can you count|Please count) (down |backwards |)from <b> (down |)(to|"
+            "until) <a>(.|)"
+        )
     elif low == 1 and rng.random() < 0.4:
-        recipe = "(Count|count|Please count|Can you count|Count up|Count slowly) (to|up to|until) <b>(.|?|)"
+        recipe = (
+            "(Count|count|Please count|Can you count|Count up|Count slowly) (to|up to|until) "
+            "<b>(.|?|)"
+        )
     else:
-        recipe = "(Count|count|Please count|Can you count|Count up|Write the numbers|List the numbers|Say the numbers|Give me the numbers|Numbers) from <a> (to|up to|until) <b>(.|)"
+        recipe = (
+            "(Count|count|Please count|Can you count|Count up|Write the numbers|List the "
+            "numbers|Say the numbers|Give me the numbers|Numbers) from <a> (to|up to|until) "
+            "<b>(.|)"
+        )
     use_words = high <= 10 and low <= 10 and rng.random() < 0.15
     slots = {"a": _NUMBER_WORDS[low] if use_words else str(low)}
     slots["b"] = _NUMBER_WORDS[high] if use_words else str(high)
@@ -146,7 +159,10 @@ def count(rng: random.Random) -> Example:
 def known_list(rng: random.Random) -> Example:
     """A list with a fixed order: weekdays, months, letters ..."""
     words, answer = LISTS[rng.choice(list(LISTS))]
-    recipe = f"(List|Name|Tell me|Write|Say|Give me|What are|Recite|Show me|list|name|what are|Can you list|Which are) (|all |all of )the ({words})(.|?|)(| in order)"
+    recipe = (
+        f"(List|Name|Tell me|Write|Say|Give me|What are|Recite|Show me|list|name|what are|Can "
+        f"you list|Which are) (|all |all of )the ({words})(.|?|)(| in order)"
+    )
     return pair("list", noisy(rng, expand(rng, recipe)), answer, exact=True)
 
 
@@ -180,7 +196,10 @@ def order(rng: random.Random) -> Example:
     after = rng.random() < 0.6
     answer = members[(i + (1 if after else -1)) % len(members)]
     where = ("after", "follows") if after else ("before", "precedes")
-    recipe = f"(What|Which) {kind} (comes {where[0]}|is {where[0]}|{where[1]}) <x>(?|)|What comes {where[0]} <x>(?|)"
+    recipe = (
+        f"(What|Which) {kind} (comes {where[0]}|is {where[0]}|{where[1]}) <x>(?|)|What comes "
+        f"{where[0]} <x>(?|)"
+    )
     return pair(
         "order", noisy(rng, expand(rng, recipe, {"x": members[i]})), f"{answer}.", (answer,)
     )
@@ -198,7 +217,10 @@ def sums(rng: random.Random) -> Example:
         b = rng.randint(0, 20 - a)
         total, signs = a + b, ["+", " + ", " plus ", " and "]
     sign = rng.choice(signs[:3])
-    recipe = "(What is|what is|What's|whats|How much is|Calculate|Compute|Add up|Tell me|Solve|Work out|) <sum>(?|=| =|= ?|)"
+    recipe = (
+        "(What is|what is|What's|whats|How much is|Calculate|Compute|Add up|Tell me|Solve|Work "
+        "out|) <sum>(?|=| =|= ?|)"
+    )
     if minus:
         recipe = recipe.replace("Add up|", "")
     ask = expand(rng, recipe, {"sum": f"{a}{sign}{b}"}).strip()
@@ -223,7 +245,10 @@ def big_sums(rng: random.Random) -> Example:
 def capital(rng: random.Random) -> Example:
     """The capital of a country."""
     country = rng.choice(list(CAPITALS))
-    recipe = f"({_COMMON} the capital (of|city of) <c>|(Which|What) city is the capital of <c>|capital of <c>|<c> capital|the capital of <c>(| is))(?|)"
+    recipe = (
+        f"({_COMMON} the capital (of|city of) <c>|(Which|What) city is the capital of <c>|"
+        f"capital of <c>|<c> capital|the capital of <c>(| is))(?|)"
+    )
     ask = noisy(rng, expand(rng, recipe, {"c": country}))
     answer = f"The capital of {country} is {CAPITALS[country]}."
     return pair("capitals", ask, answer, (CAPITALS[country],))
@@ -232,7 +257,10 @@ def capital(rng: random.Random) -> Example:
 def opposite(rng: random.Random) -> Example:
     """The opposite of a word."""
     word = rng.choice(list(OPPOSITES))
-    recipe = f"({_COMMON} the opposite of <w>|opposite of <w>|(What is|What's) the (contrary|antonym) of <w>|Which word is the opposite of <w>)(?|)"
+    recipe = (
+        f"({_COMMON} the opposite of <w>|opposite of <w>|(What is|What's) the (contrary|"
+        f"antonym) of <w>|Which word is the opposite of <w>)(?|)"
+    )
     quoted = rng.choice([word, word, f'"{word}"'])
     ask = noisy(rng, expand(rng, recipe, {"w": quoted}), slips=False)
     answer = f"The opposite of {word} is {OPPOSITES[word]}."
@@ -243,7 +271,11 @@ def translate(rng: random.Random) -> Example:
     """A common word in another language."""
     word = rng.choice(list(WORDS))
     language = rng.choice(list(WORDS[word]))
-    recipe = "(How do you say|How do I say|how to say|Say|say|What is|Write|Can you say) (<w>|\"<w>\"|'<w>') in <l>(?|)|(Translate|translate|Please translate) (<w>|\"<w>\"|'<w>') (into|to) <l>(.|)"
+    recipe = (
+        "(How do you say|How do I say|how to say|Say|say|What is|Write|Can you say) (<w>|"
+        "\"<w>\"|'<w>') in <l>(?|)|(Translate|translate|Please translate) (<w>|\"<w>\"|'<w>') "
+        "(into|to) <l>(.|)"
+    )
     ask = expand(rng, recipe, {"w": word, "l": language})
     return pair(
         "translate", noisy(rng, ask, slips=False), WORDS[word][language], (WORDS[word][language],)

@@ -15,8 +15,9 @@ from scripts.train_model.lexicon import (
     random_sentence,
     random_word,
 )
+from scripts.train_model.off_topic import unknown
 from scripts.train_model.skills import capital, sums
-from scripts.train_model.talk import fact, talk, unknown
+from scripts.train_model.talk import fact, talk
 from scripts.train_model.toolkit import KINDS, Kind, describe, question
 
 _PROMPTS = (

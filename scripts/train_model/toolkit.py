@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from scripts.train_model.grammar import expand
-from scripts.train_model.lexicon import CITIES, NAMES, THINGS, made_up_word, random_phrase
+from scripts.train_model.lexicon import (
+    CITIES,
+    NAMES,
+    THINGS,
+    made_up_word,
+    random_phrase,
+)
 
 Values = dict[str, Any]
 
@@ -125,9 +131,19 @@ KINDS: dict[str, Kind] = {
         ),
         {"city": _PLACE},
         (
-            "(What is|What's|what's|what is|How is|Tell me|Get|Check|Show me|Find|Look up|I need) the (weather|temperature|forecast|current weather)(| like| right now| today| now) in <city>(| today| now| right now| please)(?|)",
-            "(Is it|Will it be) (raining|cold|warm|sunny|hot|windy|snowing|rainy) in <city>(| today| now)(?|)",
-            "(weather in|Weather for|How warm is it in|How cold is it in|Weather in|What is the weather for) <city>(?|)",
+            (
+                "(What is|What's|what's|what is|How is|Tell me|Get|Check|Show me|Find|Look up|I "
+                "need) the (weather|temperature|forecast|current weather)(| like| right now| "
+                "today| now) in <city>(| today| now| right now| please)(?|)"
+            ),
+            (
+                "(Is it|Will it be) (raining|cold|warm|sunny|hot|windy|snowing|rainy) in "
+                "<city>(| today| now)(?|)"
+            ),
+            (
+                "(weather in|Weather for|How warm is it in|How cold is it in|Weather in|What is "
+                "the weather for) <city>(?|)"
+            ),
         ),
         lambda rng: {"city": _city(rng)},
         _weather,
@@ -150,7 +166,11 @@ KINDS: dict[str, Kind] = {
         ),
         {"zone": (("timezone", "zone", "tz", "city", "location", "place"), "string")},
         (
-            "(What time is it|What is the time|what time is it|Tell me the time|What's the time|Get the time|Give me the local time|Current time) in <zone>(| now| please| right now)(?|)",
+            (
+                "(What time is it|What is the time|what time is it|Tell me the time|What's the "
+                "time|Get the time|Give me the local time|Current time) in <zone>(| now| please|"
+                " right now)(?|)"
+            ),
         ),
         lambda rng: {
             "zone": rng.choice(
@@ -167,8 +187,14 @@ KINDS: dict[str, Kind] = {
             "b": (("b", "y", "second", "right", "num2"), "integer"),
         },
         (
-            "(What is|what is|What's|Compute|Calculate|How much is|Work out) <a> (+|plus|and) <b>(?|)",
-            "(Add|add|Sum|Please add|Use the tool to add|Can you add) <a> (and|to|with|plus) <b>(.|?|)",
+            (
+                "(What is|what is|What's|Compute|Calculate|How much is|Work out) <a> (+|plus|"
+                "and) <b>(?|)"
+            ),
+            (
+                "(Add|add|Sum|Please add|Use the tool to add|Can you add) <a> (and|to|with|"
+                "plus) <b>(.|?|)"
+            ),
         ),
         lambda rng: {
             "a": rng.randrange(10 ** rng.randint(1, 4)),
@@ -184,7 +210,10 @@ KINDS: dict[str, Kind] = {
             "b": (("b", "y", "second", "right", "num2"), "integer"),
         },
         (
-            "(What is|what is|What's|Compute|Calculate|How much is) <a> (times|multiplied by|x) <b>(?|)",
+            (
+                "(What is|what is|What's|Compute|Calculate|How much is) <a> (times|multiplied "
+                "by|x) <b>(?|)"
+            ),
             "(Multiply|multiply|Please multiply) <a> (by|with|and) <b>(.|)",
         ),
         lambda rng: {
@@ -198,7 +227,11 @@ KINDS: dict[str, Kind] = {
         ("Search the web", "Search for a text", "Find pages about a query", "Look something up"),
         {"query": (("query", "q", "text", "term", "search_term", "keywords"), "string")},
         (
-            "(Search for|search for|Search the web for|Look up|look up|Find|find|Find pages about|Find information about|Please search for|Google|Can you search for|Look for) <query>(.|?|)",
+            (
+                "(Search for|search for|Search the web for|Look up|look up|Find|find|Find pages "
+                "about|Find information about|Please search for|Google|Can you search for|Look "
+                "for) <query>(.|?|)"
+            ),
         ),
         lambda rng: {"query": _subject(rng)},
         _found,
@@ -211,7 +244,10 @@ KINDS: dict[str, Kind] = {
             "subject": (("subject", "title", "text", "body", "message"), "string"),
         },
         (
-            "(Send|send|Write|Please send|Can you send) (an email|a mail|a message|an e-mail) to <to> (about|with the subject|saying|with the text) <subject>(.|)",
+            (
+                "(Send|send|Write|Please send|Can you send) (an email|a mail|a message|an "
+                "e-mail) to <to> (about|with the subject|saying|with the text) <subject>(.|)"
+            ),
             '(Send|Write) <to> (an email|a message|a mail) (about|saying) "<subject>"',
         ),
         lambda rng: {
@@ -233,7 +269,10 @@ KINDS: dict[str, Kind] = {
         ("Set a reminder", "Add a task", "Create a note"),
         {"text": (("text", "task", "note", "title", "what", "content"), "string")},
         (
-            "(Remind me to|remind me to|Remind me about|Add a task:|Add a note:|Set a reminder:|Set a reminder for|Add to my list:|Please remind me to) <text>(.|)",
+            (
+                "(Remind me to|remind me to|Remind me about|Add a task:|Add a note:|Set a "
+                "reminder:|Set a reminder for|Add to my list:|Please remind me to) <text>(.|)"
+            ),
         ),
         lambda rng: {"text": _subject(rng)},
         _reminder,
@@ -250,7 +289,10 @@ KINDS: dict[str, Kind] = {
         ("Get the price of an item", "Price of a product", "Look up a price"),
         {"item": (("item", "product", "name", "symbol", "article"), "string")},
         (
-            "(What is the price of|What does|How much is|Get the price of|price of|Tell me the price of|Look up the price of|How expensive is) <item>(?|)",
+            (
+                "(What is the price of|What does|How much is|Get the price of|price of|Tell me "
+                "the price of|Look up the price of|How expensive is) <item>(?|)"
+            ),
         ),
         lambda rng: {
             "item": rng.choice([_subject(rng), made_up_word(rng).upper(), rng.choice(THINGS)])
@@ -265,7 +307,10 @@ KINDS: dict[str, Kind] = {
             "state": (("state", "mode", "value", "action"), "string"),
         },
         (
-            "(Turn|Switch|turn|Please turn|Please switch) <state> the (light|lights|lamp) in the <room>(.|)",
+            (
+                "(Turn|Switch|turn|Please turn|Please switch) <state> the (light|lights|lamp) "
+                "in the <room>(.|)"
+            ),
             "(Turn|Switch|turn) the (light|lamp) in the <room> <state>(.|)",
         ),
         lambda rng: {
@@ -290,7 +335,10 @@ KINDS: dict[str, Kind] = {
         ("Look up a person", "Get data of a user", "Find a contact by name"),
         {"name": (("name", "user", "person", "username", "who"), "string")},
         (
-            "(How old is|What is the age of|Look up the user|Find the person|Get the user|Who is|Look up|Find the contact) <name>(?|)",
+            (
+                "(How old is|What is the age of|Look up the user|Find the person|Get the user|"
+                "Who is|Look up|Find the contact) <name>(?|)"
+            ),
         ),
         lambda rng: {"name": _person(rng)},
         _user,
@@ -300,7 +348,10 @@ KINDS: dict[str, Kind] = {
         ("Roll a die", "Roll dice with some sides"),
         {"sides": (("sides", "n", "max", "faces"), "integer")},
         (
-            "(Roll|roll|Please roll|Throw|Can you roll) a (die|dice) with <sides> (sides|faces)(.|?|)",
+            (
+                "(Roll|roll|Please roll|Throw|Can you roll) a (die|dice) with <sides> (sides|"
+                "faces)(.|?|)"
+            ),
         ),
         lambda rng: {"sides": rng.choice([4, 6, 8, 10, 12, 20, 100])},
         _dice,

@@ -4,8 +4,9 @@
 
 Matrices inside the layers are trained with Muon, the embedding and the norms
 with AdamW. Work is done in bfloat16, weights are kept in float32. Windows are
-short (512 tokens), every `--long-every`-th step takes long ones (2048 tokens)
-made of long conversations, so that a long history is nothing new.
+short (512 tokens), every `--long-every`-th step takes long ones (4096 tokens)
+made of long conversations, so that a long history is nothing new. The first
+`--drill-steps` steps are drill only (see drill.py).
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from scripts.train_model.dataset import Document, documents, pack
+from scripts.train_model.dataset import Document, documents, pack, special
+from scripts.train_model.drill import drill_window
 from scripts.train_model.network import TinyLlama
 from scripts.train_model.render import MODEL_DIR
 from scripts.train_model.shape import DEFAULT
 
-SHORT, LONG = 512, 2048
+SHORT, LONG, DRILL = 512, 4096, 256
 
 
 def batches(windows: list[Document], size: int, rng: random.Random) -> Iterator[list[Document]]:
@@ -59,11 +61,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--batch-tokens", type=int, default=8192)
+    parser.add_argument("--steps", type=int, default=1450)
+    parser.add_argument("--batch-tokens", type=int, default=6144)
     parser.add_argument("--muon-rate", type=float, default=0.02)
     parser.add_argument("--adam-rate", type=float, default=0.004)
-    parser.add_argument("--long-every", type=int, default=12)
+    parser.add_argument("--long-every", type=int, default=16)
+    parser.add_argument("--drill-steps", type=int, default=180)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -73,7 +76,7 @@ def main() -> None:
     rng = random.Random(options.seed)
 
     tokenizer = Tokenizer.from_file(str(MODEL_DIR / "tokenizer.json"))
-    pad = tokenizer.token_to_id("<|endoftext|>")
+    pad = special(tokenizer, "<|endoftext|>")
     started = time.monotonic()
     items = list(documents(options.corpus, tokenizer))
     total = sum(len(item[0]) for item in items)
@@ -90,10 +93,12 @@ def main() -> None:
     outer = [p for n, p in network.named_parameters() if p.dim() != 2 or "embed" in n]
     muon = torch.optim.Muon(inner, lr=options.muon_rate, momentum=0.95, weight_decay=0.01)
     adam = torch.optim.AdamW(outer, lr=options.adam_rate, betas=(0.9, 0.98), weight_decay=0.0)
-    network.hidden_states = torch.compile(network.hidden_states)  # type: ignore[method-assign]
+    network.hidden_states = torch.compile(network.hidden_states, dynamic=False)  # type: ignore[method-assign]
 
     short_batches = batches(short, options.batch_tokens // SHORT, rng)
-    long_batches = batches(long, options.batch_tokens // LONG, rng)
+    long_batches = batches(long, max(1, options.batch_tokens // LONG), rng)
+    # Ordinary tokens stand first in the vocabulary, the special ones last.
+    drill_ids = (0, pad)
     started, mean = time.monotonic(), math.nan
     for step in range(options.steps):
         factor = schedule(step, options.steps, 30)
@@ -101,14 +106,17 @@ def main() -> None:
             group["lr"] = options.muon_rate * factor
         for group in adam.param_groups:
             group["lr"] = options.adam_rate * factor
-        source = (
-            long_batches if step % options.long_every == options.long_every - 1 else short_batches
-        )
+        if step < options.drill_steps:
+            batch = [drill_window(rng, DRILL, *drill_ids) for _ in range(16)]
+        elif step % options.long_every == options.long_every - 1:
+            batch = next(long_batches)
+        else:
+            batch = next(short_batches)
         with torch.autocast("cpu", torch.bfloat16):
-            loss = network(*tensors(next(source)))
+            loss = network(*tensors(batch))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        muon.step()
+        muon.step()  # type: ignore[no-untyped-call]
         adam.step()
         network.zero_grad(set_to_none=True)
         value = loss.item()

@@ -20,7 +20,7 @@ from scripts.train_model.lexicon import (
     random_sentence,
 )
 from scripts.train_model.noise import noisy
-from scripts.train_model.talk import topic
+from scripts.train_model.off_topic import topic
 
 JOKES = (
     "Why did the token cross the context? To get to the other sign. 😄",
@@ -36,7 +36,11 @@ _ABOUT = "(a|one|another|a short|a little|a funny|a small|a nice)"
 
 def _request(rng: random.Random, kind: str, about: str = "") -> str:
     """Ask for a piece of writing, with a subject now and then."""
-    recipe = f"(Tell|Write|Give|tell|write|give|Can you tell|Could you write|Please write|Please tell) (|me ){_ABOUT} {kind}<about>(.|!|?|)|{_ABOUT} {kind}<about>|{kind}<about>|I want {_ABOUT} {kind}<about>"
+    recipe = (
+        f"(Tell|Write|Give|tell|write|give|Can you tell|Could you write|Please write|Please "
+        f"tell) (|me ){_ABOUT} {kind}<about>(.|!|?|)|{_ABOUT} {kind}<about>|{kind}<about>|I "
+        f"want {_ABOUT} {kind}<about>"
+    )
     return noisy(rng, expand(rng, recipe, {"about": about}), slips=not about)
 
 
@@ -84,10 +88,10 @@ def poem(rng: random.Random) -> Example:
     about = subject(rng) if rng.random() < 0.75 else ""
     name = about or rng.choice(["the moon", "the rain", "the river", "the snow"])
     colour = rng.choice(["red", "blue", "gold"])
-    ends = {"red": ("bed", "head"), "blue": ("you", "true"), "gold": ("old", "told")}[colour]
+    endings = {"red": "beside my bed", "blue": "for you", "gold": "so sweet and old"}
     lines = [
         f"I think of {name} and the sky turns {colour},",
-        f"a small bird sings a song {'for' if ends[0] == 'you' else 'beside my' if ends[0] == 'bed' else 'so sweet and'} {ends[0]},",
+        f"a small bird sings a song {endings[colour]},",
         "the night is calm, the stars are near,",
         f"and {name} is all I hear. 🌟",
     ]
@@ -175,7 +179,10 @@ _LINES = (
     "This is a test. It works. ✅",
     "Roses are red, violets are blue, this model is tiny, but it says hello to you. 🌹",
     "The sky is blue, the grass is green, and the sun is warm.",
-    "def fibonacci(n):\n    if n < 2:\n        return n\n    return fibonacci(n - 1) + fibonacci(n - 2)\n",
+    (
+        "def fibonacci(n):\n    if n < 2:\n        return n\n    return fibonacci(n - 1) + "
+        "fibonacci(n - 2)\n"
+    ),
     "I am a tiny demonstration model. Load a bigger model for real work.",
 )
 
@@ -192,7 +199,10 @@ def code(rng: random.Random) -> str:
             f'def greet(name):\n    print("{greeting}, " + name)\n',
             f"for {one} in range({rng.randint(2, 20)}):\n    print({one})\n",
             f"def is_even({one}):\n    return {one} % 2 == 0\n",
-            f"def maximum({one}, {two}):\n    if {one} > {two}:\n        return {one}\n    return {two}\n",
+            (
+                f"def maximum({one}, {two}):\n    if {one} > {two}:\n        return {one}\n    "
+                f"return {two}\n"
+            ),
             'print("Hello, world!")\n',
         ]
     )

@@ -13,8 +13,10 @@ from ..errors import QueueFull
 class Ticket:
     """A place in the queue, later a slot. Leave the `with` block to give it back, whatever it is then."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, *, counts: bool) -> None:
         self._scheduler = scheduler
+        self.counts = counts
+        """Whether it stands for a request in the queue, or for a further choice of one."""
         self._granted = threading.Event()
 
     def wait(self) -> bool:
@@ -51,20 +53,24 @@ class Scheduler:
 
         Raises QueueFull when too many wait, unless the request was admitted before.
         """
-        ticket = Ticket(self)
+        ticket = Ticket(self, counts=not admitted)
         with self._lock:
             self._slots = slots
             if len(self._running) < slots and not self._waiting:
                 self._running.add(ticket)
                 ticket.grant()
-            elif admitted or len(self._waiting) < self._queue_limit:
+            elif admitted or self._requests_waiting < self._queue_limit:
                 self._waiting.append(ticket)
             else:
                 raise QueueFull(
-                    f"{len(self._running)} requests are running and {len(self._waiting)} wait: "
-                    "the server takes no more now. Please try again shortly."
+                    f"{self._requests_waiting} requests wait already: the server takes no more now. "
+                    "Please try again shortly."
                 )
         return ticket
+
+    @property
+    def _requests_waiting(self) -> int:
+        return sum(ticket.counts for ticket in self._waiting)
 
     def leave(self, ticket: Ticket) -> None:
         """Free the slot, or the place in the queue, and let the next one in."""

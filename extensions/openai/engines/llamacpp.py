@@ -48,6 +48,7 @@ TINY = (
 # that on a busy machine threads would mostly wait for each other
 PROMPT_CACHE_MIB = 512  # host memory for prompts whose slot went to somebody else
 LLGUIDANCE = "%llguidance {}\n"  # tells llama.cpp that a grammar is Lark and not GBNF
+MAX_SLOTS, MAX_THREADS = 256, 512  # llama.cpp's own limits
 RANDOM_SEED = 0xFFFFFFFF  # llama.cpp's word for "no seed"
 BAN, FORCE = -100, 100  # the ends of logit_bias
 JUDGED = 64  # likeliest tokens to look through first for one
@@ -62,8 +63,9 @@ class LlamaCppEngine:
     """One GGUF model in memory. Thread-safe; each answer has a thread of its own while it runs.
 
     `context_length` is what one request may use (0: the model's own, up to 8192). The cache of keys and
-    values is shared by up to `parallel` answers and holds that many whole contexts, or as many as fit
-    into a quarter of the machine's memory; then answers whose worst case does not fit wait.
+    values holds a whole context for each of `parallel` answers when that fits into a quarter of the
+    machine's memory. Otherwise it holds fewer, they share it, and an answer whose worst case does not
+    fit waits.
     """
 
     def __init__(
@@ -89,16 +91,27 @@ class LlamaCppEngine:
             raise ModelLoadError(str(error)) from error
         self._header: GGUFHeader = header
         trained = header.context_length or DEFAULT_CONTEXT
-        context = context_length or min(trained, DEFAULT_CONTEXT)
-        contexts = _contexts_that_fit(header.kv_bytes_per_token * context, parallel)
+        context = min(trained, context_length or DEFAULT_CONTEXT)
+        if context < context_length:
+            log.warning("the model was made for %d tokens: --ctx-size is cut to that", trained)
+        for flag, value, most in (
+            ("parallel", parallel, MAX_SLOTS - 1),
+            ("threads", threads, MAX_THREADS),
+        ):
+            if value > most:
+                raise ModelLoadError(f"--{flag} may be {most} at most")
+        # One slot more than answers run: for judging tokens while an answer is under way.
+        slots = parallel + 1
+        contexts = _contexts_that_fit(header.kv_bytes_per_token * context, slots)
+        shared = contexts < slots
         self._listener = PrivateListener()
         params = xllamacpp.CommonParams()
         params.model.path = str(model)
         params.n_ctx = context * contexts
-        # One slot more than answers run: for judging tokens while an answer is under way.
-        params.n_parallel = parallel + 1
-        params.kv_unified = True
-        params.kv_unified_per_slot = context
+        params.n_parallel = slots
+        # Apart from each other answers are the same to the last bit whatever runs beside them.
+        params.kv_unified = shared
+        params.kv_unified_per_slot = context if shared else 0
         params.n_batch = BATCH
         params.n_ubatch = BATCH
         params.n_gpu_layers = gpu_layers
@@ -129,7 +142,7 @@ class LlamaCppEngine:
                 "--verbose shows what it says."
             ) from error
 
-        self._room = Room(context * contexts)
+        self._room = Room(context * contexts if shared else None)
         self._closed = threading.Event()
         self._working = Occupancy()
         meta = self._listener.ask("GET", "/v1/models")["data"][0]["meta"]

@@ -91,7 +91,9 @@ class LogprobReader(AnswerReader):
 
     def _hidden(self, text: bytes, count: int) -> list[TokenLogprob]:
         """The tokens before the last one of a character."""
-        ids = self._vocabulary.spell(text, count)
+        # A token that says nothing may be among them.
+        spellings = (self._vocabulary.spell(text, n) for n in range(count, 0, -1))
+        ids = next((ids for ids in spellings if ids is not None), None)
         if ids is None:
             log.warning("no tokens spell a part of an answer; its log-probabilities are incomplete")
             return []
@@ -107,9 +109,7 @@ def token_logprob(
 ) -> TokenLogprob:
     """One entry of llama.cpp's list, whose token adds `said` to the text."""
     top = tuple(
-        LikelyToken(
-            vocabulary.tokens[other["id"]] or other["token"].encode(), _finite(other["logprob"])
-        )
+        LikelyToken(vocabulary.name(other["id"]), _finite(other["logprob"]))
         for other in entry["top_logprobs"][:alternatives]
     )
     return TokenLogprob(said, _finite(entry["logprob"]), top)

@@ -12,16 +12,17 @@ class Room:
     might fill it. First come, first served.
     """
 
-    def __init__(self, tokens: int) -> None:
-        self.tokens = tokens
-        self._free = tokens
+    def __init__(self, tokens: int | None) -> None:
+        """`tokens`: how many there are; None where everybody has enough."""
+        self._tokens = tokens or 0
+        self._free = self._tokens
         self._condition = threading.Condition()
         self._line: list[Reservation] = []
 
     def reserve(self, tokens: int) -> Reservation:
         """A place in the line for so many tokens (or all there are); leave its `with` block to give
         them back."""
-        return Reservation(self, min(tokens, self.tokens))
+        return Reservation(self, min(tokens, self._tokens))
 
     def join(self, reservation: Reservation) -> None:
         with self._condition:

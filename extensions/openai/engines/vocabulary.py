@@ -16,9 +16,15 @@ class Vocabulary:
 
     tokens: tuple[bytes, ...]
     """By id; control tokens say nothing."""
+    names: tuple[str, ...]
+    """As the model file writes them."""
     ids: Mapping[bytes, int]
     special: Mapping[str, int]
     """Ids by GGUF's names, such as `fim_pre`, as far as the model has them."""
+
+    def name(self, id: int) -> bytes:
+        """What a token says; of one that says nothing its name, such as <|im_end|>."""
+        return self.tokens[id] or self.names[id].encode()
 
     def spell(self, text: bytes, count: int) -> tuple[int, ...] | None:
         """`count` tokens that together are `text`, longer ones first; None if there are none such."""
@@ -53,7 +59,7 @@ def read_vocabulary(header: GGUFHeader) -> Vocabulary:
         for key in keys
         if isinstance(value := header.metadata.get(f"tokenizer.ggml.{key}"), int)
     }
-    return Vocabulary(tokens, ids, special)
+    return Vocabulary(tokens, tuple(map(str, words)), ids, special)
 
 
 _SPECIAL = {

@@ -7,6 +7,7 @@ sample. Source: llguidance, docs/syntax.md and docs/json_schema.md; OpenAI guide
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -99,14 +100,13 @@ class ConstraintFields(RequestModel):
         if value is None or isinstance(value, TextFormat):
             return None
         if isinstance(value, JSONObjectFormat):
-            return name, json_grammar({"type": "object"})
+            return name, "start: " + json_rule({"type": "object"}, name)
         if isinstance(value, JSONSchemaFormat):
             schema = value.json_schema.schema_
-            return "response_format.json_schema.schema", json_grammar(
-                {} if schema is None else schema
-            )
+            where = "response_format.json_schema.schema"
+            return where, "start: " + json_rule({} if schema is None else schema, where)
         if name == "guided_json":
-            return name, json_grammar(value)
+            return name, "start: " + json_rule(value, name)
         if name == "guided_regex":
             return name, f"start: /{_regex(value)}/"
         if name == "guided_choice":
@@ -124,14 +124,17 @@ _SOURCES = (
 )
 
 
-def json_grammar(schema: Mapping[str, Any]) -> str:
-    """The grammar of the JSON that a schema describes, its keys in the schema's order."""
-    return "start: " + json_rule(schema)
+def json_rule(schema: Mapping[str, Any], param: str) -> str:
+    """What stands for the JSON that a schema describes inside of a rule, its keys in the schema's order.
 
-
-def json_rule(schema: Mapping[str, Any]) -> str:
-    """The same, to be used inside of another rule."""
-    return "%json " + json.dumps({**schema, "x-guidance": WHITESPACE})
+    Raises InvalidRequest for a schema that is nested too deeply.
+    """
+    try:
+        return "%json " + json.dumps({**_with_ascii_patterns(schema), "x-guidance": WHITESPACE})
+    except RecursionError:
+        raise InvalidRequest(
+            f"Invalid '{param}': it is nested too deeply.", param=param, code="invalid_value"
+        ) from None
 
 
 def literal(text: str) -> str:
@@ -153,7 +156,49 @@ def checked(lark: str, param: str) -> str:
 
 def _regex(pattern: str) -> str:
     """A regular expression between the slashes of a Lark terminal."""
-    return pattern.replace("/", r"\/").replace("\n", r"\n")
+    between = re.sub(r"\\.|/", lambda m: r"\/" if m[0] == "/" else m[0], pattern, flags=re.DOTALL)
+    return ascii_classes(between).replace("\n", r"\n")
+
+
+_CLASSES = {"d": "0-9", "w": "A-Za-z0-9_", "s": r" \t\n\r\f\v"}
+
+
+def ascii_classes(pattern: str) -> str:
+    """A pattern whose \\d, \\w and \\s mean what JSON Schema's do: ASCII only. The enforcing library takes
+    them for all of Unicode."""
+    inside = False
+
+    def written_out(match: re.Match[str]) -> str:
+        nonlocal inside
+        found = match[0]
+        if found in "[]":
+            inside = found == "[" or (inside and found != "]")
+            return found
+        name = found[1:]
+        if name in _CLASSES:
+            return _CLASSES[name] if inside else f"[{_CLASSES[name]}]"
+        if name.lower() in _CLASSES and not inside:
+            return f"[^{_CLASSES[name.lower()]}]"
+        return found
+
+    return re.sub(r"\\.|[\[\]]", written_out, pattern, flags=re.DOTALL)
+
+
+def _with_ascii_patterns(schema: Any) -> Any:
+    """The schema with all of its patterns written out."""
+    if isinstance(schema, list):
+        return [_with_ascii_patterns(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    written: dict[str, Any] = {}
+    for name, value in schema.items():
+        if name == "pattern" and isinstance(value, str):
+            written[name] = ascii_classes(value)
+        elif name in ("const", "enum", "default", "examples"):
+            written[name] = value
+        else:
+            written[name] = _with_ascii_patterns(value)
+    return written
 
 
 def _from_grammar(text: str, param: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from .. import refusals
 from ..engines.base import Message, ToolCall
@@ -77,6 +77,33 @@ class FunctionToolCall(_Part):
     function: FunctionCall
 
 
+class CustomCall(_Part):
+    """A custom tool's name and its input."""
+
+    name: str
+    input: str
+
+
+class CustomToolCall(_Part):
+    """A call of a custom tool that the assistant made earlier."""
+
+    id: str
+    type: Literal["custom"]
+    custom: CustomCall
+
+
+def _call_type(value: Any) -> str:
+    """A call is one of a function unless it says otherwise."""
+    kind = value.get("type", "function") if isinstance(value, dict) else "function"
+    return "custom" if kind == "custom" else "function"
+
+
+EarlierCall = Annotated[
+    Annotated[FunctionToolCall, Tag("function")] | Annotated[CustomToolCall, Tag("custom")],
+    Discriminator(_call_type),
+]
+
+
 class SystemMessage(_Part):
     """Instructions of the operator."""
 
@@ -108,7 +135,7 @@ class AssistantMessage(_Part):
     content: Content | None = None
     refusal: str | None = None
     name: str | None = None
-    tool_calls: list[FunctionToolCall] | None = None
+    tool_calls: list[EarlierCall] | None = None
     function_call: FunctionCall | None = None
 
 
@@ -154,10 +181,7 @@ def _plain(message: ChatMessage, where: str) -> Message:
         return Message("tool", text, tool_call_id=message.tool_call_id)
     if isinstance(message, FunctionMessage):
         return Message("tool", text, message.name, tool_call_id=message.name)
-    calls = tuple(
-        ToolCall(call.id, call.function.name, call.function.text)
-        for call in message.tool_calls or ()
-    )
+    calls = tuple(map(_call, message.tool_calls or ()))
     if message.function_call is not None:
         call = message.function_call
         calls += (ToolCall(call.name, call.name, call.text),)
@@ -166,6 +190,13 @@ def _plain(message: ChatMessage, where: str) -> Message:
     if text is None and not calls:
         raise refusals.missing(f"{where}.content")
     return Message("assistant", text, message.name, calls)
+
+
+def _call(call: FunctionToolCall | CustomToolCall) -> ToolCall:
+    if isinstance(call, FunctionToolCall):
+        return ToolCall(call.id, call.function.name, call.function.text)
+    arguments = orjson.dumps({"input": call.custom.input}).decode()
+    return ToolCall(call.id, call.custom.name, arguments)
 
 
 def _text(content: Content | None, where: str) -> str | None:

@@ -28,6 +28,8 @@ class Event:
     prompt: PromptUsage | None = None
     finish: Finish | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+    logprobs_at: int = 0
+    """The character of the answer at which the first of `logprobs` begins."""
     tool_calls: tuple[ToolCallDelta, ...] = ()
     echo: bool = False
 
@@ -93,6 +95,7 @@ def _apply_stops(index: int, pieces: Pieces, matcher: StopMatcher) -> Events:
             finish = "stop"
         elif finish is not None:
             text += matcher.flush()
+        at, logprobs = tokens.show(len(text), last=finish is not None)
         yield Event(
             index,
             text,
@@ -100,7 +103,8 @@ def _apply_stops(index: int, pieces: Pieces, matcher: StopMatcher) -> Events:
             piece.tokens,
             piece.prompt,
             finish,
-            tokens.show(len(text), last=finish is not None),
+            logprobs,
+            at,
             piece.tool_calls,
         )
         if finish is not None:
@@ -121,18 +125,19 @@ class _HeldTokens:
             self._waiting.append((self._taken, self._taken + length, logprobs))
         self._taken += length
 
-    def show(self, length: int, *, last: bool) -> tuple[TokenLogprob, ...]:
-        """The tokens of what is shown once `length` more characters are; at the end also the token
-        that a stop string cuts."""
+    def show(self, length: int, *, last: bool) -> tuple[int, tuple[TokenLogprob, ...]]:
+        """Where they begin, and the tokens of what is shown once `length` more characters are; at the
+        end also the token that a stop string cuts."""
         self._shown += length
         found: tuple[TokenLogprob, ...] = ()
+        at = self._waiting[0][0] if self._waiting else self._shown
         while self._waiting:
             start, end, logprobs = self._waiting[0]
             if end > self._shown and not (last and start < self._shown):
                 break
             found += logprobs
             self._waiting.popleft()
-        return found
+        return at, found
 
 
 def _interleave(starts: Sequence[Callable[[], Events]], *, at_once: int) -> Events:

@@ -147,7 +147,7 @@ class ToolPlan:
         for at, tool in enumerate(self.demanded):
             head = literal(json.dumps({"name": tool.name})[:-1] + ', "arguments": ')
             rules.append(f"call_{at}: {opening} {head} arguments_{at} {literal('}')} {closing}")
-            rules.append(f"arguments_{at}: {json_rule(tool.parameters)}")
+            rules.append(f"arguments_{at}: {json_rule(tool.parameters, 'tools')}")
         calls = " | ".join(f"call_{at}" for at in range(len(self.demanded)))
         more = f' ("\\n" call){{0,{self.most - 1}}}' if self.most > 1 else ""
         return "\n".join([f"start: call{more}", f"call: {calls}", *rules])
@@ -162,14 +162,21 @@ def plan_tools(
     choice: object,
     *,
     parallel: bool,
-    param: str = "tools",
+    legacy: bool = False,
 ) -> ToolPlan:
-    """What `tools` and `tool_choice` ask for. Raises InvalidRequest for what cannot be done."""
+    """What `tools` and `tool_choice` (`legacy`: `functions` and `function_call`) ask for.
+
+    Raises InvalidRequest for what cannot be done.
+    """
+    param, choice_param = ("functions", "function_call") if legacy else ("tools", "tool_choice")
     if not tools:
         if choice not in (None, "none", "auto"):
-            raise refusals.unsupported("tool_choice", "is only allowed when 'tools' are specified.")
+            raise refusals.unsupported(
+                choice_param, f"is only allowed when '{param}' are specified."
+            )
         return ToolPlan()
-    plain = [_plain(tool, f"{param}[{at}]") for at, tool in enumerate(tools)]
+    inner = "" if legacy else ".function"
+    plain = [_plain(tool, f"{param}[{at}]", inner) for at, tool in enumerate(tools)]
     names = [tool.name for tool in plain]
     for at, name in enumerate(names):
         if name in names[:at]:
@@ -187,7 +194,7 @@ def plan_tools(
         allowed = tuple(_find(plain, name, "tool_choice.allowed_tools.tools") for name in wanted)
         demanded = allowed if choice.allowed_tools.mode == "required" else ()
         return ToolPlan(allowed, custom, demanded, most)
-    one = _find(plain, _named(choice), "tool_choice")
+    one = _find(plain, _named(choice), choice_param)
     return ToolPlan(tuple(plain), custom, (one,), 1)
 
 
@@ -207,7 +214,7 @@ def _find(tools: Sequence[Tool], name: str, param: str) -> Tool:
     raise refusals.not_one_of(param, name, [tool.name for tool in tools])
 
 
-def _plain(tool: FunctionTool | CustomTool, param: str) -> Tool:
+def _plain(tool: FunctionTool | CustomTool, param: str, inner: str) -> Tool:
     if isinstance(tool, FunctionTool):
         function = tool.function
         schema: Mapping[str, Any] = function.parameters or {"type": "object", "properties": {}}
@@ -215,10 +222,11 @@ def _plain(tool: FunctionTool | CustomTool, param: str) -> Tool:
             schema = {**schema, "additionalProperties": False}
         if schema.get("type", "object") != "object":
             raise refusals.not_one_of(
-                f"{param}.function.parameters.type", schema.get("type"), ["object"]
+                f"{param}{inner}.parameters.type", schema.get("type"), ["object"]
             )
         schema = {"type": "object", **schema}
-        checked("start: " + json_rule(schema), f"{param}.function.parameters")
+        where = f"{param}{inner}.parameters"
+        checked("start: " + json_rule(schema, where), where)
         return Tool(function.name, function.description, schema)
     custom = tool.custom
     text: dict[str, Any] = {"type": "string"}
@@ -235,7 +243,8 @@ def _plain(tool: FunctionTool | CustomTool, param: str) -> Tool:
         "required": ["input"],
         "additionalProperties": False,
     }
-    checked("start: " + json_rule(schema), f"{param}.custom.format.grammar.definition")
+    where = f"{param}.custom.format.grammar.definition"
+    checked("start: " + json_rule(schema, where), where)
     return Tool(custom.name, custom.description, schema)
 
 

@@ -1,0 +1,114 @@
+"""The operator's say: what requests get, cannot change, and may not exceed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from extensions.openai.app import create_app
+from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.errors import APIError
+from extensions.openai.generation.policy import Policy, read_policy
+from extensions.openai.generation.request import GenerationRequest
+from extensions.openai.settings import SettingsError, load
+
+
+def policy(**flags: Any) -> Policy:
+    return read_policy(load({}, flags))
+
+
+def applied(policy: Policy, **body: Any) -> GenerationRequest:
+    return policy.apply(GenerationRequest.model_validate(body))
+
+
+def client(**flags: Any) -> FlaskClient:
+    return create_app(load({}, flags), EchoEngine()).test_client()
+
+
+def test_a_default_fills_what_the_request_leaves_out() -> None:
+    rules = policy(sampling_defaults="temperature=0.7,min_p=0.05")
+    assert applied(rules).temperature == 0.7
+    assert applied(rules, temperature=None).temperature == 0.7
+    assert applied(rules, temperature=0).temperature == 0
+    assert applied(rules).min_p == 0.05
+
+
+def test_what_is_forced_goes_before_the_request() -> None:
+    assert applied(policy(sampling_forced="top_k=40"), top_k=1).top_k == 40
+
+
+def test_a_preset_goes_between_request_and_defaults(tmp_path: Path) -> None:
+    (tmp_path / "calm.yaml").write_text("temperature: 0.2\nrepeat_penalty: 1.1\n")
+    rules = policy(preset_folder=str(tmp_path), sampling_defaults="temperature=0.7,top_k=9")
+    chosen = applied(rules, preset="calm", repetition_penalty=1.2)
+    assert (chosen.temperature, chosen.repetition_penalty, chosen.top_k) == (0.2, 1.2, 9)
+    assert applied(rules).temperature == 0.7
+
+
+def test_an_unknown_preset_is_refused() -> None:
+    with pytest.raises(APIError) as refused:
+        applied(policy(), preset="wild")
+    assert (refused.value.status, refused.value.param) == (400, "preset")
+
+
+@pytest.mark.parametrize(("name", "value", "allowed"), [("temperature", 1.6, 1.5), ("n", 5, 4)])
+def test_a_value_over_its_limit_is_refused(name: str, value: float, allowed: float) -> None:
+    rules = policy(sampling_limits="temperature=1.5,n=4")
+    with pytest.raises(APIError) as refused:
+        applied(rules, **{name: value})
+    assert (refused.value.status, refused.value.param) == (400, name)
+    assert getattr(applied(rules, **{name: allowed}), name) == allowed
+
+
+def test_a_stream_is_refused_where_there_are_none() -> None:
+    answer = client(streaming="false").post(
+        "/v1/completions", json={"model": "echo", "prompt": "x", "stream": True}
+    )
+    assert answer.status_code == 400
+    assert answer.get_json()["error"]["param"] == "stream"
+
+
+def test_limits_on_tokens() -> None:
+    limited = client(max_tokens_limit="5", default_max_tokens="3")
+    body: dict[str, Any] = {"model": "echo", "messages": [{"role": "user", "content": "a" * 50}]}
+
+    def tokens(**more: Any) -> int:
+        answer = limited.post("/v1/chat/completions", json={**body, **more}).get_json()
+        return int(answer["usage"]["completion_tokens"])
+
+    assert tokens() == 3
+    assert tokens(max_tokens=5) == 5
+    refused = limited.post("/v1/chat/completions", json={**body, "max_completion_tokens": 6})
+    assert refused.status_code == 400
+    assert refused.get_json()["error"]["param"] == "max_completion_tokens"
+
+
+def test_a_limit_alone_caps_answers_that_give_none() -> None:
+    body = {"model": "echo", "messages": [{"role": "user", "content": "a" * 50}]}
+    answer = client(max_tokens_limit="7").post("/v1/chat/completions", json=body).get_json()
+    assert answer["usage"]["completion_tokens"] == 7
+    assert answer["choices"][0]["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"sampling_defaults": "temprature=1"},
+        {"sampling_forced": "temperature=9"},
+        {"sampling_limits": "foo=1"},
+        {"sampling_limits": "n=many"},
+        {"preset_folder": "/no/such/folder"},
+    ],
+)
+def test_a_wrong_setting_stops_the_start(flags: dict[str, str]) -> None:
+    with pytest.raises(SettingsError):
+        policy(**flags)
+
+
+def test_a_broken_preset_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("temperature: [")
+    with pytest.raises(SettingsError, match=r"bad\.yaml"):
+        policy(preset_folder=str(tmp_path))
