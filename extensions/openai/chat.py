@@ -13,6 +13,7 @@ from typing_extensions import NotRequired, TypedDict
 
 from . import models, refusals
 from .engines.base import ChatRequest, EngineInfo
+from .errors import ContextLengthExceeded
 from .generation.answer import AnswerHead, answer_head
 from .generation.logprobs import ChatLogprobs, chat_logprobs
 from .generation.messages import ChatMessage, to_engine
@@ -253,7 +254,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
             )
     request = ChatRequest(
         messages,
-        None if limit is None else min(limit, info.context_length),
+        limit,
         to_native(body, info),
         grammar=grammar,
         logit_bias=body.bias_for(info),
@@ -261,6 +262,13 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
         parallel_tool_calls=plan.most > 1,
         template_variables=body.template_variables,
     )
+    if limit is not None and limit > info.context_length:
+        raise ContextLengthExceeded(
+            prompt_tokens=len(engine.tokenize(engine.render(request))),
+            max_tokens=limit,
+            context_length=info.context_length,
+            param=param,
+        )
     answer = engine.chat
     if plan.demanded or continued or (alternatives is not None and not plan.shown):
         answer = partial(prompted_chat, engine, wanted=Prompted(alternatives, plan, continued))
