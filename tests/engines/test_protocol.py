@@ -57,12 +57,12 @@ def embedded(embedded_model: Path | None) -> Iterator[Engine]:
 def completion(
     engine: Engine, prompt: object, max_tokens: int | None = 8, **fields: object
 ) -> Pieces:
-    sampling = to_native(CompletionRequest(**{"temperature": 0.0, **fields}), engine.info.sampler)
+    sampling = to_native(CompletionRequest(**{"temperature": 0.0, **fields}), engine.info)
     return engine.generate(GenerateRequest(prompt, max_tokens, sampling, 7))  # type: ignore[arg-type]
 
 
 def conversation(engine: Engine, text: str, max_tokens: int | None = 8) -> Pieces:
-    sampling = to_native(CompletionRequest(temperature=0.0), engine.info.sampler)
+    sampling = to_native(CompletionRequest(temperature=0.0), engine.info)
     return engine.chat(ChatRequest((Message("user", text),), max_tokens, sampling, 7))
 
 

@@ -58,6 +58,13 @@ def test_more_than_there_is_means_all_of_it() -> None:
             assert not other.wait(SOON)
 
 
+def test_where_everybody_has_enough_nobody_waits() -> None:
+    room = Room(None)
+    with room.reserve(10**9) as first, room.reserve(10**9) as second:
+        assert second.wait(SOON) is False, "in the order in which they came"
+        assert first.wait(0) and second.wait(0)
+
+
 def test_who_waits_is_woken() -> None:
     room = Room(10)
     with ExitStack() as leaving, ThreadPoolExecutor(1) as pool:

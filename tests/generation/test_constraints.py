@@ -10,7 +10,12 @@ import jsonschema
 import pytest
 
 from extensions.openai.errors import InvalidRequest
-from extensions.openai.generation.constraints import ConstraintFields, checked, json_grammar
+from extensions.openai.generation.constraints import (
+    ConstraintFields,
+    ascii_classes,
+    checked,
+    json_rule,
+)
 from extensions.openai.validation import check
 from tests.support.api import Api, assert_alike, said
 
@@ -417,8 +422,36 @@ def test_random_weights_obey_too(noise: Api, body: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_every_schema_makes_a_grammar(name: str) -> None:
     if name not in UNSURE:
-        lark = json_grammar(SCHEMAS[name])
+        lark = "start: " + json_rule(SCHEMAS[name], "here")
         assert checked(lark, "here") == lark
+
+
+@pytest.mark.parametrize(
+    ("pattern", "written"),
+    [
+        (r"\d+", r"[0-9]+"),
+        (r"[\d.]", r"[0-9.]"),
+        (r"\\d", r"\\d"),
+        (r"\D[^\d]", r"[^0-9][^0-9]"),
+        (r"\w\W", r"[A-Za-z0-9_][^A-Za-z0-9_]"),
+        (r"\[\d\]", r"\[[0-9]\]"),
+        (r"[[\w]x\d", r"[[A-Za-z0-9_]x[0-9]"),
+        ("é", "é"),
+    ],
+)
+def test_classes_of_characters_are_ascii(pattern: str, written: str) -> None:
+    assert ascii_classes(pattern) == written
+
+
+@pytest.mark.parametrize("depth", [50, 100_000])
+def test_a_schema_that_is_nested_deeply_is_enforced_or_refused(depth: int) -> None:
+    schema: dict[str, Any] = {"type": "boolean"}
+    for _ in range(depth):
+        schema = {"type": "array", "items": schema}
+    try:
+        checked("start: " + json_rule(schema, "here"), "here")
+    except InvalidRequest as error:
+        assert error.param == "here" and len(error.message) < 1000
 
 
 def test_what_is_wrong_with_a_grammar_is_told() -> None:
