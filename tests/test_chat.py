@@ -105,8 +105,18 @@ def test_no_limit_but_the_context(client: FlaskClient) -> None:
     assert whole["choices"][0]["message"]["content"] == long
 
 
-def test_a_limit_above_the_context_is_as_much_as_there_is(client: FlaskClient) -> None:
-    assert create(client, max_tokens=10**9)["choices"][0]["finish_reason"] == "stop"
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_a_limit_of_all_the_context_is_as_much_as_there_is(client: FlaskClient, name: str) -> None:
+    assert create(client, **{name: 8192})["choices"][0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_limit_above_the_context_is_refused(client: FlaskClient, name: str, stream: bool) -> None:
+    error = refused(client, stream=stream, **{name: 10**9})
+    assert error["code"] == "context_length_exceeded"
+    numbers = [int(number) for number in re.findall(r"\d+", error["message"])]
+    assert 8192 in numbers and 10**9 in numbers
 
 
 def test_n_choices(client: FlaskClient) -> None:
