@@ -159,6 +159,53 @@ def test_a_model_that_may_call_may_also_talk(tiny: Api) -> None:
         calls_of(choice)
 
 
+def test_log_probabilities_of_an_answer_that_might_have_been_a_call(tiny: Api) -> None:
+    """Told, or refused by name; not left out."""
+    weather = function("get_weather", CITY)
+    body = {"messages": said("Hello"), "tools": [weather], "logprobs": True, "temperature": 0}
+    answer = tiny.client.post("/v1/chat/completions", json={"model": "tiny", **body})
+    if answer.status_code == 400:
+        assert answer.json["error"]["param"] in ("logprobs", "tools")
+        return
+    choice = answer.json["choices"][0]
+    told = bytes(b for token in choice["logprobs"]["content"] for b in token["bytes"])
+    assert told.decode() == choice["message"]["content"]
+
+
+def test_an_answer_of_a_schema_or_a_call(tiny: Api) -> None:
+    """A model that may call, and otherwise answers with JSON: OpenAI serves it, and so do SDK helpers."""
+    schema = SCHEMAS["flat"]
+    body = {
+        "messages": said(ASK),
+        "tools": [function("get_weather", CITY)],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "it", "schema": schema}},
+        "max_tokens": 200,
+    }
+    for seed in range(4):
+        answer = tiny.client.post(
+            "/v1/chat/completions", json={"model": "tiny", "seed": seed, **body}
+        )
+        if answer.status_code == 400:
+            assert answer.json["error"]["param"] in ("response_format", "tools")
+            continue
+        choice = answer.json["choices"][0]
+        if "tool_calls" in choice["message"]:
+            assert_calls(choice, {"get_weather": CITY})
+        elif choice["finish_reason"] == "stop":
+            valid(choice["message"]["content"], schema)
+
+
+def test_a_custom_call_that_was_not_demanded(tiny: Api) -> None:
+    """The embedded model knows the weather's tool; here its input is text."""
+    tool = {"type": "custom", "custom": {"name": "get_weather", "description": "weather"}}
+    whole = tiny.chat(ASK, tools=[tool], temperature=0, max_tokens=120)
+    (made,) = calls_of(whole["choices"][0])
+    assert made["type"] == "custom" and made["custom"]["name"] == "get_weather"
+    assert isinstance(made["custom"]["input"], str)
+    body = {"tools": [tool], "temperature": 0, "max_tokens": 120}
+    assert_alike(tiny.folded(CHAT, messages=said(ASK), **body), whole)
+
+
 def test_none_is_an_answer_without_tools(tiny: Api) -> None:
     plain = tiny.chat(ASK, temperature=0, max_tokens=30)
     whole = tiny.chat(ASK, tools=TOOLS, tool_choice="none", temperature=0, max_tokens=30)
