@@ -18,6 +18,7 @@ from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.routing import Lifecycle
 from extensions.openai.server import APIServer
 from extensions.openai.settings import Settings
+from tests.support.api import Api
 from tests.support.process import ROOT, ServerProcess
 from tests.support.random_model import write_model
 
@@ -110,6 +111,27 @@ def llamacpp(random_model: Path) -> Iterator[LlamaCppEngine]:
     """llama.cpp in this process, with random weights."""
     engine = LlamaCppEngine(random_model, name="random", threads=1)
     yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def tiny(embedded_model: Path | None) -> Iterator[Api]:
+    """The application with the model that comes with it.
+
+    One answer at a time: what runs beside an answer changes the last digits of its probabilities.
+    """
+    if embedded_model is None:
+        pytest.skip("this tree has no embedded model")
+    engine = LlamaCppEngine(embedded_model, name="tiny", threads=1, parallel=1)
+    yield Api(engine)
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def noise(random_model: Path) -> Iterator[Api]:
+    """The application with random weights: answers of arbitrary bytes. One answer at a time."""
+    engine = LlamaCppEngine(random_model, name="noise", threads=1, parallel=1)
+    yield Api(engine)
     engine.close()
 
 

@@ -105,8 +105,18 @@ def test_no_limit_but_the_context(client: FlaskClient) -> None:
     assert whole["choices"][0]["message"]["content"] == long
 
 
-def test_a_limit_above_the_context_is_as_much_as_there_is(client: FlaskClient) -> None:
-    assert create(client, max_tokens=10**9)["choices"][0]["finish_reason"] == "stop"
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_a_limit_of_all_the_context_is_as_much_as_there_is(client: FlaskClient, name: str) -> None:
+    assert create(client, **{name: 8192})["choices"][0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_limit_above_the_context_is_refused(client: FlaskClient, name: str, stream: bool) -> None:
+    error = refused(client, stream=stream, **{name: 10**9})
+    assert error["code"] == "context_length_exceeded"
+    numbers = [int(number) for number in re.findall(r"\d+", error["message"])]
+    assert 8192 in numbers and 10**9 in numbers
 
 
 def test_n_choices(client: FlaskClient) -> None:
@@ -247,12 +257,14 @@ def test_choices_stream_at_the_same_time() -> None:
         ({"tool_choice": "required"}, "tool_choice", "unsupported_parameter"),
         ({"functions": [{"name": "f"}]}, "functions", "unsupported_parameter"),
         ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),
-        ({"logit_bias": {"1": 5}}, "logit_bias", "unsupported_parameter"),
+        ({"logit_bias": {"1": 101}}, "logit_bias.1", "decimal_above_max_value"),
+        ({"logit_bias": {"one": 5}}, "logit_bias", "invalid_value"),
         ({"reasoning_effort": "low"}, "reasoning_effort", "unsupported_parameter"),
-        ({"store": True}, "store", "unsupported_parameter"),
-        ({"modalities": ["text", "audio"]}, "modalities", "unsupported_parameter"),
+        ({"store": 1}, "store", "invalid_type"),
+        ({"modalities": ["text", "audio"]}, "modalities", None),
+        ({"modalities": ["smell"]}, "modalities[0]", "invalid_value"),
         ({"audio": {"voice": "alloy", "format": "wav"}}, "audio", "unsupported_parameter"),
-        ({"prediction": {"type": "content", "content": "x"}}, "prediction", None),
+        ({"prediction": "x"}, "prediction", "invalid_type"),
         ({"web_search_options": {}}, "web_search_options", "unsupported_parameter"),
     ],
 )

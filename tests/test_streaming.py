@@ -38,7 +38,9 @@ class Source:
 
 def call(*, gone: bool = False, lifecycle: Lifecycle | None = None, keep_alive: float = 10) -> Call:
     settings = Settings(keep_alive=keep_alive)
-    services = Services(settings, EchoEngine(), Scheduler(queue_limit=1), lifecycle or Lifecycle())
+    services = Services(
+        settings, EchoEngine(), Scheduler(queue_limit=1), lifecycle=lifecycle or Lifecycle()
+    )
     return Call(services, "http://localhost", client_gone=lambda: gone)
 
 

@@ -13,8 +13,11 @@ from pydantic import Field
 
 from extensions.openai.chat import ChatCompletionRequest
 from extensions.openai.completions import CompletionRequest
+from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.errors import InvalidRequest
 from extensions.openai.validation import RequestModel, parse
+from tests.support.api import Api
+from tests.support.reference import assert_envelope
 
 KEYS = ("role", "content", "type", "text", "name", "tool_calls", "function", "arguments", "id",
         "user", "system", "image_url", "refusal", "include_usage", "str", "list")  # fmt: skip
@@ -163,3 +166,84 @@ def test_numbers_that_json_does_not_have(word: str) -> None:
         body = f'{{"prompt": "x", "{field}": {word}}}'.encode()
         with pytest.raises(InvalidRequest):
             parse(CompletionRequest, body)
+
+
+# The operator's say in how a request that is not valid is answered.
+
+CHAT = {"model": "echo", "messages": [{"role": "user", "content": "Hello"}]}
+PAGES = (("completions", {"model": "echo", "prompt": "x"}), ("chat/completions", CHAT))
+
+
+@pytest.mark.parametrize(("page", "body"), PAGES)
+def test_fields_that_nobody_knows(page: str, body: dict[str, Any]) -> None:
+    """Let through, unless the operator wants them refused; then also inside of the body's objects."""
+    loose = Api(EchoEngine()).client
+    strict = Api(EchoEngine(), strict_parameters=True).client
+    asked = {**body, "no_such_field": 1}
+    assert loose.post(f"/v1/{page}", json=asked).status_code == 200
+    assert strict.post(f"/v1/{page}", json=body).status_code == 200
+    answer = strict.post(f"/v1/{page}", json=asked)
+    assert answer.status_code == 400
+    error = assert_envelope(answer.json, status=400)
+    assert (error["param"], error["code"]) == ("no_such_field", "unknown_parameter")
+
+
+@pytest.mark.parametrize(("page", "body"), PAGES)
+def test_the_status_of_requests_that_are_not_valid(page: str, body: dict[str, Any]) -> None:
+    client = Api(EchoEngine(), validation_status=422).client
+    for wrong in (
+        {**body, "temperature": 9},
+        {**body, "n": "1"},
+        {**body, "stream_options": {}},
+        {**body, "logprobs": 2 if "prompt" in body else True},
+        {**body, "temperature": 9, "stream": True},
+    ):
+        answer = client.post(f"/v1/{page}", json=wrong)
+        assert answer.status_code == 422
+        assert_envelope(answer.json, status=422)
+    # What is not the body's fault keeps its status.
+    assert client.post(f"/v1/{page}", json={**body, "model": "nope"}).status_code == 404
+    assert client.get(f"/v1/{page}").status_code == 405
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        {"metadata": {"k" * 64: "v" * 512}},
+        {"metadata": {str(at): "" for at in range(16)}},
+        {"store": True},
+        {"store": False},
+        {"service_tier": "flex"},
+        {"verbosity": "low"},
+        {"prediction": {"type": "content", "content": "x"}},
+        {"safety_identifier": "x" * 64},
+        {"prompt_cache_key": "x"},
+        {"modalities": ["text"]},
+        {"user": "ann"},
+    ],
+)
+def test_what_is_taken_and_changes_nothing(taken: dict[str, Any]) -> None:
+    client = Api(EchoEngine()).client
+    answer = client.post("/v1/chat/completions", json={**CHAT, **taken})
+    assert answer.status_code == 200
+    assert answer.json["choices"][0]["message"]["content"] == "Hello"
+    # The tier that answered is told when one was asked for.
+    assert answer.json.get("service_tier") == ("default" if "service_tier" in taken else None)
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"metadata": {"k" * 65: "v"}}, "metadata"),
+        ({"metadata": {"k": "v" * 513}}, "metadata.k"),
+        ({"metadata": {str(at): "" for at in range(17)}}, "metadata"),
+        ({"service_tier": "gold"}, "service_tier"),
+        ({"verbosity": "loud"}, "verbosity"),
+        ({"safety_identifier": "x" * 65}, "safety_identifier"),
+        ({"reasoning_effort": "much"}, "reasoning_effort"),
+        ({"modalities": []}, "modalities"),
+    ],
+)
+def test_what_is_taken_is_checked_all_the_same(body: dict[str, Any], param: str) -> None:
+    error = Api(EchoEngine()).refused("chat/completions", **body)
+    assert error["param"].startswith(param)

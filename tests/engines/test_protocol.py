@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -57,12 +58,12 @@ def embedded(embedded_model: Path | None) -> Iterator[Engine]:
 def completion(
     engine: Engine, prompt: object, max_tokens: int | None = 8, **fields: object
 ) -> Pieces:
-    sampling = to_native(CompletionRequest(**{"temperature": 0.0, **fields}), engine.info.sampler)
+    sampling = to_native(CompletionRequest(**{"temperature": 0.0, **fields}), engine.info)
     return engine.generate(GenerateRequest(prompt, max_tokens, sampling, 7))  # type: ignore[arg-type]
 
 
 def conversation(engine: Engine, text: str, max_tokens: int | None = 8) -> Pieces:
-    sampling = to_native(CompletionRequest(temperature=0.0), engine.info.sampler)
+    sampling = to_native(CompletionRequest(temperature=0.0), engine.info)
     return engine.chat(ChatRequest((Message("user", text),), max_tokens, sampling, 7))
 
 
@@ -233,6 +234,102 @@ def test_an_answer_may_be_closed_from_another_thread(engine: Engine) -> None:
     thread.start()
     thread.join(STOP_SECONDS)
     assert not thread.is_alive()
+
+
+def capable(engine: Engine, capability: str) -> Engine:
+    if capability not in engine.info.capabilities:
+        pytest.skip(f"this engine has no {capability}")
+    return engine
+
+
+def test_token_ids_lie_below_the_size_of_the_vocabulary(engine: Engine) -> None:
+    size = engine.info.vocabulary_size
+    assert size > 0
+    assert all(0 <= id < size for id in engine.tokenize("Grüße 🙂 an alle <|im_end|>"))
+
+
+def test_capabilities_are_words_that_clients_know(engine: Engine) -> None:
+    known = {"completion", "chat", "grammar", "logprobs", "tools", "reasoning", "infill"}
+    assert set(engine.info.capabilities) <= known
+
+
+def test_a_conversation_is_rendered_in_its_order(engine: Engine) -> None:
+    words = ["first things", "second things", "Grüße 🙂"]
+    roles = ("user", "assistant", "user")
+    conversation = tuple(Message(*pair) for pair in zip(roles, words, strict=True))  # type: ignore[arg-type]
+    prompt = engine.render(ChatRequest(conversation))
+    places = [prompt.find(word) for word in words]
+    assert -1 not in places and places == sorted(places)
+
+
+@pytest.mark.parametrize("text", ["Hello there", "Grüße 🙂"])
+@pytest.mark.parametrize("alternatives", [0, 3, 20])
+def test_every_token_of_a_prompt_is_scored(engine: Engine, text: str, alternatives: int) -> None:
+    tokens = capable(engine, "logprobs").tokenize(text)
+    scores = [score for score in engine.score(tokens, alternatives) if score is not None]
+    assert len(scores) == len(tokens)
+    assert b"".join(score.bytes for score in scores) == text.encode()
+    assert scores[0].logprob is None and scores[0].top == ()
+    for score in scores[1:]:
+        assert score.logprob is not None and score.logprob <= 0
+        assert len(score.top) == alternatives
+        assert [t.logprob for t in score.top] == sorted(
+            (t.logprob for t in score.top), reverse=True
+        )
+
+
+def test_scoring_that_is_left_half_way_leaves_the_engine_well(engine: Engine) -> None:
+    capable(engine, "logprobs")
+    for _ in range(3):
+        scores = engine.score(engine.tokenize("Hello there, all of you"), 1)
+        next(scores)
+        scores.close()
+    assert_answer(read(completion(engine, "Hello", 4)), max_tokens=4)
+
+
+def test_tokens_that_the_model_lacks_are_not_scored(engine: Engine) -> None:
+    capable(engine, "logprobs")
+    with pytest.raises(InvalidRequest):
+        list(engine.score((1, engine.info.vocabulary_size), 0))
+
+
+def test_the_tokens_of_an_answer_make_its_text(engine: Engine) -> None:
+    capable(engine, "logprobs")
+    request = GenerateRequest("Hello", 20, {"temperature": 0.0}, seed=7, logprobs=2)
+    pieces = read(engine.generate(request))
+    assert_answer(pieces, max_tokens=20)
+    said = b"".join(token.bytes for piece in pieces for token in piece.logprobs)
+    assert said.decode(errors="replace") == "".join(piece.text for piece in pieces)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_grammar_is_obeyed(engine: Engine, seed: int) -> None:
+    capable(engine, "grammar")
+    grammar = 'start: "x" /[a-c]{2,4}/ "é"'
+    request = GenerateRequest("Hello", 30, {"temperature": 1.0}, seed=seed, grammar=grammar)
+    said = "".join(piece.text for piece in read(engine.generate(request)))
+    assert re.fullmatch("x[a-c]{2,4}é", said)
+
+
+def test_a_banned_token_is_not_said(engine: Engine) -> None:
+    capable(engine, "logprobs")
+    (first,) = engine.tokenize("a")
+    request = GenerateRequest("Hello", 5, {"temperature": 0.0}, logit_bias=((first, 100.0),))
+    assert "".join(p.text for p in read(engine.generate(request))) == "aaaaa"
+    request = GenerateRequest("Hello", 5, {"temperature": 0.0}, logit_bias=((first, -100.0),))
+    assert "a" not in "".join(p.text for p in read(engine.generate(request))).split()
+
+
+@pytest.mark.parametrize("before", ["def f(", "", (40, 41)])
+def test_a_fill_in_prompt_holds_both_texts(engine: Engine, before: str | tuple[int, ...]) -> None:
+    tokens = capable(engine, "infill").infill(before, ") -> None")
+    assert all(0 <= id < engine.info.vocabulary_size for id in tokens)
+    text = engine.detokenize(tokens)
+    head = before if isinstance(before, str) else engine.detokenize(before)
+    assert head in text and text.index(") -> None") >= text.index(head) + len(head)
+    assert_answer(
+        read(engine.generate(GenerateRequest(tokens, 4, {"temperature": 0.0}))), max_tokens=4
+    )
 
 
 def test_silence_is_told_while_an_answer_waits(random_model: Path) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from pydantic import BaseModel, ValidationError
 
 from extensions.openai.chat import ChatCompletionRequest
 from extensions.openai.completions import CompletionRequest
+from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.errors import InvalidRequest
 from extensions.openai.generation.sampling import PARAMETERS, Parameter, to_native
+from tests.support.api import Api
 
+LLAMA_CPP = EchoEngine().info
+ANOTHER = replace(LLAMA_CPP, sampler="another sampler")
 REQUESTS = (CompletionRequest, ChatCompletionRequest)
 ROWS = pytest.mark.parametrize("row", PARAMETERS, ids=lambda row: row.name)
 
@@ -55,16 +61,16 @@ def test_every_row_is_a_field_that_reaches_the_sampler(
     value = other_value(row)
     assert row.native is not None
     for name in (row.name, *row.aliases):
-        native = to_native(request(kind, **{name: value}), "llama.cpp")
+        native = to_native(request(kind, **{name: value}), LLAMA_CPP)
         assert native[row.native["llama.cpp"]] == value, name
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
 def test_absent_and_null_mean_the_default(kind: type[BaseModel]) -> None:
     defaults = {(row.native or {})["llama.cpp"]: row.default for row in PARAMETERS}
-    assert to_native(request(kind), "llama.cpp") == defaults
+    assert to_native(request(kind), LLAMA_CPP) == defaults
     nulls = {row.name: None for row in PARAMETERS}
-    assert to_native(request(kind, **nulls), "llama.cpp") == defaults
+    assert to_native(request(kind, **nulls), LLAMA_CPP) == defaults
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
@@ -111,15 +117,55 @@ def test_defaults_leave_the_native_samplers_off() -> None:
         "mirostat": 0,
         "ignore_eos": False,
     }
-    native = to_native(request(CompletionRequest), "llama.cpp")
+    native = to_native(request(CompletionRequest), LLAMA_CPP)
     assert {name: native[name] for name in neutral} == neutral
     assert native["top_n_sigma"] < 0
 
 
 @ROWS
 def test_a_sampler_that_lacks_a_parameter_refuses_it_by_name(row: Parameter) -> None:
-    assert to_native(request(CompletionRequest), "another sampler") == {}
-    assert to_native(request(CompletionRequest, **{row.name: row.default}), "another sampler") == {}
+    assert to_native(request(CompletionRequest), ANOTHER) == {}
+    assert to_native(request(CompletionRequest, **{row.name: row.default}), ANOTHER) == {}
     with pytest.raises(InvalidRequest) as caught:
-        to_native(request(CompletionRequest, **{row.name: other_value(row)}), "another sampler")
+        to_native(request(CompletionRequest, **{row.name: other_value(row)}), ANOTHER)
     assert caught.value.param == row.name
+
+
+@pytest.mark.parametrize("name", ["presence_penalty", "frequency_penalty"])
+def test_the_references_penalties_look_at_the_whole_text(name: str) -> None:
+    """ "The text so far" of the reference, and not llama.cpp's last 64 tokens."""
+    native = to_native(request(CompletionRequest, **{name: 0.5}), LLAMA_CPP)
+    assert native["repeat_last_n"] == LLAMA_CPP.context_length
+    own = request(CompletionRequest, **{name: 0.5, "repetition_penalty_range": 7})
+    assert to_native(own, LLAMA_CPP)["repeat_last_n"] == 7
+
+
+@pytest.mark.parametrize(
+    ("frequency", "presence"), [(0.0, 0.0), (1.5, 0.0), (0.0, 2.0), (0.7, 1.1), (2, 2), (-0.5, 0)]
+)
+@pytest.mark.parametrize("prompt", ["Once upon a time", "The"])
+def test_penalties_by_the_formula_of_the_reference(
+    tiny: Api, prompt: str, frequency: float, presence: float
+) -> None:
+    """mu[j] - c[j] * frequency - (c[j] > 0) * presence, recomputed from what is told of each place.
+
+    Source: OpenAI guide, "Frequency and presence penalties".
+    """
+    whole = tiny.complete(
+        prompt,
+        logprobs=5,
+        max_tokens=40,
+        temperature=0,
+        frequency_penalty=frequency,
+        presence_penalty=presence,
+    )
+    told = whole["choices"][0]["logprobs"]
+    seen = [tiny.engine.detokenize([id]) for id in tiny.engine.tokenize(prompt)]
+    for token, top in zip(told["tokens"], told["top_logprobs"], strict=True):
+        score = {
+            text: logprob - seen.count(text) * frequency - (text in seen) * presence
+            for text, logprob in top.items()
+        }
+        assert score[token] >= max(score.values()) - 0.02
+        seen.append(token)
+    assert len(told["tokens"]) > 3

@@ -17,7 +17,17 @@ def test_a_prompt_counts_once_however_many_choices_it_has() -> None:
         "completion_tokens": 18,
         "total_tokens": 35,
         "prompt_tokens_details": {"cached_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0},
     }
+
+
+def test_tokens_of_reasoning_count_among_the_others_and_apart() -> None:
+    count = UsageCount(n=1)
+    count.add(Event(0, reasoning="hm", tokens=3, prompt=PromptUsage(1)))
+    count.add(Event(0, "so", tokens=2, finish="stop"))
+    usage = count.total()
+    assert usage["completion_tokens"] == 5
+    assert usage["completion_tokens_details"] == {"reasoning_tokens": 3}
 
 
 def test_cached_tokens_are_those_that_the_first_choice_found() -> None:

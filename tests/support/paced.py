@@ -13,6 +13,7 @@ from extensions.openai.engines.base import (
     Piece,
     Pieces,
     PromptUsage,
+    Scores,
 )
 
 TICK = 0.02  # seconds of silence after which None is yielded
@@ -50,6 +51,7 @@ class PacedEngine:
             context_length=1000,
             sampler="llama.cpp",
             fingerprint="fp_paced",
+            vocabulary_size=0x110000,
             parallel=parallel,
         )
 
@@ -64,6 +66,15 @@ class PacedEngine:
     def chat(self, request: ChatRequest) -> Pieces:
         tokens = sum(len(message.content or "") for message in request.messages)
         return self._say(tokens, request.max_tokens)
+
+    def render(self, request: ChatRequest) -> str:
+        return "".join(message.content or "" for message in request.messages)
+
+    def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
+        raise AssertionError("no capability `logprobs`")
+
+    def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
+        raise AssertionError("no capability `infill`")
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         return tuple(map(ord, text))

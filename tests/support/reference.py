@@ -70,6 +70,9 @@ def assert_chunks(chunks: list[Chunk], *, usage: bool) -> None:
         assert all(chunk["choices"] for chunk in chunks)
 
 
+LISTS = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
+
+
 def fold_completion(chunks: list[Chunk]) -> dict[str, Any]:
     """A completion object out of the chunks of a stream with usage."""
     choices: dict[int, dict[str, Any]] = {}
@@ -79,7 +82,11 @@ def fold_completion(chunks: list[Chunk]) -> dict[str, Any]:
                 part["index"],
                 {"text": "", "index": part["index"], "logprobs": None, "finish_reason": None},
             )
-            assert part["logprobs"] is None
+            if part["logprobs"] is not None:
+                whole = choice["logprobs"] = choice["logprobs"] or {name: [] for name in LISTS}
+                assert set(part["logprobs"]) == set(LISTS)
+                for name in LISTS:
+                    whole[name] += part["logprobs"][name]
             choice["text"] += part["text"]
             choice["finish_reason"] = part["finish_reason"] or choice["finish_reason"]
     return _whole(chunks, "text_completion", choices)
@@ -103,13 +110,45 @@ def fold_chat(chunks: list[Chunk]) -> dict[str, Any]:
                 }
             else:
                 assert "role" not in delta, "only the first delta of a choice has the role"
-            choice["message"]["content"] += delta.get("content") or ""
+            message = choice["message"]
+            message["content"] += delta.get("content") or ""
+            if "reasoning_content" in delta:
+                message.setdefault("reasoning_content", "")
+                message["reasoning_content"] += delta["reasoning_content"]
+            for call in delta.get("tool_calls", ()):
+                _add_call(message.setdefault("tool_calls", []), call)
+            if "function_call" in delta:
+                called = message.setdefault("function_call", {"name": "", "arguments": ""})
+                called["name"] += delta["function_call"].get("name", "")
+                called["arguments"] += delta["function_call"].get("arguments", "")
+            if part["logprobs"] is not None:
+                choice["logprobs"] = choice["logprobs"] or {"content": [], "refusal": None}
+                choice["logprobs"]["content"] += part["logprobs"]["content"]
             choice["finish_reason"] = part["finish_reason"] or choice["finish_reason"]
+    for choice in choices.values():
+        message = choice["message"]
+        if not message["content"] and {"tool_calls", "function_call"} & set(message):
+            message["content"] = None
     return _whole(chunks, "chat.completion", choices)
+
+
+def _add_call(calls: list[dict[str, Any]], part: dict[str, Any]) -> None:
+    """A part of a call: id, type and name come with the first part of it, and only there."""
+    index = part["index"]
+    if index == len(calls):
+        assert part["id"] and part["type"] in ("function", "custom")
+        kind = part["type"]
+        assert part[kind]["name"]
+        calls.append({"id": part["id"], "type": kind, kind: dict(part[kind])})
+        return
+    assert index == len(calls) - 1, "a call is complete before the next one begins"
+    assert "id" not in part and "name" not in part["function"]
+    calls[index]["function"]["arguments"] += part["function"]["arguments"]
 
 
 def _whole(chunks: list[Chunk], kind: str, choices: dict[int, dict[str, Any]]) -> dict[str, Any]:
     first = chunks[0]
+    tier = {"service_tier": first["service_tier"]} if "service_tier" in first else {}
     return {
         "id": first["id"],
         "object": kind,
@@ -118,4 +157,5 @@ def _whole(chunks: list[Chunk], kind: str, choices: dict[int, dict[str, Any]]) -
         "system_fingerprint": first["system_fingerprint"],
         "choices": [choices[index] for index in sorted(choices)],
         "usage": chunks[-1]["usage"],
+        **tier,
     }

@@ -1,0 +1,264 @@
+"""Thoughts apart from answers, however the text is split; answers that are continued."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from extensions.openai.engines.base import (
+    ChatRequest,
+    EngineInfo,
+    Finish,
+    GenerateRequest,
+    LikelyToken,
+    Message,
+    Piece,
+    Pieces,
+    PromptUsage,
+    Scores,
+    TokenLogprob,
+)
+from extensions.openai.errors import ContextLengthExceeded
+from extensions.openai.generation.prompted import Prompted, prompted_chat
+from tests.support.api import Api, assert_alike, said
+
+CONTEXT = 1000
+
+
+class Scripted:
+    """Says the parts it is given, one token each; `opening` ends its prompt."""
+
+    def __init__(self, parts: Sequence[str], *, opening: str = "", finish: Finish = "stop") -> None:
+        self._parts = parts
+        self._opening = opening
+        self._finish = finish
+        self.asked: list[GenerateRequest] = []
+        self.info = EngineInfo(
+            model="scripted",
+            created=1,
+            owned_by="tests",
+            context_length=CONTEXT,
+            sampler="llama.cpp",
+            fingerprint="fp",
+            vocabulary_size=256,
+            capabilities=("completion", "chat", "logprobs", "grammar", "reasoning"),
+        )
+
+    def generate(self, request: GenerateRequest) -> Pieces:
+        self.asked.append(request)
+        for at, part in enumerate(self._parts):
+            yield None
+            prompt = PromptUsage(len(request.prompt)) if at == 0 else None
+            logprobs = (TokenLogprob(part.encode(), -1.0, (LikelyToken(b"x", -1.0),)),)
+            yield Piece(part, tokens=1, prompt=prompt, logprobs=logprobs if part else ())
+        prompt = None if self._parts else PromptUsage(len(request.prompt))
+        yield Piece(tokens=1 if self._finish == "stop" else 0, prompt=prompt, finish=self._finish)
+
+    def chat(self, request: ChatRequest) -> Pieces:
+        raise AssertionError("the prompt is rendered")
+
+    def render(self, request: ChatRequest) -> str:
+        words = "".join(f"{m.role}: {m.content}\n" for m in request.messages)
+        return words + "assistant: " + self._opening
+
+    def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
+        raise AssertionError("not asked for")
+
+    def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
+        raise AssertionError("not asked for")
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        return tuple(text.encode())
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        return bytes(tokens).decode()
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+ASK = ChatRequest((Message("user", "Why?"),))
+
+
+def answer(engine: Scripted, wanted: Prompted | None = None) -> tuple[str, str, list[Piece]]:
+    """The thought, the answer, and the pieces of both."""
+    pieces = [p for p in prompted_chat(engine, ASK, wanted or Prompted(0)) if p is not None]
+    assert [piece.finish is not None for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+    assert sum(piece.prompt is not None for piece in pieces) == 1
+    assert not any(piece.text and piece.reasoning for piece in pieces[:0])
+    return "".join(p.reasoning for p in pieces), "".join(p.text for p in pieces), pieces
+
+
+def splits(text: str) -> list[list[str]]:
+    """The text whole, in single characters, and cut at each place."""
+    return [[text], list(text), *([text[:at], text[at:]] for at in range(1, len(text)))]
+
+
+WHOLE = "<think>\nWell, 1<2\n</think>\n\nBecause </of> it."
+
+
+@pytest.mark.parametrize("parts", splits(WHOLE))
+def test_a_thought_that_the_model_opens(parts: list[str]) -> None:
+    thought, said_, pieces = answer(Scripted(parts))
+    assert (thought.strip(), said_) == ("Well, 1<2", "Because </of> it.")
+    assert sum(piece.tokens for piece in pieces) == len(parts) + 1
+
+
+OPENED = WHOLE.removeprefix("<think>\n")
+
+
+@pytest.mark.parametrize("opening", ["<think>", "<think>\n"])
+@pytest.mark.parametrize("parts", splits(OPENED))
+def test_a_thought_that_the_template_opens(parts: list[str], opening: str) -> None:
+    thought, said_, pieces = answer(Scripted(parts, opening=opening))
+    assert (thought.strip(), said_) == ("Well, 1<2", "Because </of> it.")
+    assert sum(piece.tokens for piece in pieces) == len(parts) + 1
+
+
+PLAIN = [
+    "Because.",
+    "< think> no",
+    "<thin",
+    "a <think>b</think>",
+    "</think>",
+    "",
+    " <",
+    "<thinking>",
+]
+
+
+@pytest.mark.parametrize(
+    "parts", [parts for text in PLAIN[:-1] for parts in splits(text) if text or parts == [""]]
+)
+def test_an_answer_without_a_thought_is_as_it_was(parts: list[str]) -> None:
+    thought, said_, pieces = answer(Scripted(parts))
+    assert (thought, said_) == ("", "".join(parts))
+    assert sum(piece.tokens for piece in pieces) == len(parts) + 1
+    told = b"".join(token.bytes for piece in pieces for token in piece.logprobs)
+    assert told.decode() == said_
+
+
+@pytest.mark.parametrize("opening", ["", "<think>\n"])
+@pytest.mark.parametrize("length", range(1, len(WHOLE)))
+def test_a_thought_that_is_cut(length: int, opening: str) -> None:
+    """No part of a mark shows, and what was thought is not taken for an answer."""
+    text = WHOLE[:length] if not opening else OPENED[:length]
+    if not text:
+        return
+    thought, said_, pieces = answer(Scripted(list(text), opening=opening, finish="length"))
+    assert pieces[-1].finish == "length"
+    full = "<think>\n" + text if opening else text
+    if "</think>" in full:
+        assert "Because </of> it.".startswith(said_) and thought.strip() == "Well, 1<2"
+    elif full.startswith("<think>"):
+        assert said_ == ""
+        assert full.removeprefix("<think>").strip() == thought.strip()
+    else:
+        assert (thought, said_) == ("", text)
+
+
+def test_thoughts_have_no_log_probabilities() -> None:
+    _, said_, pieces = answer(Scripted(list(WHOLE)))
+    told = b"".join(token.bytes for piece in pieces for token in piece.logprobs)
+    assert said_.endswith(told.decode())
+    assert not any(piece.logprobs for piece in pieces if piece.reasoning)
+
+
+def test_closing_early_closes_the_engine() -> None:
+    closed = []
+
+    class Closing(Scripted):
+        def generate(self, request: GenerateRequest) -> Pieces:
+            try:
+                yield from super().generate(request)
+            finally:
+                closed.append(True)
+
+    pieces = prompted_chat(Closing(["a"] * 9), ASK, Prompted(0))
+    assert next(pieces) is None
+    pieces.close()
+    assert closed
+
+
+def test_a_continued_message_ends_the_prompt() -> None:
+    engine = Scripted(["!"])
+    thought, said_, _ = answer(engine, Prompted(continued=Message("assistant", "Because, ")))
+    assert engine.asked[0].prompt == "user: Why?\nassistant: Because, "
+    assert (thought, said_) == ("", "!")
+
+
+def test_a_limit_is_an_upper_bound_and_the_context_another() -> None:
+    for asked, given in ((5, 5), (None, CONTEXT - 22), (10**6, CONTEXT - 22)):
+        engine = Scripted(["x"])
+        request = ChatRequest(ASK.messages, max_tokens=asked)
+        list(prompted_chat(engine, request, Prompted(0)))
+        (made,) = engine.asked
+        assert len(made.prompt) == 22
+        assert made.max_tokens == given
+    with pytest.raises(ContextLengthExceeded) as caught:
+        list(prompted_chat(Scripted([]), ChatRequest((Message("user", "x" * 999),)), Prompted(0)))
+    assert caught.value.param == "messages"
+
+
+# The whole page, with a template that knows nothing of thoughts.
+
+
+def test_an_answer_is_continued(tiny: Api) -> None:
+    free = tiny.chat("Hello", temperature=0)["choices"][0]["message"]["content"]
+    for at in (1, 4, len(free) - 2):
+        begun = [*said("Hello"), {"role": "assistant", "content": free[:at]}]
+        body = {"messages": begun, "continue_final_message": True, "temperature": 0}
+        whole = tiny.chat(body["messages"], continue_final_message=True, temperature=0)
+        assert whole["choices"][0]["message"]["role"] == "assistant"
+        assert_alike(tiny.folded("chat/completions", **body), whole)
+        rest = whole["choices"][0]["message"]["content"]
+        assert not rest.startswith(free[:at])
+    # Cut where a token ends, the rest is the rest.
+    first = tiny.chat("Hello", temperature=0, logprobs=True)["choices"][0]["logprobs"]["content"]
+    head = bytes(byte for token in first[:2] for byte in token["bytes"]).decode()
+    begun = [*said("Hello"), {"role": "assistant", "content": head}]
+    rest = tiny.chat(begun, continue_final_message=True, temperature=0)
+    assert head + rest["choices"][0]["message"]["content"] == free
+
+
+def test_only_an_answer_is_continued(tiny: Api) -> None:
+    error = tiny.refused("chat/completions", continue_final_message=True)
+    assert error["param"] == "messages[0].role"
+
+
+@pytest.mark.parametrize("effort", ["minimal", "low", "high", "xhigh", "max"])
+def test_an_effort_is_refused_where_nothing_thinks(tiny: Api, effort: str) -> None:
+    assert tiny.refused("chat/completions", reasoning_effort=effort)["param"] == "reasoning_effort"
+
+
+@pytest.mark.parametrize("effort", [None, "none", "medium"])
+def test_the_usual_effort_is_taken(tiny: Api, effort: str | None) -> None:
+    whole = tiny.chat("Hello", reasoning_effort=effort, temperature=0)
+    assert "reasoning_content" not in whole["choices"][0]["message"]
+    assert whole["usage"]["completion_tokens_details"]["reasoning_tokens"] == 0
+
+
+def test_thoughts_are_told_apart_on_the_page() -> None:
+    api = Api(Scripted(list(WHOLE), opening=""))
+    for body in ({"logprobs": True}, {"logprobs": True, "n": 2}):
+        whole = api.chat("Why?", **body)
+        for choice in whole["choices"]:
+            message = choice["message"]
+            assert message["content"] == "Because </of> it."
+            assert message["reasoning_content"].strip() == "Well, 1<2"
+            told = bytes(b for token in choice["logprobs"]["content"] for b in token["bytes"])
+            assert message["content"].endswith(told.decode())
+        details = whole["usage"]["completion_tokens_details"]
+        tokens = whole["usage"]["completion_tokens"]
+        assert 0 < details["reasoning_tokens"] < tokens
+        assert_alike(api.folded("chat/completions", messages=said("Why?"), **body), whole)
+
+
+def test_the_first_delta_of_a_thought_has_the_role() -> None:
+    api = Api(Scripted(list(WHOLE)))
+    chunks = api.chunks("chat/completions", messages=said("Why?"), logprobs=True)
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks if chunk["choices"]]
+    assert deltas[0]["role"] == "assistant"
+    kinds = [next(iter(delta)) for delta in deltas[1:-1]]
+    assert kinds == sorted(kinds, reverse=True), "all of the thought comes before the answer"

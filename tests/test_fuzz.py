@@ -1,0 +1,243 @@
+"""Requests at random: every one is answered as our own OpenAPI document says, or refused in the envelope.
+
+Bounded in time; a failure shows the smallest request that makes it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from extensions.openai.app import create_app
+from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.settings import Settings
+from tests.support.api import Api
+from tests.support.reference import assert_envelope, sse_chunks, sse_payloads
+
+BOUNDED = hypothesis_settings(
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=(Phase.explicit, Phase.generate, Phase.shrink),
+    suppress_health_check=list(HealthCheck),
+)
+CHECKS = (
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+)
+_app = create_app(Settings(model_aliases=("*",), require_model=False), EchoEngine())
+_config = schemathesis.Config()
+_config.projects.default.generation.update(modes=[GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+DOCUMENT = _app.test_client().get("/openapi.json").json
+CHUNKS = {
+    path: operation["post"]["responses"]["200"]["content"]["text/event-stream"]["schema"]["$ref"]
+    for path, operation in DOCUMENT["paths"].items()
+    if "post" in operation
+}
+document = schemathesis.openapi.from_wsgi("/openapi.json", _app, config=_config)
+
+
+@document.parametrize()
+@hypothesis_settings(BOUNDED, max_examples=60)
+def test_every_route_keeps_to_its_document(case: schemathesis.Case) -> None:
+    response = case.call()
+    kind = response.headers["content-type"][0]
+    if kind.startswith("text/event-stream"):
+        # The document gives the type of an event's data, as the reference does.
+        case.validate_response(response, checks=(not_a_server_error,))
+        schema = {"$ref": CHUNKS[case.path], "components": DOCUMENT["components"]}
+        for chunk in sse_chunks(response.content):
+            jsonschema.validate(chunk, schema)
+        return
+    case.validate_response(response, checks=CHECKS)
+    if response.status_code >= 400:
+        assert_envelope(response.json(), status=response.status_code)
+
+
+# Requests that are nearly right reach further: a good one with a few fields of any kind.
+
+words = st.sampled_from(
+    ["", "a", "\x00", "é🙂", "<|im_end|>", "<tool_call>", "{", "x" * 50, "string", "function"]
+)
+numbers = st.sampled_from([-1, 0, 1, 2, 5, 20, 21, 2**31, 2**63, -(2**63), 0.5, -0.5, 1e308])
+anything = st.recursive(
+    st.none() | st.booleans() | words | numbers,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
+    max_leaves=6,
+)
+schemas = st.recursive(
+    st.sampled_from(
+        [
+            {"type": "string", "maxLength": 5},
+            {"type": "boolean"},
+            {"type": "integer", "minimum": 0, "maximum": 99},
+            {"enum": ["a", 1, None]},
+            {"const": "é"},
+            {"type": "string", "pattern": "^[a-c]{1,3}$"},
+            {"type": "nonsense"},
+            {"$ref": "#"},
+            {},
+        ]
+    ),
+    lambda inner: (
+        st.fixed_dictionaries(
+            {"type": st.just("object"), "properties": st.dictionaries(words, inner, max_size=3)}
+        )
+        | st.fixed_dictionaries(
+            {"type": st.just("array"), "items": inner, "maxItems": st.integers(0, 3)}
+        )
+        | st.fixed_dictionaries({"anyOf": st.lists(inner, max_size=3)})
+    ),
+    max_leaves=5,
+)
+names = st.sampled_from(["f", "get_weather", "a-b_1", "", "a b", "é"])
+tools = st.lists(
+    st.fixed_dictionaries(
+        {
+            "type": st.sampled_from(["function", "custom", "web"]),
+            "function": st.fixed_dictionaries({"name": names, "parameters": schemas}),
+            "custom": st.fixed_dictionaries({"name": names}),
+        }
+    ),
+    max_size=3,
+)
+formats = st.sampled_from([{"type": "text"}, {"type": "json_object"}, {"type": "x"}]) | schemas.map(
+    lambda schema: {"type": "json_schema", "json_schema": {"name": "it", "schema": schema}}
+)
+contents = words | st.none() | st.lists(
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(["text", "image_url", "refusal", "x"]), "text": words}
+    ),
+    max_size=2,
+)  # fmt: skip
+calls = st.lists(
+    st.fixed_dictionaries(
+        {
+            "id": words,
+            "type": st.sampled_from(["function", "custom"]),
+            "function": st.fixed_dictionaries(
+                {"name": names, "arguments": words | st.sampled_from(["{}", '{"a": 1}', {}])}
+            ),
+            "custom": st.fixed_dictionaries({"name": names, "input": words}),
+        }
+    ),
+    max_size=2,
+)
+messages = st.lists(
+    st.fixed_dictionaries(
+        {
+            "role": st.sampled_from(
+                ["system", "developer", "user", "assistant", "tool", "function", "x"]
+            ),
+            "content": contents,
+        },
+        optional={"name": words, "tool_call_id": words, "tool_calls": calls},
+    ),
+    max_size=4,
+)
+COMMON: dict[str, st.SearchStrategy[Any]] = {
+    "n": st.sampled_from([1, 2, 3]) | anything,
+    "stop": words | st.lists(words, max_size=5) | anything,
+    "seed": numbers,
+    "temperature": numbers,
+    "top_p": numbers,
+    "presence_penalty": numbers,
+    "frequency_penalty": numbers,
+    "top_k": numbers,
+    "logit_bias": st.dictionaries(st.sampled_from(["5", "2560", "-1", "x"]), numbers, max_size=2),
+    "stream_options": anything,
+    "response_format": formats | anything,
+    "grammar": st.sampled_from(['root ::= "a"', "start: /a/", "root ::=", "x"]) | anything,
+    "guided_regex": st.sampled_from(["a+", "(", "[a-z]{2}", "a/b", "\\"]) | anything,
+    "guided_choice": st.lists(words, max_size=3) | anything,
+    "dry_sequence_breakers": st.lists(words, max_size=2) | anything,
+    "ignore_eos": st.booleans() | anything,
+    "user": anything,
+    "preset": anything,
+}
+CHAT = COMMON | {
+    "messages": messages | anything,
+    "logprobs": st.booleans() | anything,
+    "top_logprobs": numbers,
+    "tools": tools | anything,
+    "tool_choice": st.sampled_from(["none", "auto", "required"])
+    | names.map(lambda name: {"type": "function", "function": {"name": name}})
+    | anything,
+    "parallel_tool_calls": st.booleans() | anything,
+    "functions": st.lists(
+        st.fixed_dictionaries({"name": names, "parameters": schemas}), max_size=2
+    ),
+    "function_call": names.map(lambda name: {"name": name}) | anything,
+    "continue_final_message": st.booleans(),
+    "chat_template_kwargs": anything,
+    "reasoning_effort": st.sampled_from(["none", "medium", "high"]) | anything,
+    "metadata": anything,
+    "modalities": anything,
+}
+COMPLETION = COMMON | {
+    "prompt": words | st.lists(words, max_size=3) | st.lists(numbers, max_size=3) | anything,
+    "logprobs": numbers,
+    "best_of": numbers,
+    "echo": st.booleans() | anything,
+    "suffix": words | anything,
+    "max_tokens": st.sampled_from([0, 1, 3]) | anything,
+}
+
+
+def some(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    """A few of the fields, each with a value of its own."""
+    return st.lists(st.sampled_from(sorted(fields)), max_size=4, unique=True).flatmap(
+        lambda chosen: st.fixed_dictionaries({name: fields[name] for name in chosen})
+    )
+
+
+def ask(api: Api, page: str, body: dict[str, Any]) -> None:
+    answer = api.client.post(f"/v1/{page}", data=json.dumps(body), content_type="application/json")
+    text = answer.get_data(as_text=True)
+    assert answer.status_code in (200, 400), text
+    if answer.status_code == 400:
+        error = assert_envelope(answer.json, status=400)
+        assert len(error["message"]) < 2000
+        # Only what the template or the sampler refuses has no field of its own to name.
+        assert error["param"], text
+    elif body.get("stream") is True:
+        payloads = sse_payloads(answer.data)
+        assert payloads[-1] == "[DONE]", text
+    else:
+        assert all(choice["finish_reason"] for choice in answer.json["choices"])
+
+
+@pytest.fixture(params=["tiny", "noise"])
+def api(request: pytest.FixtureRequest) -> Api:
+    found: Api = request.getfixturevalue(request.param)
+    return found
+
+
+@hypothesis_settings(BOUNDED, max_examples=250)
+@given(body=some(CHAT), stream=st.booleans())
+def test_chats_that_are_nearly_right(api: Api, body: dict[str, Any], stream: bool) -> None:
+    good = {"model": api.engine.info.model, "max_tokens": 8, "stream": stream}
+    ask(api, "chat/completions", {"messages": [{"role": "user", "content": "x"}], **good, **body})
+
+
+@hypothesis_settings(BOUNDED, max_examples=250)
+@given(body=some(COMPLETION), stream=st.booleans())
+def test_completions_that_are_nearly_right(api: Api, body: dict[str, Any], stream: bool) -> None:
+    good = {"model": api.engine.info.model, "prompt": "x", "max_tokens": 4, "stream": stream}
+    ask(api, "completions", {**good, **body})
