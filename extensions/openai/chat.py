@@ -247,8 +247,8 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
             info, "grammar" if plan.demanded else "tools", "functions" if plan.legacy else "tools"
         )
     grammar, grammar_param = body.grammar_for(info)
-    if grammar is not None and plan.demanded:
-        raise refusals.exclusive("response_format", "tool_choice")
+    if grammar is not None and (plan.demanded or (plan.shown and "\n" in grammar)):
+        raise refusals.exclusive(grammar_param.partition(".")[0], "tools")
     messages, continued = to_engine(body.messages), None
     if body.continue_final_message:
         messages, continued = messages[:-1], messages[-1]
@@ -274,11 +274,12 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
             param=param,
         )
     answer = engine.chat
-    if plan.demanded or continued or (alternatives is not None and not plan.shown):
+    if plan.demanded or continued or alternatives is not None or (plan.shown and grammar):
         answer = partial(prompted_chat, engine, wanted=Prompted(alternatives, plan, continued))
 
     def start(seed: int | None) -> Pieces:
-        return enforced(answer(replace(request, seed=seed)), grammar, grammar_param)
+        pieces = answer(replace(request, seed=seed))
+        return pieces if plan.shown else enforced(pieces, grammar, grammar_param)
 
     events = run(
         [partial(start, seed) for seed in body.seeds(n)],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 
+from .. import refusals
 from ..engines.base import (
     ChatRequest,
     Engine,
@@ -18,7 +19,7 @@ from ..engines.base import (
 )
 from ..errors import ContextLengthExceeded
 from .constraints import enforced
-from .tools import CallParser, ToolPlan
+from .tools import CALL_CLOSING, CALL_OPENING, CallParser, ToolPlan, read_call
 
 THINK, ANSWER = "<think>", "</think>"
 
@@ -30,7 +31,7 @@ class Prompted:
     logprobs: int | None = None
     """As in GenerateRequest."""
     tools: ToolPlan = field(default_factory=ToolPlan)
-    """Tools whose call is demanded."""
+    """Tools whose call is demanded, or that may be called in the form of `tools.CALL_OPENING`."""
     continued: Message | None = None
     """The assistant's message that the answer continues; it is not among the request's."""
 
@@ -43,9 +44,13 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
     if wanted.continued is not None:
         prompt += wanted.continued.content or ""
     grammar = request.grammar
-    if wanted.tools.demanded:
+    if wanted.tools.demanded or (wanted.tools.shown and grammar is not None):
         prompt = _close_thought(prompt)
-        grammar = wanted.tools.grammar()
+        grammar = wanted.tools.grammar(grammar)
+    if wanted.tools.shown and grammar is None and CALL_BEGIN not in prompt:
+        raise refusals.unsupported(
+            "logprobs", "cannot be told beside tools with this model's template."
+        )
     generate = GenerateRequest(
         prompt,
         _limit(engine, prompt, request.max_tokens),
@@ -59,8 +64,10 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
     try:
         if wanted.tools.demanded:
             yield from _calls(enforced(pieces, grammar, "tools"))
-        else:
-            yield from _thoughts_apart(pieces, opened=prompt.rstrip().endswith(THINK))
+            return
+        pieces = enforced(pieces, grammar, "tools")
+        pieces = _thoughts_apart(pieces, opened=prompt.rstrip().endswith(THINK))
+        yield from _calls_apart(pieces) if wanted.tools.shown else pieces
     finally:
         pieces.close()
 
@@ -106,23 +113,66 @@ def _calls(pieces: Pieces) -> Pieces:
         yield Piece(tokens=piece.tokens, prompt=piece.prompt, finish=finish, tool_calls=calls)
 
 
+def _calls_apart(pieces: Pieces) -> Pieces:
+    """Move calls that the model has chosen to make from the text to `tool_calls`, whole."""
+    held, inside, called = "", False, 0
+    for piece in pieces:
+        if piece is None:
+            yield None
+            continue
+        held += piece.text
+        text, calls = "", []
+        while True:
+            before, mark, after = held.partition(CALL_END if inside else CALL_BEGIN)
+            if not mark:
+                break
+            if inside:
+                try:
+                    calls.append(read_call(before, called))
+                    called += 1
+                except ValueError:  # no call after all
+                    text += CALL_BEGIN + before + CALL_END
+            else:
+                text += before.rstrip("\n") if not before.strip() else before
+            held, inside = after.lstrip("\n") if inside else after, not inside
+        if not inside:
+            keep = 0 if piece.finish else _overlap(held, CALL_BEGIN)
+            text, held = text + held[: len(held) - keep], held[len(held) - keep :]
+        yield replace(
+            piece,
+            text=text,
+            tool_calls=tuple(calls),
+            logprobs=() if inside or calls else piece.logprobs,
+            finish="tool_calls" if called and piece.finish == "stop" else piece.finish,
+        )
+
+
+CALL_BEGIN, CALL_END = CALL_OPENING.strip(), CALL_CLOSING.strip()
+
+
 def _thoughts_apart(pieces: Pieces, *, opened: bool) -> Pieces:
     """Move what stands between <think> and </think> at the beginning of an answer to `reasoning`."""
     if not opened:
         pieces, opened = _opens_thought(pieces), True
-    held = ""
+    held, ended = "", False
     for piece in pieces:
-        if piece is None or not opened:
-            yield piece
-            continue
         if piece is _NO_THOUGHT:
             opened = False
+            continue
+        if piece is None or not (opened or ended):
+            yield piece
+            continue
+        if ended:  # the empty lines behind a thought are no part of the answer
+            text = piece.text.lstrip("\n")
+            ended = not text
+            yield replace(piece, text=text, logprobs=piece.logprobs if text else ())
             continue
         held += piece.text
         thought, end, rest = held.partition(ANSWER)
         if end:
-            opened = False
-            yield replace(piece, text=rest.lstrip("\n"), reasoning=thought, logprobs=())
+            rest = rest.lstrip("\n")
+            opened, ended = False, not rest
+            yield replace(piece, text=rest, reasoning=thought, logprobs=())
             continue
         keep = 0 if piece.finish else _overlap(held, ANSWER)
         shown, held = held[: len(held) - keep], held[len(held) - keep :]

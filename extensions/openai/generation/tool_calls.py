@@ -93,7 +93,7 @@ class ToolCallWriter:
             self._called.add(event.index)
             place = event.index, part.index
             if part.name in self._plan.custom:
-                self._custom[place] = [part.id or new_call_id(), part.name or "", ""]
+                self._custom[place] = [new_call_id(), part.name or "", ""]
             if place in self._custom:
                 self._custom[place][2] += part.arguments
             elif self._plan.legacy:

@@ -140,17 +140,23 @@ class ToolPlan:
     legacy: bool = False
     """The request came, and the answer goes, in the older form of `functions`."""
 
-    def grammar(self) -> str:
-        """The grammar of an answer that is made of demanded calls, and of nothing else."""
+    def grammar(self, answer: str | None = None) -> str:
+        """The grammar of an answer that is made of calls and of nothing else, or, where none is demanded,
+        of an answer in the words of another grammar (of one rule)."""
         opening, closing = literal(CALL_OPENING), literal(CALL_CLOSING)
         rules = []
-        for at, tool in enumerate(self.demanded):
+        callable = self.demanded or self.shown
+        for at, tool in enumerate(callable):
             head = literal(json.dumps({"name": tool.name})[:-1] + ', "arguments": ')
             rules.append(f"call_{at}: {opening} {head} arguments_{at} {literal('}')} {closing}")
             rules.append(f"arguments_{at}: {json_rule(tool.parameters, 'tools')}")
-        calls = " | ".join(f"call_{at}" for at in range(len(self.demanded)))
-        more = f' ("\\n" call){{0,{self.most - 1}}}' if self.most > 1 else ""
-        return "\n".join([f"start: call{more}", f"call: {calls}", *rules])
+        rules.append("call: " + " | ".join(f"call_{at}" for at in range(len(callable))))
+        rules.append(
+            "calls: call" + (f' ("\\n" call){{0,{self.most - 1}}}' if self.most > 1 else "")
+        )
+        if answer is None:
+            return "\n".join(["start: calls", *rules])
+        return "\n".join(["start: calls | answer", *rules, answer.replace("start:", "answer:", 1)])
 
 
 CALL_OPENING = "<tool_call>\n"
@@ -250,6 +256,17 @@ def _plain(tool: FunctionTool | CustomTool, param: str, inner: str) -> Tool:
 
 def new_call_id() -> str:
     return "call_" + secrets.token_hex(12)
+
+
+def read_call(text: str, index: int) -> ToolCallDelta:
+    """A whole call in the form that most templates teach. Raises ValueError for what is none."""
+    call = json.loads(text)
+    if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+        raise ValueError
+    arguments = call.get("arguments", {})
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    return ToolCallDelta(index, arguments, new_call_id(), call["name"])
 
 
 class CallParser:
