@@ -243,8 +243,11 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
     if body.reasoning_effort not in (None, "none", "medium"):
         needs(info, "reasoning", "reasoning_effort")
     if plan.shown:
+        enforced_calls = bool(plan.demanded or plan.inputs)
         needs(
-            info, "grammar" if plan.demanded else "tools", "functions" if plan.legacy else "tools"
+            info,
+            "grammar" if enforced_calls else "tools",
+            "functions" if plan.legacy else "tools",
         )
     grammar, grammar_param = body.grammar_for(info)
     if grammar is not None and (plan.demanded or (plan.shown and "\n" in grammar)):
@@ -274,7 +277,13 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
             param=param,
         )
     answer = engine.chat
-    if plan.demanded or continued or alternatives is not None or (plan.shown and grammar):
+    if (
+        plan.demanded
+        or plan.inputs
+        or continued
+        or alternatives is not None
+        or (plan.shown and grammar)
+    ):
         answer = partial(prompted_chat, engine, wanted=Prompted(alternatives, plan, continued))
 
     def start(seed: int | None) -> Pieces:

@@ -113,7 +113,7 @@ class ConstraintFields(RequestModel):
         if name == "guided_json":
             return name, "start: " + json_rule(value, name)
         if name == "guided_regex":
-            return name, f"start: /{_regex(value)}/"
+            return name, f"start: {regex_terminal(value)}"
         if name == "guided_choice":
             return name, "start: " + " | ".join(literal(choice) for choice in value)
         return name, _from_grammar(value, name)
@@ -200,10 +200,10 @@ def checked(lark: str, param: str) -> str:
     return lark
 
 
-def _regex(pattern: str) -> str:
-    """A regular expression between the slashes of a Lark terminal."""
+def regex_terminal(pattern: str) -> str:
+    """A regular expression as a Lark terminal, between slashes."""
     between = re.sub(r"\\.|/", lambda m: r"\/" if m[0] == "/" else m[0], pattern, flags=re.DOTALL)
-    return ascii_classes(between).replace("\n", r"\n")
+    return "/" + ascii_classes(between).replace("\n", r"\n") + "/"
 
 
 _CLASSES = {"d": "0-9", "w": "A-Za-z0-9_", "s": r" \t\n\r\f\v"}

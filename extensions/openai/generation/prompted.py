@@ -21,6 +21,7 @@ from ..errors import ContextLengthExceeded
 from .constraints import enforced
 from .tools import CALL_CLOSING, CALL_OPENING, CallParser, ToolPlan, read_call
 
+FREE = r"start: /[^<](.|\n)*/"  # any answer that cannot be taken for a call
 THINK, ANSWER = "<think>", "</think>"
 
 
@@ -38,16 +39,17 @@ class Prompted:
 
 def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pieces:
     """Answer messages. Raises ContextLengthExceeded, as an engine's `chat` does."""
-    if wanted.tools.demanded and "tools" not in engine.info.capabilities:
+    plan = wanted.tools
+    if plan.demanded and "tools" not in engine.info.capabilities:
         request = _told_of_tools(request)
     prompt = engine.render(request)
     if wanted.continued is not None:
         prompt += wanted.continued.content or ""
     grammar = request.grammar
-    if wanted.tools.demanded or (wanted.tools.shown and grammar is not None):
+    if plan.demanded or plan.inputs or (plan.shown and grammar is not None):
         prompt = _close_thought(prompt)
-        grammar = wanted.tools.grammar(grammar)
-    if wanted.tools.shown and grammar is None and CALL_BEGIN not in prompt:
+        grammar = plan.grammar(None if plan.demanded else grammar or FREE)
+    if plan.shown and grammar is None and CALL_BEGIN not in prompt:
         raise refusals.unsupported(
             "logprobs", "cannot be told beside tools with this model's template."
         )
@@ -62,12 +64,12 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
     )
     pieces = engine.generate(generate)
     try:
-        if wanted.tools.demanded:
+        if plan.demanded and not plan.inputs:
             yield from _calls(enforced(pieces, grammar, "tools"))
             return
         pieces = enforced(pieces, grammar, "tools")
         pieces = _thoughts_apart(pieces, opened=prompt.rstrip().endswith(THINK))
-        yield from _calls_apart(pieces) if wanted.tools.shown else pieces
+        yield from _calls_apart(pieces) if plan.shown else pieces
     finally:
         pieces.close()
 

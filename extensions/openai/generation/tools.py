@@ -8,9 +8,10 @@ whatever the model's template knows. Source: OpenAI guide "Function calling".
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -18,7 +19,7 @@ from pydantic import Field
 from .. import refusals
 from ..engines.base import Tool, ToolCallDelta
 from ..validation import RequestModel
-from .constraints import checked, json_rule, literal
+from .constraints import checked, json_rule, literal, regex_terminal
 
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 MAX_CALLS = 8  # that one answer is made to hold at most, where calls are demanded
@@ -133,6 +134,8 @@ class ToolPlan:
     """What the model is told of."""
     custom: frozenset[str] = frozenset()
     """Those of them whose input is text; the model sees a function with one argument, `input`."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """What the input of some custom tools must match, by their names, as the right side of a rule."""
     demanded: tuple[Tool, ...] = ()
     """One of these must be called; empty where the model may choose."""
     most: int = MAX_CALLS
@@ -147,9 +150,11 @@ class ToolPlan:
         rules = []
         callable = self.demanded or self.shown
         for at, tool in enumerate(callable):
-            head = literal(json.dumps({"name": tool.name})[:-1] + ', "arguments": ')
+            field = "input" if tool.name in self.inputs else "arguments"
+            head = literal(json.dumps({"name": tool.name})[:-1] + f', "{field}": ')
             rules.append(f"call_{at}: {opening} {head} arguments_{at} {literal('}')} {closing}")
-            rules.append(f"arguments_{at}: {json_rule(tool.parameters, 'tools')}")
+            inner = self.inputs.get(tool.name) or json_rule(tool.parameters, "tools")
+            rules.append(f"arguments_{at}: {inner}")
         rules.append("call: " + " | ".join(f"call_{at}" for at in range(len(callable))))
         rules.append(
             "calls: call" + (f' ("\\n" call){{0,{self.most - 1}}}' if self.most > 1 else "")
@@ -188,20 +193,34 @@ def plan_tools(
         if name in names[:at]:
             raise refusals.not_unique(f"{param}[{at}]", name)
     custom = frozenset(tool.custom.name for tool in tools if isinstance(tool, CustomTool))
-    most = MAX_CALLS if parallel else 1
+    inputs = {
+        tool.custom.name: _input_rule(tool.custom.format, f"{param}[{at}].custom.format.grammar")
+        for at, tool in enumerate(tools)
+        if isinstance(tool, CustomTool) and isinstance(tool.custom.format, GrammarInput)
+    }
+    plan = ToolPlan(tuple(plain), custom, inputs, most=MAX_CALLS if parallel else 1)
     if choice == "none":
         return ToolPlan()
     if choice in (None, "auto"):
-        return ToolPlan(tuple(plain), custom, most=most)
+        return plan
     if choice == "required":
-        return ToolPlan(tuple(plain), custom, tuple(plain), most)
+        return replace(plan, demanded=plan.shown)
     if isinstance(choice, AllowedToolsChoice):
         wanted = [_named(each) for each in choice.allowed_tools.tools]
         allowed = tuple(_find(plain, name, "tool_choice.allowed_tools.tools") for name in wanted)
         demanded = allowed if choice.allowed_tools.mode == "required" else ()
-        return ToolPlan(allowed, custom, demanded, most)
-    one = _find(plain, _named(choice), choice_param)
-    return ToolPlan(tuple(plain), custom, (one,), 1)
+        return replace(plan, shown=allowed, demanded=demanded)
+    return replace(plan, demanded=(_find(plain, _named(choice), choice_param),), most=1)
+
+
+def _input_rule(wanted: GrammarInput, param: str) -> str:
+    """What a custom tool's input must match, as the right side of a rule."""
+    grammar = wanted.grammar
+    rule = regex_terminal(grammar.definition)
+    if grammar.syntax == "lark":
+        rule = f"%lark {{\n{grammar.definition}\n}}"
+    checked(f"start: input\ninput: {rule}", f"{param}.definition")
+    return rule
 
 
 def _named(choice: object) -> str:
@@ -235,31 +254,33 @@ def _plain(tool: FunctionTool | CustomTool, param: str, inner: str) -> Tool:
         checked("start: " + json_rule(schema, where), where)
         return Tool(function.name, function.description, schema)
     custom = tool.custom
-    text: dict[str, Any] = {"type": "string"}
-    if isinstance(custom.format, GrammarInput):
-        if custom.format.grammar.syntax == "lark":
-            raise refusals.unsupported(
-                f"{param}.custom.format.grammar.syntax",
-                "is 'lark', and this server can enforce only 'regex' inside of a call.",
-            )
-        text["pattern"] = f"^(?:{custom.format.grammar.definition})$"
-    schema = {
-        "type": "object",
-        "properties": {"input": text},
-        "required": ["input"],
-        "additionalProperties": False,
-    }
-    where = f"{param}.custom.format.grammar.definition"
-    checked("start: " + json_rule(schema, where), where)
-    return Tool(custom.name, custom.description, schema)
+    return Tool(custom.name, custom.description, CUSTOM_PARAMETERS)
+
+
+CUSTOM_PARAMETERS: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"input": {"type": "string"}},
+    "required": ["input"],
+    "additionalProperties": False,
+}
 
 
 def new_call_id() -> str:
     return "call_" + secrets.token_hex(12)
 
 
+_RAW_INPUT = re.compile(r'\{"name": "([^"]+)", "input": (.*)\}', re.DOTALL)
+
+
 def read_call(text: str, index: int) -> ToolCallDelta:
-    """A whole call in the form that most templates teach. Raises ValueError for what is none."""
+    """A whole call in the form that most templates teach, or with an input that stands as it is.
+
+    Raises ValueError for what is none.
+    """
+    raw = _RAW_INPUT.fullmatch(text.strip("\n"))
+    if raw:
+        arguments = json.dumps({"input": raw[2]}, ensure_ascii=False)
+        return ToolCallDelta(index, arguments, new_call_id(), raw[1])
     call = json.loads(text)
     if not isinstance(call, dict) or not isinstance(call.get("name"), str):
         raise ValueError
