@@ -302,7 +302,7 @@ def test_a_call_that_is_cut_says_so(tiny: Api, max_tokens: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("pattern", [None, "[a-z]{2,5}", r"(SELECT|INSERT) \"[a-z]\\\\[0-9]\""])
+@pytest.mark.parametrize("pattern", [None, "[a-z]{2,5}", "(SELECT|INSERT) [0-9é]{1,3}"])
 def test_a_custom_tool_gets_text(tiny: Api, pattern: str | None, seed: int) -> None:
     choice_of = {"type": "custom", "custom": {"name": "run"}}
     body = {
@@ -320,6 +320,22 @@ def test_a_custom_tool_gets_text(tiny: Api, pattern: str | None, seed: int) -> N
         assert choice["finish_reason"] == "tool_calls"
         assert re.fullmatch(pattern, call["custom"]["input"])
     assert_alike(tiny.folded(CHAT, messages=said(ASK), **body), whole)
+
+
+@pytest.mark.parametrize(
+    "pattern", ['"[a-z]{2}"', r"a\\\\[0-9]", r"(SELECT|INSERT) \"[a-z]\\\\[0-9]\""]
+)
+@pytest.mark.parametrize("seed", range(2))
+def test_a_custom_tool_whose_input_json_escapes(tiny: Api, pattern: str, seed: int) -> None:
+    """Enforced, or refused by name; never half enforced."""
+    body = {"messages": said(ASK), "tools": [custom("run", pattern)], "tool_choice": "required"}
+    body |= {"seed": seed, "max_tokens": 150, "parallel_tool_calls": False}
+    answer = tiny.client.post("/v1/chat/completions", json={"model": "tiny", **body})
+    if answer.status_code == 400:
+        assert answer.json["error"]["param"].startswith("tools")
+        return
+    (made,) = calls_of(answer.json["choices"][0])
+    assert re.fullmatch(pattern, made["custom"]["input"])
 
 
 def test_functions_and_custom_tools_side_by_side(tiny: Api) -> None:
