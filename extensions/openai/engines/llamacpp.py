@@ -279,7 +279,9 @@ class LlamaCppEngine:
                 [token, False if bias <= BAN else bias] for token, bias in request.logit_bias
             ],
             "stream": True,
-            "cache_prompt": True,
+            # Read from the cache or anew, a prompt's rounding differs in the last bit; who gives a seed
+            # wants the same answer every time.
+            "cache_prompt": seed is None,
             "timings_per_token": True,  # the exact count of tokens with every piece
             "return_progress": True,  # calls back while the prompt is read, so that it can be ended
         }

@@ -135,7 +135,7 @@ def json_rule(schema: Mapping[str, Any], param: str) -> str:
     Raises InvalidRequest for a schema that is nested too deeply.
     """
     try:
-        _check_counts(schema, param)
+        _check_enforceable(schema, param)
         return "%json " + json.dumps({**_with_ascii_patterns(schema), "x-guidance": WHITESPACE})
     except RecursionError:
         raise InvalidRequest(
@@ -147,16 +147,32 @@ MAX_COUNT = 10_000  # of what a schema may demand or allow of one thing; more co
 _COUNTS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
 
 
-def _check_counts(schema: Any, param: str) -> None:
-    """Refuse bounds that could only be enforced at the cost of everybody else."""
+# Quotes, backslashes and control characters outside of classes: inside of JSON they are written otherwise,
+# and what stands behind them in a pattern would be lost on llama.cpp's side.
+_ESCAPED_IN_JSON = re.compile(
+    r'(?:[^\[\\"]|\[(?:[^\]\\]|\\.)*\]|\\[^\\"nrtfvb])*("|\\[\\"nrtfvb])', re.DOTALL
+)
+
+
+def _check_enforceable(schema: Any, param: str) -> None:
+    """Refuse patterns that would be enforced wrongly, and bounds that could only be enforced at the cost
+    of everybody else."""
     if isinstance(schema, dict):
+        pattern = schema.get("pattern")
+        if isinstance(pattern, str) and _ESCAPED_IN_JSON.match(pattern):
+            raise InvalidRequest(
+                f"Invalid '{param}.pattern': a pattern with quotes, backslashes or control characters "
+                "cannot be enforced inside of JSON.",
+                param=f"{param}.pattern",
+                code="invalid_value",
+            )
         for name in _COUNTS:
             count = schema.get(name)
             if isinstance(count, (int, float)) and count > MAX_COUNT:
                 raise refusals.out_of_range(f"{param}.{name}", count, low=None, high=MAX_COUNT)
     for value in schema.values() if isinstance(schema, dict) else schema:
         if isinstance(value, (dict, list)):
-            _check_counts(value, param)
+            _check_enforceable(value, param)
 
 
 def enforced(pieces: Pieces, grammar: str | None, param: str) -> Pieces:
@@ -230,6 +246,10 @@ def ascii_classes(pattern: str) -> str:
     return re.sub(r"\\.|[\[\]]", written_out, pattern, flags=re.DOTALL)
 
 
+# The characters of RFC 3986 behind a scheme; llama.cpp's side does not know the format of this name.
+URI = r"^[A-Za-z][A-Za-z0-9+.-]*:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+$"
+
+
 def _with_ascii_patterns(schema: Any) -> Any:
     """The schema with all of its patterns written out."""
     if isinstance(schema, list):
@@ -242,6 +262,8 @@ def _with_ascii_patterns(schema: Any) -> Any:
             written[name] = ascii_classes(value)
         elif name in ("const", "enum", "default", "examples"):
             written[name] = value
+        elif name == "format" and value == "uri" and "pattern" not in schema:
+            written["pattern"] = URI
         elif name == "patternProperties" and isinstance(value, dict):
             written[name] = {
                 ascii_classes(pattern): _with_ascii_patterns(each)
