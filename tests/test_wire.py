@@ -468,3 +468,29 @@ def test_health_while_loading_and_after(serve: Serve) -> None:
 def test_no_server_software_is_named(serve: Serve) -> None:
     headers = ask(serve(EchoEngine()).port, "GET", "/health").headers
     assert "waitress" not in headers.get("server", "") + headers.get("via", "")
+
+
+def test_a_client_that_does_not_read_is_hung_up_on_and_its_work_ends(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "openedai")
+    engine = PacedEngine(["x" * 100_000], endless=True)
+    port = serve(engine, stall_timeout="0.5").port
+    body = {"model": "paced", "prompt": "x", "stream": True, "max_tokens": 900}
+    with streaming(port, COMPLETIONS, body):
+        assert engine.wait_for_active(1)
+        assert engine.wait_for_active(0, 10)
+    assert "did not read its answer" in caplog.text
+
+
+def test_a_client_that_reads_slowly_is_not_hung_up_on(serve: Serve) -> None:
+    engine = PacedEngine(["x" * 100_000] * 40)
+    port = serve(engine, stall_timeout="0.5").port
+    body = {"model": "paced", "prompt": "x", "stream": True, "max_tokens": 100}
+    with streaming(port, COMPLETIONS, body) as wire:
+        wire.head()
+        parts = []
+        for part in wire.chunks():
+            parts.append(part)
+            time.sleep(0.02)
+    assert b"".join(parts).endswith(b"data: [DONE]\n\n")

@@ -147,15 +147,19 @@ class APIServer:
     def _drop_stalled(self) -> None:
         """Hang up on clients that do not read their answer, so that the work for them ends."""
         timeout = self._settings.stall_timeout
+        waiting: dict[
+            HTTPChannel, tuple[float, float]
+        ] = {}  # since when, and its last sign of life
         while not self._stopping.wait(min(1.0, timeout / 4)):
-            latest = time.time() - timeout
+            now, before, waiting = time.monotonic(), waiting, {}
             for channel in list(self._sockets.values()):
-                if (
-                    isinstance(channel, HTTPChannel)
-                    and channel.total_outbufs_len
-                    and channel.last_activity < latest
-                    and channel.socket is not None
-                ):
+                if not isinstance(channel, HTTPChannel) or not channel.total_outbufs_len:
+                    continue
+                since, sign = before.get(channel, (now, channel.last_activity))
+                if sign != channel.last_activity:
+                    since = now
+                waiting[channel] = since, channel.last_activity
+                if now - since >= timeout and channel.socket is not None:
                     log.info("a client did not read its answer for %g s and is hung up on", timeout)
                     with suppress(OSError):
                         channel.socket.shutdown(socket.SHUT_RDWR)
