@@ -50,6 +50,7 @@ Metadata = Annotated[
     ],
     Field(max_length=16),
 ]
+TEMPLATE_OWN = {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"}
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
@@ -166,8 +167,12 @@ class ChatCompletionRequest(GenerationRequest):
 
     @property
     def template_variables(self) -> dict[str, Any]:
-        """What the chat template is given besides the messages."""
+        """What the chat template is given besides the messages. Raises InvalidRequest for its own."""
         variables = dict(self.chat_template_kwargs or {})
+        for name in TEMPLATE_OWN & variables.keys():
+            raise refusals.unsupported(
+                f"chat_template_kwargs.{name}", "is set by the server itself."
+            )
         if self.reasoning_effort is not None:
             variables["reasoning_effort"] = self.reasoning_effort
             variables["enable_thinking"] = self.reasoning_effort != "none"
