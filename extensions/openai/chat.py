@@ -12,10 +12,9 @@ from pydantic import AliasChoices, Field
 from typing_extensions import NotRequired, TypedDict
 
 from . import models, refusals
-from .engines.base import ChatRequest, EngineInfo, Pieces
+from .engines.base import ChatRequest, EngineInfo
 from .errors import ContextLengthExceeded
 from .generation.answer import AnswerHead, answer_head
-from .generation.constraints import enforced
 from .generation.logprobs import ChatLogprobs, chat_logprobs
 from .generation.messages import ChatMessage, to_engine
 from .generation.prompted import Prompted, prompted_chat
@@ -162,8 +161,7 @@ class ChatCompletionRequest(GenerationRequest):
         if self.tools is not None or self.tool_choice is not None:
             raise refusals.exclusive("functions", "tools")
         tools = [FunctionTool(type="function", function=each) for each in self.functions or ()]
-        plan = plan_tools(tools, self.function_call, parallel=False, legacy=True)
-        return replace(plan, legacy=True)
+        return plan_tools(tools, self.function_call, parallel=False, legacy=True)
 
     @property
     def template_variables(self) -> dict[str, Any]:
@@ -264,6 +262,10 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
             raise refusals.not_one_of(
                 f"messages[{len(messages)}].role", continued.role, ["assistant"]
             )
+        if continued.tool_calls:
+            raise refusals.unsupported(
+                f"messages[{len(messages)}].tool_calls", "cannot be continued; only text can."
+            )
     request = ChatRequest(
         messages,
         limit,
@@ -274,29 +276,20 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
         parallel_tool_calls=plan.most > 1,
         template_variables=body.template_variables,
     )
-    if limit is not None and limit > info.context_length:
+    if asked is not None and asked > info.context_length:
         raise ContextLengthExceeded(
             prompt_tokens=len(engine.tokenize(engine.render(request))),
-            max_tokens=limit,
+            max_tokens=asked,
             context_length=info.context_length,
             param=param,
         )
     answer = engine.chat
-    if (
-        plan.demanded
-        or plan.inputs
-        or continued
-        or alternatives is not None
-        or (plan.shown and grammar)
-    ):
-        answer = partial(prompted_chat, engine, wanted=Prompted(alternatives, plan, continued))
-
-    def start(seed: int | None) -> Pieces:
-        pieces = answer(replace(request, seed=seed))
-        return pieces if plan.shown else enforced(pieces, grammar, grammar_param)
+    wanted = Prompted(alternatives, plan, continued, grammar_param)
+    if plan.demanded or plan.inputs or continued or alternatives is not None or grammar is not None:
+        answer = partial(prompted_chat, engine, wanted=wanted)
 
     events = run(
-        [partial(start, seed) for seed in body.seeds(n)],
+        [partial(answer, replace(request, seed=seed)) for seed in body.seeds(n)],
         scheduler=call.services.scheduler,
         slots=info.parallel,
         stops=stops,

@@ -161,6 +161,10 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
     stops, usage = body.stops, body.wants_usage
     max_tokens = call.services.policy.max_tokens(body.max_tokens, 16, "max_tokens")
     assert max_tokens is not None  # there is a default
+    if body.max_tokens is None and max_tokens > 16:
+        # The operator's default gives way where the context ends; a request's own limit does not.
+        longest = max(len(_tokens(engine, prompt)) for prompt in prompts)
+        max_tokens = max(1, min(max_tokens, info.context_length - longest))
     for prompt in prompts:
         _check_prompt(engine, info, prompt, max_tokens)
     grammar, grammar_param = body.grammar_for(info)

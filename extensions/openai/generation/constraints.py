@@ -144,6 +144,7 @@ def json_rule(schema: Mapping[str, Any], param: str) -> str:
 
 
 MAX_COUNT = 10_000  # of what a schema may demand or allow of one thing; more costs memory and time
+_VALUES = ("const", "enum", "default", "examples")  # what under these names is data, and no schema
 _COUNTS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
 
 
@@ -170,7 +171,10 @@ def _check_enforceable(schema: Any, param: str) -> None:
             count = schema.get(name)
             if isinstance(count, (int, float)) and count > MAX_COUNT:
                 raise refusals.out_of_range(f"{param}.{name}", count, low=None, high=MAX_COUNT)
-    for value in schema.values() if isinstance(schema, dict) else schema:
+        inner = [value for name, value in schema.items() if name not in _VALUES]
+    else:
+        inner = schema
+    for value in inner:
         if isinstance(value, (dict, list)):
             _check_enforceable(value, param)
 
@@ -260,7 +264,7 @@ def _with_ascii_patterns(schema: Any) -> Any:
     for name, value in schema.items():
         if name == "pattern" and isinstance(value, str):
             written[name] = ascii_classes(value)
-        elif name in ("const", "enum", "default", "examples"):
+        elif name in _VALUES:
             written[name] = value
         elif name == "format" and value == "uri" and "pattern" not in schema:
             written["pattern"] = URI

@@ -22,7 +22,8 @@ from .constraints import enforced
 from .tools import CALL_CLOSING, CALL_OPENING, CallParser, ToolPlan, read_call
 
 FREE = r"start: /[^<](.|\n)*/"  # any answer that cannot be taken for a call
-THINK, ANSWER = "<think>", "</think>"
+THINK, ANSWER = "<think>", "</think>"  # before a thought, and between it and the answer
+CALL_BEGIN, CALL_END = CALL_OPENING.strip(), CALL_CLOSING.strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Prompted:
     """Tools whose call is demanded, or that may be called in the form of `tools.CALL_OPENING`."""
     continued: Message | None = None
     """The assistant's message that the answer continues; it is not among the request's."""
+    grammar_param: str = ""
+    """The field that the request's grammar came from."""
 
 
 def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pieces:
@@ -46,13 +49,15 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
     if wanted.continued is not None:
         prompt += wanted.continued.content or ""
     grammar = request.grammar
-    if plan.demanded or plan.inputs or (plan.shown and grammar is not None):
-        prompt = _close_thought(prompt)
+    param = wanted.grammar_param
+    if plan.shown:
+        param = "functions" if plan.legacy else "tools"
+        if not (plan.demanded or plan.inputs or grammar or CALL_BEGIN in prompt):
+            why = "cannot be told beside tools with this model's template."
+            raise refusals.unsupported("logprobs", why)
         grammar = plan.grammar(None if plan.demanded else grammar or FREE)
-    if plan.shown and grammar is None and CALL_BEGIN not in prompt:
-        raise refusals.unsupported(
-            "logprobs", "cannot be told beside tools with this model's template."
-        )
+    if grammar is not None:
+        prompt = _close_thought(prompt)
     generate = GenerateRequest(
         prompt,
         _limit(engine, prompt, request.max_tokens),
@@ -65,11 +70,11 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
     pieces = engine.generate(generate)
     try:
         if plan.demanded and not plan.inputs:
-            yield from _calls(enforced(pieces, grammar, "tools"))
+            yield from _demanded_calls(enforced(pieces, grammar, param))
             return
-        pieces = enforced(pieces, grammar, "tools")
+        pieces = enforced(pieces, grammar, param)
         pieces = _thoughts_apart(pieces, opened=prompt.rstrip().endswith(THINK))
-        yield from _calls_apart(pieces) if plan.shown else pieces
+        yield from _chosen_calls(pieces) if plan.shown else pieces
     finally:
         pieces.close()
 
@@ -82,7 +87,7 @@ def _told_of_tools(request: ChatRequest) -> ChatRequest:
     )
     told = f"Answer by calling one of these tools:\n{tools}"
     messages = request.messages
-    if messages[0].role == "system":
+    if messages and messages[0].role == "system":
         told = f"{messages[0].content}\n\n{told}"
         messages = messages[1:]
     return replace(request, messages=(Message("system", told), *messages), tools=())
@@ -103,7 +108,7 @@ def _close_thought(prompt: str) -> str:
     return f"{prompt}\n{ANSWER}\n\n" if prompt.rstrip().endswith(THINK) else prompt
 
 
-def _calls(pieces: Pieces) -> Pieces:
+def _demanded_calls(pieces: Pieces) -> Pieces:
     """An answer that is made of demanded calls."""
     parser = CallParser()
     for piece in pieces:
@@ -115,8 +120,12 @@ def _calls(pieces: Pieces) -> Pieces:
         yield Piece(tokens=piece.tokens, prompt=piece.prompt, finish=finish, tool_calls=calls)
 
 
-def _calls_apart(pieces: Pieces) -> Pieces:
-    """Move calls that the model has chosen to make from the text to `tool_calls`, whole."""
+def _chosen_calls(pieces: Pieces) -> Pieces:
+    """Move calls that the model has chosen to make from the text to `tool_calls`.
+
+    They come whole: only a complete one can be told from a text that looks like it. One that a limit on
+    tokens cuts stays text.
+    """
     held, inside, called = "", False, 0
     for piece in pieces:
         if piece is None:
@@ -137,6 +146,8 @@ def _calls_apart(pieces: Pieces) -> Pieces:
             else:
                 text += before.rstrip("\n") if not before.strip() else before
             held, inside = after.lstrip("\n") if inside else after, not inside
+        if inside and piece.finish:
+            text, held = text + CALL_BEGIN + held, ""
         if not inside:
             keep = 0 if piece.finish else _overlap(held, CALL_BEGIN)
             text, held = text + held[: len(held) - keep], held[len(held) - keep :]
@@ -147,9 +158,6 @@ def _calls_apart(pieces: Pieces) -> Pieces:
             logprobs=() if inside or calls else piece.logprobs,
             finish="tool_calls" if called and piece.finish == "stop" else piece.finish,
         )
-
-
-CALL_BEGIN, CALL_END = CALL_OPENING.strip(), CALL_CLOSING.strip()
 
 
 def _thoughts_apart(pieces: Pieces, *, opened: bool) -> Pieces:
@@ -181,7 +189,7 @@ def _thoughts_apart(pieces: Pieces, *, opened: bool) -> Pieces:
         yield replace(piece, text="", reasoning=shown, logprobs=())
 
 
-_NO_THOUGHT = Piece()
+_NO_THOUGHT = Piece()  # this very object, not its value, is the sign
 
 
 def _opens_thought(pieces: Pieces) -> Pieces:

@@ -77,8 +77,7 @@ class MessageCalls(TypedDict):
 
 
 class ToolCallWriter:
-    """Tool calls in the reference's shapes: functions in parts, custom tools and the older form whole
-    or in parts as their shapes allow."""
+    """Tool calls in the reference's shapes: functions in parts, custom tools whole."""
 
     def __init__(self, plan: ToolPlan) -> None:
         self._plan = plan
@@ -131,14 +130,25 @@ def _tool_call(part: ToolCallDelta) -> ToolCallChunk:
 def _custom_call(index: int, id: str, name: str, arguments: str) -> ToolCallChunk:
     try:
         text = str(orjson.loads(arguments)["input"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        text = arguments  # cut off by a limit on tokens
+    except orjson.JSONDecodeError:
+        text = _begun_input(arguments)
     return {
         "index": index,
         "id": id,
         "type": "custom",
         "custom": {"name": name, "input": text},
     }
+
+
+def _begun_input(arguments: str) -> str:
+    """As much of the input as there is in arguments that a limit on tokens has cut."""
+    begun = arguments.partition('{"input": "')[2]
+    for cut in range(len(begun), max(-1, len(begun) - 6), -1):  # it may end inside of an escape
+        try:
+            return str(orjson.loads(f'"{begun[:cut]}"'))
+        except orjson.JSONDecodeError:
+            continue
+    return ""
 
 
 class CallFold:

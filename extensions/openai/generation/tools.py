@@ -1,8 +1,9 @@
 """Tools: what clients offer and demand, and calls that are forced by constrained decoding.
 
 A model that may choose freely uses its own format, which the engine knows. A call that is demanded
-(`required`, or by name) is written in one format of ours, enforced by a grammar, so that it comes
-whatever the model's template knows. Source: OpenAI guide "Function calling".
+(`required`, or by name), or that stands beside a grammar or log-probabilities, is written in one format of
+ours, enforced by a grammar, so that it comes whatever the model's template knows.
+Source: OpenAI guide "Function calling".
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class TextInput(RequestModel):
     type: Literal["text"]
 
 
-class InputGrammar(RequestModel):
+class GrammarDefinition(RequestModel):
     """A grammar for the input of a custom tool."""
 
     syntax: Literal["lark", "regex"]
@@ -58,7 +59,7 @@ class GrammarInput(RequestModel):
     """The input of a custom tool matches a grammar."""
 
     type: Literal["grammar"]
-    grammar: InputGrammar
+    grammar: GrammarDefinition
 
 
 class CustomDefinition(RequestModel):
@@ -148,14 +149,14 @@ class ToolPlan:
         of an answer in the words of another grammar (of one rule)."""
         opening, closing = literal(CALL_OPENING), literal(CALL_CLOSING)
         rules = []
-        callable = self.demanded or self.shown
-        for at, tool in enumerate(callable):
+        tools = self.demanded or self.shown
+        for at, tool in enumerate(tools):
             field = "input" if tool.name in self.inputs else "arguments"
             head = literal(json.dumps({"name": tool.name})[:-1] + f', "{field}": ')
             rules.append(f"call_{at}: {opening} {head} arguments_{at} {literal('}')} {closing}")
             inner = self.inputs.get(tool.name) or json_rule(tool.parameters, "tools")
             rules.append(f"arguments_{at}: {inner}")
-        rules.append("call: " + " | ".join(f"call_{at}" for at in range(len(callable))))
+        rules.append("call: " + " | ".join(f"call_{at}" for at in range(len(tools))))
         rules.append(
             "calls: call" + (f' ("\\n" call){{0,{self.most - 1}}}' if self.most > 1 else "")
         )
@@ -185,7 +186,7 @@ def plan_tools(
             raise refusals.unsupported(
                 choice_param, f"is only allowed when '{param}' are specified."
             )
-        return ToolPlan()
+        return ToolPlan(legacy=legacy)
     inner = "" if legacy else ".function"
     plain = [_plain(tool, f"{param}[{at}]", inner) for at, tool in enumerate(tools)]
     names = [tool.name for tool in plain]
@@ -198,9 +199,10 @@ def plan_tools(
         for at, tool in enumerate(tools)
         if isinstance(tool, CustomTool) and isinstance(tool.custom.format, GrammarInput)
     }
-    plan = ToolPlan(tuple(plain), custom, inputs, most=MAX_CALLS if parallel else 1)
+    most = MAX_CALLS if parallel else 1
+    plan = ToolPlan(tuple(plain), custom, inputs, most=most, legacy=legacy)
     if choice == "none":
-        return ToolPlan()
+        return ToolPlan(legacy=legacy)
     if choice in (None, "auto"):
         return plan
     if choice == "required":
@@ -209,7 +211,8 @@ def plan_tools(
         wanted = [_named(each) for each in choice.allowed_tools.tools]
         allowed = tuple(_find(plain, name, "tool_choice.allowed_tools.tools") for name in wanted)
         demanded = allowed if choice.allowed_tools.mode == "required" else ()
-        return replace(plan, shown=allowed, demanded=demanded)
+        inputs = {name: rule for name, rule in inputs.items() if name in wanted}
+        return replace(plan, shown=allowed, inputs=inputs, demanded=demanded)
     return replace(plan, demanded=(_find(plain, _named(choice), choice_param),), most=1)
 
 
