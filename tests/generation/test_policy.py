@@ -93,6 +93,15 @@ def test_a_limit_alone_caps_answers_that_give_none() -> None:
     assert answer["choices"][0]["finish_reason"] == "length"
 
 
+@pytest.mark.parametrize("flag", ["max_tokens_limit", "default_max_tokens"])
+def test_limits_above_the_context_give_way_to_it(flag: str) -> None:
+    wide = client(**{flag: "32000"})
+    chat = {"model": "echo", "messages": [{"role": "user", "content": "hi"}]}
+    assert wide.post("/v1/chat/completions", json=chat).status_code == 200
+    completion = {"model": "echo", "prompt": "hi"}
+    assert wide.post("/v1/completions", json=completion).status_code == 200
+
+
 @pytest.mark.parametrize(
     "flags",
     [

@@ -18,9 +18,11 @@ from extensions.openai.engines.base import (
     PromptUsage,
     Scores,
     TokenLogprob,
+    Tool,
 )
-from extensions.openai.errors import ContextLengthExceeded
+from extensions.openai.errors import ContextLengthExceeded, InvalidRequest
 from extensions.openai.generation.prompted import Prompted, prompted_chat
+from extensions.openai.generation.tools import ToolPlan
 from tests.support.api import Api, assert_alike, said
 
 CONTEXT = 1000
@@ -262,3 +264,32 @@ def test_the_first_delta_of_a_thought_has_the_role() -> None:
     assert deltas[0]["role"] == "assistant"
     kinds = [next(iter(delta)) for delta in deltas[1:-1]]
     assert kinds == sorted(kinds, reverse=True), "all of the thought comes before the answer"
+
+
+def test_a_grammar_is_for_the_answer_and_not_for_a_thought_that_the_template_opens() -> None:
+    engine = Scripted(["ye", "s"], opening="<think>\n")
+    request = ChatRequest((Message("user", "Hi"),), grammar='start: "yes"')
+    pieces = [piece for piece in prompted_chat(engine, request, Prompted()) if piece]
+    assert "".join(piece.text for piece in pieces) == "yes"
+    assert not any(piece.reasoning for piece in pieces)
+    asked = engine.asked[0].prompt
+    assert isinstance(asked, str) and asked.rstrip().endswith("</think>")
+
+
+def test_an_answer_that_leaves_its_grammar_is_an_error_that_names_the_field() -> None:
+    request = ChatRequest((Message("user", "Hi"),), grammar='start: "yes"')
+    wanted = Prompted(grammar_param="guided_choice")
+    with pytest.raises(InvalidRequest) as refused:
+        list(prompted_chat(Scripted(["ye", "p"]), request, wanted))
+    assert refused.value.param == "guided_choice"
+
+
+@pytest.mark.parametrize("cut", range(1, len('<tool_call>\n{"name": "f", "arg')))
+def test_a_call_that_is_cut_stays_text(cut: int) -> None:
+    said = '<tool_call>\n{"name": "f", "arg'[:cut]
+    plan = ToolPlan((Tool("f", None, {"type": "object"}),))
+    request = ChatRequest((Message("user", "<tool_call>"),), tools=plan.shown)
+    engine = Scripted(list(said), finish="length")
+    pieces = [p for p in prompted_chat(engine, request, Prompted(0, plan)) if p]
+    assert "".join(piece.text for piece in pieces) == said
+    assert pieces[-1].finish == "length"
