@@ -23,17 +23,16 @@ from .base import (
     ChatRequest,
     EngineInfo,
     GenerateRequest,
-    Message,
     Piece,
     Pieces,
     Scores,
     TokenLogprob,
-    Tool,
 )
 from .context import check_fits
 from .gguf import BadModelFile, GGUFHeader, read_header
 from .llamacpp_answers import AnswerReader, LogprobReader, error_of, token_logprob
 from .llamacpp_listener import PrivateListener
+from .llamacpp_messages import message_of, tool_of
 from .pump import TICK, Emit, pump
 from .room import Occupancy, Room
 from .vocabulary import Vocabulary, is_text, read_vocabulary
@@ -295,11 +294,11 @@ class LlamaCppEngine:
             # Where a template opens a thought, the grammar would be forced upon the thought.
             variables["enable_thinking"] = False
         conversation: dict[str, Any] = {
-            "messages": [_message(message) for message in request.messages],
+            "messages": [message_of(message) for message in request.messages],
             "chat_template_kwargs": variables,
         }
         if request.tools:
-            conversation["tools"] = [_tool(tool) for tool in request.tools]
+            conversation["tools"] = [tool_of(tool) for tool in request.tools]
             conversation["parallel_tool_calls"] = request.parallel_tool_calls
         return conversation
 
@@ -399,40 +398,6 @@ class LlamaCppEngine:
         asked = {"content": text, "add_special": False, "parse_special": True}
         tokens = self._listener.ask("POST", "/tokenize", asked)["tokens"]
         return int(tokens[0]) if tokens else 0
-
-
-def _message(message: Message) -> dict[str, Any]:
-    plain: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.name is not None:
-        plain["name"] = message.name
-    if message.tool_calls:
-        plain["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": _arguments(call.arguments)},
-            }
-            for call in message.tool_calls
-        ]
-    if message.tool_call_id is not None:
-        plain["tool_call_id"] = message.tool_call_id
-    return plain
-
-
-def _arguments(text: str) -> str:
-    """Arguments that are JSON, as templates need them; others (cut off, say) as a JSON string."""
-    try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return orjson.dumps(text).decode()
-    return text
-
-
-def _tool(tool: Tool) -> dict[str, Any]:
-    function: dict[str, Any] = {"name": tool.name, "parameters": tool.parameters}
-    if tool.description is not None:
-        function["description"] = tool.description
-    return {"type": "function", "function": function}
 
 
 def _contexts_that_fit(bytes_per_context: int, wanted: int) -> int:
