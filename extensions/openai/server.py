@@ -147,9 +147,8 @@ class APIServer:
     def _drop_stalled(self) -> None:
         """Hang up on clients that do not read their answer, so that the work for them ends."""
         timeout = self._settings.stall_timeout
-        waiting: dict[
-            HTTPChannel, tuple[float, float]
-        ] = {}  # since when, and its last sign of life
+        # Since when each has had bytes to send, and its last sign of life.
+        waiting: dict[HTTPChannel, tuple[float, float]] = {}
         while not self._stopping.wait(min(1.0, timeout / 4)):
             now, before, waiting = time.monotonic(), waiting, {}
             for channel in list(self._sockets.values()):

@@ -104,7 +104,7 @@ def _limit(engine: Engine, prompt: str, asked: int | None) -> int:
 
 
 def _close_thought(prompt: str) -> str:
-    """A template may open a thought; a call that is demanded comes without one."""
+    """A template may open a thought; an answer that a grammar constrains comes without one."""
     return f"{prompt}\n{ANSWER}\n\n" if prompt.rstrip().endswith(THINK) else prompt
 
 
