@@ -238,7 +238,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
     n, plan, alternatives = body.n or 1, body.plan, body.alternatives
     asked, param = body.limit
     limit = call.services.policy.max_tokens(asked, None, param)
-    stops, usage = body.stops, body.wants_usage
+    stops, usage = call.services.policy.stops(body, info), body.wants_usage
     if body.modalities and "audio" in body.modalities:
         raise refusals.not_one_of("modalities", "audio", ["text"])
     if alternatives is not None:
@@ -269,7 +269,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
     request = ChatRequest(
         messages,
         limit,
-        to_native(body, info),
+        to_native(body, info, stops),
         grammar=grammar,
         logit_bias=body.bias_for(info),
         tools=plan.shown,

@@ -31,7 +31,7 @@ from .generation.constraints import enforced
 from .generation.logprobs import CompletionLogprobs, append_logprobs, completion_logprobs
 from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest, needs
 from .generation.run import Event, Events, run
-from .generation.sampling import to_native
+from .generation.sampling import profile_of, to_native
 from .generation.usage import Usage, UsageCount
 from .routing import Addresses, Call, Route
 from .streaming import respond
@@ -149,7 +149,9 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
     """Continue each prompt `n` times; choice `i` belongs to prompt `i // n`."""
     engine, info = call.services.engine, models.serving(call, body.model)
     body = call.services.policy.apply(body)
-    n, candidates, prompts = body.n or 1, body.candidates, body.prompts
+    n, prompts = body.n or 1, body.prompts
+    # Where `best_of` stands for a parameter of the sampler, it is no number of candidates.
+    candidates = n if "best_of" in profile_of(info).borrowed else body.candidates
     if len(prompts) * candidates > MAX_PROMPTS:
         raise refusals.out_of_range("n", candidates, low=None, high=MAX_PROMPTS // len(prompts))
     if body.logprobs is not None:
@@ -158,7 +160,7 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
         needs(info, "logprobs", "best_of")
     if body.suffix:
         needs(info, "infill", "suffix")
-    stops, usage = body.stops, body.wants_usage
+    stops, usage = call.services.policy.stops(body, info), body.wants_usage
     max_tokens = call.services.policy.max_tokens(body.max_tokens, 16, "max_tokens")
     assert max_tokens is not None  # there is a default
     if body.max_tokens is None and max_tokens > 16:
@@ -171,7 +173,7 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
     request = GenerateRequest(
         "",
         max_tokens,
-        to_native(body, info),
+        to_native(body, info, stops),
         grammar=grammar,
         logit_bias=body.bias_for(info),
         logprobs=0 if body.logprobs is None and candidates > n else body.logprobs,

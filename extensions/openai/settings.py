@@ -118,6 +118,11 @@ class Settings(BaseSettings):
         0, ge=0, le=32000, description="The most tokens that an answer may have; 0 is no limit."
     )
     streaming: bool = Field(True, description="Whether answers may be streamed.")
+    role_stops: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="Also end answers before the role strings of the first extension, such as "
+        "\\nuser: (auto: with the sampler webui-2023 only).",
+    )
     strict_parameters: bool = Field(
         False, description="Refuse fields that nobody knows, instead of logging them once."
     )
