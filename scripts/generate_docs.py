@@ -166,7 +166,7 @@ def routes() -> str:
                 code(_path(route.addresses.value[0] + route.path)),
                 route.summary,
                 ", ".join(code(_path(a + route.path)) for a in route.addresses.value[1:]),
-                "yes" if route.needs_key else "no",
+                route.scope or "none",
             )
             for route in ROUTES
         ),

@@ -148,6 +148,7 @@ class CompletionChunk(AnswerHead):
 def create_completion(call: Call, body: CompletionRequest) -> Response:
     """Continue each prompt `n` times; choice `i` belongs to prompt `i // n`."""
     engine, info = call.services.engine, models.serving(call, body.model)
+    call.record.user = body.user
     body = call.services.policy.apply(body)
     n, prompts = body.n or 1, body.prompts
     # Where `best_of` stands for a parameter of the sampler, it is no number of candidates.
@@ -194,7 +195,8 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
     events = run(starts, scheduler=call.services.scheduler, slots=info.parallel, stops=stops)
     if candidates > n:
         events = best_of(events, n=n, candidates=candidates)
-    chunks = _chunks(events, info, n, body.logprobs, usage=usage)
+    count = UsageCount(n, call.record)
+    chunks = _chunks(events, info, body.logprobs, count, usage=usage)
     return respond(call, chunks, stream=bool(body.stream), fold=fold)
 
 
@@ -268,11 +270,10 @@ def _tokens(engine: Engine, prompt: Prompt) -> Sequence[int]:
 
 
 def _chunks(
-    events: Events, info: EngineInfo, n: int, logprobs: int | None, *, usage: bool
+    events: Events, info: EngineInfo, logprobs: int | None, count: UsageCount, *, usage: bool
 ) -> Generator[CompletionChunk | None, None, None]:
     """Events in the shape of the reference."""
     head = answer_head("cmpl-", info)
-    count = UsageCount(n)
     echoed: dict[int, int] = {}  # characters of the prompts in front of the answers
 
     def chunk(*choices: CompletionChoice) -> CompletionChunk:
@@ -348,5 +349,6 @@ ROUTES = (
         answer=Completion,
         body=CompletionRequest,
         chunk=CompletionChunk,
+        scope="write",
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -11,6 +12,8 @@ from typing import Any, Literal
 
 from flask import Response
 
+from .access.caller import Scope
+from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .engines.base import Engine
 from .errors import ShuttingDown
@@ -43,7 +46,8 @@ class Route:
     body: type[RequestModel] | None = None
     chunk: Any = None
     """The type of an event's data where the route can stream."""
-    needs_key: bool = True
+    scope: Scope | None = "read"
+    """What the caller's key must allow; None for a page that needs no key."""
 
 
 class Lifecycle:
@@ -97,6 +101,14 @@ class Services:
     scheduler: Scheduler
     policy: Policy = field(default_factory=Policy)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    observers: list[Observer] = field(default_factory=list)
+    """Who wants to know of each request that has ended; filled before the first one."""
+
+    def observe(self, record: Record) -> None:
+        """Tell everybody who wants to know that a request has ended."""
+        record.ended = time.monotonic()
+        for observer in self.observers:
+            observer(record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +122,4 @@ class Call:
     """The model's name where the address holds one."""
     client_gone: Callable[[], bool] = lambda: False
     """Whether the client has hung up; may be asked at any time, from any thread."""
+    record: Record = field(default_factory=Record)
