@@ -13,13 +13,15 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
 from . import chat, completions, health, home, models, openapi
-from .access.keys import check_key
+from .access.keys import identify
 from .access.network import LOOPBACK_ORIGIN, check_source
+from .access.record import Record
 from .access.scheduler import Scheduler
 from .engines.base import Engine
 from .errors import (
     APIError,
     BodyTooLarge,
+    Forbidden,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
@@ -37,6 +39,7 @@ log = logging.getLogger("openedai")
 PAGES = (home, health, models, completions, chat)
 ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
 
+KEY_HEADERS = ("authorization", "x-api-key", "api-key")
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -60,7 +63,7 @@ def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None =
             app.add_url_rule(rule, f"{route.handler.__name__} {rule}", view, methods=[route.method])
     openapi.add_pages(app, ROUTES, settings.api_prefix)
     _around_every_request(app, services)
-    _errors(app, settings)
+    _errors(app, services)
     CORS(
         app,
         origins="*" if "*" in settings.cors_origins else [LOOPBACK_ORIGIN, *settings.cors_origins],
@@ -74,21 +77,24 @@ def _view(route: Route, services: Services) -> Callable[..., Response]:
     """The Flask view of a route: parse, then let the page answer."""
 
     def view(model: str | None = None, **arguments: str) -> Response:
-        if route.needs_key:
-            check_key(
-                services.settings,
-                {
-                    name: request.headers.get(name)
-                    for name in ("authorization", "x-api-key", "api-key")
-                },
+        record: Record = g.record
+        record.route = f"{route.method} {route.addresses.value[0]}{route.path}"
+        if route.scope is not None:
+            record.caller = identify(
+                services.settings, {name: request.headers.get(name) for name in KEY_HEADERS}
             )
+            if route.scope not in record.caller.scopes:
+                raise Forbidden(
+                    f"This page needs a key with the scope '{route.scope}'.",
+                    code="insufficient_permissions",
+                )
         if route.body is not None:
             arguments["body"] = parse(
                 route.body, _json_bytes(), strict=services.settings.strict_parameters
             )  # type: ignore[assignment]
         base_url = request.url_root.rstrip("/") + services.settings.api_prefix
         gone = request.environ.get("waitress.client_disconnected", lambda: False)
-        return route.handler(Call(services, base_url, model, gone), **arguments)
+        return route.handler(Call(services, base_url, model, gone, record), **arguments)
 
     return view
 
@@ -107,16 +113,19 @@ def _json_bytes() -> bytes:
 
 def _around_every_request(app: Flask, services: Services) -> None:
     def begin() -> None:
-        g.started = time.perf_counter()
         given = request.headers.get("x-request-id", "")
-        g.request_id = given if SANE_REQUEST_ID.fullmatch(given) else new_request_id()
+        g.record = Record(given if SANE_REQUEST_ID.fullmatch(given) else new_request_id())
+        g.record.address = request.remote_addr or ""
         check_source(services.settings, request.headers.get("host"), request.headers.get("origin"))
         services.lifecycle.enter()
         g.entered = True
 
     def end(response: Response) -> Response:
-        spent = time.perf_counter() - g.started
-        response.headers["x-request-id"] = g.request_id
+        record: Record = g.record
+        spent = time.monotonic() - record.started
+        record.status = response.status_code
+        response.headers["x-request-id"] = record.id
+        response.call_on_close(lambda: services.observe(record))
         response.headers["openai-processing-ms"] = str(round(spent * 1000))
         if g.pop("entered", False):
             response.call_on_close(services.lifecycle.leave)
@@ -126,7 +135,7 @@ def _around_every_request(app: Flask, services: Services) -> None:
             request.path,
             response.status_code,
             spent * 1000,
-            g.request_id,
+            record.id,
         )
         return response
 
@@ -134,9 +143,12 @@ def _around_every_request(app: Flask, services: Services) -> None:
     app.after_request(end)
 
 
-def _errors(app: Flask, settings: Settings) -> None:
+def _errors(app: Flask, services: Services) -> None:
     def ours(error: APIError) -> Response:
-        status = settings.validation_status if error.status == 400 else error.status
+        status = error.status
+        if status == 400:
+            status = services.settings.validation_status
+        g.record.error = error.code or error.type
         response = json_response(error.envelope(), status)
         response.headers.update(error.headers)
         return response
@@ -150,10 +162,11 @@ def _errors(app: Flask, settings: Settings) -> None:
         return response
 
     def gone(_: ClientGone) -> Response:
+        g.record.cancelled = True
         return Response(status=499)  # nobody reads it
 
     def anything(error: Exception) -> Response:
-        log.error("request %s failed", g.get("request_id"), exc_info=error)
+        log.error("request %s failed", g.record.id, exc_info=error)
         return ours(InternalError("The server failed while it worked on this request."))
 
     app.register_error_handler(APIError, ours)
@@ -174,5 +187,5 @@ def _translate(error: HTTPException) -> APIError:
         return BodyTooLarge(f"The body of the request is larger than {limit >> 20} MiB.")
     if error.code is not None and error.code < 500:
         return InvalidRequest(error.description or error.name)
-    log.error("request %s failed: %s", g.get("request_id"), error.name)
+    log.error("request %s failed: %s", g.record.id, error.name)
     return InternalError("The server failed while it worked on this request.")

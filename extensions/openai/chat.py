@@ -234,11 +234,12 @@ class ChatCompletion(AnswerHead):
 def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
     """Answer the conversation `n` times."""
     engine, info = call.services.engine, models.serving(call, body.model)
+    call.record.user = body.user
     body = call.services.policy.apply(body)
     n, plan, alternatives = body.n or 1, body.plan, body.alternatives
     asked, param = body.limit
     limit = call.services.policy.max_tokens(asked, None, param)
-    stops, usage = body.stops, body.wants_usage
+    stops, usage = call.services.policy.stops(body, info), body.wants_usage
     if body.modalities and "audio" in body.modalities:
         raise refusals.not_one_of("modalities", "audio", ["text"])
     if alternatives is not None:
@@ -269,7 +270,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
     request = ChatRequest(
         messages,
         limit,
-        to_native(body, info),
+        to_native(body, info, stops),
         grammar=grammar,
         logit_bias=body.bias_for(info),
         tools=plan.shown,
@@ -294,16 +295,22 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
         slots=info.parallel,
         stops=stops,
     )
-    chunks = _chunks(events, info, body, plan, usage=usage)
+    count = UsageCount(n, call.record)
+    chunks = _chunks(events, info, body, plan, count, usage=usage)
     return respond(call, chunks, stream=bool(body.stream), fold=fold)
 
 
 def _chunks(
-    events: Events, info: EngineInfo, body: ChatCompletionRequest, plan: ToolPlan, *, usage: bool
+    events: Events,
+    info: EngineInfo,
+    body: ChatCompletionRequest,
+    plan: ToolPlan,
+    count: UsageCount,
+    *,
+    usage: bool,
 ) -> Generator[ChatCompletionChunk | None, None, None]:
     """Events in the shape of the reference."""
     head = answer_head("chatcmpl-", info)
-    count = UsageCount(body.n or 1)
     calls = ToolCallWriter(plan)
     begun: set[int] = set()
 
@@ -436,5 +443,6 @@ ROUTES = (
         answer=ChatCompletion,
         body=ChatCompletionRequest,
         chunk=ChatCompletionChunk,
+        scope="write",
     ),
 )

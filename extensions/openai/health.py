@@ -24,4 +24,4 @@ def health(call: Call) -> Response:
     return json_response(answer)
 
 
-ROUTES = (Route("GET", "/health", health, "Health check", Addresses.ROOT, Health, needs_key=False),)
+ROUTES = (Route("GET", "/health", health, "Health check", Addresses.ROOT, Health, scope=None),)

@@ -56,4 +56,4 @@ def home(call: Call) -> Response:
     )
 
 
-ROUTES = (Route("GET", "/", home, "Home", Addresses.ROOT, needs_key=False),)
+ROUTES = (Route("GET", "/", home, "Home", Addresses.ROOT, scope=None),)

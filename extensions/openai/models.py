@@ -59,6 +59,7 @@ def serving(call: Call, model: str | None) -> EngineInfo:
     Raises ModelNotFound, InvalidRequest where a name is required and missing, ModelLoading.
     """
     info = call.services.engine.info
+    call.record.model = info.model
     name = call.model or model
     if name:
         _check_name(name, info, call.services.settings)

@@ -131,7 +131,7 @@ def _operation(route: Route, reference: dict[Any, Any]) -> dict[str, Any]:
             "required": True,
             "content": {"application/json": {"schema": reference[route.body]}},
         }
-    if route.needs_key:
+    if route.scope:
         operation["security"] = [{"key": []}, {}]
     return operation
 
@@ -139,7 +139,7 @@ def _operation(route: Route, reference: dict[Any, Any]) -> dict[str, Any]:
 def _statuses(route: Route) -> dict[int, str]:
     """The failures a route can have, by status, each in the words of its first error class."""
     possible = {403, 500, 503}
-    if route.needs_key:
+    if route.scope:
         possible.add(401)
     if route.body is not None:
         possible |= {400, 413, 415}

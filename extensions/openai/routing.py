@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -11,10 +12,12 @@ from typing import Any, Literal
 
 from flask import Response
 
+from .access.caller import Scope
+from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .engines.base import Engine
 from .errors import ShuttingDown
-from .generation.policy import Policy
+from .generation.policy import Policy, read_policy
 from .settings import Settings
 from .validation import RequestModel
 
@@ -43,7 +46,8 @@ class Route:
     body: type[RequestModel] | None = None
     chunk: Any = None
     """The type of an event's data where the route can stream."""
-    needs_key: bool = True
+    scope: Scope | None = "read"
+    """What the caller's key must allow; None for a page that needs no key."""
 
 
 class Lifecycle:
@@ -88,15 +92,33 @@ def new_request_id() -> str:
     return "req_" + secrets.token_hex(16)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Services:
-    """What all requests share."""
+    """What all requests share. Settings and policy change only as a whole, by `reload`."""
 
     settings: Settings
     engine: Engine
     scheduler: Scheduler
     policy: Policy = field(default_factory=Policy)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    observers: list[Observer] = field(default_factory=list)
+    """Who wants to know of each request that has ended; filled before the first one."""
+    reloaders: list[Callable[[Settings], None]] = field(default_factory=list)
+    """Told of new settings that are in force; must not raise. Filled before the first request."""
+
+    def reload(self, settings: Settings) -> None:
+        """These settings from the next request on. Raises SettingsError and changes nothing where the
+        policy in them is wrong."""
+        self.policy = read_policy(settings)
+        self.settings = settings
+        for follow in self.reloaders:
+            follow(settings)
+
+    def observe(self, record: Record) -> None:
+        """Tell everybody who wants to know that a request has ended."""
+        record.ended = time.monotonic()
+        for observer in self.observers:
+            observer(record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +132,4 @@ class Call:
     """The model's name where the address holds one."""
     client_gone: Callable[[], bool] = lambda: False
     """Whether the client has hung up; may be asked at any time, from any thread."""
+    record: Record = field(default_factory=Record)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import orjson
 from flask import Response
 
+from .access.record import Record
 from .errors import APIError, InternalError
 from .routing import Call
 
@@ -44,6 +45,7 @@ def respond(
     before, to send a comment into a long silence; after that it is the last event.
     """
     watched = _watch(call, chunks)
+    call.record.streamed = stream
     if not stream:
         try:
             return json_response(fold(chunk for chunk in watched if chunk is not None))
@@ -55,7 +57,8 @@ def respond(
     except BaseException:
         chunks.close()
         raise
-    response = Response(_events(chain([first], watched), keep_alive), mimetype="text/event-stream")
+    events = _events(chain([first], watched), keep_alive, call.record)
+    response = Response(events, mimetype="text/event-stream")
     response.headers["Content-Type"] = "text/event-stream; charset=utf-8"
     response.headers["Cache-Control"] = "no-cache"
     response.headers["X-Accel-Buffering"] = "no"
@@ -86,7 +89,7 @@ def _first(chunks: Iterator[Chunk | None], patience: float) -> Chunk | None:
     return None
 
 
-def _events(chunks: Iterable[Any], keep_alive: float) -> Iterator[bytes]:
+def _events(chunks: Iterable[Any], keep_alive: float, record: Record) -> Iterator[bytes]:
     # None as the very first one says that the silence has lasted `keep_alive` seconds already.
     due = 0.0
     try:
@@ -100,10 +103,12 @@ def _events(chunks: Iterable[Any], keep_alive: float) -> Iterator[bytes]:
             due = time.monotonic() + keep_alive
         yield DONE
     except APIError as error:
+        record.error = error.code or error.type
         yield b"data: " + orjson.dumps(error.envelope()) + b"\n\n"
-    except ClientGone:
-        return
+    except (ClientGone, GeneratorExit):
+        record.cancelled = True
     except Exception:
+        record.error = InternalError.type
         log.exception("an answer failed while it was streamed")
         fault = InternalError("The server failed while it worked on this request.")
         yield b"data: " + orjson.dumps(fault.envelope()) + b"\n\n"

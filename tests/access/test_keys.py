@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask.testing import FlaskClient
 
-from extensions.openai.access.keys import check_key
+from extensions.openai.access.keys import identify
 from extensions.openai.app import create_app
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.errors import Unauthorized
@@ -34,7 +34,7 @@ def as_header(key: str) -> str:
 )
 def test_the_right_key_opens(key: str, header: str, form: str) -> None:
     settings = Settings(api_key=KEY, admin_key=ADMIN)
-    check_key(settings, ABSENT | {header: form.format(as_header(key))})
+    identify(settings, ABSENT | {header: form.format(as_header(key))})
 
 
 @pytest.mark.parametrize(
@@ -56,14 +56,14 @@ def test_the_right_key_opens(key: str, header: str, form: str) -> None:
 )
 def test_anything_else_is_refused(headers: dict[str, str]) -> None:
     with pytest.raises(Unauthorized) as caught:
-        check_key(Settings(api_key=KEY), ABSENT | headers)
+        identify(Settings(api_key=KEY), ABSENT | headers)
     assert (caught.value.status, caught.value.code) == (401, "invalid_api_key")
     assert KEY not in str(caught.value)
 
 
 def test_without_a_key_of_ours_any_key_will_do() -> None:
-    check_key(Settings(), ABSENT)
-    check_key(Settings(), ABSENT | {"authorization": "Bearer anything"})
+    identify(Settings(), ABSENT)
+    identify(Settings(), ABSENT | {"authorization": "Bearer anything"})
 
 
 @pytest.fixture
@@ -104,3 +104,21 @@ def test_a_key_never_shows() -> None:
     settings = Settings(api_key=KEY, admin_key=ADMIN)
     for text in (repr(settings), str(settings), settings.model_dump_json()):
         assert KEY not in text and ADMIN not in text
+
+
+@pytest.mark.parametrize(
+    ("keys", "given", "name", "admin"),
+    [
+        ({}, None, "local", True),
+        ({"api_key": KEY}, KEY, "api-key", True),
+        ({"api_key": KEY, "admin_key": ADMIN}, KEY, "api-key", False),
+        ({"api_key": KEY, "admin_key": ADMIN}, ADMIN, "admin", True),
+        ({"admin_key": ADMIN}, None, "local", False),
+        ({"admin_key": ADMIN}, "sk-another", "local", False),
+        ({"admin_key": ADMIN}, ADMIN, "admin", True),
+    ],
+)
+def test_who_is_an_admin(keys: dict[str, str], given: str | None, name: str, admin: bool) -> None:
+    caller = identify(Settings(**keys), ABSENT | {"x-api-key": given and as_header(given)})
+    assert (caller.name, "admin" in caller.scopes) == (name, admin)
+    assert {"read", "write"} <= caller.scopes

@@ -1,34 +1,45 @@
-"""The key that a request must bring."""
+"""The key that a request must bring, and whose it is."""
 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
 
 from pydantic import SecretStr
 
 from ..errors import Unauthorized
 from ..settings import Settings
+from .caller import LOCAL, Caller, Scope
+
+USE: frozenset[Scope] = frozenset({"read", "write"})
 
 
-def check_key(settings: Settings, headers: dict[str, str | None]) -> None:
-    """Compare the request's key with ours, in constant time. Raises Unauthorized.
+def identify(settings: Settings, headers: Mapping[str, str | None]) -> Caller:
+    """Whose key the request brings, compared with ours in constant time. Raises Unauthorized.
 
     `headers` holds `authorization` (Bearer), `x-api-key` and `api-key` (Azure clients), None if absent.
     """
-    keys = [key for key in (settings.api_key, settings.admin_key) if key is not None]
-    if settings.api_key is None:
-        return
+    api_key, admin_key = settings.api_key, settings.admin_key
+    if api_key is None and admin_key is None:
+        return LOCAL
     given = _given(headers)
+    if given is None and api_key is None:
+        return Caller(LOCAL.name, USE)
     if given is None:
         raise Unauthorized(
             "You didn't provide an API key. Send it in the Authorization header, as: Bearer YOUR_KEY."
         )
-    # Every key is compared, so that the time says nothing about which one came close.
-    if sum(_same(given, key) for key in keys) == 0:
-        raise Unauthorized("The API key that was sent is not one of this server's.")
+    # Both are compared, so that the time says nothing about which one came close.
+    is_admin = admin_key is not None and _same(given, admin_key)
+    is_user = api_key is not None and _same(given, api_key)
+    if is_admin or (is_user and admin_key is None):
+        return Caller("admin" if is_admin else "api-key", USE | {"admin"})
+    if is_user or api_key is None:
+        return Caller("api-key" if is_user else LOCAL.name, USE)
+    raise Unauthorized("The API key that was sent is not one of this server's.")
 
 
-def _given(headers: dict[str, str | None]) -> str | None:
+def _given(headers: Mapping[str, str | None]) -> str | None:
     scheme, _, key = (headers.get("authorization") or "").partition(" ")
     if scheme.lower() == "bearer" and key.strip():
         return key.strip()

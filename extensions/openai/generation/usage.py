@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from typing_extensions import TypedDict
 
+from ..access.record import Record
 from .run import Event
 
 
@@ -36,6 +37,8 @@ class UsageCount:
     """Adds up the events of one request with `n` choices for each prompt."""
 
     n: int
+    record: Record = field(default_factory=Record)
+    """Is told of all tokens as they come."""
     _prompt: dict[int, int] = field(default_factory=dict)
     _cached: dict[int, int] = field(default_factory=dict)
     _completion: int = 0
@@ -43,6 +46,8 @@ class UsageCount:
 
     def add(self, event: Event) -> None:
         self._completion += event.tokens
+        if event.tokens:
+            self.record.sampled(event.tokens)
         if event.reasoning:
             self._reasoning += event.tokens
         if event.prompt is not None:
@@ -50,6 +55,8 @@ class UsageCount:
             self._prompt[at] = event.prompt.tokens
             # Choices after the first find the prompt that the first one left: that is no saving.
             self._cached[at] = min(self._cached.get(at, event.prompt.cached), event.prompt.cached)
+            self.record.prompt_tokens = sum(self._prompt.values())
+            self.record.cached_tokens = sum(self._cached.values())
 
     def total(self) -> Usage:
         prompt = sum(self._prompt.values())
