@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Callable
 
 from flask import Flask, Response, g, request
@@ -93,8 +92,12 @@ def _view(route: Route, services: Services) -> Callable[..., Response]:
                 route.body, _json_bytes(), strict=services.settings.strict_parameters
             )  # type: ignore[assignment]
         base_url = request.url_root.rstrip("/") + services.settings.api_prefix
-        gone = request.environ.get("waitress.client_disconnected", lambda: False)
-        return route.handler(Call(services, base_url, model, gone, record), **arguments)
+        # Only waitress is known to send what is written before it asks for more.
+        gone = request.environ.get("waitress.client_disconnected")
+        call = Call(
+            services, base_url, model, gone or (lambda: False), record, pushed=gone is not None
+        )
+        return route.handler(call, **arguments)
 
     return view
 
@@ -122,19 +125,18 @@ def _around_every_request(app: Flask, services: Services) -> None:
 
     def end(response: Response) -> Response:
         record: Record = g.record
-        spent = time.monotonic() - record.started
         record.status = response.status_code
         response.headers["x-request-id"] = record.id
         response.call_on_close(lambda: services.observe(record))
-        response.headers["openai-processing-ms"] = str(round(spent * 1000))
+        response.headers["openai-processing-ms"] = record.milliseconds
         if g.pop("entered", False):
             response.call_on_close(services.lifecycle.leave)
         log.debug(
-            "%s %s %s in %.0f ms (%s)",
+            "%s %s %s in %s ms (%s)",
             request.method,
             request.path,
             response.status_code,
-            spent * 1000,
+            record.milliseconds,
             record.id,
         )
         return response

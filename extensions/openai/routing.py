@@ -133,3 +133,5 @@ class Call:
     client_gone: Callable[[], bool] = lambda: False
     """Whether the client has hung up; may be asked at any time, from any thread."""
     record: Record = field(default_factory=Record)
+    pushed: bool = False
+    """Whether what is written goes out at once, rather than when somebody asks for more."""

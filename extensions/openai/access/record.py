@@ -44,6 +44,11 @@ class Record:
     cancelled: bool = False
     """The client left before the answer was complete."""
 
+    @property
+    def milliseconds(self) -> str:
+        """Since it began, as the header `openai-processing-ms` has it."""
+        return str(round((time.monotonic() - self.started) * 1000))
+
     def sampled(self, tokens: int) -> None:
         """So many tokens more have come."""
         now = time.monotonic()
