@@ -23,7 +23,7 @@ from extensions.openai.completions import CompletionRequest
 from extensions.openai.errors import APIError, all_errors
 from extensions.openai.generation.sampling import PARAMETERS, PROFILES, ROWS, Parameter
 from extensions.openai.refusals import CODES
-from extensions.openai.settings import OTHER_NAMES, PREFIX, Settings
+from extensions.openai.settings import OTHER_NAMES, PREFIX, Settings, is_reloadable
 from host.options import OPTIONS, HostOptions
 
 
@@ -44,13 +44,14 @@ def code(value: object) -> str:
 
 def settings() -> str:
     return table(
-        "Flag | Environment | Default | Meaning",
+        "Flag | Environment | Default | Meaning | Reload",
         (
             (
                 code("--" + name.replace("_", "-")),
                 _environment(name),
                 _default(field.default),
                 field.description,
+                "yes" if is_reloadable(name) else "",
             )
             for name, field in Settings.model_fields.items()
         ),

@@ -63,7 +63,7 @@ def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None =
             app.add_url_rule(rule, f"{route.handler.__name__} {rule}", view, methods=[route.method])
     openapi.add_pages(app, ROUTES, settings.api_prefix)
     _around_every_request(app, services)
-    _errors(app, settings)
+    _errors(app, services)
     CORS(
         app,
         origins="*" if "*" in settings.cors_origins else [LOOPBACK_ORIGIN, *settings.cors_origins],
@@ -115,6 +115,7 @@ def _around_every_request(app: Flask, services: Services) -> None:
     def begin() -> None:
         given = request.headers.get("x-request-id", "")
         g.record = Record(given if SANE_REQUEST_ID.fullmatch(given) else new_request_id())
+        g.record.address = request.remote_addr or ""
         check_source(services.settings, request.headers.get("host"), request.headers.get("origin"))
         services.lifecycle.enter()
         g.entered = True
@@ -142,9 +143,11 @@ def _around_every_request(app: Flask, services: Services) -> None:
     app.after_request(end)
 
 
-def _errors(app: Flask, settings: Settings) -> None:
+def _errors(app: Flask, services: Services) -> None:
     def ours(error: APIError) -> Response:
-        status = settings.validation_status if error.status == 400 else error.status
+        status = error.status
+        if status == 400:
+            status = services.settings.validation_status
         g.record.error = error.code or error.type
         response = json_response(error.envelope(), status)
         response.headers.update(error.headers)

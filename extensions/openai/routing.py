@@ -17,7 +17,7 @@ from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .engines.base import Engine
 from .errors import ShuttingDown
-from .generation.policy import Policy
+from .generation.policy import Policy, read_policy
 from .settings import Settings
 from .validation import RequestModel
 
@@ -92,9 +92,9 @@ def new_request_id() -> str:
     return "req_" + secrets.token_hex(16)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Services:
-    """What all requests share."""
+    """What all requests share. Settings and policy change only as a whole, by `reload`."""
 
     settings: Settings
     engine: Engine
@@ -103,6 +103,16 @@ class Services:
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     observers: list[Observer] = field(default_factory=list)
     """Who wants to know of each request that has ended; filled before the first one."""
+    reloaders: list[Callable[[Settings], None]] = field(default_factory=list)
+    """Told of new settings that are in force; must not raise. Filled before the first request."""
+
+    def reload(self, settings: Settings) -> None:
+        """These settings from the next request on. Raises SettingsError and changes nothing where the
+        policy in them is wrong."""
+        self.policy = read_policy(settings)
+        self.settings = settings
+        for follow in self.reloaders:
+            follow(settings)
 
     def observe(self, record: Record) -> None:
         """Tell everybody who wants to know that a request has ended."""
