@@ -13,6 +13,7 @@ from typing import Any, Literal
 from flask import Response
 
 from .access.caller import Scope
+from .access.job import Job, Jobs
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .engines.base import Engine
@@ -101,6 +102,7 @@ class Services:
     scheduler: Scheduler
     policy: Policy = field(default_factory=Policy)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    jobs: Jobs = field(default_factory=Jobs)
     observers: list[Observer] = field(default_factory=list)
     """Who wants to know of each request that has ended; filled before the first one."""
 
@@ -122,4 +124,9 @@ class Call:
     """The model's name where the address holds one."""
     client_gone: Callable[[], bool] = lambda: False
     """Whether the client has hung up; may be asked at any time, from any thread."""
-    record: Record = field(default_factory=Record)
+    job: Job = field(default_factory=Job)
+
+    @property
+    def record(self) -> Record:
+        """What the request comes to."""
+        return self.job.record

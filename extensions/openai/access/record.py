@@ -23,6 +23,8 @@ class Record:
     caller: Caller = LOCAL
     user: str | None = None
     """The request's `user` field."""
+    answer: str | None = None
+    """The id of the answer, as `chatcmpl-...`."""
     model: str | None = None
     """The name of the model that answered."""
     streamed: bool = False
