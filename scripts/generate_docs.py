@@ -21,9 +21,9 @@ from extensions.openai.app import ROUTES
 from extensions.openai.chat import ChatCompletionRequest
 from extensions.openai.completions import CompletionRequest
 from extensions.openai.errors import APIError, all_errors
-from extensions.openai.generation.sampling import PARAMETERS, ROWS
+from extensions.openai.generation.sampling import PARAMETERS, PROFILES, ROWS, Parameter
 from extensions.openai.refusals import CODES
-from extensions.openai.settings import OTHER_NAMES, PREFIX, Settings
+from extensions.openai.settings import OTHER_NAMES, PREFIX, Settings, is_reloadable
 from host.options import OPTIONS, HostOptions
 
 
@@ -44,13 +44,14 @@ def code(value: object) -> str:
 
 def settings() -> str:
     return table(
-        "Flag | Environment | Default | Meaning",
+        "Flag | Environment | Default | Meaning | Reload",
         (
             (
                 code("--" + name.replace("_", "-")),
                 _environment(name),
                 _default(field.default),
                 field.description,
+                "yes" if is_reloadable(name) else "",
             )
             for name, field in Settings.model_fields.items()
         ),
@@ -82,16 +83,50 @@ def host() -> str:
 
 def sampling() -> str:
     return table(
-        "Parameter | Range | Default | llama.cpp | Meaning",
+        "Parameter | Range | Default | Meaning | " + " | ".join(PROFILES),
         (
             (
                 " or ".join(code(name) for name in (row.name, *row.aliases)),
                 _range(row.low, row.high),
-                code(_json(row.default)),
-                code((row.native or {}).get("llama.cpp", "-")),
+                "none" if row.default is None else code(_json(row.default)),
                 row.meaning,
+                *(_native(row, sampler) for sampler in PROFILES),
             )
             for row in PARAMETERS
+        ),
+    )
+
+
+def _native(row: Parameter, sampler: str) -> str:
+    """What a sampler calls a parameter, and how a value is converted."""
+    through = PROFILES[sampler].through.get(row.name)
+    if through is not None:
+        return "through " + ", ".join(code(name) for name in through)
+    column = row.native.get(sampler)
+    if column is None:
+        return "-"
+    return code(column.name) + (f": {column.convert.__doc__}" if column.convert else "")
+
+
+def profiles() -> str:
+    return table(
+        "Sampler | Always | Stands for another | Stop strings",
+        (
+            (
+                code(name),
+                ", ".join(
+                    code(f"{key}: {_json(value)}") for key, value in profile.constants.items()
+                )
+                or "-",
+                ", ".join(f"{code(key)}: {code(value)}" for key, value in profile.borrowed.items())
+                or "-",
+                ", ".join(
+                    ([f"{code(profile.stops_name)}: `stop` and"] if profile.stops_name else [])
+                    + [code(_json(stop)) for stop in profile.role_stops]
+                )
+                or "-",
+            )
+            for name, profile in PROFILES.items()
         ),
     )
 
@@ -161,6 +196,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "settings": settings,
     "host": host,
     "sampling": sampling,
+    "profiles": profiles,
     "completions": fields(CompletionRequest),
     "chat": fields(ChatCompletionRequest),
     "routes": routes,

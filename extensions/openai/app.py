@@ -12,7 +12,8 @@ from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
-from . import chat, completions, health, home, models, openapi
+from . import chat, completions, health, home, internal, models, openapi
+from .access.job import Job
 from .access.keys import identify
 from .access.network import LOOPBACK_ORIGIN, check_source
 from .access.record import Record
@@ -36,7 +37,7 @@ from .validation import parse
 
 log = logging.getLogger("openedai")
 
-PAGES = (home, health, models, completions, chat)
+PAGES = (home, health, models, completions, chat, internal)
 ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
 
 KEY_HEADERS = ("authorization", "x-api-key", "api-key")
@@ -52,9 +53,14 @@ def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None =
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mb << 20
-    scheduler = Scheduler(queue_limit=settings.queue_limit)
+    scheduler = Scheduler(
+        queue_limit=settings.queue_limit,
+        queue_timeout=settings.queue_timeout,
+        spare_seconds=settings.spare_seconds,
+    )
     policy = read_policy(settings)
     services = Services(settings, engine, scheduler, policy, lifecycle or Lifecycle())
+    services.reloaders.append(scheduler.configure)
     app.extensions["openai"] = services
     for route in ROUTES:
         for address in route.addresses.value:
@@ -63,7 +69,7 @@ def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None =
             app.add_url_rule(rule, f"{route.handler.__name__} {rule}", view, methods=[route.method])
     openapi.add_pages(app, ROUTES, settings.api_prefix)
     _around_every_request(app, services)
-    _errors(app, settings)
+    _errors(app, services)
     CORS(
         app,
         origins="*" if "*" in settings.cors_origins else [LOOPBACK_ORIGIN, *settings.cors_origins],
@@ -89,12 +95,17 @@ def _view(route: Route, services: Services) -> Callable[..., Response]:
                     code="insufficient_permissions",
                 )
         if route.body is not None:
+            data = _json_bytes()
+            if route.body_optional and not data:
+                data = b"{}"
             arguments["body"] = parse(
-                route.body, _json_bytes(), strict=services.settings.strict_parameters
+                route.body, data, strict=services.settings.strict_parameters
             )  # type: ignore[assignment]
         base_url = request.url_root.rstrip("/") + services.settings.api_prefix
         gone = request.environ.get("waitress.client_disconnected", lambda: False)
-        return route.handler(Call(services, base_url, model, gone, record), **arguments)
+        job: Job = g.job
+        services.jobs.add(job)
+        return route.handler(Call(services, base_url, model, gone, job), **arguments)
 
     return view
 
@@ -115,6 +126,8 @@ def _around_every_request(app: Flask, services: Services) -> None:
     def begin() -> None:
         given = request.headers.get("x-request-id", "")
         g.record = Record(given if SANE_REQUEST_ID.fullmatch(given) else new_request_id())
+        g.job = Job(g.record)
+        g.record.address = request.remote_addr or ""
         check_source(services.settings, request.headers.get("host"), request.headers.get("origin"))
         services.lifecycle.enter()
         g.entered = True
@@ -124,7 +137,9 @@ def _around_every_request(app: Flask, services: Services) -> None:
         spent = time.monotonic() - record.started
         record.status = response.status_code
         response.headers["x-request-id"] = record.id
+        job: Job = g.job
         response.call_on_close(lambda: services.observe(record))
+        response.call_on_close(lambda: services.jobs.remove(job))
         response.headers["openai-processing-ms"] = str(round(spent * 1000))
         if g.pop("entered", False):
             response.call_on_close(services.lifecycle.leave)
@@ -142,9 +157,11 @@ def _around_every_request(app: Flask, services: Services) -> None:
     app.after_request(end)
 
 
-def _errors(app: Flask, settings: Settings) -> None:
+def _errors(app: Flask, services: Services) -> None:
     def ours(error: APIError) -> Response:
-        status = settings.validation_status if error.status == 400 else error.status
+        status = error.status
+        if status == 400:
+            status = services.settings.validation_status
         g.record.error = error.code or error.type
         response = json_response(error.envelope(), status)
         response.headers.update(error.headers)

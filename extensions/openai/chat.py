@@ -107,7 +107,9 @@ class ChatCompletionRequest(GenerationRequest):
     metadata: Metadata | None = Field(None, description="Taken; it belongs to stored completions.")
     store: bool | None = Field(None, description="Taken; nothing is kept yet.")
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = Field(
-        None, description="Taken and without effect: there is one tier, `default`."
+        None,
+        description="`flex`: batch work, which gets what other requests leave over. All others are "
+        "the one tier `default`.",
     )
     verbosity: Literal["low", "medium", "high"] | None = Field(
         None, description="Taken and without effect."
@@ -200,7 +202,7 @@ class ChatCompletionChunk(AnswerHead):
 
     object: Literal["chat.completion.chunk"]
     choices: list[ChunkChoice]
-    service_tier: NotRequired[Literal["default"]]
+    service_tier: NotRequired[Literal["default", "flex"]]
     usage: NotRequired[Usage | None]
 
 
@@ -227,19 +229,21 @@ class ChatCompletion(AnswerHead):
 
     object: Literal["chat.completion"]
     choices: list[ChatChoice]
-    service_tier: NotRequired[Literal["default"]]
+    service_tier: NotRequired[Literal["default", "flex"]]
     usage: Usage
 
 
 def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
     """Answer the conversation `n` times."""
     engine, info = call.services.engine, models.serving(call, body.model)
-    call.record.user = body.user
+    call.begin(body)
+    if body.service_tier == "flex":
+        call.job.priority = "batch"
     body = call.services.policy.apply(body)
     n, plan, alternatives = body.n or 1, body.plan, body.alternatives
     asked, param = body.limit
     limit = call.services.policy.max_tokens(asked, None, param)
-    stops, usage = body.stops, body.wants_usage
+    stops, usage = call.services.policy.stops(body, info), body.wants_usage
     if body.modalities and "audio" in body.modalities:
         raise refusals.not_one_of("modalities", "audio", ["text"])
     if alternatives is not None:
@@ -270,7 +274,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
     request = ChatRequest(
         messages,
         limit,
-        to_native(body, info),
+        to_native(body, info, stops),
         grammar=grammar,
         logit_bias=body.bias_for(info),
         tools=plan.shown,
@@ -292,6 +296,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
     events = run(
         [partial(answer, replace(request, seed=seed)) for seed in body.seeds(n)],
         scheduler=call.services.scheduler,
+        job=call.job,
         slots=info.parallel,
         stops=stops,
     )
@@ -311,6 +316,7 @@ def _chunks(
 ) -> Generator[ChatCompletionChunk | None, None, None]:
     """Events in the shape of the reference."""
     head = answer_head("chatcmpl-", info)
+    count.record.answer = head["id"]
     calls = ToolCallWriter(plan)
     begun: set[int] = set()
 
@@ -324,7 +330,7 @@ def _chunks(
             "choices": list(choices),
         }
         if body.service_tier is not None:
-            made["service_tier"] = "default"
+            made["service_tier"] = "flex" if body.service_tier == "flex" else "default"
         if usage:
             made["usage"] = None
         return made

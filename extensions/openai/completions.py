@@ -31,7 +31,7 @@ from .generation.constraints import enforced
 from .generation.logprobs import CompletionLogprobs, append_logprobs, completion_logprobs
 from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest, needs
 from .generation.run import Event, Events, run
-from .generation.sampling import to_native
+from .generation.sampling import profile_of, to_native
 from .generation.usage import Usage, UsageCount
 from .routing import Addresses, Call, Route
 from .streaming import respond
@@ -148,9 +148,11 @@ class CompletionChunk(AnswerHead):
 def create_completion(call: Call, body: CompletionRequest) -> Response:
     """Continue each prompt `n` times; choice `i` belongs to prompt `i // n`."""
     engine, info = call.services.engine, models.serving(call, body.model)
-    call.record.user = body.user
+    call.begin(body)
     body = call.services.policy.apply(body)
-    n, candidates, prompts = body.n or 1, body.candidates, body.prompts
+    n, prompts = body.n or 1, body.prompts
+    # Where `best_of` stands for a parameter of the sampler, it is no number of candidates.
+    candidates = n if "best_of" in profile_of(info).borrowed else body.candidates
     if len(prompts) * candidates > MAX_PROMPTS:
         raise refusals.out_of_range("n", candidates, low=None, high=MAX_PROMPTS // len(prompts))
     if body.logprobs is not None:
@@ -159,7 +161,7 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
         needs(info, "logprobs", "best_of")
     if body.suffix:
         needs(info, "infill", "suffix")
-    stops, usage = body.stops, body.wants_usage
+    stops, usage = call.services.policy.stops(body, info), body.wants_usage
     max_tokens = call.services.policy.max_tokens(body.max_tokens, 16, "max_tokens")
     assert max_tokens is not None  # there is a default
     if body.max_tokens is None and max_tokens > 16:
@@ -172,7 +174,7 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
     request = GenerateRequest(
         "",
         max_tokens,
-        to_native(body, info),
+        to_native(body, info, stops),
         grammar=grammar,
         logit_bias=body.bias_for(info),
         logprobs=0 if body.logprobs is None and candidates > n else body.logprobs,
@@ -190,7 +192,8 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
         for prompt, echo in zip(prompts, echoes, strict=True)
         for seed in body.seeds(candidates)
     ]
-    events = run(starts, scheduler=call.services.scheduler, slots=info.parallel, stops=stops)
+    events = run(starts, scheduler=call.services.scheduler,
+        job=call.job, slots=info.parallel, stops=stops)
     if candidates > n:
         events = best_of(events, n=n, candidates=candidates)
     count = UsageCount(n, call.record)
@@ -272,6 +275,7 @@ def _chunks(
 ) -> Generator[CompletionChunk | None, None, None]:
     """Events in the shape of the reference."""
     head = answer_head("cmpl-", info)
+    count.record.answer = head["id"]
     echoed: dict[int, int] = {}  # characters of the prompts in front of the answers
 
     def chunk(*choices: CompletionChoice) -> CompletionChunk:

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from .access.network import bind_address
 from .app import create_app
 from .engines.deferred import DeferredEngine
 from .engines.echo import EchoEngine
-from .routing import Lifecycle
+from .routing import Lifecycle, Services
 from .server import APIServer, StartError
-from .settings import Settings, SettingsError, load
+from .settings import SettingsError, load, reloaded
 
 log = logging.getLogger("openedai")
 
@@ -33,7 +34,8 @@ class ModelSpec(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    settings: Settings
+    flags: Mapping[str, Any]
+    services: Services
     engine: DeferredEngine
     server: APIServer
 
@@ -54,7 +56,8 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
         if settings.use_mock_api:
             engine.set(EchoEngine())
         lifecycle = Lifecycle()
-        server = APIServer(create_app(settings, engine, lifecycle), settings, lifecycle)
+        app = create_app(settings, engine, lifecycle)
+        server = APIServer(app, settings, lifecycle)
     except (SettingsError, StartError) as error:
         if "host.shared" in sys.modules:
             raise SystemExit(str(error)) from error
@@ -63,13 +66,31 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
     if settings.debug:
         log.setLevel(logging.DEBUG)
     server.start()
-    _running = _Running(settings, engine, server)
+    _running = _Running(flags, app.extensions["openai"], engine, server)
     log.info("OpenAI API: %s/v1", server.url)
+
+
+def reload(params: Mapping[str, Any]) -> None:
+    """Take over those settings that may change while the server runs. A mistake in them changes nothing
+    and is one line in the log."""
+    if _running is None:
+        return
+    services = _running.services
+    try:
+        new = reloaded(services.settings, load(params, _running.flags))
+        bind_address(new.settings)
+        services.reload(new.settings)
+    except SettingsError as error:
+        log.error("the settings stay as they are: %s", error)
+        return
+    log.info("settings read again; changed: %s", ", ".join(new.changed) or "none")
+    if new.kept:
+        log.warning("these settings need a restart to change: %s", ", ".join(new.kept))
 
 
 def load_model(spec: ModelSpec) -> None:
     """Load the model and serve it. A file that cannot be loaded raises SystemExit with one line."""
-    if _running is None or _running.settings.use_mock_api:
+    if _running is None or _running.services.settings.use_mock_api:
         return
     if spec.loader == "echo":
         _running.engine.set(EchoEngine(name=spec.name))
@@ -96,7 +117,9 @@ def banner() -> str:
     if _running is None:
         return ""
     info, url = _running.engine.info, _running.server.url
-    key = ' -H "Authorization: Bearer $OPENAI_API_KEY"' if _running.settings.api_key else ""
+    key = (
+        ' -H "Authorization: Bearer $OPENAI_API_KEY"' if _running.services.settings.api_key else ""
+    )
     return "\n".join(
         (
             f"Base URL   {url}/v1",

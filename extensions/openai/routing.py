@@ -12,13 +12,15 @@ from typing import Any, Literal
 
 from flask import Response
 
+from . import refusals
 from .access.caller import Scope
 from .access.job import Job, Jobs
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .engines.base import Engine
 from .errors import ShuttingDown
-from .generation.policy import Policy
+from .generation.request import GenerationRequest
+from .generation.policy import Policy, read_policy
 from .settings import Settings
 from .validation import RequestModel
 
@@ -45,6 +47,8 @@ class Route:
     answer: Any = None
     """The type of the JSON answer; None for a page that is no JSON."""
     body: type[RequestModel] | None = None
+    body_optional: bool = False
+    """Whether a request without a body is one with an empty object."""
     chunk: Any = None
     """The type of an event's data where the route can stream."""
     scope: Scope | None = "read"
@@ -93,9 +97,9 @@ def new_request_id() -> str:
     return "req_" + secrets.token_hex(16)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Services:
-    """What all requests share."""
+    """What all requests share. Settings and policy change only as a whole, by `reload`."""
 
     settings: Settings
     engine: Engine
@@ -105,6 +109,16 @@ class Services:
     jobs: Jobs = field(default_factory=Jobs)
     observers: list[Observer] = field(default_factory=list)
     """Who wants to know of each request that has ended; filled before the first one."""
+    reloaders: list[Callable[[Settings], None]] = field(default_factory=list)
+    """Told of new settings that are in force; must not raise. Filled before the first request."""
+
+    def reload(self, settings: Settings) -> None:
+        """These settings from the next request on. Raises SettingsError and changes nothing where the
+        policy in them is wrong."""
+        self.policy = read_policy(settings)
+        self.settings = settings
+        for follow in self.reloaders:
+            follow(settings)
 
     def observe(self, record: Record) -> None:
         """Tell everybody who wants to know that a request has ended."""
@@ -125,6 +139,15 @@ class Call:
     client_gone: Callable[[], bool] = lambda: False
     """Whether the client has hung up; may be asked at any time, from any thread."""
     job: Job = field(default_factory=Job)
+
+    def begin(self, body: GenerationRequest) -> None:
+        """What a request for answers says about itself. Raises InvalidRequest for a `timeout` that is
+        longer than the operator allows."""
+        most = self.services.settings.request_timeout
+        if most and body.timeout is not None and body.timeout > most:
+            raise refusals.out_of_range("timeout", body.timeout, low=None, high=most)
+        self.job.limit(body.timeout or most)
+        self.record.user = body.user
 
     @property
     def record(self) -> Record:

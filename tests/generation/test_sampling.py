@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from extensions.openai.app import create_app
 from extensions.openai.chat import ChatCompletionRequest
 from extensions.openai.completions import CompletionRequest
+from extensions.openai.engines.base import EngineInfo
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.errors import InvalidRequest
-from extensions.openai.generation.sampling import PARAMETERS, Parameter, to_native
+from extensions.openai.generation.policy import Policy
+from extensions.openai.generation.sampling import (
+    PARAMETERS,
+    PROFILES,
+    ROLE_STOPS,
+    Parameter,
+    to_native,
+)
+from extensions.openai.settings import Settings
 from tests.support.api import Api
+from tests.support.reference import sse_chunks
 
 LLAMA_CPP = EchoEngine().info
+WEBUI = replace(LLAMA_CPP, sampler="webui")
+CLASSIC = replace(LLAMA_CPP, sampler="webui-2023")
 ANOTHER = replace(LLAMA_CPP, sampler="another sampler")
 REQUESTS = (CompletionRequest, ChatCompletionRequest)
 ROWS = pytest.mark.parametrize("row", PARAMETERS, ids=lambda row: row.name)
@@ -31,6 +45,10 @@ def other_value(row: Parameter) -> object:
         return not row.default
     if isinstance(row.default, list):
         return ["\n\n"]
+    if row.name == "sampler_priority":
+        return ["top_k", "temperature"]
+    if isinstance(row.default, str):
+        return "something"
     value = row.high if row.default != row.high else row.low
     assert value is not None
     return int(value) if isinstance(row.default, int) else float(value)
@@ -39,38 +57,50 @@ def other_value(row: Parameter) -> object:
 def test_names_and_aliases_are_all_different() -> None:
     names = [name for row in PARAMETERS for name in (row.name, *row.aliases)]
     assert len(names) == len(set(names))
-    for sampler in ("llama.cpp",):
-        native = [(row.native or {}).get(sampler) for row in PARAMETERS]
+    for sampler in ("llama.cpp", "webui"):
+        native = [row.native[sampler].name for row in PARAMETERS if sampler in row.native]
         assert len(native) == len(set(native))
 
 
 @ROWS
 def test_every_row_says_what_it_is(row: Parameter) -> None:
     assert row.meaning.endswith(".") and row.source
-    assert row.native and all(row.native.values())
+    assert row.native and all(column.name for column in row.native.values())
+    assert all(column.convert is None or column.convert.__doc__ for column in row.native.values())
+    assert not row.native.keys() - PROFILES.keys()
+    assert all(main in {other.name for other in PARAMETERS} for main in row.of)
     if isinstance(row.default, (int, float)) and not isinstance(row.default, bool):
         assert row.low is None or row.low <= row.default
         assert row.high is None or row.default <= row.high
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
+@pytest.mark.parametrize("info", [LLAMA_CPP, WEBUI, CLASSIC], ids=lambda info: info.sampler)
 @ROWS
 def test_every_row_is_a_field_that_reaches_the_sampler(
-    kind: type[BaseModel], row: Parameter
+    kind: type[BaseModel], info: EngineInfo, row: Parameter
 ) -> None:
+    column = row.native.get(info.sampler)
     value = other_value(row)
-    assert row.native is not None
+    if column is None or row.name in PROFILES[info.sampler].through:
+        return
     for name in (row.name, *row.aliases):
-        native = to_native(request(kind, **{name: value}), LLAMA_CPP)
-        assert native[row.native["llama.cpp"]] == value, name
+        native = to_native(request(kind, **{name: value}), info)
+        expected = value if column.convert is None else column.convert(value)
+        assert native[column.name] == expected, name
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
-def test_absent_and_null_mean_the_default(kind: type[BaseModel]) -> None:
-    defaults = {(row.native or {})["llama.cpp"]: row.default for row in PARAMETERS}
+def test_absent_null_and_off_mean_the_default(kind: type[BaseModel]) -> None:
+    defaults = {
+        row.native["llama.cpp"].name: row.default for row in PARAMETERS if "llama.cpp" in row.native
+    }
     assert to_native(request(kind), LLAMA_CPP) == defaults
     nulls = {row.name: None for row in PARAMETERS}
     assert to_native(request(kind, **nulls), LLAMA_CPP) == defaults
+    off = {row.name: row.off[0] for row in PARAMETERS if row.off}
+    assert off["top_k"] == -1  # what vLLM's clients send for "all"
+    assert to_native(request(kind, **off), LLAMA_CPP) == defaults
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
@@ -126,9 +156,175 @@ def test_defaults_leave_the_native_samplers_off() -> None:
 def test_a_sampler_that_lacks_a_parameter_refuses_it_by_name(row: Parameter) -> None:
     assert to_native(request(CompletionRequest), ANOTHER) == {}
     assert to_native(request(CompletionRequest, **{row.name: row.default}), ANOTHER) == {}
+    alone = request(CompletionRequest, **{row.name: other_value(row)})
+    if row.of:  # while what it refines is off, it changes nothing
+        assert to_native(alone, ANOTHER) == {}
+        return
     with pytest.raises(InvalidRequest) as caught:
-        to_native(request(CompletionRequest, **{row.name: other_value(row)}), ANOTHER)
+        to_native(alone, ANOTHER)
     assert caught.value.param == row.name
+
+
+def refused(info: EngineInfo, **fields: object) -> str | None:
+    with pytest.raises(InvalidRequest) as caught:
+        to_native(request(CompletionRequest, **fields), info)
+    assert caught.value.code in ("unsupported_parameter", "invalid_parameter_combination")
+    return caught.value.param
+
+
+def test_what_refines_a_parameter_is_refused_when_that_is_in_force() -> None:
+    assert refused(WEBUI, dry_multiplier=1.0, dry_penalty_last_n=99) == "dry_penalty_last_n"
+    native = to_native(request(CompletionRequest, dry_penalty_last_n=99), WEBUI)
+    assert "dry_penalty_last_n" not in native
+
+
+def test_a_loader_honours_less_than_its_column() -> None:
+    """A webui's loaders each know a part of its parameters."""
+    loader = replace(WEBUI, honours=frozenset({"temperature", "top_p", "top_k", "min_p"}))
+    native = to_native(request(CompletionRequest, min_p=0.1), loader)
+    assert native["min_p"] == 0.1
+    assert native["typical_p"] == 1.0  # the host needs every key
+    assert refused(loader, typical_p=0.5) == "typical_p"
+    assert refused(loader, dynatemp_range=0.5) == "dynatemp_range"
+    assert to_native(request(CompletionRequest, do_sample=False), loader)["temperature"] == 0
+
+
+def test_the_mapping_that_the_first_extension_documented() -> None:
+    """Its README's table: on the left OpenAI's name, on the right what the webui of spring 2023 calls it."""
+    documented = {
+        "frequency_penalty": "encoder_repetition_penalty",
+        "presence_penalty": "repetition_penalty",
+        "best_of": "top_k",
+        "stop": "custom_stopping_strings",
+        "temperature": "temperature",
+        "top_p": "top_p",
+    }
+    given = {
+        "frequency_penalty": 0.5,
+        "presence_penalty": 0.5,
+        "best_of": 7,
+        "stop": ["END"],
+        "temperature": 0.5,
+        "top_p": 0.5,
+    }
+    plain = to_native(request(CompletionRequest), CLASSIC)
+    for name, value in given.items():
+        native = to_native(request(CompletionRequest, **{name: value}), CLASSIC, ("END",))
+        native = {**native, "custom_stopping_strings": ["END"] if name == "stop" else []}
+        assert {key for key in native if native[key] != plain[key]} == {documented[name]}
+    assert to_native(request(CompletionRequest, best_of=7), CLASSIC)["top_k"] == 7
+    assert plain["typical_p"] == 1.0
+    assert plain["num_beams"] == 1
+    assert ROLE_STOPS == ("\nsystem:", "\nuser:", "\nhuman:", "\nassistant:", "\n###")
+    assert PROFILES["webui-2023"].role_stops == ROLE_STOPS
+
+
+class ClassicEcho(EchoEngine):
+    """Echo, as if by the webui of spring 2023."""
+
+    @property
+    def info(self) -> EngineInfo:
+        return CLASSIC
+
+
+def test_best_of_is_no_number_of_candidates_with_the_classic_sampler() -> None:
+    body = {"model": "echo", "prompt": "one\nuser: two", "best_of": 3, "stream": True}
+    for engine, status in ((ClassicEcho(), 200), (EchoEngine(), 400)):
+        answer = create_app(Settings(), engine).test_client().post("/v1/completions", json=body)
+        assert answer.status_code == status
+        if status == 200:  # and answers end before the role strings
+            chunks = sse_chunks(answer.data)
+            assert "".join(part["choices"][0]["text"] for part in chunks) == "one"
+
+
+@pytest.mark.parametrize(
+    ("name", "native", "rises"),
+    [
+        ("presence_penalty", "repetition_penalty", True),
+        # Above 1 it raises tokens of the prompt, where a frequency penalty lowers what is repeated.
+        ("frequency_penalty", "encoder_repetition_penalty", False),
+    ],
+)
+def test_the_classic_penalties_are_monotonic_and_neutral_at_zero(
+    name: str, native: str, rises: bool
+) -> None:
+    steps = [-2.0, -1.0, -0.25, 0.0, 0.25, 1.0, 2.0]
+    found = [to_native(request(CompletionRequest, **{name: at}), CLASSIC)[native] for at in steps]
+    assert found == sorted(found, reverse=not rises)
+    assert len(set(found)) == len(found)
+    assert found[3] == 1.0
+    assert all(value > 0 for value in found)
+
+
+def test_two_names_for_one_native_parameter_exclude_each_other() -> None:
+    assert refused(CLASSIC, presence_penalty=1, repetition_penalty=1.1) == "repetition_penalty"
+    assert refused(CLASSIC, best_of=3, top_k=4) == "best_of"
+    native = to_native(request(CompletionRequest, repetition_penalty=1.1), CLASSIC)
+    assert native["repetition_penalty"] == 1.1
+
+
+def test_role_stops_are_in_force_with_the_classic_sampler_or_when_the_operator_says_so() -> None:
+    body = CompletionRequest(stop="END")
+    assert Policy().stops(body, LLAMA_CPP) == ("END",)
+    assert Policy().stops(body, CLASSIC) == ("END", *ROLE_STOPS)
+    assert Policy(role_stops="always").stops(body, LLAMA_CPP) == ("END", *ROLE_STOPS)
+    assert Policy(role_stops="never").stops(body, CLASSIC) == ("END",)
+
+
+def test_a_dynamic_temperature_means_the_same_in_both_forms() -> None:
+    """llama.cpp: the temperature and how far it moves; the webui: from where to where."""
+    low_high: dict[str, object] = {
+        "dynamic_temperature": True,
+        "dynatemp_low": 0.5,
+        "dynatemp_high": 1.5,
+    }
+    native = to_native(request(CompletionRequest, **low_high), LLAMA_CPP)
+    assert (native["temperature"], native["dynatemp_range"]) == (1.0, 0.5)
+    ranged = request(CompletionRequest, temperature=1.0, dynatemp_range=0.5)
+    native = to_native(ranged, WEBUI)
+    assert {name: native[name] for name in low_high} == low_high
+
+
+@pytest.mark.parametrize("info", [WEBUI, CLASSIC], ids=lambda info: info.sampler)
+@pytest.mark.parametrize("greedy", [{"temperature": 0}, {"do_sample": False}])
+def test_greedy_in_every_word_that_a_webuis_loaders_know(
+    info: EngineInfo, greedy: dict[str, object]
+) -> None:
+    native = to_native(request(CompletionRequest, top_k=40, **greedy), info)
+    assert native["do_sample"] is False
+    assert native["top_k"] == 1
+    assert native["temperature"] <= 0.001
+
+
+def test_a_range_of_none_is_not_a_webuis_whole_text() -> None:
+    """There 0 means all of it, so the penalties are switched off."""
+    fields: dict[str, object] = {"repetition_penalty": 1.5, "repetition_penalty_range": 0}
+    native = to_native(request(CompletionRequest, **fields), WEBUI)
+    assert native["repetition_penalty"] == 1.0
+
+
+@pytest.mark.parametrize("given", ['"\\n", "x"', '["\\n", "x"]', ["\n", "x"]])
+def test_sequence_breakers_as_webui_clients_write_them(given: object) -> None:
+    native = to_native(request(CompletionRequest, dry_sequence_breakers=given), LLAMA_CPP)
+    assert native["dry_sequence_breakers"] == ["\n", "x"]
+    native = to_native(request(CompletionRequest, dry_sequence_breakers=given), WEBUI)
+    assert json.loads(native["dry_sequence_breakers"]) == ["\n", "x"]
+
+
+@pytest.mark.parametrize(
+    "given", ["top_k\ntemperature", "top_k, temperature", ["top_k", "temperature"]]
+)
+def test_the_order_of_samplers_as_webui_clients_write_it(given: object) -> None:
+    native = to_native(request(CompletionRequest, sampler_priority=given), WEBUI)
+    assert native["sampler_priority"] == ["top_k", "temperature"]
+
+
+@pytest.mark.parametrize("name", ["stopping_strings", "custom_stopping_strings"])
+def test_stop_strings_under_a_webuis_names(name: str) -> None:
+    many = [f"\n{number}:" for number in range(20)]
+    assert CompletionRequest.model_validate({name: many, "stop": "END"}).stops == ("END", *many)
+    assert CompletionRequest.model_validate({name: "END"}).stops == ("END",)
+    assert CompletionRequest.model_validate({name: ""}).stops == ()
 
 
 @pytest.mark.parametrize("name", ["presence_penalty", "frequency_penalty"])

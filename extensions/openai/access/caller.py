@@ -24,5 +24,8 @@ class Caller:
     priority: Priority = "interactive"
 
 
+NOBODY = Caller("nobody", frozenset())
+"""Who calls a page that needs no key, and who has not shown a right one."""
+
 LOCAL = Caller("local", frozenset({"read", "write", "admin"}))
 """Who calls while the server has no key: somebody on this machine."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .caller import LOCAL, Caller
+from .caller import NOBODY, Caller
 
 
 @dataclass(slots=True)
@@ -20,7 +20,9 @@ class Record:
     id: str = ""
     route: str = ""
     """Method and path as the reference writes them: `POST /v1/chat/completions`."""
-    caller: Caller = LOCAL
+    address: str = ""
+    """Where the client is: an IP address, behind trusted proxies the one that they tell."""
+    caller: Caller = NOBODY
     user: str | None = None
     """The request's `user` field."""
     answer: str | None = None

@@ -19,6 +19,7 @@ from types import TracebackType
 
 from ..engines.pump import TICK
 from ..errors import APIError, QueueFull, QueueTimeout, ShareExceeded, ShuttingDown
+from ..settings import Settings
 from .caller import LOCAL, Caller, Priority
 from .fair_queue import FairQueue
 
@@ -110,14 +111,15 @@ class Scheduler:
 
     `queue_limit` requests wait at most, none longer than `queue_timeout` seconds (0: as long as it
     takes). For `spare_seconds` after a caller was here, no other may take the last free slot as well.
+    All three may be set anew at any time.
     """
 
     def __init__(
         self, *, queue_limit: int, queue_timeout: float = 0.0, spare_seconds: float = 0.0
     ) -> None:
-        self._queue_limit = queue_limit
-        self._queue_timeout = queue_timeout
-        self._spare_seconds = spare_seconds
+        self.queue_limit = queue_limit
+        self.queue_timeout = queue_timeout
+        self.spare_seconds = spare_seconds
         self._slots = 1
         self._lock = threading.Lock()
         self._lines: dict[Priority, FairQueue[Ticket]] = {
@@ -129,6 +131,12 @@ class Scheduler:
         self._turns = 0  # of interactive work in a row, while batch work waited
         self._hold = 1.0  # seconds that a slot is held, on average
         self._closed = False
+
+    def configure(self, settings: Settings) -> None:
+        """Go by other settings from now on; who waits already goes on waiting."""
+        self.queue_limit = settings.queue_limit
+        self.queue_timeout = settings.queue_timeout
+        self.spare_seconds = settings.spare_seconds
 
     def enter(self, slots: int, claim: Claim = Claim()) -> Ticket:  # noqa: B008  it is frozen
         """A ticket for one of the engine's `slots`, granted at once when one is free and nobody waits.
@@ -150,6 +158,16 @@ class Scheduler:
                 self._keep_to_the_limit(ticket)
         return ticket
 
+    @property
+    def running(self) -> int:
+        """Choices that have a slot."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return self.state().requests_waiting
+
     def leave(self, ticket: Ticket) -> None:
         """Free the slot, or the place in the queue, and let the next one in. Safe to call twice."""
         now = time.monotonic()
@@ -167,10 +185,10 @@ class Scheduler:
         with self._lock:
             self._grant(now)
             waited = now - ticket.since
-            if ticket.granted or ticket.claim.further or not 0 < self._queue_timeout < waited:
+            if ticket.granted or ticket.claim.further or not 0 < self.queue_timeout < waited:
                 return
             self._refuse(ticket, QueueTimeout(
-                f"The server is busy: this request has waited for {self._queue_timeout:g} seconds "
+                f"The server is busy: this request has waited for {self.queue_timeout:g} seconds "
                 "without getting its turn. Please try again later.",
                 retry_after=self._patience(),
             ))  # fmt: skip
@@ -199,7 +217,7 @@ class Scheduler:
                 len(self._running),
                 len(waiting),
                 sum(not ticket.claim.further for ticket in waiting),
-                self._queue_limit,
+                self.queue_limit,
                 callers,
             )
 
@@ -238,7 +256,7 @@ class Scheduler:
     def _is_spared(self, claim: Claim, now: float) -> bool:
         """Whether somebody who runs something already leaves the last slot to somebody else, who was
         here just now and runs nothing. While only one key is in use, that goes by user."""
-        oldest = now - self._spare_seconds
+        oldest = now - self.spare_seconds
         self._seen = {who: at for who, at in self._seen.items() if at > oldest}
         seen: set[Who] = set(self._seen)
         busy: set[Who] = {_who(ticket.claim) for ticket in self._running}
@@ -253,7 +271,7 @@ class Scheduler:
         """Refuse one request when too many wait: the last of whoever has most waiting for its weight."""
         waiting = [ticket for line in self._lines.values() for ticket in line]
         waiting = [ticket for ticket in waiting if not ticket.claim.further]
-        if len(waiting) <= self._queue_limit:
+        if len(waiting) <= self.queue_limit:
             return
         batch = [ticket for ticket in waiting if ticket.claim.priority == "batch"]
         if batch and newcomer.claim.priority == "interactive":
@@ -280,7 +298,7 @@ class Scheduler:
 
     def _full(self) -> QueueFull:
         return QueueFull(
-            f"{self._queue_limit} requests wait already: the server takes no more now. "
+            f"{self.queue_limit} requests wait already: the server takes no more now. "
             "Please try again shortly.",
             retry_after=self._patience(),
         )
@@ -288,7 +306,7 @@ class Scheduler:
     def _share_exceeded(self) -> ShareExceeded:
         return ShareExceeded(
             "You have more requests here than anybody else, and the queue of "
-            f"{self._queue_limit} is full. Please wait for some of yours to end.",
+            f"{self.queue_limit} is full. Please wait for some of yours to end.",
             retry_after=self._patience(),
         )
 

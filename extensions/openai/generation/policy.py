@@ -6,14 +6,15 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from .. import refusals
+from ..engines.base import EngineInfo
 from ..errors import InvalidRequest
 from ..settings import Settings, SettingsError
 from ..validation import check
 from .request import GenerationRequest
-from .sampling import ROWS
+from .sampling import ROLE_STOPS, ROWS, profile_of
 
 log = logging.getLogger("openedai")
 
@@ -33,6 +34,7 @@ class Policy:
     default_max_tokens: int = 0
     max_tokens_limit: int = 0
     streaming: bool = True
+    role_stops: Literal["auto", "always", "never"] = "auto"
 
     def apply(self, body: Body) -> Body:
         """The request with what the operator adds to it; what it says itself goes before preset and
@@ -68,6 +70,14 @@ class Policy:
             raise refusals.out_of_range(param, asked, low=None, high=most)
         return asked
 
+    def stops(self, body: GenerationRequest, info: EngineInfo) -> tuple[str, ...]:
+        """The request's stop strings, and the role strings where they are in force.
+
+        Raises InvalidRequest for an empty one.
+        """
+        roles = {"auto": profile_of(info).role_stops, "always": ROLE_STOPS, "never": ()}
+        return tuple(dict.fromkeys(body.stops + roles[self.role_stops]))
+
     def _preset(self, name: str | None) -> Mapping[str, Any]:
         if name is None:
             return {}
@@ -92,6 +102,7 @@ def read_policy(settings: Settings) -> Policy:
         settings.default_max_tokens,
         settings.max_tokens_limit,
         settings.streaming,
+        settings.role_stops,
     )
 
 

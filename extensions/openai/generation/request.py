@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from .. import refusals
 from ..engines.base import EngineInfo
@@ -18,6 +18,7 @@ MAX_TOKENS_ALIASES = ("max_new_tokens", "n_predict", "max_output_tokens")
 """What clients of other servers call `max_tokens`."""
 MAX_DIGITS = 10  # of a token id
 Stop = str | Annotated[list[str], Field(max_length=4)]
+MoreStops = str | Annotated[list[str], Field(max_length=64)]
 
 
 class StreamOptions(RequestModel):
@@ -40,12 +41,6 @@ class GenerationRequest(ConstraintFields, NativeSampling):
         "min_tokens": (0,),
         "min_length": (0,),
         "bad_words": ([],),
-        "custom_stopping_strings": ([], ""),
-        "stopping_strings": ([],),
-        "negative_prompt": ("",),
-        "guidance_scale": (1, 1.0),
-        "tfs": (1, 1.0),
-        "top_a": (0, 0.0),
         "num_beams": (1,),
         "use_beam_search": (False,),
         "thinking": (),
@@ -60,6 +55,11 @@ class GenerationRequest(ConstraintFields, NativeSampling):
     stream_options: StreamOptions | None = Field(None, description="Only with `stream`.")
     stop: Stop | None = Field(
         None, description="A string, or up to 4, before which the answer ends; none is shown."
+    )
+    stopping_strings: MoreStops | None = Field(
+        None,
+        validation_alias=AliasChoices("stopping_strings", "custom_stopping_strings"),
+        description="More of them, up to 64, as webuis' clients send them. Not OpenAI's.",
     )
     seed: int | None = Field(
         None,
@@ -77,7 +77,16 @@ class GenerationRequest(ConstraintFields, NativeSampling):
     preset: str | None = Field(
         None, description="A named set of parameters, kept by the operator. Not OpenAI's."
     )
-    user: str | None = Field(None, description="Who asks, in the client's words; without effect.")
+    user: str | None = Field(
+        None,
+        description="Who asks, in the client's words: the users of one key take turns in the queue.",
+    )
+    timeout: float | None = Field(
+        None,
+        gt=0,
+        le=86400,
+        description="Seconds that the answer may take, waiting included; then 408. Not OpenAI's.",
+    )
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -87,7 +96,9 @@ class GenerationRequest(ConstraintFields, NativeSampling):
             if not stop:
                 param = "stop" if isinstance(self.stop, str) else f"stop[{at}]"
                 raise refusals.wrong_length(param, "string", 0, low=1)
-        return stops
+        more = self.stopping_strings or []
+        stops += (more,) if isinstance(more, str) else tuple(stop for stop in more if stop)
+        return tuple(dict.fromkeys(stops))
 
     def bias_for(self, info: EngineInfo) -> tuple[tuple[int, float], ...]:
         """`logit_bias` by token id. Raises InvalidRequest for a key that is no token of the model."""

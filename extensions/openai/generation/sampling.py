@@ -3,21 +3,39 @@
 A row says what clients call it, its range and default, and what each kind of sampler calls it. Request
 classes take their fields from the rows, `to_native` maps by them, docs/parameters.md is made of them.
 A default is always sent, so that an answer never depends on an engine's own.
+
+Three samplers have a column: llama.cpp, text-generation-webui as of 2026 (`webui`), and that of spring 2023
+(`webui-2023`), which is mapped as the first OpenAI extension documented it. What columns cannot say, how
+parameters hang together and what a sampler needs besides, is the sampler's Profile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field
 
 from .. import refusals
 from ..engines.base import EngineInfo, Native
 
 OPENAI = "OpenAI API reference"
 LLAMA_CPP = "llama.cpp tools/server, completion options"
+WEBUI = "text-generation-webui, the state of its generation functions"
+
+Values = dict[str, Any]
+"""A value for each row, by the rows' names, while `to_native` works on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What one sampler calls a parameter, and how a value is written for it."""
+
+    name: str
+    convert: Callable[[Any], Any] | None = None
+    """Its docstring is the formula that docs show; None: the value as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,93 +45,311 @@ class Parameter:
     name: str
     meaning: str
     default: Any
-    low: float | None = None
-    high: float | None = None
-    native: Mapping[str, str] | None = None
-    """What a sampler calls it, by EngineInfo.sampler."""
+    low: float | None
+    high: float | None
+    native: Mapping[str, Column]
+    """By EngineInfo.sampler."""
     aliases: tuple[str, ...] = ()
     """Names that clients of other servers send."""
+    off: tuple[Any, ...] = ()
+    """Other values that mean what the default does."""
+    of: tuple[str, ...] = ()
+    """The rows that this one refines: while all of them are at their defaults, it changes nothing."""
     source: str = LLAMA_CPP
+
+
+LLAMACPP, WEBUI_2026, WEBUI_2023 = "llama.cpp", "webui", "webui-2023"
+SAME = ""  # in a row: the sampler calls it as we do
 
 
 def _row(
     name: str,
-    llama_cpp: str,
     default: Any,
     low: float | None,
     high: float | None,
     meaning: str,
     *,
+    llama_cpp: str | Column | None = None,
+    webui: str | Column | None = None,
+    classic: str | Column | None = None,
     aliases: tuple[str, ...] = (),
+    off: tuple[Any, ...] = (),
+    of: tuple[str, ...] = (),
     source: str = LLAMA_CPP,
 ) -> Parameter:
-    return Parameter(name, meaning, default, low, high, {"llama.cpp": llama_cpp}, aliases, source)
+    columns = {LLAMACPP: llama_cpp, WEBUI_2026: webui, WEBUI_2023: classic}
+    native = {
+        sampler: column if isinstance(column, Column) else Column(column or name)
+        for sampler, column in columns.items()
+        if column is not None
+    }
+    return Parameter(name, meaning, default, low, high, native, aliases, off, of, source)
+
+
+def repetition_of_presence(presence: float) -> float:
+    """1.2^x"""
+    return float(1.2**presence)
+
+
+def encoder_repetition_of_frequency(frequency: float) -> float:
+    """1.2^-x"""
+    # Above 1 that sampler raises what stands in the prompt, below 1 it lowers it.
+    return float(1.2**-frequency)
+
+
+def warm(temperature: float) -> float:
+    """at least 0.001"""
+    # It divides by it, even where it then takes the likeliest token.
+    return max(0.001, temperature)
+
+
+def json_text(texts: list[str]) -> str:
+    """as JSON text"""
+    return json.dumps(texts)
+
+
+def not_negative(value: float) -> float:
+    """at least 0"""
+    return max(0.0, value)
 
 
 INT32 = 2**31 - 1
 WINDOW = 2**20  # tokens; llama.cpp takes memory for as many as are asked for
+PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
 
 PARAMETERS: tuple[Parameter, ...] = (
-    _row("temperature", "temperature", 1.0, 0, 2,
-         "Higher is more varied; 0 always takes the likeliest token.", source=OPENAI),
-    _row("top_p", "top_p", 1.0, 0, 1,
+    _row("temperature", 1.0, 0, 2, "Higher is more varied; 0 always takes the likeliest token.",
+         llama_cpp=SAME, webui=SAME, classic=Column("temperature", warm), source=OPENAI),
+    _row("top_p", 1.0, 0, 1,
          "Choose among the likeliest tokens that make up this share of the probability; 1 is all.",
+         llama_cpp=SAME, webui=SAME, classic=SAME, source=OPENAI),
+    _row("presence_penalty", 0.0, -2, 2,
+         "Lowers (or, negative, raises) tokens that have appeared already.",
+         llama_cpp=SAME, webui=SAME, classic=Column("repetition_penalty", repetition_of_presence),
          source=OPENAI),
-    _row("presence_penalty", "presence_penalty", 0.0, -2, 2,
-         "Lowers (or, negative, raises) tokens that have appeared already.", source=OPENAI),
-    _row("frequency_penalty", "frequency_penalty", 0.0, -2, 2,
-         "Lowers (or, negative, raises) tokens by how often they have appeared.", source=OPENAI),
-    _row("top_k", "top_k", 0, 0, INT32,
-         "Choose among this many of the likeliest tokens; 0 is all."),
-    _row("min_p", "min_p", 0.0, 0, 1,
-         "Drop tokens less likely than this share of the likeliest one; 0 drops none."),
-    _row("typical_p", "typical_p", 1.0, 0, 1,
-         "Locally typical sampling; 1 is off.", aliases=("typical",)),
-    _row("top_n_sigma", "top_n_sigma", -1.0, -1, 100,
-         "Keep tokens within this many standard deviations of the best logit; negative is off."),
-    _row("xtc_probability", "xtc_probability", 0.0, 0, 1,
-         "How often the most likely tokens are left out (XTC); 0 is off."),
-    _row("xtc_threshold", "xtc_threshold", 0.1, 0, 1,
-         "The probability from which XTC may leave a token out."),
-    _row("dynatemp_range", "dynatemp_range", 0.0, 0, 10,
-         "The temperature moves this far around its value; 0 is off."),
-    _row("dynatemp_exponent", "dynatemp_exponent", 1.0, 0, 10,
-         "How the dynamic temperature follows the entropy."),
-    _row("repetition_penalty", "repeat_penalty", 1.0, 0.01, 10,
-         "Divides the logits of repeated tokens; 1 is off.", aliases=("repeat_penalty",)),
-    _row("repetition_penalty_range", "repeat_last_n", 64, 0, WINDOW,
+    _row("frequency_penalty", 0.0, -2, 2,
+         "Lowers (or, negative, raises) tokens by how often they have appeared.",
+         llama_cpp=SAME, webui=SAME,
+         classic=Column("encoder_repetition_penalty", encoder_repetition_of_frequency),
+         source=OPENAI),
+    _row("do_sample", True, None, None,
+         "False always takes the likeliest token, as temperature 0 does.",
+         webui=SAME, classic=SAME, source=WEBUI),
+    _row("top_k", 0, -1, INT32, "Choose among this many of the likeliest tokens; 0 (or -1) is all.",
+         llama_cpp=SAME, webui=SAME, classic=SAME, off=(-1,)),
+    _row("min_p", 0.0, 0, 1,
+         "Drop tokens less likely than this share of the likeliest one; 0 drops none.",
+         llama_cpp=SAME, webui=SAME),
+    _row("typical_p", 1.0, 0, 1, "Locally typical sampling; 1 is off.",
+         llama_cpp=SAME, webui=SAME, classic=SAME, aliases=("typical",)),
+    _row("top_n_sigma", -1.0, -1, 100,
+         "Keep tokens within this many standard deviations of the best logit; negative or 0 is off.",
+         llama_cpp=SAME, webui=Column("top_n_sigma", not_negative), aliases=("nsigma",), off=(0,)),
+    _row("tfs", 1.0, 0, 1, "Tail-free sampling; 1 is off.",
+         webui=SAME, classic=SAME, aliases=("tfs_z",), source=WEBUI),
+    _row("top_a", 0.0, 0, 1,
+         "Drop tokens less likely than this times the square of the likeliest one's probability; 0 is "
+         "off.", webui=SAME, classic=SAME, source=WEBUI),
+    _row("epsilon_cutoff", 0.0, 0, 10000,
+         "Drop tokens less likely than this many ten-thousandths; 0 is off.",
+         webui=SAME, classic=SAME, source=WEBUI),
+    _row("eta_cutoff", 0.0, 0, 10000,
+         "The same, lower where the distribution is flat (eta sampling); 0 is off.",
+         webui=SAME, classic=SAME, source=WEBUI),
+    _row("xtc_probability", 0.0, 0, 1,
+         "How often the most likely tokens are left out (XTC); 0 is off.",
+         llama_cpp=SAME, webui=SAME),
+    _row("xtc_threshold", 0.1, 0, 1, "The probability from which XTC may leave a token out.",
+         llama_cpp=SAME, webui=SAME, of=("xtc_probability",)),
+    _row("dynatemp_range", 0.0, 0, 10, "The temperature moves this far around its value; 0 is off.",
+         llama_cpp=SAME),
+    _row("dynatemp_exponent", 1.0, 0, 10, "How the dynamic temperature follows the entropy.",
+         llama_cpp=SAME, webui=SAME, of=("dynatemp_range", "dynamic_temperature")),
+    _row("dynamic_temperature", False, None, None,
+         "The temperature moves from `dynatemp_low` to `dynatemp_high`.", webui=SAME, source=WEBUI),
+    _row("dynatemp_low", 1.0, 0, 10, "The lowest dynamic temperature.",
+         webui=SAME, of=("dynamic_temperature",), source=WEBUI),
+    _row("dynatemp_high", 1.0, 0, 10, "The highest dynamic temperature.",
+         webui=SAME, of=("dynamic_temperature",), source=WEBUI),
+    _row("smoothing_factor", 0.0, 0, 10,
+         "Quadratic sampling: lowers tokens by the square of their distance from the best; 0 is off.",
+         webui=SAME, source=WEBUI),
+    _row("smoothing_curve", 1.0, 1, 10, "The curve of quadratic sampling; 1 is the parabola.",
+         webui=SAME, of=("smoothing_factor",), source=WEBUI),
+    _row("repetition_penalty", 1.0, 0.01, 10, "Divides the logits of repeated tokens; 1 is off.",
+         llama_cpp="repeat_penalty", webui=SAME, classic=SAME, aliases=("repeat_penalty",)),
+    _row("repetition_penalty_range", 64, 0, WINDOW,
          "How many of the last tokens, prompt included, the penalties look at; 0 is none. With a "
          "presence or frequency penalty the default is the whole text.",
-         aliases=("repeat_last_n",)),
-    _row("dry_multiplier", "dry_multiplier", 0.0, 0, 100,
-         "Strength of the penalty on repeated sequences (DRY); 0 is off."),
-    _row("dry_base", "dry_base", 1.75, 1, 100, "How fast the DRY penalty grows with length."),
-    _row("dry_allowed_length", "dry_allowed_length", 2, 0, INT32,
-         "Repeated sequences up to this many tokens are free."),
-    _row("dry_penalty_last_n", "dry_penalty_last_n", 64, 0, WINDOW,
-         "How many of the last tokens DRY looks at; 0 is off."),
-    _row("dry_sequence_breakers", "dry_sequence_breakers", ["\n", ":", "\"", "*"], None, None,
-         "Texts at which DRY starts anew."),
-    _row("mirostat", "mirostat", 0, 0, 2,
-         "Mirostat version; 0 is off.", aliases=("mirostat_mode",)),
-    _row("mirostat_tau", "mirostat_tau", 5.0, 0, 100, "Mirostat's target entropy."),
-    _row("mirostat_eta", "mirostat_eta", 0.1, 0, 1, "Mirostat's learning rate."),
-    _row("min_keep", "min_keep", 0, 0, INT32, "Every sampler leaves at least this many tokens."),
-    _row("ignore_eos", "ignore_eos", False, None, None,
-         "Never choose an end token: the answer goes on to its limit."),
+         llama_cpp="repeat_last_n", webui=SAME, aliases=("repeat_last_n",), of=PENALTIES),
+    _row("encoder_repetition_penalty", 1.0, 0.01, 10,
+         "Raises (or, below 1, lowers) tokens of the prompt; 1 is off.",
+         webui=SAME, classic=SAME, source=WEBUI),
+    _row("no_repeat_ngram_size", 0, 0, INT32,
+         "Never repeat a sequence of this many tokens; 0 is off.",
+         webui=SAME, classic=SAME, source=WEBUI),
+    _row("dry_multiplier", 0.0, 0, 100,
+         "Strength of the penalty on repeated sequences (DRY); 0 is off.",
+         llama_cpp=SAME, webui=SAME),
+    _row("dry_base", 1.75, 1, 100, "How fast the DRY penalty grows with length.",
+         llama_cpp=SAME, webui=SAME, of=("dry_multiplier",)),
+    _row("dry_allowed_length", 2, 0, INT32, "Repeated sequences up to this many tokens are free.",
+         llama_cpp=SAME, webui=SAME, of=("dry_multiplier",)),
+    _row("dry_penalty_last_n", 64, 0, WINDOW,
+         "How many of the last tokens DRY looks at; 0 is off.",
+         llama_cpp=SAME, of=("dry_multiplier",)),
+    _row("dry_sequence_breakers", ["\n", ":", "\"", "*"], None, None,
+         "Texts at which DRY starts anew.", llama_cpp=SAME,
+         webui=Column("dry_sequence_breakers", json_text), of=("dry_multiplier",)),
+    _row("mirostat", 0, 0, 2, "Mirostat version; 0 is off.",
+         llama_cpp=SAME, webui="mirostat_mode", classic="mirostat_mode", aliases=("mirostat_mode",)),
+    _row("mirostat_tau", 5.0, 0, 100, "Mirostat's target entropy.",
+         llama_cpp=SAME, webui=SAME, classic=SAME, of=("mirostat",)),
+    _row("mirostat_eta", 0.1, 0, 1, "Mirostat's learning rate.",
+         llama_cpp=SAME, webui=SAME, classic=SAME, of=("mirostat",)),
+    _row("adaptive_target", 0.0, -1, 1,
+         "Prefer tokens near this probability (adaptive-p); 0 or negative is off.",
+         webui=Column("adaptive_target", not_negative), off=(-1.0,), source=WEBUI),
+    _row("adaptive_decay", 0.9, 0, 0.99, "How slowly adaptive-p forgets earlier tokens.",
+         webui=SAME, of=("adaptive_target",), source=WEBUI),
+    _row("penalty_alpha", 0.0, 0, 5,
+         "Contrastive search, together with a small top_k; 0 is off.",
+         webui=SAME, classic=SAME, source=WEBUI),
+    _row("guidance_scale", 1.0, -10, 10,
+         "Classifier-free guidance: away from `negative_prompt`; 1 is off.",
+         webui=SAME, source=WEBUI),
+    _row("negative_prompt", "", None, None, "What guidance leads away from.",
+         webui=SAME, of=("guidance_scale",), source=WEBUI),
+    _row("temperature_last", False, None, None, "Apply the temperature behind all other samplers.",
+         webui=SAME, source=WEBUI),
+    _row("sampler_priority", None, None, None,
+         "The order of the samplers, by their names in the webui; those left out come first.",
+         webui=SAME, source=WEBUI),
+    _row("min_keep", 0, 0, INT32, "Every sampler leaves at least this many tokens.",
+         llama_cpp=SAME),
+    _row("skip_special_tokens", True, None, None, "Leave special tokens out of the text.",
+         webui=SAME, classic=SAME, source=WEBUI),
+    _row("ignore_eos", False, None, None,
+         "Never choose an end token: the answer goes on to its limit.",
+         llama_cpp=SAME, webui="ban_eos_token", classic="ban_eos_token",
+         aliases=("ban_eos_token",)),
 )  # fmt: skip
 
 ROWS: Mapping[str, Parameter] = {row.name: row for row in PARAMETERS}
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a sampler's column cannot say."""
+
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    """What the sampler needs and no parameter sets."""
+    relate: Callable[[Values], None] = lambda values: None
+    """Settles how parameters hang together, before they are named."""
+    through: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Rows that take effect through others, as `relate` settles it; what they need are the others."""
+    borrowed: Mapping[str, str] = field(default_factory=dict)
+    """Fields of the reference that stand for a row here."""
+    stops_name: str | None = None
+    """What the sampler calls stop strings, where it wants to know them."""
+    role_stops: tuple[str, ...] = ()
+    """Stop strings that every request has besides its own."""
+
+
+def _relate_llama_cpp(values: Values) -> None:
+    if values["dynamic_temperature"]:
+        low, high = values["dynatemp_low"], values["dynatemp_high"]
+        values["temperature"] = (low + high) / 2
+        values["dynatemp_range"] = abs(high - low) / 2
+    if not values["do_sample"]:
+        values["temperature"] = 0.0
+    if values["temperature"] == 0:
+        # Greedy it is: a temperature that moves around 0 would not be.
+        values["dynatemp_range"] = 0.0
+
+
+def _relate_webui(values: Values) -> None:
+    if values["dynatemp_range"]:
+        middle, reach = values["temperature"], values["dynatemp_range"]
+        values["dynamic_temperature"] = True
+        values["dynatemp_low"] = max(0.0, middle - reach)
+        values["dynatemp_high"] = middle + reach
+        if middle:
+            # Some of its loaders would apply both.
+            values["temperature"] = 1.0
+    if values["repetition_penalty_range"] == 0:
+        # For it, 0 is the whole text.
+        values.update(repetition_penalty=1.0, presence_penalty=0.0, frequency_penalty=0.0)
+        values["repetition_penalty_range"] = values["dry_penalty_last_n"]
+    _greedy(values)
+
+
+def _greedy(values: Values) -> None:
+    """Its loaders differ in what makes them take the likeliest token; all of it makes every one."""
+    if values["temperature"] == 0 or not values["do_sample"]:
+        values.update(temperature=0.0, do_sample=False, top_k=1, dynamic_temperature=False)
+
+
+ROLE_STOPS = ("\nsystem:", "\nuser:", "\nhuman:", "\nassistant:", "\n###")
+"""The stop strings that the first extension added to every request."""
+
+PROFILES: Mapping[str, Profile] = {
+    LLAMACPP: Profile(
+        relate=_relate_llama_cpp,
+        through={
+            "do_sample": ("temperature",),
+            "dynamic_temperature": ("dynatemp_range",),
+            "dynatemp_low": ("temperature", "dynatemp_range"),
+            "dynatemp_high": ("temperature", "dynatemp_range"),
+        },
+    ),
+    WEBUI_2026: Profile(
+        constants={
+            "add_bos_token": True,
+            "auto_max_new_tokens": False,
+            "custom_stopping_strings": [],
+            "custom_token_bans": "",
+            "max_tokens_second": 0,
+            "prompt_lookup_num_tokens": 0,
+            "static_cache": False,
+        },
+        relate=_relate_webui,
+        through={
+            "do_sample": ("temperature",),
+            "dynatemp_range": ("dynamic_temperature", "dynatemp_low", "dynatemp_high"),
+        },
+    ),
+    WEBUI_2023: Profile(
+        constants={
+            "add_bos_token": True,
+            "early_stopping": False,
+            "length_penalty": 1,
+            "min_length": 0,
+            "num_beams": 1,
+        },
+        relate=_greedy,
+        through={"do_sample": ("temperature",)},
+        borrowed={"best_of": "top_k"},
+        stops_name="custom_stopping_strings",
+        role_stops=ROLE_STOPS,
+    ),
+}
+
+
+def profile_of(info: EngineInfo) -> Profile:
+    """The profile of an engine's sampler; an empty one for a sampler that nobody knows."""
+    return PROFILES.get(info.sampler, Profile())
 
 
 def parameter(name: str) -> Any:
     """The pydantic field of a row: its range, its aliases and its meaning."""
     row = ROWS[name]
     names = AliasChoices(row.name, *row.aliases) if row.aliases else None
+    default = "" if row.default is None else f" Default {row.default!r}."
     return Field(
         default=None,
         validation_alias=names,
-        description=f"{row.meaning} Default {row.default!r}.",
+        description=row.meaning + default,
         ge=row.low,
         le=row.high,
         # JSON has no infinity, but Python's own encoder writes one.
@@ -123,57 +359,137 @@ def parameter(name: str) -> Any:
     )
 
 
+def _from_json_text(value: object) -> object:
+    """Webui clients send the list as JSON text, with or without its brackets."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value if value.lstrip().startswith("[") else f"[{value}]")
+    except json.JSONDecodeError:
+        return value
+
+
+def _from_lines(value: object) -> object:
+    """Webui clients send the list as text, a name each line or between commas."""
+    if not isinstance(value, str):
+        return value
+    return [name.strip() for name in value.replace("\n", ",").split(",") if name.strip()]
+
+
+ShortText = Annotated[str, Field(max_length=64)]
+
+
 class NativeSampling(BaseModel):
     """The native extras that both completions and chat take in their body; null means the default."""
 
+    do_sample: bool | None = parameter("do_sample")
     top_k: int | None = parameter("top_k")
     min_p: float | None = parameter("min_p")
     typical_p: float | None = parameter("typical_p")
     top_n_sigma: float | None = parameter("top_n_sigma")
+    tfs: float | None = parameter("tfs")
+    top_a: float | None = parameter("top_a")
+    epsilon_cutoff: float | None = parameter("epsilon_cutoff")
+    eta_cutoff: float | None = parameter("eta_cutoff")
     xtc_probability: float | None = parameter("xtc_probability")
     xtc_threshold: float | None = parameter("xtc_threshold")
     dynatemp_range: float | None = parameter("dynatemp_range")
     dynatemp_exponent: float | None = parameter("dynatemp_exponent")
+    dynamic_temperature: bool | None = parameter("dynamic_temperature")
+    dynatemp_low: float | None = parameter("dynatemp_low")
+    dynatemp_high: float | None = parameter("dynatemp_high")
+    smoothing_factor: float | None = parameter("smoothing_factor")
+    smoothing_curve: float | None = parameter("smoothing_curve")
     repetition_penalty: float | None = parameter("repetition_penalty")
     repetition_penalty_range: int | None = parameter("repetition_penalty_range")
+    encoder_repetition_penalty: float | None = parameter("encoder_repetition_penalty")
+    no_repeat_ngram_size: int | None = parameter("no_repeat_ngram_size")
     dry_multiplier: float | None = parameter("dry_multiplier")
     dry_base: float | None = parameter("dry_base")
     dry_allowed_length: int | None = parameter("dry_allowed_length")
     dry_penalty_last_n: int | None = parameter("dry_penalty_last_n")
-    dry_sequence_breakers: list[Annotated[str, Field(max_length=64)]] | None = parameter(
-        "dry_sequence_breakers"
+    dry_sequence_breakers: Annotated[list[ShortText] | None, BeforeValidator(_from_json_text)] = (
+        parameter("dry_sequence_breakers")
     )
     mirostat: int | None = parameter("mirostat")
     mirostat_tau: float | None = parameter("mirostat_tau")
     mirostat_eta: float | None = parameter("mirostat_eta")
+    adaptive_target: float | None = parameter("adaptive_target")
+    adaptive_decay: float | None = parameter("adaptive_decay")
+    penalty_alpha: float | None = parameter("penalty_alpha")
+    guidance_scale: float | None = parameter("guidance_scale")
+    negative_prompt: str | None = parameter("negative_prompt")
+    temperature_last: bool | None = parameter("temperature_last")
+    sampler_priority: Annotated[
+        list[ShortText] | None, Field(max_length=64), BeforeValidator(_from_lines)
+    ] = parameter("sampler_priority")
     min_keep: int | None = parameter("min_keep")
+    skip_special_tokens: bool | None = parameter("skip_special_tokens")
     ignore_eos: bool | None = parameter("ignore_eos")
 
 
-def to_native(request: BaseModel, info: EngineInfo) -> Native:
+def to_native(request: BaseModel, info: EngineInfo, stops: tuple[str, ...] = ()) -> Native:
     """What an engine is sent for a request that was validated by the rows.
 
     Raises InvalidRequest, naming the parameter, for a value that the engine's sampler cannot honour.
     """
-    native: dict[str, Any] = {}
+    profile = profile_of(info)
+    values = {row.name: _value(row, request, info) for row in PARAMETERS}
+    asked = frozenset(row.name for row in PARAMETERS if _given(row, request) != row.default)
     for row in PARAMETERS:
-        value = getattr(request, row.name, None)
-        name = (row.native or {}).get(info.sampler)
-        if name is not None:
-            native[name] = _default(row, request, info) if value is None else value
-        elif value is not None and value != row.default:
+        effective = not row.of or asked.intersection(row.of)
+        if row.name in asked and effective and not _honoured(row, info, profile):
             raise refusals.unsupported(
                 row.name, "is not something the loaded model's engine can do."
             )
-    if getattr(request, "temperature", None) == 0:
-        # Greedy it is: a temperature that moves around 0 would not be.
-        native.update({"dynatemp_range": 0.0} if "dynatemp_range" in native else {})
+    for field_name, name in profile.borrowed.items():
+        if getattr(request, field_name, None):
+            if name in asked:
+                raise refusals.exclusive(field_name, name)
+            values[name] = getattr(request, field_name)
+    profile.relate(values)
+    native = dict(profile.constants)
+    if profile.stops_name is not None:
+        native[profile.stops_name] = list(stops)
+    return native | _named(values, asked, info.sampler)
+
+
+def _honoured(row: Parameter, info: EngineInfo, profile: Profile) -> bool:
+    targets = profile.through.get(row.name, (row.name,))
+    columns = [ROWS[target].native.get(info.sampler) for target in targets]
+    return all(
+        column is not None and (info.honours is None or column.name in info.honours)
+        for column in columns
+    )
+
+
+def _named(values: Values, asked: frozenset[str], sampler: str) -> dict[str, Any]:
+    """The values under the sampler's names. Where it has one name for two rows, that of the row which was
+    asked for; raises InvalidRequest where both were."""
+    native: dict[str, Any] = {}
+    rows: dict[str, str] = {}
+    for row in PARAMETERS:
+        column, value = row.native.get(sampler), values[row.name]
+        if column is None or value is None:
+            continue
+        other = rows.get(column.name)
+        if other in asked and row.name in asked:
+            raise refusals.exclusive(row.name, str(other))
+        if other is None or row.name in asked:
+            rows[column.name] = row.name
+            native[column.name] = value if column.convert is None else column.convert(value)
     return native
 
 
-def _default(row: Parameter, request: BaseModel, info: EngineInfo) -> Any:
-    """The row's default; but OpenAI's penalties look at the whole text so far."""
-    penalties = ("presence_penalty", "frequency_penalty")
-    if row.name == "repetition_penalty_range" and any(getattr(request, p) for p in penalties):
-        return info.context_length
-    return row.default
+def _given(row: Parameter, request: BaseModel) -> Any:
+    value = getattr(request, row.name, None)
+    return row.default if value is None or value in row.off else value
+
+
+def _value(row: Parameter, request: BaseModel, info: EngineInfo) -> Any:
+    """What the request gives, or else the default; but OpenAI's penalties look at the whole text so far."""
+    if row.name == "repetition_penalty_range" and getattr(request, row.name, None) is None:
+        penalties = ("presence_penalty", "frequency_penalty")
+        if any(getattr(request, name, None) for name in penalties):
+            return info.context_length
+    return _given(row, request)
