@@ -98,9 +98,7 @@ def _view(route: Route, services: Services) -> Callable[..., Response]:
             data = _json_bytes()
             if route.body_optional and not data:
                 data = b"{}"
-            arguments["body"] = parse(
-                route.body, data, strict=services.settings.strict_parameters
-            )  # type: ignore[assignment]
+            arguments["body"] = parse(route.body, data, strict=services.settings.strict_parameters)  # type: ignore[assignment]
         base_url = request.url_root.rstrip("/") + services.settings.api_prefix
         gone = request.environ.get("waitress.client_disconnected", lambda: False)
         job: Job = g.job

@@ -192,8 +192,9 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
         for prompt, echo in zip(prompts, echoes, strict=True)
         for seed in body.seeds(candidates)
     ]
-    events = run(starts, scheduler=call.services.scheduler,
-        job=call.job, slots=info.parallel, stops=stops)
+    events = run(
+        starts, scheduler=call.services.scheduler, job=call.job, slots=info.parallel, stops=stops
+    )
     if candidates > n:
         events = best_of(events, n=n, candidates=candidates)
     count = UsageCount(n, call.record)

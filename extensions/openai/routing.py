@@ -19,8 +19,8 @@ from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .engines.base import Engine
 from .errors import ShuttingDown
-from .generation.request import GenerationRequest
 from .generation.policy import Policy, read_policy
+from .generation.request import GenerationRequest
 from .settings import Settings
 from .validation import RequestModel
 

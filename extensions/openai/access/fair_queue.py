@@ -121,17 +121,9 @@ class FairQueue(Generic[Item]):
         if not key.waiting and not key.running:
             del self._keys[place[0]]
 
-    def running(self, key: str) -> int:
-        """How many of a key's items run."""
-        share = self._keys.get(key)
-        return 0 if share is None else share.running
-
-    def held(self) -> dict[str, tuple[int, int, int]]:
-        """Each key's weight, and how many of its items run and wait."""
-        return {
-            name: (key.weight, key.running, key.waiting)
-            for name, key in self._keys.items()
-        }
+    def held(self) -> dict[str, tuple[int, int]]:
+        """How many items of each key run, and how many wait."""
+        return {name: (key.running, key.waiting) for name, key in self._keys.items()}
 
     def ahead_of(self, item: Item) -> int:
         """How many will probably be served before one that waits: by turns alone, as if nothing ran."""

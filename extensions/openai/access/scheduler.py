@@ -1,11 +1,11 @@
 """How many requests the engine works on at once, and in which order the others get their turn.
 
-    slots         as many choices run as the engine can
-    fair queue    keys share the slots by weight, users share a key's part, each is served in order
-    batch         gets what interactive work leaves over, never the last free slot
-    spare slot    one slot stays free for a caller who was here just now, so that nobody who asks for
-                  little has to wait until an answer of somebody who asks for much has ended
-    full          whoever holds most is refused first: 429 for them, 503 where nobody is to blame
+slots         as many choices run as the engine can
+fair queue    keys share the slots by weight, users share a key's part, each is served in order
+batch         gets what interactive work leaves over, never the last free slot
+spare slot    one slot stays free for a caller who was here just now, so that nobody who asks for
+              little has to wait until an answer of somebody who asks for much has ended
+full          whoever holds most is refused first: 429 for them, 503 where nobody is to blame
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Scheduler:
         self.queue_timeout = settings.queue_timeout
         self.spare_seconds = settings.spare_seconds
 
-    def enter(self, slots: int, claim: Claim = Claim()) -> Ticket:  # noqa: B008  it is frozen
+    def enter(self, slots: int, claim: Claim = Claim()) -> Ticket:
         """A ticket for one of the engine's `slots`, granted at once when one is free and nobody waits.
 
         Raises ShareExceeded or QueueFull when too many wait, ShuttingDown after `close`; not for a
@@ -208,15 +208,15 @@ class Scheduler:
         callers: dict[str, CallerState] = {}
         with self._lock:
             for line in self._lines.values():
-                for name, (_, running, waiting) in line.held().items():
+                for name, (running, waiting) in line.held().items():
                     before = callers.get(name, CallerState(0, 0))
                     callers[name] = CallerState(before.running + running, before.waiting + waiting)
-            waiting = [ticket for line in self._lines.values() for ticket in line]
+            tickets = [ticket for line in self._lines.values() for ticket in line]
             return QueueState(
                 self._slots,
                 len(self._running),
-                len(waiting),
-                sum(not ticket.claim.further for ticket in waiting),
+                len(tickets),
+                sum(not ticket.claim.further for ticket in tickets),
                 self.queue_limit,
                 callers,
             )
