@@ -250,9 +250,10 @@ def test_an_answer_that_is_in_time_is_whole(serve: Serve) -> None:
 def test_the_official_client_does_not_ask_again_after_a_time_limit(serve: Serve) -> None:
     engine = PacedEngine(endless=True, pace=0.01)
     port = serve(engine).port
-    with openai.OpenAI(
-        api_key="x", base_url=f"http://127.0.0.1:{port}/v1", max_retries=3
-    ) as client, pytest.raises(openai.APIStatusError) as caught:
+    with (
+        openai.OpenAI(api_key="x", base_url=f"http://127.0.0.1:{port}/v1", max_retries=3) as client,
+        pytest.raises(openai.APIStatusError) as caught,
+    ):
         client.chat.completions.create(**chat(), extra_body={"timeout": 0.3})
     assert caught.value.status_code == 408
     assert engine.started == 1

@@ -12,6 +12,7 @@ from .access.network import bind_address
 from .app import create_app
 from .engines.deferred import DeferredEngine
 from .engines.echo import EchoEngine
+from .operations import logs
 from .routing import Lifecycle, Services
 from .server import APIServer, StartError
 from .settings import SettingsError, load, reloaded
@@ -52,6 +53,7 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
     global _running
     try:
         settings = load(params, flags)
+        logs.configure(settings.log_format, own_host=_under_own_host())
         engine = DeferredEngine()
         if settings.use_mock_api:
             engine.set(EchoEngine())
@@ -59,7 +61,7 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
         app = create_app(settings, engine, lifecycle)
         server = APIServer(app, settings, lifecycle)
     except (SettingsError, StartError) as error:
-        if "host.shared" in sys.modules:
+        if _under_own_host():
             raise SystemExit(str(error)) from error
         log.error("the OpenAI API did not start: %s", error)
         return
@@ -68,6 +70,10 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
     server.start()
     _running = _Running(flags, app.extensions["openai"], engine, server)
     log.info("OpenAI API: %s/v1", server.url)
+
+
+def _under_own_host() -> bool:
+    return "host.shared" in sys.modules
 
 
 def reload(params: Mapping[str, Any]) -> None:

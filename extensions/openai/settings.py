@@ -222,7 +222,28 @@ class Settings(BaseSettings):
         False,
         description="Serve every page from the echo engine, without a model.",
     )
-    debug: bool = Field(False, description="Log more: one line for each request.")
+    metrics: Literal["key", "open", "off"] = Field(
+        "key",
+        description="GET /metrics for Prometheus: with the key that the server needs, open to "
+        "everybody who can reach it, or off.",
+    )
+    log_requests: bool = Field(
+        True,
+        description="One line in the log for each request, without anything of its content.",
+        json_schema_extra=RELOADABLE,
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="How lines of the log look: for people, or JSON for programs."
+    )
+    debug: bool = Field(
+        False,
+        description="Log more, and write each request and its answer to --debug-folder: prompts too, "
+        "keys and pictures not.",
+    )
+    debug_folder: str = Field(
+        "user_data/openedai-debug",
+        description="The folder for --debug; it keeps the last 500 requests, for its owner only.",
+    )
 
     @field_validator("model_aliases", "allowed_hosts", "cors_origins", mode="before")
     @classmethod

@@ -46,6 +46,18 @@ class Record:
     cancelled: bool = False
     """The client left before the answer was complete."""
 
+    @property
+    def answered(self) -> bool:
+        """Whether a model has read its prompt, at least."""
+        return self.prompt_tokens + self.completion_tokens > 0
+
+    @property
+    def token_gap(self) -> float | None:
+        """Seconds from one token to the next, on average; None where there are not two."""
+        if self.first_token is None or self.last_token is None or self.completion_tokens < 2:
+            return None
+        return (self.last_token - self.first_token) / (self.completion_tokens - 1)
+
     def sampled(self, tokens: int) -> None:
         """So many tokens more have come."""
         now = time.monotonic()
