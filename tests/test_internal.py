@@ -203,7 +203,7 @@ def test_a_time_limit_ends_a_stream_with_an_event(serve: Serve, silent: bool) ->
     answer = ask(port, "POST", CHAT, chat(stream=True, timeout=0.5))
     assert answer.status == 200
     error = assert_envelope(json.loads(sse_payloads(answer.body)[-1]))
-    assert (error["type"], error["code"]) == ("timeout", "request_timeout")
+    assert (error["type"], error["code"]) == ("invalid_request_error", "request_timeout")
     assert engine.wait_for_active(0)
 
 

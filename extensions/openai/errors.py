@@ -171,7 +171,7 @@ class RequestTimedOut(APIError):
     """The answer took longer than the request's `timeout`, or than the server allows."""
 
     status = 408
-    type = "timeout"
+    type = "invalid_request_error"
     code = "request_timeout"
 
     @property
