@@ -8,6 +8,8 @@ An extension is a folder with a `script.py`. All of these are optional in it:
 - `setup()`: starts it.
 - `load_model(spec)`: loads the model of a `host.spec.ModelSpec`; returns when it can answer. A
   signal ends the process at once meanwhile (`host.lifecycle` says why).
+- `reload()`: the settings file was read again (SIGHUP) and `params` are as they were before
+  `setup()`, from the new file. Called from a thread of its own.
 - `banner()`: text to print once everything is ready.
 - `stop(timeout)`: ends it within `timeout` seconds. Called from a thread of its own, once, and only
   after `setup()` has returned.
@@ -45,6 +47,8 @@ class Extension:
     name: str
     module: ModuleType
     flags: ExtensionFlags
+    defaults: Mapping[str, Any]
+    """Its `params` before any settings were in them."""
 
     def hook(self, name: str) -> Callable[..., Any] | None:
         """The function `name` of the extension, None when it has none."""
@@ -75,7 +79,7 @@ def load(name: str, root: Path, earlier: Sequence[Extension] = ()) -> Extension:
         command_line.build_parser([*(extension.flags for extension in earlier), flags])
     except argparse.ArgumentError as error:
         raise HostError(f"extension {name}: a flag of it is taken already: {error}") from error
-    return Extension(name, module, flags)
+    return Extension(name, module, flags, dict(_params(module)))
 
 
 def set_up(
@@ -93,6 +97,21 @@ def set_up(
         if _guarded(extension.name, partial(_set_up, extension, given, wanted)):
             started.append(extension)
     return started
+
+
+def reload_all(extensions: Sequence[Extension], settings: Mapping[str, Any]) -> None:
+    """Give the extensions that can read them again their params anew. A failure leaves the others."""
+    names = [extension.name for extension in extensions]
+    for extension in extensions:
+        reload = extension.hook("reload")
+        if reload is None:
+            continue
+        params = _params(extension.module)
+        params.clear()
+        params.update(extension.defaults)
+        wanted = settings_file.params_for(extension.name, settings, names)
+        settings_file.apply(params, wanted, extension.name)
+        _guarded(extension.name, reload)
 
 
 def load_model(extensions: Sequence[Extension], spec: ModelSpec) -> None:
@@ -175,12 +194,16 @@ def _set_up(extension: Extension, flags: Flags, params: Mapping[str, Any]) -> bo
     if not isinstance(getattr(extension.module, "flags", None), dict):
         vars(extension.module)["flags"] = {}
     extension.module.flags.update(flags)
-    known = getattr(extension.module, "params", None)
-    settings_file.apply(known if isinstance(known, dict) else {}, params, extension.name)
+    settings_file.apply(_params(extension.module), params, extension.name)
     setup = extension.hook("setup")
     if setup is not None:
         setup()
     return True
+
+
+def _params(module: ModuleType) -> dict[str, Any]:
+    known = getattr(module, "params", None)
+    return known if isinstance(known, dict) else {}
 
 
 def _guarded(name: str, step: Callable[[], T]) -> T | None:

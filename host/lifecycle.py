@@ -4,6 +4,9 @@ SIGINT (Ctrl-C), SIGTERM and SIGHUP (unless started under nohup) ask for a clean
 with status 0, also while extensions start or a model is downloaded. A second Ctrl-C ends at once
 with status 130. After `STOP_SECONDS` the process ends in any case.
 
+Once there is something that can read its settings again, SIGHUP asks for that instead, unless it
+came because the terminal that the process was started from is gone.
+
 Only while a model is being loaded they end the process at once, the way the system does it (a shell
 shows status 130 or 143): the native code may hold Python's lock for minutes, and then nothing
 written in Python could answer. There is nothing to end gracefully yet.
@@ -37,9 +40,16 @@ FORCED = 128 + signal.SIGINT
 class Lifecycle:
     """Owns the signals of the process. Make one, in the main thread, and call `install` there."""
 
-    def __init__(self, stop: Callable[[float], None]) -> None:
-        """`stop(seconds)` ends what is running; it is called once, from a thread of its own."""
+    def __init__(
+        self, stop: Callable[[float], None], reload: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`stop(seconds)` ends what is running; it is called once, from a thread of its own.
+
+        `reload()` begins to read settings again and returns at once; False where nothing can.
+        """
         self._stop = stop
+        self._reload = reload
+        self._had_terminal = _has_terminal()
         self._stopping_since: float | None = None
         self._serving = threading.Event()
         self._stopped = threading.Event()
@@ -82,6 +92,8 @@ class Lifecycle:
             for number in self._reader.recv(64):
                 if number not in _stop_signals():
                     continue
+                if self._stopping_since is None and _is_hang_up(number) and self._reloads():
+                    continue
                 if self._stopping_since is None:
                     self._stopping_since = time.monotonic()
                     log.info("stopping (%s)", signal.Signals(number).name)
@@ -92,6 +104,10 @@ class Lifecycle:
                     and time.monotonic() - self._stopping_since > ONE_KEYPRESS
                 ):
                     os._exit(FORCED)
+
+    def _reloads(self) -> bool:
+        """Begin to read settings again, unless the terminal has gone, which means to stop."""
+        return _has_terminal() >= self._had_terminal and self._reload()
 
     def _shut_down(self) -> None:
         self._stop(HOOK_SECONDS)
@@ -113,6 +129,18 @@ def _stop_signals() -> tuple[int, ...]:
     if hang_up is None or signal.getsignal(hang_up) == signal.SIG_IGN:
         return (signal.SIGINT, signal.SIGTERM)
     return (signal.SIGINT, signal.SIGTERM, hang_up)
+
+
+def _is_hang_up(number: int) -> bool:
+    return number == getattr(signal, "SIGHUP", None)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except (OSError, AttributeError):
+        return False
+    return True
 
 
 def _end_later() -> None:

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import threading
 from collections.abc import Sequence
 
 from host import command_line, extension_loader, model_files, settings_file, shared
@@ -25,7 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     thread, once in a process, because it takes over the signals.
     """
     running: list[Extension] = []
-    lifecycle = Lifecycle(lambda seconds: extension_loader.stop_all(running, seconds))
+    lifecycle = Lifecycle(
+        lambda seconds: extension_loader.stop_all(running, seconds),
+        lambda: _reload(running),
+    )
     lifecycle.install()
     try:
         _start(sys.argv[1:] if argv is None else argv, running, lifecycle)
@@ -61,6 +65,22 @@ def _start(argv: Sequence[str], running: list[Extension], lifecycle: Lifecycle) 
         extension_loader.load_model(running, shared.model)
     if not lifecycle.stopping:
         _say(extension_loader.banners(running))
+
+
+def _reload(running: Sequence[Extension]) -> bool:
+    """Begin to read the settings file again for those extensions that can; whether there are any."""
+    if not any(extension.hook("reload") for extension in running):
+        return False
+    path = shared.args.settings if shared.args else None
+
+    def read() -> None:
+        try:
+            extension_loader.reload_all(running, settings_file.read(path) if path else {})
+        except HostError as error:
+            log.error("the settings stay as they are: %s", error)
+
+    threading.Thread(target=read, name="reload", daemon=True).start()
+    return True
 
 
 def _configure_logging(verbose: bool) -> None:

@@ -97,6 +97,14 @@ def test_the_url_is_in_the_webuis_log() -> None:
         assert webui.line("OpenAI API") == f"INFO OpenAI API: http://127.0.0.1:{port}/v1"
 
 
+def test_json_lines_leave_the_webuis_own_lines_alone() -> None:
+    program = "script.setup(); colors.logger.info('a line of the webui'); time.sleep(60)"
+    environment = {"OPENEDAI_API_PORT": str(free_port()), "OPENEDAI_LOG_FORMAT": "json"}
+    with Webui(program, **environment) as webui:
+        assert webui.line("OpenAI API").startswith("{")
+        assert webui.line("a line of the webui") == "INFO a line of the webui"
+
+
 def test_before_march_2026_the_webuis_flags_are_ours() -> None:
     port = free_port()
     flags = ("--api-port", str(port), "--api-key", "hush", "--listen")

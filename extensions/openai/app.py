@@ -6,16 +6,18 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 from flask import Flask, Response, g, request
 from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
-from . import chat, completions, health, home, models, openapi
+from . import chat, completions, health, home, models, monitoring, openapi
 from .access.keys import identify
 from .access.network import LOOPBACK_ORIGIN, check_source
-from .access.record import Record
+from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .engines.base import Engine
 from .errors import (
@@ -29,14 +31,16 @@ from .errors import (
     UnsupportedMediaType,
 )
 from .generation.policy import read_policy
+from .operations.capture import Capture, Redactor
+from .operations.logs import log_request
 from .routing import Call, Lifecycle, Route, Services, new_request_id
-from .settings import Settings
+from .settings import Settings, SettingsError
 from .streaming import ClientGone, json_response
 from .validation import parse
 
 log = logging.getLogger("openedai")
 
-PAGES = (home, health, models, completions, chat)
+PAGES = (home, health, monitoring, models, completions, chat)
 ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
 
 KEY_HEADERS = ("authorization", "x-api-key", "api-key")
@@ -56,14 +60,19 @@ def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None =
     policy = read_policy(settings)
     services = Services(settings, engine, scheduler, policy, lifecycle or Lifecycle())
     app.extensions["openai"] = services
+    services.observers.append(_request_log(services))
     for route in ROUTES:
+        if route.open_by(settings):
+            route = replace(route, scope=None)
         for address in route.addresses.value:
             rule = settings.api_prefix + address + route.path
             view = _view(route, services)
             app.add_url_rule(rule, f"{route.handler.__name__} {rule}", view, methods=[route.method])
     openapi.add_pages(app, ROUTES, settings.api_prefix)
     _around_every_request(app, services)
-    _errors(app, settings)
+    if settings.debug:
+        _capture(app, services)
+    _errors(app, services)
     CORS(
         app,
         origins="*" if "*" in settings.cors_origins else [LOOPBACK_ORIGIN, *settings.cors_origins],
@@ -78,7 +87,7 @@ def _view(route: Route, services: Services) -> Callable[..., Response]:
 
     def view(model: str | None = None, **arguments: str) -> Response:
         record: Record = g.record
-        record.route = f"{route.method} {route.addresses.value[0]}{route.path}"
+        record.route = _name(route)
         if route.scope is not None:
             record.caller = identify(
                 services.settings, {name: request.headers.get(name) for name in KEY_HEADERS}
@@ -115,6 +124,7 @@ def _around_every_request(app: Flask, services: Services) -> None:
     def begin() -> None:
         given = request.headers.get("x-request-id", "")
         g.record = Record(given if SANE_REQUEST_ID.fullmatch(given) else new_request_id())
+        g.record.address = request.remote_addr or ""
         check_source(services.settings, request.headers.get("host"), request.headers.get("origin"))
         services.lifecycle.enter()
         g.entered = True
@@ -128,23 +138,50 @@ def _around_every_request(app: Flask, services: Services) -> None:
         response.headers["openai-processing-ms"] = str(round(spent * 1000))
         if g.pop("entered", False):
             response.call_on_close(services.lifecycle.leave)
-        log.debug(
-            "%s %s %s in %.0f ms (%s)",
-            request.method,
-            request.path,
-            response.status_code,
-            spent * 1000,
-            record.id,
-        )
         return response
 
     app.before_request(begin)
     app.after_request(end)
 
 
-def _errors(app: Flask, settings: Settings) -> None:
+def _request_log(services: Services) -> Observer:
+    """A line in the log for each request; pages that machines read every few seconds are for `--debug`."""
+    quiet = {_name(route) for route in ROUTES if route.scope is None or route.path == "/metrics"}
+
+    def observe(record: Record) -> None:
+        told = services.settings.log_requests and record.route not in quiet
+        log_request(record, logging.INFO if told else logging.DEBUG)
+
+    return observe
+
+
+def _capture(app: Flask, services: Services) -> None:
+    """Write requests and answers down. Raises SettingsError where the folder cannot be had."""
+
+    def redactor() -> Redactor:
+        keys = (services.settings.api_key, services.settings.admin_key)
+        return Redactor(key.get_secret_value() for key in keys if key is not None)
+
+    folder = Path(services.settings.debug_folder)
+    try:
+        app.wsgi_app = Capture(app.wsgi_app, folder, redactor)  # type: ignore[method-assign]
+    except OSError as error:
+        raise SettingsError(
+            f"setting debug_folder: cannot make {folder}: {error.strerror}"
+        ) from error
+    log.warning("--debug: requests and answers are written to %s, with prompts", folder)
+
+
+def _name(route: Route) -> str:
+    """As the reference writes it: `POST /v1/chat/completions`."""
+    return f"{route.method} {route.addresses.value[0]}{route.path}"
+
+
+def _errors(app: Flask, services: Services) -> None:
     def ours(error: APIError) -> Response:
-        status = settings.validation_status if error.status == 400 else error.status
+        status = error.status
+        if status == 400:
+            status = services.settings.validation_status
         g.record.error = error.code or error.type
         response = json_response(error.envelope(), status)
         response.headers.update(error.headers)

@@ -96,8 +96,13 @@ class ChatCompletionRequest(GenerationRequest):
     chat_template_kwargs: dict[str, Any] | None = Field(
         None, description="Variables for the model's chat template. Not OpenAI's."
     )
+    enable_thinking: bool | None = Field(
+        None,
+        description="Whether to think, for models whose template knows of it. Not OpenAI's.",
+    )
     continue_final_message: bool | None = Field(
         None,
+        validation_alias=AliasChoices("continue_final_message", "continue_"),
         description="Continue the last message, which must be the assistant's, instead of answering. "
         "Not OpenAI's.",
     )
@@ -148,6 +153,8 @@ class ChatCompletionRequest(GenerationRequest):
         """How many alternatives to tell for each token; None: no log-probabilities."""
         if self.logprobs:
             return self.top_logprobs or 0
+        if self.n_probs:
+            return self.n_probs
         if self.top_logprobs is not None:
             raise refusals.unsupported("top_logprobs", "is only allowed when 'logprobs' is true.")
         return None
@@ -174,6 +181,8 @@ class ChatCompletionRequest(GenerationRequest):
         if self.reasoning_effort is not None:
             variables["reasoning_effort"] = self.reasoning_effort
             variables["enable_thinking"] = self.reasoning_effort != "none"
+        if self.enable_thinking is not None:
+            variables["enable_thinking"] = self.enable_thinking
         return variables
 
 
@@ -243,7 +252,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
     if body.modalities and "audio" in body.modalities:
         raise refusals.not_one_of("modalities", "audio", ["text"])
     if alternatives is not None:
-        needs(info, "logprobs", "logprobs")
+        needs(info, "logprobs", "logprobs" if body.logprobs else "n_probs")
     if body.reasoning_effort not in (None, "none", "medium"):
         needs(info, "reasoning", "reasoning_effort")
     if plan.shown:
@@ -313,6 +322,7 @@ def _chunks(
     head = answer_head("chatcmpl-", info)
     calls = ToolCallWriter(plan)
     begun: set[int] = set()
+    told = body.alternatives is not None
 
     def chunk(*choices: ChunkChoice) -> ChatCompletionChunk:
         made: ChatCompletionChunk = {
@@ -330,7 +340,7 @@ def _chunks(
         return made
 
     def choice(event: Event, delta: Delta, finish: CallFinish | None = None) -> ChunkChoice:
-        logprobs = chat_logprobs(event.logprobs) if body.logprobs and "content" in delta else None
+        logprobs = chat_logprobs(event.logprobs) if told and "content" in delta else None
         return {
             "index": event.index,
             "delta": delta,

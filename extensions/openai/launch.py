@@ -13,9 +13,10 @@ from .access.network import bind_address
 from .app import create_app
 from .engines.deferred import DeferredEngine
 from .engines.echo import EchoEngine
-from .routing import Lifecycle
+from .operations import logs
+from .routing import Lifecycle, Services
 from .server import APIServer, StartError
-from .settings import Settings, SettingsError, load
+from .settings import Settings, SettingsError, load, reloaded
 
 log = logging.getLogger("openedai")
 
@@ -35,7 +36,8 @@ class ModelSpec(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    settings: Settings
+    flags: Mapping[str, Any]
+    services: Services
     engine: DeferredEngine
     server: APIServer
 
@@ -68,17 +70,19 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
         webui_host.join_log()
     try:
         settings = _settings(params, flags)
+        logs.configure(settings.log_format, own_host=_under_own_host())
         if _running is not None:
-            if settings == _running.settings:
+            if settings == _running.services.settings:
                 return
             stop(RESTART)
         engine = DeferredEngine()
         if settings.use_mock_api:
             engine.set(EchoEngine())
         lifecycle = Lifecycle()
-        server = APIServer(create_app(settings, engine, lifecycle), settings, lifecycle)
+        app = create_app(settings, engine, lifecycle)
+        server = APIServer(app, settings, lifecycle)
     except (SettingsError, StartError) as error:
-        if "host.shared" in sys.modules:
+        if _under_own_host():
             raise SystemExit(str(error)) from error
         _problem = str(error)
         log.error("the OpenAI API did not start: %s", error)
@@ -86,7 +90,7 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
     if settings.debug:
         log.setLevel(logging.DEBUG)
     server.start()
-    _running, _problem = _Running(settings, engine, server), None
+    _running, _problem = _Running(flags, app.extensions["openai"], engine, server), None
     log.info("OpenAI API: %s/v1", server.url)
     if webui_host.inside():
         webui_host.keep_alive(server.wait)
@@ -115,7 +119,8 @@ def status() -> Status:
     """Where the API is, or why it is nowhere."""
     if _running is None:
         return Status(None, False, _problem)
-    return Status(f"{_running.server.url}/v1", _running.settings.api_key is not None, None)
+    settings = _running.services.settings
+    return Status(f"{_running.server.url}/v1", settings.api_key is not None, None)
 
 
 def public_url() -> str | None:
@@ -123,9 +128,31 @@ def public_url() -> str | None:
     return None
 
 
+def _under_own_host() -> bool:
+    return "host.shared" in sys.modules
+
+
+def reload(params: Mapping[str, Any]) -> None:
+    """Take over those settings that may change while the server runs. A mistake in them changes nothing
+    and is one line in the log."""
+    if _running is None:
+        return
+    services = _running.services
+    try:
+        new = reloaded(services.settings, _settings(params, _running.flags))
+        bind_address(new.settings)
+        services.reload(new.settings)
+    except SettingsError as error:
+        log.error("the settings stay as they are: %s", error)
+        return
+    log.info("settings read again; changed: %s", ", ".join(new.changed) or "none")
+    if new.kept:
+        log.warning("these settings need a restart to change: %s", ", ".join(new.kept))
+
+
 def load_model(spec: ModelSpec) -> None:
     """Load the model and serve it. A file that cannot be loaded raises SystemExit with one line."""
-    if _running is None or _running.settings.use_mock_api:
+    if _running is None or _running.services.settings.use_mock_api:
         return
     if spec.loader == "echo":
         _running.engine.set(EchoEngine(name=spec.name))
@@ -152,7 +179,9 @@ def banner() -> str:
     if _running is None:
         return ""
     info, url = _running.engine.info, _running.server.url
-    key = ' -H "Authorization: Bearer $OPENAI_API_KEY"' if _running.settings.api_key else ""
+    key = (
+        ' -H "Authorization: Bearer $OPENAI_API_KEY"' if _running.services.settings.api_key else ""
+    )
     return "\n".join(
         (
             f"Base URL   {url}/v1",

@@ -17,7 +17,8 @@ from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .engines.base import Engine
 from .errors import ShuttingDown
-from .generation.policy import Policy
+from .generation.policy import Policy, read_policy
+from .operations.metrics import Metrics
 from .settings import Settings
 from .validation import RequestModel
 
@@ -48,6 +49,10 @@ class Route:
     """The type of an event's data where the route can stream."""
     scope: Scope | None = "read"
     """What the caller's key must allow; None for a page that needs no key."""
+    open_by: Callable[[Settings], bool] = lambda settings: False
+    """Whether settings open it, so that it needs no key after all."""
+    media: str = "text/html"
+    """The type of an answer that is no JSON."""
 
 
 class Lifecycle:
@@ -92,17 +97,33 @@ def new_request_id() -> str:
     return "req_" + secrets.token_hex(16)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Services:
-    """What all requests share."""
+    """What all requests share. Settings and policy change only as a whole, by `reload`."""
 
     settings: Settings
     engine: Engine
     scheduler: Scheduler
     policy: Policy = field(default_factory=Policy)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    metrics: Metrics = field(init=False)
+    started: float = field(default_factory=time.monotonic)
     observers: list[Observer] = field(default_factory=list)
     """Who wants to know of each request that has ended; filled before the first one."""
+    reloaders: list[Callable[[Settings], None]] = field(default_factory=list)
+    """Told of new settings that are in force; must not raise. Filled before the first request."""
+
+    def __post_init__(self) -> None:
+        self.metrics = Metrics(self.engine, self.scheduler)
+        self.observers.append(self.metrics.observe)
+
+    def reload(self, settings: Settings) -> None:
+        """These settings from the next request on. Raises SettingsError and changes nothing where the
+        policy in them is wrong."""
+        self.policy = read_policy(settings)
+        self.settings = settings
+        for follow in self.reloaders:
+            follow(settings)
 
     def observe(self, record: Record) -> None:
         """Tell everybody who wants to know that a request has ended."""

@@ -1,8 +1,8 @@
 """The door: how a host loads this folder, under whatever name, as a package or by file path.
 
 text-generation-webui and its kin fill `params` from their settings file and call `setup()`. Our own host
-also lets us add flags (`add_arguments`, `flags`), hands over the model (`load_model`), prints `banner()`
-and calls `stop()`.
+also lets us add flags (`add_arguments`, `flags`), hands over the model (`load_model`), prints `banner()`,
+calls `reload()` after SIGHUP, and `stop()`.
 """
 
 from __future__ import annotations
@@ -75,13 +75,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def setup() -> None:
     """Start the API in a thread and return. A problem that the operator can mend is one clear line."""
-    changed = {name: value for name, value in params.items() if value != DEFAULTS.get(name)}
-    _module("launch").setup(changed, flags)
+    _module("launch").setup(_changed(), flags)
 
 
 def load_model(spec: Any) -> None:
     """Load the model that the host has chosen; until then the API answers 503."""
     _module("launch").load_model(spec)
+
+
+def reload() -> None:
+    """Settings that may change while the server runs, as `params` have them now."""
+    _module("launch").reload(_changed())
 
 
 def banner() -> str:
@@ -92,6 +96,10 @@ def banner() -> str:
 def stop(timeout: float) -> None:
     """End the answers under way and close the server, within `timeout` seconds."""
     _module("launch").stop(timeout)
+
+
+def _changed() -> dict[str, Any]:
+    return {name: value for name, value in params.items() if value != DEFAULTS.get(name)}
 
 
 def ui() -> None:

@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -40,6 +41,10 @@ Pairs = Annotated[Mapping[str, Any], NoDecode]
 """Names and values; in the environment and on the command line as `name=value,name=value`."""
 
 
+RELOADABLE: dict[str, Any] = {"reloadable": True}
+"""On the row of a setting that may change while the server runs: see `reloaded`."""
+
+
 class Settings(BaseSettings):
     """The options in force. Frozen; passed where it is needed, never imported."""
 
@@ -62,10 +67,14 @@ class Settings(BaseSettings):
         description="TCP port; 0 takes a free one.",
     )
     api_key: SecretStr | None = Field(
-        None, description="The key that every request must bring. Without one: loopback only."
+        None,
+        description="The key that every request must bring. Without one: loopback only.",
+        json_schema_extra=RELOADABLE,
     )
     admin_key: SecretStr | None = Field(
-        None, description="The key for admin pages; it opens all others too. Default: the API key."
+        None,
+        description="The key for admin pages; it opens all others too. Default: the API key.",
+        json_schema_extra=RELOADABLE,
     )
     public_api: bool = Field(
         False, description="Reach the API from outside through a tunnel. Not there yet."
@@ -79,15 +88,18 @@ class Settings(BaseSettings):
     model_aliases: Names = Field(
         ("gpt-3.5-turbo",),
         description="Stand-in model names that answer with the real model; * takes any name.",
+        json_schema_extra=RELOADABLE,
     )
     require_model: bool = Field(
         True,
         description="Refuse a request without `model`, as OpenAI does; else: the loaded model.",
+        json_schema_extra=RELOADABLE,
     )
     allowed_hosts: Names = Field(
         (),
         description="Host names that requests may be addressed to, besides loopback names, while "
         "there is no key.",
+        json_schema_extra=RELOADABLE,
     )
     cors_origins: Names = Field(
         (),
@@ -97,37 +109,55 @@ class Settings(BaseSettings):
     sampling_defaults: Pairs = Field(
         {},
         description="Parameters for requests that do not give them, as temperature=0.7,min_p=0.05.",
+        json_schema_extra=RELOADABLE,
     )
     sampling_forced: Pairs = Field(
-        {}, description="Parameters that requests cannot change, in the same form."
+        {},
+        description="Parameters that requests cannot change, in the same form.",
+        json_schema_extra=RELOADABLE,
     )
     sampling_limits: Pairs = Field(
-        {}, description="The largest values that requests may give, as temperature=1.5,n=4."
+        {},
+        description="The largest values that requests may give, as temperature=1.5,n=4.",
+        json_schema_extra=RELOADABLE,
     )
     preset_folder: str | None = Field(
         None,
         description="A folder of NAME.yaml files with parameters; requests choose one by `preset`.",
+        json_schema_extra=RELOADABLE,
     )
     default_max_tokens: int = Field(
         0,
         ge=0,
         le=32000,
         description="Tokens of an answer whose request gives no limit; 0 is OpenAI's default.",
+        json_schema_extra=RELOADABLE,
     )
     max_tokens_limit: int = Field(
-        0, ge=0, le=32000, description="The most tokens that an answer may have; 0 is no limit."
+        0,
+        ge=0,
+        le=32000,
+        description="The most tokens that an answer may have; 0 is no limit.",
+        json_schema_extra=RELOADABLE,
     )
-    streaming: bool = Field(True, description="Whether answers may be streamed.")
+    streaming: bool = Field(
+        True, description="Whether answers may be streamed.", json_schema_extra=RELOADABLE
+    )
     role_stops: Literal["auto", "always", "never"] = Field(
         "auto",
         description="Also end answers before the role strings of the first extension, such as "
         "\\nuser: (auto: with the sampler webui-2023 only).",
+        json_schema_extra=RELOADABLE,
     )
     strict_parameters: bool = Field(
-        False, description="Refuse fields that nobody knows, instead of logging them once."
+        False,
+        description="Refuse fields that nobody knows, instead of logging them once.",
+        json_schema_extra=RELOADABLE,
     )
     validation_status: Literal[400, 422] = Field(
-        400, description="The status of a request that is not valid: 400 as OpenAI's, or 422."
+        400,
+        description="The status of a request that is not valid: 400 as OpenAI's, or 422.",
+        json_schema_extra=RELOADABLE,
     )
     max_body_mb: int = Field(
         20, ge=1, le=1024, description="Largest request body in MiB; a larger one is answered 413."
@@ -146,6 +176,7 @@ class Settings(BaseSettings):
         gt=0,
         le=3600,
         description="Seconds of silence in a stream after which a comment is sent.",
+        json_schema_extra=RELOADABLE,
     )
     stall_timeout: float = Field(
         60.0,
@@ -163,7 +194,28 @@ class Settings(BaseSettings):
         False,
         description="Serve every page from the echo engine, without a model.",
     )
-    debug: bool = Field(False, description="Log more: one line for each request.")
+    metrics: Literal["key", "open", "off"] = Field(
+        "key",
+        description="GET /metrics for Prometheus: with the key that the server needs, open to "
+        "everybody who can reach it, or off.",
+    )
+    log_requests: bool = Field(
+        True,
+        description="One line in the log for each request, without anything of its content.",
+        json_schema_extra=RELOADABLE,
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="How lines of the log look: for people, or JSON for programs."
+    )
+    debug: bool = Field(
+        False,
+        description="Log more, and write each request and its answer to --debug-folder: prompts too, "
+        "keys and pictures not.",
+    )
+    debug_folder: str = Field(
+        "user_data/openedai-debug",
+        description="The folder for --debug; it keeps the last 500 requests, for its owner only.",
+    )
 
     @field_validator("model_aliases", "allowed_hosts", "cors_origins", mode="before")
     @classmethod
@@ -245,6 +297,30 @@ def load(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:
         return Settings(**{**params, **environment, **flags})
     except ValidationError as error:
         raise SettingsError("; ".join(_line(problem) for problem in error.errors())) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What comes of reading the settings again."""
+
+    settings: Settings
+    changed: tuple[str, ...]
+    """Names of those that differ from before and may do so."""
+    kept: tuple[str, ...]
+    """Names of those that need a restart and are as before."""
+
+
+def reloaded(old: Settings, new: Settings) -> Reloaded:
+    """The old settings with those of `new` that may change while the server runs."""
+    differ = [name for name in Settings.model_fields if getattr(old, name) != getattr(new, name)]
+    changed = tuple(filter(is_reloadable, differ))
+    settings = old.model_copy(update={name: getattr(new, name) for name in changed})
+    return Reloaded(settings, changed, tuple(name for name in differ if name not in changed))
+
+
+def is_reloadable(name: str) -> bool:
+    """Whether the setting's row says that it may change while the server runs."""
+    return Settings.model_fields[name].json_schema_extra == RELOADABLE
 
 
 def _older_names() -> dict[str, str]:

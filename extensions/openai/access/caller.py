@@ -17,5 +17,8 @@ class Caller:
     scopes: frozenset[Scope]
 
 
+NOBODY = Caller("nobody", frozenset())
+"""Who calls a page that needs no key, and who has not shown a right one."""
+
 LOCAL = Caller("local", frozenset({"read", "write", "admin"}))
 """Who calls while the server has no key: somebody on this machine."""

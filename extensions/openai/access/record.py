@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .caller import LOCAL, Caller
+from .caller import NOBODY, Caller
 
 
 @dataclass(slots=True)
@@ -20,7 +20,9 @@ class Record:
     id: str = ""
     route: str = ""
     """Method and path as the reference writes them: `POST /v1/chat/completions`."""
-    caller: Caller = LOCAL
+    address: str = ""
+    """Where the client is: an IP address, behind trusted proxies the one that they tell."""
+    caller: Caller = NOBODY
     user: str | None = None
     """The request's `user` field."""
     model: str | None = None
@@ -41,6 +43,18 @@ class Record:
     """The `code` (or else the `type`) of the error that ended it, in a stream too."""
     cancelled: bool = False
     """The client left before the answer was complete."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether a model has read its prompt, at least."""
+        return self.prompt_tokens + self.completion_tokens > 0
+
+    @property
+    def token_gap(self) -> float | None:
+        """Seconds from one token to the next, on average; None where there are not two."""
+        if self.first_token is None or self.last_token is None or self.completion_tokens < 2:
+            return None
+        return (self.last_token - self.first_token) / (self.completion_tokens - 1)
 
     def sampled(self, tokens: int) -> None:
         """So many tokens more have come."""

@@ -69,6 +69,22 @@ class Scheduler:
         return ticket
 
     @property
+    def running(self) -> int:
+        """Choices that have a slot."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        with self._lock:
+            return self._requests_waiting
+
+    @property
+    def queue_limit(self) -> int:
+        """Requests that may wait."""
+        return self._queue_limit
+
+    @property
     def _requests_waiting(self) -> int:
         return sum(ticket.counts for ticket in self._waiting)
 
