@@ -99,6 +99,11 @@ class CompletionRequest(GenerationRequest):
     )
 
     @property
+    def alternatives(self) -> int | None:
+        """How many alternatives to tell for each token; None: no log-probabilities."""
+        return self.n_probs or None if self.logprobs is None else self.logprobs
+
+    @property
     def candidates(self) -> int:
         """How many choices are made for each prompt. Raises InvalidRequest as OpenAI does."""
         n, best_of = self.n or 1, self.best_of or self.n or 1
@@ -148,15 +153,15 @@ class CompletionChunk(AnswerHead):
 def create_completion(call: Call, body: CompletionRequest) -> Response:
     """Continue each prompt `n` times; choice `i` belongs to prompt `i // n`."""
     engine, info = call.services.engine, models.serving(call, body.model)
-    call.record.user = body.user
+    call.begin(body)
     body = call.services.policy.apply(body)
     n, prompts = body.n or 1, body.prompts
     # Where `best_of` stands for a parameter of the sampler, it is no number of candidates.
     candidates = n if "best_of" in profile_of(info).borrowed else body.candidates
     if len(prompts) * candidates > MAX_PROMPTS:
         raise refusals.out_of_range("n", candidates, low=None, high=MAX_PROMPTS // len(prompts))
-    if body.logprobs is not None:
-        needs(info, "logprobs", "logprobs")
+    if body.alternatives is not None:
+        needs(info, "logprobs", "n_probs" if body.logprobs is None else "logprobs")
     if candidates > n:
         needs(info, "logprobs", "best_of")
     if body.suffix:
@@ -177,9 +182,9 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
         to_native(body, info, stops),
         grammar=grammar,
         logit_bias=body.bias_for(info),
-        logprobs=0 if body.logprobs is None and candidates > n else body.logprobs,
+        logprobs=0 if body.alternatives is None and candidates > n else body.alternatives,
     )
-    echoes = [_Echo(engine, prompt, body.logprobs) if body.echo else None for prompt in prompts]
+    echoes = [_Echo(engine, prompt, body.alternatives) if body.echo else None for prompt in prompts]
     starts = [
         partial(
             _answer,
@@ -192,11 +197,13 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
         for prompt, echo in zip(prompts, echoes, strict=True)
         for seed in body.seeds(candidates)
     ]
-    events = run(starts, scheduler=call.services.scheduler, slots=info.parallel, stops=stops)
+    events = run(
+        starts, scheduler=call.services.scheduler, job=call.job, slots=info.parallel, stops=stops
+    )
     if candidates > n:
         events = best_of(events, n=n, candidates=candidates)
     count = UsageCount(n, call.record)
-    chunks = _chunks(events, info, body.logprobs, count, usage=usage)
+    chunks = _chunks(events, info, body.alternatives, count, usage=usage)
     return respond(call, chunks, stream=bool(body.stream), fold=fold)
 
 
@@ -274,6 +281,7 @@ def _chunks(
 ) -> Generator[CompletionChunk | None, None, None]:
     """Events in the shape of the reference."""
     head = answer_head("cmpl-", info)
+    count.record.answer = head["id"]
     echoed: dict[int, int] = {}  # characters of the prompts in front of the answers
 
     def chunk(*choices: CompletionChoice) -> CompletionChunk:

@@ -28,7 +28,6 @@ log = logging.getLogger("openedai")
 Chunk = TypeVar("Chunk")
 
 DONE = b"data: [DONE]\n\n"
-COMMENT = b": keep-alive\n\n"
 
 
 class ClientGone(Exception):
@@ -49,13 +48,18 @@ def respond(
     before, to send a comment into a long silence; after that it is the last event.
     """
     call.record.streamed = stream
-    watched = _watch(call, chunks)
-    if not stream:
-        made: list[Chunk] = []
-        drive(watched, lambda chunk: chunk is None or made.append(chunk))
-        return json_response(fold(made))
-    events = _events(watched, call.services.settings.keep_alive, call.record)
-    return _PushedEvents(events, call.record) if call.pushed else _PulledEvents(events)
+    if stream:
+        events = _events(call, chunks)
+        return _PushedEvents(events, call.record) if call.pushed else _PulledEvents(events)
+    made: list[Chunk] = []
+
+    def keep(chunk: Chunk | None) -> None:
+        _check(call)
+        if chunk is not None:
+            made.append(chunk)
+
+    drive(chunks, keep)
+    return json_response(fold(made))
 
 
 Events = Generator["bytes | None", None, None]
@@ -123,32 +127,28 @@ def json_response(value: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(value), status, mimetype="application/json")
 
 
-def _watch(
-    call: Call, chunks: Generator[Chunk | None, None, None]
-) -> Generator[Chunk | None, None, None]:
-    """The chunks, as long as somebody is there to read them and the server is not ending."""
-    try:
-        for chunk in chunks:
-            call.services.lifecycle.check()
-            if call.client_gone():
-                raise ClientGone
-            yield chunk
-    finally:
-        chunks.close()
+def _check(call: Call) -> None:
+    """Raises when an answer under way must end: the server stops, its time is up, nobody reads it."""
+    call.services.lifecycle.check()
+    call.job.check()
+    if call.client_gone():
+        raise ClientGone
 
 
-def _events(chunks: Generator[Any, None, None], keep_alive: float, record: Record) -> Events:
+def _events(call: Call, chunks: Generator[Any, None, None]) -> Events:
     """One event for each chunk; an error is the last one, or is raised where it would be the first."""
+    record, keep_alive = call.record, call.services.settings.keep_alive
     begun, due = False, time.monotonic() + keep_alive
     try:
         for chunk in chunks:
+            _check(call)
             if chunk is not None:
                 yield b"data: " + orjson.dumps(chunk) + b"\n\n"
             elif time.monotonic() < due:
                 yield None
                 continue
             else:
-                yield COMMENT
+                yield call.job.comment()
             begun, due = True, time.monotonic() + keep_alive
         yield DONE
     except APIError as error:

@@ -241,6 +241,7 @@ def both_pages(api: Api, **body: Any) -> list[tuple[dict[str, Any], str]]:
         ["one"],
         ["a", "ab", "abc"],
         ['with "quotes"', "back\\slash", "line\nbreak", "tab\t"],
+        ["delete\x7f", "\x01\x1f", "\u2028\ufeff"],
         ["Grüße", "日本", "🙂"],
         ["{}", "%json", "/regex/", "a | b"],
     ],
@@ -259,6 +260,33 @@ GRAMMARS = {
     "Lark with rules": ('start: greet " " name\ngreet: "hi" | "yo"\nname: /[A-Z][a-z]{1,5}/',
                         r"(hi|yo) [A-Z][a-z]{1,5}"),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"structured_outputs": {"choice": ["é🙂"]}},
+        {"structured_outputs": {"regex": "é🙂"}},
+        {"structured_outputs": {"grammar": 'root ::= "é🙂"'}},
+        {"structured_outputs": {"json": {"const": "é🙂"}}},
+        {"structured_outputs": {"json": '{"const": "é🙂"}'}},
+        {"json_schema": {"const": "é🙂"}},
+        {"grammar_string": 'root ::= "é🙂"'},
+    ],
+)
+def test_other_servers_fields_for_the_same(tiny: Api, body: dict[str, Any]) -> None:
+    for choice, text in both_pages(tiny, max_tokens=40, **body):
+        assert text.strip('"') == "é🙂"
+        assert choice["finish_reason"] == "stop"
+
+
+def test_structured_outputs_as_any_object(tiny: Api) -> None:
+    body = {"structured_outputs": {"json_object": True}, "max_tokens": 60}
+    for choice, text in both_pages(tiny, **body):
+        assert choice["finish_reason"] == "length" or isinstance(json.loads(text), dict)
+    # What asks for nothing constrains nothing.
+    for nothing in ({"structured_outputs": {}}, {"grammar_string": ""}):
+        assert tiny.complete("Once", max_tokens=2, **nothing)
 
 
 @pytest.mark.parametrize("name", ["grammar", "guided_grammar"])
@@ -321,6 +349,17 @@ SCHEMA_PARAM = "response_format.json_schema.schema"
             SCHEMA_PARAM,
         ),
         ({"guided_json": {"type": "objekt"}}, "guided_json"),
+        ({"json_schema": {"type": "objekt"}}, "json_schema"),
+        ({"structured_outputs": {"json": {"type": "objekt"}}}, "structured_outputs.json"),
+        ({"structured_outputs": {"json": "[]"}}, "structured_outputs.json"),
+        ({"structured_outputs": {"json": "{"}}, "structured_outputs.json"),
+        ({"structured_outputs": {"regex": "("}}, "structured_outputs.regex"),
+        ({"structured_outputs": {"choice": []}}, "structured_outputs.choice"),
+        ({"structured_outputs": {"grammar": "root ::= ("}}, "structured_outputs.grammar"),
+        (
+            {"structured_outputs": {"regex": "a", "choice": ["a"]}},
+            "structured_outputs.choice",
+        ),
         ({"guided_json": "{}"}, "guided_json"),
         ({"guided_regex": "("}, "guided_regex"),
         ({"guided_regex": "a{5,2}"}, "guided_regex"),

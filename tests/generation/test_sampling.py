@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
@@ -11,11 +13,13 @@ from pydantic import BaseModel, ValidationError
 from extensions.openai.app import create_app
 from extensions.openai.chat import ChatCompletionRequest
 from extensions.openai.completions import CompletionRequest
-from extensions.openai.engines.base import EngineInfo
+from extensions.openai.engines.base import ChatRequest, EngineInfo, Message
 from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.errors import InvalidRequest
 from extensions.openai.generation.policy import Policy
 from extensions.openai.generation.sampling import (
+    ORDER,
     PARAMETERS,
     PROFILES,
     ROLE_STOPS,
@@ -45,7 +49,7 @@ def other_value(row: Parameter) -> object:
         return not row.default
     if isinstance(row.default, list):
         return ["\n\n"]
-    if row.name == "sampler_priority":
+    if row.name in ("sampler_priority", "samplers"):
         return ["top_k", "temperature"]
     if isinstance(row.default, str):
         return "something"
@@ -92,9 +96,9 @@ def test_every_row_is_a_field_that_reaches_the_sampler(
 
 @pytest.mark.parametrize("kind", REQUESTS)
 def test_absent_null_and_off_mean_the_default(kind: type[BaseModel]) -> None:
-    defaults = {
-        row.native["llama.cpp"].name: row.default for row in PARAMETERS if "llama.cpp" in row.native
-    }
+    rows = [row for row in PARAMETERS if "llama.cpp" in row.native and row.default is not None]
+    defaults = {row.native["llama.cpp"].name: row.default for row in rows}
+    defaults["adaptive_target"] = -1.0  # for llama.cpp 0 is a target like any other
     assert to_native(request(kind), LLAMA_CPP) == defaults
     nulls = {row.name: None for row in PARAMETERS}
     assert to_native(request(kind, **nulls), LLAMA_CPP) == defaults
@@ -328,40 +332,175 @@ def test_stop_strings_under_a_webuis_names(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["presence_penalty", "frequency_penalty"])
-def test_the_references_penalties_look_at_the_whole_text(name: str) -> None:
-    """ "The text so far" of the reference, and not llama.cpp's last 64 tokens."""
+def test_the_references_penalties_look_at_the_whole_answer(name: str) -> None:
+    """And not at llama.cpp's last 64 tokens."""
     native = to_native(request(CompletionRequest, **{name: 0.5}), LLAMA_CPP)
     assert native["repeat_last_n"] == LLAMA_CPP.context_length
-    own = request(CompletionRequest, **{name: 0.5, "repetition_penalty_range": 7})
-    assert to_native(own, LLAMA_CPP)["repeat_last_n"] == 7
+    for given in (7, 64):
+        own = request(CompletionRequest, **{name: 0.5, "repetition_penalty_range": given})
+        assert to_native(own, LLAMA_CPP)["repeat_last_n"] == given
 
 
 @pytest.mark.parametrize(
     ("frequency", "presence"), [(0.0, 0.0), (1.5, 0.0), (0.0, 2.0), (0.7, 1.1), (2, 2), (-0.5, 0)]
 )
-@pytest.mark.parametrize("prompt", ["Once upon a time", "The"])
+@pytest.mark.parametrize(
+    "prompt", ["Once upon a time", "The cat sat on the mat. The cat sat on the"]
+)
+@pytest.mark.parametrize("page", ["completions", "chat"])
 def test_penalties_by_the_formula_of_the_reference(
-    tiny: Api, prompt: str, frequency: float, presence: float
+    tiny: Api, page: str, prompt: str, frequency: float, presence: float
 ) -> None:
-    """mu[j] - c[j] * frequency - (c[j] > 0) * presence, recomputed from what is told of each place.
+    """mu[j] - c[j] * frequency - (c[j] > 0) * presence, recomputed from what is told of each place; c[j]
+    is how often j was sampled. Only a token of the prompt gets no presence penalty.
 
     Source: OpenAI guide, "Frequency and presence penalties".
     """
-    whole = tiny.complete(
-        prompt,
-        logprobs=5,
-        max_tokens=40,
-        temperature=0,
-        frequency_penalty=frequency,
-        presence_penalty=presence,
-    )
-    told = whole["choices"][0]["logprobs"]
-    seen = [tiny.engine.detokenize([id]) for id in tiny.engine.tokenize(prompt)]
-    for token, top in zip(told["tokens"], told["top_logprobs"], strict=True):
+    sampling = {
+        "max_tokens": 40,
+        "temperature": 0,
+        "frequency_penalty": frequency,
+        "presence_penalty": presence,
+    }
+    if page == "chat":
+        told = tiny.chat(prompt, logprobs=True, top_logprobs=20, **sampling)["choices"][0]
+        entries = told["logprobs"]["content"]
+        tokens = [entry["token"] for entry in entries]
+        tops = [{t["token"]: t["logprob"] for t in entry["top_logprobs"]} for entry in entries]
+        ids = tiny.engine.tokenize(tiny.engine.render(ChatRequest((Message("user", prompt),))))
+    else:
+        whole = tiny.complete(prompt, logprobs=5, **sampling)["choices"][0]["logprobs"]
+        tokens, tops, ids = whole["tokens"], whole["top_logprobs"], tiny.engine.tokenize(prompt)
+    in_prompt = {tiny.engine.detokenize([id]) for id in ids}
+    seen: list[str] = []
+    for token, top in zip(tokens, tops, strict=True):
         score = {
-            text: logprob - seen.count(text) * frequency - (text in seen) * presence
+            text: logprob
+            - seen.count(text) * frequency
+            - (text in seen and text not in in_prompt) * presence
             for text, logprob in top.items()
         }
         assert score[token] >= max(score.values()) - 0.02
         seen.append(token)
-    assert len(told["tokens"]) > 3
+    assert len(tokens) > 3
+
+
+def test_penalties_do_not_count_the_prompt(tiny: Api) -> None:
+    """A conversation that is long already can still use the words that it is made of."""
+    prompt = "Once upon a time, there was a cat. " * 8 + "Once upon a"
+    plain = tiny.complete(prompt, temperature=0, max_tokens=1)
+    for penalty in ({"frequency_penalty": 2}, {"presence_penalty": 2}):
+        # The first token is one that was never sampled before.
+        assert texts(tiny.complete(prompt, temperature=0, max_tokens=1, **penalty)) == texts(plain)
+    own = {"frequency_penalty": 2, "repetition_penalty_range": 400}
+    assert texts(tiny.complete(prompt, temperature=0, max_tokens=1, **own)) != texts(plain)
+
+
+def texts(whole: dict[str, Any]) -> list[str]:
+    return [choice["text"] for choice in whole["choices"]]
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        (["top_k", "temperature"], ["top_k", "temperature"]),
+        (["typical-p", "temp", "min-p"], ["typ_p", "temperature", "min_p"]),
+        ("penalties;top_p;temperature", ["penalties", "top_p", "temperature"]),
+        ("edskypmxt", list(ORDER)),
+        ([], []),
+    ],
+)
+def test_samplers_in_each_form_of_llama_cpp(given: object, names: list[str]) -> None:
+    native = to_native(request(CompletionRequest, samplers=given), LLAMA_CPP)
+    assert native["samplers"] == names
+    if given:
+        assert refused(WEBUI, samplers=given) == "samplers"
+
+
+def test_the_order_of_samplers_is_llama_cpps_own(tiny: Api) -> None:
+    """llama.cpp tells which samplers it applies unless told otherwise."""
+    assert isinstance(tiny.engine, LlamaCppEngine)
+    props = tiny.engine._listener.ask("GET", "/props")
+    assert props["default_generation_settings"]["params"]["samplers"] == list(ORDER)
+
+
+@pytest.mark.parametrize("given", ["!!", "zt", ["bogus"], [5], 5, ["top_k"] * 65])
+def test_unknown_samplers_are_refused_and_not_left_out(tiny: Api, given: object) -> None:
+    """llama.cpp itself skips a name that it does not know."""
+    assert tiny.refused("completions", samplers=given)["param"].startswith("samplers")
+
+
+def test_the_order_of_samplers_changes_the_answer(tiny: Api) -> None:
+    """A sampler that is not on the list is not applied, whatever its parameter says."""
+    body: dict[str, Any] = {"seed": 3, "max_tokens": 12, "top_k": 1}
+    greedy = texts(tiny.complete("Once upon a time", temperature=0, max_tokens=12))
+    assert texts(tiny.complete("Once upon a time", samplers=["top_k"], **body)) == greedy
+    assert texts(tiny.complete("Once upon a time", samplers="k", **body)) == greedy
+    free = texts(tiny.complete("Once upon a time", seed=3, max_tokens=12))
+    assert texts(tiny.complete("Once upon a time", samplers=["temperature"], **body)) == free
+    # Temperature 0 is greedy, whatever else is said.
+    cold = tiny.complete("Once upon a time", samplers=[], temperature=0, max_tokens=12)
+    assert texts(cold) == greedy
+
+
+def test_a_webuis_order_in_llama_cpps_words() -> None:
+    native = to_native(
+        request(
+            CompletionRequest,
+            sampler_priority=[
+                "repetition_penalty",
+                "presence_penalty",
+                "temperature",
+                "tfs",
+                "top_k",
+            ],
+        ),
+        LLAMA_CPP,
+    )
+    left_out = ["dry", "top_n_sigma", "typ_p", "top_p", "min_p", "xtc"]
+    assert native["samplers"] == [*left_out, "penalties", "temperature", "top_k"]
+    body = {"samplers": ["top_k"], "sampler_priority": ["top_k"]}
+    assert refused(LLAMA_CPP, **body) == "sampler_priority"
+    last = request(CompletionRequest, samplers=["temperature", "top_k"], temperature_last=True)
+    assert to_native(last, LLAMA_CPP)["samplers"] == ["top_k", "temperature"]
+
+
+def test_adaptive_p_prefers_tokens_near_its_target(tiny: Api) -> None:
+    """The mean probability of what is sampled, told by the engine, follows the target."""
+
+    def mean(**body: Any) -> float:
+        told = tiny.complete(
+            "Once upon a time", seed=5, max_tokens=60, logprobs=0, ignore_eos=True, **body
+        )
+        logprobs = told["choices"][0]["logprobs"]["token_logprobs"]
+        return sum(math.exp(each) for each in logprobs) / len(logprobs)
+
+    assert mean(adaptive_target=0.9) > mean(adaptive_target=0.05) + 0.1
+    assert mean(adaptive_target=0) == mean(adaptive_target=-1) == mean()
+    native = to_native(request(CompletionRequest, adaptive_target=0.5), LLAMA_CPP)
+    assert native["samplers"] == [*ORDER, "adaptive_p"]
+
+
+def test_n_probs_asks_for_log_probabilities(tiny: Api) -> None:
+    body: dict[str, Any] = {"max_tokens": 3, "temperature": 0}
+    own = tiny.complete("Once", n_probs=5, **body)["choices"][0]["logprobs"]
+    assert own == tiny.complete("Once", logprobs=5, **body)["choices"][0]["logprobs"]
+    assert tiny.complete("Once", n_probs=0, **body)["choices"][0]["logprobs"] is None
+    told = tiny.chat("Hello", n_probs=7, **body)["choices"][0]["logprobs"]
+    assert [len(entry["top_logprobs"]) for entry in told["content"]] == [7] * len(told["content"])
+    assert tiny.refused("completions", n_probs=21)["param"] == "n_probs"
+    assert tiny.refused("completions", post_sampling_probs=True)["param"] == "post_sampling_probs"
+
+
+def test_bans_as_webui_clients_write_them(tiny: Api) -> None:
+    first = tiny.engine.tokenize("Once upon a time")
+    free = tiny.complete("Once upon a", temperature=0, max_tokens=1)
+    assert texts(free) == [tiny.engine.detokenize([first[-1]])]
+    bans = tiny.complete(
+        "Once upon a", temperature=0, max_tokens=1, custom_token_bans=f"{first[-1]}, 5"
+    )
+    assert texts(bans) != texts(free)
+    for wrong in ("x", "-1", "99999999"):
+        error = tiny.refused("completions", custom_token_bans=wrong)
+        assert error["param"] == "custom_token_bans"
+    assert tiny.complete("Once", custom_token_bans="", max_tokens=1)

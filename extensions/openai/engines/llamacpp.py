@@ -33,6 +33,7 @@ from .llamacpp_answers import AnswerReader, LogprobReader, error_of, token_logpr
 from .llamacpp_listener import PrivateListener
 from .llamacpp_messages import message_of, tool_of
 from .llamacpp_params import cache_for, params_for
+from .penalties import uncounted, wants_uncounted
 from .pump import TICK, Emit, pump
 from .room import Occupancy, Room
 from .vocabulary import Vocabulary, is_text, read_vocabulary
@@ -157,6 +158,9 @@ class LlamaCppEngine:
         context = self._info.context_length
         most = check_fits(prompt, request.max_tokens, context, self.tokenize)
         body = self._body(request) | {"prompt": prompt}
+        if wants_uncounted(request.sampling, context):
+            tokens = self.tokenize(prompt) if isinstance(prompt, str) else prompt
+            body["logit_bias"] += uncounted(tokens, request.sampling)
         room = context if request.max_tokens is None else most + request.max_tokens
         reader = AnswerReader()
         if request.logprobs is not None and not isinstance(prompt, str):
@@ -173,6 +177,9 @@ class LlamaCppEngine:
 
     def chat(self, request: ChatRequest) -> Pieces:
         body = self._body(request) | self._conversation(request) | {"reasoning_format": "auto"}
+        if wants_uncounted(request.sampling, self._info.context_length):
+            tokens = self.tokenize(self.render(request))
+            body["logit_bias"] += uncounted(tokens, request.sampling)
         run, room = self._server.handle_chat_completions, self._info.context_length
         return self._run(run, body, room, AnswerReader(), "messages")
 

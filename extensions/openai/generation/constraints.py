@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from llguidance import LLMatcher, LLTokenizer
@@ -22,6 +22,9 @@ from ..validation import RequestModel
 
 # JSON on one line. Where white space is free, small models like to go on with it for ever.
 WHITESPACE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+
+
+Choices = Annotated[list[str], Field(min_length=1, max_length=1000)]
 
 
 class TextFormat(RequestModel):
@@ -57,6 +60,42 @@ ResponseFormat = Annotated[
 ]
 
 
+class StructuredOutputs(RequestModel):
+    """What vLLM's clients send since it has one field for all; one of them at a time."""
+
+    json_: dict[str, Any] | str | None = Field(None, alias="json")
+    json_object: bool | None = None
+    regex: str | None = None
+    choice: Choices | None = None
+    grammar: str | None = None
+
+    def constraints(self) -> Iterator[tuple[str, str]]:
+        """As ConstraintFields._constraints."""
+        where = "structured_outputs"
+        if self.json_ is not None:
+            yield f"{where}.json", _json(self._schema(f"{where}.json"), f"{where}.json")
+        if self.json_object:
+            yield f"{where}.json_object", _json({"type": "object"}, where)
+        if self.regex is not None:
+            yield f"{where}.regex", _regex(self.regex)
+        if self.choice is not None:
+            yield f"{where}.choice", _choice(self.choice)
+        if self.grammar is not None:
+            yield f"{where}.grammar", _from_grammar(self.grammar, f"{where}.grammar")
+
+    def _schema(self, where: str) -> dict[str, Any]:
+        """The schema, which may come as JSON text."""
+        schema = self.json_
+        if isinstance(schema, str):
+            try:
+                schema = json.loads(schema)
+            except (json.JSONDecodeError, RecursionError):
+                schema = None
+        if not isinstance(schema, dict):
+            raise refusals.wrong_type(where, "an object", schema)
+        return schema
+
+
 class ConstraintFields(RequestModel):
     """The fields that constrain an answer; one of them at a time."""
 
@@ -72,14 +111,22 @@ class ConstraintFields(RequestModel):
     guided_regex: str | None = Field(
         None, description="A regular expression that the whole answer must match. Not OpenAI's."
     )
-    guided_choice: list[str] | None = Field(
-        None,
-        min_length=1,
-        max_length=1000,
-        description="The answer is one of these strings. Not OpenAI's.",
+    guided_choice: Choices | None = Field(
+        None, description="The answer is one of these strings. Not OpenAI's."
     )
     guided_grammar: str | None = Field(
         None, description="As `grammar`, under the name of vLLM's clients. Not OpenAI's."
+    )
+    structured_outputs: StructuredOutputs | None = Field(
+        None,
+        description="vLLM's one field for all: `json`, `json_object`, `regex`, `choice` or `grammar`. Not "
+        "OpenAI's.",
+    )
+    json_schema: dict[str, Any] | None = Field(
+        None, description="A JSON schema, as llama.cpp's clients send it. Not OpenAI's."
+    )
+    grammar_string: str | None = Field(
+        None, description="As `grammar`, under a webui's name; empty is none. Not OpenAI's."
     )
 
     @property
@@ -88,7 +135,7 @@ class ConstraintFields(RequestModel):
 
         Raises InvalidRequest, naming the field, for what cannot be enforced.
         """
-        found = [made for made in map(self._lark, _SOURCES) if made is not None]
+        found = list(self._constraints())
         if len(found) > 1:
             raise InvalidRequest(
                 f"'{found[0][0]}' and '{found[1][0]}' both constrain the answer; give one of them.",
@@ -100,33 +147,44 @@ class ConstraintFields(RequestModel):
         param, lark = found[0]
         return checked(lark, param), param
 
-    def _lark(self, name: str) -> tuple[str, str] | None:
-        value = getattr(self, name)
-        if value is None or isinstance(value, TextFormat):
-            return None
-        if isinstance(value, JSONObjectFormat):
-            return name, "start: " + json_rule({"type": "object"}, name)
-        if isinstance(value, JSONSchemaFormat):
-            schema = value.json_schema.schema_
+    def _constraints(self) -> Iterator[tuple[str, str]]:
+        """Each field that constrains the answer, and its grammar."""
+        if isinstance(self.response_format, JSONObjectFormat):
+            yield "response_format", _json({"type": "object"}, "response_format")
+        elif isinstance(self.response_format, JSONSchemaFormat):
             where = "response_format.json_schema.schema"
-            return where, "start: " + json_rule({} if schema is None else schema, where)
-        if name == "guided_json":
-            return name, "start: " + json_rule(value, name)
-        if name == "guided_regex":
-            return name, f"start: {regex_terminal(value)}"
-        if name == "guided_choice":
-            return name, "start: " + " | ".join(literal(choice) for choice in value)
-        return name, _from_grammar(value, name)
+            yield where, _json(self.response_format.json_schema.schema_, where)
+        for where, schema in (
+            ("guided_json", self.guided_json),
+            ("json_schema", self.json_schema),
+        ):
+            if schema is not None:
+                yield where, _json(schema, where)
+        if self.guided_regex is not None:
+            yield "guided_regex", _regex(self.guided_regex)
+        if self.guided_choice is not None:
+            yield "guided_choice", _choice(self.guided_choice)
+        for where, text in (
+            ("grammar", self.grammar),
+            ("guided_grammar", self.guided_grammar),
+            ("grammar_string", self.grammar_string or None),
+        ):
+            if text is not None:
+                yield where, _from_grammar(text, where)
+        if self.structured_outputs is not None:
+            yield from self.structured_outputs.constraints()
 
 
-_SOURCES = (
-    "response_format",
-    "grammar",
-    "guided_json",
-    "guided_regex",
-    "guided_choice",
-    "guided_grammar",
-)
+def _json(schema: Mapping[str, Any] | None, where: str) -> str:
+    return "start: " + json_rule({} if schema is None else schema, where)
+
+
+def _regex(pattern: str) -> str:
+    return f"start: {regex_terminal(pattern)}"
+
+
+def _choice(choices: Sequence[str]) -> str:
+    return "start: " + " | ".join(literal(choice) for choice in choices)
 
 
 def json_rule(schema: Mapping[str, Any], param: str) -> str:
@@ -205,7 +263,8 @@ def enforced(pieces: Pieces, grammar: str | None, param: str) -> Pieces:
 
 def literal(text: str) -> str:
     """A text as it stands, inside of a rule."""
-    return json.dumps(text, ensure_ascii=False)
+    # The library's lexer takes this one control character in no string; JSON lets it stand.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def checked(lark: str, param: str) -> str:

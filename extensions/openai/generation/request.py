@@ -36,17 +36,22 @@ class GenerationRequest(ConstraintFields, NativeSampling):
     """The fields of both pages, and the native sampler's."""
 
     refused: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "json_schema": (),
-        "structured_outputs": (),
         "min_tokens": (0,),
         "min_length": (0,),
         "bad_words": ([],),
+        "banned_tokens": ([], ""),
         "num_beams": (1,),
         "use_beam_search": (False,),
         "thinking": (),
         "reasoning": (),
         "stop_token_ids": ([],),
-        "samplers": (),
+        "post_sampling_probs": (False,),
+        "return_tokens": (False,),
+        "n_indent": (0,),
+        "n_keep": (0, -1),
+        "t_max_predict_ms": (0, -1),
+        "lora": ([],),
+        "add_bos_token": (True,),
     }
 
     model: str | None = Field(None, description="A name that GET /v1/models lists.")
@@ -74,10 +79,32 @@ class GenerationRequest(ConstraintFields, NativeSampling):
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
         None, description="What to add to the logits of tokens, by id; -100 bans a token."
     )
+    n_probs: int | None = Field(
+        None,
+        ge=0,
+        le=20,
+        description="llama.cpp's way to ask for log-probabilities with so many alternatives; 0: none. Not "
+        "OpenAI's.",
+    )
     preset: str | None = Field(
         None, description="A named set of parameters, kept by the operator. Not OpenAI's."
     )
-    user: str | None = Field(None, description="Who asks, in the client's words; without effect.")
+    user: str | None = Field(
+        None,
+        description="Who asks, in the client's words: the users of one key take turns in the queue.",
+    )
+    timeout: float | None = Field(
+        None,
+        gt=0,
+        le=86400,
+        description="Seconds that the answer may take, waiting included; then 408. Not OpenAI's.",
+    )
+
+    custom_token_bans: str | None = Field(
+        None,
+        description="Token ids with commas between them that are never chosen, as webuis' clients send "
+        "them. Not OpenAI's.",
+    )
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -93,18 +120,15 @@ class GenerationRequest(ConstraintFields, NativeSampling):
 
     def bias_for(self, info: EngineInfo) -> tuple[tuple[int, float], ...]:
         """`logit_bias` by token id. Raises InvalidRequest for a key that is no token of the model."""
-        pairs = []
-        for key, bias in (self.logit_bias or {}).items():
-            if not (key.isascii() and key.isdecimal() and len(key) <= MAX_DIGITS):
-                raise InvalidRequest(
-                    "Invalid 'logit_bias': its keys must be token ids, such as \"50256\".",
-                    param="logit_bias",
-                    code="invalid_value",
-                )
-            if int(key) >= info.vocabulary_size:
-                raise refusals.no_token("logit_bias", info.vocabulary_size)
-            pairs.append((int(key), bias))
-        return tuple(pairs)
+        bans = [each.strip() for each in (self.custom_token_bans or "").split(",")]
+        return tuple(
+            (_token_id(key, param, info), bias)
+            for param, pairs in (
+                ("logit_bias", (self.logit_bias or {}).items()),
+                ("custom_token_bans", [(ban, -100.0) for ban in bans if ban]),
+            )
+            for key, bias in pairs
+        )
 
     @property
     def wants_usage(self) -> bool:
@@ -131,6 +155,18 @@ class GenerationRequest(ConstraintFields, NativeSampling):
     def seeds(self, choices: int) -> Sequence[int | None]:
         """A seed for each choice: they differ from each other, and not from run to run."""
         return [None if self.seed is None else self.seed + at for at in range(choices)]
+
+
+def _token_id(text: str, param: str, info: EngineInfo) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS):
+        raise InvalidRequest(
+            f"Invalid '{param}': it must hold token ids, such as \"50256\".",
+            param=param,
+            code="invalid_value",
+        )
+    if int(text) >= info.vocabulary_size:
+        raise refusals.no_token(param, info.vocabulary_size)
+    return int(text)
 
 
 def needs(info: EngineInfo, capability: str, param: str) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field
 
@@ -108,6 +108,12 @@ def json_text(texts: list[str]) -> str:
     return json.dumps(texts)
 
 
+def or_negative(value: float) -> float:
+    """-1 for 0"""
+    # For it, 0 is a target like any other.
+    return value if value > 0 else -1.0
+
+
 def not_negative(value: float) -> float:
     """at least 0"""
     return max(0.0, value)
@@ -180,7 +186,7 @@ PARAMETERS: tuple[Parameter, ...] = (
          llama_cpp="repeat_penalty", webui=SAME, classic=SAME, aliases=("repeat_penalty",)),
     _row("repetition_penalty_range", 64, 0, WINDOW,
          "How many of the last tokens, prompt included, the penalties look at; 0 is none. With a "
-         "presence or frequency penalty the default is the whole text.",
+         "presence or frequency penalty the default is the whole answer.",
          llama_cpp="repeat_last_n", webui=SAME, aliases=("repeat_last_n",), of=PENALTIES),
     _row("encoder_repetition_penalty", 1.0, 0.01, 10,
          "Raises (or, below 1, lowers) tokens of the prompt; 1 is off.",
@@ -209,9 +215,10 @@ PARAMETERS: tuple[Parameter, ...] = (
          llama_cpp=SAME, webui=SAME, classic=SAME, of=("mirostat",)),
     _row("adaptive_target", 0.0, -1, 1,
          "Prefer tokens near this probability (adaptive-p); 0 or negative is off.",
-         webui=Column("adaptive_target", not_negative), off=(-1.0,), source=WEBUI),
+         llama_cpp=Column("adaptive_target", or_negative),
+         webui=Column("adaptive_target", not_negative), off=(-1,)),
     _row("adaptive_decay", 0.9, 0, 0.99, "How slowly adaptive-p forgets earlier tokens.",
-         webui=SAME, of=("adaptive_target",), source=WEBUI),
+         llama_cpp=SAME, webui=SAME, of=("adaptive_target",)),
     _row("penalty_alpha", 0.0, 0, 5,
          "Contrastive search, together with a small top_k; 0 is off.",
          webui=SAME, classic=SAME, source=WEBUI),
@@ -222,6 +229,9 @@ PARAMETERS: tuple[Parameter, ...] = (
          webui=SAME, of=("guidance_scale",), source=WEBUI),
     _row("temperature_last", False, None, None, "Apply the temperature behind all other samplers.",
          webui=SAME, source=WEBUI),
+    _row("samplers", None, None, None,
+         "Which samplers are applied, and in which order: a list of their names in llama.cpp, or a text "
+         "of its letters.", llama_cpp=SAME),
     _row("sampler_priority", None, None, None,
          "The order of the samplers, by their names in the webui; those left out come first.",
          webui=SAME, source=WEBUI),
@@ -266,6 +276,38 @@ def _relate_llama_cpp(values: Values) -> None:
     if values["temperature"] == 0:
         # Greedy it is: a temperature that moves around 0 would not be.
         values["dynatemp_range"] = 0.0
+    _order_samplers(values)
+
+
+ORDER = (
+    "penalties",
+    "dry",
+    "top_n_sigma",
+    "top_k",
+    "typ_p",
+    "top_p",
+    "min_p",
+    "xtc",
+    "temperature",
+)
+"""llama.cpp's samplers, as it applies them unless told otherwise."""
+
+
+def _order_samplers(values: Values) -> None:
+    order, priority = values["samplers"], values["sampler_priority"]
+    if priority is not None:
+        if order is not None:
+            raise refusals.exclusive("sampler_priority", "samplers")
+        named = [IN_LLAMA_CPP[name] for name in priority if name in IN_LLAMA_CPP]
+        order = [name for name in ORDER if name not in named] + list(dict.fromkeys(named))
+    adaptive = ["adaptive_p"] if values["adaptive_target"] > 0 else []
+    if order is None and not adaptive:
+        return
+    order = [name for name in (ORDER if order is None else order) if name not in adaptive]
+    # Greedy is made by the temperature; the last of the samplers, adaptive-p, chooses.
+    if values["temperature_last"] or values["temperature"] == 0:
+        order = [name for name in order if name != "temperature"] + ["temperature"]
+    values["samplers"] = order + adaptive
 
 
 def _relate_webui(values: Values) -> None:
@@ -301,6 +343,8 @@ PROFILES: Mapping[str, Profile] = {
             "dynamic_temperature": ("dynatemp_range",),
             "dynatemp_low": ("temperature", "dynatemp_range"),
             "dynatemp_high": ("temperature", "dynatemp_range"),
+            "temperature_last": ("samplers",),
+            "sampler_priority": ("samplers",),
         },
     ),
     WEBUI_2026: Profile(
@@ -369,6 +413,42 @@ def _from_json_text(value: object) -> object:
         return value
 
 
+SamplerName = Literal[
+    "penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature", "infill",
+    "adaptive_p",
+]  # fmt: skip
+LETTERS: Mapping[str, SamplerName] = {
+    "e": "penalties", "d": "dry", "s": "top_n_sigma", "k": "top_k", "y": "typ_p", "p": "top_p",
+    "m": "min_p", "x": "xtc", "t": "temperature", "i": "infill", "a": "adaptive_p",
+}  # fmt: skip
+OTHER_NAMES = {"typical_p": "typ_p", "typical": "typ_p", "temp": "temperature"}
+WebuiSamplerName = Literal[
+    "repetition_penalty", "presence_penalty", "frequency_penalty", "presence_frequency_penalty", "dry",
+    "temperature", "dynamic_temperature", "quadratic_sampling", "top_n_sigma", "top_k", "top_p",
+    "typical_p", "epsilon_cutoff", "eta_cutoff", "tfs", "top_a", "min_p", "adaptive_p", "mirostat", "xtc",
+    "encoder_repetition_penalty", "no_repeat_ngram",
+]  # fmt: skip
+IN_LLAMA_CPP: Mapping[str, SamplerName] = {
+    "repetition_penalty": "penalties", "presence_penalty": "penalties",
+    "frequency_penalty": "penalties", "presence_frequency_penalty": "penalties", "dry": "dry",
+    "temperature": "temperature", "dynamic_temperature": "temperature", "top_n_sigma": "top_n_sigma",
+    "top_k": "top_k", "top_p": "top_p", "typical_p": "typ_p", "min_p": "min_p", "xtc": "xtc",
+}  # fmt: skip
+"""llama.cpp's names for a webui's samplers, those that it has."""
+
+
+def _from_letters(value: object) -> object:
+    """llama.cpp's clients send the list under several names, or as text: letters, or names with
+    semicolons."""
+    if isinstance(value, str):
+        letters = all(letter in LETTERS for letter in value)
+        value = [LETTERS[letter] for letter in value] if letters else value.split(";")
+    if not isinstance(value, list):
+        return value
+    plain = [name.replace("-", "_") if isinstance(name, str) else name for name in value]
+    return [OTHER_NAMES.get(name, name) if isinstance(name, str) else name for name in plain]
+
+
 def _from_lines(value: object) -> object:
     """Webui clients send the list as text, a name each line or between commas."""
     if not isinstance(value, str):
@@ -420,8 +500,11 @@ class NativeSampling(BaseModel):
     guidance_scale: float | None = parameter("guidance_scale")
     negative_prompt: str | None = parameter("negative_prompt")
     temperature_last: bool | None = parameter("temperature_last")
+    samplers: Annotated[
+        list[SamplerName] | None, Field(max_length=64), BeforeValidator(_from_letters)
+    ] = parameter("samplers")
     sampler_priority: Annotated[
-        list[ShortText] | None, Field(max_length=64), BeforeValidator(_from_lines)
+        list[WebuiSamplerName] | None, Field(max_length=64), BeforeValidator(_from_lines)
     ] = parameter("sampler_priority")
     min_keep: int | None = parameter("min_keep")
     skip_special_tokens: bool | None = parameter("skip_special_tokens")
@@ -487,7 +570,7 @@ def _given(row: Parameter, request: BaseModel) -> Any:
 
 
 def _value(row: Parameter, request: BaseModel, info: EngineInfo) -> Any:
-    """What the request gives, or else the default; but OpenAI's penalties look at the whole text so far."""
+    """What the request gives, or else the default; but OpenAI's penalties look at the whole answer."""
     if row.name == "repetition_penalty_range" and getattr(request, row.name, None) is None:
         penalties = ("presence_penalty", "frequency_penalty")
         if any(getattr(request, name, None) for name in penalties):
