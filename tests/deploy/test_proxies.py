@@ -70,8 +70,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 class Setup:
     """The API, and what stands in front of it."""
 
-    def __init__(self, certificate: Certificate, **options: Any) -> None:
+    def __init__(self, certificate: Certificate, *, is_caddy: bool) -> None:
         self.certificate = certificate
+        self.is_caddy = is_caddy
         self.engine = PacedEngine(["one", " two", " three"], parallel=4)
         self.records: list[Record] = []
         settings = Settings(
@@ -81,7 +82,6 @@ class Setup:
             max_body_mb=1,
             drain_timeout=0,
             keep_alive=0.2,
-            **options,
         )
         lifecycle = Lifecycle()
         app = create_app(settings, self.engine, lifecycle)
@@ -183,7 +183,7 @@ def setup(
 def running(kind: str, certificate: Certificate, folder: Path) -> Iterator[Setup]:
     if not (nginx() if kind.startswith("nginx") else shutil.which("caddy")):
         pytest.skip(f"{kind} is not installed")
-    setup = Setup(certificate)
+    setup = Setup(certificate, is_caddy=kind == "caddy")
     start: dict[str, Start] = {
         "nginx": start_nginx,
         "nginx-prefix": lambda setup, folder: start_nginx(setup, folder, prefix=True),
@@ -200,8 +200,8 @@ def running(kind: str, certificate: Certificate, folder: Path) -> Iterator[Setup
                 threading.Event().wait(0.05)
         yield setup
     finally:
-        process.terminate()
-        process.wait(20)
+        process.kill()
+        process.wait()
         setup.engine.gate.set()
         setup.server.stop(5)
 
@@ -228,15 +228,18 @@ def test_tokens_come_one_by_one_and_silence_is_survived(setup: Setup) -> None:
 
 
 def test_each_token_arrives_before_the_next_is_made(setup: Setup) -> None:
+    steps = threading.Semaphore(0)
+    setup.engine.gate.wait = lambda timeout: steps.acquire(timeout=timeout)  # type: ignore
     with setup.connect() as wire:
-        setup.engine.gate.clear()
         wire.ask("POST", CHAT, {**BODY, "stream": True})
         assert wire.head()[1] == 200
-        chunks = wire.chunks()
-        setup.engine.gate.set()
-        while b"one" not in next(chunks):
-            pass
-        assert b"[DONE]" in b"".join(chunks)
+        chunks, seen = wire.chunks(), b""
+        for word in ("one", " two", " three"):
+            steps.release()
+            while f'"{word}"'.encode() not in seen:
+                seen += next(chunks)
+        steps.release()
+        assert (seen + b"".join(chunks)).endswith(b"data: [DONE]\n\n")
 
 
 def test_addresses_are_the_clients(setup: Setup) -> None:
@@ -272,9 +275,12 @@ def test_bodies_that_are_too_large(setup: Setup) -> None:
             except OSError:
                 pass  # refused by what it announces
             answer = wire.answer()
-        assert answer.status == 413
-        if size < 2 << 20 or answer.body:
+        if size < 2 << 20 or not setup.is_caddy:
+            assert answer.status == 413
             assert_envelope(answer.json(), status=413)
+        else:
+            # Caddy 2.6 tells what it cuts off itself now as the one, now as the other.
+            assert answer.status in (413, 502)
 
 
 def test_a_path_of_its_own_in_nginx(certificate: Certificate, tmp_path: Path) -> None:
