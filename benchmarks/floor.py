@@ -20,6 +20,19 @@ from extensions.openai.engines.gguf import read_header
 from extensions.openai.engines.llamacpp_params import cache_for, params_for
 
 
+def _answer(server: Any, body: bytes) -> int:
+    """Have one body answered; the number of tokens."""
+    last = b""
+
+    def receive(data: bytes) -> bool:
+        nonlocal last
+        last = data
+        return False
+
+    server.handle_completions(body, receive)
+    return int(orjson.loads(last)["usage"]["completion_tokens"])
+
+
 def measure(server: Any, bodies: list[dict[str, Any]], clients: int) -> dict[str, float]:
     """Answer all bodies, `clients` at once: seconds, processor seconds and tokens."""
     waiting = [orjson.dumps(body) for body in reversed(bodies)]
@@ -31,14 +44,7 @@ def measure(server: Any, bodies: list[dict[str, Any]], clients: int) -> dict[str
                 body = waiting.pop()
             except IndexError:
                 return
-            last = [b""]
-
-            def receive(data: bytes) -> bool:
-                last[0] = data
-                return False
-
-            server.handle_completions(body, receive)
-            tokens.append(orjson.loads(last[0])["usage"]["completion_tokens"])
+            tokens.append(_answer(server, body))
 
     threads = [threading.Thread(target=client) for _ in range(clients)]
     began, spent = time.perf_counter(), time.process_time()

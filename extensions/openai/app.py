@@ -120,9 +120,7 @@ def _view(route: Route, services: Services) -> Callable[..., Response]:
         base_url = root.rstrip("/") + services.settings.api_prefix
         # Only waitress is known to send what is written before it asks for more.
         gone = request.environ.get("waitress.client_disconnected")
-        call = Call(
-            services, base_url, model, gone or _nobody_knows, job, pushed=gone is not None
-        )
+        call = Call(services, base_url, model, gone or _nobody_knows, job, pushed=gone is not None)
         return route.handler(call, **arguments)
 
     return view
