@@ -14,7 +14,17 @@ from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
-from . import chat, completions, health, home, internal, models, monitoring, openapi
+from . import (
+    chat,
+    completions,
+    health,
+    home,
+    internal,
+    internal_models,
+    models,
+    monitoring,
+    openapi,
+)
 from .access.job import Job
 from .access.keys import identify
 from .access.network import LOOPBACK_ORIGIN, check_source
@@ -41,7 +51,7 @@ from .validation import parse
 
 log = logging.getLogger("openedai")
 
-PAGES = (home, health, monitoring, models, completions, chat, internal)
+PAGES = (home, health, monitoring, models, completions, chat, internal, internal_models)
 ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
 
 KEY_HEADERS = ("authorization", "x-api-key", "api-key")

@@ -16,6 +16,7 @@
     │   └── EngineFailed          the engine broke while it worked
     └── Unavailable          503  try again after `retry_after` seconds
         ├── ModelLoading
+        ├── ModelChanged
         ├── QueueFull
         ├── QueueTimeout
         └── ShuttingDown
@@ -235,6 +236,12 @@ class ModelLoading(Unavailable):
 
     code = "model_loading"
     retry_after = 2
+
+
+class ModelChanged(Unavailable):
+    """The model was taken away while the answer was being written."""
+
+    code = "model_changed"
 
 
 class QueueFull(Unavailable):
