@@ -267,6 +267,8 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
             "functions" if plan.legacy else "tools",
         )
     grammar, grammar_param = body.grammar_for(info)
+    if plan.demanded and grammar_param.startswith("response_format"):
+        grammar = None  # it is about text, and there will be calls
     if grammar is not None and (plan.demanded or (plan.shown and "\n" in grammar)):
         raise refusals.exclusive(grammar_param.partition(".")[0], "tools")
     messages, continued = to_engine(body.messages), None
@@ -299,7 +301,9 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
         )
     answer = engine.chat
     wanted = Prompted(alternatives, plan, continued, grammar_param)
-    if plan.demanded or plan.inputs or continued or alternatives is not None or grammar is not None:
+    strict = plan.strict and "grammar" in info.capabilities
+    calls = bool(plan.demanded or plan.inputs or strict)
+    if calls or continued or alternatives is not None or grammar is not None:
         answer = partial(prompted_chat, engine, wanted=wanted)
 
     events = run(
