@@ -14,6 +14,7 @@
     ├── ShareExceeded        429  the caller has more here than anybody else, and the queue is full
     ├── InternalError        500  our fault; the reason stays in the log
     │   └── EngineFailed          the engine broke while it worked
+    ├── NotSupported         501  nothing here can do this
     └── Unavailable          503  try again after `retry_after` seconds
         ├── ModelLoading
         ├── ModelChanged
@@ -209,6 +210,19 @@ class EngineFailed(InternalError):
     """The engine gave up on a request."""
 
     code = "engine_failed"
+
+
+class NotSupported(APIError):
+    """The page exists, but neither the engine nor the host can do what it is for."""
+
+    status = 501
+    type = "server_error"
+    code = "not_supported"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        # Official clients would send it again, as after any 5xx.
+        return {"x-should-retry": "false"}
 
 
 class Unavailable(APIError):

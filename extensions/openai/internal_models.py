@@ -9,7 +9,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from .engines.library import Library, Template
-from .errors import InvalidRequest
+from .errors import NotSupported
 from .routing import Addresses, Call, Route
 from .streaming import json_response
 from .validation import RequestModel
@@ -124,9 +124,8 @@ def unload_loras(call: Call) -> Response:
 def _library(call: Call) -> Library:
     library = call.services.library
     if library is None:
-        raise InvalidRequest(
-            "This server serves the model it was started with: its engine cannot load others.",
-            code="unsupported_parameter",
+        raise NotSupported(
+            "This server serves the model it was started with: its engine cannot load others."
         )
     return library
 
