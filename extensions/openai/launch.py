@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from .access.keys import has_keys
 from .access.network import bind_address
 from .app import create_app
 from .engines.deferred import DeferredEngine
@@ -123,9 +124,8 @@ def banner() -> str:
     if _running is None:
         return ""
     info, url = _running.engine.info, _running.server.url
-    key = (
-        ' -H "Authorization: Bearer $OPENAI_API_KEY"' if _running.services.settings.api_key else ""
-    )
+    locked = has_keys(_running.services.settings)
+    key = ' -H "Authorization: Bearer $OPENAI_API_KEY"' if locked else ""
     return "\n".join(
         (
             f"Base URL   {url}/v1",

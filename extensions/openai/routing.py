@@ -13,6 +13,7 @@ from typing import Any, Literal
 from flask import Response
 
 from .access.caller import Scope
+from .access.keys import Keys
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .engines.base import Engine
@@ -106,6 +107,7 @@ class Services:
     scheduler: Scheduler
     policy: Policy = field(default_factory=Policy)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    keys: Keys = field(init=False)
     metrics: Metrics = field(init=False)
     started: float = field(default_factory=time.monotonic)
     observers: list[Observer] = field(default_factory=list)
@@ -114,6 +116,8 @@ class Services:
     """Told of new settings that are in force; must not raise. Filled before the first request."""
 
     def __post_init__(self) -> None:
+        self.keys = Keys(self.settings)
+        self.reloaders.append(self.keys.configure)
         self.metrics = Metrics(self.engine, self.scheduler)
         self.observers.append(self.metrics.observe)
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from ..errors import Forbidden
 from ..settings import Settings, SettingsError
+from .keys import has_keys
 
 # Ends with \Z because flask-cors asks for a match at the beginning only.
 LOOPBACK_ORIGIN = re.compile(
@@ -30,14 +31,14 @@ def is_loopback(host: str) -> bool:
 def bind_address(settings: Settings) -> str:
     """The address to listen on. Raises SettingsError where that would open the server by accident."""
     host = settings.listen_host or ("0.0.0.0" if settings.listen else "127.0.0.1")
-    if settings.api_key is None and not is_loopback(host):
+    if not has_keys(settings) and not is_loopback(host):
         flag = "--listen-host" if settings.listen_host else "--listen"
         raise SettingsError(
             f"{flag} lets other machines in, so it needs a key: add --api-key KEY "
             "(or set OPENEDAI_API_KEY)"
         )
     if settings.public_api:
-        if settings.api_key is None:
+        if not has_keys(settings):
             raise SettingsError(
                 "--public-api lets everybody in, so it needs a key: add --api-key KEY "
                 "(or set OPENEDAI_API_KEY)"
@@ -54,7 +55,7 @@ def check_source(settings: Settings, host: str | None, origin: str | None) -> No
     `host` and `origin` are the request's headers. Every browser sends Host, so a request without one
     is a program's, and is let in.
     """
-    if settings.api_key is not None:
+    if has_keys(settings):
         return
     name = "localhost" if host is None else _name(host)
     if not (is_loopback(name) or name in settings.allowed_hosts):
