@@ -14,8 +14,14 @@ from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
+<<<<<<< HEAD
 from . import chat, completions, health, home, models, monitoring, openapi
 from .access.keys import HEADERS as KEY_HEADERS
+=======
+from . import chat, completions, health, home, internal, models, monitoring, openapi
+from .access.job import Job
+from .access.keys import identify
+>>>>>>> main
 from .access.network import LOOPBACK_ORIGIN, check_source
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
@@ -40,7 +46,7 @@ from .validation import parse
 
 log = logging.getLogger("openedai")
 
-PAGES = (home, health, monitoring, models, completions, chat)
+PAGES = (home, health, monitoring, models, completions, chat, internal)
 ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
 
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
@@ -55,9 +61,14 @@ def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None =
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mb << 20
-    scheduler = Scheduler(queue_limit=settings.queue_limit)
+    scheduler = Scheduler(
+        queue_limit=settings.queue_limit,
+        queue_timeout=settings.queue_timeout,
+        spare_seconds=settings.spare_seconds,
+    )
     policy = read_policy(settings)
     services = Services(settings, engine, scheduler, policy, lifecycle or Lifecycle())
+    services.reloaders.append(scheduler.configure)
     app.extensions["openai"] = services
     services.observers.append(_request_log(services))
     for route in ROUTES:
@@ -97,12 +108,15 @@ def _view(route: Route, services: Services) -> Callable[..., Response]:
                     code="insufficient_permissions",
                 )
         if route.body is not None:
-            arguments["body"] = parse(
-                route.body, _json_bytes(), strict=services.settings.strict_parameters
-            )  # type: ignore[assignment]
+            data = _json_bytes()
+            if route.body_optional and not data:
+                data = b"{}"
+            arguments["body"] = parse(route.body, data, strict=services.settings.strict_parameters)  # type: ignore[assignment]
         base_url = request.url_root.rstrip("/") + services.settings.api_prefix
         gone = request.environ.get("waitress.client_disconnected", lambda: False)
-        return route.handler(Call(services, base_url, model, gone, record), **arguments)
+        job: Job = g.job
+        services.jobs.add(job)
+        return route.handler(Call(services, base_url, model, gone, job), **arguments)
 
     return view
 
@@ -123,6 +137,7 @@ def _around_every_request(app: Flask, services: Services) -> None:
     def begin() -> None:
         given = request.headers.get("x-request-id", "")
         g.record = Record(given if SANE_REQUEST_ID.fullmatch(given) else new_request_id())
+        g.job = Job(g.record)
         g.record.address = request.remote_addr or ""
         check_source(services.settings, request.headers.get("host"), request.headers.get("origin"))
         services.lifecycle.enter()
@@ -133,7 +148,9 @@ def _around_every_request(app: Flask, services: Services) -> None:
         spent = time.monotonic() - record.started
         record.status = response.status_code
         response.headers["x-request-id"] = record.id
+        job: Job = g.job
         response.call_on_close(lambda: services.observe(record))
+        response.call_on_close(lambda: services.jobs.remove(job))
         response.headers["openai-processing-ms"] = str(round(spent * 1000))
         if g.pop("entered", False):
             response.call_on_close(services.lifecycle.leave)

@@ -128,7 +128,7 @@ def _operation(route: Route, reference: dict[Any, Any]) -> dict[str, Any]:
         ]
     if route.body is not None:
         operation["requestBody"] = {
-            "required": True,
+            "required": not route.body_optional,
             "content": {"application/json": {"schema": reference[route.body]}},
         }
     if route.scope:

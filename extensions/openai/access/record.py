@@ -25,6 +25,8 @@ class Record:
     caller: Caller = NOBODY
     user: str | None = None
     """The request's `user` field."""
+    answer: str | None = None
+    """The id of the answer, as `chatcmpl-...`."""
     model: str | None = None
     """The name of the model that answered."""
     streamed: bool = False
