@@ -14,14 +14,9 @@ from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
-<<<<<<< HEAD
-from . import chat, completions, health, home, models, monitoring, openapi
-from .access.keys import HEADERS as KEY_HEADERS
-=======
 from . import chat, completions, health, home, internal, models, monitoring, openapi
 from .access.job import Job
-from .access.keys import identify
->>>>>>> main
+from .access.keys import HEADERS as KEY_HEADERS
 from .access.network import LOOPBACK_ORIGIN, check_source
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler

@@ -8,11 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-<<<<<<< HEAD
-from .access.keys import has_keys
-=======
 from . import webui_host
->>>>>>> main
+from .access.keys import has_keys
 from .access.network import bind_address
 from .app import create_app
 from .engines.deferred import DeferredEngine
@@ -124,7 +121,7 @@ def status() -> Status:
     if _running is None:
         return Status(None, False, _problem)
     settings = _running.services.settings
-    return Status(f"{_running.server.url}/v1", settings.api_key is not None, None)
+    return Status(f"{_running.server.url}/v1", has_keys(settings), None)
 
 
 def public_url() -> str | None:

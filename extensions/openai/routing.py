@@ -14,11 +14,8 @@ from flask import Response
 
 from . import refusals
 from .access.caller import Scope
-<<<<<<< HEAD
-from .access.keys import Keys
-=======
 from .access.job import Job, Jobs
->>>>>>> main
+from .access.keys import Keys
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .engines.base import Engine
@@ -115,11 +112,8 @@ class Services:
     scheduler: Scheduler
     policy: Policy = field(default_factory=Policy)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
-<<<<<<< HEAD
     keys: Keys = field(init=False)
-=======
     jobs: Jobs = field(default_factory=Jobs)
->>>>>>> main
     metrics: Metrics = field(init=False)
     started: float = field(default_factory=time.monotonic)
     observers: list[Observer] = field(default_factory=list)
