@@ -17,7 +17,8 @@ from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 from . import chat, completions, health, home, internal, models, monitoring, openapi
 from .access.job import Job
 from .access.keys import HEADERS as KEY_HEADERS
-from .access.network import LOOPBACK_ORIGIN, check_source
+from .access.network import check_source, origin_patterns
+from .access.proxies import Trust, TrustedProxies
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .engines.base import Engine
@@ -80,10 +81,15 @@ def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None =
     _errors(app, services)
     CORS(
         app,
-        origins="*" if "*" in settings.cors_origins else [LOOPBACK_ORIGIN, *settings.cors_origins],
+        origins="*" if "*" in settings.cors_origins else origin_patterns(settings.cors_origins),
         expose_headers=["x-request-id", "openai-processing-ms", "retry-after"],
         max_age=600,
+        always_send=False,
+        # Asked for by browsers before a page of the internet may call this machine.
+        allow_private_network=True,
     )
+    trust = Trust.of(settings.trusted_proxies, tunnel=settings.public_api)
+    app.wsgi_app = TrustedProxies(app.wsgi_app, trust)  # type: ignore[method-assign]
     return app
 
 
@@ -134,7 +140,7 @@ def _around_every_request(app: Flask, services: Services) -> None:
         g.record = Record(given if SANE_REQUEST_ID.fullmatch(given) else new_request_id())
         g.job = Job(g.record)
         g.record.address = request.remote_addr or ""
-        check_source(services.settings, request.headers.get("host"), request.headers.get("origin"))
+        check_source(services.settings, _host(), request.headers.get("origin"))
         services.lifecycle.enter()
         g.entered = True
 
@@ -187,6 +193,14 @@ def _capture(app: Flask, services: Services) -> None:
 def _name(route: Route) -> str:
     """As the reference writes it: `POST /v1/chat/completions`."""
     return f"{route.method} {route.addresses.value[0]}{route.path}"
+
+
+def _host() -> str | None:
+    """The Host header, which only HTTP before 1.1 may leave out."""
+    host = request.headers.get("host")
+    if host is None and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
+        raise InvalidRequest("The request has no Host header, as HTTP/1.1 demands.")
+    return host
 
 
 def _errors(app: Flask, services: Services) -> None:

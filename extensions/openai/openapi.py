@@ -143,6 +143,8 @@ def _statuses(route: Route) -> dict[int, str]:
         possible.add(401)
     if route.body is not None:
         possible |= {400, 413, 415}
+    if route.chunk is not None:
+        possible |= {408, 429}
     if route.body is not None or "<" in route.path:
         possible.add(404)
     found: dict[int, str] = {}
