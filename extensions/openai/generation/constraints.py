@@ -245,9 +245,10 @@ def enforced(pieces: Pieces, grammar: str | None, param: str) -> Pieces:
     A grammar that is too large for the engine is not enforced by it, and it does not say so. Raises
     InvalidRequest, naming the field, at the first character that does not match.
     """
-    if grammar is None:
-        yield from pieces
-        return
+    return pieces if grammar is None else _enforced(pieces, grammar, param)
+
+
+def _enforced(pieces: Pieces, grammar: str, param: str) -> Pieces:
     matcher = LLMatcher(LLTokenizer("byte"), grammar, log_level=0)
     for piece in pieces:
         if piece is not None:
