@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from . import (
     openapi,
 )
 from .access.job import Job
-from .access.keys import identify
+from .access.keys import HEADERS as KEY_HEADERS
 from .access.network import check_source, origin_patterns
 from .access.proxies import Trust, TrustedProxies
 from .access.record import Observer, Record
@@ -55,7 +54,6 @@ log = logging.getLogger("openedai")
 PAGES = (home, health, monitoring, models, completions, chat, internal, internal_models)
 ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
 
-KEY_HEADERS = ("authorization", "x-api-key", "api-key")
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -111,8 +109,8 @@ def _view(route: Route, services: Services) -> Callable[..., Response]:
         record: Record = g.record
         record.route = _name(route)
         if route.scope is not None:
-            record.caller = identify(
-                services.settings, {name: request.headers.get(name) for name in KEY_HEADERS}
+            record.caller = services.keys.identify(
+                {name: request.headers.get(name) for name in KEY_HEADERS}
             )
             if route.scope not in record.caller.scopes:
                 raise Forbidden(
@@ -124,13 +122,22 @@ def _view(route: Route, services: Services) -> Callable[..., Response]:
             if route.body_optional and not data:
                 data = b"{}"
             arguments["body"] = parse(route.body, data, strict=services.settings.strict_parameters)  # type: ignore[assignment]
-        base_url = request.url_root.rstrip("/") + services.settings.api_prefix
-        gone = request.environ.get("waitress.client_disconnected", lambda: False)
         job: Job = g.job
         services.jobs.add(job)
-        return route.handler(Call(services, base_url, model, gone, job), **arguments)
+        # `request.url_root` would be this, but written for people to read, which costs more than all of it.
+        root = f"{request.scheme}://{request.host}{request.root_path}"
+        base_url = root.rstrip("/") + services.settings.api_prefix
+        # Only waitress is known to send what is written before it asks for more.
+        gone = request.environ.get("waitress.client_disconnected")
+        call = Call(services, base_url, model, gone or _nobody_knows, job, pushed=gone is not None)
+        return route.handler(call, **arguments)
 
     return view
+
+
+def _nobody_knows() -> bool:
+    """Whether the client has hung up, under a server that does not tell."""
+    return False
 
 
 def _json_bytes() -> bytes:
@@ -157,13 +164,12 @@ def _around_every_request(app: Flask, services: Services) -> None:
 
     def end(response: Response) -> Response:
         record: Record = g.record
-        spent = time.monotonic() - record.started
         record.status = response.status_code
         response.headers["x-request-id"] = record.id
         job: Job = g.job
         response.call_on_close(lambda: services.observe(record))
         response.call_on_close(lambda: services.jobs.remove(job))
-        response.headers["openai-processing-ms"] = str(round(spent * 1000))
+        response.headers["openai-processing-ms"] = record.milliseconds
         if g.pop("entered", False):
             response.call_on_close(services.lifecycle.leave)
         return response
@@ -187,7 +193,8 @@ def _capture(app: Flask, services: Services) -> None:
     """Write requests and answers down. Raises SettingsError where the folder cannot be had."""
 
     def redactor() -> Redactor:
-        keys = (services.settings.api_key, services.settings.admin_key)
+        settings = services.settings
+        keys = (settings.api_key, settings.admin_key, settings.password, settings.keys_secret)
         return Redactor(key.get_secret_value() for key in keys if key is not None)
 
     folder = Path(services.settings.debug_folder)

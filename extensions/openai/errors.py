@@ -16,6 +16,7 @@
     │   └── EngineFailed          the engine broke while it worked
     ├── NotSupported         501  nothing here can do this
     └── Unavailable          503  try again after `retry_after` seconds
+        ├── KeysUnreadable
         ├── ModelLoading
         ├── ModelChanged
         ├── QueueFull
@@ -243,6 +244,13 @@ class Unavailable(APIError):
     @property
     def headers(self) -> dict[str, str]:
         return {"Retry-After": str(self.retry_after)}
+
+
+class KeysUnreadable(Unavailable):
+    """The files of the named keys cannot be read."""
+
+    code = "keys_unreadable"
+    retry_after = 5
 
 
 class ModelLoading(Unavailable):
