@@ -24,6 +24,8 @@ from ..validation import RequestModel
 WHITESPACE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")]
+"""Of a function, a tool or a schema."""
 Choices = Annotated[list[str], Field(min_length=1, max_length=1000)]
 
 
@@ -42,7 +44,7 @@ class JSONObjectFormat(RequestModel):
 class JSONSchema(RequestModel):
     """A schema and its name; it is enforced whether or not `strict` is set."""
 
-    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
+    name: Name
     description: str | None = None
     schema_: dict[str, Any] | None = Field(None, alias="schema")
     strict: bool | None = None
