@@ -23,7 +23,9 @@ def model_spec(options: HostOptions) -> ModelSpec:
         # The hub's library takes a second to import, so only those who need it pay.
         from host import hub
 
-        found = hub.find_or_download(hub.Request.parse(options.model), options.model_dir)
+        wants_projector = not (options.mmproj or options.no_mmproj)
+        request = hub.Request.parse(options.model)
+        found = hub.find_or_download(request, options.model_dir, projector=wants_projector)
     else:
         found = find(options.model, options.model_dir)
     return ModelSpec(
@@ -35,6 +37,7 @@ def model_spec(options: HostOptions) -> ModelSpec:
         threads=options.threads,
         parallel=options.parallel,
         loras=tuple(lora(text, options.model_dir) for text in options.lora),
+        mmproj=_mmproj(options, found),
     )
 
 
@@ -96,6 +99,28 @@ def lora(text: str, model_dir: Path) -> Lora:
         if place.is_file():
             return Lora(place, scale)
     raise HostError(f"--lora: no file {path!r} here or in {model_dir}")
+
+
+def _mmproj(options: HostOptions, found: FoundModel | None) -> Path | None:
+    """The projector that was asked for, else the one beside the model. Raises HostError."""
+    if options.no_mmproj or found is None:
+        return None
+    if options.mmproj is None:
+        return found.mmproj or projector_beside(found.path)
+    for place in (Path(options.mmproj).expanduser(), options.model_dir / options.mmproj):
+        if place.is_file():
+            return place
+    raise HostError(f"--mmproj: no file {options.mmproj!r} here or in {options.model_dir}")
+
+
+def projector_beside(model: Path) -> Path | None:
+    """The projector in a model's folder, taken for the model's own where there is no other model."""
+    every = _models_in(model.parent)
+    projector = gguf_names.best_projector(every)
+    others = [each for each in every if not each.is_projector and model.name not in each.files]
+    if projector is None or model.name in projector.files or others:
+        return None
+    return model.parent / projector.files[0]
 
 
 def _places(name: str, model_dir: Path) -> Iterator[Path]:

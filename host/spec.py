@@ -31,6 +31,8 @@ class ModelSpec:
     parallel: int
     """Requests that may run at the same time, at least 1."""
     loras: tuple[Lora, ...] = ()
+    mmproj: Path | None = None
+    """The encoder of pictures or sounds, a GGUF file; None for text only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +41,5 @@ class FoundModel:
 
     path: Path
     name: str
+    mmproj: Path | None = None
+    """The projector that is known to belong to it."""

@@ -31,6 +31,7 @@ class ModelSpec(Protocol):
     threads: int
     parallel: int
     loras: tuple[Any, ...]
+    mmproj: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ def load_model(spec: ModelSpec) -> None:
             threads=spec.threads,
             parallel=spec.parallel,
             loras=[(lora.path, lora.scale) for lora in spec.loras],
+            mmproj=spec.mmproj,
         )
     except ModelLoadError as error:
         raise SystemExit(str(error)) from error

@@ -74,10 +74,15 @@ def json_response(value: Any, status: int = 200) -> Response:
 def _watch(call: Call, chunks: Iterable[Chunk | None]) -> Iterator[Chunk | None]:
     """The chunks, as long as somebody is there to read them and the server is not ending."""
     for chunk in chunks:
-        call.services.lifecycle.check()
-        if call.client_gone():
-            raise ClientGone
+        check_wanted(call)
         yield chunk
+
+
+def check_wanted(call: Call) -> None:
+    """Raises ClientGone or ShuttingDown when nobody waits for the answer any more."""
+    call.services.lifecycle.check()
+    if call.client_gone():
+        raise ClientGone
 
 
 def _first(chunks: Iterator[Chunk | None], patience: float) -> Chunk | None:

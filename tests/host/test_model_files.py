@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -146,3 +147,40 @@ def test_lora_refusals(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.gguf").touch()
     with pytest.raises(HostError, match="--lora: no file"):
         lora(text, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "file"),
+    [
+        ({"model": "vision"}, "vision/mmproj-model.gguf"),
+        ({"model": "vision/model-Q4.gguf"}, "vision/mmproj-model.gguf"),
+        ({"model": "vision", "no_mmproj": True}, None),
+        ({"model": "tiny"}, None),
+        ({"model": "tiny", "mmproj": "vision/mmproj-model.gguf"}, "vision/mmproj-model.gguf"),
+        ({"model": "vision", "mmproj": "single.gguf"}, "single.gguf"),
+        ({"model": "vision", "mmproj": "single.gguf", "no_mmproj": True}, None),
+    ],
+)
+def test_an_encoder_is_found_beside_its_model(
+    models: Path, options: dict[str, Any], file: str | None
+) -> None:
+    spec = model_spec(HostOptions(model_dir=models, **options))
+    assert spec.mmproj == (file and models / file)
+
+
+def test_an_encoder_beside_several_models_is_nobodys(models: Path) -> None:
+    (models / "several/mmproj.gguf").touch()
+    assert model_spec(HostOptions(model="several/a.gguf", model_dir=models)).mmproj is None
+
+
+def test_of_several_encoders_the_one_in_f16_is_taken(models: Path) -> None:
+    for name in ("BF16", "F16", "Q8_0"):
+        (models / f"vision/mmproj-{name}.gguf").touch()
+    (models / "vision/mmproj-model.gguf").unlink()
+    spec = model_spec(HostOptions(model="vision", model_dir=models))
+    assert spec.mmproj == models / "vision/mmproj-F16.gguf"
+
+
+def test_an_encoder_that_is_not_there(models: Path) -> None:
+    with pytest.raises(HostError, match="--mmproj: no file 'nothing'"):
+        model_spec(HostOptions(model="tiny", model_dir=models, mmproj="nothing"))
