@@ -17,7 +17,7 @@ from .errors import ContextLengthExceeded
 from .generation.answer import AnswerHead, answer_head
 from .generation.logprobs import ChatLogprobs, chat_logprobs
 from .generation.media import media_reader
-from .generation.messages import ChatMessage, to_engine
+from .generation.messages import ChatMessage, TextPart, to_engine
 from .generation.prompted import Prompted, prompted_chat
 from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest, needs
 from .generation.run import Event, Events, run
@@ -41,7 +41,7 @@ from .generation.tools import (
 from .generation.usage import Usage, UsageCount
 from .routing import Addresses, Call, Route
 from .streaming import check_wanted, respond
-from .validation import NotYet
+from .validation import NotYet, RequestModel
 
 Metadata = Annotated[
     dict[
@@ -52,6 +52,13 @@ Metadata = Annotated[
 ]
 TEMPLATE_OWN = {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"}
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+
+class Prediction(RequestModel):
+    """What much of the answer is likely to be."""
+
+    type: Literal["content"]
+    content: str | Annotated[list[TextPart], Field(min_length=1)]
 
 
 class ChatCompletionRequest(GenerationRequest):
@@ -113,12 +120,14 @@ class ChatCompletionRequest(GenerationRequest):
     metadata: Metadata | None = Field(None, description="Taken; it belongs to stored completions.")
     store: bool | None = Field(None, description="Taken; nothing is kept yet.")
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = Field(
-        None, description="Taken and without effect: there is one tier, `default`."
+        None,
+        description="`flex`: batch work, which gets what other requests leave over. All others are "
+        "the one tier `default`.",
     )
     verbosity: Literal["low", "medium", "high"] | None = Field(
         None, description="Taken and without effect."
     )
-    prediction: dict[str, Any] | None = Field(None, description="Taken and without effect.")
+    prediction: Prediction | None = Field(None, description="Taken and without effect.")
     safety_identifier: str | None = Field(
         None, max_length=64, description="Taken and without effect."
     )
@@ -210,7 +219,7 @@ class ChatCompletionChunk(AnswerHead):
 
     object: Literal["chat.completion.chunk"]
     choices: list[ChunkChoice]
-    service_tier: NotRequired[Literal["default"]]
+    service_tier: NotRequired[Literal["default", "flex"]]
     usage: NotRequired[Usage | None]
 
 
@@ -237,14 +246,16 @@ class ChatCompletion(AnswerHead):
 
     object: Literal["chat.completion"]
     choices: list[ChatChoice]
-    service_tier: NotRequired[Literal["default"]]
+    service_tier: NotRequired[Literal["default", "flex"]]
     usage: Usage
 
 
 def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
     """Answer the conversation `n` times."""
     engine, info = call.services.engine, models.serving(call, body.model)
-    call.record.user = body.user
+    call.begin(body)
+    if body.service_tier == "flex":
+        call.job.priority = "batch"
     body = call.services.policy.apply(body)
     n, plan, alternatives = body.n or 1, body.plan, body.alternatives
     asked, param = body.limit
@@ -264,6 +275,8 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
             "functions" if plan.legacy else "tools",
         )
     grammar, grammar_param = body.grammar_for(info)
+    if plan.demanded and grammar_param.startswith("response_format"):
+        grammar = None  # it is about text, and there will be calls
     if grammar is not None and (plan.demanded or (plan.shown and "\n" in grammar)):
         raise refusals.exclusive(grammar_param.partition(".")[0], "tools")
     reader = media_reader(call.services.settings, info.capabilities, partial(check_wanted, call))
@@ -297,12 +310,15 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
         )
     answer = engine.chat
     wanted = Prompted(alternatives, plan, continued, grammar_param)
-    if plan.demanded or plan.inputs or continued or alternatives is not None or grammar is not None:
+    strict = plan.strict and "grammar" in info.capabilities
+    calls = bool(plan.demanded or plan.inputs or strict)
+    if calls or continued or alternatives is not None or grammar is not None:
         answer = partial(prompted_chat, engine, wanted=wanted)
 
     events = run(
         [partial(answer, replace(request, seed=seed)) for seed in body.seeds(n)],
         scheduler=call.services.scheduler,
+        job=call.job,
         slots=info.parallel,
         stops=stops,
     )
@@ -322,6 +338,7 @@ def _chunks(
 ) -> Generator[ChatCompletionChunk | None, None, None]:
     """Events in the shape of the reference."""
     head = answer_head("chatcmpl-", info)
+    count.record.answer = head["id"]
     calls = ToolCallWriter(plan)
     begun: set[int] = set()
     told = body.alternatives is not None
@@ -336,7 +353,7 @@ def _chunks(
             "choices": list(choices),
         }
         if body.service_tier is not None:
-            made["service_tier"] = "default"
+            made["service_tier"] = "flex" if body.service_tier == "flex" else "default"
         if usage:
             made["usage"] = None
         return made

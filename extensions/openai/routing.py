@@ -12,12 +12,15 @@ from typing import Any, Literal
 
 from flask import Response
 
+from . import refusals
 from .access.caller import Scope
+from .access.job import Job, Jobs
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .engines.base import Engine
 from .errors import ShuttingDown
 from .generation.policy import Policy, read_policy
+from .generation.request import GenerationRequest
 from .operations.metrics import Metrics
 from .settings import Settings
 from .validation import RequestModel
@@ -45,6 +48,8 @@ class Route:
     answer: Any = None
     """The type of the JSON answer; None for a page that is no JSON."""
     body: type[RequestModel] | None = None
+    body_optional: bool = False
+    """Whether a request without a body is one with an empty object."""
     chunk: Any = None
     """The type of an event's data where the route can stream."""
     scope: Scope | None = "read"
@@ -106,6 +111,7 @@ class Services:
     scheduler: Scheduler
     policy: Policy = field(default_factory=Policy)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    jobs: Jobs = field(default_factory=Jobs)
     metrics: Metrics = field(init=False)
     started: float = field(default_factory=time.monotonic)
     observers: list[Observer] = field(default_factory=list)
@@ -143,4 +149,20 @@ class Call:
     """The model's name where the address holds one."""
     client_gone: Callable[[], bool] = lambda: False
     """Whether the client has hung up; may be asked at any time, from any thread."""
-    record: Record = field(default_factory=Record)
+    job: Job = field(default_factory=Job)
+    pushed: bool = False
+    """Whether what is written goes out at once, rather than when somebody asks for more."""
+
+    def begin(self, body: GenerationRequest) -> None:
+        """What a request for answers says about itself. Raises InvalidRequest for a `timeout` that is
+        longer than the operator allows."""
+        most = self.services.settings.request_timeout
+        if most and body.timeout is not None and body.timeout > most:
+            raise refusals.out_of_range("timeout", body.timeout, low=None, high=most)
+        self.job.limit(body.timeout or most)
+        self.record.user = body.user
+
+    @property
+    def record(self) -> Record:
+        """What the request comes to."""
+        return self.job.record

@@ -9,8 +9,10 @@ Nothing else reads the environment.
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -27,6 +29,10 @@ from pydantic_settings import (
 PREFIX = "OPENEDAI_"
 OTHER_NAMES = {"api_port": "OPENEDAI_PORT", "use_mock_api": "USE_MOCK_API"}
 """Names that the first extension gave to settings; OPENEDAI_<NAME> goes before them."""
+
+
+HOST_NAME = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9._:*\[\]-]+")
 
 
 class SettingsError(Exception):
@@ -96,15 +102,20 @@ class Settings(BaseSettings):
         json_schema_extra=RELOADABLE,
     )
     allowed_hosts: Names = Field(
-        (),
-        description="Host names that requests may be addressed to, besides loopback names, while "
-        "there is no key.",
+        ("host.docker.internal", "host.containers.internal"),
+        description="What requests may be addressed to, besides loopback names, while there is no "
+        "key: names, *.lan, addresses, networks (192.168.0.0/16); * is anything.",
         json_schema_extra=RELOADABLE,
     )
     cors_origins: Names = Field(
         (),
-        description="Web origins (https://app.example) that may call from a browser, besides pages "
-        "of this machine; * allows all.",
+        description="Web origins (https://app.example, https://*.example, app://*) that may call from "
+        "a browser, besides pages of this machine; * allows all.",
+    )
+    trusted_proxies: Names = Field(
+        (),
+        description="Proxies whose X-Forwarded-For, -Proto, -Host and -Prefix are believed: addresses, "
+        "networks, or how many there are in front of the server.",
     )
     sampling_defaults: Pairs = Field(
         {},
@@ -201,7 +212,35 @@ class Settings(BaseSettings):
         description="Requests held at once: running, waiting in the queue or being read.",
     )
     queue_limit: int = Field(
-        64, ge=0, le=1024, description="Requests that may wait for the engine; beyond that 503."
+        256,
+        ge=0,
+        le=1024,
+        description="Requests that may wait for the engine. Beyond that, whoever has most here gets "
+        "429, or 503 where nobody has.",
+        json_schema_extra=RELOADABLE,
+    )
+    queue_timeout: float = Field(
+        300.0,
+        ge=0,
+        le=86400,
+        description="Seconds that a request may wait for the engine, then 503; 0 is no limit.",
+        json_schema_extra=RELOADABLE,
+    )
+    spare_seconds: float = Field(
+        10.0,
+        ge=0,
+        le=3600,
+        description="For so long after a caller was served, no other caller takes the engine's last "
+        "free slot besides those it has; 0: never kept free.",
+        json_schema_extra=RELOADABLE,
+    )
+    request_timeout: float = Field(
+        0.0,
+        ge=0,
+        le=86400,
+        description="Seconds that an answer may take, waiting included; requests may ask for less by "
+        "`timeout`; 0 is no limit.",
+        json_schema_extra=RELOADABLE,
     )
     keep_alive: float = Field(
         10.0,
@@ -249,7 +288,14 @@ class Settings(BaseSettings):
         description="The folder for --debug; it keeps the last 500 requests, for its owner only.",
     )
 
-    @field_validator("model_aliases", "allowed_hosts", "cors_origins", "media_hosts", mode="before")
+    @field_validator(
+        "model_aliases",
+        "allowed_hosts",
+        "cors_origins",
+        "media_hosts",
+        "trusted_proxies",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -268,6 +314,38 @@ class Settings(BaseSettings):
     @classmethod
     def _normal(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name.rstrip("/").lower() for name in value)
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(name.strip("[]").removesuffix(".") for name in value)
+        for name in names:
+            if name != "*" and not (HOST_NAME.fullmatch(name) or is_network(name)):
+                raise ValueError(
+                    f"{name!r} is no host name (without http:// and port), *.name, address or network"
+                )
+        return names
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if origin not in ("*", "null") and not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin; one looks like https://app.example")
+        return value
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _count(cls, value: object) -> object:
+        return (str(value),) if type(value) is int else value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            if not (re.fullmatch(r"[1-9]", entry) or is_network(entry)):
+                raise ValueError(f"{entry!r} is no address, network (10.0.0.0/8) or count (1 to 9)")
+        return value
 
     @field_validator("validation_status", mode="before")
     @classmethod
@@ -307,6 +385,15 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what is given: `load` puts the sources in their order."""
         return (init_settings,)
+
+
+def is_network(text: str) -> bool:
+    """Whether a text is an IP address, or a network such as 10.0.0.0/8."""
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _json(text: str) -> Any:

@@ -25,6 +25,8 @@ class Record:
     caller: Caller = NOBODY
     user: str | None = None
     """The request's `user` field."""
+    answer: str | None = None
+    """The id of the answer, as `chatcmpl-...`."""
     model: str | None = None
     """The name of the model that answered."""
     streamed: bool = False
@@ -43,6 +45,11 @@ class Record:
     """The `code` (or else the `type`) of the error that ended it, in a stream too."""
     cancelled: bool = False
     """The client left before the answer was complete."""
+
+    @property
+    def milliseconds(self) -> str:
+        """Since it began, as the header `openai-processing-ms` has it."""
+        return str(round((time.monotonic() - self.started) * 1000))
 
     @property
     def answered(self) -> bool:

@@ -11,13 +11,14 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from ..access.job import Job
 from ..access.scheduler import Scheduler
 from ..engines.base import Finish, Pieces, PromptUsage, TokenLogprob, ToolCallDelta
-from ..engines.pump import Emit, pump
+from ..engines.pump import Emit, drive, pump
 from .stops import StopMatcher
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as in `Piece`
 class Event:
     """What happened to one choice: a piece of it, with stop strings already applied."""
 
@@ -42,19 +43,21 @@ def run(
     choices: Sequence[Callable[[], Pieces]],
     *,
     scheduler: Scheduler,
+    job: Job,
     slots: int,
     stops: Sequence[str] = (),
 ) -> Events:
     """Run every choice, at most `slots` at once, and yield their events interleaved.
 
     `choices[i]` starts the engine for choice i. Closing the generator ends them all.
-    Raises, before the first event, QueueFull and whatever the engine raises.
+    Raises, before the first event, what the scheduler raises and whatever the engine does. When the job
+    is `stopped`, every choice ends where it is, with the reason `stop`.
     """
     if len(choices) == 1:
-        return _choice(0, choices[0], scheduler, slots, stops)
+        return _choice(0, choices[0], scheduler, job, slots, stops)
     return _interleave(
         [
-            partial(_choice, index, start, scheduler, slots, stops)
+            partial(_choice, index, start, scheduler, job, slots, stops)
             for index, start in enumerate(choices)
         ],
         at_once=slots,
@@ -65,24 +68,37 @@ def _choice(
     index: int,
     start: Callable[[], Pieces],
     scheduler: Scheduler,
+    job: Job,
     slots: int,
     stops: Sequence[str],
 ) -> Events:
     """One choice: wait for a slot, then turn pieces into events up to the first stop string."""
     # A request whose first choice was let in is not refused half way.
-    with scheduler.enter(slots, admitted=index > 0) as ticket:
-        while not ticket.wait():
+    with job.enter(scheduler, slots, further=index > 0) as ticket:
+        if not ticket.granted:
+            while not ticket.wait() and not job.stopped:
+                yield None
+            # Nothing is begun for a client that left while it waited.
             yield None
+        if job.stopped:
+            yield Event(index, finish="stop")
+            return
+        job.begin()
         pieces = start()
         try:
-            yield from _apply_stops(index, pieces, StopMatcher(stops))
+            yield from _apply_stops(index, pieces, StopMatcher(stops), job)
         finally:
             pieces.close()
 
 
-def _apply_stops(index: int, pieces: Pieces, matcher: StopMatcher) -> Events:
+def _apply_stops(index: int, pieces: Pieces, matcher: StopMatcher, job: Job) -> Events:
     tokens = _HeldTokens()
     for piece in pieces:
+        if job.stopped and (piece is None or piece.finish is None):
+            text = matcher.flush()
+            at, logprobs = tokens.show(len(text), last=True)
+            yield Event(index, text, finish="stop", logprobs=logprobs, logprobs_at=at)
+            return
         if piece is None:
             yield None
             continue
@@ -140,6 +156,10 @@ class _HeldTokens:
         return at, found
 
 
+class _NotWanted(Exception):
+    """Nobody reads any more, or another choice has failed."""
+
+
 def _interleave(starts: Sequence[Callable[[], Events]], *, at_once: int) -> Events:
     """Read several choices in threads of their own; the first error ends them all."""
     waiting = iter(starts)
@@ -147,19 +167,16 @@ def _interleave(starts: Sequence[Callable[[], Events]], *, at_once: int) -> Even
     failed = threading.Event()
 
     def worker(emit: Emit[Event | None]) -> None:
+        def deliver(event: Event | None) -> None:
+            if failed.is_set() or emit(event):
+                raise _NotWanted
+
         while not failed.is_set():
             with lock:
                 start = next(waiting, None)
             if start is None:
                 return
-            events = start()
-            try:
-                for event in events:
-                    if failed.is_set() or emit(event):
-                        failed.set()
-                        return
-            finally:
-                events.close()
+            drive(start(), deliver)
 
     def produce(emit: Emit[Event | None]) -> None:
         errors: list[BaseException] = []
@@ -167,6 +184,8 @@ def _interleave(starts: Sequence[Callable[[], Events]], *, at_once: int) -> Even
         def guarded() -> None:
             try:
                 worker(emit)
+            except _NotWanted:
+                failed.set()
             except BaseException as error:  # handed to the reader below
                 errors.append(error)
                 failed.set()

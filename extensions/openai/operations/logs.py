@@ -123,9 +123,9 @@ def configure(format: Literal["text", "json"], *, own_host: bool) -> None:
 
 def _own_handler() -> Iterable[logging.Handler]:
     """A handler for our lines only, so that the host's logging stays as it is."""
-    if not log.handlers:
-        log.addHandler(logging.StreamHandler(sys.stderr))
-        log.propagate = False
+    # Not among those that a webui lent us: its own lines go through them.
+    log.handlers[:] = [logging.StreamHandler(sys.stderr)]
+    log.propagate = False
     return log.handlers
 
 
