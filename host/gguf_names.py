@@ -39,7 +39,11 @@ class Model:
     @property
     def is_projector(self) -> bool:
         """An encoder of pictures or sounds that belongs to a model and can't answer by itself."""
-        return "mmproj" in self.name.lower()
+        return is_projector(self.name)
+
+
+def is_projector(name: str) -> bool:
+    return "mmproj" in name.lower()
 
 
 def stem(path: str) -> str:

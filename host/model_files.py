@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from host import gguf_names
@@ -38,7 +39,51 @@ def model_spec(options: HostOptions) -> ModelSpec:
         parallel=options.parallel,
         loras=tuple(lora(text, options.model_dir) for text in options.lora),
         mmproj=_mmproj(options, found),
+        shelf=FolderShelf(options, found) if found else None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class FolderShelf:
+    """The models below `--model-dir`, the embedded ones, and the one that the host started with."""
+
+    options: HostOptions
+    first: FoundModel
+
+    def names(self) -> tuple[str, ...]:
+        """What `find` takes, as clients see the models' names."""
+        return tuple(self._found())
+
+    def find(self, name: str) -> ModelSpec:
+        """The model of that name. Raises HostError."""
+        found = self._found().get(name)
+        if found is None:
+            raise HostError(f"no model {name!r} in {self.options.model_dir}")
+        # What the command line names goes with the model that it names.
+        first = found == self.first
+        options = replace(
+            self.options,
+            model=str(found.path),
+            lora=self.options.lora if first else (),
+            mmproj=self.options.mmproj if first else None,
+        )
+        # The file would be named after itself, not after its folder.
+        spec = model_spec(options)
+        if first and spec.mmproj is None and not options.no_mmproj:
+            spec = replace(spec, mmproj=found.mmproj)
+        return replace(spec, name=name, shelf=self)
+
+    def _found(self) -> dict[str, FoundModel]:
+        found = {self.first.name: self.first}
+        for folder in (self.options.model_dir, ROOT / "models"):
+            for name in _model_names(folder):
+                try:
+                    model = find(name, folder)
+                except HostError:
+                    continue  # not whole, or several in one folder
+                if not gguf_names.is_projector(model.path.name):
+                    found.setdefault(model.name, model)
+        return found
 
 
 def find(name: str, model_dir: Path) -> FoundModel:
@@ -150,15 +195,20 @@ def _complete(model: Model, folder: Path) -> Model:
     return model
 
 
-def _names_in(model_dir: Path) -> list[str]:
-    """What --model may be given from `model_dir`, at most eight names."""
+def _model_names(model_dir: Path) -> list[str]:
+    """What --model may be given from `model_dir`."""
     if not model_dir.is_dir():
         return []
-    names = [
+    return [
         path.name
         for path in sorted(model_dir.iterdir())
         if _is_gguf(path) or (path.is_dir() and any(_is_gguf(file) for file in path.iterdir()))
     ]
+
+
+def _names_in(model_dir: Path) -> list[str]:
+    """At most eight of them, for a message."""
+    names = _model_names(model_dir)
     return [*names[:8], "..."] if len(names) > 8 else names
 
 

@@ -10,6 +10,7 @@ import openai
 import pytest
 from flask.testing import FlaskClient
 
+from extensions.openai.engines.base import ChatRequest, Media, Message
 from extensions.openai.engines.llamacpp import LlamaCppEngine, ModelLoadError
 from tests.conftest import sdk_on
 from tests.support.api import Api, assert_alike
@@ -395,3 +396,24 @@ def test_the_whole_program_sees(embedded_model: Path | None, encoder: Path) -> N
     finally:
         server.stop()
     assert "base64" not in server.output
+
+
+def test_the_text_of_a_prompt_is_told_from_its_media(seeing: Api) -> None:
+    """Penalties are balanced for the tokens of the prompt's text; the mark of a picture is none of it."""
+    engine = seeing.engine
+    assert isinstance(engine, LlamaCppEngine)
+    seen = Message("user", "Hello", parts=("Hello", Media("image", "png", picture("red"))))
+    with_picture = engine.render(ChatRequest((seen,)))
+    without = engine.render(ChatRequest((Message("user", "Hello"),)))
+    assert with_picture != without
+    assert engine._text_tokens(with_picture) == engine.tokenize(without)
+
+
+@pytest.mark.parametrize("logprobs", [False, True])
+def test_penalties_beside_a_picture(seeing: Api, logprobs: bool) -> None:
+    messages = user(text("Count: one one one one"), RED)
+    body = {"temperature": 0, "seed": 1, "max_tokens": 40, "logprobs": logprobs}
+    body["logit_bias"] = {str(seeing.engine.tokenize("a")[0]): 12}
+    plain = seeing.chat(messages, **body)["choices"][0]["message"]["content"]
+    fined = seeing.chat(messages, **body, frequency_penalty=2.0)["choices"][0]["message"]["content"]
+    assert fined.count("a") < plain.count("a")

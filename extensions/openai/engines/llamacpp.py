@@ -10,6 +10,7 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,8 @@ from .context import check_fits
 from .gguf import BadModelFile, GGUFHeader, read_header
 from .llamacpp_answers import AnswerReader, LogprobReader, choice_of, error_of, token_logprob
 from .llamacpp_listener import PrivateListener
-from .llamacpp_messages import encoded, message_of, tool_of
-from .llamacpp_params import cache_for, params_for
+from .llamacpp_messages import encoded, message_of, tool_of, without_data
+from .llamacpp_params import BATCH, cache_for, params_for
 from .penalties import uncounted, wants_uncounted
 from .pump import TICK, Emit, pump
 from .room import Occupancy, Room
@@ -125,6 +126,7 @@ class LlamaCppEngine:
         meta = self._listener.ask("GET", "/v1/models")["data"][0]["meta"]
         self._vocabulary_size = int(meta["n_vocab"])
         props = self._listener.ask("GET", "/props")
+        self._mark = str(props.get("media_marker", "")) if mmproj else ""
         self._document_start = self._start_token(props)
         stat = model.stat()
         files = [model, mmproj] if mmproj else [model]
@@ -172,7 +174,7 @@ class LlamaCppEngine:
             prompt = self.tokenize(prompt)
         context = self._info.context_length
         most = check_fits(prompt, request.max_tokens, context, self.tokenize)
-        body = self._body(request) | {"prompt": prompt}
+        body = self._body(request) | {"prompt": prompt, "return_progress": most > BATCH}
         if wants_uncounted(request.sampling, context):
             tokens = self.tokenize(prompt) if isinstance(prompt, str) else prompt
             body["logit_bias"] += uncounted(tokens, request.sampling)
@@ -196,7 +198,10 @@ class LlamaCppEngine:
             "prompt_string": request.prompt,
             "multimodal_data": [encoded(media) for media in request.media],
         }
-        body = self._body(request) | {"prompt": prompt}
+        body = self._body(request) | {"prompt": prompt, "return_progress": True}
+        if wants_uncounted(request.sampling, self._info.context_length):
+            tokens = self._text_tokens(str(request.prompt))
+            body["logit_bias"] += uncounted(tokens, request.sampling)
         reader = AnswerReader()
         if request.logprobs is not None:
             body["n_probs"] = max(1, request.logprobs)
@@ -206,14 +211,30 @@ class LlamaCppEngine:
         return self._run(self._complete, body, room, reader, "messages")
 
     def chat(self, request: ChatRequest) -> Pieces:
-        body = self._body(request) | self._conversation(request) | {"reasoning_format": "auto"}
+        conversation = self._conversation(request)
+        # A template adds little, but for tools; a text has no more tokens than bytes.
+        long = (
+            bool(request.tools)
+            or any(message.parts for message in request.messages)
+            or len(orjson.dumps(conversation)) > BATCH
+        )
+        body = self._body(request) | conversation
+        body |= {"reasoning_format": "auto", "return_progress": long}
         if wants_uncounted(request.sampling, self._info.context_length):
-            tokens = self.tokenize(self.render(request))
+            tokens = self._text_tokens(self.render(request))
             body["logit_bias"] += uncounted(tokens, request.sampling)
         run, room = self._server.handle_chat_completions, self._info.context_length
         return self._run(run, body, room, AnswerReader(), "messages")
 
+    def _text_tokens(self, prompt: str) -> tuple[int, ...]:
+        """The tokens of a rendered prompt, without its media."""
+        first, *others = prompt.split(self._mark) if self._mark else [prompt]
+        return sum(
+            (self._tokens(text, parse_special=True) for text in others), self.tokenize(first)
+        )
+
     def render(self, request: ChatRequest) -> str:
+        request = replace(request, messages=tuple(map(without_data, request.messages)))
         return str(
             self._listener.ask("POST", "/apply-template", self._conversation(request))["prompt"]
         )
@@ -269,7 +290,10 @@ class LlamaCppEngine:
         return read_vocabulary(self._header)
 
     def _plain_tokens(self, text: str) -> tuple[int, ...]:
-        asked = {"content": text, "add_special": False, "parse_special": False}
+        return self._tokens(text, parse_special=False)
+
+    def _tokens(self, text: str, *, parse_special: bool) -> tuple[int, ...]:
+        asked = {"content": text, "add_special": False, "parse_special": parse_special}
         return tuple(self._listener.ask("POST", "/tokenize", asked)["tokens"])
 
     def _check_ids(self, tokens: Sequence[int], param: str) -> None:
@@ -292,7 +316,8 @@ class LlamaCppEngine:
             # wants the same answer every time.
             "cache_prompt": seed is None,
             "timings_per_token": True,  # the exact count of tokens with every piece
-            "return_progress": True,  # calls back while the prompt is read, so that it can be ended
+            # `return_progress`, where a prompt takes several steps: calls back after each, so that reading
+            # it can be ended. After the only one it would just cost time.
         }
         if grammar is not None:
             body["grammar"] = LLGUIDANCE + grammar

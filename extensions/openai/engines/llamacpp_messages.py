@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -48,6 +49,14 @@ def _content(parts: Sequence[str | Media]) -> list[dict[str, Any]]:
             sound = {"data": encoded(part), "format": part.format}
             content.append({"type": "input_audio", "input_audio": sound})
     return content
+
+
+def without_data(message: Message) -> Message:
+    """The message for a template, which needs to know only where media stand."""
+    if not message.parts:
+        return message
+    parts = [replace(p, data=b"-") if isinstance(p, Media) else p for p in message.parts]
+    return replace(message, parts=tuple(parts))
 
 
 def encoded(media: Media) -> str:
