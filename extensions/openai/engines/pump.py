@@ -28,15 +28,16 @@ class _End:
 class _Pump(Generic[Item]):
     """One producer thread, one reader."""
 
-    def __init__(self, produce: Callable[[Emit[Item]], None]) -> None:
+    def __init__(self, produce: Callable[[Emit[Item]], None], capacity: float) -> None:
         self._produce = produce
+        self._capacity = capacity
         self._items: SimpleQueue[Item | _End] = SimpleQueue()
         self._closed = threading.Event()
         self._drained = threading.Event()
 
     def emit(self, item: Item) -> bool:
         self._items.put(item)
-        while self._items.qsize() > CAPACITY and not self._closed.is_set():
+        while self._items.qsize() > self._capacity and not self._closed.is_set():
             self._drained.clear()
             self._drained.wait(TICK)
         return self._closed.is_set()
@@ -63,17 +64,19 @@ class _Pump(Generic[Item]):
                         raise item.error
                     return
                 yield item
-                if not self._drained.is_set() and self._items.qsize() < CAPACITY // 2:
+                if not self._drained.is_set() and self._items.qsize() < self._capacity / 2:
                     self._drained.set()
         finally:
             self._closed.set()
             self._drained.set()
 
 
-def pump(produce: Callable[[Emit[Item]], None]) -> Generator[Item | None, None, None]:
+def pump(
+    produce: Callable[[Emit[Item]], None], capacity: float = CAPACITY
+) -> Generator[Item | None, None, None]:
     """Yield what `produce(emit)` emits from a thread of its own, None after each TICK of silence.
 
     An exception of `produce` is raised where the items are read. Closing the generator makes the next
-    `emit` return True. At most CAPACITY items wait: then `emit` blocks until the reader catches up.
+    `emit` return True. At most `capacity` items wait: then `emit` blocks until the reader catches up.
     """
-    return _Pump(produce).read()
+    return _Pump(produce, capacity).read()
