@@ -22,6 +22,9 @@ from extensions.openai.chat import ChatCompletionRequest
 from extensions.openai.completions import CompletionRequest
 from extensions.openai.errors import APIError, all_errors
 from extensions.openai.generation.sampling import PARAMETERS, PROFILES, ROWS, Parameter
+from extensions.openai.operations.logs import FIELDS
+from extensions.openai.operations.metrics import METRICS
+from extensions.openai.operations.metrics import PREFIX as METRIC_PREFIX
 from extensions.openai.refusals import CODES
 from extensions.openai.settings import OTHER_NAMES, PREFIX, Settings, is_reloadable
 from host.options import OPTIONS, HostOptions
@@ -178,6 +181,20 @@ def _path(rule: str) -> str:
     return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
 
 
+def metrics() -> str:
+    return table(
+        "Name | Kind | Labels | Meaning",
+        (
+            (code(METRIC_PREFIX + row.name), row.kind, ", ".join(row.labels), row.meaning)
+            for row in METRICS
+        ),
+    )
+
+
+def log_fields() -> str:
+    return table("Field | Meaning", ((code(name), text) for name, text in FIELDS.items()))
+
+
 def errors() -> str:
     rows: list[tuple[int, str, str, str]] = [
         (error.status, code(error.type), _code(error), (error.__doc__ or "").split("\n")[0])
@@ -201,6 +218,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "chat": fields(ChatCompletionRequest),
     "routes": routes,
     "errors": errors,
+    "metrics": metrics,
+    "log_fields": log_fields,
 }
 
 

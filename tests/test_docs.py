@@ -12,6 +12,8 @@ import pytest
 from extensions.openai.app import ROUTES
 from extensions.openai.errors import all_errors
 from extensions.openai.generation.sampling import PARAMETERS
+from extensions.openai.operations.logs import FIELDS
+from extensions.openai.operations.metrics import METRICS
 from extensions.openai.refusals import CODES
 from extensions.openai.settings import Settings
 
@@ -48,6 +50,12 @@ def test_every_route_is_documented() -> None:
         for address in route.addresses.value:
             path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", address + route.path)
             assert f"`{path}`" in page
+
+
+def test_every_metric_and_field_of_the_log_is_documented() -> None:
+    page = read("operations.md")
+    for name in [*("openedai_" + row.name for row in METRICS), *FIELDS]:
+        assert f"`{name}`" in page
 
 
 def test_every_error_code_is_documented() -> None:

@@ -46,9 +46,10 @@ _config = schemathesis.Config()
 _config.projects.default.generation.update(modes=[GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 DOCUMENT = _app.test_client().get("/openapi.json").json
 CHUNKS = {
-    path: operation["post"]["responses"]["200"]["content"]["text/event-stream"]["schema"]["$ref"]
-    for path, operation in DOCUMENT["paths"].items()
-    if "post" in operation
+    path: content["text/event-stream"]["schema"]["$ref"]
+    for path, operations in DOCUMENT["paths"].items()
+    for operation in operations.values()
+    if "text/event-stream" in (content := operation["responses"]["200"]["content"])
 }
 document = schemathesis.openapi.from_wsgi("/openapi.json", _app, config=_config)
 

@@ -143,6 +143,7 @@ def test_a_missing_dependency_is_one_line() -> None:
         done = run(
             f"""
             import sys
+            import host.shared
             sys.modules[{module!r}] = None
             import extensions.openai.script as script
             script.params["use_mock_api"] = True
@@ -153,6 +154,23 @@ def test_a_missing_dependency_is_one_line() -> None:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         assert len(lines) == 1, done.stderr
         assert module in lines[0] and "requirements.txt" in lines[0]
+
+
+def test_a_missing_dependency_leaves_the_webui_running() -> None:
+    """A webui takes ImportError for one extension that does not load; at SystemExit it would end."""
+    done = run(
+        """
+        import sys
+        sys.modules["waitress"] = None
+        try:
+            import extensions.openai.script as script
+            script.params["use_mock_api"] = True
+            script.setup()
+        except ImportError as error:
+            print(json.dumps(str(error)))
+        """
+    )
+    assert "waitress" in result(done) and str(FOLDER / "requirements.txt") in result(done)
 
 
 @pytest.mark.parametrize(

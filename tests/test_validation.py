@@ -188,6 +188,58 @@ def test_fields_that_nobody_knows(page: str, body: dict[str, Any]) -> None:
     assert (error["param"], error["code"]) == ("no_such_field", "unknown_parameter")
 
 
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [
+        ({"stream": True, "stream_options": {"includeUsage": True}}, "stream_options.includeUsage"),
+        (
+            {"messages": [{"role": "user", "content": "Hello", "colour": "red"}]},
+            "messages[0].colour",
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "text", "text": "Hello", "bold": True}]}
+                ]
+            },
+            "messages[0].content[0].bold",
+        ),
+        (
+            {"tools": [{"type": "function", "function": {"name": "f"}, "strict": True}]},
+            "tools[0].strict",
+        ),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "x", "schema": {}, "strickt": True},
+                }
+            },
+            "response_format.json_schema.strickt",
+        ),
+    ],
+)
+def test_fields_that_nobody_knows_inside_of_others(asked: dict[str, Any], param: str) -> None:
+    strict = Api(EchoEngine(), strict_parameters=True).client
+    answer = strict.post("/v1/chat/completions", json={**CHAT, **asked})
+    assert answer.status_code == 400
+    error = assert_envelope(answer.json, status=400)
+    assert (error["param"], error["code"]) == (param, "unknown_parameter")
+
+
+def test_what_is_not_ours_to_name_may_hold_any_names() -> None:
+    """Schemas, metadata and the template's variables."""
+    strict = Api(EchoEngine(), strict_parameters=True).client
+    asked = {"metadata": {"any": "thing"}, "chat_template_kwargs": {"any": 1}}
+    assert strict.post("/v1/chat/completions", json={**CHAT, **asked}).status_code == 200
+
+
+def test_a_key_that_is_too_long_is_told_with_its_own_length() -> None:
+    error = Api(EchoEngine()).refused("chat/completions", metadata={"k" * 65: "v"})
+    assert (error["param"], error["code"]) == ("metadata", "string_above_max_length")
+    assert "at most 64, but got 65" in error["message"]
+
+
 @pytest.mark.parametrize(("page", "body"), PAGES)
 def test_the_status_of_requests_that_are_not_valid(page: str, body: dict[str, Any]) -> None:
     client = Api(EchoEngine(), validation_status=422).client
@@ -214,6 +266,7 @@ def test_the_status_of_requests_that_are_not_valid(page: str, body: dict[str, An
         {"store": True},
         {"store": False},
         {"service_tier": "flex"},
+        {"service_tier": "default"},
         {"verbosity": "low"},
         {"prediction": {"type": "content", "content": "x"}},
         {"safety_identifier": "x" * 64},
@@ -228,7 +281,7 @@ def test_what_is_taken_and_changes_nothing(taken: dict[str, Any]) -> None:
     assert answer.status_code == 200
     assert answer.json["choices"][0]["message"]["content"] == "Hello"
     # The tier that answered is told when one was asked for.
-    assert answer.json.get("service_tier") == ("default" if "service_tier" in taken else None)
+    assert answer.json.get("service_tier") == taken.get("service_tier")
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ def accepted(wire: Wire) -> bool:
         return True
     finally:
         wire.sock.settimeout(10)
-    assert status == 503
+    assert status == 429
     return False
 
 
@@ -267,10 +267,10 @@ def test_a_full_queue_says_when_to_come_back(serve: Serve, stream: bool) -> None
     with streaming(port, CHAT, chat(stream=True)) as running:
         running.head()
         answer = ask(port, "POST", CHAT, chat(stream=stream))
-        assert answer.status == 503
+        assert answer.status == 429
         assert int(answer.headers["retry-after"]) >= 1
         error = assert_envelope(answer.json())
-        assert (error["code"], error["type"]) == ("queue_full", "server_error")
+        assert (error["code"], error["type"]) == ("queue_share_exceeded", "requests")
         assert ask(port, "GET", "/health").status == 200
 
 

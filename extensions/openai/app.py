@@ -6,16 +6,19 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 from flask import Flask, Response, g, request
 from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
-from . import chat, completions, health, home, models, openapi
+from . import chat, completions, health, home, internal, models, monitoring, openapi
+from .access.job import Job
 from .access.keys import identify
 from .access.network import LOOPBACK_ORIGIN, check_source
-from .access.record import Record
+from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .engines.base import Engine
 from .errors import (
@@ -29,14 +32,16 @@ from .errors import (
     UnsupportedMediaType,
 )
 from .generation.policy import read_policy
+from .operations.capture import Capture, Redactor
+from .operations.logs import log_request
 from .routing import Call, Lifecycle, Route, Services, new_request_id
-from .settings import Settings
+from .settings import Settings, SettingsError
 from .streaming import ClientGone, json_response
 from .validation import parse
 
 log = logging.getLogger("openedai")
 
-PAGES = (home, health, models, completions, chat)
+PAGES = (home, health, monitoring, models, completions, chat, internal)
 ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
 
 KEY_HEADERS = ("authorization", "x-api-key", "api-key")
@@ -52,17 +57,27 @@ def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None =
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mb << 20
-    scheduler = Scheduler(queue_limit=settings.queue_limit)
+    scheduler = Scheduler(
+        queue_limit=settings.queue_limit,
+        queue_timeout=settings.queue_timeout,
+        spare_seconds=settings.spare_seconds,
+    )
     policy = read_policy(settings)
     services = Services(settings, engine, scheduler, policy, lifecycle or Lifecycle())
+    services.reloaders.append(scheduler.configure)
     app.extensions["openai"] = services
+    services.observers.append(_request_log(services))
     for route in ROUTES:
+        if route.open_by(settings):
+            route = replace(route, scope=None)
         for address in route.addresses.value:
             rule = settings.api_prefix + address + route.path
             view = _view(route, services)
             app.add_url_rule(rule, f"{route.handler.__name__} {rule}", view, methods=[route.method])
     openapi.add_pages(app, ROUTES, settings.api_prefix)
     _around_every_request(app, services)
+    if settings.debug:
+        _capture(app, services)
     _errors(app, services)
     CORS(
         app,
@@ -78,7 +93,7 @@ def _view(route: Route, services: Services) -> Callable[..., Response]:
 
     def view(model: str | None = None, **arguments: str) -> Response:
         record: Record = g.record
-        record.route = f"{route.method} {route.addresses.value[0]}{route.path}"
+        record.route = _name(route)
         if route.scope is not None:
             record.caller = identify(
                 services.settings, {name: request.headers.get(name) for name in KEY_HEADERS}
@@ -89,12 +104,15 @@ def _view(route: Route, services: Services) -> Callable[..., Response]:
                     code="insufficient_permissions",
                 )
         if route.body is not None:
-            arguments["body"] = parse(
-                route.body, _json_bytes(), strict=services.settings.strict_parameters
-            )  # type: ignore[assignment]
+            data = _json_bytes()
+            if route.body_optional and not data:
+                data = b"{}"
+            arguments["body"] = parse(route.body, data, strict=services.settings.strict_parameters)  # type: ignore[assignment]
         base_url = request.url_root.rstrip("/") + services.settings.api_prefix
         gone = request.environ.get("waitress.client_disconnected", lambda: False)
-        return route.handler(Call(services, base_url, model, gone, record), **arguments)
+        job: Job = g.job
+        services.jobs.add(job)
+        return route.handler(Call(services, base_url, model, gone, job), **arguments)
 
     return view
 
@@ -115,6 +133,7 @@ def _around_every_request(app: Flask, services: Services) -> None:
     def begin() -> None:
         given = request.headers.get("x-request-id", "")
         g.record = Record(given if SANE_REQUEST_ID.fullmatch(given) else new_request_id())
+        g.job = Job(g.record)
         g.record.address = request.remote_addr or ""
         check_source(services.settings, request.headers.get("host"), request.headers.get("origin"))
         services.lifecycle.enter()
@@ -125,22 +144,49 @@ def _around_every_request(app: Flask, services: Services) -> None:
         spent = time.monotonic() - record.started
         record.status = response.status_code
         response.headers["x-request-id"] = record.id
+        job: Job = g.job
         response.call_on_close(lambda: services.observe(record))
+        response.call_on_close(lambda: services.jobs.remove(job))
         response.headers["openai-processing-ms"] = str(round(spent * 1000))
         if g.pop("entered", False):
             response.call_on_close(services.lifecycle.leave)
-        log.debug(
-            "%s %s %s in %.0f ms (%s)",
-            request.method,
-            request.path,
-            response.status_code,
-            spent * 1000,
-            record.id,
-        )
         return response
 
     app.before_request(begin)
     app.after_request(end)
+
+
+def _request_log(services: Services) -> Observer:
+    """A line in the log for each request; pages that machines read every few seconds are for `--debug`."""
+    quiet = {_name(route) for route in ROUTES if route.scope is None or route.path == "/metrics"}
+
+    def observe(record: Record) -> None:
+        told = services.settings.log_requests and record.route not in quiet
+        log_request(record, logging.INFO if told else logging.DEBUG)
+
+    return observe
+
+
+def _capture(app: Flask, services: Services) -> None:
+    """Write requests and answers down. Raises SettingsError where the folder cannot be had."""
+
+    def redactor() -> Redactor:
+        keys = (services.settings.api_key, services.settings.admin_key)
+        return Redactor(key.get_secret_value() for key in keys if key is not None)
+
+    folder = Path(services.settings.debug_folder)
+    try:
+        app.wsgi_app = Capture(app.wsgi_app, folder, redactor)  # type: ignore[method-assign]
+    except OSError as error:
+        raise SettingsError(
+            f"setting debug_folder: cannot make {folder}: {error.strerror}"
+        ) from error
+    log.warning("--debug: requests and answers are written to %s, with prompts", folder)
+
+
+def _name(route: Route) -> str:
+    """As the reference writes it: `POST /v1/chat/completions`."""
+    return f"{route.method} {route.addresses.value[0]}{route.path}"
 
 
 def _errors(app: Flask, services: Services) -> None:

@@ -112,7 +112,9 @@ class ChatCompletionRequest(GenerationRequest):
     metadata: Metadata | None = Field(None, description="Taken; it belongs to stored completions.")
     store: bool | None = Field(None, description="Taken; nothing is kept yet.")
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = Field(
-        None, description="Taken and without effect: there is one tier, `default`."
+        None,
+        description="`flex`: batch work, which gets what other requests leave over. All others are "
+        "the one tier `default`.",
     )
     verbosity: Literal["low", "medium", "high"] | None = Field(
         None, description="Taken and without effect."
@@ -209,7 +211,7 @@ class ChatCompletionChunk(AnswerHead):
 
     object: Literal["chat.completion.chunk"]
     choices: list[ChunkChoice]
-    service_tier: NotRequired[Literal["default"]]
+    service_tier: NotRequired[Literal["default", "flex"]]
     usage: NotRequired[Usage | None]
 
 
@@ -236,14 +238,16 @@ class ChatCompletion(AnswerHead):
 
     object: Literal["chat.completion"]
     choices: list[ChatChoice]
-    service_tier: NotRequired[Literal["default"]]
+    service_tier: NotRequired[Literal["default", "flex"]]
     usage: Usage
 
 
 def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
     """Answer the conversation `n` times."""
     engine, info = call.services.engine, models.serving(call, body.model)
-    call.record.user = body.user
+    call.begin(body)
+    if body.service_tier == "flex":
+        call.job.priority = "batch"
     body = call.services.policy.apply(body)
     n, plan, alternatives = body.n or 1, body.plan, body.alternatives
     asked, param = body.limit
@@ -263,6 +267,8 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
             "functions" if plan.legacy else "tools",
         )
     grammar, grammar_param = body.grammar_for(info)
+    if plan.demanded and grammar_param.startswith("response_format"):
+        grammar = None  # it is about text, and there will be calls
     if grammar is not None and (plan.demanded or (plan.shown and "\n" in grammar)):
         raise refusals.exclusive(grammar_param.partition(".")[0], "tools")
     messages, continued = to_engine(body.messages), None
@@ -295,12 +301,15 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
         )
     answer = engine.chat
     wanted = Prompted(alternatives, plan, continued, grammar_param)
-    if plan.demanded or plan.inputs or continued or alternatives is not None or grammar is not None:
+    strict = plan.strict and "grammar" in info.capabilities
+    calls = bool(plan.demanded or plan.inputs or strict)
+    if calls or continued or alternatives is not None or grammar is not None:
         answer = partial(prompted_chat, engine, wanted=wanted)
 
     events = run(
         [partial(answer, replace(request, seed=seed)) for seed in body.seeds(n)],
         scheduler=call.services.scheduler,
+        job=call.job,
         slots=info.parallel,
         stops=stops,
     )
@@ -320,6 +329,7 @@ def _chunks(
 ) -> Generator[ChatCompletionChunk | None, None, None]:
     """Events in the shape of the reference."""
     head = answer_head("chatcmpl-", info)
+    count.record.answer = head["id"]
     calls = ToolCallWriter(plan)
     begun: set[int] = set()
     told = body.alternatives is not None
@@ -334,7 +344,7 @@ def _chunks(
             "choices": list(choices),
         }
         if body.service_tier is not None:
-            made["service_tier"] = "default"
+            made["service_tier"] = "flex" if body.service_tier == "flex" else "default"
         if usage:
             made["usage"] = None
         return made

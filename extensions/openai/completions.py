@@ -153,7 +153,7 @@ class CompletionChunk(AnswerHead):
 def create_completion(call: Call, body: CompletionRequest) -> Response:
     """Continue each prompt `n` times; choice `i` belongs to prompt `i // n`."""
     engine, info = call.services.engine, models.serving(call, body.model)
-    call.record.user = body.user
+    call.begin(body)
     body = call.services.policy.apply(body)
     n, prompts = body.n or 1, body.prompts
     # Where `best_of` stands for a parameter of the sampler, it is no number of candidates.
@@ -197,7 +197,9 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
         for prompt, echo in zip(prompts, echoes, strict=True)
         for seed in body.seeds(candidates)
     ]
-    events = run(starts, scheduler=call.services.scheduler, slots=info.parallel, stops=stops)
+    events = run(
+        starts, scheduler=call.services.scheduler, job=call.job, slots=info.parallel, stops=stops
+    )
     if candidates > n:
         events = best_of(events, n=n, candidates=candidates)
     count = UsageCount(n, call.record)
@@ -279,6 +281,7 @@ def _chunks(
 ) -> Generator[CompletionChunk | None, None, None]:
     """Events in the shape of the reference."""
     head = answer_head("cmpl-", info)
+    count.record.answer = head["id"]
     echoed: dict[int, int] = {}  # characters of the prompts in front of the answers
 
     def chunk(*choices: CompletionChoice) -> CompletionChunk:

@@ -10,11 +10,14 @@
     ├── MethodNotAllowed     405
     ├── BodyTooLarge         413
     ├── UnsupportedMediaType 415
+    ├── RequestTimedOut      408  the answer took longer than it may
+    ├── ShareExceeded        429  the caller has more here than anybody else, and the queue is full
     ├── InternalError        500  our fault; the reason stays in the log
     │   └── EngineFailed          the engine broke while it worked
     └── Unavailable          503  try again after `retry_after` seconds
         ├── ModelLoading
         ├── QueueFull
+        ├── QueueTimeout
         └── ShuttingDown
 
 Raise, never return, an error. `status`, `type` and `code` belong to the class; `message` and `param`
@@ -164,6 +167,35 @@ class UnsupportedMediaType(APIError):
     code = "unsupported_content_type"
 
 
+class RequestTimedOut(APIError):
+    """The answer took longer than the request's `timeout`, or than the server allows."""
+
+    status = 408
+    type = "invalid_request_error"
+    code = "request_timeout"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        # Official clients would send the same request again, which would take as long.
+        return {"x-should-retry": "false"}
+
+
+class ShareExceeded(APIError):
+    """The queue is full, and it is the caller who fills it."""
+
+    status = 429
+    type = "requests"
+    code = "queue_share_exceeded"
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(self.retry_after)}
+
+
 class InternalError(APIError):
     """A fault of ours; what happened is in the log, not in the answer."""
 
@@ -183,7 +215,15 @@ class Unavailable(APIError):
 
     status = 503
     type = "server_error"
-    retry_after: ClassVar[int] = 1  # seconds
+    retry_after: int = 1
+    """Seconds."""
+
+    def __init__(
+        self, message: str, *, code: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(message, code=code)
+        if retry_after is not None:
+            self.retry_after = retry_after
 
     @property
     def headers(self) -> dict[str, str]:
@@ -201,6 +241,13 @@ class QueueFull(Unavailable):
     """As many requests wait as may wait."""
 
     code = "queue_full"
+    retry_after = 5
+
+
+class QueueTimeout(Unavailable):
+    """The request has waited in the queue for as long as it may."""
+
+    code = "queue_timeout"
     retry_after = 5
 
 

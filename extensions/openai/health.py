@@ -1,20 +1,69 @@
-"""Health: whether the server can answer, for load balancers and scripts. Open, without a key."""
+"""Health: whether the server can answer, for everybody; and what it is made of, for admins."""
 
 from __future__ import annotations
 
+import os
+import platform
+import sys
+import threading
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Literal
 
 from flask import Response
 from typing_extensions import TypedDict
 
+from . import __version__
+from .errors import ModelLoading
 from .routing import Addresses, Call, Route
 from .streaming import json_response
+
+PACKAGES = ("flask", "waitress", "pydantic", "xllamacpp", "llguidance")
 
 
 class Health(TypedDict):
     """The model is loaded and requests are taken."""
 
     status: Literal["ok"]
+
+
+class ModelHealth(TypedDict):
+    id: str
+    context_length: int
+    slots: int
+    """Choices that are generated at once."""
+    sampler: str
+    capabilities: list[str]
+
+
+class QueueHealth(TypedDict):
+    running: int
+    """Choices that have a slot."""
+    waiting: int
+    """Requests in the queue."""
+    limit: int
+
+
+class ProcessHealth(TypedDict):
+    pid: int
+    threads: int
+    memory_bytes: int | None
+    """Resident memory, the model's included; null where the system does not tell."""
+
+
+class HealthDetails(TypedDict):
+    """What runs here, for whoever looks after it."""
+
+    status: Literal["ok", "loading"]
+    version: str
+    uptime_seconds: float
+    model: ModelHealth | None
+    queue: QueueHealth
+    process: ProcessHealth
+    python: str
+    platform: str
+    packages: dict[str, str]
 
 
 def health(call: Call) -> Response:
@@ -24,4 +73,72 @@ def health(call: Call) -> Response:
     return json_response(answer)
 
 
-ROUTES = (Route("GET", "/health", health, "Health check", Addresses.ROOT, Health, scope=None),)
+def health_details(call: Call) -> Response:
+    """200 also while the model loads, as this is when one wants to look."""
+    services = call.services
+    model: ModelHealth | None = None
+    try:
+        info = services.engine.info
+    except ModelLoading:
+        pass  # told as `status` and `model`
+    else:
+        model = {
+            "id": info.model,
+            "context_length": info.context_length,
+            "slots": info.parallel,
+            "sampler": info.sampler,
+            "capabilities": list(info.capabilities),
+        }
+    scheduler = services.scheduler
+    answer: HealthDetails = {
+        "status": "ok" if model else "loading",
+        "version": __version__,
+        "uptime_seconds": round(time.monotonic() - services.started, 1),
+        "model": model,
+        "queue": {
+            "running": scheduler.running,
+            "waiting": scheduler.waiting,
+            "limit": scheduler.queue_limit,
+        },
+        "process": {
+            "pid": os.getpid(),
+            "threads": threading.active_count(),
+            "memory_bytes": _memory(),
+        },
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+    }
+    return json_response(answer)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _memory() -> int | None:
+    """Bytes of this process in memory."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        pass  # not Linux
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+ROUTES = (
+    Route("GET", "/health", health, "Health check", Addresses.ROOT, Health, scope=None),
+    Route(
+        *("GET", "/internal/health", health_details, "Health in detail", Addresses.API),
+        HealthDetails,
+        scope="admin",
+    ),
+)

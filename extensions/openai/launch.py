@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from . import webui_host
 from .access.network import bind_address
 from .app import create_app
 from .engines.deferred import DeferredEngine
 from .engines.echo import EchoEngine
+from .operations import logs
 from .routing import Lifecycle, Services
 from .server import APIServer, StartError
-from .settings import SettingsError, load, reloaded
+from .settings import Settings, SettingsError, load, reloaded
 
 log = logging.getLogger("openedai")
 
@@ -40,7 +42,21 @@ class _Running:
     server: APIServer
 
 
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a host's page tells of us."""
+
+    url: str | None
+    """The base URL for clients on this machine; None when the server does not run."""
+    has_key: bool
+    problem: str | None
+    """Why it does not run, in one line."""
+
+
 _running: _Running | None = None
+_problem: str | None = None
+
+RESTART = 5.0  # seconds that answers get to end when a webui starts its page, and us, anew
 
 
 def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
@@ -49,9 +65,16 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
     A wrong setting or a port that is taken raises SystemExit with one line under our own host, which
     prints it; other hosts would show a traceback, so there the line goes to the log.
     """
-    global _running
+    global _running, _problem
+    if webui_host.inside():
+        webui_host.join_log()
     try:
-        settings = load(params, flags)
+        settings = _settings(params, flags)
+        logs.configure(settings.log_format, own_host=_under_own_host())
+        if _running is not None:
+            if settings == _running.services.settings:
+                return
+            stop(RESTART)
         engine = DeferredEngine()
         if settings.use_mock_api:
             engine.set(EchoEngine())
@@ -59,15 +82,54 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
         app = create_app(settings, engine, lifecycle)
         server = APIServer(app, settings, lifecycle)
     except (SettingsError, StartError) as error:
-        if "host.shared" in sys.modules:
+        if _under_own_host():
             raise SystemExit(str(error)) from error
+        _problem = str(error)
         log.error("the OpenAI API did not start: %s", error)
         return
     if settings.debug:
         log.setLevel(logging.DEBUG)
     server.start()
-    _running = _Running(flags, app.extensions["openai"], engine, server)
+    _running, _problem = _Running(flags, app.extensions["openai"], engine, server), None
     log.info("OpenAI API: %s/v1", server.url)
+    if webui_host.inside():
+        webui_host.keep_alive(server.wait)
+        webui_host.at_end(_stop_at_end)
+
+
+def _settings(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:
+    """The settings in force; in a webui its command line has a say. Raises SettingsError."""
+    if not webui_host.inside():
+        return load(params, flags)
+    theirs = webui_host.flags()
+    settings = load(params, {**theirs, **flags})
+    if theirs.keys().isdisjoint({"listen", "listen_host"}):
+        return settings
+    try:
+        bind_address(settings)
+    except SettingsError as error:
+        # There the flag is about the webui's own page, too, which needs no key.
+        log.warning("the OpenAI API stays on this machine: %s", error)
+        rest = {name: value for name, value in theirs.items() if not name.startswith("listen")}
+        settings = load(params, {**rest, **flags})
+    return settings
+
+
+def status() -> Status:
+    """Where the API is, or why it is nowhere."""
+    if _running is None:
+        return Status(None, False, _problem)
+    settings = _running.services.settings
+    return Status(f"{_running.server.url}/v1", settings.api_key is not None, None)
+
+
+def public_url() -> str | None:
+    """The base URL through the tunnel; None while there is none."""
+    return None
+
+
+def _under_own_host() -> bool:
+    return "host.shared" in sys.modules
 
 
 def reload(params: Mapping[str, Any]) -> None:
@@ -77,7 +139,7 @@ def reload(params: Mapping[str, Any]) -> None:
         return
     services = _running.services
     try:
-        new = reloaded(services.settings, load(params, _running.flags))
+        new = reloaded(services.settings, _settings(params, _running.flags))
         bind_address(new.settings)
         services.reload(new.settings)
     except SettingsError as error:
@@ -140,3 +202,7 @@ def stop(timeout: float) -> None:
     running, _running = _running, None
     running.server.stop(timeout)
     running.engine.close()
+
+
+def _stop_at_end() -> None:
+    stop(RESTART)

@@ -105,7 +105,7 @@ def _types(routes: Sequence[Route]) -> list[Any]:
 
 
 def _operation(route: Route, reference: dict[Any, Any]) -> dict[str, Any]:
-    content: dict[str, Any] = {"text/html": {"schema": {"type": "string"}}}
+    content: dict[str, Any] = {route.media: {"schema": {"type": "string"}}}
     if route.answer is not None:
         content = {"application/json": {"schema": reference[route.answer]}}
     if route.chunk is not None:
@@ -128,7 +128,7 @@ def _operation(route: Route, reference: dict[Any, Any]) -> dict[str, Any]:
         ]
     if route.body is not None:
         operation["requestBody"] = {
-            "required": True,
+            "required": not route.body_optional,
             "content": {"application/json": {"schema": reference[route.body]}},
         }
     if route.scope:
@@ -143,6 +143,8 @@ def _statuses(route: Route) -> dict[int, str]:
         possible.add(401)
     if route.body is not None:
         possible |= {400, 413, 415}
+    if route.chunk is not None:
+        possible |= {408, 429}
     if route.body is not None or "<" in route.path:
         possible.add(404)
     found: dict[int, str] = {}

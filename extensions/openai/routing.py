@@ -12,12 +12,16 @@ from typing import Any, Literal
 
 from flask import Response
 
+from . import refusals
 from .access.caller import Scope
+from .access.job import Job, Jobs
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .engines.base import Engine
 from .errors import ShuttingDown
 from .generation.policy import Policy, read_policy
+from .generation.request import GenerationRequest
+from .operations.metrics import Metrics
 from .settings import Settings
 from .validation import RequestModel
 
@@ -44,10 +48,16 @@ class Route:
     answer: Any = None
     """The type of the JSON answer; None for a page that is no JSON."""
     body: type[RequestModel] | None = None
+    body_optional: bool = False
+    """Whether a request without a body is one with an empty object."""
     chunk: Any = None
     """The type of an event's data where the route can stream."""
     scope: Scope | None = "read"
     """What the caller's key must allow; None for a page that needs no key."""
+    open_by: Callable[[Settings], bool] = lambda settings: False
+    """Whether settings open it, so that it needs no key after all."""
+    media: str = "text/html"
+    """The type of an answer that is no JSON."""
 
 
 class Lifecycle:
@@ -101,10 +111,17 @@ class Services:
     scheduler: Scheduler
     policy: Policy = field(default_factory=Policy)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    jobs: Jobs = field(default_factory=Jobs)
+    metrics: Metrics = field(init=False)
+    started: float = field(default_factory=time.monotonic)
     observers: list[Observer] = field(default_factory=list)
     """Who wants to know of each request that has ended; filled before the first one."""
     reloaders: list[Callable[[Settings], None]] = field(default_factory=list)
     """Told of new settings that are in force; must not raise. Filled before the first request."""
+
+    def __post_init__(self) -> None:
+        self.metrics = Metrics(self.engine, self.scheduler)
+        self.observers.append(self.metrics.observe)
 
     def reload(self, settings: Settings) -> None:
         """These settings from the next request on. Raises SettingsError and changes nothing where the
@@ -132,4 +149,18 @@ class Call:
     """The model's name where the address holds one."""
     client_gone: Callable[[], bool] = lambda: False
     """Whether the client has hung up; may be asked at any time, from any thread."""
-    record: Record = field(default_factory=Record)
+    job: Job = field(default_factory=Job)
+
+    def begin(self, body: GenerationRequest) -> None:
+        """What a request for answers says about itself. Raises InvalidRequest for a `timeout` that is
+        longer than the operator allows."""
+        most = self.services.settings.request_timeout
+        if most and body.timeout is not None and body.timeout > most:
+            raise refusals.out_of_range("timeout", body.timeout, low=None, high=most)
+        self.job.limit(body.timeout or most)
+        self.record.user = body.user
+
+    @property
+    def record(self) -> Record:
+        """What the request comes to."""
+        return self.job.record

@@ -29,7 +29,9 @@ log = logging.getLogger("openedai")
 def _package() -> str:
     """The name under which this folder's modules are imported, making one if there is none."""
     package = sys.modules.get(__package__ or "")
-    if package is not None and str(FOLDER) in map(str, getattr(package, "__path__", ())):
+    if package is not None and FOLDER in (
+        Path(path).resolve() for path in getattr(package, "__path__", ())
+    ):
         return package.__name__
     name = "openedai_extension"
     if name not in sys.modules:
@@ -44,16 +46,18 @@ def _package() -> str:
 
 
 def _module(name: str) -> ModuleType:
-    """A module of ours. A library that is missing ends the start with one line."""
+    """A module of ours. A library that is missing is one line: our own host ends with it, a webui logs
+    it and goes on without us."""
     try:
         return importlib.import_module(f"{_package()}.{name}")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == _package().split(".")[0]:
             raise
-        raise SystemExit(
+        line = (
             f"the openai extension needs the package {error.name}: "
-            f"pip install -r {FOLDER.name}/requirements.txt"
-        ) from error
+            f"pip install -r {FOLDER}/requirements.txt"
+        )
+        raise (SystemExit if "host.shared" in sys.modules else ImportError)(line) from error
 
 
 params: dict[str, Any] = {
@@ -99,4 +103,5 @@ def _changed() -> dict[str, Any]:
 
 
 def ui() -> None:
-    """A block in the host's web page; nothing where there is no gradio."""
+    """A block in the host's web page: where the API is, and whether it asks for a key."""
+    _module("gradio_block").draw()

@@ -116,6 +116,10 @@ class APIServer:
         self._thread.start()
         threading.Thread(target=self._drop_stalled, name="openai-stalled", daemon=True).start()
 
+    def wait(self) -> None:
+        """Block until the server has been stopped."""
+        self._thread.join()
+
     def stop(self, timeout: float) -> None:
         """Take no more requests, let answers end (with an event that says so, where they must), close.
 
@@ -203,7 +207,8 @@ def _listen(host: str, port: int) -> list[socket.socket]:
             listening.close()
         if error.errno == errno.EADDRINUSE:
             raise StartError(
-                f"port {port} on {host} is in use: stop what uses it, or choose another with --api-port"
+                f"port {port} on {host} is in use: stop what uses it, or choose another with --api-port "
+                "(or OPENEDAI_API_PORT)"
             ) from error
         raise StartError(f"cannot listen on {host}, port {port}: {error.strerror}") from error
     return sockets

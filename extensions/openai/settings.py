@@ -169,7 +169,35 @@ class Settings(BaseSettings):
         description="Requests held at once: running, waiting in the queue or being read.",
     )
     queue_limit: int = Field(
-        64, ge=0, le=1024, description="Requests that may wait for the engine; beyond that 503."
+        256,
+        ge=0,
+        le=1024,
+        description="Requests that may wait for the engine. Beyond that, whoever has most here gets "
+        "429, or 503 where nobody has.",
+        json_schema_extra=RELOADABLE,
+    )
+    queue_timeout: float = Field(
+        300.0,
+        ge=0,
+        le=86400,
+        description="Seconds that a request may wait for the engine, then 503; 0 is no limit.",
+        json_schema_extra=RELOADABLE,
+    )
+    spare_seconds: float = Field(
+        10.0,
+        ge=0,
+        le=3600,
+        description="For so long after a caller was served, no other caller takes the engine's last "
+        "free slot besides those it has; 0: never kept free.",
+        json_schema_extra=RELOADABLE,
+    )
+    request_timeout: float = Field(
+        0.0,
+        ge=0,
+        le=86400,
+        description="Seconds that an answer may take, waiting included; requests may ask for less by "
+        "`timeout`; 0 is no limit.",
+        json_schema_extra=RELOADABLE,
     )
     keep_alive: float = Field(
         10.0,
@@ -194,7 +222,28 @@ class Settings(BaseSettings):
         False,
         description="Serve every page from the echo engine, without a model.",
     )
-    debug: bool = Field(False, description="Log more: one line for each request.")
+    metrics: Literal["key", "open", "off"] = Field(
+        "key",
+        description="GET /metrics for Prometheus: with the key that the server needs, open to "
+        "everybody who can reach it, or off.",
+    )
+    log_requests: bool = Field(
+        True,
+        description="One line in the log for each request, without anything of its content.",
+        json_schema_extra=RELOADABLE,
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="How lines of the log look: for people, or JSON for programs."
+    )
+    debug: bool = Field(
+        False,
+        description="Log more, and write each request and its answer to --debug-folder: prompts too, "
+        "keys and pictures not.",
+    )
+    debug_folder: str = Field(
+        "user_data/openedai-debug",
+        description="The folder for --debug; it keeps the last 500 requests, for its owner only.",
+    )
 
     @field_validator("model_aliases", "allowed_hosts", "cors_origins", mode="before")
     @classmethod

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import orjson
 from flask import Response
 
-from .access.record import Record
+from .access.job import Job
 from .errors import APIError, InternalError
 from .routing import Call
 
@@ -24,7 +24,6 @@ log = logging.getLogger("openedai")
 Chunk = TypeVar("Chunk")
 
 DONE = b"data: [DONE]\n\n"
-COMMENT = b": keep-alive\n\n"
 
 
 class ClientGone(Exception):
@@ -57,7 +56,7 @@ def respond(
     except BaseException:
         chunks.close()
         raise
-    events = _events(chain([first], watched), keep_alive, call.record)
+    events = _events(chain([first], watched), keep_alive, call.job)
     response = Response(events, mimetype="text/event-stream")
     response.headers["Content-Type"] = "text/event-stream; charset=utf-8"
     response.headers["Cache-Control"] = "no-cache"
@@ -75,6 +74,7 @@ def _watch(call: Call, chunks: Iterable[Chunk | None]) -> Iterator[Chunk | None]
     """The chunks, as long as somebody is there to read them and the server is not ending."""
     for chunk in chunks:
         call.services.lifecycle.check()
+        call.job.check()
         if call.client_gone():
             raise ClientGone
         yield chunk
@@ -89,7 +89,8 @@ def _first(chunks: Iterator[Chunk | None], patience: float) -> Chunk | None:
     return None
 
 
-def _events(chunks: Iterable[Any], keep_alive: float, record: Record) -> Iterator[bytes]:
+def _events(chunks: Iterable[Any], keep_alive: float, job: Job) -> Iterator[bytes]:
+    record = job.record
     # None as the very first one says that the silence has lasted `keep_alive` seconds already.
     due = 0.0
     try:
@@ -99,7 +100,7 @@ def _events(chunks: Iterable[Any], keep_alive: float, record: Record) -> Iterato
             elif time.monotonic() < due:
                 continue
             else:
-                yield COMMENT
+                yield job.comment()
             due = time.monotonic() + keep_alive
         yield DONE
     except APIError as error:

@@ -92,6 +92,22 @@ def _check_unknown(body: RequestModel, strict: bool) -> None:
         elif name not in _logged and len(_logged) < 256:
             _logged.add(name)
             log.info("a request has a field that is not known and has no effect: %.64r", name)
+    if strict:
+        for name in type(body).model_fields:
+            _refuse_unknown(getattr(body, name), name)
+
+
+def _refuse_unknown(value: Any, param: str) -> None:
+    """Look for names that are not known inside of a field."""
+    if isinstance(value, BaseModel):
+        for name, extra in (value.model_extra or {}).items():
+            if extra not in (None, [], {}):  # as in an answer that is sent back as history
+                raise refusals.unknown(f"{param}.{name}")
+        for name, field in type(value).model_fields.items():
+            _refuse_unknown(getattr(value, name), f"{param}.{field.alias or name}")
+    elif isinstance(value, (list, tuple)):
+        for at, each in enumerate(value):
+            _refuse_unknown(each, f"{param}[{at}]")
 
 
 def _refusal(problems: Sequence[ErrorDetails], body: dict[str, Any]) -> InvalidRequest:
@@ -115,6 +131,9 @@ def _walk(problem: ErrorDetails, body: Any) -> tuple[list[str | int], Any]:
     value = body
     last = len(problem["loc"]) - 1
     for at, step in enumerate(problem["loc"]):
+        if step == "[key]" and at == last:
+            # The name is wrong and not what it stands for; it may be long, so the object is named.
+            return path[:-1], path[-1]
         if isinstance(value, (dict, list)) and _leads_on(value, step):
             value = value[step]  # type: ignore[index]  # as _leads_on says
         elif problem["type"] == "missing" and at == last:

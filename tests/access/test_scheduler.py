@@ -1,16 +1,38 @@
-"""Slots and the queue before them."""
+"""Slots and the queue before them: who is let in, who waits, who is refused."""
 
 from __future__ import annotations
 
 import threading
+import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from extensions.openai.access.scheduler import Scheduler, Ticket
-from extensions.openai.errors import QueueFull
+from extensions.openai.access.caller import Caller
+from extensions.openai.access.scheduler import BATCH_TURNS, Claim, Scheduler, Ticket
+from extensions.openai.errors import (
+    APIError,
+    QueueFull,
+    QueueTimeout,
+    ShareExceeded,
+    ShuttingDown,
+    Unavailable,
+)
+
+
+def claim(name: str, user: str | None = None, *, weight: int = 1, batch: bool = False) -> Claim:
+    caller = Caller(name, frozenset(), weight=weight)
+    return Claim(caller, user, "batch" if batch else "interactive")
+
+
+ALICE, BOB, CAROL = claim("alice"), claim("bob"), claim("carol")
+
+
+def waits(ticket: Ticket) -> bool:
+    return not ticket.granted and ticket.position() is not None
 
 
 def test_slots_are_granted_at_once_and_in_order() -> None:
@@ -26,7 +48,7 @@ def test_slots_are_granted_at_once_and_in_order() -> None:
 def test_leaving_the_queue_gives_the_place_back() -> None:
     scheduler = Scheduler(queue_limit=1)
     running, waiting = scheduler.enter(1), scheduler.enter(1)
-    with pytest.raises(QueueFull):
+    with pytest.raises(ShareExceeded):
         scheduler.enter(1)
     scheduler.leave(waiting)
     following = scheduler.enter(1)
@@ -43,17 +65,6 @@ def test_leaving_twice_frees_one_slot_only() -> None:
     assert not third.wait()
 
 
-def test_no_queue_at_all() -> None:
-    scheduler = Scheduler(queue_limit=0)
-    ticket = scheduler.enter(1)
-    with pytest.raises(QueueFull) as caught:
-        scheduler.enter(1)
-    assert (caught.value.status, caught.value.code) == (503, "queue_full")
-    assert int(caught.value.headers["Retry-After"]) >= 1
-    scheduler.leave(ticket)
-    assert scheduler.enter(1).wait()
-
-
 def test_more_slots_let_those_in_who_wait() -> None:
     """A host may switch to a model with more slots."""
     scheduler = Scheduler(queue_limit=5)
@@ -63,15 +74,207 @@ def test_more_slots_let_those_in_who_wait() -> None:
     assert waiting.wait() and later.wait()
 
 
+def test_keys_take_turns() -> None:
+    scheduler = Scheduler(queue_limit=9)
+    running = scheduler.enter(1, ALICE)
+    flood = [scheduler.enter(1, ALICE) for _ in range(4)]
+    other = scheduler.enter(1, BOB)
+    assert other.position() == (2, 5) or other.position() == (1, 5)
+    scheduler.leave(running)
+    order = [ticket for ticket in (*flood, other) if ticket.granted]
+    scheduler.leave(order[0])
+    assert other.granted, "at the latest after one of the other key"
+
+
+def test_several_choices_count_as_several() -> None:
+    """A request with n = 4 holds four slots, so the next ones go to others."""
+    scheduler = Scheduler(queue_limit=9)
+    first = scheduler.enter(4, ALICE)
+    further = [scheduler.enter(4, replace(ALICE, further=True)) for _ in range(7)]
+    held = [first, *further[:3]]
+    others = [scheduler.enter(4, BOB) for _ in range(2)]
+    for ticket in held[:2]:
+        scheduler.leave(ticket)
+    assert all(ticket.granted for ticket in others)
+
+
+def test_who_fills_the_queue_is_refused_and_others_are_let_in() -> None:
+    scheduler = Scheduler(queue_limit=4)
+    scheduler.enter(1, ALICE)
+    flood = [scheduler.enter(1, ALICE) for _ in range(4)]
+    with pytest.raises(ShareExceeded) as caught:
+        scheduler.enter(1, ALICE)
+    assert (caught.value.status, caught.value.code) == (429, "queue_share_exceeded")
+    assert int(caught.value.headers["Retry-After"]) >= 1
+    # Somebody else takes the place of the last one.
+    other = scheduler.enter(1, BOB)
+    assert waits(other)
+    with pytest.raises(ShareExceeded):
+        flood[-1].wait()
+    assert all(waits(ticket) for ticket in flood[:-1])
+
+
+def test_a_server_full_of_everybody_is_nobodys_fault() -> None:
+    scheduler = Scheduler(queue_limit=2)
+    scheduler.enter(1, ALICE)
+    for who in (BOB, CAROL):
+        scheduler.enter(1, who)
+    with pytest.raises(QueueFull) as caught:
+        scheduler.enter(1, claim("dave"))
+    assert (caught.value.status, caught.value.code) == (503, "queue_full")
+    assert int(caught.value.headers["Retry-After"]) >= 1
+
+
+def test_no_queue_at_all() -> None:
+    scheduler = Scheduler(queue_limit=0)
+    ticket = scheduler.enter(1, ALICE)
+    with pytest.raises(QueueFull):
+        scheduler.enter(1, BOB)
+    with pytest.raises(ShareExceeded):
+        scheduler.enter(1, ALICE)
+    scheduler.leave(ticket)
+    assert scheduler.enter(1, BOB).wait()
+
+
+def test_weight_is_a_share_of_the_queue_too() -> None:
+    scheduler = Scheduler(queue_limit=4)
+    scheduler.enter(1, CAROL)
+    heavy = claim("heavy", weight=3)
+    tickets = [scheduler.enter(1, heavy) for _ in range(3)]
+    light = scheduler.enter(1, ALICE)
+    with pytest.raises(APIError):
+        scheduler.enter(1, ALICE)
+    assert all(map(waits, (*tickets, light)))
+
+
+def test_who_has_waited_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler = Scheduler(queue_limit=4, queue_timeout=0.01)
+    scheduler.enter(1, ALICE)
+    waiting = scheduler.enter(1, BOB)
+    with pytest.raises(QueueTimeout) as caught:
+        for _ in range(10):
+            waiting.wait()
+    assert (caught.value.status, caught.value.code) == (503, "queue_timeout")
+    assert scheduler.state().waiting == 0
+
+
+def test_batch_work_gets_what_is_left() -> None:
+    scheduler = Scheduler(queue_limit=9)
+    running = scheduler.enter(1, ALICE)
+    batch = scheduler.enter(1, claim("bob", batch=True))
+    later = scheduler.enter(1, ALICE)
+    assert batch.position() == (2, 2)
+    scheduler.leave(running)
+    assert later.granted and not batch.granted
+    scheduler.leave(later)
+    assert batch.granted
+
+
+def test_batch_work_leaves_one_slot_free() -> None:
+    scheduler = Scheduler(queue_limit=9)
+    batch = [scheduler.enter(3, claim("bob", batch=True)) for _ in range(4)]
+    assert [ticket.granted for ticket in batch] == [True, True, False, False]
+    assert scheduler.enter(3, ALICE).granted
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_batch_work_is_not_starved(slots: int) -> None:
+    scheduler = Scheduler(queue_limit=99)
+    running = [scheduler.enter(slots, ALICE) for _ in range(slots)]
+    batch = scheduler.enter(slots, claim("bob", batch=True))
+    for _ in range(BATCH_TURNS - 2):
+        running.append(scheduler.enter(slots, ALICE))
+        scheduler.leave(running.pop(0))
+        assert not batch.granted
+    for _ in range(2 * slots):
+        running.append(scheduler.enter(slots, ALICE))
+        scheduler.leave(running.pop(0))
+    assert batch.granted
+
+
+def test_batch_work_gives_up_its_place_in_a_full_queue() -> None:
+    scheduler = Scheduler(queue_limit=1)
+    scheduler.enter(1, ALICE)
+    batch = scheduler.enter(1, claim("bob", batch=True))
+    assert waits(scheduler.enter(1, ALICE))
+    with pytest.raises(QueueFull):
+        batch.wait()
+
+
+def test_one_slot_is_spared_for_who_was_here_just_now() -> None:
+    scheduler = Scheduler(queue_limit=99, spare_seconds=60)
+    short = scheduler.enter(3, BOB)
+    scheduler.leave(short)
+    flood = [scheduler.enter(3, ALICE) for _ in range(5)]
+    assert [ticket.granted for ticket in flood] == [True, True, False, False, False]
+    again = scheduler.enter(3, BOB)
+    assert again.granted, "without waiting for an answer of the other's"
+    scheduler.leave(again)
+    assert not flood[2].granted
+
+
+def test_a_spare_slot_is_given_away_when_nobody_comes() -> None:
+    scheduler = Scheduler(queue_limit=99, spare_seconds=0.05)
+    scheduler.leave(scheduler.enter(2, BOB))
+    scheduler.enter(2, ALICE)
+    second = scheduler.enter(2, ALICE)
+    deadline = time.monotonic() + 10
+    while not second.wait():
+        assert time.monotonic() < deadline
+
+
+def test_a_key_that_is_alone_has_all_slots() -> None:
+    scheduler = Scheduler(queue_limit=99, spare_seconds=60)
+    assert all(scheduler.enter(4, ALICE).granted for _ in range(4))
+
+
+def test_users_of_one_key_spare_a_slot_for_each_other() -> None:
+    scheduler = Scheduler(queue_limit=99, spare_seconds=60)
+    scheduler.leave(scheduler.enter(2, claim("alice", "y")))
+    assert scheduler.enter(2, claim("alice", "x")).granted
+    assert not scheduler.enter(2, claim("alice", "x")).granted
+    assert scheduler.enter(2, claim("alice", "y")).granted
+
+
+def test_closing_sends_away_who_has_not_begun() -> None:
+    scheduler = Scheduler(queue_limit=9)
+    running = scheduler.enter(1, ALICE)
+    further = scheduler.enter(1, replace(ALICE, further=True))
+    waiting = scheduler.enter(1, BOB)
+    scheduler.close()
+    with pytest.raises(ShuttingDown):
+        waiting.wait()
+    with pytest.raises(ShuttingDown):
+        scheduler.enter(1, BOB)
+    scheduler.leave(running)
+    assert further.wait(), "a request that has begun goes on"
+
+
+def test_the_state_tells_it_all() -> None:
+    scheduler = Scheduler(queue_limit=9)
+    tickets = [scheduler.enter(2, who) for who in (ALICE, BOB, BOB, BOB)]
+    tickets.append(scheduler.enter(2, replace(BOB, further=True)))
+    state = scheduler.state()
+    assert (state.slots, state.running, state.waiting, state.limit) == (2, 2, 3, 9)
+    assert state.requests_waiting == 2
+    assert {name: (each.running, each.waiting) for name, each in state.callers.items()} == {
+        "alice": (1, 0),
+        "bob": (1, 3),
+    }
+    for ticket in tickets:
+        scheduler.leave(ticket)
+    assert scheduler.state().callers == {}
+
+
 def test_threads_never_hold_more_than_the_slots() -> None:
     scheduler = Scheduler(queue_limit=100)
     lock = threading.Lock()
     inside, most = 0, 0
 
-    def work() -> None:
+    def work(who: Claim) -> None:
         nonlocal inside, most
         for _ in range(20):
-            with scheduler.enter(3) as ticket:
+            with scheduler.enter(3, who) as ticket:
                 while not ticket.wait():
                     pass
                 with lock:
@@ -80,43 +283,60 @@ def test_threads_never_hold_more_than_the_slots() -> None:
                 with lock:
                     inside -= 1
 
-    threads = [threading.Thread(target=work) for _ in range(12)]
+    threads = [
+        threading.Thread(target=work, args=(claim(f"key {at % 4}", batch=at % 3 == 0),))
+        for at in range(12)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(30)
         assert not thread.is_alive()
     assert 1 <= most <= 3
+    assert scheduler.state().callers == {}
+
+
+SLOTS, LIMIT = 2, 3
 
 
 class Queue(RuleBasedStateMachine):
-    """Any order of coming and leaving, against a plain list of who came."""
+    """Any order of coming and leaving: slots and limit are kept, and nobody waits for nothing."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.scheduler = Scheduler(queue_limit=3)
-        self.line: list[Ticket] = []
+        self.scheduler = Scheduler(queue_limit=LIMIT)
+        self.tickets: list[Ticket] = []
 
-    @rule()
-    def enter(self) -> None:
-        if len(self.line) < 2 + 3:
-            self.line.append(self.scheduler.enter(2))
-        else:
-            with pytest.raises(QueueFull):
-                self.scheduler.enter(2)
+    @rule(who=st.sampled_from([ALICE, BOB, claim("carol", batch=True)]))
+    def enter(self, who: Claim) -> None:
+        full = len([t for t in self.tickets if waits(t)]) >= LIMIT
+        try:
+            self.tickets.append(self.scheduler.enter(SLOTS, who))
+        except (Unavailable, ShareExceeded):
+            assert full
+        self.tickets = [ticket for ticket in self.tickets if ticket.granted or waits(ticket)]
 
     @rule(at=st.integers(0, 5))
     def leave(self, at: int) -> None:
-        if at < len(self.line):
-            self.scheduler.leave(self.line.pop(at))
+        if at < len(self.tickets):
+            self.scheduler.leave(self.tickets.pop(at))
 
     @invariant()
-    def the_first_two_run(self) -> None:
-        assert all(ticket.wait() for ticket in self.line[:2])
-        assert not any(ticket._granted.is_set() for ticket in self.line[2:])
+    def slots_and_limit_are_kept(self) -> None:
+        running = [ticket for ticket in self.tickets if ticket.granted]
+        waiting = [ticket for ticket in self.tickets if waits(ticket)]
+        assert len(running) <= SLOTS and len(waiting) <= LIMIT
+        if any(ticket.claim.priority == "interactive" for ticket in waiting):
+            assert len(running) == SLOTS
+        if waiting:
+            assert len(running) >= SLOTS - 1, "only batch work leaves a slot free"
+        total = len(waiting)
+        assert all(
+            ticket.position() in [(at, total) for at in range(1, total + 1)] for ticket in waiting
+        )
 
 
 Queue.TestCase.settings = hypothesis_settings(
-    max_examples=40, stateful_step_count=20, deadline=None
+    max_examples=60, stateful_step_count=30, deadline=None
 )
 TestQueue = Queue.TestCase

@@ -241,6 +241,7 @@ def both_pages(api: Api, **body: Any) -> list[tuple[dict[str, Any], str]]:
         ["one"],
         ["a", "ab", "abc"],
         ['with "quotes"', "back\\slash", "line\nbreak", "tab\t"],
+        ["delete\x7f", "\x01\x1f", "\u2028\ufeff"],
         ["Grüße", "日本", "🙂"],
         ["{}", "%json", "/regex/", "a | b"],
     ],

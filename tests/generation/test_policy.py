@@ -109,12 +109,22 @@ def test_limits_above_the_context_give_way_to_it(flag: str) -> None:
         {"sampling_forced": "temperature=9"},
         {"sampling_limits": "foo=1"},
         {"sampling_limits": "n=many"},
+        {"sampling_limits": "samplers=3"},
+        {"sampling_limits": "temperature=0.5", "sampling_defaults": "temperature=0.7"},
+        {"sampling_limits": "top_k=40", "sampling_forced": "top_k=41"},
+        {"max_tokens_limit": "10", "default_max_tokens": "11"},
         {"preset_folder": "/no/such/folder"},
     ],
 )
 def test_a_wrong_setting_stops_the_start(flags: dict[str, str]) -> None:
     with pytest.raises(SettingsError):
         policy(**flags)
+
+
+def test_a_preset_above_a_limit_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "hot.yaml").write_text("temperature: 1.9")
+    with pytest.raises(SettingsError, match="preset hot: temperature"):
+        policy(preset_folder=str(tmp_path), sampling_limits="temperature=1.5")
 
 
 def test_a_broken_preset_stops_the_start(tmp_path: Path) -> None:

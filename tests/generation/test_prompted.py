@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -284,12 +285,43 @@ def test_an_answer_that_leaves_its_grammar_is_an_error_that_names_the_field() ->
     assert refused.value.param == "guided_choice"
 
 
-@pytest.mark.parametrize("cut", range(1, len('<tool_call>\n{"name": "f", "arg')))
-def test_a_call_that_is_cut_stays_text(cut: int) -> None:
-    said = '<tool_call>\n{"name": "f", "arg'[:cut]
-    plan = ToolPlan((Tool("f", None, {"type": "object"}),))
-    request = ChatRequest((Message("user", "<tool_call>"),), tools=plan.shown)
-    engine = Scripted(list(said), finish="length")
-    pieces = [p for p in prompted_chat(engine, request, Prompted(0, plan)) if p]
+CALLED = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'
+PLAN = ToolPlan((Tool("f", None, {"type": "object"}),))
+TOLD = ChatRequest((Message("user", "<tool_call>"),), tools=PLAN.shown)
+
+
+@pytest.mark.parametrize("before", ["", "I will. ", "a < b <tool ", "\n"])
+@pytest.mark.parametrize("cut", range(len(CALLED) + 1))
+def test_a_call_that_is_cut_is_the_beginning_of_the_whole(before: str, cut: int) -> None:
+    said = before + CALLED[:cut]
+    finish: Finish = "stop" if cut == len(CALLED) else "length"
+    engine = Scripted(list(said), finish=finish)
+    pieces = [p for p in prompted_chat(engine, TOLD, Prompted(0, PLAN)) if p]
+    text = "".join(piece.text for piece in pieces)
+    calls = [call for piece in pieces for call in piece.tool_calls]
+    assert text == (said if cut < len("<tool_call>\n") else before)
+    assert "{}".startswith("".join(call.arguments for call in calls))
+    assert [call.name for call in calls if call.name] == ["f"] * (cut >= CALLED.index("{}"))
+    assert pieces[-1].finish == ("tool_calls" if finish == "stop" else "length")
+    # What is told of tokens is told of text, and of nothing else.
+    told = b"".join(token.bytes for piece in pieces for token in piece.logprobs)
+    assert text.startswith(told.decode())
+    assert text == told.decode() or calls or text[len(told) :] in "<tool_call>"
+
+
+def test_an_answer_may_begin_like_a_call() -> None:
+    """HTML, say; nothing but a whole opening is a call."""
+    said = "<table><tool_call></table>"
+    pieces = [p for p in prompted_chat(Scripted([said[:13], said[13:]]), TOLD, Prompted(0)) if p]
     assert "".join(piece.text for piece in pieces) == said
-    assert pieces[-1].finish == "length"
+
+
+def test_a_strict_function_of_a_template_with_another_format_is_the_engines_own() -> None:
+    class Own(Scripted):
+        def chat(self, request: ChatRequest) -> Pieces:
+            yield Piece("own", tokens=1, finish="stop", prompt=PromptUsage(1))
+
+    plan = replace(PLAN, strict=True)
+    request = ChatRequest((Message("user", "Hi"),), tools=plan.shown)
+    (piece,) = prompted_chat(Own([]), request, Prompted(None, plan))
+    assert piece is not None and piece.text == "own"

@@ -7,9 +7,10 @@ from functools import partial
 
 import pytest
 
+from extensions.openai.access.job import Job
 from extensions.openai.access.scheduler import Scheduler
 from extensions.openai.engines.base import GenerateRequest, Piece, Pieces, PromptUsage
-from extensions.openai.errors import InvalidRequest, QueueFull
+from extensions.openai.errors import InvalidRequest, ShareExceeded
 from extensions.openai.generation.run import Event, Events, run
 from tests.support.paced import PacedEngine
 
@@ -21,9 +22,10 @@ def start(
     queue_limit: int = 8,
     stops: Sequence[str] = (),
     scheduler: Scheduler | None = None,
+    job: Job | None = None,
 ) -> Events:
     scheduler = scheduler or Scheduler(queue_limit=queue_limit)
-    return run(choices, scheduler=scheduler, slots=slots, stops=stops)
+    return run(choices, scheduler=scheduler, job=job or Job(), slots=slots, stops=stops)
 
 
 def pieces(*texts: str, finish: str = "length") -> Callable[[], Pieces]:
@@ -132,7 +134,7 @@ def test_a_request_waits_for_its_slot_and_yields_none_meanwhile() -> None:
     assert next(first) is not None
     second = start([pieces("later")], slots=1, scheduler=scheduler)
     assert next(second) is None
-    with pytest.raises(QueueFull):
+    with pytest.raises(ShareExceeded):
         next(start([pieces("refused")], slots=1, scheduler=scheduler))
     first.close()
     assert texts(real(second)) == "later"
@@ -157,3 +159,42 @@ def test_many_choices_are_let_in_as_one_request() -> None:
     engine = PacedEngine(["a"])
     events = real(start([answering(engine)] * 6, slots=1, queue_limit=0))
     assert {event.index for event in events if event.finish} == set(range(6))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_stopped_job_ends_every_choice_where_it_is(count: int) -> None:
+    engine = PacedEngine(["a"], endless=True, pace=0.001, parallel=2)
+    job = Job()
+    events = start([answering(engine)] * count, job=job, stops=["never"])
+    seen = [event for event in (next(events) for _ in range(20)) if event is not None]
+    job.stopped = True
+    seen += real(events)
+    assert [e.finish for e in seen if e.finish] == ["stop"] * count
+    assert {e.index for e in seen if e.finish} == set(range(count))
+    assert "a" in texts(seen, 0)
+    assert engine.wait_for_active(0)
+
+
+def test_a_job_that_is_stopped_while_it_waits_never_runs() -> None:
+    scheduler = Scheduler(queue_limit=1)
+    engine = PacedEngine(endless=True, pace=0.001)
+    first = start([answering(engine)], slots=1, scheduler=scheduler)
+    assert next(first) is not None
+    job = Job()
+    waiting = start([pieces("never")], slots=1, scheduler=scheduler, job=job)
+    assert next(waiting) is None
+    job.stopped = True
+    assert [event.finish for event in real(waiting)] == ["stop"]
+    first.close()
+    assert scheduler.state().running == 0
+
+
+def test_held_text_is_not_lost_when_a_job_is_stopped() -> None:
+    job = Job()
+
+    def say() -> Pieces:
+        yield Piece("abST", tokens=1, prompt=PromptUsage(3))
+        job.stopped = True
+        yield Piece("never", tokens=1)
+
+    assert texts(real(start([say], job=job, stops=["STOP"]))) == "abST"

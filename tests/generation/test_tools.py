@@ -195,6 +195,60 @@ def test_an_answer_of_a_schema_or_a_call(tiny: Api) -> None:
             valid(choice["message"]["content"], schema)
 
 
+@pytest.mark.parametrize("form", [{"type": "json_object"}, {"type": "text"}])
+def test_calls_that_are_demanded_beside_a_response_format(tiny: Api, form: dict[str, Any]) -> None:
+    """OpenAI takes both; the format is about text, and there is none."""
+    body = {"tools": TOOLS, "tool_choice": named("now"), "response_format": form}
+    choice = tiny.chat(ASK, max_tokens=100, **body)["choices"][0]
+    assert assert_calls(choice, BY_NAME) == 1
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        an_object(city={"enum": ["Zzyzx"]}),
+        an_object(city={"type": "string", "pattern": "^Q[0-9]{3}$"}),
+        an_object(n={"type": "number", "minimum": 10.5, "maximum": 11.5}),
+        an_object(n={"type": "integer", "multipleOf": 7, "minimum": 1, "maximum": 50}),
+        an_object(at={"type": "array", "items": {"type": "boolean"}, "minItems": 3, "maxItems": 4}),
+        an_object(it={"anyOf": [an_object(a={"type": "null"}), {"const": "🙂"}]}),
+        {
+            **an_object(one={"$ref": "#/$defs/thing"}),
+            "$defs": {"thing": an_object(size={"type": "integer", "exclusiveMaximum": 3})},
+        },
+    ],
+)
+@pytest.mark.parametrize("seed", range(2))
+def test_arguments_of_a_strict_function_match_though_the_model_may_choose(
+    tiny: Api, schema: dict[str, Any], seed: int
+) -> None:
+    """The embedded model wants to call the weather's tool with a city, and may not."""
+    tools = [function("get_weather", schema, strict=True)]
+    body = {"tools": tools, "seed": seed, "temperature": 0.5, "max_tokens": 200}
+    whole = tiny.chat(ASK, **body)
+    choice = whole["choices"][0]
+    if choice["finish_reason"] != "length":
+        assert assert_calls(choice, {"get_weather": schema}) >= 1
+    assert_alike(tiny.folded(CHAT, messages=said(ASK), **body), whole)
+
+
+def test_a_strict_function_may_be_left_alone(tiny: Api) -> None:
+    tools = [function("get_weather", CITY, strict=True)]
+    plain = tiny.chat("Hello", temperature=0, max_tokens=30)["choices"][0]
+    choice = tiny.chat("Hello", tools=tools, temperature=0, max_tokens=30)["choices"][0]
+    assert choice["message"]["content"] and "tool_calls" not in choice["message"]
+    assert choice["finish_reason"] == plain["finish_reason"]
+
+
+def test_arguments_of_a_strict_function_come_while_they_are_written(tiny: Api) -> None:
+    tools = [function("get_weather", CITY, strict=True)]
+    chunks = tiny.chunks(CHAT, messages=said(ASK), tools=tools, temperature=0, max_tokens=200)
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks if chunk["choices"]]
+    calls = [part for delta in deltas for part in delta.get("tool_calls", ())]
+    assert calls[0]["function"] == {"name": "get_weather", "arguments": ""}
+    assert len(calls) > 2
+
+
 def test_a_custom_call_that_was_not_demanded(tiny: Api) -> None:
     """The embedded model knows the weather's tool; here its input is text."""
     tool = {"type": "custom", "custom": {"name": "get_weather", "description": "weather"}}
@@ -518,10 +572,17 @@ def test_custom_calls_in_the_history(tiny: Api) -> None:
         ({"functions": [{"name": "f"}, {"name": "f"}]}, "functions[1]"),
         ({"tools": TOOLS, "parallel_tool_calls": "no"}, "parallel_tool_calls"),
         (
+            {"tools": TOOLS, "tool_choice": "required", "guided_regex": "a"},
+            "guided_regex",
+        ),
+        (
             {
                 "tools": TOOLS,
                 "tool_choice": "required",
-                "response_format": {"type": "json_object"},
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "it", "schema": {"type": "objekt"}},
+                },
             },
             "response_format",
         ),

@@ -9,12 +9,19 @@ Scope = Literal["read", "write", "admin"]
 """What a page needs: `read` lists and looks up, `write` generates, `admin` rules over the server."""
 
 
+Priority = Literal["interactive", "batch"]
+"""Batch work gets what interactive work leaves over."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """The holder of a key. The name is told in logs and metrics; the key itself is nowhere in here."""
 
     name: str
     scopes: frozenset[Scope]
+    weight: int = 1
+    """1 to 100: its share of the engine beside other callers."""
+    priority: Priority = "interactive"
 
 
 NOBODY = Caller("nobody", frozenset())

@@ -25,6 +25,8 @@ class Record:
     caller: Caller = NOBODY
     user: str | None = None
     """The request's `user` field."""
+    answer: str | None = None
+    """The id of the answer, as `chatcmpl-...`."""
     model: str | None = None
     """The name of the model that answered."""
     streamed: bool = False
@@ -43,6 +45,18 @@ class Record:
     """The `code` (or else the `type`) of the error that ended it, in a stream too."""
     cancelled: bool = False
     """The client left before the answer was complete."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether a model has read its prompt, at least."""
+        return self.prompt_tokens + self.completion_tokens > 0
+
+    @property
+    def token_gap(self) -> float | None:
+        """Seconds from one token to the next, on average; None where there are not two."""
+        if self.first_token is None or self.last_token is None or self.completion_tokens < 2:
+            return None
+        return (self.last_token - self.first_token) / (self.completion_tokens - 1)
 
     def sampled(self, tokens: int) -> None:
         """So many tokens more have come."""

@@ -263,7 +263,8 @@ def enforced(pieces: Pieces, grammar: str | None, param: str) -> Pieces:
 
 def literal(text: str) -> str:
     """A text as it stands, inside of a rule."""
-    return json.dumps(text, ensure_ascii=False)
+    # The library's lexer takes this one control character in no string; JSON lets it stand.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def checked(lark: str, param: str) -> str:

@@ -90,11 +90,11 @@ def read_policy(settings: Settings) -> Policy:
     """The policy that settings and preset files make. Raises SettingsError with one clear line."""
     limits = dict(settings.sampling_limits)
     for name, most in limits.items():
-        if name not in ROWS and name not in COUNTS:
+        if name not in COUNTS and not (name in ROWS and _is_number(ROWS[name].default)):
             raise SettingsError(f"setting sampling_limits: {name} is no parameter that has a limit")
-        if isinstance(most, bool) or not isinstance(most, (int, float)):
+        if not _is_number(most):
             raise SettingsError(f"setting sampling_limits: {name} needs a number")
-    return Policy(
+    policy = Policy(
         _values(settings.sampling_defaults, "setting sampling_defaults"),
         _values(settings.sampling_forced, "setting sampling_forced"),
         limits,
@@ -104,6 +104,23 @@ def read_policy(settings: Settings) -> Policy:
         settings.streaming,
         settings.role_stops,
     )
+    _check_limits(policy.defaults, limits, "setting sampling_defaults")
+    _check_limits(policy.forced, limits, "setting sampling_forced")
+    for name, values in policy.presets.items():
+        _check_limits(values, limits, f"preset {name}")
+    if 0 < settings.max_tokens_limit < settings.default_max_tokens:
+        raise SettingsError("setting default_max_tokens: it is above max_tokens_limit")
+    return policy
+
+
+def _check_limits(values: Mapping[str, Any], limits: Mapping[str, float], where: str) -> None:
+    for name, most in limits.items():
+        if values.get(name) is not None and values[name] > most:
+            raise SettingsError(f"{where}: {name} is above its limit in sampling_limits, {most}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _values(given: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from ..engines.base import (
     Message,
     Piece,
     Pieces,
+    TokenLogprob,
 )
 from ..errors import ContextLengthExceeded
 from .constraints import enforced
 from .tools import CALL_CLOSING, CALL_OPENING, CallParser, ToolPlan, read_call
 
-FREE = r"start: /[^<](.|\n)*/"  # any answer that cannot be taken for a call
 THINK, ANSWER = "<think>", "</think>"  # before a thought, and between it and the answer
 CALL_BEGIN, CALL_END = CALL_OPENING.strip(), CALL_CLOSING.strip()
 
@@ -50,13 +50,19 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
         prompt += wanted.continued.content or ""
     grammar = request.grammar
     param = wanted.grammar_param
+    free = grammar is None
     if plan.shown:
-        param = "functions" if plan.legacy else "tools"
         if not (plan.demanded or plan.inputs or grammar or CALL_BEGIN in prompt):
-            why = "cannot be told beside tools with this model's template."
-            raise refusals.unsupported("logprobs", why)
-        grammar = plan.grammar(None if plan.demanded else grammar or FREE)
-    if grammar is not None:
+            if wanted.logprobs is not None or wanted.continued is not None:
+                field = "continue_final_message" if wanted.continued else "logprobs"
+                why = "cannot go together with tools with this model's template."
+                raise refusals.unsupported(field, why)
+            yield from engine.chat(request)  # which keeps to the schema as far as it can
+            return
+        param = "functions" if plan.legacy else "tools"
+        free = free and not plan.demanded
+        grammar = plan.grammar(grammar)
+    if not free:
         prompt = _close_thought(prompt)
     generate = GenerateRequest(
         prompt,
@@ -69,12 +75,12 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
     )
     pieces = engine.generate(generate)
     try:
-        if plan.demanded and not plan.inputs:
-            yield from _demanded_calls(enforced(pieces, grammar, param))
-            return
         pieces = enforced(pieces, grammar, param)
-        pieces = _thoughts_apart(pieces, opened=prompt.rstrip().endswith(THINK))
-        yield from _chosen_calls(pieces) if plan.shown else pieces
+        if not plan.demanded:
+            pieces = _thoughts_apart(pieces, opened=prompt.rstrip().endswith(THINK))
+        if plan.shown:
+            pieces = _raw_calls(pieces) if plan.inputs else _calls_apart(pieces)
+        yield from pieces
     finally:
         pieces.close()
 
@@ -108,20 +114,35 @@ def _close_thought(prompt: str) -> str:
     return f"{prompt}\n{ANSWER}\n\n" if prompt.rstrip().endswith(THINK) else prompt
 
 
-def _demanded_calls(pieces: Pieces) -> Pieces:
-    """An answer that is made of demanded calls."""
-    parser = CallParser()
+def _calls_apart(pieces: Pieces) -> Pieces:
+    """Move calls, which end an answer and are kept in form by a grammar, from the text to `tool_calls`,
+    while they are written."""
+    held = ""
+    told: tuple[TokenLogprob, ...] = ()  # of text that is held
+    parser: CallParser | None = None
     for piece in pieces:
         if piece is None:
             yield None
             continue
-        finish = "tool_calls" if piece.finish == "stop" else piece.finish
-        calls = parser.push(piece.text)
-        yield Piece(tokens=piece.tokens, prompt=piece.prompt, finish=finish, tool_calls=calls)
+        finish = "tool_calls" if parser and piece.finish == "stop" else piece.finish
+        if parser is not None:
+            calls = parser.push(piece.text)
+            yield replace(piece, text="", tool_calls=calls, logprobs=(), finish=finish)
+            continue
+        before, mark, after = (held + piece.text).partition(CALL_OPENING)
+        if mark:
+            parser, text = CallParser(), before if before.strip() else ""
+            yield replace(piece, text=text, tool_calls=parser.push(after), logprobs=())
+            continue
+        keep = 0 if piece.finish else _overlap(before, CALL_OPENING)
+        text, held = before[: len(before) - keep], before[len(before) - keep :]
+        told += piece.logprobs
+        yield replace(piece, text=text, logprobs=() if held else told)
+        told = told if held else ()
 
 
-def _chosen_calls(pieces: Pieces) -> Pieces:
-    """Move calls that the model has chosen to make from the text to `tool_calls`.
+def _raw_calls(pieces: Pieces) -> Pieces:
+    """The same where some input stands in a call as it is, and not as JSON.
 
     They come whole: only a complete one can be told from a text that looks like it. One that a limit on
     tokens cuts stays text.

@@ -89,7 +89,16 @@ class GenerationRequest(ConstraintFields, NativeSampling):
     preset: str | None = Field(
         None, description="A named set of parameters, kept by the operator. Not OpenAI's."
     )
-    user: str | None = Field(None, description="Who asks, in the client's words; without effect.")
+    user: str | None = Field(
+        None,
+        description="Who asks, in the client's words: the users of one key take turns in the queue.",
+    )
+    timeout: float | None = Field(
+        None,
+        gt=0,
+        le=86400,
+        description="Seconds that the answer may take, waiting included; then 408. Not OpenAI's.",
+    )
 
     custom_token_bans: str | None = Field(
         None,

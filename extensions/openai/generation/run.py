@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from ..access.job import Job
 from ..access.scheduler import Scheduler
 from ..engines.base import Finish, Pieces, PromptUsage, TokenLogprob, ToolCallDelta
 from ..engines.pump import Emit, pump
@@ -42,19 +43,21 @@ def run(
     choices: Sequence[Callable[[], Pieces]],
     *,
     scheduler: Scheduler,
+    job: Job,
     slots: int,
     stops: Sequence[str] = (),
 ) -> Events:
     """Run every choice, at most `slots` at once, and yield their events interleaved.
 
     `choices[i]` starts the engine for choice i. Closing the generator ends them all.
-    Raises, before the first event, QueueFull and whatever the engine raises.
+    Raises, before the first event, what the scheduler raises and whatever the engine does. When the job
+    is `stopped`, every choice ends where it is, with the reason `stop`.
     """
     if len(choices) == 1:
-        return _choice(0, choices[0], scheduler, slots, stops)
+        return _choice(0, choices[0], scheduler, job, slots, stops)
     return _interleave(
         [
-            partial(_choice, index, start, scheduler, slots, stops)
+            partial(_choice, index, start, scheduler, job, slots, stops)
             for index, start in enumerate(choices)
         ],
         at_once=slots,
@@ -65,24 +68,37 @@ def _choice(
     index: int,
     start: Callable[[], Pieces],
     scheduler: Scheduler,
+    job: Job,
     slots: int,
     stops: Sequence[str],
 ) -> Events:
     """One choice: wait for a slot, then turn pieces into events up to the first stop string."""
     # A request whose first choice was let in is not refused half way.
-    with scheduler.enter(slots, admitted=index > 0) as ticket:
-        while not ticket.wait():
+    with job.enter(scheduler, slots, further=index > 0) as ticket:
+        if not ticket.granted:
+            while not ticket.wait() and not job.stopped:
+                yield None
+            # Nothing is begun for a client that left while it waited.
             yield None
+        if job.stopped:
+            yield Event(index, finish="stop")
+            return
+        job.begin()
         pieces = start()
         try:
-            yield from _apply_stops(index, pieces, StopMatcher(stops))
+            yield from _apply_stops(index, pieces, StopMatcher(stops), job)
         finally:
             pieces.close()
 
 
-def _apply_stops(index: int, pieces: Pieces, matcher: StopMatcher) -> Events:
+def _apply_stops(index: int, pieces: Pieces, matcher: StopMatcher, job: Job) -> Events:
     tokens = _HeldTokens()
     for piece in pieces:
+        if job.stopped and (piece is None or piece.finish is None):
+            text = matcher.flush()
+            at, logprobs = tokens.show(len(text), last=True)
+            yield Event(index, text, finish="stop", logprobs=logprobs, logprobs_at=at)
+            return
         if piece is None:
             yield None
             continue

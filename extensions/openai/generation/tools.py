@@ -1,8 +1,8 @@
 """Tools: what clients offer and demand, and calls that are forced by constrained decoding.
 
 A model that may choose freely uses its own format, which the engine knows. A call that is demanded
-(`required`, or by name), or that stands beside a grammar or log-probabilities, is written in one format of
-ours, enforced by a grammar, so that it comes whatever the model's template knows.
+(`required`, or by name), or that stands beside a grammar, log-probabilities or a strict function, is
+written in one format of ours, enforced by a grammar, so that it comes whatever the template knows.
 Source: OpenAI guide "Function calling".
 """
 
@@ -141,32 +141,39 @@ class ToolPlan:
     """One of these must be called; empty where the model may choose."""
     most: int = MAX_CALLS
     """How many calls an answer holds at most, where they are demanded."""
+    strict: bool = False
+    """Some function's arguments must match its schema even where the model may choose to call it."""
     legacy: bool = False
     """The request came, and the answer goes, in the older form of `functions`."""
 
     def grammar(self, answer: str | None = None) -> str:
-        """The grammar of an answer that is made of calls and of nothing else, or, where none is demanded,
-        of an answer in the words of another grammar (of one rule)."""
+        """The grammar of an answer that is made of calls and of nothing else where they are demanded. Where
+        they are not: of an answer in the words of another grammar (of one rule) or of calls; or of any text
+        and then, maybe, calls."""
         opening, closing = literal(CALL_OPENING), literal(CALL_CLOSING)
         rules = []
         tools = self.demanded or self.shown
         for at, tool in enumerate(tools):
             field = "input" if tool.name in self.inputs else "arguments"
             head = literal(json.dumps({"name": tool.name})[:-1] + f', "{field}": ')
-            rules.append(f"call_{at}: {opening} {head} arguments_{at} {literal('}')} {closing}")
+            rules.append(f"call_{at}: {head} arguments_{at} {literal('}')} {closing}")
             inner = self.inputs.get(tool.name) or json_rule(tool.parameters, "tools")
             rules.append(f"arguments_{at}: {inner}")
         rules.append("call: " + " | ".join(f"call_{at}" for at in range(len(tools))))
-        rules.append(
-            "calls: call" + (f' ("\\n" call){{0,{self.most - 1}}}' if self.most > 1 else "")
-        )
-        if answer is None:
-            return "\n".join(["start: calls", *rules])
-        return "\n".join(["start: calls | answer", *rules, answer.replace("start:", "answer:", 1)])
+        more = f' ("\\n" {opening} call){{0,{self.most - 1}}}' if self.most > 1 else ""
+        if self.demanded:
+            return "\n".join([f"start: {opening} call{more}", *rules])
+        if answer is not None:
+            rules.append(answer.replace("start:", "answer:", 1))
+            return "\n".join([f"start: answer | {opening} call{more}", *rules])
+        rules.append(f"before[suffix={opening}]: {ANYTHING}")
+        rules.append(f"TEXT: {ANYTHING} & ~/(.|\\n)*{CALL_OPENING.strip()}(.|\\n)*/")
+        return "\n".join([f"start: TEXT | before call{more}", *rules])
 
 
 CALL_OPENING = "<tool_call>\n"
 CALL_CLOSING = "\n</tool_call>"
+ANYTHING = r"/(.|\n)*/"
 
 
 def plan_tools(
@@ -200,7 +207,8 @@ def plan_tools(
         if isinstance(tool, CustomTool) and isinstance(tool.custom.format, GrammarInput)
     }
     most = MAX_CALLS if parallel else 1
-    plan = ToolPlan(tuple(plain), custom, inputs, most=most, legacy=legacy)
+    strict = {t.function.name for t in tools if isinstance(t, FunctionTool) and t.function.strict}
+    plan = ToolPlan(tuple(plain), custom, inputs, most=most, strict=bool(strict), legacy=legacy)
     if choice == "none":
         return ToolPlan(legacy=legacy)
     if choice in (None, "auto"):
@@ -212,7 +220,13 @@ def plan_tools(
         allowed = tuple(_find(plain, name, "tool_choice.allowed_tools.tools") for name in wanted)
         demanded = allowed if choice.allowed_tools.mode == "required" else ()
         inputs = {name: rule for name, rule in inputs.items() if name in wanted}
-        return replace(plan, shown=allowed, inputs=inputs, demanded=demanded)
+        return replace(
+            plan,
+            shown=allowed,
+            inputs=inputs,
+            demanded=demanded,
+            strict=not strict.isdisjoint(wanted),
+        )
     return replace(plan, demanded=(_find(plain, _named(choice), choice_param),), most=1)
 
 

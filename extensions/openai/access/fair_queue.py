@@ -1,0 +1,169 @@
+"""Who is next: fair between keys, fair between the users of one key, first come first served within one.
+
+A data structure and no more: no threads, no clock. The order is that of the shares that are held: next
+is whoever runs least for its weight; among equals it goes round by turns.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item", bound=Hashable)
+ROUNDING = 1e-9  # of turns, which are sums of fractions
+
+
+@dataclass(slots=True)
+class _Share:
+    """What one key has of the engine, or one user of a key."""
+
+    weight: int = 1
+    running: int = 0
+    waiting: int = 0
+    due: float = 0.0
+    """When the next turn is due, on a clock that moves on by one with each round."""
+    served: int = 0
+    """Which grant was its last; 0: none."""
+
+    @property
+    def rank(self) -> tuple[float, float, int]:
+        """The smallest is next."""
+        return self.running / self.weight, self.due, self.served
+
+
+@dataclass(slots=True)
+class _User(_Share, Generic[Item]):
+    line: deque[Item] = field(default_factory=deque)
+
+
+@dataclass(slots=True)
+class _Key(_Share, Generic[Item]):
+    users: dict[str | None, _User[Item]] = field(default_factory=dict)
+    round: float = 0.0
+
+
+class FairQueue(Generic[Item]):
+    """Items that wait, and a count of those that were taken and have not ended yet. Not thread-safe.
+
+    While a key waits and has nothing running, no other key is served more often than once for each of
+    its own turns, times their weights. Keys and users that hold nothing are forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[str, _Key[Item]] = {}
+        self._round = 0.0
+        self._grants = 0
+        self._places: dict[Item, tuple[str, str | None]] = {}
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return sum(key.waiting for key in self._keys.values())
+
+    def __iter__(self) -> Iterator[Item]:
+        """Those that wait, key by key."""
+        for key in self._keys.values():
+            for user in key.users.values():
+                yield from user.line
+
+    def add(self, item: Item, key: str, user: str | None = None, weight: int = 1) -> None:
+        """Wait at the end of the user's line."""
+        share = self._keys.setdefault(key, _Key())
+        share.weight = weight
+        if not share.waiting:
+            # Who comes new waits for a round, as all have; otherwise newcomers would always go first.
+            share.due = max(share.due, self._round + 1 / weight)
+        share.waiting += 1
+        line = share.users.setdefault(user, _User())
+        if not line.waiting:
+            line.due = max(line.due, share.round + 1)
+        line.waiting += 1
+        line.line.append(item)
+        self._places[item] = key, user
+
+    def peek(self) -> Item | None:
+        """Who is next; None when nobody waits."""
+        found = self._next()
+        return None if found is None else found[1].line[0]
+
+    def take(self) -> Item | None:
+        """Let the next one run, until `remove`."""
+        found = self._next()
+        if found is None:
+            return None
+        key, user = found
+        self._grants += 1
+        self._round, key.round = key.due, user.due
+        for share in (key, user):
+            share.due += 1 / share.weight
+            share.served = self._grants
+            share.waiting -= 1
+            share.running += 1
+        return user.line.popleft()
+
+    def remove(self, item: Item) -> None:
+        """Forget an item, whether it waits or runs. Does nothing for one that is not known."""
+        place = self._places.pop(item, None)
+        if place is None:
+            return
+        key = self._keys[place[0]]
+        user = key.users[place[1]]
+        waits = item in user.line
+        if waits:
+            user.line.remove(item)
+        for share in (key, user):
+            share.waiting -= waits
+            share.running -= not waits
+        if not user.waiting and not user.running:
+            del key.users[place[1]]
+        if not key.waiting and not key.running:
+            del self._keys[place[0]]
+
+    def held(self) -> dict[str, tuple[int, int]]:
+        """How many items of each key run, and how many wait."""
+        return {name: (key.running, key.waiting) for name, key in self._keys.items()}
+
+    def ahead_of(self, item: Item) -> int:
+        """How many will probably be served before one that waits: by turns alone, as if nothing ran."""
+        name, user_name = self._places[item]
+        key = self._keys[name]
+        user = key.users[user_name]
+        at = user.line.index(item)
+        mine = at + sum(
+            _turns_before(other, user.due + at, other.waiting)
+            for other in key.users.values()
+            if other is not user
+        )
+        due = key.due + mine / key.weight
+        return mine + sum(
+            _turns_before(other, due, other.waiting)
+            for other in self._keys.values()
+            if other is not key
+        )
+
+    def newest(self, key: str, wanted: Callable[[Item], bool]) -> Item | None:
+        """Who of a key came last to the longest of its users' lines; None if nobody is `wanted`."""
+        share = self._keys.get(key)
+        if share is None:
+            return None
+        lines = [[item for item in user.line if wanted(item)] for user in share.users.values()]
+        longest = max(lines, key=len, default=[])
+        return longest[-1] if longest else None
+
+    def _next(self) -> tuple[_Key[Item], _User[Item]] | None:
+        waiting = [key for key in self._keys.values() if key.waiting]
+        if not waiting:
+            return None
+        key = min(waiting, key=_rank)
+        return key, min((user for user in key.users.values() if user.waiting), key=_rank)
+
+
+def _rank(share: _Share) -> tuple[float, float, int]:
+    return share.rank
+
+
+def _turns_before(share: _Share, due: float, most: int) -> int:
+    """How many of a share's turns are due before a time."""
+    return min(most, max(0, ceil((due - share.due) * share.weight - ROUNDING)))

@@ -1,0 +1,74 @@
+"""The block in a webui's page: the API's URL, whether it asks for a key, the tunnel, and copy buttons.
+
+Written for gradio 3 and 4 alike. The key itself is never shown.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import launch
+
+COPY = """(text) => {
+    if (!text) return;
+    if (navigator.clipboard && window.isSecureContext) {
+        navigator.clipboard.writeText(text);
+        return;
+    }
+    // Over plain HTTP from another machine there is no clipboard, only this.
+    const area = document.createElement("textarea");
+    area.value = text;
+    document.body.appendChild(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+}"""
+
+
+def draw() -> None:
+    """Add the block to the page that is being built; nothing where there is no gradio.
+
+    Its texts are made anew each time that a browser loads the page.
+    """
+    try:
+        import gradio
+    except ModuleNotFoundError:
+        return
+    with gradio.Accordion("OpenAI-compatible API", open=True, elem_id="openedai"):
+        gradio.Markdown(_state)
+        _address(gradio, "Base URL", _url, "not running", "openedai-url")
+        _address(gradio, "Public URL", _tunnel, "no tunnel", "openedai-tunnel")
+
+
+def _address(gradio: Any, label: str, text: Any, missing: str, name: str) -> None:
+    """A line of text with a button that copies it; `missing` is shown while it is empty."""
+    with gradio.Row():
+        with gradio.Column(scale=8):
+            line = gradio.Textbox(
+                text, label=label, placeholder=missing, interactive=False, elem_id=name
+            )
+        with gradio.Column(scale=1, min_width=100):
+            button = gradio.Button("Copy", elem_id=f"{name}-copy")
+    try:
+        button.click(None, line, None, js=COPY)
+    except TypeError:  # gradio 3
+        button.click(None, line, None, _js=COPY)
+
+
+def _state() -> str:
+    status = launch.status()
+    if status.url is None:
+        return f"**The API does not run.** {status.problem or ''}"
+    return (
+        "A key is set: clients must send it."
+        if status.has_key
+        else "No key is set: this machine only."
+    )
+
+
+def _url() -> str:
+    return launch.status().url or ""
+
+
+def _tunnel() -> str:
+    return launch.public_url() or ""

@@ -1,0 +1,246 @@
+"""With `--debug`: each request and its answer in a file, without secrets, for whoever looks for a fault.
+
+Keys, passwords, tokens and the content of pictures and sounds are taken out; prompts and answers are
+what this is for, and stay.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import orjson
+
+log = logging.getLogger("openedai")
+
+FILES = 500  # the oldest ones go when there are more
+LONGEST = 256 << 10  # bytes kept of a body
+REMOVED = "[removed]"
+
+SECRET_NAMES = re.compile(
+    r"(?:proxy[-_])?authorization|(?:set[-_])?cookie|(?:x[-_])?api[-_]?key|password|passwd|secret"
+    r"|client[-_]secret|(?:access|refresh|id|auth|bearer)[-_]token|token",
+    re.IGNORECASE,
+)
+SECRET_TEXTS = (
+    (re.compile(r"(data:[\w.+/;=-]{0,100};base64,)[\w+/=%-]+"), r"\1" + REMOVED),
+    (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE), r"\1 " + REMOVED),
+    (re.compile(r"\b(?:sk|pk|hf|gh[opsu]|xox[abp])[-_][\w.-]{8,}"), REMOVED),
+    (re.compile(r"(://)[^\s/@]+@"), r"\1" + REMOVED + "@"),
+)
+# What nobody reads: sounds, pictures and files in a JSON string.
+BASE64 = re.compile(r"[A-Za-z0-9+/_-]{512,}={0,2}")
+
+
+class Redactor:
+    """Takes secrets out of texts and of JSON."""
+
+    def __init__(self, keys: Iterable[str] = ()) -> None:
+        """`keys` are the server's own, found wherever they stand."""
+        self._keys = [key for key in keys if key]
+
+    def value(self, value: Any) -> Any:
+        """A copy of a JSON value."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self.value(each) for each in value]
+        if isinstance(value, dict):
+            return {
+                self.text(name): REMOVED
+                if SECRET_NAMES.fullmatch(name) and isinstance(each, str)
+                else self.value(each)
+                for name, each in value.items()
+            }
+        return value
+
+    def text(self, text: str) -> str:
+        for key in self._keys:
+            text = text.replace(key, REMOVED)
+        for pattern, replacement in SECRET_TEXTS:
+            text = pattern.sub(replacement, text)
+        return BASE64.sub(lambda found: f"[{len(found[0])} characters of base64 removed]", text)
+
+    def headers(self, headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+        return {
+            name: REMOVED if SECRET_NAMES.fullmatch(name) else self.text(value)
+            for name, value in headers
+        }
+
+    def query(self, query: str) -> str:
+        pairs = parse_qsl(query, keep_blank_values=True)
+        return urlencode(
+            [
+                (name, REMOVED if SECRET_NAMES.fullmatch(name) else self.text(value))
+                for name, value in pairs
+            ]
+        )
+
+    def body(self, data: bytes, length: int, content_type: str) -> Any:
+        """JSON as a value, other text as text, anything else only by its length."""
+        kind = content_type.partition(";")[0].strip().lower()
+        whole = length == len(data)
+        if whole and (kind.endswith("json") or not kind):
+            try:
+                return self.value(orjson.loads(data))
+            except orjson.JSONDecodeError:
+                pass  # shown as the text that it is
+        if kind.startswith("text/") or kind.endswith("json"):
+            cut = "" if whole else f" [... {length} bytes in all]"
+            return self.text(data.decode("utf-8", "replace")) + cut
+        return f"[{length} bytes of {kind or 'no type'}]" if length else ""
+
+
+class Capture:
+    """A WSGI application that writes down what goes through another one."""
+
+    def __init__(
+        self, app: Callable[..., Iterable[bytes]], folder: Path, redactor: Callable[[], Redactor]
+    ) -> None:
+        """Raises OSError where the folder cannot be made."""
+        self._app = app
+        self._folder = folder
+        self._redactor = redactor
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        seen = _Exchange(environ)
+        environ["wsgi.input"] = seen.asked = _Tee(environ["wsgi.input"])
+
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+            seen.status, seen.headers = status, list(headers)
+            return start_response(status, headers, *exc_info)
+
+        return _Watched(self._app(environ, start), seen, self._write)
+
+    def _write(self, seen: _Exchange) -> None:
+        content = orjson.dumps(seen.told(self._redactor()), option=orjson.OPT_INDENT_2, default=str)
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(seen.began))
+        name = f"{stamp}-{os.getpid()}-{next(self._numbers):06}.json"
+        try:
+            with self._lock:
+                self._make_room()
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+                with os.fdopen(os.open(self._folder / name, flags, 0o600), "wb") as file:
+                    file.write(content)
+        except OSError as error:
+            log.warning("a request could not be written to the debug folder: %s", error.strerror)
+
+    def _make_room(self) -> None:
+        files = sorted(self._folder.glob("????????-??????-*.json"))
+        for file in files[: max(0, len(files) - FILES + 1)]:
+            file.unlink(missing_ok=True)
+
+
+class _Exchange:
+    """One request and its answer, as far as they are kept."""
+
+    def __init__(self, environ: Mapping[str, Any]) -> None:
+        self.began = time.time()
+        self._environ = environ
+        self.asked: _Tee | None = None
+        self.status = ""
+        self.headers: list[tuple[str, str]] = []
+        self.answer = _Kept()
+
+    def told(self, redactor: Redactor) -> dict[str, Any]:
+        environ, asked = self._environ, self.asked
+        kept = asked.kept if asked else _Kept()
+        sent = [
+            (name[5:].replace("_", "-").lower(), str(value))
+            for name, value in environ.items()
+            if name.startswith("HTTP_")
+        ]
+        types = {name.lower(): value for name, value in self.headers}
+        query = redactor.query(environ.get("QUERY_STRING", ""))
+        return {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.began)),
+            "seconds": round(time.time() - self.began, 3),
+            "request": {
+                "method": environ.get("REQUEST_METHOD"),
+                "path": redactor.text(environ.get("PATH_INFO", "")),
+                "query": query,
+                "headers": redactor.headers(sent),
+                "body": redactor.body(kept.data, kept.length, environ.get("CONTENT_TYPE", "")),
+            },
+            "answer": {
+                "status": self.status,
+                "headers": redactor.headers(self.headers),
+                "body": redactor.body(
+                    self.answer.data, self.answer.length, types.get("content-type", "")
+                ),
+            },
+        }
+
+
+class _Kept:
+    """The beginning of a body, and how long all of it was."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.length = 0
+
+    def add(self, data: bytes) -> None:
+        self.length += len(data)
+        if len(self.data) < LONGEST:
+            self.data += data[: LONGEST - len(self.data)]
+
+
+class _Tee:
+    """A body that is read by the application, and kept."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self.kept = _Kept()
+
+    def read(self, *size: int) -> bytes:
+        return self._seen(self._source.read(*size))
+
+    def readline(self, *size: int) -> bytes:
+        return self._seen(self._source.readline(*size))
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return map(self._seen, self._source)
+
+    def _seen(self, data: bytes) -> bytes:
+        self.kept.add(data)
+        return data
+
+
+class _Watched:
+    """An answer on its way; written down when it is closed, which a server does in any case."""
+
+    def __init__(
+        self, answer: Iterable[bytes], seen: _Exchange, done: Callable[[_Exchange], None]
+    ) -> None:
+        self._answer = answer
+        self._seen = seen
+        self._done = done
+
+    def __iter__(self) -> Iterator[bytes]:
+        for data in self._answer:
+            self._seen.answer.add(data)
+            yield data
+
+    def close(self) -> None:
+        close = getattr(self._answer, "close", None)
+        try:
+            if close is not None:
+                close()
+        finally:
+            self._done(self._seen)
