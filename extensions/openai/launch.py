@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from . import webui_host
 from .access.network import bind_address
 from .app import create_app
+from .engines.base import Engine
 from .engines.deferred import DeferredEngine
 from .engines.echo import EchoEngine
 from .operations import logs
@@ -78,6 +79,8 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
         engine = DeferredEngine()
         if settings.use_mock_api:
             engine.set(EchoEngine())
+        elif webui_host.inside():
+            engine.set(_webui_engine())
         lifecycle = Lifecycle()
         app = create_app(settings, engine, lifecycle)
         server = APIServer(app, settings, lifecycle)
@@ -95,6 +98,14 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
     if webui_host.inside():
         webui_host.keep_alive(server.wait)
         webui_host.at_end(_stop_at_end)
+
+
+def _webui_engine() -> Engine:
+    """The model of the webui around us, whichever it has loaded."""
+    from .engines.webui import WebuiEngine
+    from .generation.prompted import PromptedChat
+
+    return PromptedChat(WebuiEngine())
 
 
 def _settings(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:

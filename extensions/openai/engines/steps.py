@@ -116,10 +116,7 @@ class Steps:
             return True
         new = [int(token) for token in tokens[self._seen :]]
         self._seen += len(new)
-        for token in new:
-            if self._step(token):
-                return True
-        return False
+        return any(self._step(token) for token in new)
 
     def _step(self, token: int) -> bool:
         self.sampled += 1

@@ -27,10 +27,10 @@ from typing import Any
 
 import numpy as np
 import orjson
-from llguidance import LLTokenizer
+from llguidance import LLTokenizer, TokenizerWrapper
 
 from .. import refusals
-from ..errors import APIError, ContextLengthExceeded, EngineFailed, InvalidRequest, ModelLoading
+from ..errors import APIError, ContextLengthExceeded, EngineFailed, ModelLoading
 from . import template
 from .base import (
     ChatRequest,
@@ -236,6 +236,8 @@ class WebuiEngine:
         loaded = self.loaded()
         vocabulary = self._words_of(loaded).vocabulary
         _check_ids(tokens, vocabulary, "prompt")
+        if isinstance(vocabulary.tokens, _Texts):
+            return str(loaded.tokenizer.decode(list(tokens)))
         if tokens and tokens[0] == getattr(loaded.tokenizer, "bos_token_id", None):
             tokens = tokens[1:]
         return b"".join(map(vocabulary.name, tokens)).decode(errors="replace")
@@ -274,7 +276,10 @@ class WebuiEngine:
         text = prompt if isinstance(prompt, str) else self.detokenize(tokens)
         if loaded.stepwise:
             return self._by_steps(loaded, request, words, text, tokens, limit)
-        if not isinstance(prompt, str) and self.tokenize(text) != tokens:
+        if not text:
+            special = _special_texts()
+            text = special["bos_token"] or special["eos_token"] or "\n"
+        elif not isinstance(prompt, str) and self.tokenize(text) != tokens:
             raise refusals.unsupported(
                 "prompt", "must be text: this loader does not take these token ids."
             )
@@ -312,6 +317,11 @@ class WebuiEngine:
                 for _ in replies:
                     if not steps.begun:  # the host has another model now
                         break
+            except Exception as error:
+                if not steps.finished:
+                    raise
+                # It may stumble over a model that was unloaded meanwhile; the answer is whole.
+                log.debug("the host failed behind the answer with %s", type(error).__name__)
             finally:
                 replies.close()
             if steps.finished or steps.left:
@@ -458,7 +468,7 @@ def _guarded(produce: Callable[[Emit[Any]], None]) -> Callable[[Emit[Any]], None
     return guarded
 
 
-def _generate_reply(text: str, state: dict[str, Any]) -> Iterator[str] | Any:
+def _generate_reply(text: str, state: dict[str, Any]) -> Any:
     """The host's generator, called by the names that its version has for things."""
     module = _module("text_generation")
     inner = getattr(module, "_generate_reply", module.generate_reply)
@@ -469,16 +479,16 @@ def _generate_reply(text: str, state: dict[str, Any]) -> Iterator[str] | Any:
 
 
 @lru_cache(maxsize=8)
-def _source(module: ModuleType) -> str:
+def _source(function: Any) -> str:
     try:
-        return inspect.getsource(module)
-    except OSError:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
         return ""
 
 
 def _knows_stop_event() -> bool:
     # Older versions copy their state in depth, and an event cannot be copied.
-    return "stop_event" in _source(_module("text_generation"))
+    return "stop_event" in _source(_module("text_generation").generate_reply)
 
 
 def _custom_reply() -> Any:
@@ -523,12 +533,27 @@ def _read_words(loaded: Loaded) -> Words:
     several = configured if isinstance(configured, (list, tuple)) else [configured]
     ends = {end for end in (tokenizer.eos_token_id, *several) if isinstance(end, int)}
     matching = None
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None and ends:
+    if ends:
         first = tokenizer.eos_token_id
         order = sorted(ends, key=lambda end: end != first)
-        matching = LLTokenizer(backend.to_str(), n_vocab=len(vocabulary.tokens), eos_token=order)
+        spelled = TokenizerWrapper(_Spelled(tokenizer, vocabulary, order[0]))
+        matching = LLTokenizer(spelled, eos_token=order)
     return Words(vocabulary, frozenset(ends), matching)
+
+
+class _Spelled:
+    """A tokenizer as llguidance wants it: tokens that look like markup but are text stay text."""
+
+    def __init__(self, tokenizer: Any, vocabulary: Vocabulary, end: int) -> None:
+        self._tokenizer = tokenizer
+        self.eos_token_id = end
+        self.bos_token_id = getattr(tokenizer, "bos_token_id", None)
+        self.tokens = [vocabulary.name(id) for id in range(len(vocabulary.tokens))]
+        self.special_token_ids = [id for id, text in enumerate(vocabulary.tokens) if not text]
+
+    def __call__(self, text: bytes | str) -> list[int]:
+        text = text.decode() if isinstance(text, bytes) else text
+        return list(map(int, self._tokenizer.encode(text, add_special_tokens=False)))
 
 
 def _plain_vocabulary(loaded: Loaded) -> Vocabulary:
