@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from flask import Flask, Response, g, request
 from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
-from . import chat, completions, health, home, internal, models, monitoring, openapi
+from . import (
+    chat,
+    completions,
+    health,
+    home,
+    internal,
+    internal_models,
+    models,
+    monitoring,
+    openapi,
+)
 from .access.job import Job
-from .access.keys import identify
-from .access.network import LOOPBACK_ORIGIN, check_source
+from .access.keys import HEADERS as KEY_HEADERS
+from .access.network import check_source, origin_patterns
+from .access.proxies import Trust, TrustedProxies
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .engines.base import Engine
@@ -41,11 +52,16 @@ from .validation import parse
 
 log = logging.getLogger("openedai")
 
-PAGES = (home, health, monitoring, models, completions, chat, internal)
+PAGES = (home, health, monitoring, models, completions, chat, internal, internal_models)
 ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
 
-KEY_HEADERS = ("authorization", "x-api-key", "api-key")
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+class _App(Flask):
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Flask looks at each function, each time, whether it is a coroutine; none is here."""
+        return func
 
 
 def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None = None) -> Flask:
@@ -53,7 +69,7 @@ def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None =
 
     `lifecycle` lets whoever serves the application stop it gracefully.
     """
-    app = Flask("openedai", static_folder=None)
+    app = _App("openedai", static_folder=None)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mb << 20
@@ -81,10 +97,18 @@ def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None =
     _errors(app, services)
     CORS(
         app,
-        origins="*" if "*" in settings.cors_origins else [LOOPBACK_ORIGIN, *settings.cors_origins],
+        origins="*" if "*" in settings.cors_origins else origin_patterns(settings.cors_origins),
         expose_headers=["x-request-id", "openai-processing-ms", "retry-after"],
         max_age=600,
+        always_send=False,
+        # Asked for by browsers before a page of the internet may call this machine.
+        allow_private_network=True,
     )
+    # Programs send no Origin, and then there is nothing to say.
+    tell_pages = app.after_request_funcs[None].pop()
+    app.after_request(lambda answer: tell_pages(answer) if "origin" in request.headers else answer)
+    trust = Trust.of(settings.trusted_proxies, tunnel=settings.public_api)
+    app.wsgi_app = TrustedProxies(app.wsgi_app, trust)  # type: ignore[method-assign]
     return app
 
 
@@ -95,8 +119,8 @@ def _view(route: Route, services: Services) -> Callable[..., Response]:
         record: Record = g.record
         record.route = _name(route)
         if route.scope is not None:
-            record.caller = identify(
-                services.settings, {name: request.headers.get(name) for name in KEY_HEADERS}
+            record.caller = services.keys.identify(
+                {name: request.headers.get(name) for name in KEY_HEADERS}
             )
             if route.scope not in record.caller.scopes:
                 raise Forbidden(
@@ -108,13 +132,22 @@ def _view(route: Route, services: Services) -> Callable[..., Response]:
             if route.body_optional and not data:
                 data = b"{}"
             arguments["body"] = parse(route.body, data, strict=services.settings.strict_parameters)  # type: ignore[assignment]
-        base_url = request.url_root.rstrip("/") + services.settings.api_prefix
-        gone = request.environ.get("waitress.client_disconnected", lambda: False)
         job: Job = g.job
         services.jobs.add(job)
-        return route.handler(Call(services, base_url, model, gone, job), **arguments)
+        # `request.url_root` would be this, but written for people to read, which costs more than all of it.
+        root = f"{request.scheme}://{request.host}{request.root_path}"
+        base_url = root.rstrip("/") + services.settings.api_prefix
+        # Only waitress is known to send what is written before it asks for more.
+        gone = request.environ.get("waitress.client_disconnected")
+        call = Call(services, base_url, model, gone or _nobody_knows, job, pushed=gone is not None)
+        return route.handler(call, **arguments)
 
     return view
+
+
+def _nobody_knows() -> bool:
+    """Whether the client has hung up, under a server that does not tell."""
+    return False
 
 
 def _json_bytes() -> bytes:
@@ -135,19 +168,18 @@ def _around_every_request(app: Flask, services: Services) -> None:
         g.record = Record(given if SANE_REQUEST_ID.fullmatch(given) else new_request_id())
         g.job = Job(g.record)
         g.record.address = request.remote_addr or ""
-        check_source(services.settings, request.headers.get("host"), request.headers.get("origin"))
+        check_source(services.settings, _host(), request.headers.get("origin"))
         services.lifecycle.enter()
         g.entered = True
 
     def end(response: Response) -> Response:
         record: Record = g.record
-        spent = time.monotonic() - record.started
         record.status = response.status_code
         response.headers["x-request-id"] = record.id
         job: Job = g.job
         response.call_on_close(lambda: services.observe(record))
         response.call_on_close(lambda: services.jobs.remove(job))
-        response.headers["openai-processing-ms"] = str(round(spent * 1000))
+        response.headers["openai-processing-ms"] = record.milliseconds
         if g.pop("entered", False):
             response.call_on_close(services.lifecycle.leave)
         return response
@@ -171,7 +203,8 @@ def _capture(app: Flask, services: Services) -> None:
     """Write requests and answers down. Raises SettingsError where the folder cannot be had."""
 
     def redactor() -> Redactor:
-        keys = (services.settings.api_key, services.settings.admin_key)
+        settings = services.settings
+        keys = (settings.api_key, settings.admin_key, settings.password, settings.keys_secret)
         return Redactor(key.get_secret_value() for key in keys if key is not None)
 
     folder = Path(services.settings.debug_folder)
@@ -187,6 +220,14 @@ def _capture(app: Flask, services: Services) -> None:
 def _name(route: Route) -> str:
     """As the reference writes it: `POST /v1/chat/completions`."""
     return f"{route.method} {route.addresses.value[0]}{route.path}"
+
+
+def _host() -> str | None:
+    """The Host header, which only HTTP before 1.1 may leave out."""
+    host = request.headers.get("host")
+    if host is None and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
+        raise InvalidRequest("The request has no Host header, as HTTP/1.1 demands.")
+    return host
 
 
 def _errors(app: Flask, services: Services) -> None:

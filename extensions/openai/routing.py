@@ -15,9 +15,11 @@ from flask import Response
 from . import refusals
 from .access.caller import Scope
 from .access.job import Job, Jobs
+from .access.keys import Keys
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .engines.base import Engine
+from .engines.library import Library
 from .errors import ShuttingDown
 from .generation.policy import Policy, read_policy
 from .generation.request import GenerationRequest
@@ -111,7 +113,10 @@ class Services:
     scheduler: Scheduler
     policy: Policy = field(default_factory=Policy)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    keys: Keys = field(init=False)
     jobs: Jobs = field(default_factory=Jobs)
+    library: Library | None = None
+    """What the host can load instead; None where it lets nobody choose. Set before the first request."""
     metrics: Metrics = field(init=False)
     started: float = field(default_factory=time.monotonic)
     observers: list[Observer] = field(default_factory=list)
@@ -120,6 +125,8 @@ class Services:
     """Told of new settings that are in force; must not raise. Filled before the first request."""
 
     def __post_init__(self) -> None:
+        self.keys = Keys(self.settings)
+        self.reloaders.append(self.keys.configure)
         self.metrics = Metrics(self.engine, self.scheduler)
         self.observers.append(self.metrics.observe)
 
@@ -150,6 +157,8 @@ class Call:
     client_gone: Callable[[], bool] = lambda: False
     """Whether the client has hung up; may be asked at any time, from any thread."""
     job: Job = field(default_factory=Job)
+    pushed: bool = False
+    """Whether what is written goes out at once, rather than when somebody asks for more."""
 
     def begin(self, body: GenerationRequest) -> None:
         """What a request for answers says about itself. Raises InvalidRequest for a `timeout` that is

@@ -93,7 +93,8 @@ class APIServer:
             outbuf_high_watermark=UNREAD,
             channel_timeout=IDLE,
             asyncore_use_poll=True,
-            clear_untrusted_proxy_headers=True,
+            # access/proxies.py does, and knows more than one.
+            clear_untrusted_proxy_headers=False,
             ident=None,
         )
         self._listeners = list(_listeners(server, self._sockets))

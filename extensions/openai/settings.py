@@ -9,13 +9,15 @@ Nothing else reads the environment.
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -27,6 +29,10 @@ from pydantic_settings import (
 PREFIX = "OPENEDAI_"
 OTHER_NAMES = {"api_port": "OPENEDAI_PORT", "use_mock_api": "USE_MOCK_API"}
 """Names that the first extension gave to settings; OPENEDAI_<NAME> goes before them."""
+
+
+HOST_NAME = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9._:*\[\]-]+")
 
 
 class SettingsError(Exception):
@@ -68,12 +74,61 @@ class Settings(BaseSettings):
     )
     api_key: SecretStr | None = Field(
         None,
-        description="The key that every request must bring. Without one: loopback only.",
+        description="A key that requests may bring. Without any key: loopback only.",
         json_schema_extra=RELOADABLE,
     )
     admin_key: SecretStr | None = Field(
         None,
         description="The key for admin pages; it opens all others too. Default: the API key.",
+        json_schema_extra=RELOADABLE,
+    )
+    password: SecretStr | None = Field(
+        None,
+        description="A password that requests may bring as their key: itself, or the hash that the "
+        "command `password` prints.",
+        json_schema_extra=RELOADABLE,
+    )
+    keys_secret: SecretStr | None = Field(
+        None,
+        description="What named keys are signed with, at least 16 characters. Default: keys.secret in "
+        "the data folder.",
+        json_schema_extra=RELOADABLE,
+    )
+    data_folder: str | None = Field(
+        None,
+        description="Where keys and usage are kept. Default: user_data/openedai of the app.",
+    )
+    rpm: int | None = Field(
+        None,
+        ge=0,
+        le=1000,
+        description="Requests a minute that each key may make, 0 for no limit. Default: 60 for named "
+        "keys that do not say, no limit for others.",
+        json_schema_extra=RELOADABLE,
+    )
+    tpm: int = Field(
+        0,
+        ge=0,
+        description="Tokens a minute that each key may use, in prompts and answers; 0 is no limit.",
+        json_schema_extra=RELOADABLE,
+    )
+    concurrent: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Requests that each key may have under way at once; 0 is no limit.",
+        json_schema_extra=RELOADABLE,
+    )
+    monthly_tokens: int = Field(
+        0,
+        ge=0,
+        description="Tokens that each key may use in a calendar month; 0 is no limit.",
+        json_schema_extra=RELOADABLE,
+    )
+    user_limits: Pairs = Field(
+        {},
+        description="The same limits for each `user` of a key, as rpm=10,tpm=5000,concurrent=2,"
+        "monthly_tokens=100000.",
         json_schema_extra=RELOADABLE,
     )
     public_api: bool = Field(
@@ -90,21 +145,30 @@ class Settings(BaseSettings):
         description="Stand-in model names that answer with the real model; * takes any name.",
         json_schema_extra=RELOADABLE,
     )
+    list_host_models: bool = Field(
+        False,
+        description="List all models of the host's folder, not only the loaded one.",
+    )
     require_model: bool = Field(
         True,
         description="Refuse a request without `model`, as OpenAI does; else: the loaded model.",
         json_schema_extra=RELOADABLE,
     )
     allowed_hosts: Names = Field(
-        (),
-        description="Host names that requests may be addressed to, besides loopback names, while "
-        "there is no key.",
+        ("host.docker.internal", "host.containers.internal"),
+        description="What requests may be addressed to, besides loopback names, while there is no "
+        "key: names, *.lan, addresses, networks (192.168.0.0/16); * is anything.",
         json_schema_extra=RELOADABLE,
     )
     cors_origins: Names = Field(
         (),
-        description="Web origins (https://app.example) that may call from a browser, besides pages "
-        "of this machine; * allows all.",
+        description="Web origins (https://app.example, https://*.example, app://*) that may call from "
+        "a browser, besides pages of this machine; * allows all.",
+    )
+    trusted_proxies: Names = Field(
+        (),
+        description="Proxies whose X-Forwarded-For, -Proto, -Host and -Prefix are believed: addresses, "
+        "networks, or how many there are in front of the server.",
     )
     sampling_defaults: Pairs = Field(
         {},
@@ -245,14 +309,18 @@ class Settings(BaseSettings):
         description="The folder for --debug; it keeps the last 500 requests, for its owner only.",
     )
 
-    @field_validator("model_aliases", "allowed_hosts", "cors_origins", mode="before")
+    @field_validator(
+        "model_aliases", "allowed_hosts", "cors_origins", "trusted_proxies", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("sampling_defaults", "sampling_forced", "sampling_limits", mode="before")
+    @field_validator(
+        *("sampling_defaults", "sampling_forced", "sampling_limits", "user_limits"), mode="before"
+    )
     @classmethod
     def _pairs(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -264,6 +332,38 @@ class Settings(BaseSettings):
     @classmethod
     def _normal(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name.rstrip("/").lower() for name in value)
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(name.strip("[]").removesuffix(".") for name in value)
+        for name in names:
+            if name != "*" and not (HOST_NAME.fullmatch(name) or is_network(name)):
+                raise ValueError(
+                    f"{name!r} is no host name (without http:// and port), *.name, address or network"
+                )
+        return names
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if origin not in ("*", "null") and not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin; one looks like https://app.example")
+        return value
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _count(cls, value: object) -> object:
+        return (str(value),) if type(value) is int else value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            if not (re.fullmatch(r"[1-9]", entry) or is_network(entry)):
+                raise ValueError(f"{entry!r} is no address, network (10.0.0.0/8) or count (1 to 9)")
+        return value
 
     @field_validator("validation_status", mode="before")
     @classmethod
@@ -280,14 +380,34 @@ class Settings(BaseSettings):
             raise ValueError("must look like /custom")
         return value
 
-    @field_validator("api_key", "admin_key")
+    @field_validator("user_limits")
+    @classmethod
+    def _limits(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        for name, most in value.items():
+            if name not in ("rpm", "tpm", "concurrent", "monthly_tokens"):
+                raise ValueError(
+                    f"{name[:40]} is no limit: rpm, tpm, concurrent, monthly_tokens are"
+                )
+            if isinstance(most, bool) or not isinstance(most, int) or most < 0:
+                raise ValueError(f"{name} needs a whole number, 0 or more")
+        return value
+
+    @field_validator("keys_secret", "password")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        least = 16 if info.field_name == "keys_secret" else 8
+        if value is not None and len(value.get_secret_value()) < least:
+            raise ValueError(f"must have at least {least} characters")
+        return value
+
+    @field_validator("api_key", "admin_key", "keys_secret", "password")
     @classmethod
     def _printable(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().isprintable():
             raise ValueError("must hold printable characters only")
         return value and SecretStr(value.get_secret_value().strip())
 
-    @field_validator("api_key", "admin_key", mode="before")
+    @field_validator("api_key", "admin_key", "keys_secret", "password", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
@@ -303,6 +423,15 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what is given: `load` puts the sources in their order."""
         return (init_settings,)
+
+
+def is_network(text: str) -> bool:
+    """Whether a text is an IP address, or a network such as 10.0.0.0/8."""
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _json(text: str) -> Any:

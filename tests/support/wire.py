@@ -28,9 +28,12 @@ class Answer:
 class Wire:
     """One TCP connection."""
 
-    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, port: int, host: str = "127.0.0.1", *, sock: socket.socket | None = None
+    ) -> None:
+        """`sock` is a connection that is there already."""
         self.port = port
-        self.sock = socket.create_connection((host, port), timeout=TIMEOUT)
+        self.sock = sock or socket.create_connection((host, port), timeout=TIMEOUT)
         self._buffer = b""
 
     def __enter__(self) -> Wire:

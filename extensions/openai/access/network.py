@@ -5,39 +5,50 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
-from urllib.parse import urlsplit
+from functools import lru_cache
 
-from ..errors import Forbidden
-from ..settings import Settings, SettingsError
+from ..errors import Forbidden, InvalidRequest
+from ..settings import Settings, SettingsError, is_network
+from .keys import has_keys
 
-# Ends with \Z because flask-cors asks for a match at the beginning only.
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.IGNORECASE)
 LOOPBACK_ORIGIN = re.compile(
-    r"https?://(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?\Z", re.IGNORECASE
+    r"https?://(([a-z0-9-]+\.)*localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?\Z", re.IGNORECASE
 )
 
 
 def is_loopback(host: str) -> bool:
     """Whether a host name or address (IPv6 with or without brackets) can only mean this machine."""
-    host = host.strip("[]").rstrip(".").lower()
+    host = host.strip("[]").removesuffix(".").lower()
     if host == "localhost" or host.endswith(".localhost"):
         return True
+    address = as_address(host)
+    return address is not None and address.is_loopback
+
+
+@lru_cache(maxsize=1024)
+def as_address(text: str) -> IPAddress | None:
+    """The IP address that a text is; one of IPv4 that is written as IPv6 counts as IPv4."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(text)
     except ValueError:
-        return False
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def bind_address(settings: Settings) -> str:
     """The address to listen on. Raises SettingsError where that would open the server by accident."""
     host = settings.listen_host or ("0.0.0.0" if settings.listen else "127.0.0.1")
-    if settings.api_key is None and not is_loopback(host):
+    if not has_keys(settings) and not is_loopback(host):
         flag = "--listen-host" if settings.listen_host else "--listen"
         raise SettingsError(
             f"{flag} lets other machines in, so it needs a key: add --api-key KEY "
             "(or set OPENEDAI_API_KEY)"
         )
     if settings.public_api:
-        if settings.api_key is None:
+        if not has_keys(settings):
             raise SettingsError(
                 "--public-api lets everybody in, so it needs a key: add --api-key KEY "
                 "(or set OPENEDAI_API_KEY)"
@@ -49,15 +60,18 @@ def bind_address(settings: Settings) -> str:
 
 
 def check_source(settings: Settings, host: str | None, origin: str | None) -> None:
-    """Refuse DNS rebinding and hostile pages while there is no key. Raises Forbidden.
+    """Refuse DNS rebinding and hostile pages while there is no key. Raises Forbidden, and InvalidRequest
+    for a Host that is none.
 
     `host` and `origin` are the request's headers. Every browser sends Host, so a request without one
     is a program's, and is let in.
     """
-    if settings.api_key is not None:
+    name = "localhost" if host is None else host_name(host)
+    if has_keys(settings):
+        if name is None:
+            raise InvalidRequest("The Host header of the request is malformed.")
         return
-    name = "localhost" if host is None else _name(host)
-    if not (is_loopback(name) or name in settings.allowed_hosts):
+    if name is None or not is_allowed_host(name, settings.allowed_hosts):
         raise Forbidden(
             "Without a key this server answers requests to loopback names only. The operator can "
             "set a key (--api-key) or allow this host name (--allowed-hosts).",
@@ -71,16 +85,42 @@ def check_source(settings: Settings, host: str | None, origin: str | None) -> No
         )
 
 
+def host_name(host: str) -> str | None:
+    """The host of a Host header: no port, no brackets, no last dot, small letters; None if malformed."""
+    found = HOST.fullmatch(host)
+    if found is None:
+        return None
+    return found[1].strip("[]").removesuffix(".").lower() or None
+
+
+def is_allowed_host(name: str, allowed: Sequence[str]) -> bool:
+    """Whether a request may be addressed to this name (as `host_name` gives it): to this machine, or to
+    what the list has: names, `*.name`, addresses, networks, `*`."""
+    if is_loopback(name) or "*" in allowed or name in allowed:
+        return True
+    address = as_address(name)
+    for entry in allowed:
+        if address is None:
+            if entry.startswith("*.") and name.endswith(entry[1:]):
+                return True
+        elif is_network(entry) and address in ipaddress.ip_network(entry):
+            return True
+    return False
+
+
 def is_allowed_origin(origin: str, allowed: Sequence[str]) -> bool:
     """Whether a browser page of this origin may call: a page of this machine, or one on the list."""
-    return (
-        "*" in allowed or LOOPBACK_ORIGIN.fullmatch(origin) is not None or origin.lower() in allowed
-    )
+    return "*" in allowed or any(each.match(origin) for each in origin_patterns(allowed))
 
 
-def _name(host: str) -> str:
-    """The host of a Host header, without its port, in small letters; empty where it is malformed."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
+def origin_patterns(allowed: Sequence[str]) -> list[re.Pattern[str]]:
+    """What the whole of an origin must match, one pattern of these; `*` stands for a part of it."""
+    # They end with \Z because flask-cors asks for a match at the beginning only.
+    return [
+        LOOPBACK_ORIGIN,
+        *(
+            re.compile(re.escape(entry).replace(r"\*", r"[\w.:-]+") + r"\Z", re.IGNORECASE)
+            for entry in allowed
+            if entry != "*"
+        ),
+    ]

@@ -336,7 +336,7 @@ class WebuiEngine:
             raise EngineFailed("The model was switched or unloaded before it answered.")
 
         # The host lets one generate at a time: a slow reader must not hold up the others.
-        return pump(_guarded(produce), capacity=float("inf"))
+        return pump(_guarded(produce), apart=True)
 
     def _by_text(
         self,
@@ -385,7 +385,7 @@ class WebuiEngine:
                 Piece(said[len(shown) :], tokens=total - counted, prompt=prompt, finish=finish)  # type: ignore[arg-type]
             )
 
-        return pump(_guarded(produce))
+        return pump(_guarded(produce), apart=True)
 
     def _state(self, request: GenerateRequest, limit: int) -> dict[str, Any]:
         """Everything that the host reads of a request: its own settings and defaults, then what was asked."""
