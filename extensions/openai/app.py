@@ -21,6 +21,7 @@ from .access.network import check_source, origin_patterns
 from .access.proxies import Trust, TrustedProxies
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
+from .access.tunnel import Tunnel
 from .engines.base import Engine
 from .errors import (
     APIError,
@@ -49,10 +50,15 @@ KEY_HEADERS = ("authorization", "x-api-key", "api-key")
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
-def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None = None) -> Flask:
+def create_app(
+    settings: Settings,
+    engine: Engine,
+    lifecycle: Lifecycle | None = None,
+    tunnel: Tunnel | None = None,
+) -> Flask:
     """The API as a WSGI application. Needs no host: any engine will do. Raises SettingsError.
 
-    `lifecycle` lets whoever serves the application stop it gracefully.
+    `lifecycle` lets whoever serves the application stop it gracefully; `tunnel` is told of on its pages.
     """
     app = Flask("openedai", static_folder=None)
     app.url_map.strict_slashes = False
@@ -64,7 +70,9 @@ def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None =
         spare_seconds=settings.spare_seconds,
     )
     policy = read_policy(settings)
-    services = Services(settings, engine, scheduler, policy, lifecycle or Lifecycle())
+    services = Services(
+        settings, engine, scheduler, policy, lifecycle or Lifecycle(), tunnel=tunnel
+    )
     services.reloaders.append(scheduler.configure)
     app.extensions["openai"] = services
     services.observers.append(_request_log(services))

@@ -17,6 +17,7 @@ from .access.caller import Scope
 from .access.job import Job, Jobs
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
+from .access.tunnel import Tunnel
 from .engines.base import Engine
 from .errors import ShuttingDown
 from .generation.policy import Policy, read_policy
@@ -116,11 +117,12 @@ class Services:
     started: float = field(default_factory=time.monotonic)
     observers: list[Observer] = field(default_factory=list)
     """Who wants to know of each request that has ended; filled before the first one."""
+    tunnel: Tunnel | None = None
     reloaders: list[Callable[[Settings], None]] = field(default_factory=list)
     """Told of new settings that are in force; must not raise. Filled before the first request."""
 
     def __post_init__(self) -> None:
-        self.metrics = Metrics(self.engine, self.scheduler)
+        self.metrics = Metrics(self.engine, self.scheduler, self.tunnel)
         self.observers.append(self.metrics.observe)
 
     def reload(self, settings: Settings) -> None:

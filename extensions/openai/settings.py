@@ -83,10 +83,18 @@ class Settings(BaseSettings):
         json_schema_extra=RELOADABLE,
     )
     public_api: bool = Field(
-        False, description="Reach the API from outside through a tunnel. Not there yet."
+        False,
+        description="Reach the API from everywhere through a tunnel of Cloudflare. Needs --api-key.",
     )
-    public_api_id: str | None = Field(
-        None, description="The name of a named tunnel for --public-api. Not there yet."
+    public_api_id: SecretStr | None = Field(
+        None,
+        description="The id, name or token of a tunnel that you have set up at Cloudflare; without one "
+        "--public-api opens a quick tunnel, under another address each time.",
+    )
+    cloudflared: str | None = Field(
+        None,
+        description="The program cloudflared for --public-api. Default: the one that is installed, or "
+        "else it is downloaded.",
     )
     api_prefix: str = Field(
         "", description="A path that all pages lie below, such as /custom (without the last slash)."
@@ -332,7 +340,7 @@ class Settings(BaseSettings):
             raise ValueError("must hold printable characters only")
         return value and SecretStr(value.get_secret_value().strip())
 
-    @field_validator("api_key", "admin_key", mode="before")
+    @field_validator("api_key", "admin_key", "public_api_id", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
