@@ -240,6 +240,67 @@ def test_a_key_that_is_too_long_is_told_with_its_own_length() -> None:
     assert "at most 64, but got 65" in error["message"]
 
 
+@pytest.mark.parametrize(
+    ("body", "param", "code"),
+    [
+        ({"verbosity": 5}, "verbosity", "invalid_type"),
+        ({"service_tier": {}}, "service_tier", "invalid_type"),
+        ({"reasoning_effort": "much"}, "reasoning_effort", "invalid_value"),
+        ({"tool_choice": 5}, "tool_choice", "invalid_type"),
+        ({"tool_choice": [1]}, "tool_choice", "invalid_type"),
+        ({"tool_choice": "sometimes"}, "tool_choice", "invalid_value"),
+        ({"tool_choice": {}}, "tool_choice.type", "missing_required_parameter"),
+        ({"tool_choice": {"type": "zz"}}, "tool_choice.type", "invalid_value"),
+        ({"response_format": {"type": 5}}, "response_format.type", "invalid_type"),
+        ({"function_call": 5}, "function_call", "invalid_type"),
+        ({"n": 10**30}, "n", "integer_above_max_value"),
+        ({"seed": -(10**30)}, "seed", "integer_below_min_value"),
+        ({"seed": 1.5}, "seed", "invalid_type"),
+        (
+            {"tools": [{"type": "function", "function": {"name": ""}}]},
+            "tools[0].function.name",
+            "empty_string",
+        ),
+        (
+            {"tools": [{"type": "function", "function": {"name": "x" * 65}}]},
+            "tools[0].function.name",
+            "string_above_max_length",
+        ),
+        (
+            {"tools": [{"type": "function", "function": {"name": "a b"}}]},
+            "tools[0].function.name",
+            "invalid_value",
+        ),
+        ({"prediction": {"type": "content"}}, "prediction.content", "missing_required_parameter"),
+        ({"prediction": {"type": "text", "content": "x"}}, "prediction.type", "invalid_value"),
+        ({"prediction": {"type": "content", "content": 5}}, "prediction.content", "invalid_type"),
+    ],
+)
+def test_the_code_says_whether_type_or_value_is_wrong(
+    body: dict[str, Any], param: str, code: str
+) -> None:
+    error = Api(EchoEngine()).refused("chat/completions", **body)
+    assert (error["param"], error["code"]) == (param, code)
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("depth", [50, 240, 260, 900])
+def test_what_is_nested_deeply_is_taken_or_refused(tiny: Api, depth: int) -> None:
+    """It has to be written as JSON again for the engine, whose depth is limited."""
+    body = {**CHAT, "model": "tiny", "chat_template_kwargs": nested(depth), "max_tokens": 1}
+    answer = tiny.client.post("/v1/chat/completions", json=body)
+    assert answer.status_code == (200 if depth < 245 else 400)
+    if depth > 245:
+        error = assert_envelope(answer.json, status=400)
+        assert error["param"] == "chat_template_kwargs"
+
+
 @pytest.mark.parametrize(("page", "body"), PAGES)
 def test_the_status_of_requests_that_are_not_valid(page: str, body: dict[str, Any]) -> None:
     client = Api(EchoEngine(), validation_status=422).client

@@ -16,7 +16,7 @@ from .engines.base import ChatRequest, EngineInfo
 from .errors import ContextLengthExceeded
 from .generation.answer import AnswerHead, answer_head
 from .generation.logprobs import ChatLogprobs, chat_logprobs
-from .generation.messages import ChatMessage, to_engine
+from .generation.messages import ChatMessage, TextPart, to_engine
 from .generation.prompted import Prompted, prompted_chat
 from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest, needs
 from .generation.run import Event, Events, run
@@ -40,7 +40,7 @@ from .generation.tools import (
 from .generation.usage import Usage, UsageCount
 from .routing import Addresses, Call, Route
 from .streaming import respond
-from .validation import NotYet
+from .validation import NotYet, RequestModel
 
 Metadata = Annotated[
     dict[
@@ -51,6 +51,13 @@ Metadata = Annotated[
 ]
 TEMPLATE_OWN = {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"}
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+
+class Prediction(RequestModel):
+    """What much of the answer is likely to be."""
+
+    type: Literal["content"]
+    content: str | Annotated[list[TextPart], Field(min_length=1)]
 
 
 class ChatCompletionRequest(GenerationRequest):
@@ -119,7 +126,7 @@ class ChatCompletionRequest(GenerationRequest):
     verbosity: Literal["low", "medium", "high"] | None = Field(
         None, description="Taken and without effect."
     )
-    prediction: dict[str, Any] | None = Field(None, description="Taken and without effect.")
+    prediction: Prediction | None = Field(None, description="Taken and without effect.")
     safety_identifier: str | None = Field(
         None, max_length=64, description="Taken and without effect."
     )

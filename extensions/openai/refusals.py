@@ -110,6 +110,15 @@ def not_one_of(param: str, value: Any, allowed: Sequence[str]) -> InvalidRequest
     )
 
 
+def no_match(param: str, pattern: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid '{param}': string does not match pattern. Expected a string that matches the pattern "
+        f"'{pattern}'.",
+        param=param,
+        code="invalid_value",
+    )
+
+
 def exclusive(param: str, other: str) -> InvalidRequest:
     return InvalidRequest(
         f"Setting '{param}' and '{other}' at the same time is not supported.",

@@ -152,6 +152,8 @@ class Call:
     client_gone: Callable[[], bool] = lambda: False
     """Whether the client has hung up; may be asked at any time, from any thread."""
     job: Job = field(default_factory=Job)
+    pushed: bool = False
+    """Whether what is written goes out at once, rather than when somebody asks for more."""
 
     def begin(self, body: GenerationRequest) -> None:
         """What a request for answers says about itself. Raises InvalidRequest for a `timeout` that is

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from itertools import chain
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
-from flask import Response
+from flask import Response, current_app
 
-from .access.job import Job
+from .access.record import Record
+from .engines.pump import drive
 from .errors import APIError, InternalError
 from .routing import Call
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 log = logging.getLogger("openedai")
 
@@ -43,26 +47,79 @@ def respond(
     one step of it. An error before the first chunk keeps its status, unless the stream had to be opened
     before, to send a comment into a long silence; after that it is the last event.
     """
-    watched = _watch(call, chunks)
     call.record.streamed = stream
-    if not stream:
+    if stream:
+        events = _events(call, chunks)
+        return _PushedEvents(events, call.record) if call.pushed else _PulledEvents(events)
+    made: list[Chunk] = []
+
+    def keep(chunk: Chunk | None) -> None:
+        _check(call)
+        if chunk is not None:
+            made.append(chunk)
+
+    drive(chunks, keep)
+    return json_response(fold(made))
+
+
+Events = Generator["bytes | None", None, None]
+"""Server-sent events as they are written; None as among chunks."""
+
+
+class _EventStream(Response):
+    def __init__(self, events: Events) -> None:
+        super().__init__(content_type="text/event-stream; charset=utf-8")
+        self.headers["Cache-Control"] = "no-cache"
+        self.headers["X-Accel-Buffering"] = "no"
+        self.call_on_close(events.close)
+
+
+class _PulledEvents(_EventStream):
+    """Events for whoever iterates over the response; made when the first one is there."""
+
+    def __init__(self, events: Events) -> None:
+        spoken = (event for event in events if event is not None)
+        first = next(spoken)
+        super().__init__(events)
+        self.response = chain([first], spoken)
+
+
+class _PushedEvents(_EventStream):
+    """Events written to the client from inside of the engine's callbacks (see `pump.drive`).
+
+    The view has returned by then, so an error before the first event becomes an answer in here.
+    """
+
+    automatically_set_content_length = False  # nothing is in the response itself
+
+    def __init__(self, events: Events, record: Record) -> None:
+        super().__init__(events)
+        self._events = events
+        self._record = record
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        write: Callable[[bytes], object] | None = None
+
+        def deliver(event: bytes | None) -> None:
+            nonlocal write
+            if event is None:
+                return
+            if write is None:
+                self.headers["openai-processing-ms"] = self._record.milliseconds
+                write = start_response(self.status, self.headers.to_wsgi_list())
+            write(event)
+
         try:
-            return json_response(fold(chunk for chunk in watched if chunk is not None))
+            drive(self._events, deliver)
+        except Exception as error:
+            if write is not None:
+                raise
+            refusal = current_app.finalize_request(current_app.handle_user_exception(error))
+            _, status, headers = refusal.get_wsgi_response(environ)
+            start_response(status, headers)(refusal.get_data())
         finally:
-            chunks.close()
-    keep_alive = call.services.settings.keep_alive
-    try:
-        first = _first(watched, keep_alive)
-    except BaseException:
-        chunks.close()
-        raise
-    events = _events(chain([first], watched), keep_alive, call.job)
-    response = Response(events, mimetype="text/event-stream")
-    response.headers["Content-Type"] = "text/event-stream; charset=utf-8"
-    response.headers["Cache-Control"] = "no-cache"
-    response.headers["X-Accel-Buffering"] = "no"
-    response.call_on_close(chunks.close)
-    return response
+            self.close()
+        return []
 
 
 def json_response(value: Any, status: int = 200) -> Response:
@@ -70,46 +127,47 @@ def json_response(value: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(value), status, mimetype="application/json")
 
 
-def _watch(call: Call, chunks: Iterable[Chunk | None]) -> Iterator[Chunk | None]:
-    """The chunks, as long as somebody is there to read them and the server is not ending."""
-    for chunk in chunks:
-        call.services.lifecycle.check()
-        call.job.check()
-        if call.client_gone():
-            raise ClientGone
-        yield chunk
+def _check(call: Call) -> None:
+    """Raises when an answer under way must end: the server stops, its time is up, nobody reads it."""
+    call.services.lifecycle.check()
+    call.job.check()
+    if call.client_gone():
+        raise ClientGone
 
 
-def _first(chunks: Iterator[Chunk | None], patience: float) -> Chunk | None:
-    """The first chunk, or None when there is none for `patience` seconds."""
-    deadline = time.monotonic() + patience
-    for chunk in chunks:
-        if chunk is not None or time.monotonic() >= deadline:
-            return chunk
-    return None
-
-
-def _events(chunks: Iterable[Any], keep_alive: float, job: Job) -> Iterator[bytes]:
-    record = job.record
-    # None as the very first one says that the silence has lasted `keep_alive` seconds already.
-    due = 0.0
+def _events(call: Call, chunks: Generator[Any, None, None]) -> Events:
+    """One event for each chunk; an error is the last one, or is raised where it would be the first."""
+    record, keep_alive = call.record, call.services.settings.keep_alive
+    begun, due = False, time.monotonic() + keep_alive
     try:
         for chunk in chunks:
+            _check(call)
             if chunk is not None:
                 yield b"data: " + orjson.dumps(chunk) + b"\n\n"
             elif time.monotonic() < due:
+                yield None
                 continue
             else:
-                yield job.comment()
-            due = time.monotonic() + keep_alive
+                yield call.job.comment()
+            begun, due = True, time.monotonic() + keep_alive
         yield DONE
     except APIError as error:
+        if not begun:
+            raise
         record.error = error.code or error.type
         yield b"data: " + orjson.dumps(error.envelope()) + b"\n\n"
-    except (ClientGone, GeneratorExit):
+    except GeneratorExit:
         record.cancelled = True
+    except ClientGone:
+        record.cancelled = True
+        if not begun:
+            raise
     except Exception:
+        if not begun:
+            raise
         record.error = InternalError.type
         log.exception("an answer failed while it was streamed")
         fault = InternalError("The server failed while it worked on this request.")
         yield b"data: " + orjson.dumps(fault.envelope()) + b"\n\n"
+    finally:
+        chunks.close()

@@ -72,6 +72,7 @@ def check(model: type[Body], value: Any, *, strict: bool = False) -> Body:
             f"The body of the request must be a JSON object, but it is {refusals.kind_of(value)}.",
             code="invalid_type",
         )
+    _check_depth(value)
     try:
         body = model.model_validate(value)
     except ValidationError as error:
@@ -79,6 +80,20 @@ def check(model: type[Body], value: Any, *, strict: bool = False) -> Body:
         raise _refusal(problems, value) from None
     _check_unknown(body, strict)
     return body
+
+
+def _check_depth(body: dict[str, Any]) -> None:
+    """Refuse what is nested so deeply that it could not be written again as JSON for an engine."""
+    for name, value in body.items():
+        if isinstance(value, (dict, list)):
+            try:
+                orjson.dumps([[[[value]]]])  # the engine's own nesting
+            except orjson.JSONEncodeError:
+                raise InvalidRequest(
+                    f"Invalid '{name[:64]}': it is nested too deeply.",
+                    param=name[:64],
+                    code="invalid_value",
+                ) from None
 
 
 def _check_unknown(body: RequestModel, strict: bool) -> None:
@@ -119,9 +134,21 @@ def _refusal(problems: Sequence[ErrorDetails], body: dict[str, Any]) -> InvalidR
     deepest = max(len(path) for _, path, _ in candidates)
     candidates = [candidate for candidate in candidates if len(candidate[1]) == deepest]
     # The right type with a wrong value tells more than "not the other type".
-    problem, path, value = min(candidates, key=lambda candidate: candidate[0]["type"] in _EXPECTED)
+    problem, path, value = min(candidates, key=lambda candidate: _is_type_error(*candidate[::2]))
     alternatives = [other for other, other_path, _ in candidates if other_path == path]
     return _words(problem, _param(path), value, alternatives)
+
+
+def _is_type_error(problem: ErrorDetails, value: Any) -> bool:
+    """Whether the value has another JSON type than is wanted."""
+    if problem["type"] == "literal_error":
+        return not isinstance(value, str)
+    return problem["type"] in _EXPECTED and not _is_huge(value)
+
+
+def _is_huge(value: Any) -> bool:
+    """An integer that needs more than 64 bits comes as a float."""
+    return isinstance(value, float) and abs(value) >= 2**63
 
 
 def _walk(problem: ErrorDetails, body: Any) -> tuple[list[str | int], Any]:
@@ -170,6 +197,7 @@ _EXPECTED = {
     "model_type": "an object",
     "model_attributes_type": "an object",
     "none_required": "null",
+    "literal_error": "a string",
 }
 
 
@@ -179,7 +207,10 @@ def _words(
     """One pydantic error in the API's words."""
     kind = problem["type"]
     context = problem.get("ctx", {})
-    if kind in _EXPECTED:
+    if kind in ("int_type", "int_from_float") and _is_huge(value):
+        low = -(2**63) if value < 0 else None
+        return refusals.out_of_range(param, value, low=low, high=2**63 - 1)
+    if _is_type_error(problem, value):
         expected = dict.fromkeys(
             _EXPECTED[a["type"]] for a in alternatives if a["type"] in _EXPECTED
         )
@@ -206,9 +237,13 @@ def _words(
         if kind == "union_tag_invalid":
             field = context["discriminator"].strip("'")
             param, value = f"{param}.{field}", value.get(field)
+            if not isinstance(value, str):
+                return refusals.wrong_type(param, "a string", value)
         return refusals.not_one_of(param, value, names)
     if kind == "union_tag_not_found":
         return refusals.missing(f"{param}.{context['discriminator'].strip(chr(39))}")
+    if kind == "string_pattern_mismatch":
+        return refusals.no_match(param, context["pattern"])
     if kind == "unsupported_parameter":
         return refusals.unsupported(param, problem["msg"])
     return InvalidRequest(f"Invalid '{param}': {problem['msg']}", param=param, code="invalid_value")

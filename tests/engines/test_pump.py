@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Generator
 
 import pytest
 
-from extensions.openai.engines.pump import CAPACITY, TICK, Emit, pump
+from extensions.openai.engines.pump import CAPACITY, TICK, Emit, drive, pump
 
 
 def test_items_come_in_their_order() -> None:
@@ -101,3 +102,146 @@ def test_a_generator_that_is_never_read_starts_nothing() -> None:
     items = pump(lambda emit: started.set())
     items.close()
     assert not started.is_set()
+
+
+def test_a_drive_runs_the_producer_in_its_own_thread() -> None:
+    threads: set[int] = set()
+
+    def produce(emit: Emit[int]) -> None:
+        threads.add(threading.get_ident())
+        for number in range(1000):
+            assert not emit(number)
+
+    seen: list[int] = []
+    drive(doubled(pump(produce)), lambda item: None if item is None else seen.append(item))
+    assert seen == list(range(0, 2000, 2))
+    assert threads == {threading.get_ident()}
+
+
+def test_an_item_is_delivered_before_emit_returns() -> None:
+    seen: list[int | None] = []
+
+    def produce(emit: Emit[int]) -> None:
+        for number in range(3):
+            emit(number)
+            assert [item for item in seen if item is not None] == list(range(number + 1))
+
+    drive(doubled(doubled(pump(produce))), lambda item: seen.append(item and item // 4))
+
+
+def test_a_silent_producer_is_driven_by_a_clock() -> None:
+    heard = threading.Event()
+
+    def deliver(item: str | None) -> None:
+        if item is None and threading.current_thread() is not threading.main_thread():
+            heard.set()
+
+    def produce(emit: Emit[str]) -> None:
+        assert heard.wait(10)
+
+    drive(pump(produce), deliver)
+
+
+def test_a_drive_raises_what_the_producer_raised_after_its_items() -> None:
+    def produce(emit: Emit[str]) -> None:
+        emit("a")
+        raise LookupError("b")
+
+    seen: list[str | None] = []
+    with pytest.raises(LookupError, match="b"):
+        drive(pump(produce), seen.append)
+    assert "a" in seen
+
+
+def test_whoever_does_not_want_more_ends_the_producer() -> None:
+    emitted: list[bool] = []
+
+    def produce(emit: Emit[int]) -> None:
+        while not emitted or not emitted[-1]:
+            emitted.append(emit(len(emitted)))
+
+    def deliver(item: int | None) -> None:
+        if item == 2:
+            raise ConnectionError("left")
+
+    closed: list[bool] = []
+    with pytest.raises(ConnectionError, match="left"):
+        drive(told_when_closed(pump(produce), closed), deliver)
+    assert emitted == [False, False, True]
+    assert closed == [True]
+
+
+def test_several_pumps_after_each_other_are_driven() -> None:
+    def both() -> Generator[str | None, None, None]:
+        yield from pump(lambda emit: emit("a") and None)
+        yield "between"
+        yield from pump(lambda emit: emit("b") and None)
+
+    seen: list[str | None] = []
+    drive(both(), seen.append)
+    assert [item for item in seen if item is not None] == ["a", "between", "b"]
+
+
+def test_a_reader_in_between_may_keep_silence_to_himself() -> None:
+    def impatient() -> Generator[int, None, None]:
+        for item in pump(lambda emit: [emit(number) for number in range(5)] and None):
+            if item is not None:
+                yield item
+
+    seen: list[int | None] = []
+    drive(impatient(), seen.append)
+    assert seen == [0, 1, 2, 3, 4]
+
+
+def test_producers_of_many_threads_are_delivered_one_at_a_time() -> None:
+    def produce(emit: Emit[int]) -> None:
+        def speak() -> None:
+            for number in range(500):
+                emit(number)
+
+        threads = [threading.Thread(target=speak) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    inside = threading.Lock()
+    seen: list[int] = []
+
+    def deliver(item: int | None) -> None:
+        assert inside.acquire(blocking=False)
+        try:
+            if item is not None:
+                seen.append(item)
+        finally:
+            inside.release()
+
+    drive(pump(produce), deliver)
+    assert sorted(seen) == sorted(8 * list(range(500)))
+
+
+def test_a_drive_inside_of_a_producer_is_its_own() -> None:
+    def outer(emit: Emit[int]) -> None:
+        drive(
+            pump(lambda inner: [inner(number) for number in range(3)] and None),
+            lambda item: item is not None and emit(item * 10),
+        )
+
+    seen: list[int | None] = []
+    drive(pump(outer), seen.append)
+    assert [item for item in seen if item is not None] == [0, 10, 20]
+
+
+def doubled(items: Generator[int | None, None, None]) -> Generator[int | None, None, None]:
+    """A layer like those between an engine and a page."""
+    for item in items:
+        yield None if item is None else 2 * item
+
+
+def told_when_closed(
+    items: Generator[int | None, None, None], closed: list[bool]
+) -> Generator[int | None, None, None]:
+    try:
+        yield from items
+    finally:
+        closed.append(True)

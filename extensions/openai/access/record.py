@@ -47,6 +47,11 @@ class Record:
     """The client left before the answer was complete."""
 
     @property
+    def milliseconds(self) -> str:
+        """Since it began, as the header `openai-processing-ms` has it."""
+        return str(round((time.monotonic() - self.started) * 1000))
+
+    @property
     def answered(self) -> bool:
         """Whether a model has read its prompt, at least."""
         return self.prompt_tokens + self.completion_tokens > 0

@@ -154,9 +154,10 @@ class ToolCallDelta:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Piece:
-    """A part of an answer, as soon as it is there."""
+    """A part of an answer, as soon as it is there. Never changed; not frozen, because making a frozen
+    object with this many fields takes a tenth of all the time that a token takes here."""
 
     text: str = ""
     """Whole characters only; may be empty while a character is incomplete."""

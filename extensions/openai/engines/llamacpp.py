@@ -8,7 +8,6 @@ from __future__ import annotations
 import atexit
 import hashlib
 import logging
-import os
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -33,6 +32,7 @@ from .gguf import BadModelFile, GGUFHeader, read_header
 from .llamacpp_answers import AnswerReader, LogprobReader, error_of, token_logprob
 from .llamacpp_listener import PrivateListener
 from .llamacpp_messages import message_of, tool_of
+from .llamacpp_params import cache_for, params_for
 from .penalties import uncounted, wants_uncounted
 from .pump import TICK, Emit, pump
 from .room import Occupancy, Room
@@ -40,14 +40,7 @@ from .vocabulary import Vocabulary, is_text, read_vocabulary
 
 log = logging.getLogger("openedai")
 
-DEFAULT_CONTEXT = 8192  # tokens, unless the model has fewer or --ctx-size asks for more
 DIGESTED = 1 << 20  # bytes at each end of a file
-BATCH = 512  # prompt tokens per step: how soon a reader who left stops the work
-TINY = (
-    64 << 20
-)  # bytes; a smaller model gains nothing from a second thread, and its steps are so short
-# that on a busy machine threads would mostly wait for each other
-PROMPT_CACHE_MIB = 512  # host memory for prompts whose slot went to somebody else
 LLGUIDANCE = "%llguidance {}\n"  # tells llama.cpp that a grammar is Lark and not GBNF
 MAX_SLOTS, MAX_THREADS = 256, 512  # llama.cpp's own limits
 RANDOM_SEED = 0xFFFFFFFF  # llama.cpp's word for "no seed"
@@ -91,10 +84,6 @@ class LlamaCppEngine:
         except BadModelFile as error:
             raise ModelLoadError(str(error)) from error
         self._header: GGUFHeader = header
-        trained = header.context_length or DEFAULT_CONTEXT
-        context = min(trained, context_length or DEFAULT_CONTEXT)
-        if context < context_length:
-            log.warning("the model was made for %d tokens: --ctx-size is cut to that", trained)
         for flag, value, most in (
             ("parallel", parallel, MAX_SLOTS - 1),
             ("threads", threads, MAX_THREADS),
@@ -102,37 +91,16 @@ class LlamaCppEngine:
             if value > most:
                 raise ModelLoadError(f"--{flag} may be {most} at most")
         # One slot more than answers run: for judging tokens while an answer is under way.
-        slots = parallel + 1
-        contexts = _contexts_that_fit(header.kv_bytes_per_token * context, slots)
-        shared = contexts < slots
+        cache = cache_for(
+            header.context_length, context_length, header.kv_bytes_per_token, parallel + 1
+        )
+        context = cache.context
+        if context < context_length:
+            log.warning("the model was made for %d tokens: --ctx-size is cut to that", context)
         self._listener = PrivateListener()
-        params = xllamacpp.CommonParams()
-        params.model.path = str(model)
-        params.n_ctx = context * contexts
-        params.n_parallel = slots
-        # Apart from each other answers are the same to the last bit whatever runs beside them.
-        params.kv_unified = shared
-        params.kv_unified_per_slot = context if shared else 0
-        params.n_batch = BATCH
-        params.n_ubatch = BATCH
-        params.n_gpu_layers = gpu_layers
-        params.cache_ram_mib = PROMPT_CACHE_MIB
-        params.prefill_assistant = False
-        if not threads and model.stat().st_size < TINY:
-            threads = 1
-        if threads:
-            params.cpuparams.n_threads = threads
-            params.cpuparams_batch.n_threads = threads
-        params.lora_adapters = [
-            xllamacpp.CommonAdapterLoraInfo(str(path), scale) for path, scale in loras
-        ]
+        params = params_for(model, cache, gpu_layers=gpu_layers, threads=threads, loras=loras)
         params.hostnames = [str(self._listener.path)]
         params.api_keys = [self._listener.key]
-        params.ui = False
-        params.server_tools = []
-        params.endpoint_slots = False
-        params.cors_origins = ""
-        params.warmup = False
         params.verbosity = 3 if log.isEnabledFor(logging.DEBUG) else -1
         try:
             self._server: Any = xllamacpp.Server(params)
@@ -143,7 +111,7 @@ class LlamaCppEngine:
                 "--verbose shows what it says."
             ) from error
 
-        self._room = Room(context * contexts if shared else None)
+        self._room = Room(context * cache.contexts if cache.shared else None)
         self._closed = threading.Event()
         self._working = Occupancy()
         meta = self._listener.ask("GET", "/v1/models")["data"][0]["meta"]
@@ -405,15 +373,6 @@ class LlamaCppEngine:
         asked = {"content": text, "add_special": False, "parse_special": True}
         tokens = self._listener.ask("POST", "/tokenize", asked)["tokens"]
         return int(tokens[0]) if tokens else 0
-
-
-def _contexts_that_fit(bytes_per_context: int, wanted: int) -> int:
-    """How many whole contexts the shared cache holds: at least 1, at most `wanted`."""
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 1
-    return max(1, min(wanted, memory // 4 // max(1, bytes_per_context)))
 
 
 def _digest(model: Path) -> str:

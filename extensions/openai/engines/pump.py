@@ -1,23 +1,54 @@
-"""From a back end that pushes (callbacks, in its own thread) to a generator that is pulled."""
+"""From a back end that pushes (callbacks, in its own time) to a generator that is pulled.
+
+A generator cannot be resumed from inside of the very call that feeds it, so `pump` gives that call a thread
+of its own. Changing threads costs more than all else we do for a token. Where the outermost reader is
+`drive` it is spared: the reader's thread makes the call, and items are passed on inside of its callbacks.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Generator
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 
 TICK = 0.2  # seconds of silence after which None is yielded
 CAPACITY = 256  # items that may wait for a slow reader before the producer is held
+LINGER = 50  # ticks without work after which the clock's thread ends
 
 Emit = Callable[[Item], bool]
 """Hand an item over; True means: nobody reads any more, stop."""
 
+Produce = Callable[[Emit[Item]], None]
+
+
+def pump(produce: Produce[Item]) -> Generator[Item | None, None, None]:
+    """Yield what `produce(emit)` emits, None after each TICK of silence.
+
+    An exception of `produce` is raised where the items are read. Closing the generator makes the next
+    `emit` return True. In a thread of its own `produce` may be CAPACITY items ahead of the reader: then
+    `emit` blocks until it catches up.
+    """
+    return _Pump(produce).read()
+
+
+def drive(
+    items: Generator[Item | None, None, None], deliver: Callable[[Item | None], object]
+) -> None:
+    """Read `items` to the end and hand each to `deliver`, Nones too; then close them.
+
+    A pump among what they are made of runs its producer in here. `deliver` may be called from several
+    threads, never twice at once; it gets None at least every TICK. What `items` or `deliver` raises ends
+    the work, and is raised here as soon as the producer has ended.
+    """
+    _Drive(items, deliver).run()
+
 
 class _End:
-    """Crosses the thread as the last item: how production ended."""
+    """The last item: how production ended."""
 
     __slots__ = ("error",)
 
@@ -26,20 +57,26 @@ class _End:
 
 
 class _Pump(Generic[Item]):
-    """One producer thread, one reader."""
+    """One producer, one reader."""
 
-    def __init__(self, produce: Callable[[Emit[Item]], None]) -> None:
+    def __init__(self, produce: Produce[Item]) -> None:
         self._produce = produce
         self._items: SimpleQueue[Item | _End] = SimpleQueue()
-        self._closed = threading.Event()
+        self._closed = False
         self._drained = threading.Event()
+        self._drive: _Drive[Any] | None = None
+        self.driven = False
+        """Whether a drive runs the producer, or is about to."""
 
     def emit(self, item: Item) -> bool:
         self._items.put(item)
-        while self._items.qsize() > CAPACITY and not self._closed.is_set():
-            self._drained.clear()
-            self._drained.wait(TICK)
-        return self._closed.is_set()
+        if self._drive is not None:
+            self._drive.advance()
+        else:
+            while self._items.qsize() > CAPACITY and not self._closed:
+                self._drained.clear()
+                self._drained.wait(TICK)
+        return self._closed
 
     def run(self) -> None:
         try:
@@ -50,9 +87,12 @@ class _Pump(Generic[Item]):
             self._items.put(_End(None))
 
     def read(self) -> Generator[Item | None, None, None]:
-        threading.Thread(target=self.run, name="openai-engine", daemon=True).start()
         try:
+            yield from self._begin()
             while True:
+                if self.driven and self._items.empty():
+                    yield None
+                    continue
                 try:
                     item = self._items.get(timeout=TICK)
                 except Empty:
@@ -66,14 +106,122 @@ class _Pump(Generic[Item]):
                 if not self._drained.is_set() and self._items.qsize() < CAPACITY // 2:
                     self._drained.set()
         finally:
-            self._closed.set()
+            self._closed = True
             self._drained.set()
 
+    def _begin(self) -> Generator[None, None, None]:
+        """Let the drive that reads this take the producer, or start a thread for it."""
+        self._drive = _here.drive
+        if self._drive is not None:
+            self._drive.offer(self)
+            yield None
+        if not self.driven:  # nobody drives, or somebody in between has kept the None to himself
+            self._drive = None
+            threading.Thread(target=self.run, name="openai-engine", daemon=True).start()
 
-def pump(produce: Callable[[Emit[Item]], None]) -> Generator[Item | None, None, None]:
-    """Yield what `produce(emit)` emits from a thread of its own, None after each TICK of silence.
 
-    An exception of `produce` is raised where the items are read. Closing the generator makes the next
-    `emit` return True. At most CAPACITY items wait: then `emit` blocks until the reader catches up.
-    """
-    return _Pump(produce).read()
+class _Drive(Generic[Item]):
+    """Reads from whatever thread has something new, one at a time."""
+
+    def __init__(
+        self,
+        items: Generator[Item | None, None, None],
+        deliver: Callable[[Item | None], object],
+    ) -> None:
+        self._items = items
+        self._deliver = deliver
+        self._turn = threading.Lock()
+        self._offered: _Pump[Any] | None = None
+        self._over = False
+        self._error: BaseException | None = None
+
+    def offer(self, pump: _Pump[Any]) -> None:
+        """Called by a pump that is read for the first time, so inside of `advance`."""
+        self._offered = pump
+
+    def run(self) -> None:
+        while not self.advance():
+            pump, self._offered = self._offered, None
+            if pump is not None:
+                _clock.add(self)
+                try:
+                    pump.run()
+                finally:
+                    _clock.remove(self)
+        if self._error is not None:
+            raise self._error
+
+    def advance(self) -> bool:
+        """Deliver what there is, up to a None; True when nothing more will come."""
+        with self._turn:
+            return self._advance()
+
+    def tick(self) -> None:
+        """The same, unless it is being done right now."""
+        if self._turn.acquire(blocking=False):
+            try:
+                self._advance()
+            finally:
+                self._turn.release()
+
+    def _advance(self) -> bool:
+        if self._over:
+            return True
+        outer, _here.drive = _here.drive, self
+        try:
+            for item in self._items:
+                self._deliver(item)
+                if item is None:
+                    if self._offered is not None:
+                        self._offered.driven = True
+                    return False
+        except BaseException as error:  # it is raised again where the drive was begun
+            self._error = error
+        finally:
+            _here.drive = outer
+        self._over = True
+        self._items.close()
+        return True
+
+
+class _Here(threading.local):
+    """The drive that is reading in this thread."""
+
+    drive: _Drive[Any] | None = None
+
+
+class _Clock:
+    """Ticks for all drives whose producers are at work. Its thread ends when there is nothing to do."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._drives: set[_Drive[Any]] = set()
+        self._running = False
+
+    def add(self, drive: _Drive[Any]) -> None:
+        with self._lock:
+            self._drives.add(drive)
+            if not self._running:
+                self._running = True
+                threading.Thread(target=self._run, name="openai-clock", daemon=True).start()
+
+    def remove(self, drive: _Drive[Any]) -> None:
+        with self._lock:
+            self._drives.discard(drive)
+
+    def _run(self) -> None:
+        idle = 0
+        while True:
+            time.sleep(TICK)
+            with self._lock:
+                drives = tuple(self._drives)
+                idle = 0 if drives else idle + 1
+                if idle > LINGER:
+                    self._running = False
+                    return
+            for each in drives:
+                each.tick()
+
+
+_here = _Here()
+_clock = _Clock()

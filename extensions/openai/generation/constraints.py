@@ -24,6 +24,8 @@ from ..validation import RequestModel
 WHITESPACE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")]
+"""Of a function, a tool or a schema."""
 Choices = Annotated[list[str], Field(min_length=1, max_length=1000)]
 
 
@@ -42,7 +44,7 @@ class JSONObjectFormat(RequestModel):
 class JSONSchema(RequestModel):
     """A schema and its name; it is enforced whether or not `strict` is set."""
 
-    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
+    name: Name
     description: str | None = None
     schema_: dict[str, Any] | None = Field(None, alias="schema")
     strict: bool | None = None
@@ -243,9 +245,10 @@ def enforced(pieces: Pieces, grammar: str | None, param: str) -> Pieces:
     A grammar that is too large for the engine is not enforced by it, and it does not say so. Raises
     InvalidRequest, naming the field, at the first character that does not match.
     """
-    if grammar is None:
-        yield from pieces
-        return
+    return pieces if grammar is None else _enforced(pieces, grammar, param)
+
+
+def _enforced(pieces: Pieces, grammar: str, param: str) -> Pieces:
     matcher = LLMatcher(LLTokenizer("byte"), grammar, log_level=0)
     for piece in pieces:
         if piece is not None:

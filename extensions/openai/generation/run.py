@@ -14,11 +14,11 @@ from functools import partial
 from ..access.job import Job
 from ..access.scheduler import Scheduler
 from ..engines.base import Finish, Pieces, PromptUsage, TokenLogprob, ToolCallDelta
-from ..engines.pump import Emit, pump
+from ..engines.pump import Emit, drive, pump
 from .stops import StopMatcher
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as in `Piece`
 class Event:
     """What happened to one choice: a piece of it, with stop strings already applied."""
 
@@ -156,6 +156,10 @@ class _HeldTokens:
         return at, found
 
 
+class _NotWanted(Exception):
+    """Nobody reads any more, or another choice has failed."""
+
+
 def _interleave(starts: Sequence[Callable[[], Events]], *, at_once: int) -> Events:
     """Read several choices in threads of their own; the first error ends them all."""
     waiting = iter(starts)
@@ -163,19 +167,16 @@ def _interleave(starts: Sequence[Callable[[], Events]], *, at_once: int) -> Even
     failed = threading.Event()
 
     def worker(emit: Emit[Event | None]) -> None:
+        def deliver(event: Event | None) -> None:
+            if failed.is_set() or emit(event):
+                raise _NotWanted
+
         while not failed.is_set():
             with lock:
                 start = next(waiting, None)
             if start is None:
                 return
-            events = start()
-            try:
-                for event in events:
-                    if failed.is_set() or emit(event):
-                        failed.set()
-                        return
-            finally:
-                events.close()
+            drive(start(), deliver)
 
     def produce(emit: Emit[Event | None]) -> None:
         errors: list[BaseException] = []
@@ -183,6 +184,8 @@ def _interleave(starts: Sequence[Callable[[], Events]], *, at_once: int) -> Even
         def guarded() -> None:
             try:
                 worker(emit)
+            except _NotWanted:
+                failed.set()
             except BaseException as error:  # handed to the reader below
                 errors.append(error)
                 failed.set()

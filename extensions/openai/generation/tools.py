@@ -20,9 +20,8 @@ from pydantic import Field
 from .. import refusals
 from ..engines.base import Tool, ToolCallDelta
 from ..validation import RequestModel
-from .constraints import checked, json_rule, literal, regex_terminal
+from .constraints import Name, checked, json_rule, literal, regex_terminal
 
-Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 MAX_CALLS = 8  # that one answer is made to hold at most, where calls are demanded
 
 

@@ -1,0 +1,1 @@
+"""What the server costs, beside its peers: see README.md."""
