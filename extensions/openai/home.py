@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Response, render_template_string
 
+from .access.keys import has_keys
 from .errors import ModelLoading
 from .routing import Addresses, Call, Route
 
@@ -52,7 +53,7 @@ def home(call: Call) -> Response:
         info = None
     settings, tunnel = call.services.settings, call.services.tunnel
     public_url = tunnel.url + settings.api_prefix if tunnel and tunnel.url else None
-    key = settings.api_key is not None
+    key = has_keys(settings)
     return Response(
         render_template_string(
             PAGE, info=info, base_url=call.base_url, key=key, public_url=public_url

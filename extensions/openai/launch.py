@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from . import webui_host
+from .access.keys import has_keys
 from .access.network import bind_address
 from .access.tunnel import Tunnel, tunnel_for
 from .app import create_app
+from .engines.base import Engine
 from .engines.deferred import DeferredEngine
 from .engines.echo import EchoEngine
+from .engines.library import FolderLibrary
 from .operations import logs
 from .routing import Lifecycle, Services
 from .server import APIServer, StartError
@@ -34,6 +37,7 @@ class ModelSpec(Protocol):
     threads: int
     parallel: int
     loras: tuple[Any, ...]
+    shelf: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,7 @@ def status() -> Status:
     if _running is None:
         return Status(None, False, _problem)
     settings = _running.services.settings
-    return Status(f"{_running.server.url}/v1", settings.api_key is not None, None)
+    return Status(f"{_running.server.url}/v1", has_keys(settings), None)
 
 
 def public_url() -> str | None:
@@ -168,21 +172,32 @@ def load_model(spec: ModelSpec) -> None:
     if spec.loader == "echo":
         _running.engine.set(EchoEngine(name=spec.name))
         return
-    from .engines.llamacpp import LlamaCppEngine, ModelLoadError
+    from .engines.llamacpp import ModelLoadError
 
     try:
-        engine = LlamaCppEngine(
-            spec.path,
-            name=spec.name,
-            context_length=spec.context_length,
-            gpu_layers=spec.gpu_layers,
-            threads=spec.threads,
-            parallel=spec.parallel,
-            loras=[(lora.path, lora.scale) for lora in spec.loras],
-        )
+        _running.engine.set(_make(spec))
     except ModelLoadError as error:
         raise SystemExit(str(error)) from error
-    _running.engine.set(engine)
+    if spec.shelf is not None:
+        patience = _running.services.settings.drain_timeout
+        library = FolderLibrary(_running.engine, spec.shelf, _make, patience)
+        library.begin(spec)
+        _running.services.library = library
+
+
+def _make(spec: ModelSpec) -> Engine:
+    """The engine for a model file. Raises ModelLoadError."""
+    from .engines.llamacpp import LlamaCppEngine
+
+    return LlamaCppEngine(
+        spec.path,
+        name=spec.name,
+        context_length=spec.context_length,
+        gpu_layers=spec.gpu_layers,
+        threads=spec.threads,
+        parallel=spec.parallel,
+        loras=[(lora.path, lora.scale) for lora in spec.loras],
+    )
 
 
 def banner() -> str:
@@ -190,9 +205,8 @@ def banner() -> str:
     if _running is None:
         return ""
     info, url = _running.engine.info, _running.server.url
-    key = (
-        ' -H "Authorization: Bearer $OPENAI_API_KEY"' if _running.services.settings.api_key else ""
-    )
+    locked = has_keys(_running.services.settings)
+    key = ' -H "Authorization: Bearer $OPENAI_API_KEY"' if locked else ""
     return "\n".join(
         (
             f"Base URL   {url}/v1",
