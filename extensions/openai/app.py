@@ -31,6 +31,7 @@ from .access.proxies import Trust, TrustedProxies
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .access.tunnel import Tunnel
+from .data_folder import data_folder
 from .engines.base import Engine
 from .errors import (
     APIError,
@@ -205,7 +206,9 @@ def _capture(app: Flask, services: Services) -> None:
         keys = (settings.api_key, settings.admin_key, settings.password, settings.keys_secret)
         return Redactor(key.get_secret_value() for key in keys if key is not None)
 
-    folder = Path(services.settings.debug_folder)
+    settings = services.settings
+    chosen = settings.debug_folder
+    folder = Path(chosen).expanduser() if chosen else data_folder(settings) / "debug"
     try:
         app.wsgi_app = Capture(app.wsgi_app, folder, redactor)  # type: ignore[method-assign]
     except OSError as error:

@@ -101,16 +101,16 @@ def health_details(call: Call) -> Response:
             "sampler": info.sampler,
             "capabilities": list(info.capabilities),
         }
-    scheduler = services.scheduler
+    queue = services.scheduler.state()
     answer: HealthDetails = {
         "status": "ok" if model else "loading",
         "version": __version__,
         "uptime_seconds": round(time.monotonic() - services.started, 1),
         "model": model,
         "queue": {
-            "running": scheduler.running,
-            "waiting": scheduler.waiting,
-            "limit": scheduler.queue_limit,
+            "running": queue.running,
+            "waiting": queue.requests_waiting,
+            "limit": queue.limit,
         },
         "tunnel": _tunnel(services.tunnel),
         "process": {

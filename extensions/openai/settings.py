@@ -312,9 +312,10 @@ class Settings(BaseSettings):
         description="Log more, and write each request and its answer to --debug-folder: prompts too, "
         "keys and pictures not.",
     )
-    debug_folder: str = Field(
-        "user_data/openedai-debug",
-        description="The folder for --debug; it keeps the last 500 requests, for its owner only.",
+    debug_folder: str | None = Field(
+        None,
+        description="The folder for --debug; it keeps the last 500 requests, for its owner only. "
+        "Default: debug in the data folder.",
     )
 
     @field_validator(

@@ -149,9 +149,10 @@ class Metrics:
             info = self._engine.info
         except ModelLoading:
             info = None
-        yield "running", (), self._scheduler.running
-        yield "waiting", (), self._scheduler.waiting
-        yield "queue_limit", (), self._scheduler.queue_limit
+        queue = self._scheduler.state()
+        yield "running", (), queue.running
+        yield "waiting", (), queue.requests_waiting
+        yield "queue_limit", (), queue.limit
         yield "slots", (), info.parallel if info else 0
         if self._tunnel is not None:
             yield "tunnel_up", (), self._tunnel.state.state == "up"
