@@ -15,7 +15,7 @@ from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
 from . import chat, completions, health, home, internal, models, monitoring, openapi
 from .access.job import Job
-from .access.keys import identify
+from .access.keys import HEADERS as KEY_HEADERS
 from .access.network import check_source, origin_patterns
 from .access.proxies import Trust, TrustedProxies
 from .access.record import Observer, Record
@@ -44,7 +44,6 @@ log = logging.getLogger("openedai")
 PAGES = (home, health, monitoring, models, completions, chat, internal)
 ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
 
-KEY_HEADERS = ("authorization", "x-api-key", "api-key")
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -100,8 +99,8 @@ def _view(route: Route, services: Services) -> Callable[..., Response]:
         record: Record = g.record
         record.route = _name(route)
         if route.scope is not None:
-            record.caller = identify(
-                services.settings, {name: request.headers.get(name) for name in KEY_HEADERS}
+            record.caller = services.keys.identify(
+                {name: request.headers.get(name) for name in KEY_HEADERS}
             )
             if route.scope not in record.caller.scopes:
                 raise Forbidden(
@@ -184,7 +183,8 @@ def _capture(app: Flask, services: Services) -> None:
     """Write requests and answers down. Raises SettingsError where the folder cannot be had."""
 
     def redactor() -> Redactor:
-        keys = (services.settings.api_key, services.settings.admin_key)
+        settings = services.settings
+        keys = (settings.api_key, settings.admin_key, settings.password, settings.keys_secret)
         return Redactor(key.get_secret_value() for key in keys if key is not None)
 
     folder = Path(services.settings.debug_folder)

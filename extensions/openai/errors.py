@@ -16,6 +16,7 @@
     ├── InternalError        500  our fault; the reason stays in the log
     │   └── EngineFailed          the engine broke while it worked
     └── Unavailable          503  try again after `retry_after` seconds
+        ├── KeysUnreadable
         ├── ModelLoading
         ├── QueueFull
         ├── QueueTimeout
@@ -237,6 +238,13 @@ class Unavailable(APIError):
     @property
     def headers(self) -> dict[str, str]:
         return {"Retry-After": str(self.retry_after)}
+
+
+class KeysUnreadable(Unavailable):
+    """The files of the named keys cannot be read."""
+
+    code = "keys_unreadable"
+    retry_after = 5
 
 
 class ModelLoading(Unavailable):

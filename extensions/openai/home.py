@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Response, render_template_string
 
+from .access.keys import has_keys
 from .errors import ModelLoading
 from .routing import Addresses, Call, Route
 
@@ -49,7 +50,7 @@ def home(call: Call) -> Response:
         info = call.services.engine.info
     except ModelLoading:
         info = None
-    key = call.services.settings.api_key is not None
+    key = has_keys(call.services.settings)
     return Response(
         render_template_string(PAGE, info=info, base_url=call.base_url, key=key),
         mimetype="text/html",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from . import webui_host
+from .access.keys import has_keys
 from .access.network import bind_address
 from .app import create_app
 from .engines.deferred import DeferredEngine
@@ -120,7 +121,7 @@ def status() -> Status:
     if _running is None:
         return Status(None, False, _problem)
     settings = _running.services.settings
-    return Status(f"{_running.server.url}/v1", settings.api_key is not None, None)
+    return Status(f"{_running.server.url}/v1", has_keys(settings), None)
 
 
 def public_url() -> str | None:
@@ -179,9 +180,8 @@ def banner() -> str:
     if _running is None:
         return ""
     info, url = _running.engine.info, _running.server.url
-    key = (
-        ' -H "Authorization: Bearer $OPENAI_API_KEY"' if _running.services.settings.api_key else ""
-    )
+    locked = has_keys(_running.services.settings)
+    key = ' -H "Authorization: Bearer $OPENAI_API_KEY"' if locked else ""
     return "\n".join(
         (
             f"Base URL   {url}/v1",

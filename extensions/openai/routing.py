@@ -15,6 +15,7 @@ from flask import Response
 from . import refusals
 from .access.caller import Scope
 from .access.job import Job, Jobs
+from .access.keys import Keys
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .engines.base import Engine
@@ -111,6 +112,7 @@ class Services:
     scheduler: Scheduler
     policy: Policy = field(default_factory=Policy)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    keys: Keys = field(init=False)
     jobs: Jobs = field(default_factory=Jobs)
     metrics: Metrics = field(init=False)
     started: float = field(default_factory=time.monotonic)
@@ -120,6 +122,8 @@ class Services:
     """Told of new settings that are in force; must not raise. Filled before the first request."""
 
     def __post_init__(self) -> None:
+        self.keys = Keys(self.settings)
+        self.reloaders.append(self.keys.configure)
         self.metrics = Metrics(self.engine, self.scheduler)
         self.observers.append(self.metrics.observe)
 

@@ -60,8 +60,25 @@ def test_one_after_the_other_takes_one_thread() -> None:
         done = threading.Event()
         workers.add_task(Job(done.set))
         assert done.wait(10)
-        wait_for(lambda: workers._idle == workers.threads)
+        wait_for(lambda: len(workers._idle) == workers.threads)
     assert workers.threads == 1
+    assert workers.shutdown()
+
+
+def test_the_thread_that_became_idle_last_is_next() -> None:
+    workers = Workers(lambda: 30)
+    gates = [threading.Event() for _ in range(3)]
+    for gate in gates:
+        workers.add_task(Job(lambda gate=gate: gate.wait(10) and None))  # type: ignore[misc]
+    for count, gate in enumerate(gates, 1):
+        gate.set()
+        wait_for(lambda count=count: len(workers._idle) == count)  # type: ignore[misc]
+    last = workers._idle[-1]
+    done = threading.Event()
+    workers.add_task(Job(done.set))
+    assert done.wait(10)
+    wait_for(lambda: len(workers._idle) == 3)
+    assert workers._idle[-1] is last
     assert workers.shutdown()
 
 
