@@ -7,13 +7,24 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from flask import Flask, Response, g, request
 from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
-from . import chat, completions, health, home, internal, models, monitoring, openapi
+from . import (
+    chat,
+    completions,
+    health,
+    home,
+    internal,
+    internal_models,
+    models,
+    monitoring,
+    openapi,
+)
 from .access.job import Job
 from .access.keys import HEADERS as KEY_HEADERS
 from .access.network import check_source, origin_patterns
@@ -41,10 +52,16 @@ from .validation import parse
 
 log = logging.getLogger("openedai")
 
-PAGES = (home, health, monitoring, models, completions, chat, internal)
+PAGES = (home, health, monitoring, models, completions, chat, internal, internal_models)
 ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
 
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+class _App(Flask):
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Flask looks at each function, each time, whether it is a coroutine; none is here."""
+        return func
 
 
 def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None = None) -> Flask:
@@ -52,7 +69,7 @@ def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None =
 
     `lifecycle` lets whoever serves the application stop it gracefully.
     """
-    app = Flask("openedai", static_folder=None)
+    app = _App("openedai", static_folder=None)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mb << 20
@@ -87,6 +104,9 @@ def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None =
         # Asked for by browsers before a page of the internet may call this machine.
         allow_private_network=True,
     )
+    # Programs send no Origin, and then there is nothing to say.
+    tell_pages = app.after_request_funcs[None].pop()
+    app.after_request(lambda answer: tell_pages(answer) if "origin" in request.headers else answer)
     trust = Trust.of(settings.trusted_proxies, tunnel=settings.public_api)
     app.wsgi_app = TrustedProxies(app.wsgi_app, trust)  # type: ignore[method-assign]
     return app

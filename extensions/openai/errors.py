@@ -15,9 +15,11 @@
     ├── ShareExceeded        429  the caller has more here than anybody else, and the queue is full
     ├── InternalError        500  our fault; the reason stays in the log
     │   └── EngineFailed          the engine broke while it worked
+    ├── NotSupported         501  nothing here can do this
     └── Unavailable          503  try again after `retry_after` seconds
         ├── KeysUnreadable
         ├── ModelLoading
+        ├── ModelChanged
         ├── QueueFull
         ├── QueueTimeout
         └── ShuttingDown
@@ -220,6 +222,19 @@ class EngineFailed(InternalError):
     code = "engine_failed"
 
 
+class NotSupported(APIError):
+    """The page exists, but neither the engine nor the host can do what it is for."""
+
+    status = 501
+    type = "server_error"
+    code = "not_supported"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        # Official clients would send it again, as after any 5xx.
+        return {"x-should-retry": "false"}
+
+
 class Unavailable(APIError):
     """The server cannot take the request now; `retry_after` says when to come back."""
 
@@ -252,6 +267,12 @@ class ModelLoading(Unavailable):
 
     code = "model_loading"
     retry_after = 2
+
+
+class ModelChanged(Unavailable):
+    """The model was taken away while the answer was being written."""
+
+    code = "model_changed"
 
 
 class QueueFull(Unavailable):

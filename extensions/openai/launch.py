@@ -12,8 +12,10 @@ from . import webui_host
 from .access.keys import has_keys
 from .access.network import bind_address
 from .app import create_app
+from .engines.base import Engine
 from .engines.deferred import DeferredEngine
 from .engines.echo import EchoEngine
+from .engines.library import FolderLibrary
 from .operations import logs
 from .routing import Lifecycle, Services
 from .server import APIServer, StartError
@@ -33,6 +35,7 @@ class ModelSpec(Protocol):
     threads: int
     parallel: int
     loras: tuple[Any, ...]
+    shelf: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,21 +161,32 @@ def load_model(spec: ModelSpec) -> None:
     if spec.loader == "echo":
         _running.engine.set(EchoEngine(name=spec.name))
         return
-    from .engines.llamacpp import LlamaCppEngine, ModelLoadError
+    from .engines.llamacpp import ModelLoadError
 
     try:
-        engine = LlamaCppEngine(
-            spec.path,
-            name=spec.name,
-            context_length=spec.context_length,
-            gpu_layers=spec.gpu_layers,
-            threads=spec.threads,
-            parallel=spec.parallel,
-            loras=[(lora.path, lora.scale) for lora in spec.loras],
-        )
+        _running.engine.set(_make(spec))
     except ModelLoadError as error:
         raise SystemExit(str(error)) from error
-    _running.engine.set(engine)
+    if spec.shelf is not None:
+        patience = _running.services.settings.drain_timeout
+        library = FolderLibrary(_running.engine, spec.shelf, _make, patience)
+        library.begin(spec)
+        _running.services.library = library
+
+
+def _make(spec: ModelSpec) -> Engine:
+    """The engine for a model file. Raises ModelLoadError."""
+    from .engines.llamacpp import LlamaCppEngine
+
+    return LlamaCppEngine(
+        spec.path,
+        name=spec.name,
+        context_length=spec.context_length,
+        gpu_layers=spec.gpu_layers,
+        threads=spec.threads,
+        parallel=spec.parallel,
+        loras=[(lora.path, lora.scale) for lora in spec.loras],
+    )
 
 
 def banner() -> str:

@@ -19,6 +19,7 @@ from .access.keys import Keys
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .engines.base import Engine
+from .engines.library import Library
 from .errors import ShuttingDown
 from .generation.policy import Policy, read_policy
 from .generation.request import GenerationRequest
@@ -114,6 +115,8 @@ class Services:
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     keys: Keys = field(init=False)
     jobs: Jobs = field(default_factory=Jobs)
+    library: Library | None = None
+    """What the host can load instead; None where it lets nobody choose. Set before the first request."""
     metrics: Metrics = field(init=False)
     started: float = field(default_factory=time.monotonic)
     observers: list[Observer] = field(default_factory=list)

@@ -145,6 +145,10 @@ class Settings(BaseSettings):
         description="Stand-in model names that answer with the real model; * takes any name.",
         json_schema_extra=RELOADABLE,
     )
+    list_host_models: bool = Field(
+        False,
+        description="List all models of the host's folder, not only the loaded one.",
+    )
     require_model: bool = Field(
         True,
         description="Refuse a request without `model`, as OpenAI does; else: the loaded model.",
