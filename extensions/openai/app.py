@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from flask import Flask, Response, g, request
 from flask_cors import CORS
@@ -59,17 +60,27 @@ ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUT
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
+<<<<<<< HEAD
 def create_app(
     settings: Settings,
     engine: Engine,
     lifecycle: Lifecycle | None = None,
     tunnel: Tunnel | None = None,
 ) -> Flask:
+=======
+class _App(Flask):
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Flask looks at each function, each time, whether it is a coroutine; none is here."""
+        return func
+
+
+def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None = None) -> Flask:
+>>>>>>> main
     """The API as a WSGI application. Needs no host: any engine will do. Raises SettingsError.
 
     `lifecycle` lets whoever serves the application stop it gracefully; `tunnel` is told of on its pages.
     """
-    app = Flask("openedai", static_folder=None)
+    app = _App("openedai", static_folder=None)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mb << 20
@@ -106,6 +117,9 @@ def create_app(
         # Asked for by browsers before a page of the internet may call this machine.
         allow_private_network=True,
     )
+    # Programs send no Origin, and then there is nothing to say.
+    tell_pages = app.after_request_funcs[None].pop()
+    app.after_request(lambda answer: tell_pages(answer) if "origin" in request.headers else answer)
     trust = Trust.of(settings.trusted_proxies, tunnel=settings.public_api)
     app.wsgi_app = TrustedProxies(app.wsgi_app, trust)  # type: ignore[method-assign]
     return app

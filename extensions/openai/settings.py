@@ -235,10 +235,10 @@ class Settings(BaseSettings):
         20, ge=1, le=1024, description="Largest request body in MiB; a larger one is answered 413."
     )
     http_threads: int = Field(
-        96,
+        32,
         ge=4,
         le=1024,
-        description="Requests held at once: running, waiting in the queue or being read.",
+        description="Requests that are held at once besides those that run or wait for the engine.",
     )
     queue_limit: int = Field(
         256,
@@ -283,6 +283,13 @@ class Settings(BaseSettings):
         gt=0,
         le=3600,
         description="Seconds after which a client that does not read its answer is hung up on.",
+    )
+    receive_timeout: float = Field(
+        30.0,
+        gt=0,
+        le=3600,
+        description="Seconds in which a request must have come, and one more for each 1,000 bytes; then "
+        "408.",
     )
     drain_timeout: float = Field(
         4.0,

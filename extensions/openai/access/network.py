@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from ..errors import Forbidden, InvalidRequest
 from ..settings import Settings, SettingsError, is_network
@@ -27,6 +28,7 @@ def is_loopback(host: str) -> bool:
     return address is not None and address.is_loopback
 
 
+@lru_cache(maxsize=1024)
 def as_address(text: str) -> IPAddress | None:
     """The IP address that a text is; one of IPv4 that is written as IPv6 counts as IPv4."""
     try:
