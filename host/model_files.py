@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from host import gguf_names
@@ -35,7 +36,44 @@ def model_spec(options: HostOptions) -> ModelSpec:
         threads=options.threads,
         parallel=options.parallel,
         loras=tuple(lora(text, options.model_dir) for text in options.lora),
+        shelf=FolderShelf(options, found) if found else None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class FolderShelf:
+    """The models below `--model-dir`, the embedded ones, and the one that the host started with."""
+
+    options: HostOptions
+    first: FoundModel
+
+    def names(self) -> tuple[str, ...]:
+        """What `find` takes, as clients see the models' names."""
+        return tuple(self._found())
+
+    def find(self, name: str) -> ModelSpec:
+        """The model of that name; LoRAs go with the first one only. Raises HostError."""
+        found = self._found().get(name)
+        if found is None:
+            raise HostError(f"no model {name!r} in {self.options.model_dir}")
+        options = replace(
+            self.options,
+            model=str(found.path),
+            lora=self.options.lora if found == self.first else (),
+        )
+        # The file would be named after itself, not after its folder.
+        return replace(model_spec(options), name=name, shelf=self)
+
+    def _found(self) -> dict[str, FoundModel]:
+        found = {self.first.name: self.first}
+        for folder in (self.options.model_dir, ROOT / "models"):
+            for name in _model_names(folder):
+                try:
+                    model = find(name, folder)
+                except HostError:
+                    continue  # not whole, or several in one folder
+                found.setdefault(model.name, model)
+        return found
 
 
 def find(name: str, model_dir: Path) -> FoundModel:
@@ -125,15 +163,20 @@ def _complete(model: Model, folder: Path) -> Model:
     return model
 
 
-def _names_in(model_dir: Path) -> list[str]:
-    """What --model may be given from `model_dir`, at most eight names."""
+def _model_names(model_dir: Path) -> list[str]:
+    """What --model may be given from `model_dir`."""
     if not model_dir.is_dir():
         return []
-    names = [
+    return [
         path.name
         for path in sorted(model_dir.iterdir())
         if _is_gguf(path) or (path.is_dir() and any(_is_gguf(file) for file in path.iterdir()))
     ]
+
+
+def _names_in(model_dir: Path) -> list[str]:
+    """At most eight of them, for a message."""
+    names = _model_names(model_dir)
     return [*names[:8], "..."] if len(names) > 8 else names
 
 

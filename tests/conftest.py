@@ -11,6 +11,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from extensions.openai import data_folder
 from extensions.openai.app import create_app
 from extensions.openai.engines.base import Engine
 from extensions.openai.engines.echo import EchoEngine
@@ -34,6 +35,14 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(("OPENEDAI_", "OPENAI_")) or name == "USE_MOCK_API":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _data_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No key and no usage of whoever runs the tests gets into them, nor the other way round."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data_folder, "DEFAULT", tmp_path_factory.mktemp("data"))
+        yield
 
 
 @pytest.fixture

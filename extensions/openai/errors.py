@@ -10,12 +10,16 @@
     ├── MethodNotAllowed     405
     ├── BodyTooLarge         413
     ├── UnsupportedMediaType 415
+    ├── RequestTooSlow       408  the request itself did not come in time
     ├── RequestTimedOut      408  the answer took longer than it may
     ├── ShareExceeded        429  the caller has more here than anybody else, and the queue is full
     ├── InternalError        500  our fault; the reason stays in the log
     │   └── EngineFailed          the engine broke while it worked
+    ├── NotSupported         501  nothing here can do this
     └── Unavailable          503  try again after `retry_after` seconds
+        ├── KeysUnreadable
         ├── ModelLoading
+        ├── ModelChanged
         ├── QueueFull
         ├── QueueTimeout
         └── ShuttingDown
@@ -180,6 +184,14 @@ class RequestTimedOut(APIError):
         return {"x-should-retry": "false"}
 
 
+class RequestTooSlow(APIError):
+    """The request, its head or its body, did not come in time."""
+
+    status = 408
+    type = "invalid_request_error"
+    code = "request_too_slow"
+
+
 class ShareExceeded(APIError):
     """The queue is full, and it is the caller who fills it."""
 
@@ -210,6 +222,19 @@ class EngineFailed(InternalError):
     code = "engine_failed"
 
 
+class NotSupported(APIError):
+    """The page exists, but neither the engine nor the host can do what it is for."""
+
+    status = 501
+    type = "server_error"
+    code = "not_supported"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        # Official clients would send it again, as after any 5xx.
+        return {"x-should-retry": "false"}
+
+
 class Unavailable(APIError):
     """The server cannot take the request now; `retry_after` says when to come back."""
 
@@ -230,11 +255,24 @@ class Unavailable(APIError):
         return {"Retry-After": str(self.retry_after)}
 
 
+class KeysUnreadable(Unavailable):
+    """The files of the named keys cannot be read."""
+
+    code = "keys_unreadable"
+    retry_after = 5
+
+
 class ModelLoading(Unavailable):
     """There is no model yet."""
 
     code = "model_loading"
     retry_after = 2
+
+
+class ModelChanged(Unavailable):
+    """The model was taken away while the answer was being written."""
+
+    code = "model_changed"
 
 
 class QueueFull(Unavailable):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
 from collections.abc import Mapping
@@ -9,10 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from . import webui_host
+from .access.keys import has_keys
 from .access.network import bind_address
+from .access.tunnel import Tunnel, tunnel_for
 from .app import create_app
+from .engines.base import Engine
 from .engines.deferred import DeferredEngine
 from .engines.echo import EchoEngine
+from .engines.library import FolderLibrary
 from .operations import logs
 from .routing import Lifecycle, Services
 from .server import APIServer, StartError
@@ -32,6 +37,7 @@ class ModelSpec(Protocol):
     threads: int
     parallel: int
     loras: tuple[Any, ...]
+    shelf: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,7 @@ class _Running:
     services: Services
     engine: DeferredEngine
     server: APIServer
+    tunnel: Tunnel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +85,11 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
         engine = DeferredEngine()
         if settings.use_mock_api:
             engine.set(EchoEngine())
+        elif webui_host.inside():
+            engine.set(_webui_engine())
         lifecycle = Lifecycle()
-        app = create_app(settings, engine, lifecycle)
+        tunnel = tunnel_for(settings)
+        app = create_app(settings, engine, lifecycle, tunnel)
         server = APIServer(app, settings, lifecycle)
     except (SettingsError, StartError) as error:
         if _under_own_host():
@@ -90,11 +100,24 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
     if settings.debug:
         log.setLevel(logging.DEBUG)
     server.start()
-    _running, _problem = _Running(flags, app.extensions["openai"], engine, server), None
+    if tunnel is not None:
+        tunnel.start(server.url.removesuffix(settings.api_prefix))
+        # For hosts that end without a word.
+        atexit.register(tunnel.stop)
+    _running = _Running(flags, app.extensions["openai"], engine, server, tunnel)
+    _problem = None
     log.info("OpenAI API: %s/v1", server.url)
     if webui_host.inside():
         webui_host.keep_alive(server.wait)
         webui_host.at_end(_stop_at_end)
+
+
+def _webui_engine() -> Engine:
+    """The model of the webui around us, whichever it has loaded."""
+    from .engines.webui import WebuiEngine
+    from .generation.prompted import PromptedChat
+
+    return PromptedChat(WebuiEngine())
 
 
 def _settings(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:
@@ -120,12 +143,14 @@ def status() -> Status:
     if _running is None:
         return Status(None, False, _problem)
     settings = _running.services.settings
-    return Status(f"{_running.server.url}/v1", settings.api_key is not None, None)
+    return Status(f"{_running.server.url}/v1", has_keys(settings), None)
 
 
 def public_url() -> str | None:
-    """The base URL through the tunnel; None while there is none."""
-    return None
+    """The base URL for clients everywhere, through the tunnel; None while there is none."""
+    if _running is None or _running.tunnel is None or _running.tunnel.url is None:
+        return None
+    return f"{_running.tunnel.url}{_running.services.settings.api_prefix}/v1"
 
 
 def _under_own_host() -> bool:
@@ -157,21 +182,32 @@ def load_model(spec: ModelSpec) -> None:
     if spec.loader == "echo":
         _running.engine.set(EchoEngine(name=spec.name))
         return
-    from .engines.llamacpp import LlamaCppEngine, ModelLoadError
+    from .engines.llamacpp import ModelLoadError
 
     try:
-        engine = LlamaCppEngine(
-            spec.path,
-            name=spec.name,
-            context_length=spec.context_length,
-            gpu_layers=spec.gpu_layers,
-            threads=spec.threads,
-            parallel=spec.parallel,
-            loras=[(lora.path, lora.scale) for lora in spec.loras],
-        )
+        _running.engine.set(_make(spec))
     except ModelLoadError as error:
         raise SystemExit(str(error)) from error
-    _running.engine.set(engine)
+    if spec.shelf is not None:
+        patience = _running.services.settings.drain_timeout
+        library = FolderLibrary(_running.engine, spec.shelf, _make, patience)
+        library.begin(spec)
+        _running.services.library = library
+
+
+def _make(spec: ModelSpec) -> Engine:
+    """The engine for a model file. Raises ModelLoadError."""
+    from .engines.llamacpp import LlamaCppEngine
+
+    return LlamaCppEngine(
+        spec.path,
+        name=spec.name,
+        context_length=spec.context_length,
+        gpu_layers=spec.gpu_layers,
+        threads=spec.threads,
+        parallel=spec.parallel,
+        loras=[(lora.path, lora.scale) for lora in spec.loras],
+    )
 
 
 def banner() -> str:
@@ -179,12 +215,12 @@ def banner() -> str:
     if _running is None:
         return ""
     info, url = _running.engine.info, _running.server.url
-    key = (
-        ' -H "Authorization: Bearer $OPENAI_API_KEY"' if _running.services.settings.api_key else ""
-    )
+    locked = has_keys(_running.services.settings)
+    key = ' -H "Authorization: Bearer $OPENAI_API_KEY"' if locked else ""
     return "\n".join(
         (
             f"Base URL   {url}/v1",
+            *_public_line(),
             f"Model      {info.model}, context of {info.context_length} tokens. {info.description}",
             f"Docs       {url}/docs",
             f"Try        curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' "
@@ -194,6 +230,17 @@ def banner() -> str:
     )
 
 
+def _public_line() -> tuple[str, ...]:
+    assert _running is not None
+    if _running.tunnel is None:
+        return ()
+    tunnel = _running.tunnel.state
+    where = public_url() or "at the address of your tunnel"
+    if tunnel.state != "up":
+        where = tunnel.problem or "the tunnel is being opened; the log will tell its address"
+    return (f"Public URL {where}",)
+
+
 def stop(timeout: float) -> None:
     """End answers and server; at most about `timeout` seconds when `drain_timeout` allows for it."""
     global _running
@@ -201,6 +248,9 @@ def stop(timeout: float) -> None:
         return
     running, _running = _running, None
     running.server.stop(timeout)
+    if running.tunnel is not None:
+        running.tunnel.stop()
+        atexit.unregister(running.tunnel.stop)
     running.engine.close()
 
 

@@ -147,6 +147,8 @@ def _statuses(route: Route) -> dict[int, str]:
         possible |= {408, 429}
     if route.body is not None or "<" in route.path:
         possible.add(404)
+    if route.path.startswith(("/internal/model/", "/internal/lora/")):
+        possible.add(501)
     found: dict[int, str] = {}
     for error in all_errors():
         if error.status in possible:

@@ -15,9 +15,12 @@ from flask import Response
 from . import refusals
 from .access.caller import Scope
 from .access.job import Job, Jobs
+from .access.keys import Keys
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
+from .access.tunnel import Tunnel
 from .engines.base import Engine
+from .engines.library import Library
 from .errors import ShuttingDown
 from .generation.policy import Policy, read_policy
 from .generation.request import GenerationRequest
@@ -111,16 +114,22 @@ class Services:
     scheduler: Scheduler
     policy: Policy = field(default_factory=Policy)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    keys: Keys = field(init=False)
     jobs: Jobs = field(default_factory=Jobs)
+    library: Library | None = None
+    """What the host can load instead; None where it lets nobody choose. Set before the first request."""
     metrics: Metrics = field(init=False)
     started: float = field(default_factory=time.monotonic)
     observers: list[Observer] = field(default_factory=list)
     """Who wants to know of each request that has ended; filled before the first one."""
+    tunnel: Tunnel | None = None
     reloaders: list[Callable[[Settings], None]] = field(default_factory=list)
     """Told of new settings that are in force; must not raise. Filled before the first request."""
 
     def __post_init__(self) -> None:
-        self.metrics = Metrics(self.engine, self.scheduler)
+        self.keys = Keys(self.settings)
+        self.reloaders.append(self.keys.configure)
+        self.metrics = Metrics(self.engine, self.scheduler, self.tunnel)
         self.observers.append(self.metrics.observe)
 
     def reload(self, settings: Settings) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     )
     api_key: SecretStr | None = Field(
         None,
-        description="The key that every request must bring. Without one: loopback only.",
+        description="A key that requests may bring. Without any key: loopback only.",
         json_schema_extra=RELOADABLE,
     )
     admin_key: SecretStr | None = Field(
@@ -82,11 +82,68 @@ class Settings(BaseSettings):
         description="The key for admin pages; it opens all others too. Default: the API key.",
         json_schema_extra=RELOADABLE,
     )
-    public_api: bool = Field(
-        False, description="Reach the API from outside through a tunnel. Not there yet."
+    password: SecretStr | None = Field(
+        None,
+        description="A password that requests may bring as their key: itself, or the hash that the "
+        "command `password` prints.",
+        json_schema_extra=RELOADABLE,
     )
-    public_api_id: str | None = Field(
-        None, description="The name of a named tunnel for --public-api. Not there yet."
+    keys_secret: SecretStr | None = Field(
+        None,
+        description="What named keys are signed with, at least 16 characters. Default: keys.secret in "
+        "the data folder.",
+        json_schema_extra=RELOADABLE,
+    )
+    data_folder: str | None = Field(
+        None,
+        description="Where keys and usage are kept. Default: user_data/openedai of the app.",
+    )
+    rpm: int | None = Field(
+        None,
+        ge=0,
+        le=1000,
+        description="Requests a minute that each key may make, 0 for no limit. Default: 60 for named "
+        "keys that do not say, no limit for others.",
+        json_schema_extra=RELOADABLE,
+    )
+    tpm: int = Field(
+        0,
+        ge=0,
+        description="Tokens a minute that each key may use, in prompts and answers; 0 is no limit.",
+        json_schema_extra=RELOADABLE,
+    )
+    concurrent: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Requests that each key may have under way at once; 0 is no limit.",
+        json_schema_extra=RELOADABLE,
+    )
+    monthly_tokens: int = Field(
+        0,
+        ge=0,
+        description="Tokens that each key may use in a calendar month; 0 is no limit.",
+        json_schema_extra=RELOADABLE,
+    )
+    user_limits: Pairs = Field(
+        {},
+        description="The same limits for each `user` of a key, as rpm=10,tpm=5000,concurrent=2,"
+        "monthly_tokens=100000.",
+        json_schema_extra=RELOADABLE,
+    )
+    public_api: bool = Field(
+        False,
+        description="Reach the API from everywhere through a tunnel of Cloudflare. Needs --api-key.",
+    )
+    public_api_id: SecretStr | None = Field(
+        None,
+        description="The id, name or token of a tunnel that you have set up at Cloudflare; without one "
+        "--public-api opens a quick tunnel, under another address each time.",
+    )
+    cloudflared: str | None = Field(
+        None,
+        description="The program cloudflared for --public-api. Default: the one that is installed, or "
+        "else it is downloaded.",
     )
     api_prefix: str = Field(
         "", description="A path that all pages lie below, such as /custom (without the last slash)."
@@ -95,6 +152,10 @@ class Settings(BaseSettings):
         ("gpt-3.5-turbo",),
         description="Stand-in model names that answer with the real model; * takes any name.",
         json_schema_extra=RELOADABLE,
+    )
+    list_host_models: bool = Field(
+        False,
+        description="List all models of the host's folder, not only the loaded one.",
     )
     require_model: bool = Field(
         True,
@@ -174,10 +235,10 @@ class Settings(BaseSettings):
         20, ge=1, le=1024, description="Largest request body in MiB; a larger one is answered 413."
     )
     http_threads: int = Field(
-        96,
+        32,
         ge=4,
         le=1024,
-        description="Requests held at once: running, waiting in the queue or being read.",
+        description="Requests that are held at once besides those that run or wait for the engine.",
     )
     queue_limit: int = Field(
         256,
@@ -223,6 +284,13 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds after which a client that does not read its answer is hung up on.",
     )
+    receive_timeout: float = Field(
+        30.0,
+        gt=0,
+        le=3600,
+        description="Seconds in which a request must have come, and one more for each 1,000 bytes; then "
+        "408.",
+    )
     drain_timeout: float = Field(
         4.0,
         ge=0,
@@ -251,9 +319,10 @@ class Settings(BaseSettings):
         description="Log more, and write each request and its answer to --debug-folder: prompts too, "
         "keys and pictures not.",
     )
-    debug_folder: str = Field(
-        "user_data/openedai-debug",
-        description="The folder for --debug; it keeps the last 500 requests, for its owner only.",
+    debug_folder: str | None = Field(
+        None,
+        description="The folder for --debug; it keeps the last 500 requests, for its owner only. "
+        "Default: debug in the data folder.",
     )
 
     @field_validator(
@@ -265,7 +334,9 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("sampling_defaults", "sampling_forced", "sampling_limits", mode="before")
+    @field_validator(
+        *("sampling_defaults", "sampling_forced", "sampling_limits", "user_limits"), mode="before"
+    )
     @classmethod
     def _pairs(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -325,14 +396,36 @@ class Settings(BaseSettings):
             raise ValueError("must look like /custom")
         return value
 
-    @field_validator("api_key", "admin_key")
+    @field_validator("user_limits")
+    @classmethod
+    def _limits(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        for name, most in value.items():
+            if name not in ("rpm", "tpm", "concurrent", "monthly_tokens"):
+                raise ValueError(
+                    f"{name[:40]} is no limit: rpm, tpm, concurrent, monthly_tokens are"
+                )
+            if isinstance(most, bool) or not isinstance(most, int) or most < 0:
+                raise ValueError(f"{name} needs a whole number, 0 or more")
+        return value
+
+    @field_validator("keys_secret", "password")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        least = 16 if info.field_name == "keys_secret" else 8
+        if value is not None and len(value.get_secret_value()) < least:
+            raise ValueError(f"must have at least {least} characters")
+        return value
+
+    @field_validator("api_key", "admin_key", "keys_secret", "password")
     @classmethod
     def _printable(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().isprintable():
             raise ValueError("must hold printable characters only")
         return value and SecretStr(value.get_secret_value().strip())
 
-    @field_validator("api_key", "admin_key", mode="before")
+    @field_validator(
+        "api_key", "admin_key", "keys_secret", "password", "public_api_id", mode="before"
+    )
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from flask.testing import FlaskClient
 
-from extensions.openai.access.keys import identify
+from extensions.openai.access.keys import Keys
 from extensions.openai.app import create_app
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.errors import Unauthorized
@@ -13,6 +15,7 @@ from extensions.openai.settings import Settings
 from tests.support.reference import assert_envelope
 
 KEY, ADMIN = "sk-Grüße-1234567890", "sk-admin-0987654321"
+PASSWORD, SECRET = "correct horse battery", "the secret of the keys"
 ABSENT: dict[str, str | None] = {"authorization": None, "x-api-key": None, "api-key": None}
 
 
@@ -34,7 +37,7 @@ def as_header(key: str) -> str:
 )
 def test_the_right_key_opens(key: str, header: str, form: str) -> None:
     settings = Settings(api_key=KEY, admin_key=ADMIN)
-    identify(settings, ABSENT | {header: form.format(as_header(key))})
+    Keys(settings).identify(ABSENT | {header: form.format(as_header(key))})
 
 
 @pytest.mark.parametrize(
@@ -56,14 +59,46 @@ def test_the_right_key_opens(key: str, header: str, form: str) -> None:
 )
 def test_anything_else_is_refused(headers: dict[str, str]) -> None:
     with pytest.raises(Unauthorized) as caught:
-        identify(Settings(api_key=KEY), ABSENT | headers)
+        Keys(Settings(api_key=KEY)).identify(ABSENT | headers)
     assert (caught.value.status, caught.value.code) == (401, "invalid_api_key")
     assert KEY not in str(caught.value)
 
 
 def test_without_a_key_of_ours_any_key_will_do() -> None:
-    identify(Settings(), ABSENT)
-    identify(Settings(), ABSENT | {"authorization": "Bearer anything"})
+    Keys(Settings()).identify(ABSENT)
+    Keys(Settings()).identify(ABSENT | {"authorization": "Bearer anything"})
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": f"Bearer {as_header(KEY)}", "x-api-key": "another"},
+        {"x-api-key": as_header(KEY), "api-key": as_header(ADMIN)},
+        {"x-api-key": as_header(KEY), "authorization": "Bearer another"},
+    ],
+)
+def test_two_keys_are_one_too_many(headers: dict[str, str]) -> None:
+    with pytest.raises(Unauthorized, match="different"):
+        Keys(Settings(api_key=KEY, admin_key=ADMIN)).identify(ABSENT | headers)
+
+
+def test_the_same_key_twice_and_another_scheme_are_fine() -> None:
+    keys = Keys(Settings(api_key=KEY))
+    text = as_header(KEY)
+    keys.identify({"authorization": f"Bearer {text}", "x-api-key": text, "api-key": text})
+    keys.identify({"authorization": "Basic YTpi", "x-api-key": text, "api-key": ""})
+
+
+@pytest.mark.parametrize(
+    "given", ["x" * 200_000, "\x00\x7f", "\xff\xfe", "Ünï", "a b c", ".", "sk-.-"]
+)
+@pytest.mark.parametrize("password", [None, "correct horse"])
+def test_odd_keys_are_wrong_keys(given: str, password: str | None, tmp_path: Path) -> None:
+    settings = Settings(
+        api_key=KEY, password=password, keys_secret="0123456789abcdef", data_folder=str(tmp_path)
+    )
+    with pytest.raises(Unauthorized, match="not one of this server"):
+        Keys(settings).identify(ABSENT | {"x-api-key": given})
 
 
 @pytest.fixture
@@ -101,9 +136,9 @@ def test_other_pages_are_open_and_hold_no_key(locked: FlaskClient, path: str) ->
 
 
 def test_a_key_never_shows() -> None:
-    settings = Settings(api_key=KEY, admin_key=ADMIN)
+    settings = Settings(api_key=KEY, admin_key=ADMIN, password=PASSWORD, keys_secret=SECRET)
     for text in (repr(settings), str(settings), settings.model_dump_json()):
-        assert KEY not in text and ADMIN not in text
+        assert not [each for each in (KEY, ADMIN, PASSWORD, SECRET) if each in text]
 
 
 @pytest.mark.parametrize(
@@ -119,6 +154,6 @@ def test_a_key_never_shows() -> None:
     ],
 )
 def test_who_is_an_admin(keys: dict[str, str], given: str | None, name: str, admin: bool) -> None:
-    caller = identify(Settings(**keys), ABSENT | {"x-api-key": given and as_header(given)})
+    caller = Keys(Settings(**keys)).identify(ABSENT | {"x-api-key": given and as_header(given)})
     assert (caller.name, "admin" in caller.scopes) == (name, admin)
     assert {"read", "write"} <= caller.scopes

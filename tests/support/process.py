@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -29,6 +30,8 @@ class ServerProcess:
             for name, value in os.environ.items()
             if not name.startswith(("OPENEDAI_", "OPENAI_")) and name != "USE_MOCK_API"
         }
+        self._data = tempfile.TemporaryDirectory(prefix="openedai-data-")
+        own = {"PYTHONUNBUFFERED": "1", "OPENEDAI_DATA_FOLDER": self._data.name}
         self.command = [
             *(sys.executable, str(ROOT / "server.py"), "--extensions", "openai"),
             *("--api-port", str(self.port), *arguments),
@@ -36,7 +39,7 @@ class ServerProcess:
         self.process = subprocess.Popen(
             self.command,
             cwd=ROOT,
-            env=inherited | {"PYTHONUNBUFFERED": "1"} | (environment or {}),
+            env=inherited | own | (environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -102,6 +105,7 @@ class ServerProcess:
         self._reader.join(5)
         assert self.process.stdout is not None
         self.process.stdout.close()
+        self._data.cleanup()
 
     def _read(self) -> None:
         assert self.process.stdout is not None

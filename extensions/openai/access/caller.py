@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 Scope = Literal["read", "write", "admin"]
@@ -14,6 +14,37 @@ Priority = Literal["interactive", "batch"]
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How much somebody may ask for; 0 is no limit. None is what the server's settings say."""
+
+    rpm: int | None = None
+    """Requests in any minute."""
+    tpm: int | None = None
+    """Tokens a minute, of prompts and of answers."""
+    concurrent: int | None = None
+    """Requests under way at the same time."""
+    monthly_tokens: int | None = None
+    """Tokens in a calendar month (UTC)."""
+
+    def over(self, other: Limits) -> Limits:
+        """These, and the other's where these say nothing."""
+        return Limits(
+            *(
+                theirs if (mine := getattr(self, field.name)) is None else mine
+                for field in fields(self)
+                for theirs in [getattr(other, field.name)]
+            )
+        )
+
+    def __bool__(self) -> bool:
+        """Whether there is any limit."""
+        return bool(self.rpm or self.tpm or self.concurrent or self.monthly_tokens)
+
+
+UNSAID = Limits()
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """The holder of a key. The name is told in logs and metrics; the key itself is nowhere in here."""
 
@@ -22,6 +53,10 @@ class Caller:
     weight: int = 1
     """1 to 100: its share of the engine beside other callers."""
     priority: Priority = "interactive"
+    limits: Limits = UNSAID
+    """Of all its requests together."""
+    user_limits: Limits = UNSAID
+    """Of each `user` that its requests name."""
 
 
 NOBODY = Caller("nobody", frozenset())
@@ -29,3 +64,6 @@ NOBODY = Caller("nobody", frozenset())
 
 LOCAL = Caller("local", frozenset({"read", "write", "admin"}))
 """Who calls while the server has no key: somebody on this machine."""
+
+RESERVED = frozenset({"nobody", "local", "api-key", "admin", "password"})
+"""Names of callers that have no named key, so no named key may bear one."""

@@ -3,49 +3,150 @@
 from __future__ import annotations
 
 import hmac
+import logging
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pydantic import SecretStr
 
-from ..errors import Unauthorized
+from ..errors import KeysUnreadable, Unauthorized
 from ..settings import Settings
-from .caller import LOCAL, Caller, Scope
+from .caller import LOCAL, Caller, Limits, Scope
+from .key_files import KeyFiles, KeysError, named_keys_exist
+from .password import Password
+from .signing import Grant, verify
 
+log = logging.getLogger("openedai")
+
+HEADERS = ("authorization", "x-api-key", "api-key")
 USE: frozenset[Scope] = frozenset({"read", "write"})
+ALL: frozenset[Scope] = USE | {"admin"}
+LONGEST = 4096  # bytes; a named key has about 150
+NAMED_RPM = 60
+"""Requests a minute of a named key, where neither it nor the settings say."""
 
 
-def identify(settings: Settings, headers: Mapping[str, str | None]) -> Caller:
-    """Whose key the request brings, compared with ours in constant time. Raises Unauthorized.
+def has_keys(settings: Settings) -> bool:
+    """Whether a key is asked for: one shared key, a password, or named keys that somebody has made."""
+    return (
+        settings.api_key is not None or settings.password is not None or named_keys_exist(settings)
+    )
 
-    `headers` holds `authorization` (Bearer), `x-api-key` and `api-key` (Azure clients), None if absent.
-    """
-    api_key, admin_key = settings.api_key, settings.admin_key
-    if api_key is None and admin_key is None:
-        return LOCAL
-    given = _given(headers)
-    if given is None and api_key is None:
-        return Caller(LOCAL.name, USE)
-    if given is None:
-        raise Unauthorized(
-            "You didn't provide an API key. Send it in the Authorization header, as: Bearer YOUR_KEY."
+
+class Keys:
+    """All keys of the server. Thread-safe."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._password_setting: SecretStr | None = None
+        self._password: Password | None = None
+        self.configure(settings)
+
+    def configure(self, settings: Settings) -> None:
+        """These settings from now on."""
+        self._settings = settings
+        self._files = KeyFiles.of(settings)
+        if settings.password != self._password_setting:
+            self._password_setting = settings.password
+            given = settings.password
+            self._password = Password(given.get_secret_value()) if given else None
+
+    def identify(self, headers: Mapping[str, str | None]) -> Caller:
+        """Whose key the request brings. Raises Unauthorized, KeysUnreadable.
+
+        `headers` holds `authorization` (Bearer), `x-api-key` and `api-key` (Azure clients), None if absent.
+        The time it takes says nothing about how close a wrong key came, nor to which of ours.
+        """
+        api_key, admin_key = self._settings.api_key, self._settings.admin_key
+        locked = has_keys(self._settings)
+        if not locked and admin_key is None:
+            return self._limited(LOCAL)
+        local = self._limited(Caller(LOCAL.name, USE))
+        given = _given(headers)
+        if given is None and not locked:
+            return local
+        if given is None:
+            raise Unauthorized(
+                "You didn't provide an API key. Send it in the Authorization header, as: Bearer YOUR_KEY."
+            )
+        # All are compared, whichever matches.
+        is_admin = admin_key is not None and _same(given, admin_key)
+        is_user = api_key is not None and _same(given, api_key)
+        grant, fault = self._named(given)
+        scopes = ALL if admin_key is None else USE
+        if is_admin:
+            return Caller("admin", ALL)
+        if is_user:
+            return self._limited(Caller("api-key", scopes))
+        if grant is not None:
+            return self._limited(self._holder(grant))
+        if not locked:
+            return local
+        if self._password is not None and self._password.matches(given):
+            return self._limited(Caller("password", scopes))
+        if fault is not None:
+            raise KeysUnreadable(fault)
+        raise Unauthorized("The API key that was sent is not one of this server's.")
+
+    def _named(self, given: bytes) -> tuple[Grant | None, str | None]:
+        """What a named key allows, or what keeps us from knowing."""
+        try:
+            secret = self._files.secret()
+            return (None if secret is None else verify(given, secret)), None
+        except KeysError as error:
+            log.error("named keys cannot be checked: %s", error)
+            return (
+                None,
+                "The server cannot check named keys now; its operator finds more in the log.",
+            )
+
+    def _holder(self, grant: Grant) -> Caller:
+        """Who has a key of ours. Raises Unauthorized where it is not valid any more."""
+        try:
+            ends = self._files.ends(grant.id)
+        except KeysError as error:
+            log.error("named keys cannot be checked: %s", error)
+            raise KeysUnreadable(
+                "The server cannot check named keys now; its operator finds more in the log."
+            ) from None
+        now = time.time()
+        if ends is not None and now >= ends:
+            raise Unauthorized("This API key was revoked, or another one has taken its place.")
+        if grant.expires is not None and now >= grant.expires:
+            day = time.strftime("%Y-%m-%d %H:%M", time.gmtime(grant.expires))
+            raise Unauthorized(f"This API key has expired on {day} UTC.")
+        return Caller(
+            grant.name,
+            grant.scopes,
+            grant.weight,
+            grant.priority,
+            grant.limits.over(Limits(rpm=self._settings.rpm)).over(Limits(rpm=NAMED_RPM)),
+            grant.user_limits,
         )
-    # Both are compared, so that the time says nothing about which one came close.
-    is_admin = admin_key is not None and _same(given, admin_key)
-    is_user = api_key is not None and _same(given, api_key)
-    if is_admin or (is_user and admin_key is None):
-        return Caller("admin" if is_admin else "api-key", USE | {"admin"})
-    if is_user or api_key is None:
-        return Caller("api-key" if is_user else LOCAL.name, USE)
-    raise Unauthorized("The API key that was sent is not one of this server's.")
+
+    def _limited(self, caller: Caller) -> Caller:
+        """With the settings' limits where the caller has none of its own."""
+        settings = self._settings
+        limits = Limits(settings.rpm, settings.tpm, settings.concurrent, settings.monthly_tokens)
+        users = Limits(**settings.user_limits)
+        if not (limits or users):
+            return caller
+        return replace(
+            caller, limits=caller.limits.over(limits), user_limits=caller.user_limits.over(users)
+        )
 
 
-def _given(headers: Mapping[str, str | None]) -> str | None:
-    scheme, _, key = (headers.get("authorization") or "").partition(" ")
-    if scheme.lower() == "bearer" and key.strip():
-        return key.strip()
-    return headers.get("x-api-key") or headers.get("api-key")
+def _given(headers: Mapping[str, str | None]) -> bytes | None:
+    """The key that was sent; None where there is none. Raises Unauthorized for two that differ."""
+    scheme, _, bearer = (headers.get("authorization") or "").partition(" ")
+    keys = [bearer.strip()] if scheme.lower() == "bearer" else []
+    keys += [(headers.get(name) or "").strip() for name in HEADERS[1:]]
+    found = {key for key in keys if key}
+    if len(found) > 1:
+        raise Unauthorized("Two different API keys were sent, in different headers. Send one.")
+    # Header bytes reach us as latin-1. What is too long for a key is like any other wrong one.
+    return found.pop().encode("latin-1", "replace")[:LONGEST] if found else None
 
 
-def _same(given: str, key: SecretStr) -> bool:
-    # Header bytes reach us as latin-1; a key of the settings is UTF-8.
-    return hmac.compare_digest(given.encode("latin-1", "replace"), key.get_secret_value().encode())
+def _same(given: bytes, key: SecretStr) -> bool:
+    return hmac.compare_digest(given, key.get_secret_value().encode())

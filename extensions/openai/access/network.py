@@ -5,9 +5,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from ..errors import Forbidden, InvalidRequest
 from ..settings import Settings, SettingsError, is_network
+from .keys import has_keys
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -26,6 +28,7 @@ def is_loopback(host: str) -> bool:
     return address is not None and address.is_loopback
 
 
+@lru_cache(maxsize=1024)
 def as_address(text: str) -> IPAddress | None:
     """The IP address that a text is; one of IPv4 that is written as IPv6 counts as IPv4."""
     try:
@@ -38,20 +41,16 @@ def as_address(text: str) -> IPAddress | None:
 def bind_address(settings: Settings) -> str:
     """The address to listen on. Raises SettingsError where that would open the server by accident."""
     host = settings.listen_host or ("0.0.0.0" if settings.listen else "127.0.0.1")
-    if settings.api_key is None and not is_loopback(host):
+    if not has_keys(settings) and not is_loopback(host):
         flag = "--listen-host" if settings.listen_host else "--listen"
         raise SettingsError(
             f"{flag} lets other machines in, so it needs a key: add --api-key KEY "
             "(or set OPENEDAI_API_KEY)"
         )
-    if settings.public_api:
-        if settings.api_key is None:
-            raise SettingsError(
-                "--public-api lets everybody in, so it needs a key: add --api-key KEY "
-                "(or set OPENEDAI_API_KEY)"
-            )
+    if settings.public_api and not has_keys(settings):
         raise SettingsError(
-            "--public-api is not there yet: use a tunnel of your own to the API's port"
+            "--public-api lets everybody in, so it needs a key: add --api-key KEY "
+            "(or set OPENEDAI_API_KEY)"
         )
     return host
 
@@ -64,7 +63,7 @@ def check_source(settings: Settings, host: str | None, origin: str | None) -> No
     is a program's, and is let in.
     """
     name = "localhost" if host is None else host_name(host)
-    if settings.api_key is not None:
+    if has_keys(settings):
         if name is None:
             raise InvalidRequest("The Host header of the request is malformed.")
         return

@@ -1,0 +1,205 @@
+"""The files of named keys: the secret that signs them, and the list of those that were made.
+
+`keys.secret` makes keys valid, `keys.json` says which were revoked; both are read again when they change.
+The list holds no key, and no key needs to be on it. Whoever writes takes `keys.lock` and replaces a file as
+a whole, so that readers need no lock.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
+
+from ..data_folder import data_folder, make_private, write_private
+from ..settings import Settings
+from .signing import Grant, new_id, sign
+
+T = TypeVar("T")
+SECRET, LIST, LOCK = "keys.secret", "keys.json", "keys.lock"
+PATIENCE = 10.0  # seconds to wait for another process that writes
+
+
+class KeysError(Exception):
+    """The files cannot be read or written, or a name is wrong; the message is one clear line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key that was made. The key itself is not in here."""
+
+    grant: Grant
+    created: int
+    ends: int | None = None
+    """When it stops to be valid (Unix seconds); 0: it is revoked; None: not before it expires."""
+
+    def valid(self, now: float) -> bool:
+        ends = [end for end in (self.ends, self.grant.expires) if end is not None]
+        return not ends or now < min(ends)
+
+
+_entries = TypeAdapter(tuple[Entry, ...])
+
+
+class _Watched(Generic[T]):
+    """A file's content, read again when another file has taken its place."""
+
+    def __init__(self, path: Path, read: Callable[[bytes], T]) -> None:
+        self.path = path
+        self._read = read
+        self._seen: tuple[tuple[int, int, int], T] | None = None
+
+    def get(self) -> T | None:
+        """None where there is no file. Raises KeysError."""
+        try:
+            found = self.path.stat()
+            state = (found.st_ino, found.st_mtime_ns, found.st_size)
+            seen = self._seen
+            if seen is None or seen[0] != state:
+                seen = self._seen = (state, self._read(self.path.read_bytes()))
+            return seen[1]
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is damaged"
+            raise KeysError(f"{self.path.name} cannot be read: {reason}") from None
+
+
+def named_keys_exist(settings: Settings) -> bool:
+    """Whether there is a secret, so that there can be keys."""
+    return settings.keys_secret is not None or (data_folder(settings) / SECRET).exists()
+
+
+class KeyFiles:
+    """The keys of one data folder. Thread-safe."""
+
+    def __init__(self, folder: Path, secret: str | None = None) -> None:
+        """`secret` takes the place of the file with one."""
+        self.folder = folder
+        self._given = None if secret is None else secret.encode()
+        self._secret = _Watched(folder / SECRET, _read_secret)
+        self._list = _Watched(folder / LIST, _read_list)
+        self._ended: Mapping[str, int] = {}
+        self._ended_of: tuple[Entry, ...] | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> KeyFiles:
+        secret = settings.keys_secret
+        return cls(data_folder(settings), secret.get_secret_value() if secret else None)
+
+    def secret(self) -> bytes | None:
+        """What keys are signed with; None where nobody has made a key yet. Raises KeysError."""
+        return self._given or self._secret.get()
+
+    def ends(self, id: str) -> int | None:
+        """When the key with this id stops to be valid; 0: it is revoked. Raises KeysError."""
+        entries = self._list.get()
+        if entries is not None and entries is not self._ended_of:
+            self._ended = {each.grant.id: each.ends for each in entries if each.ends is not None}
+            self._ended_of = entries
+        # Where the list has gone, what it said last stays in force.
+        return self._ended.get(id)
+
+    def entries(self) -> tuple[Entry, ...]:
+        """All keys that were made, in that order. Raises KeysError."""
+        return self._list.get() or ()
+
+    def create(self, grant: Grant) -> str:
+        """Make a key; its text is told here and never again. Raises KeysError where the name is taken."""
+        with self._writing():
+            entries, now = self.entries(), time.time()
+            if any(each.grant.name == grant.name and each.valid(now) for each in entries):
+                raise KeysError(
+                    f"there is a key {grant.name} already: rotate it, or revoke it first"
+                )
+            return self._add(entries, grant)
+
+    def rotate(
+        self, name: str, change: Callable[[Entry], Grant], grace: int = 0
+    ) -> tuple[str, Grant]:
+        """Make another key of that name; the old one ends after `grace` seconds.
+
+        `change` gets the newest one and says what the new one allows. Raises KeysError.
+        """
+        with self._writing():
+            entries, now = self.entries(), time.time()
+            valid = [each for each in entries if each.grant.name == name and each.valid(now)]
+            if not valid:
+                raise KeysError(_none(name, entries))
+            grant = change(valid[-1])
+            ends = int(now) + grace if grace else 0
+            kept = tuple(
+                replace(each, ends=ends if each.ends is None else min(ends, each.ends))
+                if each in valid
+                else each
+                for each in entries
+            )
+            return self._add(kept, grant), grant
+
+    def revoke(self, name: str) -> int:
+        """End all keys of that name at once; how many there were. Raises KeysError."""
+        with self._writing():
+            entries = self.entries()
+            valid = [
+                each for each in entries if each.grant.name == name and each.valid(time.time())
+            ]
+            if not valid:
+                raise KeysError(_none(name, entries))
+            self._write(
+                tuple(
+                    replace(each, ends=0) if each.grant.name == name else each for each in entries
+                )
+            )
+            return len(valid)
+
+    def _add(self, entries: tuple[Entry, ...], grant: Grant) -> str:
+        taken = {each.grant.id for each in entries}
+        while not grant.id or grant.id in taken:
+            grant = replace(grant, id=new_id())
+        secret = self.secret()
+        if secret is None:
+            secret = secrets.token_urlsafe(32).encode()
+            write_private(self._secret.path, secret + b"\n")
+        self._write((*entries, Entry(grant, int(time.time()))))
+        return sign(grant, secret)
+
+    def _write(self, entries: tuple[Entry, ...]) -> None:
+        write_private(self._list.path, _entries.dump_json(entries, indent=1) + b"\n")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            make_private(self.folder)
+            with FileLock(self.folder / LOCK, timeout=PATIENCE, mode=0o600):
+                yield
+        except Timeout:
+            raise KeysError("another process is writing keys and does not end") from None
+        except OSError as error:
+            raise KeysError(f"cannot write to {self.folder}: {error.strerror}") from None
+
+
+def _read_secret(data: bytes) -> bytes:
+    secret = data.strip()
+    if len(secret) < 16:
+        raise ValueError
+    return secret
+
+
+def _read_list(data: bytes) -> tuple[Entry, ...]:
+    try:
+        return _entries.validate_json(data)
+    except ValidationError:
+        raise ValueError from None
+
+
+def _none(name: str, entries: tuple[Entry, ...]) -> str:
+    if any(each.grant.name == name for each in entries):
+        return f"the key {name} is revoked or has expired"
+    return f"there is no key {name}"

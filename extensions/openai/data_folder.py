@@ -1,0 +1,38 @@
+"""Where the extension keeps what must outlive it: keys, usage."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from .settings import Settings
+
+_here = Path(__file__).resolve().parent.parent.parent
+
+DEFAULT = (_here if _here.name == "user_data" else _here / "user_data") / "openedai"
+"""`user_data/openedai` of the app that this folder is installed in, wherever it is started from."""
+
+
+def data_folder(settings: Settings) -> Path:
+    """The folder in force; it need not be there."""
+    return Path(settings.data_folder).expanduser() if settings.data_folder else DEFAULT
+
+
+def make_private(folder: Path) -> None:
+    """Make the folder, for its owner only, unless it is there. Raises OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Put a file in place as a whole, or not at all; only its owner may read it. Raises OSError."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,215 @@
+"""`python -m extensions.openai`: each command in a process of its own, as an operator runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from extensions.openai.access.key_files import KeyFiles
+from extensions.openai.access.keys import Keys
+from extensions.openai.settings import Settings
+from tests.support.process import ROOT
+
+PROGRAM = "extensions.openai"
+
+
+class Shell:
+    """Runs commands on a data folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(
+        self, *arguments: str, module: str = PROGRAM, cwd: Path = ROOT
+    ) -> subprocess.Popen[str]:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENEDAI_")}
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            env=environment | {"OPENEDAI_DATA_FOLDER": str(self.folder), "COLUMNS": "120"},
+            cwd=cwd,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, given: str = "", **options: object) -> tuple[int, str, str]:
+        process = self.start(*arguments, **options)  # type: ignore[arg-type]
+        out, err = process.communicate(given, timeout=50)
+        return process.returncode, out, err
+
+    def key(self, *arguments: str) -> str:
+        status, out, err = self.run("keys", *arguments)
+        assert status == 0, err
+        return out.strip()
+
+    def caller(self, key: str) -> object:
+        return Keys(Settings(data_folder=str(self.folder))).identify({"api-key": key})
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path / "data")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["keys"], ["keys", "--help"]])
+def test_no_argument_is_help(shell: Shell, arguments: list[str]) -> None:
+    status, out, err = shell.run(*arguments)
+    assert (status, err) == (0, "")
+    assert out.startswith(f"usage: python -m {PROGRAM}") and "keys" in out
+    assert not shell.folder.exists()
+
+
+def test_a_key_from_its_making_to_its_end(shell: Shell) -> None:
+    limits = ("--rpm", "60", "--tpm", "40000", "--concurrent", "2", "--monthly-tokens", "1000000")
+    status, out, err = shell.run(
+        *("keys", "create", "--name", "alice", "--scopes", "read,write", "--expires", "90d"),
+        *(*limits, "--weight", "3", "--priority", "batch", "--user-limits", "rpm=5,tpm=100"),
+    )
+    key = out.strip()
+    assert status == 0 and out == key + "\n" and key.startswith("sk-alice-")
+    assert key not in err and len(err.splitlines()) == 1
+    caller = Keys(Settings(data_folder=str(shell.folder))).identify({"api-key": key})
+    assert (caller.name, caller.scopes) == ("alice", {"read", "write"})
+    assert (caller.weight, caller.priority) == (3, "batch")
+    assert (caller.limits.rpm, caller.limits.tpm) == (60, 40_000)
+    assert (caller.limits.concurrent, caller.limits.monthly_tokens) == (2, 1_000_000)
+    assert (caller.user_limits.rpm, caller.user_limits.tpm) == (5, 100)
+
+    status, out, err = shell.run("keys", "list")
+    assert (status, err) == (0, "") and key[-43:] not in out
+    assert "alice" in out and "60 requests a minute" in out and "for each user" in out
+    (listed,) = json.loads(shell.run("keys", "list", "--json")[1])
+    assert listed["name"] == "alice" and listed["state"] == "valid"
+    assert abs(listed["expires_at"] - time.time() - 90 * 86400) < 100
+    assert listed["limits"]["tpm"] == 40_000 and listed["user_limits"]["rpm"] == 5
+
+    other = shell.key("rotate", "alice", "--tpm", "50000")
+    assert other != key
+    caller = Keys(Settings(data_folder=str(shell.folder))).identify({"api-key": other})
+    assert (caller.limits.rpm, caller.limits.tpm, caller.weight) == (60, 50_000, 3)
+    (listed,) = json.loads(shell.run("keys", "list", "--json")[1])
+    assert abs(listed["expires_at"] - time.time() - 90 * 86400) < 100
+
+    assert shell.run("keys", "revoke", "alice")[:2] == (0, "")
+    assert "no valid keys" in shell.run("keys", "list")[2]
+    states = [each["state"] for each in json.loads(shell.run("keys", "list", "--all", "--json")[1])]
+    assert states == ["revoked", "revoked"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["create"], "--name"),
+        (["create", "--name", ""], "a name is made of"),
+        (["create", "--name", "a b"], "a name is made of"),
+        (["create", "--name", "../x"], "a name is made of"),
+        (["create", "--name", "a."], "a name is made of"),
+        (["create", "--name", "é"], "a name is made of"),
+        (["create", "--name", "a\nb"], "a name is made of"),
+        (["create", "--name", "a-"], "a name is made of"),
+        (["create", "--name", "a" * 41], "a name is made of"),
+        (["create", "--name", "Local"], "a meaning of its own"),
+        (["create", "--name", "a", "--scopes", ""], "read, write, admin"),
+        (["create", "--name", "a", "--scopes", "read,root"], "read, write, admin"),
+        (["create", "--name", "a", "--rpm", "1001"], "from 0 to 1000"),
+        (["create", "--name", "a", "--rpm", "-1"], "--rpm"),
+        (["create", "--name", "a", "--tpm", "many"], "--tpm"),
+        (["create", "--name", "a", "--weight", "0"], "from 1 to 100"),
+        (["create", "--name", "a", "--priority", "high"], "--priority"),
+        (["create", "--name", "a", "--user-limits", "speed=1"], "limits are rpm"),
+        (["create", "--name", "a", "--expires", "soon"], "90d"),
+        (["create", "--name", "a", "--expires", "0d"], "90d"),
+        (["create", "--name", "a", "--expires", "2020-01-01"], "future"),
+        (["create", "--name", "a", "--expires", "99999999w"], "90d"),
+        (["revoke", "nobody-we-know"], "there is no key"),
+        (["rotate", "nobody-we-know"], "there is no key"),
+        (["rotate", "a", "--grace", "x"], "90d"),
+        (["frobnicate"], "invalid choice"),
+    ],
+)
+def test_what_is_wrong_is_one_line(shell: Shell, arguments: list[str], says: str) -> None:
+    status, out, err = shell.run("keys", *arguments)
+    assert (status, out) == (2, "")
+    assert says in err and len(err.splitlines()) == 1 and err.startswith("error: ")
+    assert not (shell.folder / "keys.json").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    shell.folder = tmp_path / "file" / "data"
+    status, out, err = shell.run("keys", "create", "--name", "a")
+    assert (status, out) == (2, "") and "cannot write to" in err and len(err.splitlines()) == 1
+
+
+def test_processes_at_once(shell: Shell) -> None:
+    """Eight that make keys in an empty folder, of which two share a name."""
+    names = ["a", "b", "c", "d", "e", "f", "same", "same"]
+    processes = [shell.start("keys", "create", "--name", name) for name in names]
+    results = [(*process.communicate(timeout=50), process.returncode) for process in processes]
+    assert sorted(status for *_, status in results) == [0] * 7 + [2]
+    for out, _, status in results:
+        if status == 0:
+            assert shell.caller(out.strip())
+    assert len(KeyFiles(shell.folder).entries()) == 7
+
+
+def test_a_secret_of_the_environment(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "0123456789abcdef"
+    environment = {"OPENEDAI_KEYS_SECRET": secret, "OPENEDAI_DATA_FOLDER": str(shell.folder)}
+    command = [sys.executable, "-m", PROGRAM, "keys", "create", "--name", "alice"]
+    done = subprocess.run(
+        command, env=os.environ | environment, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert not (shell.folder / "keys.secret").exists()
+    keys = Keys(Settings(keys_secret=secret, data_folder=str(shell.folder)))
+    assert keys.identify({"api-key": done.stdout.strip()}).name == "alice"
+    environment["OPENEDAI_KEYS_SECRET"] = "tooshort"
+    done = subprocess.run(
+        command, env=os.environ | environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "at least 16" in done.stderr and "tooshort" not in done.stderr
+
+
+def test_under_another_folder_name_and_with_a_default_folder(shell: Shell, tmp_path: Path) -> None:
+    app = tmp_path / "webui"
+    skip = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "extensions/openai", app / "user_data/extensions/opened_ai", ignore=skip)
+    shell.folder = Path()  # an empty name counts as none
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENEDAI_")}
+    module = "user_data.extensions.opened_ai"
+    done = subprocess.run(
+        [sys.executable, "-m", module, "keys", "create", "--name", "alice"],
+        env=environment,
+        cwd=app,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0 and done.stdout.startswith("sk-alice-"), done.stderr
+    assert (app / "user_data/openedai/keys.secret").is_file()
+    done = subprocess.run(
+        [sys.executable, "-m", module],
+        env=environment,
+        cwd=app,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith(f"usage: python -m {module}")
+
+
+def test_the_hash_of_a_password(shell: Shell) -> None:
+    status, out, _ = shell.run("password", given="correct horse\n")
+    assert status == 0 and "correct" not in out
+    keys = Keys(Settings(password=out.strip()))
+    assert keys.identify({"api-key": "correct horse"}).name == "password"
+    status, out, err = shell.run("password", given="short\n")
+    assert (status, out) == (2, "") and "at least 8" in err
