@@ -11,6 +11,7 @@
     ├── MethodNotAllowed     405
     ├── BodyTooLarge         413
     ├── UnsupportedMediaType 415
+    ├── RequestTooSlow       408  the request itself did not come in time
     ├── RequestTimedOut      408  the answer took longer than it may
     ├── ShareExceeded        429  the caller has more here than anybody else, and the queue is full
     ├── InternalError        500  our fault; the reason stays in the log
@@ -188,6 +189,14 @@ class RequestTimedOut(APIError):
     def headers(self) -> dict[str, str]:
         # Official clients would send the same request again, which would take as long.
         return {"x-should-retry": "false"}
+
+
+class RequestTooSlow(APIError):
+    """The request, its head or its body, did not come in time."""
+
+    status = 408
+    type = "invalid_request_error"
+    code = "request_too_slow"
 
 
 class ShareExceeded(APIError):

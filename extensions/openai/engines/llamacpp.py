@@ -32,7 +32,7 @@ from .gguf import BadModelFile, GGUFHeader, read_header
 from .llamacpp_answers import AnswerReader, LogprobReader, error_of, token_logprob
 from .llamacpp_listener import PrivateListener
 from .llamacpp_messages import message_of, tool_of
-from .llamacpp_params import cache_for, params_for
+from .llamacpp_params import BATCH, cache_for, params_for
 from .penalties import uncounted, wants_uncounted
 from .pump import TICK, Emit, pump
 from .room import Occupancy, Room
@@ -157,7 +157,7 @@ class LlamaCppEngine:
             prompt = self.tokenize(prompt)
         context = self._info.context_length
         most = check_fits(prompt, request.max_tokens, context, self.tokenize)
-        body = self._body(request) | {"prompt": prompt}
+        body = self._body(request) | {"prompt": prompt, "return_progress": most > BATCH}
         if wants_uncounted(request.sampling, context):
             tokens = self.tokenize(prompt) if isinstance(prompt, str) else prompt
             body["logit_bias"] += uncounted(tokens, request.sampling)
@@ -176,7 +176,11 @@ class LlamaCppEngine:
         return self._run(self._server.handle_completions, body, room, reader, "prompt")
 
     def chat(self, request: ChatRequest) -> Pieces:
-        body = self._body(request) | self._conversation(request) | {"reasoning_format": "auto"}
+        conversation = self._conversation(request)
+        # A template adds little, but for tools; a text has no more tokens than bytes.
+        long = bool(request.tools) or len(orjson.dumps(conversation)) > BATCH
+        body = self._body(request) | conversation
+        body |= {"reasoning_format": "auto", "return_progress": long}
         if wants_uncounted(request.sampling, self._info.context_length):
             tokens = self.tokenize(self.render(request))
             body["logit_bias"] += uncounted(tokens, request.sampling)
@@ -257,7 +261,8 @@ class LlamaCppEngine:
             # wants the same answer every time.
             "cache_prompt": seed is None,
             "timings_per_token": True,  # the exact count of tokens with every piece
-            "return_progress": True,  # calls back while the prompt is read, so that it can be ended
+            # `return_progress`, where a prompt takes several steps: calls back after each, so that reading
+            # it can be ended. After the only one it would just cost time.
         }
         if grammar is not None:
             body["grammar"] = LLGUIDANCE + grammar
