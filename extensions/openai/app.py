@@ -60,22 +60,18 @@ ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUT
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
-<<<<<<< HEAD
-def create_app(
-    settings: Settings,
-    engine: Engine,
-    lifecycle: Lifecycle | None = None,
-    tunnel: Tunnel | None = None,
-) -> Flask:
-=======
 class _App(Flask):
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Flask looks at each function, each time, whether it is a coroutine; none is here."""
         return func
 
 
-def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None = None) -> Flask:
->>>>>>> main
+def create_app(
+    settings: Settings,
+    engine: Engine,
+    lifecycle: Lifecycle | None = None,
+    tunnel: Tunnel | None = None,
+) -> Flask:
     """The API as a WSGI application. Needs no host: any engine will do. Raises SettingsError.
 
     `lifecycle` lets whoever serves the application stop it gracefully; `tunnel` is told of on its pages.

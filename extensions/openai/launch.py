@@ -86,6 +86,8 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
         engine = DeferredEngine()
         if settings.use_mock_api:
             engine.set(EchoEngine())
+        elif webui_host.inside():
+            engine.set(_webui_engine())
         lifecycle = Lifecycle()
         tunnel = tunnel_for(settings)
         app = create_app(settings, engine, lifecycle, tunnel)
@@ -112,6 +114,14 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
     if webui_host.inside():
         webui_host.keep_alive(server.wait)
         webui_host.at_end(_stop_at_end)
+
+
+def _webui_engine() -> Engine:
+    """The model of the webui around us, whichever it has loaded."""
+    from .engines.webui import WebuiEngine
+    from .generation.prompted import PromptedChat
+
+    return PromptedChat(WebuiEngine())
 
 
 def _settings(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:

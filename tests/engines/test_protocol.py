@@ -23,14 +23,26 @@ from extensions.openai.engines.base import (
 from extensions.openai.engines.deferred import DeferredEngine
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.llamacpp import LlamaCppEngine
+from extensions.openai.engines.webui import WebuiEngine
 from extensions.openai.errors import ContextLengthExceeded, EngineFailed, InvalidRequest
+from extensions.openai.generation.prompted import PromptedChat
 from extensions.openai.generation.sampling import to_native
 from tests.support.paced import PacedEngine
+from tests.support.process import ROOT
+from tests.webui_host import install
 
+TINY = ROOT / "models" / "openedai-tiny"
 STOP_SECONDS = 2.0  # within which closed work has ended, on a busy machine
 
 
-@pytest.fixture(params=["echo", "deferred", "paced", "llamacpp", "embedded"])
+WEBUIS = {
+    "webui": ("2026", "Transformers"),
+    "webui-old": ("2023", "Transformers"),
+    "webui-text": ("2026", "llama.cpp"),
+}
+
+
+@pytest.fixture(params=["echo", "deferred", "paced", "llamacpp", "embedded", *WEBUIS])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     if request.param == "echo":
         yield EchoEngine()
@@ -40,6 +52,11 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
         yield engine
     elif request.param == "paced":
         yield PacedEngine(parallel=4)
+    elif request.param in WEBUIS:
+        age, loader = WEBUIS[request.param]
+        with install(age, TINY) as host:
+            host.load(loader=loader)
+            yield PromptedChat(WebuiEngine())
     elif request.param == "llamacpp":
         yield request.getfixturevalue("llamacpp")
     else:
