@@ -18,6 +18,7 @@ from .engines.base import Engine
 from .engines.deferred import DeferredEngine
 from .engines.echo import EchoEngine
 from .engines.library import FolderLibrary
+from .engines.webui_models import WebuiLibrary
 from .operations import logs
 from .routing import Lifecycle, Services
 from .server import APIServer, StartError
@@ -91,6 +92,9 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
         lifecycle = Lifecycle()
         tunnel = tunnel_for(settings)
         app = create_app(settings, engine, lifecycle, tunnel)
+        if webui_host.inside() and not settings.use_mock_api:
+            library = WebuiLibrary(engine, settings.drain_timeout)
+            app.extensions["openai"].library = library
         server = APIServer(app, settings, lifecycle)
     except (SettingsError, StartError) as error:
         if _under_own_host():
