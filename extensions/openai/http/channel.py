@@ -142,7 +142,7 @@ class Channel(HTTPChannel):
             self._held.append(data)
             return len(data)
         if isinstance(data, bytes) and data and self.connected:
-            with self.outbuf_lock:  # the stubs leave it out
+            with self.outbuf_lock:
                 if not self.total_outbufs_len and self.connected:
                     sent = self.send(data, do_close=False)
                     if sent == len(data):
