@@ -18,6 +18,7 @@ from .engines.base import Engine
 from .engines.deferred import DeferredEngine
 from .engines.echo import EchoEngine
 from .engines.library import FolderLibrary
+from .engines.webui_models import WebuiLibrary
 from .operations import logs
 from .routing import Lifecycle, Services
 from .server import APIServer, StartError
@@ -37,6 +38,7 @@ class ModelSpec(Protocol):
     threads: int
     parallel: int
     loras: tuple[Any, ...]
+    mmproj: Any
     shelf: Any
 
 
@@ -85,9 +87,14 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
         engine = DeferredEngine()
         if settings.use_mock_api:
             engine.set(EchoEngine())
+        elif webui_host.inside():
+            engine.set(_webui_engine())
         lifecycle = Lifecycle()
         tunnel = tunnel_for(settings)
         app = create_app(settings, engine, lifecycle, tunnel)
+        if webui_host.inside() and not settings.use_mock_api:
+            library = WebuiLibrary(engine, settings.drain_timeout)
+            app.extensions["openai"].library = library
         server = APIServer(app, settings, lifecycle)
     except (SettingsError, StartError) as error:
         if _under_own_host():
@@ -108,6 +115,14 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
     if webui_host.inside():
         webui_host.keep_alive(server.wait)
         webui_host.at_end(_stop_at_end)
+
+
+def _webui_engine() -> Engine:
+    """The model of the webui around us, whichever it has loaded."""
+    from .engines.webui import WebuiEngine
+    from .generation.prompted import PromptedChat
+
+    return PromptedChat(WebuiEngine())
 
 
 def _settings(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:
@@ -197,6 +212,7 @@ def _make(spec: ModelSpec) -> Engine:
         threads=spec.threads,
         parallel=spec.parallel,
         loras=[(lora.path, lora.scale) for lora in spec.loras],
+        mmproj=spec.mmproj,
     )
 
 
