@@ -38,6 +38,7 @@ class ModelSpec(Protocol):
     threads: int
     parallel: int
     loras: tuple[Any, ...]
+    mmproj: Any
     shelf: Any
 
 
@@ -211,6 +212,7 @@ def _make(spec: ModelSpec) -> Engine:
         threads=spec.threads,
         parallel=spec.parallel,
         loras=[(lora.path, lora.scale) for lora in spec.loras],
+        mmproj=spec.mmproj,
     )
 
 

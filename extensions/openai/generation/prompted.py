@@ -16,6 +16,7 @@ from ..engines.base import (
     Engine,
     EngineInfo,
     GenerateRequest,
+    Media,
     Message,
     Piece,
     Pieces,
@@ -53,6 +54,7 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
     prompt = engine.render(request)
     if wanted.continued is not None:
         prompt += wanted.continued.content or ""
+    media = tuple(p for m in request.messages for p in m.parts if isinstance(p, Media))
     grammar = request.grammar
     param = wanted.grammar_param
     free = grammar is None
@@ -71,12 +73,13 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
         prompt = _close_thought(prompt)
     generate = GenerateRequest(
         prompt,
-        _limit(engine, prompt, request.max_tokens),
+        request.max_tokens if media else _limit(engine, prompt, request.max_tokens),
         request.sampling,
         request.seed,
         grammar,
         request.logit_bias,
         wanted.logprobs,
+        media=media,
     )
     pieces = engine.generate(generate)
     try:
