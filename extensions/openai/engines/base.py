@@ -98,6 +98,8 @@ class Message:
     tool_call_id: str | None = None
     parts: tuple[str | Media, ...] = ()
     """Text and media in their order, where there are media. Capabilities `vision` and `audio`."""
+    reasoning: str | None = None
+    """What the assistant thought before it said this."""
 
 
 @dataclass(frozen=True, slots=True)
