@@ -367,12 +367,12 @@ def test_a_certificate_must_be_good() -> None:
     """Our server speaks no TLS at all, and then TLS without any certificate."""
     with serving(ok(b"x")) as server:
         here = f"127.0.0.1:{server.port}"
-        refused(f"https://{here}/", here, seconds=5.0)
+        refused(f"https://{here}/", here, seconds=1.0)
         assert server.asked == []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with serving(ok(b"x"), context=context) as server:
         here = f"127.0.0.1:{server.port}"
-        refused(f"https://{here}/", here, seconds=5.0)
+        refused(f"https://{here}/", here, seconds=1.0)
         assert server.asked == []
 
 
