@@ -423,6 +423,31 @@ def test_a_drip_through_tls_ends_too(
         assert len(server.asked) == 1 and server.left.wait(10)
 
 
+def test_a_connection_that_comes_too_late_for_tls_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sockets: list[socket.socket] = []
+    connect = socket.create_connection
+
+    def slow(*arguments: object, **options: object) -> socket.socket:
+        sockets.append(connect(*arguments, **options))  # type: ignore[arg-type]
+        time.sleep(0.6)
+        return sockets[-1]
+
+    monkeypatch.setattr(socket, "create_connection", slow)
+    with serving(ok(b"x")) as server:
+        here = f"127.0.0.1:{server.port}"
+        assert "within 0.5 seconds" in refused(f"https://{here}/", here, seconds=0.5).message
+        until(lambda: sockets[0].fileno() == -1)
+
+
+def until(true: Callable[[], bool], timeout: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
 def test_ipv6_hosts_are_named_in_brackets() -> None:
     try:
