@@ -295,6 +295,9 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
             raise refusals.unsupported(
                 f"messages[{len(messages)}].tool_calls", "cannot be continued; only text can."
             )
+    variables = body.template_variables
+    # What a template does not know of, it may do all the same.
+    quiet = variables.get("enable_thinking") is False and "reasoning" not in info.capabilities
     request = ChatRequest(
         messages,
         limit,
@@ -303,7 +306,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
         logit_bias=body.bias_for(info),
         tools=plan.shown,
         parallel_tool_calls=plan.most > 1,
-        template_variables=body.template_variables,
+        template_variables=variables,
     )
     if asked is not None and asked > info.context_length:
         raise ContextLengthExceeded(
@@ -313,10 +316,11 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
             param=param,
         )
     answer = engine.chat
-    wanted = Prompted(alternatives, plan, continued, grammar_param)
+    wanted = Prompted(alternatives, plan, continued, grammar_param, quiet)
     strict = plan.strict and "grammar" in info.capabilities
     calls = bool(plan.demanded or plan.inputs or strict)
-    if calls or continued or alternatives is not None or grammar is not None:
+    quiet = quiet and not plan.shown
+    if calls or quiet or continued or alternatives is not None or grammar is not None:
         answer = partial(prompted_chat, engine, wanted=wanted)
 
     events = run(
