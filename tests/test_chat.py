@@ -208,7 +208,7 @@ def test_choices_stream_at_the_same_time() -> None:
         ),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
-            "messages[0].content[0]",
+            "messages[0].content[0].image_url.url",
             None,
         ),
         (

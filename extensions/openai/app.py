@@ -31,6 +31,8 @@ from .access.network import check_source, origin_patterns
 from .access.proxies import Trust, TrustedProxies
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
+from .access.tunnel import Tunnel
+from .data_folder import data_folder
 from .engines.base import Engine
 from .errors import (
     APIError,
@@ -64,10 +66,15 @@ class _App(Flask):
         return func
 
 
-def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None = None) -> Flask:
+def create_app(
+    settings: Settings,
+    engine: Engine,
+    lifecycle: Lifecycle | None = None,
+    tunnel: Tunnel | None = None,
+) -> Flask:
     """The API as a WSGI application. Needs no host: any engine will do. Raises SettingsError.
 
-    `lifecycle` lets whoever serves the application stop it gracefully.
+    `lifecycle` lets whoever serves the application stop it gracefully; `tunnel` is told of on its pages.
     """
     app = _App("openedai", static_folder=None)
     app.url_map.strict_slashes = False
@@ -79,7 +86,9 @@ def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None =
         spare_seconds=settings.spare_seconds,
     )
     policy = read_policy(settings)
-    services = Services(settings, engine, scheduler, policy, lifecycle or Lifecycle())
+    services = Services(
+        settings, engine, scheduler, policy, lifecycle or Lifecycle(), tunnel=tunnel
+    )
     services.reloaders.append(scheduler.configure)
     app.extensions["openai"] = services
     services.observers.append(_request_log(services))
@@ -210,7 +219,9 @@ def _capture(app: Flask, services: Services) -> None:
         keys = (settings.api_key, settings.admin_key, settings.password, settings.keys_secret)
         return Redactor(key.get_secret_value() for key in keys if key is not None)
 
-    folder = Path(services.settings.debug_folder)
+    settings = services.settings
+    chosen = settings.debug_folder
+    folder = Path(chosen).expanduser() if chosen else data_folder(settings) / "debug"
     try:
         app.wsgi_app = Capture(app.wsgi_app, folder, redactor)  # type: ignore[method-assign]
     except OSError as error:

@@ -16,6 +16,7 @@ from .engines.base import ChatRequest, EngineInfo
 from .errors import ContextLengthExceeded
 from .generation.answer import AnswerHead, answer_head
 from .generation.logprobs import ChatLogprobs, chat_logprobs
+from .generation.media import media_reader
 from .generation.messages import ChatMessage, TextPart, to_engine
 from .generation.prompted import Prompted, prompted_chat
 from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest, needs
@@ -39,7 +40,7 @@ from .generation.tools import (
 )
 from .generation.usage import Usage, UsageCount
 from .routing import Addresses, Call, Route
-from .streaming import respond
+from .streaming import check_wanted, respond
 from .validation import NotYet, RequestModel
 
 Metadata = Annotated[
@@ -278,7 +279,8 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
         grammar = None  # it is about text, and there will be calls
     if grammar is not None and (plan.demanded or (plan.shown and "\n" in grammar)):
         raise refusals.exclusive(grammar_param.partition(".")[0], "tools")
-    messages, continued = to_engine(body.messages), None
+    reader = media_reader(call.services.settings, info.capabilities, partial(check_wanted, call))
+    messages, continued = to_engine(body.messages, reader), None
     if body.continue_final_message:
         messages, continued = messages[:-1], messages[-1]
         if continued.role != "assistant":

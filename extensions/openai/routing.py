@@ -18,6 +18,7 @@ from .access.job import Job, Jobs
 from .access.keys import Keys
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
+from .access.tunnel import Tunnel
 from .engines.base import Engine
 from .engines.library import Library
 from .errors import NotFound, ShuttingDown
@@ -153,13 +154,14 @@ class Services:
     started: float = field(default_factory=time.monotonic)
     observers: list[Observer] = field(default_factory=list)
     """Who wants to know of each request that has ended; filled before the first one."""
+    tunnel: Tunnel | None = None
     reloaders: list[Callable[[Settings], None]] = field(default_factory=list)
     """Told of new settings that are in force; must not raise. Filled before the first request."""
 
     def __post_init__(self) -> None:
         self.keys = Keys(self.settings)
         self.reloaders.append(self.keys.configure)
-        self.metrics = Metrics(self.engine, self.scheduler)
+        self.metrics = Metrics(self.engine, self.scheduler, self.tunnel)
         self.observers.append(self.metrics.observe)
 
     def reload(self, settings: Settings) -> None:

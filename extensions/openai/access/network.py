@@ -47,14 +47,10 @@ def bind_address(settings: Settings) -> str:
             f"{flag} lets other machines in, so it needs a key: add --api-key KEY "
             "(or set OPENEDAI_API_KEY)"
         )
-    if settings.public_api:
-        if not has_keys(settings):
-            raise SettingsError(
-                "--public-api lets everybody in, so it needs a key: add --api-key KEY "
-                "(or set OPENEDAI_API_KEY)"
-            )
+    if settings.public_api and not has_keys(settings):
         raise SettingsError(
-            "--public-api is not there yet: use a tunnel of your own to the API's port"
+            "--public-api lets everybody in, so it needs a key: add --api-key KEY "
+            "(or set OPENEDAI_API_KEY)"
         )
     return host
 
