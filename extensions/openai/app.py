@@ -28,7 +28,7 @@ from . import (
 from .access.job import Job
 from .access.keys import HEADERS as KEY_HEADERS
 from .access.network import check_source, origin_patterns
-from .access.proxies import Trust, TrustedProxies
+from .access.proxies import HOST_SENT, TrustedProxies
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .access.tunnel import Tunnel
@@ -116,8 +116,9 @@ def create_app(
     # Programs send no Origin, and then there is nothing to say.
     tell_pages = app.after_request_funcs[None].pop()
     app.after_request(lambda answer: tell_pages(answer) if "origin" in request.headers else answer)
-    trust = Trust.of(settings.trusted_proxies, tunnel=settings.public_api)
-    app.wsgi_app = TrustedProxies(app.wsgi_app, trust)  # type: ignore[method-assign]
+    proxies = TrustedProxies(app.wsgi_app, settings)
+    services.reloaders.append(proxies.configure)
+    app.wsgi_app = proxies  # type: ignore[method-assign]
     return app
 
 
@@ -177,7 +178,8 @@ def _around_every_request(app: Flask, services: Services) -> None:
         g.record = Record(given if SANE_REQUEST_ID.fullmatch(given) else new_request_id())
         g.job = Job(g.record)
         g.record.address = request.remote_addr or ""
-        check_source(services.settings, _host(), request.headers.get("origin"))
+        for host in _hosts():
+            check_source(services.settings, host, request.headers.get("origin"))
         services.lifecycle.enter()
         g.entered = True
 
@@ -233,12 +235,15 @@ def _name(route: Route) -> str:
     return f"{route.method} {route.addresses.value[0]}{route.path}"
 
 
-def _host() -> str | None:
-    """The Host header, which only HTTP before 1.1 may leave out."""
+def _hosts() -> set[str | None]:
+    """The Host header, which only HTTP before 1.1 may leave out, and what a proxy tells instead.
+
+    Both count: a page that reaches us from a trusted machine's browser can tell a host, but not send one.
+    """
     host = request.headers.get("host")
     if host is None and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
         raise InvalidRequest("The request has no Host header, as HTTP/1.1 demands.")
-    return host
+    return {host, request.environ.get(HOST_SENT, host)}
 
 
 def _errors(app: Flask, services: Services) -> None:
