@@ -44,6 +44,8 @@ class Prompted:
     """The assistant's message that the answer continues; it is not among the request's."""
     grammar_param: str = ""
     """The field that the request's grammar came from."""
+    quiet: bool = False
+    """Answer without a thought, even where the template opens one."""
 
 
 def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pieces:
@@ -69,7 +71,7 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
         param = "functions" if plan.legacy else "tools"
         free = free and not plan.demanded
         grammar = plan.grammar(grammar)
-    if not free:
+    if wanted.quiet or not free:
         prompt = _close_thought(prompt)
     generate = GenerateRequest(
         prompt,
