@@ -129,8 +129,9 @@ def _view(route: Route, services: Services) -> Callable[..., Response]:
         record: Record = g.record
         record.route = _name(route)
         if route.scope is not None:
+            headers = request.headers
             record.caller = services.keys.identify(
-                {name: request.headers.get(name) for name in KEY_HEADERS}
+                {name: headers.get(name) for name in KEY_HEADERS}
             )
             if route.scope not in record.caller.scopes:
                 raise Forbidden(
@@ -144,11 +145,12 @@ def _view(route: Route, services: Services) -> Callable[..., Response]:
             arguments["body"] = parse(route.body, data, strict=services.settings.strict_parameters)  # type: ignore[assignment]
         job: Job = g.job
         services.jobs.add(job)
+        environ = request.environ
         # `request.url_root` would be this, but written for people to read, which costs more than all of it.
-        root = f"{request.scheme}://{request.host}{request.root_path}"
-        base_url = root.rstrip("/") + services.settings.api_prefix
+        root = f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST') or request.host}"
+        base_url = root + environ["SCRIPT_NAME"].rstrip("/") + services.settings.api_prefix
         # Only waitress is known to send what is written before it asks for more.
-        gone = request.environ.get("waitress.client_disconnected")
+        gone = environ.get("waitress.client_disconnected")
         call = Call(services, base_url, model, gone or _nobody_knows, job, pushed=gone is not None)
         return route.handler(call, **arguments)
 
@@ -174,12 +176,13 @@ def _json_bytes() -> bytes:
 
 def _around_every_request(app: Flask, services: Services) -> None:
     def begin() -> None:
-        given = request.headers.get("x-request-id", "")
-        g.record = Record(given if SANE_REQUEST_ID.fullmatch(given) else new_request_id())
-        g.job = Job(g.record)
-        g.record.address = request.remote_addr or ""
+        headers = request.headers
+        given = headers.get("x-request-id", "")
+        record = Record(given if SANE_REQUEST_ID.fullmatch(given) else new_request_id())
+        record.address = request.remote_addr or ""
+        g.record, g.job = record, Job(record)
         for host in _hosts():
-            check_source(services.settings, host, request.headers.get("origin"))
+            check_source(services.settings, host, headers.get("origin"))
         services.lifecycle.enter()
         g.entered = True
 
