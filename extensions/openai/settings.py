@@ -177,6 +177,7 @@ class Settings(BaseSettings):
         (),
         description="Proxies whose X-Forwarded-For, -Proto, -Host and -Prefix are believed: addresses, "
         "networks, or how many there are in front of the server.",
+        json_schema_extra=RELOADABLE,
     )
     sampling_defaults: Pairs = Field(
         {},
