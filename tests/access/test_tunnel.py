@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import flask_cloudflared
 import pytest
 
 from extensions.openai.access import cloudflared
@@ -367,8 +368,9 @@ def test_the_installed_one_goes_first(stand_in: StandIn, monkeypatch: Any) -> No
 
 
 def test_names_of_the_library_are_as_we_use_them() -> None:
-    for row in cloudflared.CLOUDFLARED_CONFIG.values():
+    for row in flask_cloudflared.CLOUDFLARED_CONFIG.values():
         assert row["url"].startswith("https://github.com/cloudflare/cloudflared/releases/")
+    assert cloudflared._address().startswith("https://github.com/cloudflare/cloudflared/")
 
 
 @pytest.fixture
