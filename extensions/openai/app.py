@@ -47,7 +47,7 @@ from .errors import (
 from .generation.policy import read_policy
 from .operations.capture import Capture, Redactor
 from .operations.logs import log_request
-from .routing import Call, Lifecycle, Route, Services, new_request_id
+from .routing import Call, Lifecycle, Pages, Route, Services, new_request_id
 from .settings import Settings, SettingsError
 from .streaming import ClientGone, json_response
 from .validation import parse
@@ -92,14 +92,16 @@ def create_app(
     services.reloaders.append(scheduler.configure)
     app.extensions["openai"] = services
     services.observers.append(_request_log(services))
+    pages = Pages(settings, {*(route.page for route in ROUTES), openapi.PAGE})
     for route in ROUTES:
         if route.open_by(settings):
             route = replace(route, scope=None)
         for address in route.addresses.value:
             rule = settings.api_prefix + address + route.path
-            view = _view(route, services)
+            view = _view(route, services, pages)
             app.add_url_rule(rule, f"{route.handler.__name__} {rule}", view, methods=[route.method])
-    openapi.add_pages(app, ROUTES, settings.api_prefix)
+    served = [route for route in ROUTES if route.page in pages]
+    openapi.add_pages(app, served, settings.api_prefix, pages)
     _around_every_request(app, services)
     if settings.debug:
         _capture(app, services)
@@ -122,12 +124,13 @@ def create_app(
     return app
 
 
-def _view(route: Route, services: Services) -> Callable[..., Response]:
+def _view(route: Route, services: Services, pages: Pages) -> Callable[..., Response]:
     """The Flask view of a route: parse, then let the page answer."""
 
     def view(model: str | None = None, **arguments: str) -> Response:
         record: Record = g.record
         record.route = _name(route)
+        pages.check(route.page)
         if route.scope is not None:
             headers = request.headers
             record.caller = services.keys.identify(

@@ -232,6 +232,13 @@ class Settings(BaseSettings):
         description="The status of a request that is not valid: 400 as OpenAI's, or 422.",
         json_schema_extra=RELOADABLE,
     )
+    pages: Names = Field(
+        (),
+        description="Serve these pages only, as chat,models; docs/api.md has their names. Default: all.",
+    )
+    disabled_pages: Names = Field(
+        (), description="Pages that are not served, as docs,internal; they answer 404."
+    )
     max_body_mb: int = Field(
         20, ge=1, le=1024, description="Largest request body in MiB; a larger one is answered 413."
     )
@@ -360,6 +367,8 @@ class Settings(BaseSettings):
 
     @field_validator(
         "model_aliases",
+        "pages",
+        "disabled_pages",
         "allowed_hosts",
         "cors_origins",
         "media_hosts",

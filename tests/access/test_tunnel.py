@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import flask_cloudflared
 import pytest
+from flask_cloudflared import CLOUDFLARED_CONFIG
 
 from extensions.openai.access import cloudflared
 from extensions.openai.access.cloudflared import TunnelError
@@ -368,7 +368,7 @@ def test_the_installed_one_goes_first(stand_in: StandIn, monkeypatch: Any) -> No
 
 
 def test_names_of_the_library_are_as_we_use_them() -> None:
-    for row in flask_cloudflared.CLOUDFLARED_CONFIG.values():
+    for row in CLOUDFLARED_CONFIG.values():
         assert row["url"].startswith("https://github.com/cloudflare/cloudflared/releases/")
     assert cloudflared._address().startswith("https://github.com/cloudflare/cloudflared/")
 

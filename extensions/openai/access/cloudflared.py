@@ -98,8 +98,7 @@ def downloaded(folder: Path, stopped: Callable[[], bool]) -> Path:
 
 def _address() -> str:
     """Where Cloudflare publishes the program for this machine."""
-    # It takes a while to import, and most servers have no tunnel.
-    from flask_cloudflared import CLOUDFLARED_CONFIG
+    from flask_cloudflared import CLOUDFLARED_CONFIG  # slow to import, and few need it
 
     system, machine = platform.system(), platform.machine()
     try:
