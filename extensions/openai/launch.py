@@ -201,6 +201,7 @@ def stop(timeout: float) -> None:
         return
     running, _running = _running, None
     running.server.stop(timeout)
+    running.services.ledger.flush()
     running.engine.close()
 
 
