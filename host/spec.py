@@ -1,7 +1,10 @@
 """The values the host hands to extensions. Frozen, so that threads may share them."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,20 @@ class ModelSpec:
     parallel: int
     """Requests that may run at the same time, at least 1."""
     loras: tuple[Lora, ...] = ()
+    mmproj: Path | None = None
+    """The encoder of pictures or sounds, a GGUF file; None for text only."""
+    shelf: Shelf | None = field(default=None, compare=False, repr=False)
+    """What may be loaded instead; None with the loader `echo`."""
+
+
+class Shelf(Protocol):
+    """All models that the host could load. Thread-safe."""
+
+    def names(self) -> tuple[str, ...]:
+        """What `find` takes."""
+
+    def find(self, name: str) -> ModelSpec:
+        """The model of that name, with the options of the command line. Raises HostError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +56,5 @@ class FoundModel:
 
     path: Path
     name: str
+    mmproj: Path | None = None
+    """The projector that is known to belong to it."""

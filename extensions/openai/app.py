@@ -7,13 +7,25 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from flask import Flask, Response, g, request
 from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
-from . import chat, completions, health, home, internal, models, monitoring, openapi, usage
+from . import (
+    chat,
+    completions,
+    health,
+    home,
+    internal,
+    internal_models,
+    models,
+    monitoring,
+    openapi,
+    usage,
+)
 from .access.job import Job
 from .access.keys import HEADERS as KEY_HEADERS
 from .access.limits import Admission
@@ -21,6 +33,8 @@ from .access.network import check_source, origin_patterns
 from .access.proxies import Trust, TrustedProxies
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
+from .access.tunnel import Tunnel
+from .data_folder import data_folder
 from .engines.base import Engine
 from .errors import (
     APIError,
@@ -43,7 +57,7 @@ from .validation import RequestModel, parse, parse_query
 
 log = logging.getLogger("openedai")
 
-PAGES = (home, health, monitoring, models, completions, chat, internal, usage)
+PAGES = (home, health, monitoring, models, completions, chat, internal, internal_models, usage)
 ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
 
 EXPOSED = [
@@ -58,12 +72,23 @@ EXPOSED = [
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
-def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None = None) -> Flask:
+class _App(Flask):
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Flask looks at each function, each time, whether it is a coroutine; none is here."""
+        return func
+
+
+def create_app(
+    settings: Settings,
+    engine: Engine,
+    lifecycle: Lifecycle | None = None,
+    tunnel: Tunnel | None = None,
+) -> Flask:
     """The API as a WSGI application. Needs no host: any engine will do. Raises SettingsError.
 
-    `lifecycle` lets whoever serves the application stop it gracefully.
+    `lifecycle` lets whoever serves the application stop it gracefully; `tunnel` is told of on its pages.
     """
-    app = Flask("openedai", static_folder=None)
+    app = _App("openedai", static_folder=None)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mb << 20
@@ -73,7 +98,9 @@ def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None =
         spare_seconds=settings.spare_seconds,
     )
     policy = read_policy(settings)
-    services = Services(settings, engine, scheduler, policy, lifecycle or Lifecycle())
+    services = Services(
+        settings, engine, scheduler, policy, lifecycle or Lifecycle(), tunnel=tunnel
+    )
     services.reloaders.append(scheduler.configure)
     app.extensions["openai"] = services
     services.observers.append(_request_log(services))
@@ -98,6 +125,9 @@ def create_app(settings: Settings, engine: Engine, lifecycle: Lifecycle | None =
         # Asked for by browsers before a page of the internet may call this machine.
         allow_private_network=True,
     )
+    # Programs send no Origin, and then there is nothing to say.
+    tell_pages = app.after_request_funcs[None].pop()
+    app.after_request(lambda answer: tell_pages(answer) if "origin" in request.headers else answer)
     trust = Trust.of(settings.trusted_proxies, tunnel=settings.public_api)
     app.wsgi_app = TrustedProxies(app.wsgi_app, trust)  # type: ignore[method-assign]
     return app
@@ -233,7 +263,9 @@ def _capture(app: Flask, services: Services) -> None:
         keys = (settings.api_key, settings.admin_key, settings.password, settings.keys_secret)
         return Redactor(key.get_secret_value() for key in keys if key is not None)
 
-    folder = Path(services.settings.debug_folder)
+    settings = services.settings
+    chosen = settings.debug_folder
+    folder = Path(chosen).expanduser() if chosen else data_folder(settings) / "debug"
     try:
         app.wsgi_app = Capture(app.wsgi_app, folder, redactor)  # type: ignore[method-assign]
     except OSError as error:

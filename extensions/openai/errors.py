@@ -2,7 +2,8 @@
 
     APIError                      anything that a client is told
     ├── InvalidRequest       400  the request cannot be honoured as it stands
-    │   └── ContextLengthExceeded
+    │   ├── ContextLengthExceeded
+    │   └── NotSupported          neither engine nor host can do what the page is for
     ├── Unauthorized         401  no key, or the wrong one
     ├── Forbidden            403  a Host or Origin that is not on the list
     ├── NotFound             404  no such address
@@ -10,6 +11,7 @@
     ├── MethodNotAllowed     405
     ├── BodyTooLarge         413
     ├── UnsupportedMediaType 415
+    ├── RequestTooSlow       408  the request itself did not come in time
     ├── RequestTimedOut      408  the answer took longer than it may
     ├── RateLimited          429  more requests than the key may make
     │   ├── TokensLimited
@@ -21,6 +23,8 @@
         ├── KeysUnreadable
         ├── LimitsUnavailable
         ├── ModelLoading
+        ├── ModelChanged
+        ├── ModelInUse
         ├── QueueFull
         ├── QueueTimeout
         └── ShuttingDown
@@ -107,6 +111,12 @@ class ContextLengthExceeded(InvalidRequest):
             "Please shorten the prompt or the answer, or start the model with a larger context.",
             param=param,
         )
+
+
+class NotSupported(InvalidRequest):
+    """The page exists, but neither the engine nor the host can do what it is for."""
+
+    code = "not_supported"
 
 
 class Unauthorized(APIError):
@@ -220,6 +230,14 @@ class QuotaExceeded(RateLimited):
     code = "insufficient_quota"
 
 
+class RequestTooSlow(APIError):
+    """The request, its head or its body, did not come in time."""
+
+    status = 408
+    type = "invalid_request_error"
+    code = "request_too_slow"
+
+
 class ShareExceeded(APIError):
     """The queue is full, and it is the caller who fills it."""
 
@@ -289,6 +307,18 @@ class ModelLoading(Unavailable):
 
     code = "model_loading"
     retry_after = 2
+
+
+class ModelChanged(Unavailable):
+    """The model was taken away while the answer was being written."""
+
+    code = "model_changed"
+
+
+class ModelInUse(Unavailable):
+    """The model cannot be changed now: somebody else than the API uses it."""
+
+    code = "model_in_use"
 
 
 class QueueFull(Unavailable):

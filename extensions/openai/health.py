@@ -15,6 +15,7 @@ from flask import Response
 from typing_extensions import TypedDict
 
 from . import __version__
+from .access.tunnel import Tunnel
 from .errors import ModelLoading
 from .routing import Addresses, Call, Route
 from .streaming import json_response
@@ -52,6 +53,15 @@ class ProcessHealth(TypedDict):
     """Resident memory, the model's included; null where the system does not tell."""
 
 
+class TunnelHealth(TypedDict):
+    state: Literal["opening", "up", "down", "closed"]
+    url: str | None
+    problem: str | None
+    """Why it is down."""
+    starts: int
+    """How often its program was started."""
+
+
 class HealthDetails(TypedDict):
     """What runs here, for whoever looks after it."""
 
@@ -60,6 +70,8 @@ class HealthDetails(TypedDict):
     uptime_seconds: float
     model: ModelHealth | None
     queue: QueueHealth
+    tunnel: TunnelHealth | None
+    """Null without `--public-api`."""
     process: ProcessHealth
     python: str
     platform: str
@@ -89,17 +101,18 @@ def health_details(call: Call) -> Response:
             "sampler": info.sampler,
             "capabilities": list(info.capabilities),
         }
-    scheduler = services.scheduler
+    queue = services.scheduler.state()
     answer: HealthDetails = {
         "status": "ok" if model else "loading",
         "version": __version__,
         "uptime_seconds": round(time.monotonic() - services.started, 1),
         "model": model,
         "queue": {
-            "running": scheduler.running,
-            "waiting": scheduler.waiting,
-            "limit": scheduler.queue_limit,
+            "running": queue.running,
+            "waiting": queue.requests_waiting,
+            "limit": queue.limit,
         },
+        "tunnel": _tunnel(services.tunnel),
         "process": {
             "pid": os.getpid(),
             "threads": threading.active_count(),
@@ -110,6 +123,13 @@ def health_details(call: Call) -> Response:
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
     }
     return json_response(answer)
+
+
+def _tunnel(tunnel: Tunnel | None) -> TunnelHealth | None:
+    if tunnel is None:
+        return None
+    now = tunnel.state
+    return {"state": now.state, "url": now.url, "problem": now.problem, "starts": now.starts}
 
 
 def _version(package: str) -> str | None:

@@ -30,6 +30,7 @@ code { padding: .1em .3em; } pre { padding: .8rem; overflow-x: auto; }
 <p>An OpenAI-compatible API. The model is still being loaded.</p>
 {% endif %}
 <p>Base URL for clients: <code>{{ base_url }}/v1</code>{% if key %} (a key is needed){% endif %}</p>
+{% if public_url %}<p>From everywhere: <code>{{ public_url }}/v1</code></p>{% endif %}
 <pre>curl {{ base_url }}/v1/chat/completions \\
   -H "Content-Type: application/json"{% if key %} -H "Authorization: Bearer $OPENAI_API_KEY"{% endif %} \\
   -d '{"model": "{{ info.model if info else "MODEL" }}",
@@ -50,9 +51,13 @@ def home(call: Call) -> Response:
         info = call.services.engine.info
     except ModelLoading:
         info = None
-    key = has_keys(call.services.settings)
+    settings, tunnel = call.services.settings, call.services.tunnel
+    public_url = tunnel.url + settings.api_prefix if tunnel and tunnel.url else None
+    key = has_keys(settings)
     return Response(
-        render_template_string(PAGE, info=info, base_url=call.base_url, key=key),
+        render_template_string(
+            PAGE, info=info, base_url=call.base_url, key=key, public_url=public_url
+        ),
         mimetype="text/html",
     )
 

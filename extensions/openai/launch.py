@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
 from collections.abc import Mapping
@@ -11,9 +12,13 @@ from typing import Any, Protocol
 from . import webui_host
 from .access.keys import has_keys
 from .access.network import bind_address
+from .access.tunnel import Tunnel, tunnel_for
 from .app import create_app
+from .engines.base import Engine
 from .engines.deferred import DeferredEngine
 from .engines.echo import EchoEngine
+from .engines.library import FolderLibrary
+from .engines.webui_models import WebuiLibrary
 from .operations import logs
 from .routing import Lifecycle, Services
 from .server import APIServer, StartError
@@ -33,6 +38,8 @@ class ModelSpec(Protocol):
     threads: int
     parallel: int
     loras: tuple[Any, ...]
+    mmproj: Any
+    shelf: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,7 @@ class _Running:
     services: Services
     engine: DeferredEngine
     server: APIServer
+    tunnel: Tunnel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +87,14 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
         engine = DeferredEngine()
         if settings.use_mock_api:
             engine.set(EchoEngine())
+        elif webui_host.inside():
+            engine.set(_webui_engine())
         lifecycle = Lifecycle()
-        app = create_app(settings, engine, lifecycle)
+        tunnel = tunnel_for(settings)
+        app = create_app(settings, engine, lifecycle, tunnel)
+        if webui_host.inside() and not settings.use_mock_api:
+            library = WebuiLibrary(engine, settings.drain_timeout)
+            app.extensions["openai"].library = library
         server = APIServer(app, settings, lifecycle)
     except (SettingsError, StartError) as error:
         if _under_own_host():
@@ -91,11 +105,24 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
     if settings.debug:
         log.setLevel(logging.DEBUG)
     server.start()
-    _running, _problem = _Running(flags, app.extensions["openai"], engine, server), None
+    if tunnel is not None:
+        tunnel.start(server.url.removesuffix(settings.api_prefix))
+        # For hosts that end without a word.
+        atexit.register(tunnel.stop)
+    _running = _Running(flags, app.extensions["openai"], engine, server, tunnel)
+    _problem = None
     log.info("OpenAI API: %s/v1", server.url)
     if webui_host.inside():
         webui_host.keep_alive(server.wait)
         webui_host.at_end(_stop_at_end)
+
+
+def _webui_engine() -> Engine:
+    """The model of the webui around us, whichever it has loaded."""
+    from .engines.webui import WebuiEngine
+    from .generation.prompted import PromptedChat
+
+    return PromptedChat(WebuiEngine())
 
 
 def _settings(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:
@@ -125,8 +152,10 @@ def status() -> Status:
 
 
 def public_url() -> str | None:
-    """The base URL through the tunnel; None while there is none."""
-    return None
+    """The base URL for clients everywhere, through the tunnel; None while there is none."""
+    if _running is None or _running.tunnel is None or _running.tunnel.url is None:
+        return None
+    return f"{_running.tunnel.url}{_running.services.settings.api_prefix}/v1"
 
 
 def _under_own_host() -> bool:
@@ -158,21 +187,33 @@ def load_model(spec: ModelSpec) -> None:
     if spec.loader == "echo":
         _running.engine.set(EchoEngine(name=spec.name))
         return
-    from .engines.llamacpp import LlamaCppEngine, ModelLoadError
+    from .engines.llamacpp import ModelLoadError
 
     try:
-        engine = LlamaCppEngine(
-            spec.path,
-            name=spec.name,
-            context_length=spec.context_length,
-            gpu_layers=spec.gpu_layers,
-            threads=spec.threads,
-            parallel=spec.parallel,
-            loras=[(lora.path, lora.scale) for lora in spec.loras],
-        )
+        _running.engine.set(_make(spec))
     except ModelLoadError as error:
         raise SystemExit(str(error)) from error
-    _running.engine.set(engine)
+    if spec.shelf is not None:
+        patience = _running.services.settings.drain_timeout
+        library = FolderLibrary(_running.engine, spec.shelf, _make, patience)
+        library.begin(spec)
+        _running.services.library = library
+
+
+def _make(spec: ModelSpec) -> Engine:
+    """The engine for a model file. Raises ModelLoadError."""
+    from .engines.llamacpp import LlamaCppEngine
+
+    return LlamaCppEngine(
+        spec.path,
+        name=spec.name,
+        context_length=spec.context_length,
+        gpu_layers=spec.gpu_layers,
+        threads=spec.threads,
+        parallel=spec.parallel,
+        loras=[(lora.path, lora.scale) for lora in spec.loras],
+        mmproj=spec.mmproj,
+    )
 
 
 def banner() -> str:
@@ -185,6 +226,7 @@ def banner() -> str:
     return "\n".join(
         (
             f"Base URL   {url}/v1",
+            *_public_line(),
             f"Model      {info.model}, context of {info.context_length} tokens. {info.description}",
             f"Docs       {url}/docs",
             f"Try        curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' "
@@ -192,6 +234,17 @@ def banner() -> str:
             '"messages": [{"role": "user", "content": "Hello!"}]}\'',
         )
     )
+
+
+def _public_line() -> tuple[str, ...]:
+    assert _running is not None
+    if _running.tunnel is None:
+        return ()
+    tunnel = _running.tunnel.state
+    where = public_url() or "at the address of your tunnel"
+    if tunnel.state != "up":
+        where = tunnel.problem or "the tunnel is being opened; the log will tell its address"
+    return (f"Public URL {where}",)
 
 
 def stop(timeout: float) -> None:
@@ -202,6 +255,9 @@ def stop(timeout: float) -> None:
     running, _running = _running, None
     running.server.stop(timeout)
     running.services.ledger.flush()
+    if running.tunnel is not None:
+        running.tunnel.stop()
+        atexit.unregister(running.tunnel.stop)
     running.engine.close()
 
 

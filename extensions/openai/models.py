@@ -9,7 +9,7 @@ from typing_extensions import NotRequired, TypedDict
 
 from . import refusals
 from .engines.base import EngineInfo
-from .errors import ModelNotFound
+from .errors import ModelLoading, ModelNotFound
 from .routing import Addresses, Call, Route
 from .settings import Settings
 from .streaming import json_response
@@ -22,8 +22,11 @@ class Model(TypedDict):
     object: Literal["model"]
     created: int
     owned_by: str
-    context_length: int
+    context_length: NotRequired[int]
     capabilities: list[str]
+    """What requests may ask of it; nothing while it is not loaded."""
+    loaded: NotRequired[bool]
+    """False for a model that the host has but that is not in memory."""
     description: NotRequired[str]
     root: NotRequired[str]
 
@@ -36,21 +39,51 @@ class ModelList(TypedDict):
 
 
 def list_models(call: Call) -> Response:
-    """The loaded model, then its stand-in names."""
-    settings, info = call.services.settings, call.services.engine.info
-    names = [info.model, *(alias for alias in settings.model_aliases if alias != "*")]
-    models: ModelList = {
-        "object": "list",
-        "data": [_shape(name, info) for name in dict.fromkeys(names)],
-    }
+    """The loaded model, then its stand-in names, then what the host could load, if the operator wants it."""
+    others = _not_loaded(call)
+    try:
+        info = call.services.engine.info
+    except ModelLoading:
+        if not others:
+            raise
+        data = []
+    else:
+        names = [
+            info.model,
+            *(alias for alias in call.services.settings.model_aliases if alias != "*"),
+        ]
+        data = [_shape(name, info) for name in dict.fromkeys(names)]
+    models: ModelList = {"object": "list", "data": [*data, *map(_shape_of_other, others)]}
     return json_response(models)
 
 
 def retrieve_model(call: Call, id: str) -> Response:
     """One model by its name. 404 `model_not_found` for a name that requests may not use."""
+    if id in _not_loaded(call):
+        return json_response(_shape_of_other(id))
     info = call.services.engine.info
     _check_name(id, info, call.services.settings)
     return json_response(_shape(id, info))
+
+
+def _not_loaded(call: Call) -> list[str]:
+    """The names that the host could load, where they are listed."""
+    library = call.services.library
+    if library is None or not call.services.settings.list_host_models:
+        return []
+    loaded = library.loaded().model
+    return [name for name in library.models() if name != loaded]
+
+
+def _shape_of_other(name: str) -> Model:
+    return {
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "host",
+        "capabilities": [],
+        "loaded": False,
+    }
 
 
 def serving(call: Call, model: str | None) -> EngineInfo:

@@ -161,13 +161,13 @@ def _query(model: type[RequestModel]) -> list[dict[str, Any]]:
 
 def _statuses(route: Route) -> dict[int, str]:
     """The failures a route can have, by status, each in the words of its first error class."""
-    possible = {403, 500, 503}
+    possible = {400, 403, 500, 503}
     if route.scope:
         possible |= {401, 429}
     if route.query is not None:
         possible.add(400)
     if route.body is not None:
-        possible |= {400, 413, 415}
+        possible |= {413, 415}
     if route.chunk is not None:
         possible.add(408)
     if route.body is not None or "<" in route.path:

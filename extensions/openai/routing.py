@@ -20,8 +20,10 @@ from .access.ledger import Ledger
 from .access.limits import Limiter
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
+from .access.tunnel import Tunnel
 from .data_folder import data_folder
 from .engines.base import Engine
+from .engines.library import Library
 from .errors import ShuttingDown
 from .generation.policy import Policy, read_policy
 from .generation.request import GenerationRequest
@@ -121,10 +123,13 @@ class Services:
     ledger: Ledger = field(init=False)
     limiter: Limiter = field(init=False)
     jobs: Jobs = field(default_factory=Jobs)
+    library: Library | None = None
+    """What the host can load instead; None where it lets nobody choose. Set before the first request."""
     metrics: Metrics = field(init=False)
     started: float = field(default_factory=time.monotonic)
     observers: list[Observer] = field(default_factory=list)
     """Who wants to know of each request that has ended; filled before the first one."""
+    tunnel: Tunnel | None = None
     reloaders: list[Callable[[Settings], None]] = field(default_factory=list)
     """Told of new settings that are in force; must not raise. Filled before the first request."""
 
@@ -134,7 +139,7 @@ class Services:
         self.ledger = Ledger(data_folder(self.settings), days=self.settings.usage_days)
         self.observers.append(self.ledger.observe)
         self.limiter = Limiter(self.settings, self.ledger.spent)
-        self.metrics = Metrics(self.engine, self.scheduler)
+        self.metrics = Metrics(self.engine, self.scheduler, self.tunnel)
         self.observers.append(self.metrics.observe)
 
     def reload(self, settings: Settings) -> None:

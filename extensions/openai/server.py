@@ -11,15 +11,15 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-import orjson
 from flask import Flask
-from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer, create_server
-from waitress.task import ErrorTask
 
 from .access.network import bind_address
-from .errors import APIError, BodyTooLarge, InvalidRequest
-from .routing import Lifecycle, new_request_id
+from .errors import APIError
+from .http.channel import Channel
+from .http.reaper import IDLE, Reaper
+from .http.workers import Workers
+from .routing import Lifecycle, Services
 from .settings import Settings
 
 log = logging.getLogger("openedai")
@@ -27,43 +27,14 @@ log = logging.getLogger("openedai")
 logging.getLogger("waitress").setLevel(logging.ERROR)
 
 CONNECTIONS = 900  # open at once, most of them idle; below the usual limit on open files
+CROWD = 700  # of them, from which on idle ones are closed
 UNREAD = 1 << 20  # bytes
-IDLE = 60  # seconds after which a connection that asks for nothing is closed
 ENDING = 3.0  # seconds that answers have to write their last event
 FLUSHING = 1.5  # seconds for what is written to reach the clients
 
 
 class StartError(Exception):
     """The server cannot start; the message is one clear line."""
-
-
-class _EnvelopeErrorTask(ErrorTask):
-    """What waitress itself refuses (broken HTTP, too long headers) answers in our envelope, too."""
-
-    def execute(self) -> None:
-        refused: Any = self.request.error  # type: ignore[attr-defined]  # a waitress.utilities.Error
-        body = orjson.dumps(_envelope(refused.code, refused.reason, refused.body).envelope())
-        self.status = f"{refused.code} {refused.reason}"
-        self.response_headers = [
-            ("Content-Type", "application/json"),
-            ("x-request-id", new_request_id()),
-            ("openai-processing-ms", "0"),
-        ]
-        self.set_close_on_finish()
-        self.content_length = len(body)
-        self.write(body)
-
-
-def _envelope(status: int, reason: str, detail: str) -> APIError:
-    if status == 413:
-        return BodyTooLarge("The body of the request is larger than this server takes.")
-    if status < 500:
-        return InvalidRequest(f"The HTTP request is malformed: {reason} ({detail}).")
-    return APIError(f"The server cannot take this HTTP request: {reason}.", code="http_error")
-
-
-class _Channel(HTTPChannel):
-    error_task_class = _EnvelopeErrorTask
 
 
 class APIServer:
@@ -73,6 +44,8 @@ class APIServer:
         """Bind the port. Raises StartError when it cannot be had, SettingsError when it may not."""
         self._settings = settings
         self._lifecycle = lifecycle
+        self._services: Services = app.extensions["openai"]
+        self._workers = Workers(self._most_threads)
         host = bind_address(settings)
         self.host = host
         sockets = _listen(host, settings.api_port)
@@ -82,16 +55,15 @@ class APIServer:
             app,
             map=self._sockets,
             sockets=sockets,
-            threads=settings.http_threads,
+            _dispatcher=self._workers,  # type: ignore[arg-type]  # it has what is used of one
             connection_limit=CONNECTIONS,
-            # Without a look ahead, a client that leaves is seen only when something is written; a client
-            # that sends this many requests at once, and leaves, is seen only then.
+            # Without a look ahead, a client that leaves is seen only when something is written.
             channel_request_lookahead=64,
             # The application's own limit is a little smaller, and says more.
             max_request_body_size=(settings.max_body_mb + 1) << 20,
             # A client that reads too slowly holds its answer back once this much waits for it.
             outbuf_high_watermark=UNREAD,
-            channel_timeout=IDLE,
+            channel_timeout=int(IDLE),
             asyncore_use_poll=True,
             # access/proxies.py does, and knows more than one.
             clear_untrusted_proxy_headers=False,
@@ -99,9 +71,9 @@ class APIServer:
         )
         self._listeners = list(_listeners(server, self._sockets))
         for listener in self._listeners:
-            listener.channel_class = _Channel
+            listener.channel_class = Channel
         self._server = server
-        self._stopping = threading.Event()
+        self._reaper = Reaper(self._sockets, settings, crowd=CROWD)
         self._thread = threading.Thread(target=self._run, name="openai-server", daemon=True)
 
     @property
@@ -115,7 +87,7 @@ class APIServer:
     def start(self) -> None:
         """Answer requests, in a thread of its own."""
         self._thread.start()
-        threading.Thread(target=self._drop_stalled, name="openai-stalled", daemon=True).start()
+        self._reaper.start()
 
     def wait(self) -> None:
         """Block until the server has been stopped."""
@@ -126,14 +98,15 @@ class APIServer:
 
         Answers may go on for `drain_timeout`, but all is over in about `timeout` seconds.
         """
-        self._stopping.set()
+        self._services.scheduler.close()
         patience = max(0.0, min(self._settings.drain_timeout, timeout - ENDING - FLUSHING))
         if not self._lifecycle.drain(patience, ENDING):
             log.warning("some answers did not end in time and are cut off")
         self._flush()
         log.debug("closing the server")
         # The threads first: one that ends an answer wakes the loop, which must still be there.
-        self._server.task_dispatcher.shutdown(cancel_pending=True, timeout=1)
+        self._reaper.stop()
+        self._workers.shutdown(cancel_pending=True, timeout=1)
         for listener in self._listeners:
             # The loop waits on the socket and so would keep it; this wakes it up.
             if listener.socket is not None:
@@ -149,24 +122,13 @@ class APIServer:
             # Closing the sockets under the loop ends it like this.
             log.debug("the server's loop ended: %s", error)
 
-    def _drop_stalled(self) -> None:
-        """Hang up on clients that do not read their answer, so that the work for them ends."""
-        timeout = self._settings.stall_timeout
-        # Since when each has had bytes to send, and its last sign of life.
-        waiting: dict[HTTPChannel, tuple[float, float]] = {}
-        while not self._stopping.wait(min(1.0, timeout / 4)):
-            now, before, waiting = time.monotonic(), waiting, {}
-            for channel in list(self._sockets.values()):
-                if not isinstance(channel, HTTPChannel) or not channel.total_outbufs_len:
-                    continue
-                since, sign = before.get(channel, (now, channel.last_activity))
-                if sign != channel.last_activity:
-                    since = now
-                waiting[channel] = since, channel.last_activity
-                if now - since >= timeout and channel.socket is not None:
-                    log.info("a client did not read its answer for %g s and is hung up on", timeout)
-                    with suppress(OSError):
-                        channel.socket.shutdown(socket.SHUT_RDWR)
+    def _most_threads(self) -> int:
+        """Enough for all that run and wait, and some for what never waits."""
+        try:
+            running = self._services.engine.info.parallel
+        except APIError:  # there is no model yet
+            running = 1
+        return running + self._services.settings.queue_limit + self._settings.http_threads
 
     def _flush(self) -> None:
         """Wait until what the answers have written is with the clients."""
@@ -177,7 +139,7 @@ class APIServer:
 
 def _is_busy(entry: Any) -> bool:
     """Whether a channel of waitress is answering, or has bytes to send."""
-    return isinstance(entry, HTTPChannel) and bool(entry.requests or entry.total_outbufs_len)
+    return isinstance(entry, Channel) and bool(entry.requests or entry.total_outbufs_len)
 
 
 def _listeners(server: Any, sockets: dict[int, Any]) -> Iterable[TcpWSGIServer]:

@@ -143,10 +143,18 @@ class Settings(BaseSettings):
         description="Days that the usage of keys and users is kept; 0 keeps none.",
     )
     public_api: bool = Field(
-        False, description="Reach the API from outside through a tunnel. Not there yet."
+        False,
+        description="Reach the API from everywhere through a tunnel of Cloudflare. Needs --api-key.",
     )
-    public_api_id: str | None = Field(
-        None, description="The name of a named tunnel for --public-api. Not there yet."
+    public_api_id: SecretStr | None = Field(
+        None,
+        description="The id, name or token of a tunnel that you have set up at Cloudflare; without one "
+        "--public-api opens a quick tunnel, under another address each time.",
+    )
+    cloudflared: str | None = Field(
+        None,
+        description="The program cloudflared for --public-api. Default: the one that is installed, or "
+        "else it is downloaded.",
     )
     api_prefix: str = Field(
         "", description="A path that all pages lie below, such as /custom (without the last slash)."
@@ -155,6 +163,10 @@ class Settings(BaseSettings):
         ("gpt-3.5-turbo",),
         description="Stand-in model names that answer with the real model; * takes any name.",
         json_schema_extra=RELOADABLE,
+    )
+    list_host_models: bool = Field(
+        False,
+        description="List all models of the host's folder, not only the loaded one.",
     )
     require_model: bool = Field(
         True,
@@ -233,11 +245,43 @@ class Settings(BaseSettings):
     max_body_mb: int = Field(
         20, ge=1, le=1024, description="Largest request body in MiB; a larger one is answered 413."
     )
+    media_max_mb: int = Field(
+        20,
+        ge=1,
+        le=1024,
+        description="Largest picture, sound or file of a message in MiB.",
+        json_schema_extra=RELOADABLE,
+    )
+    media_max_parts: int = Field(
+        16,
+        ge=0,
+        le=1024,
+        description="Pictures, sounds and files that the messages of one request may hold.",
+        json_schema_extra=RELOADABLE,
+    )
+    media_urls: bool = Field(
+        False,
+        description="Fetch pictures from http(s) addresses, from public ones only.",
+        json_schema_extra=RELOADABLE,
+    )
+    media_hosts: Names = Field(
+        (),
+        description="Hosts (name or name:port) that pictures are fetched from wherever they are, also "
+        "in your own network; without --media-urls from no others.",
+        json_schema_extra=RELOADABLE,
+    )
+    media_timeout: float = Field(
+        10.0,
+        gt=0,
+        le=600,
+        description="Seconds in which all pictures of a request must have been fetched.",
+        json_schema_extra=RELOADABLE,
+    )
     http_threads: int = Field(
-        96,
+        32,
         ge=4,
         le=1024,
-        description="Requests held at once: running, waiting in the queue or being read.",
+        description="Requests that are held at once besides those that run or wait for the engine.",
     )
     queue_limit: int = Field(
         256,
@@ -283,6 +327,13 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds after which a client that does not read its answer is hung up on.",
     )
+    receive_timeout: float = Field(
+        30.0,
+        gt=0,
+        le=3600,
+        description="Seconds in which a request must have come, and one more for each 1,000 bytes; then "
+        "408.",
+    )
     drain_timeout: float = Field(
         4.0,
         ge=0,
@@ -311,13 +362,19 @@ class Settings(BaseSettings):
         description="Log more, and write each request and its answer to --debug-folder: prompts too, "
         "keys and pictures not.",
     )
-    debug_folder: str = Field(
-        "user_data/openedai-debug",
-        description="The folder for --debug; it keeps the last 500 requests, for its owner only.",
+    debug_folder: str | None = Field(
+        None,
+        description="The folder for --debug; it keeps the last 500 requests, for its owner only. "
+        "Default: debug in the data folder.",
     )
 
     @field_validator(
-        "model_aliases", "allowed_hosts", "cors_origins", "trusted_proxies", mode="before"
+        "model_aliases",
+        "allowed_hosts",
+        "cors_origins",
+        "media_hosts",
+        "trusted_proxies",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: object) -> object:
@@ -335,7 +392,7 @@ class Settings(BaseSettings):
         pairs = dict(part.partition("=")[::2] for part in value.split(",") if part.strip())
         return {name.strip(): _json(text.strip()) for name, text in pairs.items()}
 
-    @field_validator("allowed_hosts", "cors_origins")
+    @field_validator("allowed_hosts", "cors_origins", "media_hosts")
     @classmethod
     def _normal(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name.rstrip("/").lower() for name in value)
@@ -415,7 +472,8 @@ class Settings(BaseSettings):
         return value and SecretStr(value.get_secret_value().strip())
 
     @field_validator(
-        "api_key", "admin_key", "keys_secret", "password", "limits_storage", mode="before"
+        *("api_key", "admin_key", "keys_secret", "password", "limits_storage", "public_api_id"),
+        mode="before",
     )
     @classmethod
     def _empty_is_none(cls, value: object) -> object:

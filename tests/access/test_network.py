@@ -264,8 +264,8 @@ def test_a_page_of_the_internet_may_ask_for_this_machine_if_it_is_listed() -> No
     [
         (b"GET /v1/models HTTP/1.0\r\n\r\n", 200),
         (b"GET /v1/models HTTP/1.1\r\n\r\n", 400),
-        (b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", 403),
-        (b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 403),
+        (b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", 400),
+        (b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400),
         (b"GET /v1/models HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403),
         (b"GET http://localhost/v1/models HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403),
         (b"GET http://localhost/v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),

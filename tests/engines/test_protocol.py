@@ -23,14 +23,28 @@ from extensions.openai.engines.base import (
 from extensions.openai.engines.deferred import DeferredEngine
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.llamacpp import LlamaCppEngine
+from extensions.openai.engines.webui import WebuiEngine
 from extensions.openai.errors import ContextLengthExceeded, EngineFailed, InvalidRequest
+from extensions.openai.generation.prompted import PromptedChat
 from extensions.openai.generation.sampling import to_native
 from tests.support.paced import PacedEngine
+from tests.support.process import ROOT
+from tests.support.random_encoder import write_encoder
+from tests.support.random_model import WIDTH
+from tests.webui_host import install
 
+TINY = ROOT / "models" / "openedai-tiny"
 STOP_SECONDS = 2.0  # within which closed work has ended, on a busy machine
 
 
-@pytest.fixture(params=["echo", "deferred", "paced", "llamacpp", "embedded"])
+WEBUIS = {
+    "webui": ("2026", "Transformers"),
+    "webui-old": ("2023", "Transformers"),
+    "webui-text": ("2026", "llama.cpp"),
+}
+
+
+@pytest.fixture(params=["echo", "deferred", "paced", "llamacpp", "embedded", "seeing", *WEBUIS])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     if request.param == "echo":
         yield EchoEngine()
@@ -40,10 +54,13 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
         yield engine
     elif request.param == "paced":
         yield PacedEngine(parallel=4)
-    elif request.param == "llamacpp":
-        yield request.getfixturevalue("llamacpp")
+    elif request.param in WEBUIS:
+        age, loader = WEBUIS[request.param]
+        with install(age, TINY) as host:
+            host.load(loader=loader)
+            yield PromptedChat(WebuiEngine())
     else:
-        yield request.getfixturevalue("embedded")
+        yield request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +68,16 @@ def embedded(embedded_model: Path | None) -> Iterator[Engine]:
     if embedded_model is None:
         pytest.skip("this tree has no embedded model")
     engine = LlamaCppEngine(embedded_model, name="embedded", threads=1)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def seeing(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """With an encoder, llama.cpp is asked in another way."""
+    encoder = tmp_path_factory.mktemp("encoder") / "mmproj.gguf"
+    write_encoder(encoder, model_width=WIDTH, audio=False)
+    engine = LlamaCppEngine(random_model, name="seeing", threads=1, mmproj=encoder)
     yield engine
     engine.close()
 
@@ -249,7 +276,7 @@ def test_token_ids_lie_below_the_size_of_the_vocabulary(engine: Engine) -> None:
 
 
 def test_capabilities_are_words_that_clients_know(engine: Engine) -> None:
-    known = {"completion", "chat", "grammar", "logprobs", "tools", "reasoning", "infill"}
+    known = {"completion", "chat", "grammar", "logprobs", "tools", "reasoning", "infill", "vision"}
     assert set(engine.info.capabilities) <= known
 
 

@@ -75,10 +75,9 @@ def test_the_order_is_kept() -> None:
     [
         {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
         {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}},
-        {"type": "file", "file": {"file_id": "f"}},
     ],
 )
-def test_parts_that_are_not_text_are_refused_by_their_place(part: dict[str, Any]) -> None:
+def test_parts_that_the_model_cannot_take_are_refused_by_their_place(part: dict[str, Any]) -> None:
     text = {"type": "text", "text": "see"}
     with pytest.raises(InvalidRequest) as caught:
         engine_messages({"role": "user", "content": "x"}, {"role": "user", "content": [text, part]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from ..errors import Forbidden, InvalidRequest
 from ..settings import Settings, SettingsError, is_network
@@ -27,6 +28,7 @@ def is_loopback(host: str) -> bool:
     return address is not None and address.is_loopback
 
 
+@lru_cache(maxsize=1024)
 def as_address(text: str) -> IPAddress | None:
     """The IP address that a text is; one of IPv4 that is written as IPv6 counts as IPv4."""
     try:
@@ -45,14 +47,10 @@ def bind_address(settings: Settings) -> str:
             f"{flag} lets other machines in, so it needs a key: add --api-key KEY "
             "(or set OPENEDAI_API_KEY)"
         )
-    if settings.public_api:
-        if not has_keys(settings):
-            raise SettingsError(
-                "--public-api lets everybody in, so it needs a key: add --api-key KEY "
-                "(or set OPENEDAI_API_KEY)"
-            )
+    if settings.public_api and not has_keys(settings):
         raise SettingsError(
-            "--public-api is not there yet: use a tunnel of your own to the API's port"
+            "--public-api lets everybody in, so it needs a key: add --api-key KEY "
+            "(or set OPENEDAI_API_KEY)"
         )
     return host
 

@@ -1,33 +1,80 @@
-"""The engine that is not there yet: a host loads its model while the server already answers."""
+"""The engine that comes and goes: a host loads, changes and unloads models while the server answers."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import TypeVar
 
-from ..errors import ModelLoading
+from ..errors import ModelChanged, ModelLoading
 from .base import ChatRequest, Engine, EngineInfo, GenerateRequest, Pieces, Scores
+
+LOADING = "The model is still being loaded. Please try again in a moment."
+CHANGING = "The model is being changed. Please try again in a moment."
+NOTHING = "No model is loaded."
+
+EVICTION = (
+    5.0  # seconds in which answers that were told to end have ended, or their clients do not read
+)
+
+T = TypeVar("T")
 
 
 class DeferredEngine:
-    """Passes everything on to the engine that was `set`; before that every call raises ModelLoading."""
+    """Passes everything on to the engine that was `set`; while there is none every call raises
+    ModelLoading."""
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
-        self._lock = threading.Lock()
+        self._missing = LOADING
+        self._changed = threading.Condition()
+        self._switching = threading.Lock()
+        self._suspended = False
+        self._evicting = False
+        self._running = 0
 
     def set(self, engine: Engine) -> None:
         """Serve from this engine from now on; the one before, if any, is closed."""
-        with self._lock:
+        with self._changed:
             before, self._engine = self._engine, engine
         if before is not None and before is not engine:
             before.close()
 
+    def clear(self) -> None:
+        """Serve from none from now on; the one before, if any, is closed."""
+        with self._changed:
+            before, self._engine = self._engine, None
+            self._missing = NOTHING
+        if before is not None:
+            before.close()
+
+    @contextmanager
+    def suspended(self, patience: float) -> Iterator[None]:
+        """While the block runs no work begins, and none is under way.
+
+        Before, answers may end for `patience` seconds; those that have not are ended with ModelChanged.
+        Blocks of several threads wait for each other.
+        """
+        with self._switching:
+            with self._changed:
+                self._suspended = True
+                if not self._changed.wait_for(lambda: self._running == 0, patience):
+                    self._evicting = True
+                    self._changed.wait_for(lambda: self._running == 0, EVICTION)
+            try:
+                yield
+            finally:
+                with self._changed:
+                    self._suspended = self._evicting = False
+
     @property
     def _ready(self) -> Engine:
         engine = self._engine
+        if self._suspended:
+            raise ModelLoading(CHANGING)
         if engine is None:
-            raise ModelLoading("The model is still being loaded. Please try again in a moment.")
+            raise ModelLoading(self._missing)
         return engine
 
     @property
@@ -35,16 +82,16 @@ class DeferredEngine:
         return self._ready.info
 
     def generate(self, request: GenerateRequest) -> Pieces:
-        return self._ready.generate(request)
+        return self._followed(lambda engine: engine.generate(request))
 
     def chat(self, request: ChatRequest) -> Pieces:
-        return self._ready.chat(request)
+        return self._followed(lambda engine: engine.chat(request))
 
     def render(self, request: ChatRequest) -> str:
         return self._ready.render(request)
 
     def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
-        return self._ready.score(tokens, alternatives)
+        return self._followed(lambda engine: engine.score(tokens, alternatives))
 
     def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
         return self._ready.infill(before, after)
@@ -56,7 +103,24 @@ class DeferredEngine:
         return self._ready.detokenize(tokens)
 
     def close(self) -> None:
-        with self._lock:
-            engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.close()
+        self.clear()
+
+    def _followed(
+        self, begin: Callable[[Engine], Generator[T, None, None]]
+    ) -> Generator[T, None, None]:
+        """What `begin` yields, counted as under way, and ended when the model is taken away."""
+        with self._changed:
+            engine = self._ready
+            self._running += 1
+        try:
+            with closing(begin(engine)) as work:
+                for piece in work:
+                    if self._evicting:
+                        raise ModelChanged(
+                            "The model was changed while this answer was being written."
+                        )
+                    yield piece
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()

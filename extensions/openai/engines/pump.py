@@ -25,14 +25,15 @@ Emit = Callable[[Item], bool]
 Produce = Callable[[Emit[Item]], None]
 
 
-def pump(produce: Produce[Item]) -> Generator[Item | None, None, None]:
+def pump(produce: Produce[Item], *, apart: bool = False) -> Generator[Item | None, None, None]:
     """Yield what `produce(emit)` emits, None after each TICK of silence.
 
     An exception of `produce` is raised where the items are read. Closing the generator makes the next
     `emit` return True. In a thread of its own `produce` may be CAPACITY items ahead of the reader: then
-    `emit` blocks until it catches up.
+    `emit` blocks until it catches up. `apart`: always in a thread of its own, and never held up by a slow
+    reader.
     """
-    return _Pump(produce).read()
+    return _Pump(produce, apart=apart).read()
 
 
 def drive(
@@ -59,8 +60,9 @@ class _End:
 class _Pump(Generic[Item]):
     """One producer, one reader."""
 
-    def __init__(self, produce: Produce[Item]) -> None:
+    def __init__(self, produce: Produce[Item], *, apart: bool) -> None:
         self._produce = produce
+        self._apart = apart
         self._items: SimpleQueue[Item | _End] = SimpleQueue()
         self._closed = False
         self._drained = threading.Event()
@@ -72,7 +74,7 @@ class _Pump(Generic[Item]):
         self._items.put(item)
         if self._drive is not None:
             self._drive.advance()
-        else:
+        elif not self._apart:
             while self._items.qsize() > CAPACITY and not self._closed:
                 self._drained.clear()
                 self._drained.wait(TICK)
@@ -111,7 +113,7 @@ class _Pump(Generic[Item]):
 
     def _begin(self) -> Generator[None, None, None]:
         """Let the drive that reads this take the producer, or start a thread for it."""
-        self._drive = _here.drive
+        self._drive = None if self._apart else _here.drive
         if self._drive is not None:
             self._drive.offer(self)
             yield None

@@ -1,9 +1,12 @@
-"""The bytes of each token of a GGUF model, for tokens that are only a part of a character."""
+"""The bytes of each token of a model, for tokens that are only a part of a character."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .gguf import GGUFHeader
 
@@ -61,6 +64,52 @@ def read_vocabulary(header: GGUFHeader) -> Vocabulary:
     }
     return Vocabulary(tokens, tuple(map(str, words)), ids, special)
 
+
+def vocabulary_of(tokenizer: Any) -> Vocabulary:
+    """The vocabulary of a tokenizer in the form of Hugging Face's."""
+    size = len(tokenizer)
+    words = tokenizer.convert_ids_to_tokens(list(range(size)))
+    control = set(tokenizer.all_special_ids)
+    to_bytes = _byte_level if _is_byte_level(tokenizer) else _sentencepiece
+    tokens: list[bytes] = []
+    for id, word in enumerate(words):
+        if word is None or id in control:
+            tokens.append(b"")
+        elif isinstance(word, bytes):
+            tokens.append(word)
+        elif to_bytes is _sentencepiece and _BYTE_WORD.fullmatch(word):
+            tokens.append(bytes([int(word[3:-1], 16)]))
+        else:
+            tokens.append(to_bytes(word))
+    names = tuple(word if isinstance(word, str) else repr(word) for word in words)
+    ids: dict[bytes, int] = {}
+    for id, text in enumerate(tokens):
+        if text:
+            ids.setdefault(text, id)
+    by_name = {name: id for id, name in enumerate(names)}
+    special = {
+        key: by_name[name]
+        for key, spellings in _FILL_IN.items()
+        for name in spellings
+        if name in by_name
+    }
+    return Vocabulary(tuple(tokens), names, ids, special)
+
+
+def _is_byte_level(tokenizer: Any) -> bool:
+    """Whether the words of a tokenizer are written with one character for each byte."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return hasattr(tokenizer, "byte_decoder")
+    return '"ByteLevel"' in json.dumps(json.loads(backend.to_str()).get("decoder"))
+
+
+_BYTE_WORD = re.compile("<0x[0-9A-Fa-f]{2}>")
+_FILL_IN = {
+    "fim_pre": ("<|fim_prefix|>", "<fim_prefix>", "<▁PRE>"),
+    "fim_suf": ("<|fim_suffix|>", "<fim_suffix>", "<▁SUF>"),
+    "fim_mid": ("<|fim_middle|>", "<fim_middle>", "<▁MID>"),
+}
 
 _SPECIAL = {
     "fim_pre": ("prefix_token_id", "fim_pre_token_id"),

@@ -6,20 +6,26 @@ The engine renders the prompt with the model's own template; what comes back is 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from .. import refusals
 from ..engines.base import (
     ChatRequest,
     Engine,
+    EngineInfo,
     GenerateRequest,
+    Media,
     Message,
     Piece,
     Pieces,
+    Scores,
     TokenLogprob,
 )
 from ..errors import ContextLengthExceeded
 from .constraints import enforced
+from .stops import StopMatcher
 from .tools import CALL_CLOSING, CALL_OPENING, CallParser, ToolPlan, read_call
 
 THINK, ANSWER = "<think>", "</think>"  # before a thought, and between it and the answer
@@ -38,6 +44,8 @@ class Prompted:
     """The assistant's message that the answer continues; it is not among the request's."""
     grammar_param: str = ""
     """The field that the request's grammar came from."""
+    quiet: bool = False
+    """Answer without a thought, even where the template opens one."""
 
 
 def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pieces:
@@ -48,6 +56,7 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
     prompt = engine.render(request)
     if wanted.continued is not None:
         prompt += wanted.continued.content or ""
+    media = tuple(p for m in request.messages for p in m.parts if isinstance(p, Media))
     grammar = request.grammar
     param = wanted.grammar_param
     free = grammar is None
@@ -62,16 +71,17 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
         param = "functions" if plan.legacy else "tools"
         free = free and not plan.demanded
         grammar = plan.grammar(grammar)
-    if not free:
+    if wanted.quiet or not free:
         prompt = _close_thought(prompt)
     generate = GenerateRequest(
         prompt,
-        _limit(engine, prompt, request.max_tokens),
+        request.max_tokens if media else _limit(engine, prompt, request.max_tokens),
         request.sampling,
         request.seed,
         grammar,
         request.logit_bias,
         wanted.logprobs,
+        media=media,
     )
     pieces = engine.generate(generate)
     try:
@@ -83,6 +93,103 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
         yield from pieces
     finally:
         pieces.close()
+
+
+class Continuing(Protocol):
+    """An engine that continues text and knows the template of its model, but does not chat."""
+
+    @property
+    def info(self) -> EngineInfo: ...
+
+    def generate(self, request: GenerateRequest) -> Pieces: ...
+
+    def render(self, request: ChatRequest) -> str: ...
+
+    def turn_ends(self, request: ChatRequest) -> tuple[str, ...]:
+        """The texts that end an answer, where the template has them stand in plain text."""
+
+    def score(self, tokens: Sequence[int], alternatives: int) -> Scores: ...
+
+    def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]: ...
+
+    def tokenize(self, text: str) -> tuple[int, ...]: ...
+
+    def detokenize(self, tokens: Sequence[int]) -> str: ...
+
+    def close(self) -> None: ...
+
+
+class PromptedChat:
+    """An engine that chats by continuing the prompt that its template makes of the messages.
+
+    Thoughts and calls are told apart from the text here. Thread-safe if the other one is.
+    """
+
+    def __init__(self, engine: Continuing) -> None:
+        self._engine = engine
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._engine.info
+
+    def chat(self, request: ChatRequest) -> Pieces:
+        prompt = self._engine.render(request)
+        if request.grammar is not None:
+            prompt = _close_thought(prompt)
+        generate = GenerateRequest(
+            prompt,
+            _limit(self, prompt, request.max_tokens),
+            request.sampling,
+            request.seed,
+            request.grammar,
+            request.logit_bias,
+        )
+        pieces = self._engine.generate(generate)
+        try:
+            found = _up_to(pieces, self._engine.turn_ends(request))
+            if request.grammar is None:
+                found = _thoughts_apart(found, opened=prompt.rstrip().endswith(THINK))
+            yield from _raw_calls(found) if request.tools else found
+        finally:
+            pieces.close()
+
+    def generate(self, request: GenerateRequest) -> Pieces:
+        return self._engine.generate(request)
+
+    def render(self, request: ChatRequest) -> str:
+        return self._engine.render(request)
+
+    def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
+        return self._engine.score(tokens, alternatives)
+
+    def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
+        return self._engine.infill(before, after)
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        return self._engine.tokenize(text)
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        return self._engine.detokenize(tokens)
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+def _up_to(pieces: Pieces, ends: Sequence[str]) -> Pieces:
+    """The pieces before the first of the texts that end an answer."""
+    matcher = StopMatcher(ends)
+    for piece in pieces:
+        if piece is None:
+            yield None
+            continue
+        text, finish = matcher.push(piece.text), piece.finish
+        if matcher.matched is not None:
+            finish = "stop"
+        elif finish is not None:
+            text += matcher.flush()
+        yield replace(piece, text=text, finish=finish)
+        if matcher.matched is not None:
+            return
 
 
 def _told_of_tools(request: ChatRequest) -> ChatRequest:

@@ -14,6 +14,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field
@@ -380,6 +382,10 @@ PROFILES: Mapping[str, Profile] = {
 }
 
 
+SHAPING = ROWS.keys() | {name for profile in PROFILES.values() for name in profile.borrowed}
+"""The fields of a request that `to_native` looks at."""
+
+
 def profile_of(info: EngineInfo) -> Profile:
     """The profile of an engine's sampler; an empty one for a sampler that nobody knows."""
     return PROFILES.get(info.sampler, Profile())
@@ -516,6 +522,22 @@ def to_native(request: BaseModel, info: EngineInfo, stops: tuple[str, ...] = ())
 
     Raises InvalidRequest, naming the parameter, for a value that the engine's sampler cannot honour.
     """
+    given = ((name, getattr(request, name)) for name in request.model_fields_set & SHAPING)
+    try:
+        # Clients send the same values again and again.
+        return _native_again(frozenset(given), info, stops)
+    except TypeError:  # a list is among them
+        return _native(request, info, stops)
+
+
+@lru_cache(maxsize=256)
+def _native_again(
+    given: frozenset[tuple[str, Any]], info: EngineInfo, stops: tuple[str, ...]
+) -> Native:
+    return _native(SimpleNamespace(**dict(given)), info, stops)
+
+
+def _native(request: object, info: EngineInfo, stops: tuple[str, ...]) -> Native:
     profile = profile_of(info)
     values = {row.name: _value(row, request, info) for row in PARAMETERS}
     asked = frozenset(row.name for row in PARAMETERS if _given(row, request) != row.default)
@@ -564,12 +586,12 @@ def _named(values: Values, asked: frozenset[str], sampler: str) -> dict[str, Any
     return native
 
 
-def _given(row: Parameter, request: BaseModel) -> Any:
+def _given(row: Parameter, request: object) -> Any:
     value = getattr(request, row.name, None)
     return row.default if value is None or value in row.off else value
 
 
-def _value(row: Parameter, request: BaseModel, info: EngineInfo) -> Any:
+def _value(row: Parameter, request: object, info: EngineInfo) -> Any:
     """What the request gives, or else the default; but OpenAI's penalties look at the whole answer."""
     if row.name == "repetition_penalty_range" and getattr(request, row.name, None) is None:
         penalties = ("presence_penalty", "frequency_penalty")

@@ -119,7 +119,13 @@ class Capture:
 
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
             seen.status, seen.headers = status, list(headers)
-            return start_response(status, headers, *exc_info)
+            send = start_response(status, headers, *exc_info)
+
+            def write(data: bytes) -> Any:
+                seen.answer.add(data)
+                return send(data)
+
+            return write
 
         return _Watched(self._app(environ, start), seen, self._write)
 

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from .. import __version__
 from ..access.record import Record
 from ..access.scheduler import Scheduler
+from ..access.tunnel import Tunnel
 from ..engines.base import Engine, EngineInfo
 from ..errors import ModelLoading
 
@@ -81,12 +82,12 @@ class Metrics:
         self,
         engine: Engine,
         scheduler: Scheduler,
-        tunnel_up: Callable[[], bool] | None = None,
+        tunnel: Tunnel | None = None,
     ) -> None:
         self._registry = CollectorRegistry()
         self._engine = engine
         self._scheduler = scheduler
-        self._tunnel_up = tunnel_up
+        self._tunnel = tunnel
         self._models = _Bounded()
         self._codes = _Bounded()
         self._series: dict[str, Any] = {}
@@ -148,12 +149,13 @@ class Metrics:
             info = self._engine.info
         except ModelLoading:
             info = None
-        yield "running", (), self._scheduler.running
-        yield "waiting", (), self._scheduler.waiting
-        yield "queue_limit", (), self._scheduler.queue_limit
+        queue = self._scheduler.state()
+        yield "running", (), queue.running
+        yield "waiting", (), queue.requests_waiting
+        yield "queue_limit", (), queue.limit
         yield "slots", (), info.parallel if info else 0
-        if self._tunnel_up is not None:
-            yield "tunnel_up", (), self._tunnel_up()
+        if self._tunnel is not None:
+            yield "tunnel_up", (), self._tunnel.state.state == "up"
         labels = (__version__, platform.python_version(), info.model if info else "")
         yield "info", labels, 1
 

@@ -1,0 +1,160 @@
+"""The models that a host can load, where it lets us choose among them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from ..errors import EngineFailed, InvalidRequest, ModelNotFound
+from .base import Engine
+from .deferred import DeferredEngine
+
+log = logging.getLogger("openedai")
+
+FAILED = "The model could not be loaded, and none is loaded now; the server's log says why."
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What is in memory now."""
+
+    model: str | None
+    """None: nothing is loaded."""
+    loras: tuple[str, ...]
+    loader: str
+    """What runs it, in the host's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The chat template that a model is to be loaded with, in place of its own."""
+
+    name: str | None = None
+    """One of the host's."""
+    text: str | None = None
+    """Jinja2."""
+
+
+class Library(Protocol):
+    """A host's folder of models. All methods may be called from any thread; changes wait for each other.
+
+    While one is made the engine takes no requests; those under way may end, or get one error.
+    """
+
+    def loaded(self) -> Loaded:
+        """What is in memory now."""
+
+    def models(self) -> tuple[str, ...]:
+        """The names that `load` takes."""
+
+    def load(self, name: str, options: Mapping[str, Any], template: Template) -> None:
+        """Serve this model from now on; `options` are the loader's own.
+
+        Raises ModelNotFound, InvalidRequest for an option that is unknown or ill-typed, EngineFailed when it
+        cannot be loaded; after that nothing is loaded.
+        """
+
+    def unload(self) -> None:
+        """Free the model. Nothing happens when there is none."""
+
+    def loras(self) -> tuple[str, ...]:
+        """The names that `apply_loras` takes."""
+
+    def apply_loras(self, names: Sequence[str]) -> None:
+        """Use these adapters and no others. Raises InvalidRequest, EngineFailed."""
+
+
+class Spec(Protocol):
+    """A model that a host has found, as far as it matters here."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def loader(self) -> str: ...
+
+
+S = TypeVar("S", bound=Spec)
+S_co = TypeVar("S_co", bound=Spec, covariant=True)
+
+
+class Shelf(Protocol[S_co]):
+    """The model files of our own host (`host.model_files.Shelf`)."""
+
+    def names(self) -> tuple[str, ...]: ...
+    def find(self, name: str) -> S_co: ...
+
+
+class FolderLibrary(Generic[S]):
+    """The GGUF files below `--model-dir`. The options of the command line hold for all of them."""
+
+    def __init__(
+        self, engine: DeferredEngine, shelf: Shelf[S], make: Callable[[S], Engine], patience: float
+    ) -> None:
+        """`make` loads a model, or raises an exception whose text says why not. `patience` seconds are left
+        to answers under way."""
+        self._engine, self._shelf, self._make, self._patience = engine, shelf, make, patience
+        self._loaded: S | None = None
+
+    def begin(self, spec: S) -> None:
+        """This one is loaded already."""
+        self._loaded = spec
+
+    def loaded(self) -> Loaded:
+        spec = self._loaded
+        return Loaded(spec.name if spec else None, (), spec.loader if spec else "llama.cpp")
+
+    def models(self) -> tuple[str, ...]:
+        return self._shelf.names()
+
+    def load(self, name: str, options: Mapping[str, Any], template: Template) -> None:
+        if options:
+            first = next(iter(options))
+            raise unknown_option(first)
+        if template != Template():
+            raise InvalidRequest(
+                "This server takes chat templates from model files only.",
+                param="instruction_template" if template.name else "instruction_template_str",
+                code="unsupported_parameter",
+            )
+        if name not in self.models():
+            raise ModelNotFound(name[:200])
+        with self._engine.suspended(self._patience):
+            self._loaded = None
+            # The one before goes first: there may be no room for both.
+            self._engine.clear()
+            try:
+                spec = self._shelf.find(name)
+                engine = self._make(spec)
+            except Exception as error:
+                # It may name a path, which is for the log only.
+                log.error("the model %s could not be loaded: %s", name, error)
+                raise EngineFailed(FAILED) from error
+            self._engine.set(engine)
+            self._loaded = spec
+
+    def unload(self) -> None:
+        with self._engine.suspended(self._patience):
+            self._loaded = None
+            self._engine.clear()
+
+    def loras(self) -> tuple[str, ...]:
+        return ()
+
+    def apply_loras(self, names: Sequence[str]) -> None:
+        if names:
+            raise InvalidRequest(
+                "LoRAs of this server are chosen with --lora when it starts.",
+                param="lora_names",
+                code="unsupported_parameter",
+            )
+
+
+def unknown_option(name: str) -> InvalidRequest:
+    """A loader's option that cannot be set."""
+    return InvalidRequest(
+        f"Unknown or protected option: 'args.{name[:64]}'.",
+        param=f"args.{name[:64]}",
+        code="unsupported_parameter",
+    )

@@ -1,0 +1,281 @@
+"""Our part in one generation of a Transformers model: what it may sample, and what it sampled.
+
+It is called from inside of `model.generate`, in whatever thread that runs, twice for each token: as a
+logits processor before one is sampled, and as a stopping criterion after it. Arrays are NumPy's or
+torch's; only operations that both have are used on them.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from llguidance import LLMatcher, LLTokenizer
+
+from ..errors import EngineFailed
+from .base import Finish, GenerateRequest, LikelyToken, Piece, PromptUsage, TokenLogprob
+from .pump import Emit
+from .vocabulary import Vocabulary
+
+BAN = -100.0  # a bias from here on bans
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A tokenizer, as far as answers are read and constrained by it. Immutable."""
+
+    vocabulary: Vocabulary
+    ends: frozenset[int]
+    """The tokens that end an answer."""
+    matching: LLTokenizer | None
+    """The same tokenizer for grammars; None where there can be none."""
+
+
+class Steps:
+    """One generation. Not thread-safe: `model.generate` calls it from one thread."""
+
+    def __init__(
+        self,
+        request: GenerateRequest,
+        words: Words,
+        limit: int,
+        emit: Emit[Piece | None],
+        *,
+        endless: bool,
+        skip_special: bool,
+    ) -> None:
+        """`limit`: the most tokens to sample. `endless`: never sample an end token."""
+        self._request = request
+        self._words = words
+        self._limit = limit
+        self._emit = emit
+        self._banned = sorted(words.ends) if endless else []
+        self._matcher: LLMatcher | None = None
+        if request.grammar is not None:
+            assert words.matching is not None
+            self._matcher = LLMatcher(words.matching, request.grammar, log_level=0)
+        self._text = _Text(words.vocabulary, request.logprobs, skip_special)
+        self._raw: Any = None
+        self._seen = 0
+        self._prompt: PromptUsage | None = None
+        self.sampled = 0
+        """Tokens so far."""
+        self.begun = False
+        """Whether the model was asked at all."""
+        self.finished = False
+        """Whether the answer's last piece was emitted."""
+        self.left = False
+        """Whether nobody reads any more."""
+        self.error: BaseException | None = None
+        """What ended the generation before its time."""
+
+    def begin(self, prompt_tokens: int) -> bool:
+        """Told once, with the length of the prompt as the model reads it; whether to go on."""
+        self.begun = True
+        self._seen = prompt_tokens
+        self._prompt = PromptUsage(prompt_tokens)
+        self.left = self._emit(None)
+        return not self.left
+
+    def process(self, scores: Any) -> Any:
+        """The scores (1 x vocabulary) of the next token, constrained."""
+        request = self._request
+        if request.logprobs is not None:
+            self._raw = to_numpy(scores[0]).astype(np.float64)
+        if not (self._matcher or request.logit_bias or self._banned):
+            return scores
+        scores = scores + 0  # a new array: the model may still need its own
+        for token, bias in request.logit_bias:
+            if bias <= BAN:
+                scores[0, token] = -np.inf
+            else:
+                scores[0, token] += bias
+        if self._banned:
+            scores[0, self._banned] = -np.inf
+        if self._matcher is not None:
+            scores[0, self._forbidden(scores.shape[-1])] = -np.inf
+        return scores
+
+    def _forbidden(self, width: int) -> Any:
+        """The tokens that the grammar has no place for."""
+        assert self._matcher is not None
+        mask = self._matcher.compute_bitmask()
+        if self._matcher.is_error():
+            raise EngineFailed("The grammar is too large to be followed.")
+        allowed = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little")
+        if len(allowed) < width:
+            allowed = np.concatenate([allowed, np.zeros(width - len(allowed), np.uint8)])
+        return np.flatnonzero(allowed[:width] == 0)
+
+    def sample(self, tokens: Any) -> bool:
+        """Told the tokens so far (prompt and answer); whether the answer is over."""
+        if self.finished or self.left:
+            return True
+        new = [int(token) for token in tokens[self._seen :]]
+        self._seen += len(new)
+        return any(self._step(token) for token in new)
+
+    def _step(self, token: int) -> bool:
+        self.sampled += 1
+        finish: Finish | None = None
+        if token in self._words.ends:
+            finish = "stop"
+        elif self.sampled >= self._limit:
+            finish = "length"
+        if self._matcher is not None and finish != "stop":
+            self._matcher.consume_token(token)
+        raw, self._raw = self._raw, None
+        said = None if finish == "stop" else token
+        text, logprobs = self._text.add(said, raw, last=finish is not None)
+        self.finished = finish is not None
+        self.left = self._emit(
+            Piece(text, tokens=1, prompt=self._prompt, finish=finish, logprobs=logprobs)
+        )
+        self._prompt = None
+        return self.finished or self.left
+
+
+@dataclass(slots=True)
+class _Text:
+    """From tokens to whole characters, and the log-probabilities of those that make them."""
+
+    vocabulary: Vocabulary
+    alternatives: int | None
+    skip_special: bool
+    _decoder: codecs.IncrementalDecoder = field(
+        default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
+    )
+    _waiting: list[TokenLogprob] = field(default_factory=list)
+
+    def add(
+        self, token: int | None, raw: Any, *, last: bool
+    ) -> tuple[str, tuple[TokenLogprob, ...]]:
+        """The text that one more token completes, and the tokens of that text. None: the end token,
+        which says nothing."""
+        said = b""
+        if token is not None:
+            words = self.vocabulary
+            said = words.tokens[token] if self.skip_special else words.name(token)
+            if said and self.alternatives is not None and raw is not None:
+                self._waiting.append(judged(raw, token, said, self.alternatives, words))
+        text = self._decoder.decode(said, last)
+        undecided = len(self._decoder.getstate()[0])
+        shown = len(self._waiting)
+        while shown and undecided > 0:
+            shown -= 1
+            undecided -= len(self._waiting[shown].bytes)
+        logprobs, self._waiting = tuple(self._waiting[:shown]), self._waiting[shown:]
+        return text, logprobs
+
+
+def judged(
+    raw: Any, token: int, said: bytes, alternatives: int, vocabulary: Vocabulary
+) -> TokenLogprob:
+    """How likely a token was, by the logits of its place, and which ones were the likeliest."""
+    size = min(len(raw), len(vocabulary.tokens))
+    shifted = raw[:size] - raw[:size].max()
+    logprobs = shifted - np.log(np.exp(shifted).sum())
+    best: Sequence[int] = ()
+    if alternatives:
+        near = np.argpartition(-logprobs, min(alternatives, size - 1))[:alternatives]
+        best = near[np.argsort(-logprobs[near], kind="stable")].tolist()
+    top = tuple(LikelyToken(vocabulary.name(id), float(logprobs[id])) for id in best)
+    return TokenLogprob(said, float(logprobs[token]), top)
+
+
+def to_numpy(array: Any) -> Any:
+    """A NumPy array of what may be a torch tensor on any device."""
+    if hasattr(array, "detach"):
+        array = array.detach().float().cpu().numpy()
+    return np.asarray(array)
+
+
+def as_inputs(tokens: Sequence[int], like: Any) -> Any:
+    """Token ids in the form (1 x length) of another array, on its device."""
+    if hasattr(like, "new_tensor"):
+        return like.new_tensor([list(tokens)])
+    return np.array([list(tokens)], dtype=np.asarray(like).dtype)
+
+
+class Processor:
+    """As `model.generate` wants its logits processors."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        return self._steps.process(scores)
+
+
+class Criterion:
+    """As `model.generate` wants its stopping criteria."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+
+    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> bool:
+        return self._steps.sample(input_ids[0])
+
+
+class Limit(int):
+    """`max_new_tokens` of a request of ours: how the call of `model.generate` that belongs to it is
+    recognised, in whatever thread and by whatever way a host makes it."""
+
+    steps: Steps
+    prompt: tuple[int, ...] | None
+    """The prompt's exact tokens, where the host may make others of its text."""
+    expected: tuple[int, ...]
+    """What the host makes of it, unless an extension changes it."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Limit:
+        return self
+
+
+THEIRS = ("Stream", "_StopEverythingStoppingCriteria")
+"""Criteria by which the host streams to its page and stops everything: not ours."""
+
+
+def attach(model: Any) -> None:
+    """Let our requests take part in a model's `generate`; others are passed on as they are.
+
+    A host makes this call itself, under its own lock, and in no version is there another way in that
+    sees each token. Safe to call again.
+    """
+    before = model.generate
+    if getattr(before, "takes_steps", False):
+        return
+
+    def generate(*args: Any, **options: Any) -> Any:
+        limit = options.get("max_new_tokens")
+        if not isinstance(limit, Limit):
+            return before(*args, **options)
+        steps = limit.steps
+        inputs = options["inputs"]
+        exact = limit.prompt
+        if exact is not None and tuple(to_numpy(inputs[0]).tolist()) == limit.expected:
+            inputs = options["inputs"] = as_inputs(exact, inputs)
+        if not steps.begin(inputs.shape[-1]):
+            return inputs
+        criteria = options.get("stopping_criteria") or []
+        kept = [each for each in criteria if type(each).__name__ not in THEIRS]
+        options["stopping_criteria"] = type(criteria)([*kept, Criterion(steps)])
+        processors = options.get("logits_processor") or []
+        # Ours first: log-probabilities are told as they are before any sampler.
+        options["logits_processor"] = type(processors)([Processor(steps), *processors])
+        # Some versions do not ask further criteria once the length is reached, so ours decides.
+        options["max_new_tokens"] = int(limit) + 1
+        try:
+            output = before(*args, **options)
+        except BaseException as error:
+            steps.error = error
+            raise
+        for each in criteria:  # the host counts by it what it logs
+            if type(each).__name__ == "Stream":
+                each(output, None)
+        return output
+
+    generate.takes_steps = True  # type: ignore[attr-defined]
+    model.generate = generate

@@ -1,0 +1,162 @@
+"""One connection of waitress: strict parsing, our error envelope, and what the reaper has to know of it."""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import suppress
+from typing import Any
+
+import orjson
+from waitress.channel import HTTPChannel
+from waitress.task import ErrorTask
+from waitress.utilities import Error
+
+from ..errors import APIError, BodyTooLarge, InvalidRequest, RequestTooSlow
+from ..routing import new_request_id
+from .parser import StrictParser
+
+RATE = 1000  # bytes a second: slower than that is too slow, in both directions
+LINGERING = 2.0  # seconds in which a client that was refused may go on sending
+
+
+class Slow(Error):
+    """waitress's form of a request that did not come in time."""
+
+    code = 408
+    reason = "Request Timeout"
+
+
+class EnvelopeErrorTask(ErrorTask):
+    """What is refused below the application (broken HTTP, too long headers) answers in our envelope, too."""
+
+    def execute(self) -> None:
+        refused: Any = self.request.error  # type: ignore[attr-defined]  # a waitress.utilities.Error
+        body = orjson.dumps(_envelope(refused.code, refused.reason, refused.body).envelope())
+        self.status = f"{refused.code} {refused.reason}"
+        self.response_headers = [
+            ("Content-Type", "application/json"),
+            ("x-request-id", new_request_id()),
+            ("openai-processing-ms", "0"),
+        ]
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+        self.channel.lingers = True  # type: ignore[attr-defined]  # it is a Channel
+
+
+def _envelope(status: int, reason: str, detail: str) -> APIError:
+    if status == 413:
+        return BodyTooLarge("The body of the request is larger than this server takes.")
+    if status == 408:
+        return RequestTooSlow("The request did not come in time.")
+    if status < 500:
+        return InvalidRequest(f"The HTTP request is malformed: {reason} ({detail}).")
+    return APIError(f"The server cannot take this HTTP request: {reason}.", code="http_error")
+
+
+class Channel(HTTPChannel):
+    """A connection. Its times are of `time.monotonic()`."""
+
+    error_task_class = EnvelopeErrorTask
+    parser_class = StrictParser
+
+    lingers = False
+    """A client may still be sending what was refused. Were the connection closed at once, the system would
+    answer that with a reset, and the client would lose the refusal."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.quiet_since = time.monotonic()
+        """Since it was opened, or its last answer was complete."""
+        self.came = 0
+        """Bytes of a request that has begun and is not complete."""
+        self.begun = 0.0
+        """When that request began."""
+        self.sent = 0
+        """Bytes to the client so far."""
+        self.lingering_until: float | None = None
+        self.watched: tuple[float, int] | None = None
+        """Since when it has bytes to send, and `sent` then; the reaper's own note."""
+        super().__init__(*args, **kwargs)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is being answered or sent."""
+        return not self.requests and not self.total_outbufs_len
+
+    def received(self, data: bytes) -> bool:
+        if self.request is None:
+            self.came, self.begun = 0, time.monotonic()
+        self.came += len(data)
+        taken = super().received(data)
+        if self.request is None:
+            self.came = 0
+        return taken
+
+    def service(self) -> None:
+        super().service()
+        self.quiet_since = time.monotonic()
+
+    def send(self, data: bytes, do_close: bool = True) -> int:
+        count = super().send(data, do_close)
+        self.sent += count
+        return count
+
+    def readable(self) -> bool:
+        return self.lingering_until is not None or super().readable()
+
+    def writable(self) -> bool:
+        return self.will_close or (self.lingering_until is None and super().writable())
+
+    def handle_read(self) -> None:
+        if self.lingering_until is None:
+            super().handle_read()
+        else:
+            self.recv(self.adj.recv_bytes)  # closes the channel at the end
+
+    def handle_write(self) -> None:
+        if self.lingers and self.close_when_flushed and not self.total_outbufs_len:
+            self.lingers = self.close_when_flushed = False
+            self.lingering_until = time.monotonic() + LINGERING
+            if self.socket is not None:
+                with suppress(OSError):
+                    self.socket.shutdown(socket.SHUT_WR)
+            return
+        super().handle_write()
+
+    def refuse_slow(self) -> None:
+        """Answer a request that does not come to its end, and close. From any thread."""
+        with self.requests_lock:  # type: ignore[attr-defined]  # the stubs leave it out
+            request = self.request
+            if request is None or self.requests or self.will_close or self.close_when_flushed:
+                return
+            request.error = Slow("")
+            request.completed = True
+            self.request = None
+            self.came = 0
+            self.requests = [request]
+            self.server.add_task(self)  # type: ignore[arg-type]  # as waitress itself does
+
+    def hang_up(self) -> None:
+        """Close it, whatever it does; who works on an answer for it notices. From any thread."""
+        self.will_close = True
+        self.server.pull_trigger()
+        sock = self.socket
+        if sock is not None:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def is_too_slow(self, now: float, patience: float) -> bool:
+        """Whether a request has begun and takes longer than `patience`, and a second for each 1,000 bytes."""
+        if not self.came or not self.is_idle:
+            return False
+        return now > max(self.begun, self.quiet_since) + patience + self.came / RATE
+
+    def is_stalled(self, now: float, patience: float) -> bool:
+        """Whether in `patience` seconds less than 1,000 bytes a second have been read of what waits."""
+        if not self.total_outbufs_len:
+            self.watched = None
+            return False
+        if self.watched is None or self.sent - self.watched[1] >= RATE * patience:
+            self.watched = now, self.sent
+        return now - self.watched[0] >= patience

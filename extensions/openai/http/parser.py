@@ -1,0 +1,139 @@
+"""Requests whose bounds two servers might see differently are refused, so that nothing can be smuggled.
+
+waitress takes some forms that RFC 9112 tells servers to refuse (sections 2.2, 2.3, 3.2, 5.2, 6.1, 6.3, 7.1):
+both Content-Length and Transfer-Encoding, folded header lines, HTTP versions whose framing it does not
+know, bare line feeds in chunk headers. Behind a proxy that reads them in another way, the end of one request
+would be the beginning of another.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from waitress.buffers import OverflowableBuffer
+from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
+
+REQUEST_LINE = re.compile(rb"[!-~]+ [!-~\x80-\xff]+ HTTP/1\.([01])")
+CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[\t -~\x80-\xff]*)?")  # its size and extensions
+TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*")
+LENGTH_DIGITS = 15
+CHUNK_LINE = 1024  # bytes of a chunk's header
+TRAILERS = 8192  # bytes after the last chunk
+
+
+class StrictParser(HTTPRequestParser):
+    """waitress's parser, which never sees what is ambiguous."""
+
+    path = ""  # waitress writes it to its log, also of a request that has none
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Raises ParsingError, which is answered with 400."""
+        first, *lines = header_plus.split(b"\r\n")
+        fields: dict[bytes, list[bytes]] = {}
+        for line in lines:
+            if line.startswith((b" ", b"\t")):
+                raise ParsingError("Folded header lines are not allowed")
+            name, _, value = line.partition(b":")
+            fields.setdefault(name.lower(), []).append(value.strip(b" \t"))
+        found = REQUEST_LINE.fullmatch(first)
+        if found is None:
+            raise ParsingError("The request line must be METHOD TARGET HTTP/1.1")
+        _check_framing(fields, newer=found[1] == b"1")
+        try:
+            super().parse_header(header_plus)
+        except ValueError:
+            raise ParsingError("Bad URI") from None
+        if self.chunked:
+            self.body_rcv: Any = ChunkedBody(
+                OverflowableBuffer(self.adj.inbuf_overflow), self.adj.max_request_body_size
+            )
+
+
+def _check_framing(fields: dict[bytes, list[bytes]], *, newer: bool) -> None:
+    hosts, lengths = fields.get(b"host", []), fields.get(b"content-length", [])
+    encodings = fields.get(b"transfer-encoding", [])
+    if len(hosts) != 1 and (hosts or newer):
+        raise ParsingError("There must be one Host header")
+    if len(lengths) > 1 or any(len(length) > LENGTH_DIGITS for length in lengths):
+        raise ParsingError("Content-Length is invalid")
+    if encodings:
+        if lengths:
+            raise ParsingError("Content-Length and Transfer-Encoding exclude each other")
+        if not newer or [encoding.lower() for encoding in encodings] != [b"chunked"]:
+            raise ParsingError("The only Transfer-Encoding is chunked, once, in HTTP/1.1")
+
+
+class ChunkedBody:
+    """A chunked body, decoded into a buffer as it comes; what waitress calls a receiver."""
+
+    def __init__(self, buffer: OverflowableBuffer, most: int) -> None:
+        self._buffer = buffer
+        self._room = most
+        self._line = b""
+        self._remaining = 0  # bytes of the chunk
+        self._in_chunk = False
+        self._trailers: int | None = None  # bytes of them, once the last chunk has come
+        self.completed = False
+        self.error: Error | None = None
+
+    def __len__(self) -> int:
+        return int(self._buffer.__len__())
+
+    def received(self, data: bytes) -> int:
+        """Take what belongs to the body; how many bytes that was."""
+        at = 0
+        while at < len(data) and not self.completed and self.error is None:
+            if self._remaining:
+                part = data[at : at + self._remaining]
+                self._buffer.append(part)
+                self._remaining -= len(part)
+                at += len(part)
+                continue
+            end = data.find(b"\n", at) + 1
+            self._line += data[at : end or len(data)]
+            at = end or len(data)
+            if len(self._line) > CHUNK_LINE:
+                self.error = BadRequest("A chunk's header is too long")
+            elif end:
+                self._take_line()
+        return at
+
+    def _take_line(self) -> None:
+        line, self._line = self._line, b""
+        if not line.endswith(b"\r\n") or b"\r" in line[:-2]:
+            self.error = BadRequest("Bare CR or LF found in a chunk's header")
+            return
+        line = line[:-2]
+        if self._trailers is not None:
+            self._trailers += len(line)
+            self.completed = not line
+            if line and (self._trailers > TRAILERS or not TRAILER.fullmatch(line)):
+                self.error = BadRequest("Invalid trailer")
+        elif self._in_chunk:
+            self._in_chunk = False
+            if line:
+                self.error = BadRequest("Chunk not properly terminated")
+        else:
+            self._begin_chunk(line)
+
+    def _begin_chunk(self, line: bytes) -> None:
+        found = CHUNK.fullmatch(line)
+        if found is None:
+            self.error = BadRequest("Invalid chunk size")
+            return
+        size = int(found[1], 16)
+        self._room -= size
+        if self._room < 0:
+            self.error = RequestEntityTooLarge("the chunks are more than may be")
+        elif size:
+            self._remaining, self._in_chunk = size, True
+        else:
+            self._trailers = 0
+
+    def getfile(self) -> Any:
+        return self._buffer.getfile()
+
+    def getbuf(self) -> OverflowableBuffer:
+        return self._buffer
