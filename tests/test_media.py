@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from flask.testing import FlaskClient
 
 from extensions.openai.engines.base import ChatRequest, Media, Message
 from extensions.openai.engines.llamacpp import LlamaCppEngine, ModelLoadError
-from tests.conftest import sdk_on
+from tests.conftest import Serve, sdk_on
 from tests.support.api import Api, assert_alike
+from tests.support.bare_server import drip, ok, serving
 from tests.support.media import (
     data_url,
     file,
@@ -417,3 +419,54 @@ def test_penalties_beside_a_picture(seeing: Api, logprobs: bool) -> None:
     plain = seeing.chat(messages, **body)["choices"][0]["message"]["content"]
     fined = seeing.chat(messages, **body, frequency_penalty=2.0)["choices"][0]["message"]["content"]
     assert fined.count("a") < plain.count("a")
+
+
+def served(data: bytes) -> Any:
+    return serving(ok(data, "Content-Type: text/plain"))
+
+
+def test_a_picture_from_an_address_is_the_same_picture(seeing: Api) -> None:
+    with served(picture("red")) as server:
+        here = f"127.0.0.1:{server.port}"
+        api = Api(seeing.engine, media_hosts=(here,))
+        assert likely(api, image(f"HTTP://{here}/red.png")) == likely(seeing, RED)
+        assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({}, "unsupported_parameter"),
+        ({"media_urls": True}, "failed_to_download_image"),
+        ({"media_hosts": "pictures.example"}, "invalid_image_url"),
+    ],
+)
+def test_addresses_inside_are_refused_by_their_place(seeing: Api, options: Any, code: str) -> None:
+    api = Api(seeing.engine, **options)
+    for host in ("127.0.0.1", "[::1]", "localhost"):
+        error = api.refused(PAGE, messages=user(text("Look."), image(f"http://{host}/secret?key")))
+        assert (error["param"], error["code"]) == (AT + ".image_url.url", code)
+        assert "secret" not in error["message"]
+
+
+def test_what_an_address_sends_is_looked_through(seeing: Api) -> None:
+    with served(b"<html>secret</html>") as server:
+        here = f"127.0.0.1:{server.port}"
+        api = Api(seeing.engine, media_hosts=here)
+        error = api.refused(PAGE, messages=user(image(f"http://{here}/")))
+        assert error["code"] == "unsupported_image_media_type" and "secret" not in error["message"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_ends_the_fetch(seeing: Api, serve: Serve, stream: bool) -> None:
+    with serving(drip(b"HTTP/1.1 200 OK\r\n\r\n")) as slow:
+        here = f"127.0.0.1:{slow.port}"
+        server = serve(seeing.engine, media_hosts=here, media_timeout=60.0)
+        body = {"model": "seeing", "stream": stream, "messages": user(image(f"http://{here}/"))}
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            data = json.dumps(body).encode()
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(data)}"
+            client.sendall(head.encode() + b"\r\nContent-Type: application/json\r\n\r\n" + data)
+            assert slow.asked_once.wait(10)
+            assert not slow.left.is_set()
+        assert slow.left.wait(10)
