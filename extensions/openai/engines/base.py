@@ -53,9 +53,9 @@ class Media:
     """A picture or a sound that stands in a conversation."""
 
     kind: Literal["image", "audio"]
-    format: Literal["png", "jpeg", "wav"]
+    format: Literal["png", "wav"]
     data: bytes = field(repr=False)
-    """A whole file that was looked through: it can be decoded, and its size is sane."""
+    """A whole file, made by this server from what it was sent: it can be decoded, and its size is sane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,8 @@ class Message:
     tool_call_id: str | None = None
     parts: tuple[str | Media, ...] = ()
     """Text and media in their order, where there are media. Capabilities `vision` and `audio`."""
+    reasoning: str | None = None
+    """What the assistant thought before it said this."""
 
 
 @dataclass(frozen=True, slots=True)

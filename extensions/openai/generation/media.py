@@ -1,7 +1,7 @@
 """Parts of messages that are not text: pictures, sounds and files, as they come in a request.
 
-What leaves here was looked through: an engine's own decoder may take the whole process down with a file
-that is not what it says. No message of an error quotes what was sent.
+What leaves here was decoded and made anew: an engine's own decoder may take the whole process down with a
+file that is not what it says. No message of an error quotes what was sent.
 """
 
 from __future__ import annotations
