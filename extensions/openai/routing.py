@@ -22,6 +22,7 @@ from .access.tunnel import Tunnel
 from .engines.base import Engine
 from .engines.library import Library
 from .errors import ShuttingDown
+from .generation.hooked import Hooks
 from .generation.policy import Policy, read_policy
 from .generation.request import GenerationRequest
 from .operations.metrics import Metrics
@@ -116,6 +117,8 @@ class Services:
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     keys: Keys = field(init=False)
     jobs: Jobs = field(default_factory=Jobs)
+    hooks: Hooks | None = None
+    """Of the host's other extensions; None where it has none. Set before the first request."""
     library: Library | None = None
     """What the host can load instead; None where it lets nobody choose. Set before the first request."""
     metrics: Metrics = field(init=False)
@@ -139,6 +142,12 @@ class Services:
         self.settings = settings
         for follow in self.reloaders:
             follow(settings)
+
+    def hooks_for(self, wanted: bool | None) -> Hooks | None:
+        """What to apply to a request that says so in its field `hooks`; None: nothing."""
+        if self.hooks is None or not self.settings.hooks or wanted is False:
+            return None
+        return self.hooks if self.hooks.any else None
 
     def observe(self, record: Record) -> None:
         """Tell everybody who wants to know that a request has ended."""

@@ -266,7 +266,7 @@ def test_token_ids_lie_below_the_size_of_the_vocabulary(engine: Engine) -> None:
 
 
 def test_capabilities_are_words_that_clients_know(engine: Engine) -> None:
-    known = {"completion", "chat", "grammar", "logprobs", "tools", "reasoning", "infill"}
+    known = {"completion", "chat", "grammar", "logprobs", "tools", "reasoning", "infill", "modes"}
     assert set(engine.info.capabilities) <= known
 
 

@@ -141,7 +141,7 @@ class PromptedChat:
         )
         pieces = self._engine.generate(generate)
         try:
-            found = _up_to(pieces, self._engine.turn_ends(request))
+            found = up_to(pieces, self._engine.turn_ends(request))
             if request.grammar is None:
                 found = _thoughts_apart(found, opened=prompt.rstrip().endswith(THINK))
             yield from _raw_calls(found) if request.tools else found
@@ -170,12 +170,12 @@ class PromptedChat:
         self._engine.close()
 
 
-def _up_to(pieces: Pieces, ends: Sequence[str]) -> Pieces:
+def up_to(pieces: Pieces, ends: Sequence[str]) -> Pieces:
     """The pieces before the first of the texts that end an answer."""
     matcher = StopMatcher(ends)
     for piece in pieces:
-        if piece is None:
-            yield None
+        if piece is None or piece.echo:
+            yield piece
             continue
         text, finish = matcher.push(piece.text), piece.finish
         if matcher.matched is not None:
