@@ -38,8 +38,12 @@ class Model:
 
     @property
     def is_projector(self) -> bool:
-        """An image encoder that belongs to a model and can't answer by itself."""
-        return "mmproj" in self.name.lower()
+        """An encoder of pictures or sounds that belongs to a model and can't answer by itself."""
+        return is_projector(self.name)
+
+
+def is_projector(name: str) -> bool:
+    return "mmproj" in name.lower()
 
 
 def stem(path: str) -> str:
@@ -100,6 +104,16 @@ def best(candidates: Iterable[Model]) -> Model | None:
         if found:
             return min(found, key=lambda model: (model.size, model.title))
     return min(able, key=lambda model: (model.size, model.title), default=None)
+
+
+def best_projector(candidates: Iterable[Model]) -> Model | None:
+    """The projector to take when any will do: F16, else the smallest; None of none."""
+    able = [model for model in candidates if model.is_projector and not model.missing]
+    return min(able, key=lambda model: ("f16" not in _words(model), model.size), default=None)
+
+
+def _words(model: Model) -> list[str]:
+    return re.split(r"[-._]", model.name.lower())
 
 
 def _is_path_of(wanted: str, model: Model) -> bool:

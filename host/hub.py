@@ -59,8 +59,9 @@ class Listing:
     """Bytes by path; 0 where the hub does not say."""
 
 
-def find_or_download(request: Request, model_dir: Path) -> FoundModel:
-    """The model asked for, complete in `model_dir`/OWNER_REPO/.
+def find_or_download(request: Request, model_dir: Path, *, projector: bool = False) -> FoundModel:
+    """The model asked for, complete in `model_dir`/OWNER_REPO/; with it its projector, if `projector`
+    and the repository has one.
 
     What is there already is used as it is, without any network. Raises HostError with one line for
     a wrong name, no network, a missing token, no space, a download that broke off (the part of it
@@ -70,7 +71,7 @@ def find_or_download(request: Request, model_dir: Path) -> FoundModel:
     model = _choose(_complete_models(folder), request)
     if model is None:
         try:
-            model = _download(request, folder)
+            model = _download(request, folder, projector)
         except HostError:
             raise
         except Exception as error:
@@ -79,20 +80,25 @@ def find_or_download(request: Request, model_dir: Path) -> FoundModel:
             raise HostError(explain(error, request.repo, folder)) from error
     else:
         log.info("using %s from %s", model.name, folder)
-    alone = len([each for each in _complete_models(folder) if not each.is_projector]) == 1
+    there = _complete_models(folder)
+    alone = len([each for each in there if not each.is_projector]) == 1
     name = folder.resolve().name if alone and not request.file else model.name
-    return FoundModel(folder / model.files[0], name)
+    encoder = gguf_names.best_projector(there) if projector else None
+    return FoundModel(folder / model.files[0], name, folder / encoder.files[0] if encoder else None)
 
 
-def _download(request: Request, folder: Path) -> Model:
+def _download(request: Request, folder: Path, projector: bool) -> Model:
     listing = _list(request)
-    model = _choose(gguf_names.models(listing.sizes), request)
+    models = gguf_names.models(listing.sizes)
+    model = _choose(models, request)
     if model is None:
         if not listing.sizes:
             raise HostError(f"there is no GGUF file in the repository {request.repo}")
-        files = ", ".join(sorted(listing.sizes)[:8])
-        raise HostError(f"no GGUF file {request.file!r} in {request.repo}, which has: {files}")
-    wanted = [file for file in model.files if not _is_whole(folder / file, listing.sizes[file])]
+        there = ", ".join(sorted(listing.sizes)[:8])
+        raise HostError(f"no GGUF file {request.file!r} in {request.repo}, which has: {there}")
+    encoder = gguf_names.best_projector(models) if projector else None
+    files = [*(encoder.files if encoder else ()), *model.files]
+    wanted = [file for file in files if not _is_whole(folder / file, listing.sizes[file])]
     _check_space(folder, sum(listing.sizes[file] for file in wanted))
     for file in wanted:
         _fetch(request.repo, file, listing.commit, folder)

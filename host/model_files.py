@@ -24,7 +24,9 @@ def model_spec(options: HostOptions) -> ModelSpec:
         # The hub's library takes a second to import, so only those who need it pay.
         from host import hub
 
-        found = hub.find_or_download(hub.Request.parse(options.model), options.model_dir)
+        wants_projector = not (options.mmproj or options.no_mmproj)
+        request = hub.Request.parse(options.model)
+        found = hub.find_or_download(request, options.model_dir, projector=wants_projector)
     else:
         found = find(options.model, options.model_dir)
     return ModelSpec(
@@ -36,6 +38,7 @@ def model_spec(options: HostOptions) -> ModelSpec:
         threads=options.threads,
         parallel=options.parallel,
         loras=tuple(lora(text, options.model_dir) for text in options.lora),
+        mmproj=_mmproj(options, found),
         shelf=FolderShelf(options, found) if found else None,
     )
 
@@ -52,17 +55,23 @@ class FolderShelf:
         return tuple(self._found())
 
     def find(self, name: str) -> ModelSpec:
-        """The model of that name; LoRAs go with the first one only. Raises HostError."""
+        """The model of that name. Raises HostError."""
         found = self._found().get(name)
         if found is None:
             raise HostError(f"no model {name!r} in {self.options.model_dir}")
+        # What the command line names goes with the model that it names.
+        first = found == self.first
         options = replace(
             self.options,
             model=str(found.path),
-            lora=self.options.lora if found == self.first else (),
+            lora=self.options.lora if first else (),
+            mmproj=self.options.mmproj if first else None,
         )
         # The file would be named after itself, not after its folder.
-        return replace(model_spec(options), name=name, shelf=self)
+        spec = model_spec(options)
+        if first and spec.mmproj is None and not options.no_mmproj:
+            spec = replace(spec, mmproj=found.mmproj)
+        return replace(spec, name=name, shelf=self)
 
     def _found(self) -> dict[str, FoundModel]:
         found = {self.first.name: self.first}
@@ -72,7 +81,8 @@ class FolderShelf:
                     model = find(name, folder)
                 except HostError:
                     continue  # not whole, or several in one folder
-                found.setdefault(model.name, model)
+                if not gguf_names.is_projector(model.path.name):
+                    found.setdefault(model.name, model)
         return found
 
 
@@ -134,6 +144,28 @@ def lora(text: str, model_dir: Path) -> Lora:
         if place.is_file():
             return Lora(place, scale)
     raise HostError(f"--lora: no file {path!r} here or in {model_dir}")
+
+
+def _mmproj(options: HostOptions, found: FoundModel | None) -> Path | None:
+    """The projector that was asked for, else the one beside the model. Raises HostError."""
+    if options.no_mmproj or found is None:
+        return None
+    if options.mmproj is None:
+        return found.mmproj or projector_beside(found.path)
+    for place in (Path(options.mmproj).expanduser(), options.model_dir / options.mmproj):
+        if place.is_file():
+            return place
+    raise HostError(f"--mmproj: no file {options.mmproj!r} here or in {options.model_dir}")
+
+
+def projector_beside(model: Path) -> Path | None:
+    """The projector in a model's folder, taken for the model's own where there is no other model."""
+    every = _models_in(model.parent)
+    projector = gguf_names.best_projector(every)
+    others = [each for each in every if not each.is_projector and model.name not in each.files]
+    if projector is None or model.name in projector.files or others:
+        return None
+    return model.parent / projector.files[0]
 
 
 def _places(name: str, model_dir: Path) -> Iterator[Path]:

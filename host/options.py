@@ -31,6 +31,8 @@ class HostOptions:
     threads: int = 0
     parallel: int = 4
     lora: tuple[str, ...] = ()
+    mmproj: str | None = None
+    no_mmproj: bool = False
     loader: str = "llama.cpp"
     extensions: tuple[str, ...] = ("openai",)
     settings: Path | None = None
@@ -145,6 +147,14 @@ OPTIONS: tuple[Option, ...] = (
         many=True,
         adds_up=True,
     ),
+    Option(
+        "mmproj",
+        word,
+        "the encoder of pictures or sounds that belongs to the model, a GGUF file (default: the "
+        "mmproj*.gguf beside the model, where a folder or a repository has one)",
+        "PATH",
+    ),
+    Option("no-mmproj", boolean, "text only, even where there is an encoder beside the model"),
     Option(
         "loader",
         loader,

@@ -34,6 +34,8 @@ class ModelSpec:
     parallel: int
     """Requests that may run at the same time, at least 1."""
     loras: tuple[Lora, ...] = ()
+    mmproj: Path | None = None
+    """The encoder of pictures or sounds, a GGUF file; None for text only."""
     shelf: Shelf | None = field(default=None, compare=False, repr=False)
     """What may be loaded instead; None with the loader `echo`."""
 
@@ -54,3 +56,5 @@ class FoundModel:
 
     path: Path
     name: str
+    mmproj: Path | None = None
+    """The projector that is known to belong to it."""

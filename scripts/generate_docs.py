@@ -191,6 +191,26 @@ def metrics() -> str:
     )
 
 
+def alerts() -> str:
+    import yaml
+
+    groups = yaml.safe_load((ROOT / "deploy/alerts.yaml").read_text(encoding="utf-8"))["groups"]
+    return table(
+        "Alert | When | For | How bad | What to do",
+        (
+            (
+                code(rule["alert"]),
+                rule["annotations"]["summary"],
+                rule.get("for", "at once"),
+                rule["labels"]["severity"],
+                rule["annotations"]["action"],
+            )
+            for group in groups
+            for rule in group["rules"]
+        ),
+    )
+
+
 def log_fields() -> str:
     return table("Field | Meaning", ((code(name), text) for name, text in FIELDS.items()))
 
@@ -220,6 +240,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "errors": errors,
     "metrics": metrics,
     "log_fields": log_fields,
+    "alerts": alerts,
 }
 
 

@@ -21,6 +21,7 @@ from extensions.openai.server import APIServer
 from extensions.openai.settings import Settings
 from tests.support.api import Api
 from tests.support.process import ROOT, ServerProcess
+from tests.support.random_encoder import write_encoder
 from tests.support.random_model import write_model
 
 try:
@@ -132,6 +133,22 @@ def tiny(embedded_model: Path | None) -> Iterator[Api]:
     if embedded_model is None:
         pytest.skip("this tree has no embedded model")
     engine = LlamaCppEngine(embedded_model, name="tiny", threads=1, parallel=1)
+    yield Api(engine)
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder of pictures and sounds with random weights, for the model that comes along."""
+    return write_encoder(tmp_path_factory.mktemp("encoder") / "mmproj.gguf", model_width=256)
+
+
+@pytest.fixture(scope="session")
+def seeing(embedded_model: Path | None, encoder: Path) -> Iterator[Api]:
+    """The application with the model that comes with it, and an encoder. One answer at a time."""
+    if embedded_model is None:
+        pytest.skip("this tree has no embedded model")
+    engine = LlamaCppEngine(embedded_model, name="seeing", threads=1, parallel=1, mmproj=encoder)
     yield Api(engine)
     engine.close()
 

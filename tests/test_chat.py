@@ -208,7 +208,7 @@ def test_choices_stream_at_the_same_time() -> None:
         ),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
-            "messages[0].content[0]",
+            "messages[0].content[0].image_url.url",
             None,
         ),
         (
@@ -312,3 +312,10 @@ def test_a_conversation_that_does_not_fit_is_refused(
     assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
     numbers = [int(number) for number in re.findall(r"\d+", error["message"])]
     assert 8192 in numbers and any(number >= 9000 for number in numbers)
+
+
+def test_metadata_is_told_again(client: FlaskClient) -> None:
+    """As the document has it in the whole answer, and in no chunk."""
+    metadata = {"a": "b", "c": ""}
+    assert create(client, metadata=metadata)["metadata"] == metadata
+    assert "metadata" not in create(client)

@@ -180,7 +180,8 @@ def test_a_file_that_is_no_model_leaves_none_and_another_can_be_loaded(
 def test_an_engine_that_cannot_load_says_so(client: FlaskClient) -> None:
     for method, path in (("GET", "model/info"), ("POST", "model/unload"), ("GET", "lora/list")):
         answer = client.open(f"/v1/internal/{path}", method=method)
-        assert answer.status_code == 501
+        assert answer.status_code == 400
+        assert answer.get_json()["error"]["code"] == "not_supported"
         assert "cannot load others" in answer.get_json()["error"]["message"]
 
 

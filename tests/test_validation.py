@@ -302,6 +302,23 @@ def test_what_is_nested_deeply_is_taken_or_refused(tiny: Api, depth: int) -> Non
 
 
 @pytest.mark.parametrize(("page", "body"), PAGES)
+def test_a_field_under_two_of_its_names(page: str, body: dict[str, Any]) -> None:
+    """Clients of several servers send both; when they differ, neither is dropped silently."""
+    api = Api(EchoEngine())
+    for strict in (False, True):
+        client = Api(EchoEngine(), strict_parameters=strict).client
+        same = {**body, "max_tokens": 3, "max_new_tokens": 3, "n_predict": None}
+        assert client.post(f"/v1/{page}", json=same).status_code == 200
+    for other, asked in (
+        ("max_new_tokens", {"max_tokens": 3, "max_new_tokens": 4}),
+        ("typical", {"typical_p": 0.5, "typical": 0.6}),
+        ("n_predict", {"max_new_tokens": 5, "n_predict": 6}),
+    ):
+        error = api.refused(page, **asked)
+        assert (error["param"], error["code"]) == (other, "invalid_parameter_combination")
+
+
+@pytest.mark.parametrize(("page", "body"), PAGES)
 def test_the_status_of_requests_that_are_not_valid(page: str, body: dict[str, Any]) -> None:
     client = Api(EchoEngine(), validation_status=422).client
     for wrong in (

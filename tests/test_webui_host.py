@@ -176,7 +176,23 @@ def test_without_its_page_the_webui_lives_until_it_is_stopped() -> None:
         assert httpx.get(url).status_code == 200
         assert webui.process.poll() is None
         webui.process.send_signal(signal.SIGINT)
-        webui.process.wait(20)
+        assert webui.process.wait(20) == 0
+        assert "Traceback" not in webui.rest()
+
+
+def test_without_its_page_models_can_still_be_loaded() -> None:
+    """Libraries load them with pools of threads, which Python closes when its main thread ends."""
+    program = """
+    import concurrent.futures, threading
+    def later():
+        threading.main_thread().join(2)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            print("loaded by", pool.submit(lambda: "a pool").result())
+    script.setup()
+    threading.Thread(target=later, daemon=True).start()
+    """
+    with Webui(program, "--nowebui", OPENEDAI_API_PORT=str(free_port())) as webui:
+        assert webui.line("loaded by").endswith("a pool")
 
 
 def test_with_its_page_the_webui_ends_with_its_main_thread() -> None:

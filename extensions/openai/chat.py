@@ -17,6 +17,7 @@ from .errors import ContextLengthExceeded
 from .generation.answer import AnswerHead, answer_head
 from .generation.hooked import Answer, Hooks, hooked_chat
 from .generation.logprobs import ChatLogprobs, chat_logprobs
+from .generation.media import media_reader
 from .generation.messages import ChatMessage, TextPart, to_engine
 from .generation.prompted import Prompted, prompted_chat
 from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest, needs
@@ -40,7 +41,7 @@ from .generation.tools import (
 )
 from .generation.usage import Usage, UsageCount
 from .routing import Addresses, Call, Route
-from .streaming import respond
+from .streaming import check_wanted, respond
 from .validation import NotYet, RequestModel
 
 Metadata = Annotated[
@@ -129,7 +130,9 @@ class ChatCompletionRequest(GenerationRequest):
     modalities: list[Literal["text", "audio"]] | None = Field(
         None, min_length=1, description="Text only; `audio` is refused."
     )
-    metadata: Metadata | None = Field(None, description="Taken; it belongs to stored completions.")
+    metadata: Metadata | None = Field(
+        None, description="Told again in the answer, if it is not streamed."
+    )
     store: bool | None = Field(None, description="Taken; nothing is kept yet.")
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = Field(
         None,
@@ -260,6 +263,7 @@ class ChatCompletion(AnswerHead):
     choices: list[ChatChoice]
     service_tier: NotRequired[Literal["default", "flex"]]
     usage: Usage
+    metadata: NotRequired[dict[str, str]]
 
 
 def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
@@ -268,11 +272,12 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
     call.begin(body)
     if body.service_tier == "flex":
         call.job.priority = "batch"
-    body = call.services.policy.apply(body)
+    policy = call.services.policy
+    body, info = policy.apply(body), policy.marked(info)
     n, plan, alternatives = body.n or 1, body.plan, body.alternatives
     asked, param = body.limit
-    limit = call.services.policy.max_tokens(asked, None, param)
-    stops, usage = call.services.policy.stops(body, info), body.wants_usage
+    limit = policy.max_tokens(asked, None, param)
+    stops, usage = policy.stops(body, info), body.wants_usage
     if body.modalities and "audio" in body.modalities:
         raise refusals.not_one_of("modalities", "audio", ["text"])
     if alternatives is not None:
@@ -291,7 +296,8 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
         grammar = None  # it is about text, and there will be calls
     if grammar is not None and (plan.demanded or (plan.shown and "\n" in grammar)):
         raise refusals.exclusive(grammar_param.partition(".")[0], "tools")
-    messages, continued = to_engine(body.messages), None
+    reader = media_reader(call.services.settings, info.capabilities, partial(check_wanted, call))
+    messages, continued = to_engine(body.messages, reader), None
     if body.continue_final_message:
         messages, continued = messages[:-1], messages[-1]
         if continued.role != "assistant":
@@ -302,6 +308,9 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
             raise refusals.unsupported(
                 f"messages[{len(messages)}].tool_calls", "cannot be continued; only text can."
             )
+    variables = body.template_variables
+    # What a template does not know of, it may do all the same.
+    quiet = variables.get("enable_thinking") is False and "reasoning" not in info.capabilities
     request = ChatRequest(
         messages,
         limit,
@@ -310,7 +319,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
         logit_bias=body.bias_for(info),
         tools=plan.shown,
         parallel_tool_calls=plan.most > 1,
-        template_variables=body.template_variables,
+        template_variables=variables,
         page=_page(body, info),
     )
     if asked is not None and asked > info.context_length:
@@ -321,10 +330,11 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
             param=param,
         )
     answer: Answer = _by_itself
-    wanted = Prompted(alternatives, plan, continued, grammar_param)
+    wanted = Prompted(alternatives, plan, continued, grammar_param, quiet)
     strict = plan.strict and "grammar" in info.capabilities
     calls = bool(plan.demanded or plan.inputs or strict)
-    if calls or continued or alternatives is not None or grammar is not None:
+    quiet = quiet and not plan.shown
+    if calls or quiet or continued or alternatives is not None or grammar is not None:
         answer = partial(prompted_chat, wanted=wanted)
     hooks = call.services.hooks_for(body.hooks)
     start = partial(answer, engine)
@@ -344,7 +354,8 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
     )
     count = UsageCount(n, call.record)
     chunks = _chunks(events, info, body, plan, count, usage=usage)
-    return respond(call, chunks, stream=bool(body.stream), fold=fold)
+    whole = partial(fold, metadata=body.metadata)
+    return respond(call, chunks, stream=bool(body.stream), fold=whole)
 
 
 def _page(body: ChatCompletionRequest, info: EngineInfo) -> Page | None:
@@ -450,8 +461,10 @@ def _chunks(
         events.close()
 
 
-def fold(chunks: Iterable[ChatCompletionChunk]) -> ChatCompletion:
-    """The whole object that the chunks of a stream (with usage) add up to."""
+def fold(
+    chunks: Iterable[ChatCompletionChunk], metadata: dict[str, str] | None = None
+) -> ChatCompletion:
+    """The whole object that the chunks of a stream (with usage) add up to; `metadata` is told in no chunk."""
     folds: dict[int, _Fold] = {}
     for chunk in chunks:
         for part in chunk["choices"]:
@@ -469,6 +482,8 @@ def fold(chunks: Iterable[ChatCompletionChunk]) -> ChatCompletion:
     }
     if "service_tier" in chunk:
         completion["service_tier"] = chunk["service_tier"]
+    if metadata is not None:
+        completion["metadata"] = metadata
     return completion
 
 

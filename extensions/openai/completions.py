@@ -155,7 +155,8 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
     """Continue each prompt `n` times; choice `i` belongs to prompt `i // n`."""
     engine, info = call.services.engine, models.serving(call, body.model)
     call.begin(body)
-    body = call.services.policy.apply(body)
+    policy = call.services.policy
+    body, info = policy.apply(body), policy.marked(info)
     n, prompts = body.n or 1, body.prompts
     # Where `best_of` stands for a parameter of the sampler, it is no number of candidates.
     candidates = n if "best_of" in profile_of(info).borrowed else body.candidates
@@ -167,8 +168,8 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
         needs(info, "logprobs", "best_of")
     if body.suffix:
         needs(info, "infill", "suffix")
-    stops, usage = call.services.policy.stops(body, info), body.wants_usage
-    max_tokens = call.services.policy.max_tokens(body.max_tokens, 16, "max_tokens")
+    stops, usage = policy.stops(body, info), body.wants_usage
+    max_tokens = policy.max_tokens(body.max_tokens, 16, "max_tokens")
     assert max_tokens is not None  # there is a default
     if body.max_tokens is None and max_tokens > 16:
         # The operator's default gives way where the context ends; a request's own limit does not.

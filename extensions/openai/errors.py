@@ -2,7 +2,8 @@
 
     APIError                      anything that a client is told
     ├── InvalidRequest       400  the request cannot be honoured as it stands
-    │   └── ContextLengthExceeded
+    │   ├── ContextLengthExceeded
+    │   └── NotSupported          neither engine nor host can do what the page is for
     ├── Unauthorized         401  no key, or the wrong one
     ├── Forbidden            403  a Host or Origin that is not on the list
     ├── NotFound             404  no such address
@@ -15,11 +16,11 @@
     ├── ShareExceeded        429  the caller has more here than anybody else, and the queue is full
     ├── InternalError        500  our fault; the reason stays in the log
     │   └── EngineFailed          the engine broke while it worked
-    ├── NotSupported         501  nothing here can do this
     └── Unavailable          503  try again after `retry_after` seconds
         ├── KeysUnreadable
         ├── ModelLoading
         ├── ModelChanged
+        ├── ModelInUse
         ├── QueueFull
         ├── QueueTimeout
         └── ShuttingDown
@@ -105,6 +106,12 @@ class ContextLengthExceeded(InvalidRequest):
             "Please shorten the prompt or the answer, or start the model with a larger context.",
             param=param,
         )
+
+
+class NotSupported(InvalidRequest):
+    """The page exists, but neither the engine nor the host can do what it is for."""
+
+    code = "not_supported"
 
 
 class Unauthorized(APIError):
@@ -222,19 +229,6 @@ class EngineFailed(InternalError):
     code = "engine_failed"
 
 
-class NotSupported(APIError):
-    """The page exists, but neither the engine nor the host can do what it is for."""
-
-    status = 501
-    type = "server_error"
-    code = "not_supported"
-
-    @property
-    def headers(self) -> dict[str, str]:
-        # Official clients would send it again, as after any 5xx.
-        return {"x-should-retry": "false"}
-
-
 class Unavailable(APIError):
     """The server cannot take the request now; `retry_after` says when to come back."""
 
@@ -273,6 +267,12 @@ class ModelChanged(Unavailable):
     """The model was taken away while the answer was being written."""
 
     code = "model_changed"
+
+
+class ModelInUse(Unavailable):
+    """The model cannot be changed now: somebody else than the API uses it."""
+
+    code = "model_in_use"
 
 
 class QueueFull(Unavailable):

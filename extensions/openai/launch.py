@@ -18,6 +18,7 @@ from .engines.base import Engine
 from .engines.deferred import DeferredEngine
 from .engines.echo import EchoEngine
 from .engines.library import FolderLibrary
+from .engines.webui_models import WebuiLibrary
 from .generation.hooked import Hooks
 from .operations import logs
 from .routing import Lifecycle, Services
@@ -38,6 +39,7 @@ class ModelSpec(Protocol):
     threads: int
     parallel: int
     loras: tuple[Any, ...]
+    mmproj: Any
     shelf: Any
 
 
@@ -92,6 +94,9 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
         tunnel = tunnel_for(settings)
         app = create_app(settings, engine, lifecycle, tunnel)
         app.extensions["openai"].hooks = _hooks()
+        if webui_host.inside() and not settings.use_mock_api:
+            library = WebuiLibrary(engine, settings.drain_timeout)
+            app.extensions["openai"].library = library
         server = APIServer(app, settings, lifecycle)
     except (SettingsError, StartError) as error:
         if _under_own_host():
@@ -227,6 +232,7 @@ def _make(spec: ModelSpec) -> Engine:
         threads=spec.threads,
         parallel=spec.parallel,
         loras=[(lora.path, lora.scale) for lora in spec.loras],
+        mmproj=spec.mmproj,
     )
 
 

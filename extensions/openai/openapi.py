@@ -138,17 +138,15 @@ def _operation(route: Route, reference: dict[Any, Any]) -> dict[str, Any]:
 
 def _statuses(route: Route) -> dict[int, str]:
     """The failures a route can have, by status, each in the words of its first error class."""
-    possible = {403, 500, 503}
+    possible = {400, 403, 500, 503}
     if route.scope:
         possible.add(401)
     if route.body is not None:
-        possible |= {400, 413, 415}
+        possible |= {413, 415}
     if route.chunk is not None:
         possible |= {408, 429}
     if route.body is not None or "<" in route.path:
         possible.add(404)
-    if route.path.startswith(("/internal/model/", "/internal/lora/")):
-        possible.add(501)
     found: dict[int, str] = {}
     for error in all_errors():
         if error.status in possible:

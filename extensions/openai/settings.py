@@ -239,6 +239,38 @@ class Settings(BaseSettings):
     max_body_mb: int = Field(
         20, ge=1, le=1024, description="Largest request body in MiB; a larger one is answered 413."
     )
+    media_max_mb: int = Field(
+        20,
+        ge=1,
+        le=1024,
+        description="Largest picture, sound or file of a message in MiB.",
+        json_schema_extra=RELOADABLE,
+    )
+    media_max_parts: int = Field(
+        16,
+        ge=0,
+        le=1024,
+        description="Pictures, sounds and files that the messages of one request may hold.",
+        json_schema_extra=RELOADABLE,
+    )
+    media_urls: bool = Field(
+        False,
+        description="Fetch pictures from http(s) addresses, from public ones only.",
+        json_schema_extra=RELOADABLE,
+    )
+    media_hosts: Names = Field(
+        (),
+        description="Hosts (name or name:port) that pictures are fetched from wherever they are, also "
+        "in your own network; without --media-urls from no others.",
+        json_schema_extra=RELOADABLE,
+    )
+    media_timeout: float = Field(
+        10.0,
+        gt=0,
+        le=600,
+        description="Seconds in which all pictures of a request must have been fetched.",
+        json_schema_extra=RELOADABLE,
+    )
     http_threads: int = Field(
         32,
         ge=4,
@@ -331,7 +363,12 @@ class Settings(BaseSettings):
     )
 
     @field_validator(
-        "model_aliases", "allowed_hosts", "cors_origins", "trusted_proxies", mode="before"
+        "model_aliases",
+        "allowed_hosts",
+        "cors_origins",
+        "media_hosts",
+        "trusted_proxies",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: object) -> object:
@@ -349,7 +386,7 @@ class Settings(BaseSettings):
         pairs = dict(part.partition("=")[::2] for part in value.split(",") if part.strip())
         return {name.strip(): _json(text.strip()) for name, text in pairs.items()}
 
-    @field_validator("allowed_hosts", "cors_origins")
+    @field_validator("allowed_hosts", "cors_origins", "media_hosts")
     @classmethod
     def _normal(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name.rstrip("/").lower() for name in value)

@@ -54,7 +54,7 @@ def respond(
     made: list[Chunk] = []
 
     def keep(chunk: Chunk | None) -> None:
-        _check(call)
+        check_wanted(call)
         if chunk is not None:
             made.append(chunk)
 
@@ -127,7 +127,7 @@ def json_response(value: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(value), status, mimetype="application/json")
 
 
-def _check(call: Call) -> None:
+def check_wanted(call: Call) -> None:
     """Raises when an answer under way must end: the server stops, its time is up, nobody reads it."""
     call.services.lifecycle.check()
     call.job.check()
@@ -141,7 +141,7 @@ def _events(call: Call, chunks: Generator[Any, None, None]) -> Events:
     begun, due = False, time.monotonic() + keep_alive
     try:
         for chunk in chunks:
-            _check(call)
+            check_wanted(call)
             if chunk is not None:
                 yield b"data: " + orjson.dumps(chunk) + b"\n\n"
             elif time.monotonic() < due:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
 from . import refusals
@@ -98,8 +99,12 @@ def _check_depth(body: dict[str, Any]) -> None:
 
 def _check_unknown(body: RequestModel, strict: bool) -> None:
     """Refuse names that we know we do not serve; refuse or log each other unknown name."""
+    others = _other_names(type(body))
     for name, value in (body.model_extra or {}).items():
-        if name in body.refused:
+        if name in others:  # of a field that was given under another of its names
+            if value is not None and value != getattr(body, others[name]):
+                raise refusals.exclusive(name, others[name])
+        elif name in body.refused:
             if value is not None and value not in body.refused[name]:
                 raise refusals.unsupported(name, "is not supported by this server yet.")
         elif strict:
@@ -110,6 +115,17 @@ def _check_unknown(body: RequestModel, strict: bool) -> None:
     if strict:
         for name in type(body).model_fields:
             _refuse_unknown(getattr(body, name), name)
+
+
+@cache
+def _other_names(model: type[RequestModel]) -> Mapping[str, str]:
+    """The names of a request's fields by their aliases."""
+    return {
+        str(alias): name
+        for name, field in model.model_fields.items()
+        if isinstance(field.validation_alias, AliasChoices)
+        for alias in field.validation_alias.choices
+    }
 
 
 def _refuse_unknown(value: Any, param: str) -> None:

@@ -12,6 +12,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 log = logging.getLogger("openedai")
@@ -50,7 +51,21 @@ def join_log() -> None:
 
 def keep_alive(wait: Callable[[], None]) -> None:
     """Hold the webui until `wait` returns: without its page (`--nowebui`) it ends when all is loaded."""
-    if getattr(sys.modules["modules.shared"].args, "nowebui", False):
+    if not getattr(sys.modules["modules.shared"].args, "nowebui", False):
+        return
+
+    def hold() -> None:
+        with suppress(SystemExit, KeyboardInterrupt):
+            wait()
+
+    for kind in ("thread", "process"):
+        importlib.import_module(f"concurrent.futures.{kind}")
+    # A thread would keep the process, but not the pools of threads that libraries load models with: Python
+    # closes those as soon as the main thread ends, by functions that are called last in, first out.
+    register = getattr(threading, "_register_atexit", None)
+    if register is not None:
+        register(hold)
+    else:
         threading.Thread(target=wait, name="openai-keep-alive").start()
 
 

@@ -29,6 +29,8 @@ from extensions.openai.generation.prompted import PromptedChat
 from extensions.openai.generation.sampling import to_native
 from tests.support.paced import PacedEngine
 from tests.support.process import ROOT
+from tests.support.random_encoder import write_encoder
+from tests.support.random_model import WIDTH
 from tests.webui_host import install
 
 TINY = ROOT / "models" / "openedai-tiny"
@@ -42,7 +44,7 @@ WEBUIS = {
 }
 
 
-@pytest.fixture(params=["echo", "deferred", "paced", "llamacpp", "embedded", *WEBUIS])
+@pytest.fixture(params=["echo", "deferred", "paced", "llamacpp", "embedded", "seeing", *WEBUIS])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     if request.param == "echo":
         yield EchoEngine()
@@ -57,10 +59,8 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
         with install(age, TINY) as host:
             host.load(loader=loader)
             yield PromptedChat(WebuiEngine())
-    elif request.param == "llamacpp":
-        yield request.getfixturevalue("llamacpp")
     else:
-        yield request.getfixturevalue("embedded")
+        yield request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,16 @@ def embedded(embedded_model: Path | None) -> Iterator[Engine]:
     if embedded_model is None:
         pytest.skip("this tree has no embedded model")
     engine = LlamaCppEngine(embedded_model, name="embedded", threads=1)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def seeing(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """With an encoder, llama.cpp is asked in another way."""
+    encoder = tmp_path_factory.mktemp("encoder") / "mmproj.gguf"
+    write_encoder(encoder, model_width=WIDTH, audio=False)
+    engine = LlamaCppEngine(random_model, name="seeing", threads=1, mmproj=encoder)
     yield engine
     engine.close()
 
@@ -266,7 +276,8 @@ def test_token_ids_lie_below_the_size_of_the_vocabulary(engine: Engine) -> None:
 
 
 def test_capabilities_are_words_that_clients_know(engine: Engine) -> None:
-    known = {"completion", "chat", "grammar", "logprobs", "tools", "reasoning", "infill", "modes"}
+    known = {"completion", "chat", "grammar", "logprobs", "tools", "reasoning", "infill", "vision"}
+    known |= {"modes"}
     assert set(engine.info.capabilities) <= known
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from llguidance import LLMatcher, LLTokenizer
 
 from extensions.openai.errors import InvalidRequest
 from extensions.openai.generation.constraints import (
@@ -226,6 +227,28 @@ def test_an_answer_matches_its_regular_expression(tiny: Api, pattern: str, seed:
     for choice, text in both_pages(tiny, **body):
         if choice["finish_reason"] == "stop":
             assert re.fullmatch(pattern, text, re.ASCII if "\\d" in pattern else 0)
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "allowed"),
+    [
+        ({"type": "integer"}, "9007199254740991", True),
+        ({"type": "integer"}, "-9007199254740991", True),
+        ({"type": "integer"}, "9007199254740993", False),
+        ({"type": "integer"}, "1" * 40, False),
+        ({"type": "integer", "minimum": 0}, "1" * 40, True),
+        ({"type": "integer", "const": 5}, "5", True),
+        ({"type": "integer", "const": 5}, "6", False),
+    ],
+)
+def test_integers_are_such_that_every_reader_can_hold(
+    schema: dict[str, Any], text: str, allowed: bool
+) -> None:
+    """RFC 8259, section 6: integers beyond 2**53 are not read alike everywhere. Bounds of the schema's own
+    go before that."""
+    matcher = LLMatcher(LLTokenizer("byte"), "start: " + json_rule(schema, "x"), log_level=0)
+    said = list(text.encode())
+    assert (matcher.try_consume_tokens(said) == len(said) and matcher.is_accepting()) == allowed
 
 
 def both_pages(api: Api, **body: Any) -> list[tuple[dict[str, Any], str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,26 @@ def test_limits_above_the_context_give_way_to_it(flag: str) -> None:
 def test_a_wrong_setting_stops_the_start(flags: dict[str, str]) -> None:
     with pytest.raises(SettingsError):
         policy(**flags)
+
+
+def test_the_fingerprint_changes_with_what_shapes_answers(tmp_path: Path) -> None:
+    """ "If the backend configuration changes": seeds and a fingerprint belong together."""
+    (tmp_path / "calm.yaml").write_text("temperature: 0.2")
+    told = []
+    for flags in (
+        {},
+        {"sampling_limits": "temperature=1.5"},
+        {"sampling_defaults": "temperature=0.7"},
+        {"sampling_defaults": "temperature=0.8"},
+        {"sampling_forced": "temperature=0.7"},
+        {"role_stops": "always"},
+        {"preset_folder": str(tmp_path)},
+    ):
+        answer = client(**flags).post("/v1/completions", json={"model": "echo", "prompt": "x"})
+        told.append(answer.get_json()["system_fingerprint"])
+    assert told[0] == told[1]
+    assert len(set(told)) == len(told) - 1
+    assert all(re.fullmatch(r"fp_\w+", each) for each in told)
 
 
 def test_a_preset_above_a_limit_stops_the_start(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -21,10 +22,12 @@ from extensions.openai.engines.base import (
     TokenLogprob,
     Tool,
 )
+from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.errors import ContextLengthExceeded, InvalidRequest
 from extensions.openai.generation.prompted import Prompted, prompted_chat
 from extensions.openai.generation.tools import ToolPlan
 from tests.support.api import Api, assert_alike, said
+from tests.support.random_model import TEMPLATE, write_model
 
 CONTEXT = 1000
 
@@ -325,3 +328,26 @@ def test_a_strict_function_of_a_template_with_another_format_is_the_engines_own(
     request = ChatRequest((Message("user", "Hi"),), tools=plan.shown)
     (piece,) = prompted_chat(Own([]), request, Prompted(None, plan))
     assert piece is not None and piece.text == "own"
+
+
+def test_no_thought_where_a_template_opens_one_whatever_is_asked(tmp_path: Path) -> None:
+    """`reasoning_effort: none` on a model whose template knows nothing of it."""
+    asked = Scripted(["Yes."], opening="<think>\n")
+    request = ChatRequest((Message("user", "Hi"),))
+    (*_, last) = prompted_chat(asked, request, Prompted(quiet=True))
+    assert last is not None and last.finish == "stop"
+    assert str(asked.asked[0].prompt).endswith("<think>\n\n</think>\n\n")
+
+    thinks = TEMPLATE.replace("assistant\n{% endif", "assistant\n<think>\n{% endif")
+    assert thinks != TEMPLATE
+    engine = LlamaCppEngine(write_model(tmp_path / "m.gguf", template=thinks), name="m", threads=1)
+    try:
+        api = Api(engine)
+        for quiet in ({"reasoning_effort": "none"}, {"enable_thinking": False}):
+            told = api.chat("Hello", logprobs=True, max_tokens=5, seed=1, **quiet)["choices"][0]
+            assert "reasoning_content" not in told["message"]
+            plain = api.chat("Hello", max_tokens=5, seed=1, **quiet)["choices"][0]
+            assert plain["message"] == told["message"]
+            assert plain["message"]["content"]
+    finally:
+        engine.close()

@@ -37,7 +37,7 @@ def setup():
 
 
 def load_model(spec):
-    print("SPEC", spec.name, spec.path, spec.parallel, spec.context_length, flush=True)
+    print("SPEC", spec.name, spec.path, spec.parallel, spec.context_length, spec.mmproj, flush=True)
 
 
 def banner():

@@ -65,6 +65,20 @@ def test_file_is_a_path_a_pattern_or_a_quantisation(
     assert line[1:3] == [file, str(probe.root / f"models/some_model/{file}.gguf")]
 
 
+def test_the_encoder_comes_with_its_model(probe: Host, hub: FakeHub) -> None:
+    files = {"mmproj-m-F16": 300, "mmproj-m-BF16": 300, "q/m-Q8_0": 900, "m-Q2_K": 500}
+    hub.add("some/model", **files)
+    folder = probe.root / "models/some_model"
+    line = spec_line(probe.serve("--model", "hf:some/model", "--no-mmproj"))
+    assert line[2:] == [str(folder / "q/m-Q8_0.gguf"), "4", "0", "None"]
+    assert not list(folder.glob("mmproj*"))
+    line = spec_line(probe.serve("--model", "hf:some/model:Q2_K"))
+    assert line[2:] == [str(folder / "m-Q2_K.gguf"), "4", "0", str(folder / "mmproj-m-F16.gguf")]
+    line = spec_line(probe.serve("--model", "hf:some/model:Q8_0"))
+    assert line[5] == str(folder / "mmproj-m-F16.gguf")
+    assert not list(folder.glob("mmproj-m-BF16*"))
+
+
 def test_all_shards_are_downloaded(probe: Host, hub: FakeHub) -> None:
     shards = {f"q/m-Q8_0-0000{part}-of-00002": 600 for part in (1, 2)}
     hub.add("some/model", **shards)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from host.errors import HostError
-from host.model_files import FoundModel, find, lora, model_spec
+from host.model_files import FolderShelf, FoundModel, find, lora, model_spec
 from host.options import HostOptions
 from host.spec import Lora
 
@@ -146,3 +147,58 @@ def test_lora_refusals(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.gguf").touch()
     with pytest.raises(HostError, match="--lora: no file"):
         lora(text, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "file"),
+    [
+        ({"model": "vision"}, "vision/mmproj-model.gguf"),
+        ({"model": "vision/model-Q4.gguf"}, "vision/mmproj-model.gguf"),
+        ({"model": "vision", "no_mmproj": True}, None),
+        ({"model": "tiny"}, None),
+        ({"model": "tiny", "mmproj": "vision/mmproj-model.gguf"}, "vision/mmproj-model.gguf"),
+        ({"model": "vision", "mmproj": "single.gguf"}, "single.gguf"),
+        ({"model": "vision", "mmproj": "single.gguf", "no_mmproj": True}, None),
+    ],
+)
+def test_an_encoder_is_found_beside_its_model(
+    models: Path, options: dict[str, Any], file: str | None
+) -> None:
+    spec = model_spec(HostOptions(model_dir=models, **options))
+    assert spec.mmproj == (file and models / file)
+
+
+def test_an_encoder_beside_several_models_is_nobodys(models: Path) -> None:
+    (models / "several/mmproj.gguf").touch()
+    assert model_spec(HostOptions(model="several/a.gguf", model_dir=models)).mmproj is None
+
+
+def test_of_several_encoders_the_one_in_f16_is_taken(models: Path) -> None:
+    for name in ("BF16", "F16", "Q8_0"):
+        (models / f"vision/mmproj-{name}.gguf").touch()
+    (models / "vision/mmproj-model.gguf").unlink()
+    spec = model_spec(HostOptions(model="vision", model_dir=models))
+    assert spec.mmproj == models / "vision/mmproj-F16.gguf"
+
+
+def test_an_encoder_that_is_not_there(models: Path) -> None:
+    with pytest.raises(HostError, match="--mmproj: no file 'nothing'"):
+        model_spec(HostOptions(model="tiny", model_dir=models, mmproj="nothing"))
+
+
+def test_models_on_the_shelf_bring_their_own_encoders(models: Path) -> None:
+    projector = models / "vision/mmproj-model.gguf"
+    for name in ("mmproj-alone.gguf", "second.gguf"):
+        (models / name).touch()
+    options = HostOptions(model="tiny", model_dir=models, mmproj=str(projector))
+    shelf = model_spec(options).shelf
+    assert shelf is not None
+    assert not any("mmproj" in name for name in shelf.names())
+    assert shelf.find("tiny").mmproj == projector
+    assert shelf.find("single").mmproj is None
+    assert shelf.find("vision").mmproj == projector
+    known = FolderShelf(
+        replace(options, mmproj=None), FoundModel(models / "single.gguf", "s", projector)
+    )
+    assert known.find("s").mmproj == projector
+    assert replace(known, options=replace(options, no_mmproj=True)).find("s").mmproj is None

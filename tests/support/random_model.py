@@ -19,7 +19,9 @@ TEMPLATE = (
 )
 
 
-def write_model(path: Path, *, seed: int = 1, context: int = CONTEXT) -> Path:
+def write_model(
+    path: Path, *, seed: int = 1, context: int = CONTEXT, template: str = TEMPLATE
+) -> Path:
     """Write the model to `path` and return it."""
     tokens = [*_byte_alphabet(), "<|endoftext|>", "<|im_start|>", "<|im_end|>", "he"]
     while len(tokens) % 32:
@@ -47,7 +49,7 @@ def write_model(path: Path, *, seed: int = 1, context: int = CONTEXT) -> Path:
     writer.add_bos_token_id(256)
     writer.add_eos_token_id(258)
     writer.add_add_bos_token(False)
-    writer.add_chat_template(TEMPLATE)
+    writer.add_chat_template(template)
 
     random = np.random.default_rng(seed)
 

@@ -47,11 +47,23 @@ class EngineInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Media:
+    """A picture or a sound that stands in a conversation."""
+
+    kind: Literal["image", "audio"]
+    format: Literal["png", "wav"]
+    data: bytes = field(repr=False)
+    """A whole file, made by this server from what it was sent: it can be decoded, and its size is sane."""
+
+
+@dataclass(frozen=True, slots=True)
 class GenerateRequest:
     """Continue one prompt."""
 
     prompt: str | tuple[int, ...]
     """Text (special tokens are recognised) or token ids."""
+    media: tuple[Media, ...] = field(default=(), kw_only=True)
+    """What stands at the marks that `render` has put into the prompt, in their order."""
     max_tokens: int | None = None
     """Tokens to sample at most, at least 1; None: as many as the context holds."""
     sampling: Native = field(default_factory=dict)
@@ -76,13 +88,18 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a conversation, made plain: text only, roles that chat templates know."""
+    """One message of a conversation, made plain, with a role that chat templates know."""
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str | None
+    """Its text, without anything between where media stood."""
     name: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    parts: tuple[str | Media, ...] = ()
+    """Text and media in their order, where there are media. Capabilities `vision` and `audio`."""
+    reasoning: str | None = None
+    """What the assistant thought before it said this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +236,8 @@ class Engine(Protocol):
         `length` where the context does."""
 
     def render(self, request: ChatRequest) -> str:
-        """The prompt that the chat template makes of messages and tools, up to where the answer begins.
+        """The prompt that the chat template makes of messages and tools, up to where the answer begins,
+        with a mark for each of their media.
 
         Raises InvalidRequest when the template refuses the messages.
         """

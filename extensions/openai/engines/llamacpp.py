@@ -10,6 +10,7 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,9 @@ from .base import (
 )
 from .context import check_fits
 from .gguf import BadModelFile, GGUFHeader, read_header
-from .llamacpp_answers import AnswerReader, LogprobReader, error_of, token_logprob
+from .llamacpp_answers import AnswerReader, LogprobReader, choice_of, error_of, token_logprob
 from .llamacpp_listener import PrivateListener
-from .llamacpp_messages import message_of, tool_of
+from .llamacpp_messages import encoded, message_of, tool_of, without_data
 from .llamacpp_params import BATCH, cache_for, params_for
 from .penalties import uncounted, wants_uncounted
 from .pump import TICK, Emit, pump
@@ -59,7 +60,7 @@ class LlamaCppEngine:
     `context_length` is what one request may use (0: the model's own, up to 8192). The cache of keys and
     values holds a whole context for each of `parallel` answers when that fits into a quarter of the
     machine's memory. Otherwise it holds fewer, they share it, and an answer whose worst case does not
-    fit waits.
+    fit waits. `mmproj` is the encoder of pictures or sounds that belongs to the model.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class LlamaCppEngine:
         threads: int = 0,
         parallel: int = 4,
         loras: Sequence[tuple[Path, float]] = (),
+        mmproj: Path | None = None,
     ) -> None:
         try:
             import xllamacpp
@@ -81,8 +83,11 @@ class LlamaCppEngine:
             ) from error
         try:
             header = read_header(model)
+            encoder = mmproj and read_header(mmproj)
         except BadModelFile as error:
             raise ModelLoadError(str(error)) from error
+        if mmproj and encoder and encoder.metadata.get("general.architecture") != "clip":
+            raise ModelLoadError(f"{mmproj.name} is no encoder of pictures or sounds (mmproj)")
         self._header: GGUFHeader = header
         for flag, value, most in (
             ("parallel", parallel, MAX_SLOTS - 1),
@@ -98,7 +103,9 @@ class LlamaCppEngine:
         if context < context_length:
             log.warning("the model was made for %d tokens: --ctx-size is cut to that", context)
         self._listener = PrivateListener()
-        params = params_for(model, cache, gpu_layers=gpu_layers, threads=threads, loras=loras)
+        params = params_for(
+            model, cache, gpu_layers=gpu_layers, threads=threads, loras=loras, mmproj=mmproj
+        )
         params.hostnames = [str(self._listener.path)]
         params.api_keys = [self._listener.key]
         params.verbosity = 3 if log.isEnabledFor(logging.DEBUG) else -1
@@ -107,25 +114,31 @@ class LlamaCppEngine:
         except RuntimeError as error:
             self._listener.close()
             raise ModelLoadError(
-                f"llama.cpp cannot load {model.name} (an unknown model type, or too little memory). "
+                f"llama.cpp cannot load {model.name}{f' with {mmproj.name}' if mmproj else ''} (an "
+                "unknown model type, parts that do not fit together, or too little memory). "
                 "--verbose shows what it says."
             ) from error
 
+        self._encoded = mmproj is not None
         self._room = Room(context * cache.contexts if cache.shared else None)
         self._closed = threading.Event()
         self._working = Occupancy()
         meta = self._listener.ask("GET", "/v1/models")["data"][0]["meta"]
         self._vocabulary_size = int(meta["n_vocab"])
         props = self._listener.ask("GET", "/props")
+        self._mark = str(props.get("media_marker", "")) if mmproj else ""
         self._document_start = self._start_token(props)
         stat = model.stat()
+        files = [model, mmproj] if mmproj else [model]
         self._info = EngineInfo(
             model=name,
             created=int(stat.st_mtime),
             owned_by="llama.cpp",
             context_length=min(context, int(meta["n_ctx"])),
             sampler="llama.cpp",
-            fingerprint=_fingerprint(xllamacpp.__version__, name, _digest(model), context, loras),
+            fingerprint=_fingerprint(
+                xllamacpp.__version__, name, *map(_digest, files), context, loras
+            ),
             vocabulary_size=self._vocabulary_size,
             parallel=parallel,
             description=str(header.metadata.get("general.description", ""))[:200],
@@ -143,6 +156,8 @@ class LlamaCppEngine:
             found.append("reasoning")
         if len(self._vocabulary.special) == 3:
             found.append("infill")
+        modalities = props.get("modalities", {})
+        found += [name for name in ("vision", "audio") if modalities.get(name)]
         return tuple(found)
 
     @property
@@ -150,6 +165,8 @@ class LlamaCppEngine:
         return self._info
 
     def generate(self, request: GenerateRequest) -> Pieces:
+        if request.media:
+            return self._generate_from_media(request)
         prompt = request.prompt or (self._document_start,)
         if not isinstance(prompt, str):
             self._check_ids(prompt, "prompt")
@@ -166,28 +183,58 @@ class LlamaCppEngine:
         if request.logprobs is not None and not isinstance(prompt, str):
             alternatives = request.logprobs
             # 0 would mean none at all; what is not asked for is left out again.
-            body["logprobs"] = max(1, alternatives)
+            body["n_probs"] = max(1, alternatives)
             room *= 2  # for judging tokens beside it
 
             def judge(before: Sequence[int], token: int) -> TokenLogprob:
                 return self._judge(before, token, alternatives)
 
             reader = LogprobReader(prompt, alternatives, self._vocabulary, judge)
-        return self._run(self._server.handle_completions, body, room, reader, "prompt")
+        return self._run(self._complete, body, room, reader, "prompt")
+
+    def _generate_from_media(self, request: GenerateRequest) -> Pieces:
+        """Only llama.cpp knows how many tokens media take, so it sees whether they fit."""
+        prompt = {
+            "prompt_string": request.prompt,
+            "multimodal_data": [encoded(media) for media in request.media],
+        }
+        body = self._body(request) | {"prompt": prompt, "return_progress": True}
+        if wants_uncounted(request.sampling, self._info.context_length):
+            tokens = self._text_tokens(str(request.prompt))
+            body["logit_bias"] += uncounted(tokens, request.sampling)
+        reader = AnswerReader()
+        if request.logprobs is not None:
+            body["n_probs"] = max(1, request.logprobs)
+            # Without the prompt's token ids, a token that is a part of a character cannot be judged.
+            reader = LogprobReader((), request.logprobs, self._vocabulary, judge=None)
+        room = self._info.context_length
+        return self._run(self._complete, body, room, reader, "messages")
 
     def chat(self, request: ChatRequest) -> Pieces:
         conversation = self._conversation(request)
         # A template adds little, but for tools; a text has no more tokens than bytes.
-        long = bool(request.tools) or len(orjson.dumps(conversation)) > BATCH
+        long = (
+            bool(request.tools)
+            or any(message.parts for message in request.messages)
+            or len(orjson.dumps(conversation)) > BATCH
+        )
         body = self._body(request) | conversation
         body |= {"reasoning_format": "auto", "return_progress": long}
         if wants_uncounted(request.sampling, self._info.context_length):
-            tokens = self.tokenize(self.render(request))
+            tokens = self._text_tokens(self.render(request))
             body["logit_bias"] += uncounted(tokens, request.sampling)
         run, room = self._server.handle_chat_completions, self._info.context_length
         return self._run(run, body, room, AnswerReader(), "messages")
 
+    def _text_tokens(self, prompt: str) -> tuple[int, ...]:
+        """The tokens of a rendered prompt, without its media."""
+        first, *others = prompt.split(self._mark) if self._mark else [prompt]
+        return sum(
+            (self._tokens(text, parse_special=True) for text in others), self.tokenize(first)
+        )
+
     def render(self, request: ChatRequest) -> str:
+        request = replace(request, messages=tuple(map(without_data, request.messages)))
         return str(
             self._listener.ask("POST", "/apply-template", self._conversation(request))["prompt"]
         )
@@ -233,12 +280,20 @@ class LlamaCppEngine:
         self._server = None
         self._listener.close()
 
+    @property
+    def _complete(self) -> Callable[[bytes, Callable[[bytes], bool]], None]:
+        """Beside an encoder, xllamacpp's call takes neither token ids nor media."""
+        return self._listener.complete if self._encoded else self._server.handle_completions
+
     @cached_property
     def _vocabulary(self) -> Vocabulary:
         return read_vocabulary(self._header)
 
     def _plain_tokens(self, text: str) -> tuple[int, ...]:
-        asked = {"content": text, "add_special": False, "parse_special": False}
+        return self._tokens(text, parse_special=False)
+
+    def _tokens(self, text: str, *, parse_special: bool) -> tuple[int, ...]:
+        asked = {"content": text, "add_special": False, "parse_special": parse_special}
         return tuple(self._listener.ask("POST", "/tokenize", asked)["tokens"])
 
     def _check_ids(self, tokens: Sequence[int], param: str) -> None:
@@ -355,7 +410,7 @@ class LlamaCppEngine:
             "n_predict": 1,
             "temperature": 0,
             "logit_bias": [[token, 10 * FORCE]],  # log-probabilities are told without it
-            "logprobs": count,
+            "n_probs": count,
             "stream": True,
             "cache_prompt": True,
         }
@@ -364,11 +419,11 @@ class LlamaCppEngine:
             answers.append(orjson.loads(data))
             return False
 
-        self._server.handle_completions(orjson.dumps(body), receive)
+        self._complete(orjson.dumps(body), receive)
         for answer in answers:
             if "error" in answer:
                 raise error_of(answer["error"], "prompt")
-            for entry in (answer["choices"][0].get("logprobs") or {}).get("content") or ():
+            for entry in (choice_of(answer).get("logprobs") or {}).get("content") or ():
                 return dict(entry)
         raise EngineFailed("The engine did not tell a log-probability.")
 

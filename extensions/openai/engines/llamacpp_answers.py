@@ -31,7 +31,7 @@ class AnswerReader:
         self.finished = False
 
     def read(self, chunk: dict[str, Any]) -> Piece:
-        choice = chunk["choices"][0]
+        choice = choice_of(chunk)
         # /v1/completions has `text`, /v1/chat/completions a `delta`.
         delta = choice.get("delta") or {}
         tokens, prompt = self._count(chunk.get("timings"))
@@ -69,8 +69,13 @@ class LogprobReader(AnswerReader):
     """
 
     def __init__(
-        self, prompt: Sequence[int], alternatives: int, vocabulary: Vocabulary, judge: Judge
+        self,
+        prompt: Sequence[int],
+        alternatives: int,
+        vocabulary: Vocabulary,
+        judge: Judge | None,
     ) -> None:
+        """Without `judge` those that llama.cpp does not tell are left out."""
         super().__init__()
         self._context = list(prompt)
         self._alternatives = alternatives
@@ -91,6 +96,8 @@ class LogprobReader(AnswerReader):
 
     def _hidden(self, text: bytes, count: int) -> list[TokenLogprob]:
         """The tokens before the last one of a character."""
+        if self._judge is None:
+            return []
         # A token that says nothing may be among them.
         spellings = (self._vocabulary.spell(text, n) for n in range(count, 0, -1))
         ids = next((ids for ids in spellings if ids is not None), None)
@@ -102,6 +109,20 @@ class LogprobReader(AnswerReader):
             found.append(self._judge(self._context, id))
             self._context.append(id)
         return found
+
+
+def choice_of(chunk: dict[str, Any]) -> dict[str, Any]:
+    """The choice in a chunk; one of llama.cpp's own /completion becomes as of /v1/completions."""
+    if "choices" in chunk:
+        return chunk["choices"][0]  # type: ignore[no-any-return]
+    reason = None
+    if chunk["stop"]:
+        reason = "length" if chunk["stop_type"] == "limit" else "stop"
+    return {
+        "text": chunk["content"],
+        "finish_reason": reason,
+        "logprobs": {"content": chunk.get("completion_probabilities")},
+    }
 
 
 def token_logprob(

@@ -11,6 +11,7 @@ import secrets
 import shutil
 import socket
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,26 @@ class PrivateListener:
             raise error_of(orjson.loads(answer).get("error", {}), "messages")
         return orjson.loads(answer)
 
+    def complete(self, body: bytes, receive: Callable[[bytes], bool]) -> None:
+        """Stream llama.cpp's own /completion, which takes media; as `handle_completions` of xllamacpp:
+        `receive` gets each chunk, errors too, and stops it by answering True."""
+        connection = _UnixConnection(self.path, timeout=None)
+        try:
+            headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+            connection.request("POST", "/completion", body, headers)
+            response = connection.getresponse()
+            if response.status != 200:
+                receive(response.read())
+                return
+            for line in response:
+                kind, _, data = line.partition(b": ")
+                if kind in (b"data", b"error") and data.startswith(b"{") and receive(data):
+                    return
+        except (OSError, http.client.HTTPException) as error:
+            raise EngineFailed("The engine does not answer.") from error
+        finally:
+            connection.close()
+
     def close(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -59,8 +80,8 @@ class PrivateListener:
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=TIMEOUT)
+    def __init__(self, path: Path, timeout: float | None = TIMEOUT) -> None:
+        super().__init__("localhost", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:

@@ -46,6 +46,7 @@ def params_for(
     gpu_layers: int = -1,
     threads: int = 0,
     loras: Sequence[tuple[Path, float]] = (),
+    mmproj: Path | None = None,
 ) -> Any:
     """xllamacpp's CommonParams, all but where to listen. Raises ImportError without xllamacpp."""
     import xllamacpp
@@ -60,6 +61,9 @@ def params_for(
     params.n_batch = BATCH
     params.n_ubatch = BATCH
     params.n_gpu_layers = gpu_layers
+    if mmproj is not None:
+        params.mmproj.path = str(mmproj)
+        params.mmproj_use_gpu = gpu_layers != 0
     params.cache_ram_mib = PROMPT_CACHE_MIB
     params.prefill_assistant = False
     if not threads and model.stat().st_size < TINY:

@@ -196,7 +196,7 @@ def json_rule(schema: Mapping[str, Any], param: str) -> str:
     """
     try:
         _check_enforceable(schema, param)
-        return "%json " + json.dumps({**_with_ascii_patterns(schema), "x-guidance": WHITESPACE})
+        return "%json " + json.dumps({**_as_enforced(schema), "x-guidance": WHITESPACE})
     except RecursionError:
         raise InvalidRequest(
             f"Invalid '{param}': it is nested too deeply.", param=param, code="invalid_value"
@@ -316,10 +316,13 @@ def ascii_classes(pattern: str) -> str:
 URI = r"^[A-Za-z][A-Za-z0-9+.-]*:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+$"
 
 
-def _with_ascii_patterns(schema: Any) -> Any:
-    """The schema with all of its patterns written out."""
+SAFE_INTEGER = 2**53 - 1  # beyond it, readers of JSON differ (RFC 8259, section 6)
+
+
+def _as_enforced(schema: Any) -> Any:
+    """The schema with all of its patterns written out, and integers that every reader can hold."""
     if isinstance(schema, list):
-        return [_with_ascii_patterns(each) for each in schema]
+        return [_as_enforced(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
     written: dict[str, Any] = {}
@@ -332,12 +335,16 @@ def _with_ascii_patterns(schema: Any) -> Any:
             written["pattern"] = URI
         elif name == "patternProperties" and isinstance(value, dict):
             written[name] = {
-                ascii_classes(pattern): _with_ascii_patterns(each)
-                for pattern, each in value.items()
+                ascii_classes(pattern): _as_enforced(each) for pattern, each in value.items()
             }
         else:
-            written[name] = _with_ascii_patterns(value)
+            written[name] = _as_enforced(value)
+    if schema.get("type") == "integer" and not _BOUNDS & schema.keys():
+        written |= {"minimum": -SAFE_INTEGER, "maximum": SAFE_INTEGER}
     return written
+
+
+_BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "enum", "const"}
 
 
 def _from_grammar(text: str, param: str) -> str:

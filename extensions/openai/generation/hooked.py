@@ -30,6 +30,7 @@ from ..engines.base import (
     Engine,
     EngineInfo,
     GenerateRequest,
+    Media,
     Message,
     Native,
     Piece,
@@ -191,6 +192,9 @@ def hooked_chat(
     # Where the host makes the prompt it asks for the prefix, too.
     theirs = continues or (request.page is not None and request.page.mode != "instruct")
     prefix = "" if theirs else run.text("bot_prefix_modifier", "")
+    if prompt is not None:  # it has no marks for media
+        plain = tuple(replace(message, parts=()) for message in messages)
+        request = replace(request, messages=plain)
     if prompt is not None or prefix:
         own = engine.render(request) if prompt is None else str(prompt)
         engine = PromptedChat(_Rendered(engine, own + prefix))
@@ -284,8 +288,18 @@ class _Turn:
             for message in self.messages
             if message.role not in ("user", "assistant") or message.tool_calls
         ]
-        found: list[Message] = [Message("user", user)] if user else []
-        return [*found, *made, *([Message("assistant", assistant)] if assistant else [])]
+        asked = next((each for each in self.messages if each.role == "user"), None)
+        first = [_reworded(asked or Message("user", ""), user)] if user else []
+        return [*first, *made, *([Message("assistant", assistant)] if assistant else [])]
+
+
+def _reworded(message: Message, text: str | None) -> Message:
+    """The message with another text, its media behind it."""
+    if text == message.content:
+        return message
+    media = [part for part in message.parts if isinstance(part, Media)]
+    parts = (text or "", *media) if media else ()
+    return replace(message, content=text, parts=parts)
 
 
 class _Turns:
@@ -327,8 +341,7 @@ class _Turns:
         for turn, (user, assistant) in zip(_aligned(self._rows, old, rows), rows, strict=True):
             made += turn.with_texts(user, assistant)
         if self._final is not None:
-            said = self._final
-            made.append(said if last == said.content else replace(said, content=last))
+            made.append(_reworded(self._final, last))
         return tuple(made)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AliasChoices, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from .. import refusals
-from ..engines.base import Message, ToolCall
+from ..engines.base import Media, Message, ToolCall
+from .media import MediaReader
+from .pictures import Detail
 
 
 class _Part(BaseModel):
@@ -17,7 +20,14 @@ class _Part(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
 
-class TextPart(_Part):
+class _ContentPart(_Part):
+    """What all parts of contents share."""
+
+    prompt_cache_breakpoint: dict[str, Any] | None = None
+    """Taken and without effect: the cache finds what prompts share by itself."""
+
+
+class TextPart(_ContentPart):
     """A piece of text."""
 
     type: Literal["text"]
@@ -31,28 +41,58 @@ class RefusalPart(_Part):
     refusal: str
 
 
-class ImagePart(_Part):
-    """An image; refused, as the loaded model takes text only."""
+class ImageURL(_Part):
+    """Where a picture is: in a data: URL with base64, or at an http(s) address."""
+
+    url: str
+    detail: Detail | None = None
+
+
+class ImagePart(_ContentPart):
+    """A picture, for models that can see."""
 
     type: Literal["image_url"]
+    image_url: ImageURL
 
 
-class AudioPart(_Part):
-    """Sound; refused, as the loaded model takes text only."""
+class InputAudio(_Part):
+    """A sound in base64."""
+
+    data: str
+    format: Literal["wav", "mp3"]
+
+
+class AudioPart(_ContentPart):
+    """A sound, for models that can hear."""
 
     type: Literal["input_audio"]
+    input_audio: InputAudio
 
 
-class FilePart(_Part):
-    """A file; refused, as the loaded model takes text only."""
+class FileData(_Part):
+    """A file in base64, or as a data: URL."""
+
+    filename: str | None = None
+    file_data: str | None = None
+    file_id: str | None = None
+
+
+class FilePart(_ContentPart):
+    """A file that holds text; the model is given its text."""
 
     type: Literal["file"]
+    file: FileData
 
 
-ContentPart = Annotated[
+MediaPart = ImagePart | AudioPart | FilePart
+Text = Annotated[list[TextPart], Field(min_length=1)]
+Content = str | Text
+UserPart = Annotated[
     TextPart | RefusalPart | ImagePart | AudioPart | FilePart, Field(discriminator="type")
 ]
-Content = str | Annotated[list[ContentPart], Field(min_length=1)]
+UserContent = str | Annotated[list[UserPart], Field(min_length=1)]
+AssistantPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
+AssistantContent = str | Annotated[list[AssistantPart], Field(min_length=1)]
 
 
 class FunctionCall(_Part):
@@ -124,7 +164,7 @@ class UserMessage(_Part):
     """What the user says."""
 
     role: Literal["user"]
-    content: Content
+    content: UserContent
     name: str | None = None
 
 
@@ -132,8 +172,11 @@ class AssistantMessage(_Part):
     """What the model said before; content may be null where it called tools."""
 
     role: Literal["assistant"]
-    content: Content | None = None
+    content: AssistantContent | None = None
     refusal: str | None = None
+    reasoning_content: str | None = Field(
+        None, validation_alias=AliasChoices("reasoning_content", "reasoning")
+    )
     name: str | None = None
     tool_calls: list[EarlierCall] | None = None
     function_call: FunctionCall | None = None
@@ -166,17 +209,30 @@ ChatMessage = Annotated[
 ]
 
 
-def to_engine(messages: list[ChatMessage]) -> tuple[Message, ...]:
+FILES_ONLY = MediaReader()
+
+
+def to_engine(messages: list[ChatMessage], media: MediaReader = FILES_ONLY) -> tuple[Message, ...]:
     """The messages for an engine, in their order. Raises InvalidRequest, naming the place."""
-    return tuple(_plain(message, f"messages[{at}]") for at, message in enumerate(messages))
+    media.check_count(
+        sum(
+            isinstance(part, MediaPart)
+            for message in messages
+            if isinstance(message.content, list)
+            for part in message.content
+        )
+    )
+    return tuple(_plain(message, f"messages[{at}]", media) for at, message in enumerate(messages))
 
 
-def _plain(message: ChatMessage, where: str) -> Message:
-    text = _text(message.content, f"{where}.content")
+def _plain(message: ChatMessage, where: str, media: MediaReader) -> Message:
+    parts = _parts(message.content, f"{where}.content", media)
+    text = None if parts is None else "".join(part for part in parts if isinstance(part, str))
     if isinstance(message, (SystemMessage, DeveloperMessage)):
         return Message("system", text, message.name)
     if isinstance(message, UserMessage):
-        return Message("user", text, message.name)
+        seen = any(isinstance(part, Media) for part in parts or ())
+        return Message("user", text, message.name, parts=tuple(parts or ()) if seen else ())
     if isinstance(message, ToolMessage):
         return Message("tool", text, tool_call_id=message.tool_call_id)
     if isinstance(message, FunctionMessage):
@@ -189,7 +245,7 @@ def _plain(message: ChatMessage, where: str) -> Message:
         text = message.refusal
     if text is None and not calls:
         raise refusals.missing(f"{where}.content")
-    return Message("assistant", text, message.name, calls)
+    return Message("assistant", text, message.name, calls, reasoning=message.reasoning_content)
 
 
 def _call(call: FunctionToolCall | CustomToolCall) -> ToolCall:
@@ -199,19 +255,29 @@ def _call(call: FunctionToolCall | CustomToolCall) -> ToolCall:
     return ToolCall(call.id, call.custom.name, arguments)
 
 
-def _text(content: Content | None, where: str) -> str | None:
-    """Text parts are joined with nothing between them: no character is added to what was sent."""
+def _parts(
+    content: str | Sequence[UserPart] | None, where: str, media: MediaReader
+) -> list[str | Media] | None:
+    """Text is joined with nothing between: no character is added to what was sent."""
     if content is None or isinstance(content, str):
-        return content
-    texts: list[str] = []
-    for at, part in enumerate(content):
-        if isinstance(part, TextPart):
-            texts.append(part.text)
-        elif isinstance(part, RefusalPart):
-            texts.append(part.refusal)
-        else:
-            raise refusals.unsupported(
-                f"{where}[{at}]",
-                f"is a part of type '{part.type}', and the loaded model takes text only.",
-            )
-    return "".join(texts)
+        return None if content is None else [content]
+    return [_part(part, f"{where}[{at}]", media) for at, part in enumerate(content)]
+
+
+def _part(part: UserPart, where: str, media: MediaReader) -> str | Media:
+    if isinstance(part, TextPart):
+        return part.text
+    if isinstance(part, RefusalPart):
+        return part.refusal
+    if isinstance(part, ImagePart):
+        return media.image(part.image_url.url, part.image_url.detail, where)
+    if isinstance(part, AudioPart):
+        return media.sound(part.input_audio.data, part.input_audio.format, where)
+    if part.file.file_id is not None:
+        raise refusals.unsupported(
+            f"{where}.file.file_id",
+            "names a stored file, and this server has none; send file_data.",
+        )
+    if part.file.file_data is None:
+        raise refusals.missing(f"{where}.file.file_data")
+    return media.file(part.file.filename, part.file.file_data, where)

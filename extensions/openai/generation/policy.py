@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -35,6 +36,15 @@ class Policy:
     max_tokens_limit: int = 0
     streaming: bool = True
     role_stops: Literal["auto", "always", "never"] = "auto"
+    mark: str = ""
+    """Changes when what shapes answers does; empty where nothing does."""
+
+    def marked(self, info: EngineInfo) -> EngineInfo:
+        """What is served, its fingerprint changed by what the operator says."""
+        if not self.mark:
+            return info
+        both = hashlib.sha256((info.fingerprint + self.mark).encode()).hexdigest()
+        return replace(info, fingerprint="fp_" + both[:10])
 
     def apply(self, body: Body) -> Body:
         """The request with what the operator adds to it; what it says itself goes before preset and
@@ -94,15 +104,20 @@ def read_policy(settings: Settings) -> Policy:
             raise SettingsError(f"setting sampling_limits: {name} is no parameter that has a limit")
         if not _is_number(most):
             raise SettingsError(f"setting sampling_limits: {name} needs a number")
+    defaults = _values(settings.sampling_defaults, "setting sampling_defaults")
+    forced = _values(settings.sampling_forced, "setting sampling_forced")
+    presets = _presets(settings.preset_folder)
+    shaping = (defaults, forced, presets, settings.role_stops)
     policy = Policy(
-        _values(settings.sampling_defaults, "setting sampling_defaults"),
-        _values(settings.sampling_forced, "setting sampling_forced"),
+        defaults,
+        forced,
         limits,
-        _presets(settings.preset_folder),
+        presets,
         settings.default_max_tokens,
         settings.max_tokens_limit,
         settings.streaming,
         settings.role_stops,
+        "" if shaping == ({}, {}, {}, "auto") else repr(shaping),
     )
     _check_limits(policy.defaults, limits, "setting sampling_defaults")
     _check_limits(policy.forced, limits, "setting sampling_forced")

@@ -16,6 +16,7 @@ from ..engines.base import (
     Engine,
     EngineInfo,
     GenerateRequest,
+    Media,
     Message,
     Piece,
     Pieces,
@@ -43,6 +44,8 @@ class Prompted:
     """The assistant's message that the answer continues; it is not among the request's."""
     grammar_param: str = ""
     """The field that the request's grammar came from."""
+    quiet: bool = False
+    """Answer without a thought, even where the template opens one."""
 
 
 def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pieces:
@@ -53,6 +56,7 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
     prompt = engine.render(request)
     if wanted.continued is not None:
         prompt += wanted.continued.content or ""
+    media = _media(request)
     grammar = request.grammar
     param = wanted.grammar_param
     free = grammar is None
@@ -67,16 +71,17 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
         param = "functions" if plan.legacy else "tools"
         free = free and not plan.demanded
         grammar = plan.grammar(grammar)
-    if not free:
+    if wanted.quiet or not free:
         prompt = _close_thought(prompt)
     generate = GenerateRequest(
         prompt,
-        _limit(engine, prompt, request.max_tokens),
+        request.max_tokens if media else _limit(engine, prompt, request.max_tokens),
         request.sampling,
         request.seed,
         grammar,
         request.logit_bias,
         wanted.logprobs,
+        media=media,
     )
     pieces = engine.generate(generate)
     try:
@@ -88,6 +93,11 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
         yield from pieces
     finally:
         pieces.close()
+
+
+def _media(request: ChatRequest) -> tuple[Media, ...]:
+    """What stands in the messages besides text, in its order."""
+    return tuple(p for m in request.messages for p in m.parts if isinstance(p, Media))
 
 
 class Continuing(Protocol):
@@ -131,13 +141,15 @@ class PromptedChat:
         prompt = self._engine.render(request)
         if request.grammar is not None:
             prompt = _close_thought(prompt)
+        media = _media(request)
         generate = GenerateRequest(
             prompt,
-            _limit(self, prompt, request.max_tokens),
+            request.max_tokens if media else _limit(self, prompt, request.max_tokens),
             request.sampling,
             request.seed,
             request.grammar,
             request.logit_bias,
+            media=media,
         )
         pieces = self._engine.generate(generate)
         try:

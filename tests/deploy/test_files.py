@@ -1,0 +1,167 @@
+"""What deploy/ has besides proxies: unit, image, compose file, alerts; each checked by its own program."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+
+from extensions.openai.errors import all_errors
+from extensions.openai.operations.metrics import METRICS, PREFIX
+from extensions.openai.settings import Settings
+from host.options import OPTIONS
+from tests.support.process import ROOT, free_port
+from tests.support.wire import ask
+
+DEPLOY = ROOT / "deploy"
+
+
+def read(name: str) -> str:
+    return (DEPLOY / name).read_text(encoding="utf-8")
+
+
+def program(name: str) -> str:
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=dict(os.environ) | environment,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.mark.parametrize("name", ["openedai.service", "Dockerfile", "compose.yaml"])
+def test_every_variable_is_one_of_ours(name: str) -> None:
+    known = {f"OPENEDAI_{each.upper()}" for each in Settings.model_fields}
+    known |= {option.environment for option in OPTIONS}
+    used = set(re.findall(r"\bOPENEDAI_[A-Z_]+", read(name)))
+    assert used and used <= known, used - known
+
+
+def test_the_unit(tmp_path: Path) -> None:
+    analyze = program("systemd-analyze")
+    unit = tmp_path / "openedai.service"
+    text = read("openedai.service")
+    assert "/opt/openedai/.venv/bin/python" in text and "WorkingDirectory=/opt/openedai" in text
+    # What it starts has to be there for the check.
+    text = text.replace("/opt/openedai/.venv/bin/python", sys.executable)
+    unit.write_text(text.replace("WorkingDirectory=/opt/openedai", "WorkingDirectory=/"))
+    done = run(analyze, "verify", str(unit))
+    assert not done.stderr, done.stderr
+    run(analyze, "security", "--offline=yes", "--threshold=30", "--no-pager", str(unit))
+    # The program ends within 10 seconds of SIGTERM, and is told by SIGHUP to read its settings again.
+    assert "ExecReload=/bin/kill -HUP $MAINPID" in text and "TimeoutStopSec=15" in text
+
+
+def test_the_image_is_well_formed() -> None:
+    run(program("hadolint"), str(DEPLOY / "Dockerfile"))
+
+
+def copied() -> list[str]:
+    """What the last stage of the image takes from the repository."""
+    last = read("Dockerfile").split("\nFROM ")[-1]
+    lines = re.findall(r"^COPY (?!--from)(.*)$", last, re.MULTILINE)
+    return [word for line in lines for word in line.split()[:-1]]
+
+
+def test_what_the_image_copies_is_not_ignored() -> None:
+    kept = [line[1:] for line in read("Dockerfile.dockerignore").splitlines() if line[:1] == "!"]
+    first = re.findall(r"^COPY (\S+) (\S+)$", read("Dockerfile").split("\nFROM ")[1], re.MULTILINE)
+    for name in [*copied(), *(source for source, _ in first)]:
+        assert (ROOT / name).exists(), name
+        assert any(name == each or name.startswith(f"{each}/") for each in kept), name
+
+
+def test_what_the_image_copies_is_enough(tmp_path: Path) -> None:
+    for name in copied():
+        if (ROOT / name).is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, tmp_path / name)
+    words = re.findall(r'^ENTRYPOINT \["[^"]+", (.*)\]$', read("Dockerfile"), re.MULTILINE)[0]
+    command = [sys.executable, *re.findall(r'"([^"]+)"', words)]
+    port = free_port()
+    process = subprocess.Popen(
+        [*command, "--loader", "echo", "--api-port", str(port)],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(600):
+            assert process.poll() is None, "it ended"
+            threading.Event().wait(0.05)
+            try:
+                if ask(port, "GET", "/health").status == 200:
+                    break
+            except OSError:
+                continue
+        health = re.findall(r'CMD \[[^,]+, "-c", "(.*)"\]', read("Dockerfile"))[0]
+        run(sys.executable, "-c", health.replace(":5001", f":{port}"))
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def test_the_compose_file() -> None:
+    compose = program("docker-compose")
+    file = str(DEPLOY / "compose.yaml")
+    run(compose, "--file", file, "config", "--quiet", OPENEDAI_API_KEY="k")
+    without = {name: value for name, value in os.environ.items() if name != "OPENEDAI_API_KEY"}
+    refused = subprocess.run(
+        [compose, "--file", file, "config", "--quiet"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=without,
+        timeout=60,
+    )
+    assert refused.returncode != 0 and "give the server a key" in refused.stderr
+    service = yaml.safe_load(read("compose.yaml"))["services"]["openedai"]
+    assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).exists()
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+def test_alerts_are_rules(tmp_path: Path) -> None:
+    promtool = program("promtool")
+    rules = DEPLOY / "alerts.yaml"
+    run(promtool, "check", "rules", str(rules))
+    cases = (Path(__file__).parent / "alerts_test.yaml").read_text(encoding="utf-8")
+    (tmp_path / "test.yaml").write_text(cases.replace("[RULES]", f"['{rules}']"))
+    run(promtool, "test", "rules", str(tmp_path / "test.yaml"))
+
+
+def test_alerts_use_what_is_there() -> None:
+    names = {PREFIX + row.name for row in METRICS}
+    names |= {name + "_bucket" for name in names}
+    codes = {error.code for error in all_errors()}
+    rules = yaml.safe_load(read("alerts.yaml"))["groups"][0]["rules"]
+    for rule in rules:
+        for used in re.findall(r"\bopenedai_\w+", rule["expr"]):
+            assert used in names, used
+        for found in re.findall(r'code=~?"([^"]+)"', rule["expr"]):
+            assert set(found.split("|")) <= codes, found
+        assert {"summary", "action"} == set(rule["annotations"])

@@ -1,0 +1,237 @@
+"""The models of a webui's folder, through functions of the kind that it has for its Model tab."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from extensions.openai.engines.base import GenerateRequest
+from extensions.openai.engines.deferred import DeferredEngine
+from extensions.openai.engines.library import Loaded, Template
+from extensions.openai.engines.webui import WebuiEngine
+from extensions.openai.engines.webui_models import WebuiLibrary
+from extensions.openai.errors import (
+    EngineFailed,
+    InvalidRequest,
+    ModelChanged,
+    ModelInUse,
+    ModelLoading,
+    ModelNotFound,
+)
+from extensions.openai.generation.prompted import PromptedChat
+from tests.support.process import ROOT
+from tests.webui_host import AGES, MiniHost, install
+
+TINY = ROOT / "models" / "openedai-tiny"
+TEMPLATE = "{% for message in messages %}{{ message.content }}{% endfor %}"
+
+
+def add_model_tab(host: MiniHost) -> None:
+    """What the Model tab of the host calls. `broken` cannot be loaded, `missing` ends the program."""
+    shared = host.shared
+    models, utils, lora, tab = (
+        ModuleType(f"modules.{n}") for n in ("models", "utils", "LoRA", "ui")
+    )
+
+    def load_model(name: str, loader: Any = None) -> tuple[Any, Any]:
+        assert shared.model is None, "the one before is unloaded first"
+        if name == "broken":
+            return None, None
+        if name == "missing":
+            raise SystemExit(1)
+        host.load(name)
+        loaded = shared.model, shared.tokenizer
+        shared.model = shared.tokenizer = None
+        return loaded
+
+    def unload_model() -> None:
+        shared.model = shared.tokenizer = None
+        shared.lora_names = []
+
+    def add_lora_to_model(names: list[str]) -> None:
+        if "broken-lora" in names:
+            raise RuntimeError("no adapter")
+        shared.lora_names = names
+
+    old = host.age == "2023"
+    vars(models).update(load_model=load_model, unload_model=unload_model)
+    vars(utils).update(
+        get_available_models=lambda: [
+            *(["None"] if old else []),
+            "tiny",
+            "other",
+            "broken",
+            "missing",
+        ],
+        get_available_loras=lambda: ["None", "pirate", "broken-lora"],
+    )
+    vars(lora)["add_lora_to_model"] = add_lora_to_model
+    vars(tab)["list_model_elements"] = lambda: ["loader", "cpu", "threads", "trust_remote_code"]
+    added = [models, utils, lora, tab]
+    shared.args.threads = 0
+    shared.args.trust_remote_code = False
+    if not old:
+        settings = ModuleType("modules.models_settings")
+        vars(utils)["get_available_instruction_templates"] = lambda: ["None", "Plain"]
+        vars(settings).update(
+            get_model_metadata=lambda name: {"loader": "Transformers", "threads": 4},
+            update_model_parameters=lambda found: vars(shared.args).update(found),
+            load_instruction_template=lambda name: TEMPLATE,
+        )
+        added.append(settings)
+    else:
+        # Its `loaders` has no such list, or there is no such module at all.
+        added.append(ModuleType("modules.loaders"))
+    for module in added:
+        if module.__name__ in sys.modules:
+            vars(sys.modules[module.__name__]).update(vars(module))
+        else:
+            host.modules[module.__name__] = sys.modules[module.__name__] = module
+
+
+@pytest.fixture(params=AGES)
+def host(request: pytest.FixtureRequest) -> Iterator[MiniHost]:
+    with install(request.param, TINY) as host:
+        add_model_tab(host)
+        host.load()
+        yield host
+        for name in list(host.modules):
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def engine() -> DeferredEngine:
+    engine = DeferredEngine()
+    engine.set(PromptedChat(WebuiEngine()))
+    return engine
+
+
+def test_models_are_listed_loaded_and_unloaded(host: MiniHost, engine: DeferredEngine) -> None:
+    library = WebuiLibrary(engine, 5)
+    assert library.models() == ("tiny", "other", "broken", "missing")
+    assert library.loaded() == Loaded("tiny", (), "Transformers")
+    library.load("other", {}, Template())
+    assert library.loaded().model == engine.info.model == "other"
+    library.unload()
+    assert library.loaded().model is None
+    with pytest.raises(ModelLoading):
+        engine.info  # noqa: B018
+    library.load("tiny", {}, Template())
+    pieces = engine.generate(GenerateRequest("Hello", 3))
+    assert "".join(piece.text for piece in pieces if piece)
+
+
+@pytest.mark.parametrize("name", ["broken", "missing"])
+def test_one_that_cannot_be_loaded_leaves_none(
+    host: MiniHost, engine: DeferredEngine, name: str
+) -> None:
+    library = WebuiLibrary(engine, 5)
+    with pytest.raises(EngineFailed):
+        library.load(name, {}, Template())
+    assert library.loaded().model is None and host.shared.model_name == "None"
+    assert not host.shared.generation_lock.locked()
+    library.load("other", {}, Template())
+    assert engine.info.model == "other"
+
+
+@pytest.mark.parametrize("name", ["nothing", "None", "../tiny", "/etc", ""])
+def test_only_names_of_the_folder(host: MiniHost, engine: DeferredEngine, name: str) -> None:
+    library = WebuiLibrary(engine, 5)
+    with pytest.raises(ModelNotFound):
+        library.load(name, {}, Template())
+    assert engine.info.model == "tiny"
+
+
+def test_options_hold_for_one_load(host: MiniHost, engine: DeferredEngine) -> None:
+    library = WebuiLibrary(engine, 5)
+    library.load("other", {"threads": 7}, Template())
+    assert host.shared.args.threads == 7
+    library.load("other", {}, Template())
+    assert host.shared.args.threads == (4 if host.age == "2026" else 0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"trust_remote_code": True},
+        {"trust-remote-code": True},
+        {"model_dir": "elsewhere"},
+        {"nonsense": 1},
+        {"threads": "many"},
+        {"threads": [1]},
+        {"cpu": 1},
+        {"loader": "/etc/passwd"},
+        {"loader": "../x"},
+    ],
+)
+def test_options_that_are_not_for_requests_are_refused_by_name(
+    host: MiniHost, engine: DeferredEngine, options: dict[str, Any]
+) -> None:
+    before = dict(vars(host.shared.args))
+    with pytest.raises(InvalidRequest) as caught:
+        WebuiLibrary(engine, 5).load("other", options, Template())
+    assert caught.value.param in {f"args.{name}" for name in options}
+    assert vars(host.shared.args) == before and engine.info.model == "tiny"
+
+
+def test_templates(host: MiniHost, engine: DeferredEngine) -> None:
+    library = WebuiLibrary(engine, 5)
+    library.load("other", {}, Template(text=TEMPLATE))
+    assert host.shared.settings["instruction_template_str"] == TEMPLATE
+    assert host.shared.tokenizer.chat_template == TEMPLATE
+    library.load("other", {}, Template())
+    assert host.shared.tokenizer.chat_template != TEMPLATE
+    with pytest.raises(InvalidRequest) as caught:
+        library.load("other", {}, Template(name="../secret"))
+    assert caught.value.param == "instruction_template"
+    if host.age == "2026":
+        library.load("other", {}, Template(name="Plain"))
+        assert host.shared.tokenizer.chat_template == TEMPLATE
+
+
+def test_loras(host: MiniHost, engine: DeferredEngine) -> None:
+    library = WebuiLibrary(engine, 5)
+    assert library.loras() == ("pirate", "broken-lora")
+    library.apply_loras(["pirate"])
+    assert library.loaded().loras == ("pirate",)
+    with pytest.raises(InvalidRequest) as caught:
+        library.apply_loras(["../pirate"])
+    assert caught.value.param == "lora_names" and library.loaded().loras == ("pirate",)
+    with pytest.raises(EngineFailed):
+        library.apply_loras(["broken-lora"])
+    library.apply_loras([])
+    assert library.loaded().loras == ()
+    library.unload()
+    with pytest.raises(ModelLoading):
+        library.apply_loras(["pirate"])
+
+
+def test_an_answer_under_way_ends_well_or_with_one_error(
+    host: MiniHost, engine: DeferredEngine
+) -> None:
+    library = WebuiLibrary(engine, 0.1)
+    answer = engine.generate(GenerateRequest("Hello", 400, {"ban_eos_token": True}))
+    next(piece for piece in answer if piece)
+    loading = threading.Thread(target=library.load, args=("other", {}, Template()))
+    loading.start()
+    try:
+        assert [piece for piece in answer if piece][-1].finish == "length"
+    except ModelChanged as error:
+        assert error.code == "model_changed"
+    loading.join(30)
+    assert engine.info.model == "other"
+
+
+def test_while_the_page_generates_the_model_is_not_taken_away(
+    host: MiniHost, engine: DeferredEngine
+) -> None:
+    library = WebuiLibrary(engine, 0.1)
+    with host.shared.generation_lock, pytest.raises(ModelInUse):
+        library.unload()
+    assert engine.info.model == "tiny"
+    library.unload()

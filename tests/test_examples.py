@@ -1,0 +1,59 @@
+"""The example extensions by themselves. With a host around them: tests/engines, tests/webui_checkout."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def rewrite() -> Any:
+    return importlib.import_module("extensions.example_rewrite.script")
+
+
+@pytest.fixture
+def notes() -> Any:
+    return importlib.import_module("extensions.example_notes.script")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("The capital of FR?", "The capital of France?"),
+        ("FR, FR and FRESH", "France, France and FRESH"),
+        ("", ""),
+    ],
+)
+def test_input_is_rewritten_by_whole_words(rewrite: Any, before: str, after: str) -> None:
+    assert rewrite.input_modifier(before, {}, is_chat=True) == after
+    # Webuis of 2023 give the text alone.
+    assert rewrite.input_modifier(before) == after
+
+
+def test_output_is_rewritten(rewrite: Any) -> None:
+    assert rewrite.output_modifier("It is Paris.", {}) == "It is **Paris**."
+    assert rewrite.output_modifier("It is Par", {}) == "It is Par"
+
+
+def test_words_come_from_the_settings(rewrite: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(rewrite.params, "output", {})
+    assert rewrite.output_modifier("Paris", {}) == "Paris"
+    monkeypatch.setitem(rewrite.params, "output", {"a.b": r"\1"})
+    assert rewrite.output_modifier("a.b acb", {}) == r"\1 acb"
+
+
+def history(*turns: list[str]) -> dict[str, Any]:
+    return {"internal": [*turns], "visible": [*turns], "metadata": {}}
+
+
+def test_notes_go_in_front_once(notes: Any) -> None:
+    always, rome = "The code is 4711.", "I went to Rome in May."
+    first = notes.history_modifier(history())
+    assert [turn[0] for turn in first["internal"]] == [always]
+    assert first["visible"] == first["internal"] and first["metadata"] == {}
+    second = notes.history_modifier(history(["Do you know rome?", "Yes."]))
+    assert [turn[0] for turn in second["internal"]] == [always, rome, "Do you know rome?"]
+    # The page keeps what it is given, and gives it back with the next turn.
+    assert notes.history_modifier(second) == second
