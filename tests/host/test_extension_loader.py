@@ -65,7 +65,7 @@ def test_extensions_are_set_up_in_order_and_stopped_in_reverse(probe: Host) -> N
             """,
         )
     stdout = probe.serve("--extensions", "two", "one", "probe").stdout
-    lines = [line for line in stdout.splitlines() if "one" in line or "two" in line]
+    lines = [line for line in stdout.splitlines() if line.startswith(("setup", "stop"))]
     assert lines == ["setup two", "setup one", "stop one True", "stop two True"]
 
 

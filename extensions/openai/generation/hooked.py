@@ -298,7 +298,7 @@ def _reworded(message: Message, text: str | None) -> Message:
     if text == message.content:
         return message
     media = [part for part in message.parts if isinstance(part, Media)]
-    parts = (text or "", *media) if media else ()
+    parts: tuple[str | Media, ...] = (text or "", *media) if media else ()
     return replace(message, content=text, parts=parts)
 
 
