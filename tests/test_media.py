@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from extensions.openai.engines.base import ChatRequest, Media, Message
 from extensions.openai.engines.llamacpp import LlamaCppEngine, ModelLoadError
@@ -17,6 +20,7 @@ from tests.conftest import Serve, sdk_on
 from tests.support.api import Api, assert_alike
 from tests.support.bare_server import drip, ok, serving
 from tests.support.media import (
+    base64,
     data_url,
     file,
     halves,
@@ -30,6 +34,7 @@ from tests.support.media import (
 )
 from tests.support.process import ServerProcess
 from tests.support.random_encoder import IMAGE_TOKENS, SOUND_TOKENS, write_encoder
+from tests.support.reference import assert_envelope
 
 PAGE = "chat/completions"
 RED, BLUE = image(picture("red")), image(picture("blue"))
@@ -470,3 +475,94 @@ def test_a_client_that_leaves_ends_the_fetch(seeing: Api, serve: Serve, stream: 
             assert slow.asked_once.wait(10)
             assert not slow.left.is_set()
         assert slow.left.wait(10)
+
+
+def test_many_at_once_see_each_their_own(embedded_model: Path | None, encoder: Path) -> None:
+    if embedded_model is None:
+        pytest.skip("this tree has no embedded model")
+    engine = LlamaCppEngine(embedded_model, name="many", threads=1, parallel=3, mmproj=encoder)
+    asked = [
+        (colour, logprobs)
+        for colour in ("red", "blue", "green", "white")
+        for logprobs in (False, True)
+    ]
+
+    def see(what: tuple[str, bool]) -> str:
+        colour, logprobs = what
+        messages = user(text("What is it?"), image(picture(colour)))
+        body = {"temperature": 0, "seed": 1, "max_tokens": 8, "logprobs": logprobs}
+        return str(Api(engine).chat(messages, **body)["choices"][0]["message"]["content"])
+
+    try:
+        alone = list(map(see, asked))
+        with ThreadPoolExecutor(6) as pool:
+            assert list(pool.map(see, asked * 2)) == alone * 2
+        assert len(set(alone)) > 2
+    finally:
+        engine.close()
+
+
+def test_characters_of_several_tokens_beside_a_picture(random_model: Path, tmp_path: Path) -> None:
+    """Of such a character only the last token is told; all others are there."""
+    encoder = write_encoder(tmp_path / "mmproj.gguf", model_width=64, audio=False)
+    engine = LlamaCppEngine(random_model, name="noise", threads=1, parallel=1, mmproj=encoder)
+    try:
+        body = {"temperature": 1, "seed": 5, "max_tokens": 60, "logprobs": True, "top_logprobs": 2}
+        whole = Api(engine).chat(user(RED, text("Hello")), **body)
+    finally:
+        engine.close()
+    (choice,) = whole["choices"]
+    told = choice["logprobs"]["content"]
+    assert 0 < len(told) <= whole["usage"]["completion_tokens"]
+    assert all(entry["logprob"] <= 0 and len(entry["top_logprobs"]) == 2 for entry in told)
+
+
+JSON = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.text(max_size=20), st.lists(st.text(), max_size=2)
+)
+URLS = st.one_of(
+    st.text(max_size=40),
+    st.binary(max_size=200).map(data_url),
+    st.sampled_from(
+        [data_url(picture("red")), "data:,", "data:;base64", "http://", "https://x:y@z", "//"]
+    ),
+)
+BASE64 = st.one_of(st.binary(max_size=200).map(base64), st.text(max_size=20))
+
+
+def any_object(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Some of the fields, with right or wrong values."""
+    return st.fixed_dictionaries({}, optional={k: st.one_of(v, JSON) for k, v in fields.items()})
+
+
+PARTS = any_object(
+    type=st.sampled_from(["text", "image_url", "input_audio", "file", "refusal"]),
+    text=st.text(max_size=20),
+    image_url=any_object(url=URLS, detail=st.sampled_from(["low", "high", "auto"])),
+    input_audio=any_object(data=BASE64, format=st.sampled_from(["wav", "mp3"])),
+    file=any_object(
+        file_data=st.one_of(BASE64, URLS), filename=st.text(max_size=9), file_id=st.text()
+    ),
+)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(parts=st.lists(PARTS, min_size=1, max_size=3))
+def test_no_parts_make_the_server_fail(seeing: Api, parts: list[Any]) -> None:
+    body = {"model": "seeing", "max_tokens": 1, "messages": user(*parts)}
+    answer = seeing.client.post("/v1/chat/completions", json=body)
+    if answer.status_code != 200:
+        error = assert_envelope(answer.json, status=400)
+        assert error["param"].startswith("messages")
+
+
+def test_a_call_that_the_model_chooses_or_not(seeing: Api) -> None:
+    schema = {"type": "object", "properties": {"colour": {"type": "string"}}}
+    tool = {"type": "function", "function": {"name": "paint", "parameters": schema}}
+    whole = seeing.chat(user(text("Paint."), RED), tools=[tool], max_tokens=40, temperature=0)
+    without = seeing.chat(user(text("Paint.")), tools=[tool], max_tokens=40, temperature=0)
+    tokens = [answer["usage"]["prompt_tokens"] for answer in (whole, without)]
+    assert tokens[0] == tokens[1] + IMAGE_TOKENS
+    assert whole["choices"][0]["finish_reason"] in ("stop", "length", "tool_calls")

@@ -7,7 +7,7 @@ files are used, and they are served from here.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,9 +18,11 @@ from pydantic import TypeAdapter
 
 from . import __version__
 from .errors import APIError, ErrorEnvelope, all_errors
-from .routing import Route
+from .routing import Pages, Route
 from .streaming import json_response
 
+PAGE = "docs"
+"""The name under which all of this is switched off."""
 REF = "#/components/schemas/{model}"
 
 SWAGGER_PAGE = """<!doctype html>
@@ -44,14 +46,21 @@ REDOC_PAGE = """<!doctype html>
 """
 
 
-def add_pages(app: Flask, routes: Sequence[Route], prefix: str) -> None:
-    """Serve /openapi.json, /docs and /redoc below the prefix."""
+def add_pages(app: Flask, routes: Sequence[Route], prefix: str, pages: Pages) -> None:
+    """Serve /openapi.json, /docs and /redoc below the prefix, where `pages` has them."""
+
+    def served(view: Callable[..., Response]) -> Callable[..., Response]:
+        def checked(**arguments: Any) -> Response:
+            pages.check(PAGE)
+            return view(**arguments)
+
+        return checked
 
     @cache
     def written() -> dict[str, Any]:
         return document(routes, prefix)
 
-    app.add_url_rule(f"{prefix}/openapi.json", "openapi", lambda: json_response(written()))
+    app.add_url_rule(f"{prefix}/openapi.json", "openapi", served(lambda: json_response(written())))
     for name, page, package, folder in (
         ("docs", SWAGGER_PAGE, "flask_openapi3_swagger", "swagger"),
         ("redoc", REDOC_PAGE, "flask_openapi3_redoc", "redoc"),
@@ -60,12 +69,12 @@ def add_pages(app: Flask, routes: Sequence[Route], prefix: str) -> None:
         app.add_url_rule(
             f"{prefix}/{name}",
             name,
-            lambda page=page: Response(page.replace("BASE", request.script_root + prefix)),
+            served(lambda page=page: Response(page.replace("BASE", request.script_root + prefix))),
         )
         app.add_url_rule(
             f"{prefix}/{name}/assets/<path:file>",
             f"{name}-assets",
-            lambda file, assets=assets: send_from_directory(assets, file),
+            served(lambda file, assets=assets: send_from_directory(assets, file)),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
@@ -21,12 +21,12 @@ from .access.scheduler import Scheduler
 from .access.tunnel import Tunnel
 from .engines.base import Engine
 from .engines.library import Library
-from .errors import ShuttingDown
+from .errors import NotFound, ShuttingDown
 from .generation.hooked import Hooks
 from .generation.policy import Policy, read_policy
 from .generation.request import GenerationRequest
 from .operations.metrics import Metrics
-from .settings import Settings
+from .settings import Settings, SettingsError
 from .validation import RequestModel
 
 
@@ -62,6 +62,38 @@ class Route:
     """Whether settings open it, so that it needs no key after all."""
     media: str = "text/html"
     """The type of an answer that is no JSON."""
+
+    @property
+    def page(self) -> str:
+        """The name of the page it belongs to, which is that of its file."""
+        return self.handler.__module__.rpartition(".")[2]
+
+
+class Pages:
+    """Which pages are served, by the names of their files; `docs` are the document and its two readers."""
+
+    def __init__(self, settings: Settings, known: Collection[str]) -> None:
+        """Raises SettingsError for a name that is not known."""
+        for setting in ("pages", "disabled_pages"):
+            unknown = set(getattr(settings, setting)) - set(known)
+            if unknown:
+                raise SettingsError(
+                    f"setting {setting}: there is no page {', '.join(sorted(unknown))}; "
+                    f"there are {', '.join(sorted(known))}"
+                )
+        self._on = set(settings.pages or known) - set(settings.disabled_pages)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._on
+
+    def check(self, name: str) -> None:
+        """Raises NotFound for a page that is off."""
+        if name not in self._on:
+            raise NotFound(
+                f"The page '{name}' is switched off on this server (its settings --pages and "
+                "--disabled-pages say so).",
+                code="page_disabled",
+            )
 
 
 class Lifecycle:

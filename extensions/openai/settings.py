@@ -177,6 +177,7 @@ class Settings(BaseSettings):
         (),
         description="Proxies whose X-Forwarded-For, -Proto, -Host and -Prefix are believed: addresses, "
         "networks, or how many there are in front of the server.",
+        json_schema_extra=RELOADABLE,
     )
     sampling_defaults: Pairs = Field(
         {},
@@ -235,6 +236,13 @@ class Settings(BaseSettings):
         400,
         description="The status of a request that is not valid: 400 as OpenAI's, or 422.",
         json_schema_extra=RELOADABLE,
+    )
+    pages: Names = Field(
+        (),
+        description="Serve these pages only, as chat,models; docs/api.md has their names. Default: all.",
+    )
+    disabled_pages: Names = Field(
+        (), description="Pages that are not served, as docs,internal; they answer 404."
     )
     max_body_mb: int = Field(
         20, ge=1, le=1024, description="Largest request body in MiB; a larger one is answered 413."
@@ -364,6 +372,8 @@ class Settings(BaseSettings):
 
     @field_validator(
         "model_aliases",
+        "pages",
+        "disabled_pages",
         "allowed_hosts",
         "cors_origins",
         "media_hosts",

@@ -7,6 +7,7 @@ a whole, so that readers need no lock.
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -74,7 +75,8 @@ class _Watched(Generic[T]):
 
 def named_keys_exist(settings: Settings) -> bool:
     """Whether there is a secret, so that there can be keys."""
-    return settings.keys_secret is not None or (data_folder(settings) / SECRET).exists()
+    # Asked for each request; the ways of pathlib cost more than the look at the file.
+    return settings.keys_secret is not None or os.path.exists(f"{data_folder(settings)}/{SECRET}")  # noqa: PTH110
 
 
 class KeyFiles:

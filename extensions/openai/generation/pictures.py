@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from io import BytesIO
 from typing import Any, Literal
 
@@ -15,6 +16,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF")  # those that OpenAI takes
 MAX_PIXELS = 50_000_000  # a few kilobytes may unfold to more than a machine has
 MAX_RATIO = 200  # of the longer side to the shorter one; encoders break at more
 LOW = 512  # pixels of each side, at most, with detail `low`
+_decoding = threading.BoundedSemaphore(2)  # a large one takes half a gigabyte while it is unfolded
+
 Detail = Literal["auto", "low", "high"]
 
 
@@ -27,14 +30,16 @@ def read_picture(data: bytes, detail: Detail | None, param: str) -> Media:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(BytesIO(data), formats=FORMATS) as picture:
+        with _decoding, Image.open(BytesIO(data), formats=FORMATS) as picture:
             _check_size(picture.size, param)
             if getattr(picture, "is_animated", False):
                 raise _refused(param, "an animated picture is not taken.", "invalid_image_format")
             shown: Image.Image = ImageOps.exif_transpose(picture)
             if shown.has_transparency_data:
                 shown = shown.convert("RGBA")
-                shown = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
+                white = Image.new("RGB", shown.size, "white")
+                white.paste(shown, mask=shown.getchannel("A"))
+                shown = white
             shown = shown.convert("RGB")
             if detail == "low":
                 shown.thumbnail((LOW, LOW))
