@@ -333,8 +333,8 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
     wanted = Prompted(alternatives, plan, continued, grammar_param, quiet)
     strict = plan.strict and "grammar" in info.capabilities
     calls = bool(plan.demanded or plan.inputs or strict)
-    quiet = quiet and not plan.shown
-    if calls or quiet or continued or alternatives is not None or grammar is not None:
+    apart = (quiet or info.thinks_aloud) and not plan.shown
+    if calls or apart or continued or alternatives is not None or grammar is not None:
         answer = partial(prompted_chat, wanted=wanted)
     hooks = call.services.hooks_for(body.hooks)
     start = partial(answer, engine)

@@ -274,6 +274,7 @@ def stop(timeout: float) -> None:
         return
     running, _running = _running, None
     running.server.stop(timeout)
+    running.services.ledger.flush()
     if running.tunnel is not None:
         running.tunnel.stop()
         atexit.unregister(running.tunnel.stop)

@@ -42,6 +42,8 @@ class EngineInfo:
     """What the model says of itself, in a line."""
     capabilities: tuple[str, ...] = ("completion", "chat")
     """What it can do, in words for the model list."""
+    thinks_aloud: bool = False
+    """The template opens a thought, and `chat` does not tell it from the answer."""
     honours: frozenset[str] | None = None
     """The sampler's names for the parameters that the loaded model honours; None: all in its column."""
 
