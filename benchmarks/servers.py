@@ -75,9 +75,9 @@ def peers() -> tuple[Peer, ...]:
     """Whom to compare with on this machine. Environment: LLAMA_CPP_PYTHON, a Python that has it;
     WEBUI_DIR and WEBUI_PYTHON, text-generation-webui and its Python."""
     found = [Peer("llama-server", _llama_server)]
-    if "LLAMA_CPP_PYTHON" in os.environ:
+    if os.environ.get("LLAMA_CPP_PYTHON"):
         found.append(Peer("llama-cpp-python", _llama_cpp_python, standard_only=True))
-    if "WEBUI_DIR" in os.environ:
+    if os.environ.get("WEBUI_DIR"):
         found.append(Peer("text-generation-webui", _webui, standard_only=True))
     return tuple(found)
 

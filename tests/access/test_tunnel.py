@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask_cloudflared import CLOUDFLARED_CONFIG
 
 from extensions.openai.access import cloudflared
 from extensions.openai.access.cloudflared import TunnelError
@@ -367,8 +368,9 @@ def test_the_installed_one_goes_first(stand_in: StandIn, monkeypatch: Any) -> No
 
 
 def test_names_of_the_library_are_as_we_use_them() -> None:
-    for row in cloudflared.CLOUDFLARED_CONFIG.values():
+    for row in CLOUDFLARED_CONFIG.values():
         assert row["url"].startswith("https://github.com/cloudflare/cloudflared/releases/")
+    assert cloudflared._address().startswith("https://github.com/cloudflare/cloudflared/")
 
 
 @pytest.fixture

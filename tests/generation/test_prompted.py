@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -338,16 +340,31 @@ def test_no_thought_where_a_template_opens_one_whatever_is_asked(tmp_path: Path)
     assert last is not None and last.finish == "stop"
     assert str(asked.asked[0].prompt).endswith("<think>\n\n</think>\n\n")
 
-    thinks = TEMPLATE.replace("assistant\n{% endif", "assistant\n<think>\n{% endif")
-    assert thinks != TEMPLATE
-    engine = LlamaCppEngine(write_model(tmp_path / "m.gguf", template=thinks), name="m", threads=1)
-    try:
-        api = Api(engine)
+    with thinking(tmp_path) as api:
         for quiet in ({"reasoning_effort": "none"}, {"enable_thinking": False}):
             told = api.chat("Hello", logprobs=True, max_tokens=5, seed=1, **quiet)["choices"][0]
             assert "reasoning_content" not in told["message"]
             plain = api.chat("Hello", max_tokens=5, seed=1, **quiet)["choices"][0]
             assert plain["message"] == told["message"]
             assert plain["message"]["content"]
+
+
+@contextmanager
+def thinking(folder: Path) -> Iterator[Api]:
+    """A model whose template opens a thought and says nothing of how one ends."""
+    thinks = TEMPLATE.replace("assistant\n{% endif", "assistant\n<think>\n{% endif")
+    assert thinks != TEMPLATE
+    engine = LlamaCppEngine(write_model(folder / "m.gguf", template=thinks), name="m", threads=1)
+    try:
+        yield Api(engine)
     finally:
         engine.close()
+
+
+def test_a_thought_is_told_apart_with_and_without_log_probabilities(tmp_path: Path) -> None:
+    with thinking(tmp_path) as api:
+        body: dict[str, Any] = {"max_tokens": 12, "seed": 1, "ignore_eos": True}
+        told = api.chat("Hello", logprobs=True, **body)["choices"][0]["message"]
+        plain = api.chat("Hello", **body)["choices"][0]["message"]
+        assert plain == told
+        assert plain["reasoning_content"] and not plain["content"]

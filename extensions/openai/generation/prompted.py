@@ -56,7 +56,7 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
     prompt = engine.render(request)
     if wanted.continued is not None:
         prompt += wanted.continued.content or ""
-    media = tuple(p for m in request.messages for p in m.parts if isinstance(p, Media))
+    media = _media(request)
     grammar = request.grammar
     param = wanted.grammar_param
     free = grammar is None
@@ -93,6 +93,11 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
         yield from pieces
     finally:
         pieces.close()
+
+
+def _media(request: ChatRequest) -> tuple[Media, ...]:
+    """What stands in the messages besides text, in its order."""
+    return tuple(p for m in request.messages for p in m.parts if isinstance(p, Media))
 
 
 class Continuing(Protocol):
@@ -136,17 +141,19 @@ class PromptedChat:
         prompt = self._engine.render(request)
         if request.grammar is not None:
             prompt = _close_thought(prompt)
+        media = _media(request)
         generate = GenerateRequest(
             prompt,
-            _limit(self, prompt, request.max_tokens),
+            request.max_tokens if media else _limit(self, prompt, request.max_tokens),
             request.sampling,
             request.seed,
             request.grammar,
             request.logit_bias,
+            media=media,
         )
         pieces = self._engine.generate(generate)
         try:
-            found = _up_to(pieces, self._engine.turn_ends(request))
+            found = up_to(pieces, self._engine.turn_ends(request))
             if request.grammar is None:
                 found = _thoughts_apart(found, opened=prompt.rstrip().endswith(THINK))
             yield from _raw_calls(found) if request.tools else found
@@ -175,12 +182,12 @@ class PromptedChat:
         self._engine.close()
 
 
-def _up_to(pieces: Pieces, ends: Sequence[str]) -> Pieces:
+def up_to(pieces: Pieces, ends: Sequence[str]) -> Pieces:
     """The pieces before the first of the texts that end an answer."""
     matcher = StopMatcher(ends)
     for piece in pieces:
-        if piece is None:
-            yield None
+        if piece is None or piece.echo:
+            yield piece
             continue
         text, finish = matcher.push(piece.text), piece.finish
         if matcher.matched is not None:
