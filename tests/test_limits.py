@@ -172,6 +172,31 @@ def test_concurrent_requests(tmp_path: Path, limited: Limited) -> None:
     raise AssertionError("the place was never given back")
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("more", "error"),
+    [
+        ({"messages": [{"role": "user", "content": "word " * 4000}]}, openai.BadRequestError),
+        ({"model": "other"}, openai.NotFoundError),
+        ({"temperature": 99}, openai.BadRequestError),
+    ],
+)
+def test_a_refused_request_gives_its_tokens_and_its_place_back(
+    limited: Limited, more: Any, error: type[openai.APIStatusError], stream: bool
+) -> None:
+    name = f"refused-{error.__name__}-{len(str(more))}-{int(stream)}"
+    client = limited.key(name, "--rpm", "9", "--tpm", "90000", "--concurrent", "1")
+    body = {"model": "echo", "messages": MESSAGES, "max_tokens": 50, **more}
+    with pytest.raises(error) as caught:
+        client.chat.completions.create(**body, stream=stream)
+    headers = caught.value.response.headers
+    assert headers["x-ratelimit-remaining-requests"] == "8"
+    assert headers.get("x-ratelimit-remaining-tokens", "90000") == "90000"
+    shown = client.completions.with_raw_response.create(model="echo", prompt="", max_tokens=0)
+    left = 90000 - shown.parse().usage.total_tokens  # type: ignore[union-attr]
+    assert shown.headers["x-ratelimit-remaining-tokens"] == str(left)
+
+
 def test_users_of_a_key(limited: Limited) -> None:
     client = limited.key("users", "--rpm", "10", "--user-limits", "rpm=2,tpm=500")
     for user in ("u1", "u1", "u2"):
