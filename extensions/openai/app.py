@@ -257,7 +257,9 @@ def _request_log(services: Services) -> Observer:
     quiet = {_name(route) for route in ROUTES if route.scope is None or route.path == "/metrics"}
 
     def observe(record: Record) -> None:
-        told = services.settings.log_requests and record.route not in quiet
+        # Documents and preflights have no route, and nothing to tell unless they fail.
+        is_quiet = record.route in quiet or (not record.route and record.status < 400)
+        told = services.settings.log_requests and not is_quiet
         log_request(record, logging.INFO if told else logging.DEBUG)
 
     return observe

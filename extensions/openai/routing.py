@@ -25,6 +25,7 @@ from .data_folder import data_folder
 from .engines.base import Engine
 from .engines.library import Library
 from .errors import NotFound, ShuttingDown
+from .generation.hooked import Hooks
 from .generation.policy import Policy, read_policy
 from .generation.request import GenerationRequest
 from .operations.metrics import Metrics
@@ -155,6 +156,8 @@ class Services:
     ledger: Ledger = field(init=False)
     limiter: Limiter = field(init=False)
     jobs: Jobs = field(default_factory=Jobs)
+    hooks: Hooks | None = None
+    """Of the host's other extensions; None where it has none. Set before the first request."""
     library: Library | None = None
     """What the host can load instead; None where it lets nobody choose. Set before the first request."""
     metrics: Metrics = field(init=False)
@@ -181,6 +184,12 @@ class Services:
         self.settings = settings
         for follow in self.reloaders:
             follow(settings)
+
+    def hooks_for(self, wanted: bool | None) -> Hooks | None:
+        """What to apply to a request that says so in its field `hooks`; None: nothing."""
+        if self.hooks is None or not self.settings.hooks or wanted is False:
+            return None
+        return self.hooks if self.hooks.any else None
 
     def observe(self, record: Record) -> None:
         """Tell everybody who wants to know that a request has ended."""

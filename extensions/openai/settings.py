@@ -233,6 +233,11 @@ class Settings(BaseSettings):
         "\\nuser: (auto: with the sampler webui-2023 only).",
         json_schema_extra=RELOADABLE,
     )
+    hooks: bool = Field(
+        True,
+        description="Let the host's other extensions act on requests, as they do in its page.",
+        json_schema_extra=RELOADABLE,
+    )
     strict_parameters: bool = Field(
         False,
         description="Refuse fields that nobody knows, instead of logging them once.",

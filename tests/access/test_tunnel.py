@@ -370,6 +370,7 @@ def test_the_installed_one_goes_first(stand_in: StandIn, monkeypatch: Any) -> No
 def test_names_of_the_library_are_as_we_use_them() -> None:
     for row in CLOUDFLARED_CONFIG.values():
         assert row["url"].startswith("https://github.com/cloudflare/cloudflared/releases/")
+    assert cloudflared._address().startswith("https://github.com/cloudflare/cloudflared/")
 
 
 @pytest.fixture
