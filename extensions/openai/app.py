@@ -24,9 +24,11 @@ from . import (
     models,
     monitoring,
     openapi,
+    usage,
 )
 from .access.job import Job
 from .access.keys import HEADERS as KEY_HEADERS
+from .access.limits import Admission
 from .access.network import check_source, origin_patterns
 from .access.proxies import HOST_SENT, TrustedProxies
 from .access.record import Observer, Record
@@ -44,19 +46,29 @@ from .errors import (
     NotFound,
     UnsupportedMediaType,
 )
+from .generation.estimate import expected_tokens
 from .generation.policy import read_policy
 from .operations.capture import Capture, Redactor
 from .operations.logs import log_request
 from .routing import Call, Lifecycle, Pages, Route, Services, new_request_id
 from .settings import Settings, SettingsError
 from .streaming import ClientGone, json_response
-from .validation import parse
+from .validation import RequestModel, parse, parse_query
 
 log = logging.getLogger("openedai")
 
-PAGES = (home, health, monitoring, models, completions, chat, internal, internal_models)
+PAGES = (home, health, monitoring, models, completions, chat, internal, internal_models, usage)
 ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
 
+EXPOSED = [
+    *("x-request-id", "openai-processing-ms", "retry-after", "retry-after-ms"),
+    *(
+        f"x-ratelimit-{what}-{kind}"
+        for what in ("limit", "remaining", "reset")
+        for kind in ("requests", "tokens")
+    ),
+]
+"""What pages in browsers may read of an answer's headers."""
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -109,7 +121,7 @@ def create_app(
     CORS(
         app,
         origins="*" if "*" in settings.cors_origins else origin_patterns(settings.cors_origins),
-        expose_headers=["x-request-id", "openai-processing-ms", "retry-after"],
+        expose_headers=EXPOSED,
         max_age=600,
         always_send=False,
         # Asked for by browsers before a page of the internet may call this machine.
@@ -141,11 +153,24 @@ def _view(route: Route, services: Services, pages: Pages) -> Callable[..., Respo
                     f"This page needs a key with the scope '{route.scope}'.",
                     code="insufficient_permissions",
                 )
+        admission = _admission(services, record)
+        if admission is not None and not (admission.needs_user and route.body):
+            admission.enter(None)
+        if route.query is not None:
+            arguments["query"] = parse_query(route.query, request.args)  # type: ignore[assignment]
         if route.body is not None:
-            data = _json_bytes()
-            if route.body_optional and not data:
-                data = b"{}"
-            arguments["body"] = parse(route.body, data, strict=services.settings.strict_parameters)  # type: ignore[assignment]
+            try:
+                body = _body(route, services.settings)
+            except APIError:
+                if admission is not None and admission.needs_user:
+                    admission.enter(None)
+                raise
+            record.user = getattr(body, "user", None)
+            arguments["body"] = body  # type: ignore[assignment]
+            if admission is not None and admission.needs_user:
+                admission.enter(record.user)
+        if admission is not None and route.scope == "write":
+            admission.take(expected_tokens(body) if route.body is not None else 0)
         job: Job = g.job
         services.jobs.add(job)
         environ = request.environ
@@ -158,6 +183,22 @@ def _view(route: Route, services: Services, pages: Pages) -> Callable[..., Respo
         return route.handler(call, **arguments)
 
     return view
+
+
+def _admission(services: Services, record: Record) -> Admission | None:
+    """For a caller who has limits."""
+    if not (record.caller.limits or record.caller.user_limits):
+        return None
+    admission = g.admission = services.limiter.admission(record)
+    return admission
+
+
+def _body(route: Route, settings: Settings) -> RequestModel:
+    data = _json_bytes()
+    if route.body_optional and not data:
+        data = b"{}"
+    assert route.body is not None
+    return parse(route.body, data, strict=settings.strict_parameters)
 
 
 def _nobody_knows() -> bool:
@@ -197,6 +238,12 @@ def _around_every_request(app: Flask, services: Services) -> None:
         response.call_on_close(lambda: services.observe(record))
         response.call_on_close(lambda: services.jobs.remove(job))
         response.headers["openai-processing-ms"] = record.milliseconds
+        admission: Admission | None = g.get("admission")
+        if admission is not None:
+            if not record.streamed or record.error:
+                admission.settle()
+            response.headers.update(admission.headers)
+            response.call_on_close(admission.close)
         if g.pop("entered", False):
             response.call_on_close(services.lifecycle.leave)
         return response
@@ -210,7 +257,9 @@ def _request_log(services: Services) -> Observer:
     quiet = {_name(route) for route in ROUTES if route.scope is None or route.path == "/metrics"}
 
     def observe(record: Record) -> None:
-        told = services.settings.log_requests and record.route not in quiet
+        # Documents and preflights have no route, and nothing to tell unless they fail.
+        is_quiet = record.route in quiet or (not record.route and record.status < 400)
+        told = services.settings.log_requests and not is_quiet
         log_request(record, logging.INFO if told else logging.DEBUG)
 
     return observe

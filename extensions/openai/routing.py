@@ -16,12 +16,16 @@ from . import refusals
 from .access.caller import Scope
 from .access.job import Job, Jobs
 from .access.keys import Keys
+from .access.ledger import Ledger
+from .access.limits import Limiter
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .access.tunnel import Tunnel
+from .data_folder import data_folder
 from .engines.base import Engine
 from .engines.library import Library
 from .errors import NotFound, ShuttingDown
+from .generation.hooked import Hooks
 from .generation.policy import Policy, read_policy
 from .generation.request import GenerationRequest
 from .operations.metrics import Metrics
@@ -51,6 +55,8 @@ class Route:
     answer: Any = None
     """The type of the JSON answer; None for a page that is no JSON."""
     body: type[RequestModel] | None = None
+    query: type[RequestModel] | None = None
+    """The parameters behind the `?`; the handler gets them as `query`."""
     body_optional: bool = False
     """Whether a request without a body is one with an empty object."""
     chunk: Any = None
@@ -147,7 +153,11 @@ class Services:
     policy: Policy = field(default_factory=Policy)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     keys: Keys = field(init=False)
+    ledger: Ledger = field(init=False)
+    limiter: Limiter = field(init=False)
     jobs: Jobs = field(default_factory=Jobs)
+    hooks: Hooks | None = None
+    """Of the host's other extensions; None where it has none. Set before the first request."""
     library: Library | None = None
     """What the host can load instead; None where it lets nobody choose. Set before the first request."""
     metrics: Metrics = field(init=False)
@@ -161,6 +171,9 @@ class Services:
     def __post_init__(self) -> None:
         self.keys = Keys(self.settings)
         self.reloaders.append(self.keys.configure)
+        self.ledger = Ledger(data_folder(self.settings), days=self.settings.usage_days)
+        self.observers.append(self.ledger.observe)
+        self.limiter = Limiter(self.settings, self.ledger.spent)
         self.metrics = Metrics(self.engine, self.scheduler, self.tunnel)
         self.observers.append(self.metrics.observe)
 
@@ -171,6 +184,12 @@ class Services:
         self.settings = settings
         for follow in self.reloaders:
             follow(settings)
+
+    def hooks_for(self, wanted: bool | None) -> Hooks | None:
+        """What to apply to a request that says so in its field `hooks`; None: nothing."""
+        if self.hooks is None or not self.settings.hooks or wanted is False:
+            return None
+        return self.hooks if self.hooks.any else None
 
     def observe(self, record: Record) -> None:
         """Tell everybody who wants to know that a request has ended."""
@@ -201,7 +220,6 @@ class Call:
         if most and body.timeout is not None and body.timeout > most:
             raise refusals.out_of_range("timeout", body.timeout, low=None, high=most)
         self.job.limit(body.timeout or most)
-        self.record.user = body.user
 
     @property
     def record(self) -> Record:

@@ -131,6 +131,17 @@ class Settings(BaseSettings):
         "monthly_tokens=100000.",
         json_schema_extra=RELOADABLE,
     )
+    limits_storage: SecretStr | None = Field(
+        None,
+        description="Where limits are counted: redis://HOST:PORT/DB for several servers together. "
+        "Default: in memory, each server by itself.",
+    )
+    usage_days: int = Field(
+        400,
+        ge=0,
+        le=36500,
+        description="Days that the usage of keys and users is kept; 0 keeps none.",
+    )
     public_api: bool = Field(
         False,
         description="Reach the API from everywhere through a tunnel of Cloudflare. Needs --api-key.",
@@ -222,6 +233,11 @@ class Settings(BaseSettings):
         "\\nuser: (auto: with the sampler webui-2023 only).",
         json_schema_extra=RELOADABLE,
     )
+    hooks: bool = Field(
+        True,
+        description="Let the host's other extensions act on requests, as they do in its page.",
+        json_schema_extra=RELOADABLE,
+    )
     strict_parameters: bool = Field(
         False,
         description="Refuse fields that nobody knows, instead of logging them once.",
@@ -254,6 +270,13 @@ class Settings(BaseSettings):
         ge=0,
         le=1024,
         description="Pictures, sounds and files that the messages of one request may hold.",
+        json_schema_extra=RELOADABLE,
+    )
+    media_max_side: int = Field(
+        2048,
+        ge=64,
+        le=16384,
+        description="Pixels that a picture keeps of each side; a larger one is shrunk.",
         json_schema_extra=RELOADABLE,
     )
     media_urls: bool = Field(
@@ -471,7 +494,8 @@ class Settings(BaseSettings):
         return value and SecretStr(value.get_secret_value().strip())
 
     @field_validator(
-        "api_key", "admin_key", "keys_secret", "password", "public_api_id", mode="before"
+        *("api_key", "admin_key", "keys_secret", "password", "limits_storage", "public_api_id"),
+        mode="before",
     )
     @classmethod
     def _empty_is_none(cls, value: object) -> object:

@@ -42,6 +42,8 @@ class EngineInfo:
     """What the model says of itself, in a line."""
     capabilities: tuple[str, ...] = ("completion", "chat")
     """What it can do, in words for the model list."""
+    thinks_aloud: bool = False
+    """The template opens a thought, and `chat` does not tell it from the answer."""
     honours: frozenset[str] | None = None
     """The sampler's names for the parameters that the loaded model honours; None: all in its column."""
 
@@ -113,6 +115,18 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """How the page of a webui would put a conversation. Capability `modes`."""
+
+    mode: Literal["instruct", "chat", "chat-instruct"] = "instruct"
+    """`instruct`: by a template; `chat`: as a talk of two characters; the third: one inside the other."""
+    character: str | None = None
+    """By the name that the host has it under; None: the one that is set in the page."""
+    instruction_template: str | None = None
+    """By the name that the host has it under; None: the model's own."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
     """Answer a conversation through the model's own chat template."""
 
@@ -128,6 +142,8 @@ class ChatRequest:
     parallel_tool_calls: bool = True
     template_variables: Mapping[str, Any] = field(default_factory=dict)
     """What the chat template is given besides the messages, such as `enable_thinking`."""
+    page: Page | None = None
+    """None: the model's own template."""
 
 
 @dataclass(frozen=True, slots=True)
