@@ -16,6 +16,7 @@ Results = dict[str, dict[str, list[Figures]]]
 """For each workload and each server its figures, a round each; the floor is a server, too."""
 
 FLOOR = "the engine alone"
+ENOUGH = 1024  # tokens that tell the floor's figures
 
 
 def run_rounds(
@@ -73,11 +74,13 @@ def measure(server: Server, workload: Workload, alone: Figures | None) -> Figure
 
 
 def _alone(floor: Floor, workload: Workload, parallel: int) -> Figures | None:
-    """The floor's figures, for what it can do: continue one prompt."""
-    if workload.path != COMPLETIONS or "n" in workload.body(0):
+    """The floor's figures, for what it can do: continue one prompt; a part of the work is enough."""
+    first = workload.body(0)
+    if workload.path != COMPLETIONS or "n" in first or first["max_tokens"] > ENOUGH:
         return None
     bodies = [
-        {**body, "n_predict": body["max_tokens"], "stream": True} for body in workload.bodies()
+        {**body, "n_predict": body["max_tokens"], "stream": True}
+        for body in workload.bodies()[: max(parallel, ENOUGH // first["max_tokens"])]
     ]
     # More at once than there are slots would only wait inside of the engine.
     found = floor.measure(bodies, min(workload.clients, parallel))
