@@ -46,7 +46,7 @@ def run_rounds(
                     _add(results, workload, FLOOR, alone)
                 # Who goes first changes from round to round.
                 for peer in wanted if number % 2 == 0 else reversed(wanted):
-                    figures = measure(servers[peer], workload, alone)
+                    figures = measure(servers[peer], peer, workload, alone)
                     _add(results, workload, peer.name, figures)
                 tell(f"{model.stem}, round {number + 1} of {rounds}: {workload.what}")
     finally:
@@ -56,11 +56,12 @@ def run_rounds(
     return results
 
 
-def measure(server: Server, workload: Workload, alone: Figures | None) -> Figures:
+def measure(server: Server, peer: Peer, workload: Workload, alone: Figures | None) -> Figures:
     """One round of one server."""
     server.forget_peak()
     spent = server.cpu()
-    plan = Plan(server.port, workload.path, workload.bodies(), workload.clients)
+    bodies = [peer.adapt(body) for body in workload.bodies()]
+    plan = Plan(server.port, workload.path, bodies, workload.clients)
     seen = [Seen(**each) for each in ask(python("-m", "benchmarks.load"), asdict(plan))]
     failed = [each.status for each in seen if each.status != 200]
     if failed:
