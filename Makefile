@@ -11,9 +11,12 @@ MADE := $(VENV)/.made
 FOR_RUN := $(VENV)/.installed
 FOR_TEST := $(VENV)/.installed-test
 FOR_CHECK := $(VENV)/.installed-check
+# llama-cpp-python is built from source, so it has an environment of its own.
+PEER := .venv-llama-cpp-python
+PEER_MADE := $(PEER)/.made
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --editable
 
-.PHONY: setup run test test-webui check format check-webui-pins clean help
+.PHONY: setup run test test-webui bench bench-peer check format check-webui-pins clean help
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/'
@@ -26,6 +29,12 @@ run: $(FOR_RUN) ## set up and start: make run ARGS="--model MODEL --api-port 500
 
 test: $(FOR_TEST) ## set up and run all tests: make test ARGS="tests/host -x"
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(FOR_TEST) ## measure beside llama-server and others: make bench ARGS="--rounds 1 --models embedded"
+	@LLAMA_CPP_PYTHON=$${LLAMA_CPP_PYTHON:-$$(test ! -e $(PEER_MADE) || echo $(abspath $(PEER))/bin/python)} \
+		$(BIN)/python -m benchmarks $(ARGS)
+
+bench-peer: $(PEER_MADE) ## build llama-cpp-python's server, so that `make bench` compares with it; takes long
 
 check: $(FOR_CHECK) ## format, lint, types and tests, as a change must pass them
 	$(BIN)/python -m ruff format --check .
@@ -53,6 +62,13 @@ check-webui-pins: $(MADE) ## resolve requirements.txt beside text-generation-web
 clean: ## remove .venv and everything made; models and user_data stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# With the instructions that xllamacpp's wheel is built for; those of the build's own machine may be more.
+$(PEER_MADE):
+	@$(PYTHON) -m venv --clear $(PEER)
+	@CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON" \
+		$(PEER)/bin/python -m pip install --no-cache-dir "llama-cpp-python[server]>=0.3.16,<0.4"
+	@touch $@
 
 $(MADE):
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed; Python 3.10 to 3.13 is needed" >&2; exit 1; }

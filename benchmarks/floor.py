@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import sys
 import threading
 import time
@@ -34,7 +35,7 @@ def _answer(server: Any, body: bytes) -> int:
 
 
 def measure(server: Any, bodies: list[dict[str, Any]], clients: int) -> dict[str, float]:
-    """Answer all bodies, `clients` at once: seconds, processor seconds and tokens."""
+    """Answer all bodies, `clients` at once: seconds, processor seconds, tokens, peak of memory in bytes."""
     waiting = [orjson.dumps(body) for body in reversed(bodies)]
     tokens: list[int] = []
 
@@ -46,6 +47,7 @@ def measure(server: Any, bodies: list[dict[str, Any]], clients: int) -> dict[str
                 return
             tokens.append(_answer(server, body))
 
+    # It has no queue of its own that would admit only as many as there are slots.
     threads = [threading.Thread(target=client) for _ in range(clients)]
     began, spent = time.perf_counter(), time.process_time()
     for thread in threads:
@@ -56,6 +58,7 @@ def measure(server: Any, bodies: list[dict[str, Any]], clients: int) -> dict[str
         "seconds": time.perf_counter() - began,
         "cpu": time.process_time() - spent,
         "tokens": sum(tokens),
+        "peak_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10,
     }
 
 

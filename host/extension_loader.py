@@ -6,6 +6,8 @@ An extension is a folder with a `script.py`. All of these are optional in it:
 - `add_arguments(parser)`: adds flags to the command line. Those that were given are in the dict
   `flags` of the module, by `dest`, before `setup()`.
 - `setup()`: starts it.
+- `use_extensions(others)`: is told of the other extensions that were set up, pairs of name and module, in
+  the order of the command line, and may call what hooks they have.
 - `load_model(spec)`: loads the model of a `host.spec.ModelSpec`; returns when it can answer. A
   signal ends the process at once meanwhile (`host.lifecycle` says why).
 - `reload()`: the settings file was read again (SIGHUP) and `params` are as they were before
@@ -96,6 +98,11 @@ def set_up(
         given = flags.get(extension.name, {})
         if _guarded(extension.name, partial(_set_up, extension, given, wanted)):
             started.append(extension)
+    for extension in started:
+        use_extensions = extension.hook("use_extensions")
+        if use_extensions is not None:
+            others = [(each.name, each.module) for each in started if each is not extension]
+            _guarded(extension.name, partial(use_extensions, others))
     return started
 
 

@@ -9,7 +9,8 @@ came because the terminal that the process was started from is gone.
 
 Only while a model is being loaded they end the process at once, the way the system does it (a shell
 shows status 130 or 143): the native code may hold Python's lock for minutes, and then nothing
-written in Python could answer. There is nothing to end gracefully yet.
+written in Python could answer. There is nothing to end gracefully yet. SIGHUP without a terminal is
+not about the end then, and is ignored.
 
 The signals are read by a thread of their own, because the main thread may be inside native code
 for a long time (a download), where Python runs no signal handler.
@@ -71,13 +72,17 @@ class Lifecycle:
     @contextmanager
     def native(self) -> Iterator[None]:
         """Leave the signals to the system while native code runs that may hold Python's lock."""
+        stops = _stop_signals()
         if not self.stopping:
-            for each in _stop_signals():
-                signal.signal(each, signal.SIG_DFL)
+            for each in stops:
+                waits = _is_hang_up(each) and not self._had_terminal
+                signal.signal(each, signal.SIG_IGN if waits else signal.SIG_DFL)
         try:
             yield
         finally:
-            # The native code may have set handlers of its own, too.
+            # The native code may have set handlers of its own, too; and ignoring was for now only.
+            for each in stops:
+                signal.signal(each, _noticed)
             self.install()
 
     def wait(self) -> int:

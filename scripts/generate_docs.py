@@ -163,12 +163,13 @@ def fields(model: Any) -> Callable[[], str]:
 
 def routes() -> str:
     return table(
-        "Method | Path | What | Also at | Key",
+        "Method | Path | What | Page | Also at | Key",
         (
             (
                 route.method,
                 code(_path(route.addresses.value[0] + route.path)),
                 route.summary,
+                code(route.page),
                 ", ".join(code(_path(a + route.path)) for a in route.addresses.value[1:]),
                 route.scope or "none",
             )

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from extensions.openai.engines.base import ChatRequest, Media, Message
 from extensions.openai.engines.llamacpp import LlamaCppEngine, ModelLoadError
-from tests.conftest import sdk_on
+from tests.conftest import Serve, sdk_on
 from tests.support.api import Api, assert_alike
+from tests.support.bare_server import drip, ok, serving
 from tests.support.media import (
+    base64,
     data_url,
     file,
     halves,
@@ -28,6 +34,7 @@ from tests.support.media import (
 )
 from tests.support.process import ServerProcess
 from tests.support.random_encoder import IMAGE_TOKENS, SOUND_TOKENS, write_encoder
+from tests.support.reference import assert_envelope
 
 PAGE = "chat/completions"
 RED, BLUE = image(picture("red")), image(picture("blue"))
@@ -318,7 +325,7 @@ def test_the_size_of_media_has_a_limit(seeing: Api) -> None:
     assert error["code"] == "image_file_too_large"
     for part, param in (
         (sound(tone() + bytes(1 << 20)), "input_audio.data"),
-        (file(b"a" * (3 + (1 << 20))), "file.file_data"),
+        (file(b"a" * (1 + (1 << 20))), "file.file_data"),
     ):
         error = api.refused(PAGE, messages=user(part))
         assert (error["param"], "1 MiB" in error["message"]) == (
@@ -417,3 +424,145 @@ def test_penalties_beside_a_picture(seeing: Api, logprobs: bool) -> None:
     plain = seeing.chat(messages, **body)["choices"][0]["message"]["content"]
     fined = seeing.chat(messages, **body, frequency_penalty=2.0)["choices"][0]["message"]["content"]
     assert fined.count("a") < plain.count("a")
+
+
+def served(data: bytes) -> Any:
+    return serving(ok(data, "Content-Type: text/plain"))
+
+
+def test_a_picture_from_an_address_is_the_same_picture(seeing: Api) -> None:
+    with served(picture("red")) as server:
+        here = f"127.0.0.1:{server.port}"
+        api = Api(seeing.engine, media_hosts=(here,))
+        assert likely(api, image(f"HTTP://{here}/red.png")) == likely(seeing, RED)
+        assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({}, "unsupported_parameter"),
+        ({"media_urls": True}, "failed_to_download_image"),
+        ({"media_hosts": "pictures.example"}, "invalid_image_url"),
+    ],
+)
+def test_addresses_inside_are_refused_by_their_place(seeing: Api, options: Any, code: str) -> None:
+    api = Api(seeing.engine, **options)
+    for host in ("127.0.0.1", "[::1]", "localhost"):
+        error = api.refused(PAGE, messages=user(text("Look."), image(f"http://{host}/secret?key")))
+        assert (error["param"], error["code"]) == (AT + ".image_url.url", code)
+        assert "secret" not in error["message"]
+
+
+def test_what_an_address_sends_is_looked_through(seeing: Api) -> None:
+    with served(b"<html>secret</html>") as server:
+        here = f"127.0.0.1:{server.port}"
+        api = Api(seeing.engine, media_hosts=here)
+        error = api.refused(PAGE, messages=user(image(f"http://{here}/")))
+        assert error["code"] == "unsupported_image_media_type" and "secret" not in error["message"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_ends_the_fetch(seeing: Api, serve: Serve, stream: bool) -> None:
+    with serving(drip(b"HTTP/1.1 200 OK\r\n\r\n")) as slow:
+        here = f"127.0.0.1:{slow.port}"
+        server = serve(seeing.engine, media_hosts=here, media_timeout=60.0)
+        body = {"model": "seeing", "stream": stream, "messages": user(image(f"http://{here}/"))}
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            data = json.dumps(body).encode()
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(data)}"
+            client.sendall(head.encode() + b"\r\nContent-Type: application/json\r\n\r\n" + data)
+            assert slow.asked_once.wait(10)
+            assert not slow.left.is_set()
+        assert slow.left.wait(10)
+
+
+def test_many_at_once_see_each_their_own(embedded_model: Path | None, encoder: Path) -> None:
+    if embedded_model is None:
+        pytest.skip("this tree has no embedded model")
+    engine = LlamaCppEngine(embedded_model, name="many", threads=1, parallel=3, mmproj=encoder)
+    asked = [
+        (colour, logprobs)
+        for colour in ("red", "blue", "green", "white")
+        for logprobs in (False, True)
+    ]
+
+    def see(what: tuple[str, bool]) -> str:
+        colour, logprobs = what
+        messages = user(text("What is it?"), image(picture(colour)))
+        body = {"temperature": 0, "seed": 1, "max_tokens": 8, "logprobs": logprobs}
+        return str(Api(engine).chat(messages, **body)["choices"][0]["message"]["content"])
+
+    try:
+        alone = list(map(see, asked))
+        with ThreadPoolExecutor(6) as pool:
+            assert list(pool.map(see, asked * 2)) == alone * 2
+        assert len(set(alone)) > 2
+    finally:
+        engine.close()
+
+
+def test_characters_of_several_tokens_beside_a_picture(random_model: Path, tmp_path: Path) -> None:
+    """Of such a character only the last token is told; all others are there."""
+    encoder = write_encoder(tmp_path / "mmproj.gguf", model_width=64, audio=False)
+    engine = LlamaCppEngine(random_model, name="noise", threads=1, parallel=1, mmproj=encoder)
+    try:
+        body = {"temperature": 1, "seed": 5, "max_tokens": 60, "logprobs": True, "top_logprobs": 2}
+        whole = Api(engine).chat(user(RED, text("Hello")), **body)
+    finally:
+        engine.close()
+    (choice,) = whole["choices"]
+    told = choice["logprobs"]["content"]
+    assert 0 < len(told) <= whole["usage"]["completion_tokens"]
+    assert all(entry["logprob"] <= 0 and len(entry["top_logprobs"]) == 2 for entry in told)
+
+
+JSON = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.text(max_size=20), st.lists(st.text(), max_size=2)
+)
+URLS = st.one_of(
+    st.text(max_size=40),
+    st.binary(max_size=200).map(data_url),
+    st.sampled_from(
+        [data_url(picture("red")), "data:,", "data:;base64", "http://", "https://x:y@z", "//"]
+    ),
+)
+BASE64 = st.one_of(st.binary(max_size=200).map(base64), st.text(max_size=20))
+
+
+def any_object(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Some of the fields, with right or wrong values."""
+    return st.fixed_dictionaries({}, optional={k: st.one_of(v, JSON) for k, v in fields.items()})
+
+
+PARTS = any_object(
+    type=st.sampled_from(["text", "image_url", "input_audio", "file", "refusal"]),
+    text=st.text(max_size=20),
+    image_url=any_object(url=URLS, detail=st.sampled_from(["low", "high", "auto"])),
+    input_audio=any_object(data=BASE64, format=st.sampled_from(["wav", "mp3"])),
+    file=any_object(
+        file_data=st.one_of(BASE64, URLS), filename=st.text(max_size=9), file_id=st.text()
+    ),
+)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(parts=st.lists(PARTS, min_size=1, max_size=3))
+def test_no_parts_make_the_server_fail(seeing: Api, parts: list[Any]) -> None:
+    body = {"model": "seeing", "max_tokens": 1, "messages": user(*parts)}
+    answer = seeing.client.post("/v1/chat/completions", json=body)
+    if answer.status_code != 200:
+        error = assert_envelope(answer.json, status=400)
+        assert error["param"].startswith("messages")
+
+
+def test_a_call_that_the_model_chooses_or_not(seeing: Api) -> None:
+    schema = {"type": "object", "properties": {"colour": {"type": "string"}}}
+    tool = {"type": "function", "function": {"name": "paint", "parameters": schema}}
+    whole = seeing.chat(user(text("Paint."), RED), tools=[tool], max_tokens=40, temperature=0)
+    without = seeing.chat(user(text("Paint.")), tools=[tool], max_tokens=40, temperature=0)
+    tokens = [answer["usage"]["prompt_tokens"] for answer in (whole, without)]
+    assert tokens[0] == tokens[1] + IMAGE_TOKENS
+    assert whole["choices"][0]["finish_reason"] in ("stop", "length", "tool_calls")

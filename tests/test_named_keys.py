@@ -29,6 +29,7 @@ class Locked:
         )
         self.server.wait_until_ready()
         self.sent: set[str] = set()
+        self.clients: list[openai.OpenAI] = []
 
     def keys(self, *arguments: str) -> str:
         command = [sys.executable, "-m", "extensions.openai", "keys", *arguments]
@@ -38,7 +39,14 @@ class Locked:
 
     def client(self, key: str) -> openai.OpenAI:
         self.sent.add(key)
-        return openai.OpenAI(base_url=f"{self.server.url}/v1", api_key=key, max_retries=0)
+        client = openai.OpenAI(base_url=f"{self.server.url}/v1", api_key=key, max_retries=0)
+        self.clients.append(client)
+        return client
+
+    def stop(self) -> None:
+        for client in self.clients:
+            client.close()
+        self.server.stop()
 
     def chat(self, key: str) -> str | None:
         answer = self.client(key).chat.completions.create(model="echo", messages=MESSAGES)  # type: ignore[arg-type]
@@ -54,7 +62,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
     ).stdout.strip()
     running = Locked(folder, "--password", hashed, "--api-key", "sk-shared-1234")
     yield running
-    running.server.stop()
+    running.stop()
 
 
 def test_a_named_key_lives_and_ends_while_the_server_runs(locked: Locked) -> None:
@@ -92,7 +100,8 @@ def test_azure_clients(locked: Locked) -> None:
     client = openai.AzureOpenAI(
         azure_endpoint=locked.server.url, api_key=key, api_version="2024-10-21", max_retries=0
     )
-    answer = client.chat.completions.create(model="echo", messages=MESSAGES)  # type: ignore[arg-type]
+    with client:
+        answer = client.chat.completions.create(model="echo", messages=MESSAGES)  # type: ignore[arg-type]
     assert answer.choices[0].message.content
 
 

@@ -193,15 +193,20 @@ def hang_up(wire: Wire, how: str) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("speaking", [False, True])
+@pytest.mark.parametrize("kept", [False, True])
 def test_a_client_that_hangs_up_frees_its_slots(
-    serve: Serve, how: str, stream: bool, n: int, speaking: bool
+    serve: Serve, how: str, stream: bool, n: int, speaking: bool, kept: bool
 ) -> None:
-    """While the prompt is read (nothing is said) and while the answer is made."""
+    """While the prompt is read (nothing is said) and while the answer is made, on a new connection and
+    on one that was used before."""
     engine = PacedEngine(endless=True, pace=0.01, parallel=4)
     if not speaking:
         engine.gate.clear()
     port = serve(engine).port
     wire = Wire(port)
+    if kept:
+        wire.request("GET", "/v1/models")
+        assert wire.answer().status == 200
     wire.request("POST", CHAT, chat(stream=stream, n=n))
     assert engine.wait_for_active(n)
     if stream and speaking:

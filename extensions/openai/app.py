@@ -24,11 +24,13 @@ from . import (
     models,
     monitoring,
     openapi,
+    usage,
 )
 from .access.job import Job
 from .access.keys import HEADERS as KEY_HEADERS
+from .access.limits import Admission
 from .access.network import check_source, origin_patterns
-from .access.proxies import Trust, TrustedProxies
+from .access.proxies import HOST_SENT, TrustedProxies
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .access.tunnel import Tunnel
@@ -44,19 +46,29 @@ from .errors import (
     NotFound,
     UnsupportedMediaType,
 )
+from .generation.estimate import expected_tokens
 from .generation.policy import read_policy
 from .operations.capture import Capture, Redactor
 from .operations.logs import log_request
-from .routing import Call, Lifecycle, Route, Services, new_request_id
+from .routing import Call, Lifecycle, Pages, Route, Services, new_request_id
 from .settings import Settings, SettingsError
 from .streaming import ClientGone, json_response
-from .validation import parse
+from .validation import RequestModel, parse, parse_query
 
 log = logging.getLogger("openedai")
 
-PAGES = (home, health, monitoring, models, completions, chat, internal, internal_models)
+PAGES = (home, health, monitoring, models, completions, chat, internal, internal_models, usage)
 ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
 
+EXPOSED = [
+    *("x-request-id", "openai-processing-ms", "retry-after", "retry-after-ms"),
+    *(
+        f"x-ratelimit-{what}-{kind}"
+        for what in ("limit", "remaining", "reset")
+        for kind in ("requests", "tokens")
+    ),
+]
+"""What pages in browsers may read of an answer's headers."""
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -92,14 +104,16 @@ def create_app(
     services.reloaders.append(scheduler.configure)
     app.extensions["openai"] = services
     services.observers.append(_request_log(services))
+    pages = Pages(settings, {*(route.page for route in ROUTES), openapi.PAGE})
     for route in ROUTES:
         if route.open_by(settings):
             route = replace(route, scope=None)
         for address in route.addresses.value:
             rule = settings.api_prefix + address + route.path
-            view = _view(route, services)
+            view = _view(route, services, pages)
             app.add_url_rule(rule, f"{route.handler.__name__} {rule}", view, methods=[route.method])
-    openapi.add_pages(app, ROUTES, settings.api_prefix)
+    served = [route for route in ROUTES if route.page in pages]
+    openapi.add_pages(app, served, settings.api_prefix, pages)
     _around_every_request(app, services)
     if settings.debug:
         _capture(app, services)
@@ -107,7 +121,7 @@ def create_app(
     CORS(
         app,
         origins="*" if "*" in settings.cors_origins else origin_patterns(settings.cors_origins),
-        expose_headers=["x-request-id", "openai-processing-ms", "retry-after"],
+        expose_headers=EXPOSED,
         max_age=600,
         always_send=False,
         # Asked for by browsers before a page of the internet may call this machine.
@@ -116,42 +130,75 @@ def create_app(
     # Programs send no Origin, and then there is nothing to say.
     tell_pages = app.after_request_funcs[None].pop()
     app.after_request(lambda answer: tell_pages(answer) if "origin" in request.headers else answer)
-    trust = Trust.of(settings.trusted_proxies, tunnel=settings.public_api)
-    app.wsgi_app = TrustedProxies(app.wsgi_app, trust)  # type: ignore[method-assign]
+    proxies = TrustedProxies(app.wsgi_app, settings)
+    services.reloaders.append(proxies.configure)
+    app.wsgi_app = proxies  # type: ignore[method-assign]
     return app
 
 
-def _view(route: Route, services: Services) -> Callable[..., Response]:
+def _view(route: Route, services: Services, pages: Pages) -> Callable[..., Response]:
     """The Flask view of a route: parse, then let the page answer."""
 
     def view(model: str | None = None, **arguments: str) -> Response:
         record: Record = g.record
         record.route = _name(route)
+        pages.check(route.page)
         if route.scope is not None:
+            headers = request.headers
             record.caller = services.keys.identify(
-                {name: request.headers.get(name) for name in KEY_HEADERS}
+                {name: headers.get(name) for name in KEY_HEADERS}
             )
             if route.scope not in record.caller.scopes:
                 raise Forbidden(
                     f"This page needs a key with the scope '{route.scope}'.",
                     code="insufficient_permissions",
                 )
+        admission = _admission(services, record)
+        if admission is not None and not (admission.needs_user and route.body):
+            admission.enter(None)
+        if route.query is not None:
+            arguments["query"] = parse_query(route.query, request.args)  # type: ignore[assignment]
         if route.body is not None:
-            data = _json_bytes()
-            if route.body_optional and not data:
-                data = b"{}"
-            arguments["body"] = parse(route.body, data, strict=services.settings.strict_parameters)  # type: ignore[assignment]
+            try:
+                body = _body(route, services.settings)
+            except APIError:
+                if admission is not None and admission.needs_user:
+                    admission.enter(None)
+                raise
+            record.user = getattr(body, "user", None)
+            arguments["body"] = body  # type: ignore[assignment]
+            if admission is not None and admission.needs_user:
+                admission.enter(record.user)
+        if admission is not None and route.scope == "write":
+            admission.take(expected_tokens(body) if route.body is not None else 0)
         job: Job = g.job
         services.jobs.add(job)
+        environ = request.environ
         # `request.url_root` would be this, but written for people to read, which costs more than all of it.
-        root = f"{request.scheme}://{request.host}{request.root_path}"
-        base_url = root.rstrip("/") + services.settings.api_prefix
+        root = f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST') or request.host}"
+        base_url = root + environ["SCRIPT_NAME"].rstrip("/") + services.settings.api_prefix
         # Only waitress is known to send what is written before it asks for more.
-        gone = request.environ.get("waitress.client_disconnected")
+        gone = environ.get("waitress.client_disconnected")
         call = Call(services, base_url, model, gone or _nobody_knows, job, pushed=gone is not None)
         return route.handler(call, **arguments)
 
     return view
+
+
+def _admission(services: Services, record: Record) -> Admission | None:
+    """For a caller who has limits."""
+    if not (record.caller.limits or record.caller.user_limits):
+        return None
+    admission = g.admission = services.limiter.admission(record)
+    return admission
+
+
+def _body(route: Route, settings: Settings) -> RequestModel:
+    data = _json_bytes()
+    if route.body_optional and not data:
+        data = b"{}"
+    assert route.body is not None
+    return parse(route.body, data, strict=settings.strict_parameters)
 
 
 def _nobody_knows() -> bool:
@@ -173,11 +220,13 @@ def _json_bytes() -> bytes:
 
 def _around_every_request(app: Flask, services: Services) -> None:
     def begin() -> None:
-        given = request.headers.get("x-request-id", "")
-        g.record = Record(given if SANE_REQUEST_ID.fullmatch(given) else new_request_id())
-        g.job = Job(g.record)
-        g.record.address = request.remote_addr or ""
-        check_source(services.settings, _host(), request.headers.get("origin"))
+        headers = request.headers
+        given = headers.get("x-request-id", "")
+        record = Record(given if SANE_REQUEST_ID.fullmatch(given) else new_request_id())
+        record.address = request.remote_addr or ""
+        g.record, g.job = record, Job(record)
+        for host in _hosts():
+            check_source(services.settings, host, headers.get("origin"))
         services.lifecycle.enter()
         g.entered = True
 
@@ -189,6 +238,12 @@ def _around_every_request(app: Flask, services: Services) -> None:
         response.call_on_close(lambda: services.observe(record))
         response.call_on_close(lambda: services.jobs.remove(job))
         response.headers["openai-processing-ms"] = record.milliseconds
+        admission: Admission | None = g.get("admission")
+        if admission is not None:
+            if not record.streamed or record.error:
+                admission.settle()
+            response.headers.update(admission.headers)
+            response.call_on_close(admission.close)
         if g.pop("entered", False):
             response.call_on_close(services.lifecycle.leave)
         return response
@@ -202,7 +257,9 @@ def _request_log(services: Services) -> Observer:
     quiet = {_name(route) for route in ROUTES if route.scope is None or route.path == "/metrics"}
 
     def observe(record: Record) -> None:
-        told = services.settings.log_requests and record.route not in quiet
+        # Documents and preflights have no route, and nothing to tell unless they fail.
+        is_quiet = record.route in quiet or (not record.route and record.status < 400)
+        told = services.settings.log_requests and not is_quiet
         log_request(record, logging.INFO if told else logging.DEBUG)
 
     return observe
@@ -233,12 +290,15 @@ def _name(route: Route) -> str:
     return f"{route.method} {route.addresses.value[0]}{route.path}"
 
 
-def _host() -> str | None:
-    """The Host header, which only HTTP before 1.1 may leave out."""
+def _hosts() -> set[str | None]:
+    """The Host header, which only HTTP before 1.1 may leave out, and what a proxy tells instead.
+
+    Both count: a page that reaches us from a trusted machine's browser can tell a host, but not send one.
+    """
     host = request.headers.get("host")
     if host is None and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
         raise InvalidRequest("The request has no Host header, as HTTP/1.1 demands.")
-    return host
+    return {host, request.environ.get(HOST_SENT, host)}
 
 
 def _errors(app: Flask, services: Services) -> None:

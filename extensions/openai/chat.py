@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -12,9 +12,10 @@ from pydantic import AliasChoices, Field
 from typing_extensions import NotRequired, TypedDict
 
 from . import models, refusals
-from .engines.base import ChatRequest, EngineInfo
+from .engines.base import ChatRequest, Engine, EngineInfo, Page, Pieces
 from .errors import ContextLengthExceeded
 from .generation.answer import AnswerHead, answer_head
+from .generation.hooked import Answer, Hooks, hooked_chat
 from .generation.logprobs import ChatLogprobs, chat_logprobs
 from .generation.media import media_reader
 from .generation.messages import ChatMessage, TextPart, to_engine
@@ -103,6 +104,18 @@ class ChatCompletionRequest(GenerationRequest):
     )
     chat_template_kwargs: dict[str, Any] | None = Field(
         None, description="Variables for the model's chat template. Not OpenAI's."
+    )
+    mode: Literal["instruct", "chat", "chat-instruct"] | None = Field(
+        None,
+        description="As in a webui's page: by the model's template, as a talk of two characters, or the one "
+        "in the other. Default `instruct`, or `chat` where a character is given. Not OpenAI's.",
+    )
+    character: str | None = Field(
+        None, description="A character of the webui, by its name. Not OpenAI's."
+    )
+    instruction_template: str | None = Field(
+        None,
+        description="A template of the webui, by its name; default: the model's own. Not OpenAI's.",
     )
     enable_thinking: bool | None = Field(
         None,
@@ -307,6 +320,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
         tools=plan.shown,
         parallel_tool_calls=plan.most > 1,
         template_variables=variables,
+        page=_page(body, info),
     )
     if asked is not None and asked > info.context_length:
         raise ContextLengthExceeded(
@@ -315,16 +329,26 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
             context_length=info.context_length,
             param=param,
         )
-    answer = engine.chat
-    wanted = Prompted(alternatives, plan, continued, grammar_param, quiet)
+    answer: Answer = _by_itself
+    thinks = variables.get("enable_thinking") is True and continued is None
+    thinks = thinks and ("reasoning" in info.capabilities or info.thinks_aloud)
+    wanted = Prompted(alternatives, plan, continued, grammar_param, quiet, thinks)
     strict = plan.strict and "grammar" in info.capabilities
     calls = bool(plan.demanded or plan.inputs or strict)
-    quiet = quiet and not plan.shown
-    if calls or quiet or continued or alternatives is not None or grammar is not None:
-        answer = partial(prompted_chat, engine, wanted=wanted)
+    apart = (quiet or info.thinks_aloud) and not plan.shown
+    if calls or apart or continued or alternatives is not None or grammar is not None:
+        answer = partial(prompted_chat, wanted=wanted)
+    hooks = call.services.hooks_for(body.hooks)
+    start = partial(answer, engine)
+    if hooks is not None:
+        # A text that hooks may change ends before they see it.
+        early, stops = (stops, ()) if hooks.change_output else ((), stops)
+        start = partial(
+            _hooked, hooks, engine, answer, stops=early, continues=continued is not None
+        )
 
     events = run(
-        [partial(answer, replace(request, seed=seed)) for seed in body.seeds(n)],
+        [partial(start, replace(request, seed=seed)) for seed in body.seeds(n)],
         scheduler=call.services.scheduler,
         job=call.job,
         slots=info.parallel,
@@ -334,6 +358,37 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
     chunks = _chunks(events, info, body, plan, count, usage=usage)
     whole = partial(fold, metadata=body.metadata)
     return respond(call, chunks, stream=bool(body.stream), fold=whole)
+
+
+def _page(body: ChatCompletionRequest, info: EngineInfo) -> Page | None:
+    """How the host's page would put it, if the request asks for that."""
+    wanted = {
+        "mode": body.mode if body.mode != "instruct" else None,
+        "character": body.character,
+        "instruction_template": body.instruction_template,
+    }
+    given = [name for name, value in wanted.items() if value is not None]
+    if not given:
+        return None
+    needs(info, "modes", given[0])
+    mode = body.mode or ("chat" if body.character is not None else "instruct")
+    return Page(mode, body.character, body.instruction_template)
+
+
+def _by_itself(engine: Engine, request: ChatRequest) -> Pieces:
+    return engine.chat(request)
+
+
+def _hooked(
+    hooks: Hooks,
+    engine: Engine,
+    answer: Answer,
+    request: ChatRequest,
+    *,
+    stops: Sequence[str],
+    continues: bool,
+) -> Pieces:
+    return hooked_chat(hooks, engine, request, answer, stops=stops, continues=continues)
 
 
 def _chunks(

@@ -28,6 +28,7 @@ from .engines.pump import TICK
 from .generation.answer import AnswerHead, answer_head, head_of
 from .generation.best_of import best_of
 from .generation.constraints import enforced
+from .generation.hooked import Hooks, hooked_completion
 from .generation.logprobs import CompletionLogprobs, append_logprobs, completion_logprobs
 from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest, needs
 from .generation.run import Event, Events, run
@@ -186,9 +187,16 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
         logprobs=0 if body.alternatives is None and candidates > n else body.alternatives,
     )
     echoes = [_Echo(engine, prompt, body.alternatives) if body.echo else None for prompt in prompts]
+    hooks = call.services.hooks_for(body.hooks)
+    early: tuple[str, ...] = ()
+    if hooks is not None and hooks.change_output:
+        # A text that hooks may change ends before they see it.
+        early, stops = stops, ()
     starts = [
         partial(
-            _answer,
+            _hooked,
+            hooks,
+            early,
             engine,
             replace(request, prompt=prompt, seed=seed),
             body.suffix,
@@ -206,6 +214,25 @@ def create_completion(call: Call, body: CompletionRequest) -> Response:
     count = UsageCount(n, call.record)
     chunks = _chunks(events, info, body.alternatives, count, usage=usage)
     return respond(call, chunks, stream=bool(body.stream), fold=fold)
+
+
+def _hooked(
+    hooks: Hooks | None,
+    stops: Sequence[str],
+    engine: Engine,
+    request: GenerateRequest,
+    suffix: str | None,
+    echo: _Echo | None,
+    grammar_param: str,
+) -> Pieces:
+    """One choice, with what the host's extensions make of it."""
+
+    def answer(request: GenerateRequest) -> Pieces:
+        return _answer(engine, request, suffix, echo, grammar_param)
+
+    if hooks is None:
+        return answer(request)
+    return hooked_completion(hooks, engine, request, answer, stops=stops)
 
 
 def _answer(

@@ -13,11 +13,15 @@
     ├── UnsupportedMediaType 415
     ├── RequestTooSlow       408  the request itself did not come in time
     ├── RequestTimedOut      408  the answer took longer than it may
+    ├── RateLimited          429  more requests than the key may make
+    │   ├── TokensLimited
+    │   └── QuotaExceeded
     ├── ShareExceeded        429  the caller has more here than anybody else, and the queue is full
     ├── InternalError        500  our fault; the reason stays in the log
     │   └── EngineFailed          the engine broke while it worked
     └── Unavailable          503  try again after `retry_after` seconds
         ├── KeysUnreadable
+        ├── LimitsUnavailable
         ├── ModelLoading
         ├── ModelChanged
         ├── ModelInUse
@@ -30,6 +34,7 @@ to the instance (a validation error brings its own `code`). Source: OpenAI guide
 fields that the official SDK reads (`openai._exceptions.APIError`).
 """
 
+from math import ceil
 from typing import ClassVar
 
 from typing_extensions import TypedDict
@@ -191,6 +196,40 @@ class RequestTimedOut(APIError):
         return {"x-should-retry": "false"}
 
 
+class RateLimited(APIError):
+    """The key, or this user of it, has made as many requests as it may."""
+
+    status = 429
+    type = "requests"
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        """Seconds after which to come back; None: not with this request."""
+        super().__init__(message)
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> dict[str, str]:
+        if self.retry_after is None:
+            return {"x-should-retry": "false"}
+        milliseconds = max(1, ceil(self.retry_after * 1000))
+        # Official clients look for the finer one first.
+        return {"Retry-After": str(ceil(milliseconds / 1000)), "retry-after-ms": str(milliseconds)}
+
+
+class TokensLimited(RateLimited):
+    """The key, or this user of it, has used as many tokens in this minute as it may."""
+
+    type = "tokens"
+
+
+class QuotaExceeded(RateLimited):
+    """The key, or this user of it, has used its tokens of the month."""
+
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+
+
 class RequestTooSlow(APIError):
     """The request, its head or its body, did not come in time."""
 
@@ -253,6 +292,13 @@ class KeysUnreadable(Unavailable):
     """The files of the named keys cannot be read."""
 
     code = "keys_unreadable"
+    retry_after = 5
+
+
+class LimitsUnavailable(Unavailable):
+    """The storage of the limits (Redis) does not answer."""
+
+    code = "limits_unavailable"
     retry_after = 5
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from .engines.deferred import DeferredEngine
 from .engines.echo import EchoEngine
 from .engines.library import FolderLibrary
 from .engines.webui_models import WebuiLibrary
+from .generation.hooked import Hooks
 from .operations import logs
 from .routing import Lifecycle, Services
 from .server import APIServer, StartError
@@ -92,6 +93,7 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
         lifecycle = Lifecycle()
         tunnel = tunnel_for(settings)
         app = create_app(settings, engine, lifecycle, tunnel)
+        app.extensions["openai"].hooks = _hooks()
         if webui_host.inside() and not settings.use_mock_api:
             library = WebuiLibrary(engine, settings.drain_timeout)
             app.extensions["openai"].library = library
@@ -112,9 +114,29 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
     _running = _Running(flags, app.extensions["openai"], engine, server, tunnel)
     _problem = None
     log.info("OpenAI API: %s/v1", server.url)
+    if settings.api_key is None and settings.password is None and has_keys(settings):
+        log.info("requests need a named key (python -m %s keys list)", __package__)
     if webui_host.inside():
         webui_host.keep_alive(server.wait)
         webui_host.at_end(_stop_at_end)
+
+
+def use_extensions(extensions: Sequence[tuple[str, Any]]) -> None:
+    """Let these extensions of our own host, by name and module, act on requests."""
+    global _companions
+    _companions = tuple(extensions)
+
+
+_companions: tuple[tuple[str, Any], ...] = ()
+
+
+def _hooks() -> Hooks | None:
+    """Those of the host's other extensions."""
+    if not webui_host.inside():
+        return Hooks(lambda: _companions)
+    from .engines import webui
+
+    return Hooks(webui.extensions, webui.page_settings, webui.applied_hooks)
 
 
 def _webui_engine() -> Engine:
@@ -254,6 +276,7 @@ def stop(timeout: float) -> None:
         return
     running, _running = _running, None
     running.server.stop(timeout)
+    running.services.ledger.flush()
     if running.tunnel is not None:
         running.tunnel.stop()
         atexit.unregister(running.tunnel.stop)

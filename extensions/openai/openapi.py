@@ -7,7 +7,7 @@ files are used, and they are served from here.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,9 +18,12 @@ from pydantic import TypeAdapter
 
 from . import __version__
 from .errors import APIError, ErrorEnvelope, all_errors
-from .routing import Route
+from .routing import Pages, Route
 from .streaming import json_response
+from .validation import RequestModel
 
+PAGE = "docs"
+"""The name under which all of this is switched off."""
 REF = "#/components/schemas/{model}"
 
 SWAGGER_PAGE = """<!doctype html>
@@ -44,14 +47,21 @@ REDOC_PAGE = """<!doctype html>
 """
 
 
-def add_pages(app: Flask, routes: Sequence[Route], prefix: str) -> None:
-    """Serve /openapi.json, /docs and /redoc below the prefix."""
+def add_pages(app: Flask, routes: Sequence[Route], prefix: str, pages: Pages) -> None:
+    """Serve /openapi.json, /docs and /redoc below the prefix, where `pages` has them."""
+
+    def served(view: Callable[..., Response]) -> Callable[..., Response]:
+        def checked(**arguments: Any) -> Response:
+            pages.check(PAGE)
+            return view(**arguments)
+
+        return checked
 
     @cache
     def written() -> dict[str, Any]:
         return document(routes, prefix)
 
-    app.add_url_rule(f"{prefix}/openapi.json", "openapi", lambda: json_response(written()))
+    app.add_url_rule(f"{prefix}/openapi.json", "openapi", served(lambda: json_response(written())))
     for name, page, package, folder in (
         ("docs", SWAGGER_PAGE, "flask_openapi3_swagger", "swagger"),
         ("redoc", REDOC_PAGE, "flask_openapi3_redoc", "redoc"),
@@ -60,12 +70,12 @@ def add_pages(app: Flask, routes: Sequence[Route], prefix: str) -> None:
         app.add_url_rule(
             f"{prefix}/{name}",
             name,
-            lambda page=page: Response(page.replace("BASE", request.script_root + prefix)),
+            served(lambda page=page: Response(page.replace("BASE", request.script_root + prefix))),
         )
         app.add_url_rule(
             f"{prefix}/{name}/assets/<path:file>",
             f"{name}-assets",
-            lambda file, assets=assets: send_from_directory(assets, file),
+            served(lambda file, assets=assets: send_from_directory(assets, file)),
         )
 
 
@@ -121,11 +131,14 @@ def _operation(route: Route, reference: dict[Any, Any]) -> dict[str, Any]:
             for status, description in _statuses(route).items()
         },
     }
-    if arguments := re.findall(r"<(?:\w+:)?(\w+)>", route.path):
-        operation["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in arguments
-        ]
+    parameters: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"<(?:\w+:)?(\w+)>", route.path)
+    ]
+    if route.query is not None:
+        parameters += _query(route.query)
+    if parameters:
+        operation["parameters"] = parameters
     if route.body is not None:
         operation["requestBody"] = {
             "required": not route.body_optional,
@@ -136,15 +149,36 @@ def _operation(route: Route, reference: dict[Any, Any]) -> dict[str, Any]:
     return operation
 
 
+def _query(model: type[RequestModel]) -> list[dict[str, Any]]:
+    """The parameters behind the `?`."""
+    schema = model.model_json_schema()
+    required, parameters = schema.get("required", ()), []
+    for name, field in schema["properties"].items():
+        # A parameter that is not there has no value; none of them can be null.
+        kind = next(each for each in field.get("anyOf", [field]) if each.get("type") != "null")
+        parameters.append(
+            {
+                "name": name,
+                "in": "query",
+                "required": name in required,
+                "description": field.get("description", ""),
+                "schema": {k: v for k, v in kind.items() if k not in ("title", "description")},
+            }
+        )
+    return parameters
+
+
 def _statuses(route: Route) -> dict[int, str]:
     """The failures a route can have, by status, each in the words of its first error class."""
     possible = {400, 403, 500, 503}
     if route.scope:
-        possible.add(401)
+        possible |= {401, 429}
+    if route.query is not None:
+        possible.add(400)
     if route.body is not None:
         possible |= {413, 415}
     if route.chunk is not None:
-        possible |= {408, 429}
+        possible.add(408)
     if route.body is not None or "<" in route.path:
         possible.add(404)
     found: dict[int, str] = {}

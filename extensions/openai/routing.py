@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
@@ -16,16 +16,20 @@ from . import refusals
 from .access.caller import Scope
 from .access.job import Job, Jobs
 from .access.keys import Keys
+from .access.ledger import Ledger
+from .access.limits import Limiter
 from .access.record import Observer, Record
 from .access.scheduler import Scheduler
 from .access.tunnel import Tunnel
+from .data_folder import data_folder
 from .engines.base import Engine
 from .engines.library import Library
-from .errors import ShuttingDown
+from .errors import NotFound, ShuttingDown
+from .generation.hooked import Hooks
 from .generation.policy import Policy, read_policy
 from .generation.request import GenerationRequest
 from .operations.metrics import Metrics
-from .settings import Settings
+from .settings import Settings, SettingsError
 from .validation import RequestModel
 
 
@@ -51,6 +55,8 @@ class Route:
     answer: Any = None
     """The type of the JSON answer; None for a page that is no JSON."""
     body: type[RequestModel] | None = None
+    query: type[RequestModel] | None = None
+    """The parameters behind the `?`; the handler gets them as `query`."""
     body_optional: bool = False
     """Whether a request without a body is one with an empty object."""
     chunk: Any = None
@@ -61,6 +67,38 @@ class Route:
     """Whether settings open it, so that it needs no key after all."""
     media: str = "text/html"
     """The type of an answer that is no JSON."""
+
+    @property
+    def page(self) -> str:
+        """The name of the page it belongs to, which is that of its file."""
+        return self.handler.__module__.rpartition(".")[2]
+
+
+class Pages:
+    """Which pages are served, by the names of their files; `docs` are the document and its two readers."""
+
+    def __init__(self, settings: Settings, known: Collection[str]) -> None:
+        """Raises SettingsError for a name that is not known."""
+        for setting in ("pages", "disabled_pages"):
+            unknown = set(getattr(settings, setting)) - set(known)
+            if unknown:
+                raise SettingsError(
+                    f"setting {setting}: there is no page {', '.join(sorted(unknown))}; "
+                    f"there are {', '.join(sorted(known))}"
+                )
+        self._on = set(settings.pages or known) - set(settings.disabled_pages)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._on
+
+    def check(self, name: str) -> None:
+        """Raises NotFound for a page that is off."""
+        if name not in self._on:
+            raise NotFound(
+                f"The page '{name}' is switched off on this server (its settings --pages and "
+                "--disabled-pages say so).",
+                code="page_disabled",
+            )
 
 
 class Lifecycle:
@@ -115,7 +153,11 @@ class Services:
     policy: Policy = field(default_factory=Policy)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     keys: Keys = field(init=False)
+    ledger: Ledger = field(init=False)
+    limiter: Limiter = field(init=False)
     jobs: Jobs = field(default_factory=Jobs)
+    hooks: Hooks | None = None
+    """Of the host's other extensions; None where it has none. Set before the first request."""
     library: Library | None = None
     """What the host can load instead; None where it lets nobody choose. Set before the first request."""
     metrics: Metrics = field(init=False)
@@ -129,6 +171,9 @@ class Services:
     def __post_init__(self) -> None:
         self.keys = Keys(self.settings)
         self.reloaders.append(self.keys.configure)
+        self.ledger = Ledger(data_folder(self.settings), days=self.settings.usage_days)
+        self.observers.append(self.ledger.observe)
+        self.limiter = Limiter(self.settings, self.ledger.spent)
         self.metrics = Metrics(self.engine, self.scheduler, self.tunnel)
         self.observers.append(self.metrics.observe)
 
@@ -139,6 +184,12 @@ class Services:
         self.settings = settings
         for follow in self.reloaders:
             follow(settings)
+
+    def hooks_for(self, wanted: bool | None) -> Hooks | None:
+        """What to apply to a request that says so in its field `hooks`; None: nothing."""
+        if self.hooks is None or not self.settings.hooks or wanted is False:
+            return None
+        return self.hooks if self.hooks.any else None
 
     def observe(self, record: Record) -> None:
         """Tell everybody who wants to know that a request has ended."""
@@ -169,7 +220,6 @@ class Call:
         if most and body.timeout is not None and body.timeout > most:
             raise refusals.out_of_range("timeout", body.timeout, low=None, high=most)
         self.job.limit(body.timeout or most)
-        self.record.user = body.user
 
     @property
     def record(self) -> Record:

@@ -78,6 +78,11 @@ def setup() -> None:
     _module("launch").setup(_changed(), flags)
 
 
+def use_extensions(extensions: Any) -> None:
+    """The host's other extensions, as names and modules: their hooks act on requests."""
+    _module("launch").use_extensions(extensions)
+
+
 def load_model(spec: Any) -> None:
     """Load the model that the host has chosen; until then the API answers 503."""
     _module("launch").load_model(spec)

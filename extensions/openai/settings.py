@@ -131,6 +131,17 @@ class Settings(BaseSettings):
         "monthly_tokens=100000.",
         json_schema_extra=RELOADABLE,
     )
+    limits_storage: SecretStr | None = Field(
+        None,
+        description="Where limits are counted: redis://HOST:PORT/DB for several servers together. "
+        "Default: in memory, each server by itself.",
+    )
+    usage_days: int = Field(
+        400,
+        ge=0,
+        le=36500,
+        description="Days that the usage of keys and users is kept; 0 keeps none.",
+    )
     public_api: bool = Field(
         False,
         description="Reach the API from everywhere through a tunnel of Cloudflare. Needs --api-key.",
@@ -177,6 +188,7 @@ class Settings(BaseSettings):
         (),
         description="Proxies whose X-Forwarded-For, -Proto, -Host and -Prefix are believed: addresses, "
         "networks, or how many there are in front of the server.",
+        json_schema_extra=RELOADABLE,
     )
     sampling_defaults: Pairs = Field(
         {},
@@ -221,6 +233,11 @@ class Settings(BaseSettings):
         "\\nuser: (auto: with the sampler webui-2023 only).",
         json_schema_extra=RELOADABLE,
     )
+    hooks: bool = Field(
+        True,
+        description="Let the host's other extensions act on requests, as they do in its page.",
+        json_schema_extra=RELOADABLE,
+    )
     strict_parameters: bool = Field(
         False,
         description="Refuse fields that nobody knows, instead of logging them once.",
@@ -230,6 +247,13 @@ class Settings(BaseSettings):
         400,
         description="The status of a request that is not valid: 400 as OpenAI's, or 422.",
         json_schema_extra=RELOADABLE,
+    )
+    pages: Names = Field(
+        (),
+        description="Serve these pages only, as chat,models; docs/api.md has their names. Default: all.",
+    )
+    disabled_pages: Names = Field(
+        (), description="Pages that are not served, as docs,internal; they answer 404."
     )
     max_body_mb: int = Field(
         20, ge=1, le=1024, description="Largest request body in MiB; a larger one is answered 413."
@@ -246,6 +270,13 @@ class Settings(BaseSettings):
         ge=0,
         le=1024,
         description="Pictures, sounds and files that the messages of one request may hold.",
+        json_schema_extra=RELOADABLE,
+    )
+    media_max_side: int = Field(
+        2048,
+        ge=64,
+        le=16384,
+        description="Pixels that a picture keeps of each side; a larger one is shrunk.",
         json_schema_extra=RELOADABLE,
     )
     media_urls: bool = Field(
@@ -359,6 +390,8 @@ class Settings(BaseSettings):
 
     @field_validator(
         "model_aliases",
+        "pages",
+        "disabled_pages",
         "allowed_hosts",
         "cors_origins",
         "media_hosts",
@@ -461,7 +494,8 @@ class Settings(BaseSettings):
         return value and SecretStr(value.get_secret_value().strip())
 
     @field_validator(
-        "api_key", "admin_key", "keys_secret", "password", "public_api_id", mode="before"
+        *("api_key", "admin_key", "keys_secret", "password", "limits_storage", "public_api_id"),
+        mode="before",
     )
     @classmethod
     def _empty_is_none(cls, value: object) -> object:

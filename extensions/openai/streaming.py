@@ -124,7 +124,7 @@ class _PushedEvents(_EventStream):
 
 def json_response(value: Any, status: int = 200) -> Response:
     """An answer of JSON, in the order in which it was built."""
-    return Response(orjson.dumps(value), status, mimetype="application/json")
+    return Response(orjson.dumps(value), status, content_type="application/json")
 
 
 def check_wanted(call: Call) -> None:

@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 from flask import Flask, jsonify, request
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 
 from extensions.openai.access.proxies import Trust, TrustedProxies
 from extensions.openai.app import create_app
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.settings import Settings, load
+from tests.support.reference import assert_envelope
 
 
 @pytest.mark.parametrize(
@@ -54,7 +58,8 @@ def app() -> Flask:
         forwarded = [name for name in dict(request.headers) if name.startswith("X-Forwarded")]
         return jsonify(url=request.url_root, address=request.remote_addr, forwarded=forwarded)
 
-    app.wsgi_app = TrustedProxies(app.wsgi_app, Trust.of(["127.0.0.1"]))  # type: ignore[method-assign]
+    settings = Settings(trusted_proxies=("127.0.0.1",))
+    app.wsgi_app = TrustedProxies(app.wsgi_app, settings)  # type: ignore[method-assign]
     return app
 
 
@@ -113,6 +118,49 @@ def test_the_host_that_a_proxy_tells_is_checked() -> None:
     assert status(trusted_proxies=("127.0.0.1",)) == 403
     assert status(trusted_proxies=("127.0.0.1",), allowed_hosts=("llm.example",)) == 200
     assert status() == 200, "not believed, so addressed to localhost"
+
+
+def test_a_page_of_a_trusted_machine_cannot_tell_another_host() -> None:
+    """DNS rebinding: its browser sends the page's own host, and X-Forwarded-Host as the page likes."""
+    settings = Settings(trusted_proxies=("127.0.0.1",), allowed_hosts=("llm.example",))
+    client = create_app(settings, EchoEngine()).test_client()
+    for told in ("localhost", "llm.example"):
+        sent = {"Host": "evil.example:5001", "X-Forwarded-Host": told}
+        assert client.get("/v1/models", headers=sent).status_code == 403
+    sent = {"Host": "localhost:5001", "X-Forwarded-Host": "llm.example"}
+    assert client.get("/v1/models", headers=sent).status_code == 200
+
+
+def test_trust_can_be_given_and_taken_while_the_server_runs() -> None:
+    app = create_app(Settings(), EchoEngine())
+    services = app.extensions["openai"]
+    addresses: list[str] = []
+    services.observers.append(lambda record: addresses.append(record.address))
+    for trusted in ((), ("127.0.0.1",), ()):
+        services.reload(Settings(trusted_proxies=trusted))
+        app.test_client().get("/health", headers={"X-Forwarded-For": "1.1.1.1"}).close()
+    assert addresses == ["127.0.0.1", "1.1.1.1", "127.0.0.1"]
+
+
+ODD = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=40)
+TOLD_NAMES = ("For", "Proto", "Host", "Prefix")
+
+
+@given(
+    st.fixed_dictionaries({}, optional={f"X-Forwarded-{name}": ODD for name in TOLD_NAMES}),
+    ODD,
+    ODD,
+)
+@settings_of_hypothesis(max_examples=300, deadline=None)
+def test_no_header_is_a_fault(told: dict[str, str], host: str, origin: str) -> None:
+    answer = FUZZED.get("/v1/models", headers={**told, "Host": host, "Origin": origin})
+    assert answer.status_code in (200, 400, 403)
+    if answer.status_code != 200:
+        assert_envelope(answer.json, status=answer.status_code)
+    answer.close()
+
+
+FUZZED = create_app(Settings(trusted_proxies=("127.0.0.1",)), EchoEngine()).test_client()
 
 
 @pytest.mark.parametrize("count", [1, "1"])

@@ -19,7 +19,7 @@ import pytest
 from extensions.openai.access.record import Record
 from extensions.openai.app import create_app
 from extensions.openai.routing import Lifecycle
-from extensions.openai.server import APIServer
+from extensions.openai.server import IDLE, APIServer
 from extensions.openai.settings import Settings
 from tests.support.paced import PacedEngine
 from tests.support.process import ROOT, free_port
@@ -281,6 +281,12 @@ def test_bodies_that_are_too_large(setup: Setup) -> None:
         else:
             # Caddy 2.6 tells what it cuts off itself now as the one, now as the other.
             assert answer.status in (413, 502)
+
+
+def test_proxies_let_go_of_connections_first() -> None:
+    for name in ("nginx.conf", "Caddyfile"):
+        (kept,) = re.findall(r"keepalive(?:_timeout)? (\d+)s", (ROOT / "deploy" / name).read_text())
+        assert int(kept) < IDLE, name
 
 
 def test_a_path_of_its_own_in_nginx(certificate: Certificate, tmp_path: Path) -> None:

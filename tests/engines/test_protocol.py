@@ -277,6 +277,7 @@ def test_token_ids_lie_below_the_size_of_the_vocabulary(engine: Engine) -> None:
 
 def test_capabilities_are_words_that_clients_know(engine: Engine) -> None:
     known = {"completion", "chat", "grammar", "logprobs", "tools", "reasoning", "infill", "vision"}
+    known |= {"modes"}
     assert set(engine.info.capabilities) <= known
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
 
-from extensions.openai.engines.base import Message, ToolCall
+from extensions.openai.engines.base import ChatRequest, Message, ToolCall
+from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.errors import InvalidRequest
 from extensions.openai.generation.messages import ChatMessage, to_engine
+from tests.support.random_model import TEMPLATE, write_model
 
 ADAPTER: TypeAdapter[list[Any]] = TypeAdapter(list[ChatMessage])
 
@@ -26,6 +29,14 @@ def engine_messages(*messages: dict[str, Any]) -> tuple[Message, ...]:
         ({"role": "user", "content": "u", "name": "ann"}, Message("user", "u", "ann")),
         ({"role": "assistant", "content": "a"}, Message("assistant", "a")),
         ({"role": "assistant", "refusal": "no"}, Message("assistant", "no")),
+        (
+            {"role": "assistant", "content": "a", "reasoning_content": "why"},
+            Message("assistant", "a", reasoning="why"),
+        ),
+        (
+            {"role": "assistant", "content": "a", "reasoning": "why"},
+            Message("assistant", "a", reasoning="why"),
+        ),
         (
             {"role": "tool", "content": "42", "tool_call_id": "c1"},
             Message("tool", "42", tool_call_id="c1"),
@@ -88,3 +99,17 @@ def test_an_assistant_that_said_nothing_is_refused() -> None:
     with pytest.raises(InvalidRequest) as caught:
         engine_messages({"role": "assistant", "content": None})
     assert caught.value.param == "messages[0].content"
+
+
+def test_earlier_thoughts_reach_a_template_that_knows_of_them(tmp_path: Path) -> None:
+    template = TEMPLATE.replace(
+        "{{ m.content }}", "<think>{{ m.reasoning_content }}</think>{{ m.content }}"
+    )
+    model = write_model(tmp_path / "thinking.gguf", template=template)
+    engine = LlamaCppEngine(model, name="thinking", threads=1, parallel=1)
+    try:
+        answered = Message("assistant", "Yes.", reasoning="It is so.")
+        prompt = engine.render(ChatRequest((answered, Message("user", "Why?"))))
+    finally:
+        engine.close()
+    assert "<think>It is so.</think>Yes." in prompt

@@ -424,6 +424,26 @@ def test_the_order_of_samplers_is_llama_cpps_own(tiny: Api) -> None:
     assert props["default_generation_settings"]["params"]["samplers"] == list(ORDER)
 
 
+@ROWS
+def test_llama_cpp_itself_says_that_it_took_the_value(tiny: Api, row: Parameter) -> None:
+    """Its own route tells the settings that an answer was made with."""
+    column = row.native.get("llama.cpp")
+    if column is None:
+        return
+    assert isinstance(tiny.engine, LlamaCppEngine)
+    native = to_native(request(CompletionRequest, **{row.name: other_value(row)}), LLAMA_CPP)
+    body = {**native, "prompt": "x", "n_predict": 1}
+    settings = tiny.engine._listener.ask("POST", "/completion", body)["generation_settings"]
+    for name, value in native.items():
+        if name in NOT_TOLD:
+            continue
+        told = settings[name]
+        assert told == (pytest.approx(value) if isinstance(value, float) else value), name
+
+
+NOT_TOLD = {"dry_sequence_breakers"}
+
+
 @pytest.mark.parametrize("given", ["!!", "zt", ["bogus"], [5], 5, ["top_k"] * 65])
 def test_unknown_samplers_are_refused_and_not_left_out(tiny: Api, given: object) -> None:
     """llama.cpp itself skips a name that it does not know."""

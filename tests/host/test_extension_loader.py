@@ -39,6 +39,22 @@ def test_the_order_of_the_hooks(probe: Host) -> None:
     assert words == ["SETUP", "SPEC", "READY", "STOPPED"]
 
 
+def test_extensions_are_told_of_the_others_that_were_set_up(probe: Host) -> None:
+    probe.extension("one", "def input_modifier(text): return text")
+    probe.extension("broken", "def setup(): raise ValueError")
+    probe.extension(
+        "asking",
+        """
+        def setup(): print("setup asking", flush=True)
+        def use_extensions(others):
+            print("TOLD", [(name, hasattr(module, "input_modifier")) for name, module in others], flush=True)
+        """,
+    )
+    stdout = probe.serve("--extensions", "broken", "asking", "one", "probe").stdout
+    lines = [line for line in stdout.splitlines() if "asking" in line or "TOLD" in line]
+    assert lines == ["setup asking", "TOLD [('one', True), ('probe', False)]"]
+
+
 def test_extensions_are_set_up_in_order_and_stopped_in_reverse(probe: Host) -> None:
     for name in ("one", "two"):
         probe.extension(
@@ -49,7 +65,7 @@ def test_extensions_are_set_up_in_order_and_stopped_in_reverse(probe: Host) -> N
             """,
         )
     stdout = probe.serve("--extensions", "two", "one", "probe").stdout
-    lines = [line for line in stdout.splitlines() if "one" in line or "two" in line]
+    lines = [line for line in stdout.splitlines() if line.startswith(("setup", "stop"))]
     assert lines == ["setup two", "setup one", "stop one True", "stop two True"]
 
 

@@ -123,3 +123,34 @@ def test_a_terminal_that_closes_stops_the_program(
         if ended == (0, 0):
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+
+
+def test_without_a_terminal_it_does_not_end_a_load(probe: Host) -> None:
+    """As when a service is told to reload while it still starts."""
+    probe.extension(
+        "loading",
+        READER
+        + """
+def load_model(spec):
+    import ctypes
+    print("BUSY", flush=True)
+    ctypes.PyDLL(None).usleep(800_000)
+""",
+    )
+    process = subprocess.Popen(
+        [sys.executable, "server.py", "--extensions", "loading"],
+        cwd=probe.root,
+        env=probe.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # no terminal, whoever runs the tests
+    )
+    probe.running.append(process)
+    until(process, "BUSY")
+    process.send_signal(signal.SIGHUP)
+    until(process, "READY")
+    process.send_signal(signal.SIGHUP)
+    until(process, "RELOADED")
+    end(process)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -145,6 +147,51 @@ def test_a_client_that_is_refused_and_gone_leaves_nothing(serve: Serve) -> None:
         wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         wire.close()
     assert ask(server.port, "GET", "/health").status == 200
+
+
+GOOD = (
+    GET + b"Accept: */*\r\n\r\n",
+    POST + LENGTH + b"\r\n" + BODY,
+    POST + CHUNKED + b"\r\n" + CHUNKS,
+    POST.replace(b"completions", b"chat/completions") + b"Content-Length: 2\r\n\r\n{}",
+)
+
+
+def changed(chance: random.Random) -> bytes:
+    """A good request with a few bytes replaced, left out or repeated."""
+    sent = bytearray(chance.choice(GOOD))
+    for _ in range(chance.randint(1, 4)):
+        at = chance.randrange(10, len(sent))
+        if chance.random() < 0.5:
+            sent[at] = chance.choice(b'\r\n\0 :,;%/\xff\x80AZaz09{}[]"')
+        elif chance.random() < 0.5:
+            del sent[at : at + chance.randint(1, 10)]
+        else:
+            sent[at:at] = sent[: chance.randint(1, 40)]
+    return bytes(sent)
+
+
+def test_requests_with_any_bytes_changed(serve: Serve) -> None:
+    """Each is answered, in the envelope if it is refused, and none with a fault of the server's."""
+    port = serve(EchoEngine(), receive_timeout=0.1).port
+    chance = random.Random(7)
+    requests = [changed(chance) for _ in range(300)]
+
+    def ask_with(sent: bytes) -> None:
+        with Wire(port) as wire:
+            wire.sock.settimeout(30)
+            wire.send(sent)
+            answer = wire.answer(method="HEAD" if sent.startswith(b"HEAD") else "GET")
+        assert answer.status < 500, (sent, answer)
+        if answer.status >= 400:
+            assert_envelope(answer.json(), status=answer.status)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(ask_with, requests))
+    for sent in GOOD[:3]:
+        with Wire(port) as wire:
+            wire.send(sent)
+            assert wire.answer().status == 200
 
 
 @given(

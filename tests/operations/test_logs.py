@@ -90,7 +90,7 @@ def test_nothing_of_the_content_and_no_key(caplog: pytest.LogCaptureFixture) -> 
 
 def test_pages_for_machines_and_people_are_quiet(lines: Any) -> None:
     client = create_app(Settings(), EchoEngine()).test_client()
-    for path in ("/health", "/metrics", "/"):
+    for path in ("/health", "/metrics", "/", "/openapi.json", "/docs"):
         assert client.get(path).status_code == 200
     assert lines() == []
 

@@ -13,8 +13,6 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from flask_cloudflared import CLOUDFLARED_CONFIG
-
 NAME = "cloudflared"
 FRESH = 30 * 86400.0  # seconds after which a downloaded program is fetched anew
 LARGEST = 200 << 20  # bytes
@@ -100,6 +98,8 @@ def downloaded(folder: Path, stopped: Callable[[], bool]) -> Path:
 
 def _address() -> str:
     """Where Cloudflare publishes the program for this machine."""
+    from flask_cloudflared import CLOUDFLARED_CONFIG  # slow to import, and few need it
+
     system, machine = platform.system(), platform.machine()
     try:
         return str(CLOUDFLARED_CONFIG[system, machine]["url"])

@@ -262,7 +262,11 @@ def _guarded_network(rules: FetchRules, clock: _Clock) -> httpcore.NetworkBacken
             server_hostname: str | None = None,
             timeout: float | None = None,
         ) -> httpcore.NetworkStream:
-            return Stream(self._inner.start_tls(ssl_context, server_hostname, clock.left))
+            try:
+                return Stream(self._inner.start_tls(ssl_context, server_hostname, clock.left))
+            except _Late:
+                self.close()  # httpcore closes it for errors of its own only
+                raise
 
         def get_extra_info(self, info: str) -> Any:
             return self._inner.get_extra_info(info)

@@ -7,6 +7,7 @@ a whole, so that readers need no lock.
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -72,9 +73,22 @@ class _Watched(Generic[T]):
             raise KeysError(f"{self.path.name} cannot be read: {reason}") from None
 
 
+_seen: set[str] = set()
+"""Secrets that were there."""
+
+
 def named_keys_exist(settings: Settings) -> bool:
-    """Whether there is a secret, so that there can be keys."""
-    return settings.keys_secret is not None or (data_folder(settings) / SECRET).exists()
+    """Whether there is a secret, or was since this process began, so that there can be keys.
+
+    Who deletes the secret of a server that runs makes all keys void, and opens the server to nobody.
+    """
+    if settings.keys_secret is not None:
+        return True
+    # Asked for each request; the ways of pathlib cost more than the look at the file.
+    path = f"{data_folder(settings)}/{SECRET}"
+    if path not in _seen and os.path.exists(path):  # noqa: PTH110
+        _seen.add(path)
+    return path in _seen
 
 
 class KeyFiles:

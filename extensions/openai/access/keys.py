@@ -117,7 +117,7 @@ class Keys:
             raise Unauthorized(f"This API key has expired on {day} UTC.")
         return Caller(
             grant.name,
-            grant.scopes,
+            ALL if "admin" in grant.scopes else grant.scopes,
             grant.weight,
             grant.priority,
             grant.limits.over(Limits(rpm=self._settings.rpm)).over(Limits(rpm=NAMED_RPM)),

@@ -12,7 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..settings import Settings
 from .network import IPAddress, as_address, host_name
+
+HOST_SENT = "openedai.host_sent"
+"""In a request's environment: its own Host header, where a proxy has told another one."""
 
 PREFIX = re.compile(r"(/[\w.~-]+)+")
 HEADERS = ("FOR", "PROTO", "HOST", "PREFIX", "PORT", "BY", "SERVER")
@@ -59,9 +63,13 @@ class Trust:
 class TrustedProxies:
     """A WSGI application in front of another one."""
 
-    def __init__(self, app: Callable[..., Iterable[bytes]], trust: Trust) -> None:
+    def __init__(self, app: Callable[..., Iterable[bytes]], settings: Settings) -> None:
         self._app = app
-        self._trust = trust
+        self.configure(settings)
+
+    def configure(self, settings: Settings) -> None:
+        """Trust whom these settings name; may be called at any time."""
+        self._trust = Trust.of(settings.trusted_proxies, tunnel=settings.public_api)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         told = {name: environ.pop(f"HTTP_X_FORWARDED_{name}", "") for name in HEADERS}
@@ -78,6 +86,7 @@ def _adopt(environ: dict[str, Any], told: dict[str, str]) -> None:
     if (scheme := told["PROTO"].lower()) in ("http", "https"):
         environ["wsgi.url_scheme"] = scheme
     if host_name(told["HOST"]) is not None:
+        environ[HOST_SENT] = environ.get("HTTP_HOST")
         environ["HTTP_HOST"] = told["HOST"]
     if PREFIX.fullmatch(prefix := told["PREFIX"].rstrip("/")):
         environ["SCRIPT_NAME"] = prefix

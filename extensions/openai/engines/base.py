@@ -42,6 +42,8 @@ class EngineInfo:
     """What the model says of itself, in a line."""
     capabilities: tuple[str, ...] = ("completion", "chat")
     """What it can do, in words for the model list."""
+    thinks_aloud: bool = False
+    """The template opens a thought, and `chat` does not tell it from the answer."""
     honours: frozenset[str] | None = None
     """The sampler's names for the parameters that the loaded model honours; None: all in its column."""
 
@@ -51,9 +53,9 @@ class Media:
     """A picture or a sound that stands in a conversation."""
 
     kind: Literal["image", "audio"]
-    format: Literal["png", "jpeg", "wav"]
+    format: Literal["png", "wav"]
     data: bytes = field(repr=False)
-    """A whole file that was looked through: it can be decoded, and its size is sane."""
+    """A whole file, made by this server from what it was sent: it can be decoded, and its size is sane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ class Message:
     tool_call_id: str | None = None
     parts: tuple[str | Media, ...] = ()
     """Text and media in their order, where there are media. Capabilities `vision` and `audio`."""
+    reasoning: str | None = None
+    """What the assistant thought before it said this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,18 @@ class Tool:
     description: str | None
     parameters: Mapping[str, Any]
     """A JSON schema of an object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """How the page of a webui would put a conversation. Capability `modes`."""
+
+    mode: Literal["instruct", "chat", "chat-instruct"] = "instruct"
+    """`instruct`: by a template; `chat`: as a talk of two characters; the third: one inside the other."""
+    character: str | None = None
+    """By the name that the host has it under; None: the one that is set in the page."""
+    instruction_template: str | None = None
+    """By the name that the host has it under; None: the model's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +142,8 @@ class ChatRequest:
     parallel_tool_calls: bool = True
     template_variables: Mapping[str, Any] = field(default_factory=dict)
     """What the chat template is given besides the messages, such as `enable_thinking`."""
+    page: Page | None = None
+    """None: the model's own template."""
 
 
 @dataclass(frozen=True, slots=True)

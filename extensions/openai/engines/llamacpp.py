@@ -23,6 +23,7 @@ from .base import (
     ChatRequest,
     EngineInfo,
     GenerateRequest,
+    Message,
     Piece,
     Pieces,
     Scores,
@@ -142,6 +143,7 @@ class LlamaCppEngine:
             vocabulary_size=self._vocabulary_size,
             parallel=parallel,
             description=str(header.metadata.get("general.description", ""))[:200],
+            thinks_aloud=self._thinks_aloud(props),
             capabilities=self._capabilities(props),
         )
         # A thread inside of llama.cpp while the interpreter goes down would abort the process.
@@ -159,6 +161,17 @@ class LlamaCppEngine:
         modalities = props.get("modalities", {})
         found += [name for name in ("vision", "audio") if modalities.get(name)]
         return tuple(found)
+
+    def _thinks_aloud(self, props: dict[str, Any]) -> bool:
+        """llama.cpp learns from its template how a thought ends; some only say how it begins."""
+        template = str(props.get("chat_template", ""))
+        if "<think>" not in template or "</think>" in template:
+            return False
+        try:
+            prompt = self.render(ChatRequest((Message("user", "Hello"),)))
+        except InvalidRequest:  # a template may want more than that
+            return False
+        return prompt.rstrip().endswith("<think>")
 
     @property
     def info(self) -> EngineInfo:

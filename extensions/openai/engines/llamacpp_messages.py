@@ -19,6 +19,8 @@ def message_of(message: Message) -> dict[str, Any]:
     }
     if message.name is not None:
         plain["name"] = message.name
+    if message.reasoning is not None:
+        plain["reasoning_content"] = message.reasoning
     if message.tool_calls:
         plain["tool_calls"] = [
             {

@@ -50,7 +50,8 @@ class Steps:
         """`limit`: the most tokens to sample. `endless`: never sample an end token."""
         self._request = request
         self._words = words
-        self._limit = limit
+        self.limit = limit
+        """The most tokens to sample; an extension may still change it."""
         self._emit = emit
         self._banned = sorted(words.ends) if endless else []
         self._matcher: LLMatcher | None = None
@@ -123,7 +124,7 @@ class Steps:
         finish: Finish | None = None
         if token in self._words.ends:
             finish = "stop"
-        elif self.sampled >= self._limit:
+        elif self.sampled >= self.limit:
             finish = "length"
         if self._matcher is not None and finish != "stop":
             self._matcher.consume_token(token)
@@ -220,18 +221,33 @@ class Criterion:
         return self._steps.sample(input_ids[0])
 
 
-class Limit(int):
-    """`max_new_tokens` of a request of ours: how the call of `model.generate` that belongs to it is
-    recognised, in whatever thread and by whatever way a host makes it."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What takes part in a call of `model.generate` that belongs to a request of ours."""
 
     steps: Steps
-    prompt: tuple[int, ...] | None
+    prompt: tuple[int, ...]
     """The prompt's exact tokens, where the host may make others of its text."""
     expected: tuple[int, ...]
     """What the host makes of it, unless an extension changes it."""
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Limit:
+
+class Carrier:
+    """A number that carries a Part: so the call is recognised in whatever thread and by whatever way a
+    host makes it. There are two kinds, as an extension may set one of them anew."""
+
+    part: Part
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Carrier:
         return self
+
+
+class Limit(Carrier, int):
+    """The `max_new_tokens` of a request."""
+
+
+class Share(Carrier, float):
+    """The `typical_p` of a request."""
 
 
 THEIRS = ("Stream", "_StopEverythingStoppingCriteria")
@@ -249,14 +265,14 @@ def attach(model: Any) -> None:
         return
 
     def generate(*args: Any, **options: Any) -> Any:
-        limit = options.get("max_new_tokens")
-        if not isinstance(limit, Limit):
+        part = next((each.part for each in options.values() if isinstance(each, Carrier)), None)
+        if part is None:
             return before(*args, **options)
-        steps = limit.steps
+        steps = part.steps
+        steps.limit = int(options["max_new_tokens"])
         inputs = options["inputs"]
-        exact = limit.prompt
-        if exact is not None and tuple(to_numpy(inputs[0]).tolist()) == limit.expected:
-            inputs = options["inputs"] = as_inputs(exact, inputs)
+        if tuple(to_numpy(inputs[0]).tolist()) == part.expected != part.prompt:
+            inputs = options["inputs"] = as_inputs(part.prompt, inputs)
         if not steps.begin(inputs.shape[-1]):
             return inputs
         criteria = options.get("stopping_criteria") or []
@@ -266,7 +282,7 @@ def attach(model: Any) -> None:
         # Ours first: log-probabilities are told as they are before any sampler.
         options["logits_processor"] = type(processors)([Processor(steps), *processors])
         # Some versions do not ask further criteria once the length is reached, so ours decides.
-        options["max_new_tokens"] = int(limit) + 1
+        options["max_new_tokens"] = steps.limit + 1
         try:
             output = before(*args, **options)
         except BaseException as error:

@@ -69,6 +69,8 @@ def _marker(text: str) -> str:
 
 def _message(message: Message) -> dict[str, Any]:
     found: dict[str, Any] = {"role": message.role, "content": message.content or ""}
+    if message.reasoning is not None:
+        found["reasoning_content"] = message.reasoning
     if message.name is not None:
         found["name"] = message.name
     if message.tool_calls:

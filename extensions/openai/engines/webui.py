@@ -15,6 +15,7 @@ import hashlib
 import importlib
 import inspect
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,15 +28,17 @@ from typing import Any
 
 import numpy as np
 import orjson
+import yaml
 from llguidance import LLTokenizer, TokenizerWrapper
 
 from .. import refusals
-from ..errors import APIError, ContextLengthExceeded, EngineFailed, ModelLoading
+from ..errors import APIError, ContextLengthExceeded, EngineFailed, InvalidRequest, ModelLoading
 from . import template
 from .base import (
     ChatRequest,
     EngineInfo,
     GenerateRequest,
+    Page,
     Piece,
     Pieces,
     PromptUsage,
@@ -43,7 +46,7 @@ from .base import (
     TokenLogprob,
 )
 from .pump import Emit, pump
-from .steps import Limit, Steps, Words, as_inputs, attach, judged, to_numpy
+from .steps import Limit, Part, Share, Steps, Words, as_inputs, attach, judged, to_numpy
 from .vocabulary import Vocabulary, vocabulary_of
 
 log = logging.getLogger("openedai")
@@ -177,6 +180,8 @@ class WebuiEngine:
                 capabilities.append("grammar")
             if len(words.vocabulary.special) == 3:
                 capabilities.append("infill")
+        if hasattr(_optional("chat"), "generate_chat_prompt"):
+            capabilities.append("modes")
         identity = (loaded.name, loaded.loader, context, tuple(shared.lora_names))
         return EngineInfo(
             model=loaded.name,
@@ -214,11 +219,44 @@ class WebuiEngine:
         return in_folder or str(shared.settings.get("instruction_template_str") or "") or PLAIN
 
     def render(self, request: ChatRequest) -> str:
-        return template.render(self.template_source(), request, _special_texts())
+        page = request.page
+        if page is None or page.mode == "instruct":
+            return template.render(self._source_for(page), request, _special_texts())
+        state, text = _talk(self._page_state(request, page), request)
+        try:
+            prompt = _module("chat").generate_chat_prompt(text, state, history=state["history"])
+        except Exception as error:
+            log.exception("the web UI made no prompt")
+            why = f"The web UI cannot put these messages ({type(error).__name__})."
+            raise InvalidRequest(why, param="messages") from None
+        return str(prompt)
 
     def turn_ends(self, request: ChatRequest) -> tuple[str, ...]:
         """The texts by which a model shows that its turn is over, where it does so in plain text."""
-        return template.turn_ends(self.template_source(), _special_texts())
+        page = request.page
+        if page is None or page.mode == "instruct":
+            return template.turn_ends(self._source_for(page), _special_texts())
+        state = _talk(self._page_state(request, page), request)[0]
+        return tuple(_module("chat").get_stopping_strings(state))
+
+    def _source_for(self, page: Page | None) -> str:
+        name = page and page.instruction_template
+        return _named_template(name) if name else self.template_source()
+
+    def _page_state(self, request: ChatRequest, page: Page) -> dict[str, Any]:
+        """What the page's own function makes its prompt of."""
+        plain = GenerateRequest("", 1, request.sampling, request.seed)
+        state = self._state(plain, 1) | {
+            "mode": page.mode,
+            # What does not fit is refused here, and never cut.
+            "truncation_length": ENDLESS,
+            "chat_prompt_size": ENDLESS,
+            "instruction_template_str": self._source_for(page),
+            "tools": None,
+        }
+        if page.character is not None:
+            state.update(_character(page.character, str(state["name1"])))
+        return state
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         loaded = self.loaded()
@@ -308,9 +346,10 @@ class WebuiEngine:
                 endless=bool(sampling.get("ban_eos_token")),
                 skip_special=bool(sampling.get("skip_special_tokens", True)),
             )
-            most = Limit(limit)
-            most.steps, most.prompt, most.expected = steps, tokens, _encode(text)
-            state = self._state(request, limit) | {"max_new_tokens": most, "ban_eos_token": False}
+            state = self._state(request, limit)
+            most, share = Limit(limit), Share(state["typical_p"])
+            most.part = share.part = Part(steps, tokens, _encode(text))
+            state.update(max_new_tokens=most, typical_p=share, ban_eos_token=False)
             attach(loaded.model)
             replies = _generate_reply(text, state)
             try:
@@ -425,11 +464,86 @@ class WebuiEngine:
                 if ended or self._closed.is_set():
                     return
 
-        return pump(produce)
+        return pump(_guarded(produce))
 
     def close(self) -> None:
         self._closed.set()
 
+
+def extensions() -> list[tuple[str, Any]]:
+    """The host's other extensions, in its order."""
+    return [(name, extension) for extension, name in _module("extensions").iterator()]
+
+
+def page_settings() -> dict[str, Any]:
+    """What a state holds in the host's page."""
+    return {**FALLBACK, **_module("shared").settings, **_preset_defaults()}
+
+
+def applied_hooks() -> frozenset[str]:
+    """Hooks that the host's generator applies to chats, too: the first versions did so."""
+    module = _module("text_generation")
+    inner = getattr(module, "_generate_reply", module.generate_reply)
+    found = _STATE_HOOK.search(_source(inner))
+    return frozenset({"state_modifier"} if found and not found[1] else ())
+
+
+_STATE_HOOK = re.compile(r"""(if not is_chat:\s+)?state = \S*apply\w*\(["']state["']""")
+
+
+def _talk(state: dict[str, Any], request: ChatRequest) -> tuple[dict[str, Any], str]:
+    """The state with the conversation as the page keeps it, and what the user says now.
+
+    What a system message says is put behind what the page knows of the character.
+    """
+    rows: list[list[str]] = []
+    system: list[str] = []
+    for message in request.messages:
+        said = message.content or ""
+        if message.role == "system":
+            system.append(said)
+        elif message.role == "user" or not rows:
+            rows.append([said, ""] if message.role == "user" else ["", said])
+        else:
+            rows[-1][1] = "\n".join(text for text in (rows[-1][1], said) if text)
+    text = ""
+    if rows and not rows[-1][1]:
+        text = rows.pop()[0]
+    context = "\n".join([str(state.get("context") or ""), *system])
+    history = {"internal": rows, "visible": [list(row) for row in rows]}
+    return {**state, "context": context, "history": history}, text
+
+
+def _named_template(name: str) -> str:
+    """A template of the host's, as Jinja. Raises InvalidRequest where it has none of that name."""
+    root = Path(getattr(_module("shared"), "user_data_dir", "."))
+    folders = [root / "instruction-templates", Path("instruction-templates")]
+    path = next((f / f"{name}.yaml" for f in folders if (f / f"{name}.yaml").is_file()), None)
+    if path is None or "/" in name or "\\" in name or name.startswith("."):
+        known = sorted({each.stem for folder in folders for each in folder.glob("*.yaml")})
+        raise refusals.not_one_of("instruction_template", name, known)
+    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    source = found.get("instruction_template") if isinstance(found, dict) else None
+    if not isinstance(source, str):
+        raise refusals.unsupported(
+            "instruction_template", "names a template in the old form, which is no Jinja."
+        )
+    return source
+
+
+def _character(name: str, user: str) -> dict[str, Any]:
+    """What the host's page sets for a character. Raises InvalidRequest where it has none of that name."""
+    utils = _optional("utils")
+    listing = getattr(utils, "get_available_characters", list)
+    known = [str(each) for each in listing() if each != "None"]
+    if name not in known:
+        raise refusals.not_one_of("character", name, known)
+    found = _module("chat").load_character(name, user, "")
+    name1, name2, _, greeting, context = found[:5]
+    return {"name1": name1, "name2": name2, "greeting": greeting, "context": context}
+
+
+ENDLESS = 2**30  # tokens
 
 PLAIN = (
     "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"

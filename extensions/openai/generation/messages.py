@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AliasChoices, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from .. import refusals
 from ..engines.base import Media, Message, ToolCall
@@ -20,7 +20,14 @@ class _Part(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
 
-class TextPart(_Part):
+class _ContentPart(_Part):
+    """What all parts of contents share."""
+
+    prompt_cache_breakpoint: dict[str, Any] | None = None
+    """Taken and without effect: the cache finds what prompts share by itself."""
+
+
+class TextPart(_ContentPart):
     """A piece of text."""
 
     type: Literal["text"]
@@ -41,7 +48,7 @@ class ImageURL(_Part):
     detail: Detail | None = None
 
 
-class ImagePart(_Part):
+class ImagePart(_ContentPart):
     """A picture, for models that can see."""
 
     type: Literal["image_url"]
@@ -55,7 +62,7 @@ class InputAudio(_Part):
     format: Literal["wav", "mp3"]
 
 
-class AudioPart(_Part):
+class AudioPart(_ContentPart):
     """A sound, for models that can hear."""
 
     type: Literal["input_audio"]
@@ -70,7 +77,7 @@ class FileData(_Part):
     file_id: str | None = None
 
 
-class FilePart(_Part):
+class FilePart(_ContentPart):
     """A file that holds text; the model is given its text."""
 
     type: Literal["file"]
@@ -167,6 +174,9 @@ class AssistantMessage(_Part):
     role: Literal["assistant"]
     content: AssistantContent | None = None
     refusal: str | None = None
+    reasoning_content: str | None = Field(
+        None, validation_alias=AliasChoices("reasoning_content", "reasoning")
+    )
     name: str | None = None
     tool_calls: list[EarlierCall] | None = None
     function_call: FunctionCall | None = None
@@ -235,7 +245,7 @@ def _plain(message: ChatMessage, where: str, media: MediaReader) -> Message:
         text = message.refusal
     if text is None and not calls:
         raise refusals.missing(f"{where}.content")
-    return Message("assistant", text, message.name, calls)
+    return Message("assistant", text, message.name, calls, reasoning=message.reasoning_content)
 
 
 def _call(call: FunctionToolCall | CustomToolCall) -> ToolCall:

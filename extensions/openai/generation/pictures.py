@@ -1,8 +1,9 @@
-"""Pictures: looked through by Pillow, and turned into what every engine can decode."""
+"""Pictures: decoded by Pillow, and handed on as plain PNG."""
 
 from __future__ import annotations
 
 import logging
+import threading
 from io import BytesIO
 from typing import Any, Literal
 
@@ -15,38 +16,35 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF")  # those that OpenAI takes
 MAX_PIXELS = 50_000_000  # a few kilobytes may unfold to more than a machine has
 MAX_RATIO = 200  # of the longer side to the shorter one; encoders break at more
 LOW = 512  # pixels of each side, at most, with detail `low`
-ORIENTATION = 0x0112  # EXIF: how the camera was held
-PLAIN_MODES = ("1", "L", "P", "RGB")  # the others may be transparent, or of inks
+_decoding = threading.BoundedSemaphore(2)  # a large one takes half a gigabyte while it is unfolded
 
 Detail = Literal["auto", "low", "high"]
 
 
-def read_picture(data: bytes, detail: Detail | None, param: str) -> Media:
-    """The picture in a file. Raises InvalidRequest where it is none, broken, or of an insane size.
+def read_picture(data: bytes, detail: Detail | None, param: str, *, most: int = 2048) -> Media:
+    """The picture in a file, as a PNG: upright, on white where it is transparent, and shrunk to at most
+    `most` pixels a side, with detail `low` to LOW. So an engine's decoder never sees a file that a
+    stranger has made, and a small file does not become a large one.
 
-    What a PNG or JPEG decoder shows right is passed on as it is. Anything else becomes a PNG: other
-    formats, turned pictures, transparent ones (on white), and large ones with detail `low`.
+    Raises InvalidRequest where it is no picture, broken, animated or of an insane size.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(BytesIO(data), formats=FORMATS) as picture:
+        with _decoding, Image.open(BytesIO(data), formats=FORMATS) as picture:
             _check_size(picture.size, param)
             if getattr(picture, "is_animated", False):
                 raise _refused(param, "an animated picture is not taken.", "invalid_image_format")
-            picture.load()
-            turned = picture.getexif().get(ORIENTATION, 1) != 1
-            shrinks = detail == "low" and max(picture.size) > LOW
-            see_through = picture.mode not in PLAIN_MODES or "transparency" in picture.info
-            if picture.format in ("PNG", "JPEG") and not (turned or shrinks or see_through):
-                return Media("image", "png" if picture.format == "PNG" else "jpeg", data)
+            most = min(most, LOW) if detail == "low" else most
+            picture.draft(None, (most, most))  # large JPEGs are unfolded smaller at once
             shown: Image.Image = ImageOps.exif_transpose(picture)
-            if see_through and picture.mode != "CMYK":
+            if shown.has_transparency_data:
                 shown = shown.convert("RGBA")
-                shown = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
+                white = Image.new("RGB", shown.size, "white")
+                white.paste(shown, mask=shown.getchannel("A"))
+                shown = white
             shown = shown.convert("RGB")
-            if shrinks:
-                shown.thumbnail((LOW, LOW))
+            shown.thumbnail((most, most))
             made = BytesIO()
             shown.save(made, "PNG", compress_level=1)
             return Media("image", "png", made.getvalue())

@@ -24,11 +24,10 @@ from ..engines.base import (
     TokenLogprob,
 )
 from ..errors import ContextLengthExceeded
-from .constraints import enforced
+from .constraints import THINK, THOUGHT_END, after_thought, enforced
 from .stops import StopMatcher
 from .tools import CALL_CLOSING, CALL_OPENING, CallParser, ToolPlan, read_call
 
-THINK, ANSWER = "<think>", "</think>"  # before a thought, and between it and the answer
 CALL_BEGIN, CALL_END = CALL_OPENING.strip(), CALL_CLOSING.strip()
 
 
@@ -46,6 +45,8 @@ class Prompted:
     """The field that the request's grammar came from."""
     quiet: bool = False
     """Answer without a thought, even where the template opens one."""
+    thinks: bool = False
+    """Think freely before an answer that a grammar constrains; else it comes at once."""
 
 
 def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pieces:
@@ -53,10 +54,10 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
     plan = wanted.tools
     if plan.demanded and "tools" not in engine.info.capabilities:
         request = _told_of_tools(request)
-    prompt = engine.render(request)
+    prompt = engine.render(replace(request, grammar=None) if wanted.thinks else request)
     if wanted.continued is not None:
         prompt += wanted.continued.content or ""
-    media = tuple(p for m in request.messages for p in m.parts if isinstance(p, Media))
+    media = _media(request)
     grammar = request.grammar
     param = wanted.grammar_param
     free = grammar is None
@@ -71,8 +72,11 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
         param = "functions" if plan.legacy else "tools"
         free = free and not plan.demanded
         grammar = plan.grammar(grammar)
-    if wanted.quiet or not free:
-        prompt = _close_thought(prompt)
+    opened = prompt.rstrip().endswith(THINK)
+    if wanted.thinks and grammar is not None and not free:
+        grammar = after_thought(grammar, opened=opened)
+    elif wanted.quiet or not free:
+        prompt, opened = _close_thought(prompt), False
     generate = GenerateRequest(
         prompt,
         request.max_tokens if media else _limit(engine, prompt, request.max_tokens),
@@ -86,13 +90,18 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
     pieces = engine.generate(generate)
     try:
         pieces = enforced(pieces, grammar, param)
-        if not plan.demanded:
-            pieces = _thoughts_apart(pieces, opened=prompt.rstrip().endswith(THINK))
+        if wanted.thinks or not plan.demanded:
+            pieces = _thoughts_apart(pieces, opened=opened)
         if plan.shown:
             pieces = _raw_calls(pieces) if plan.inputs else _calls_apart(pieces)
         yield from pieces
     finally:
         pieces.close()
+
+
+def _media(request: ChatRequest) -> tuple[Media, ...]:
+    """What stands in the messages besides text, in its order."""
+    return tuple(p for m in request.messages for p in m.parts if isinstance(p, Media))
 
 
 class Continuing(Protocol):
@@ -136,17 +145,19 @@ class PromptedChat:
         prompt = self._engine.render(request)
         if request.grammar is not None:
             prompt = _close_thought(prompt)
+        media = _media(request)
         generate = GenerateRequest(
             prompt,
-            _limit(self, prompt, request.max_tokens),
+            request.max_tokens if media else _limit(self, prompt, request.max_tokens),
             request.sampling,
             request.seed,
             request.grammar,
             request.logit_bias,
+            media=media,
         )
         pieces = self._engine.generate(generate)
         try:
-            found = _up_to(pieces, self._engine.turn_ends(request))
+            found = up_to(pieces, self._engine.turn_ends(request))
             if request.grammar is None:
                 found = _thoughts_apart(found, opened=prompt.rstrip().endswith(THINK))
             yield from _raw_calls(found) if request.tools else found
@@ -175,12 +186,12 @@ class PromptedChat:
         self._engine.close()
 
 
-def _up_to(pieces: Pieces, ends: Sequence[str]) -> Pieces:
+def up_to(pieces: Pieces, ends: Sequence[str]) -> Pieces:
     """The pieces before the first of the texts that end an answer."""
     matcher = StopMatcher(ends)
     for piece in pieces:
-        if piece is None:
-            yield None
+        if piece is None or piece.echo:
+            yield piece
             continue
         text, finish = matcher.push(piece.text), piece.finish
         if matcher.matched is not None:
@@ -218,7 +229,7 @@ def _limit(engine: Engine, prompt: str, asked: int | None) -> int:
 
 def _close_thought(prompt: str) -> str:
     """A template may open a thought; an answer that a grammar constrains comes without one."""
-    return f"{prompt}\n{ANSWER}\n\n" if prompt.rstrip().endswith(THINK) else prompt
+    return f"{prompt}\n{THOUGHT_END}\n\n" if prompt.rstrip().endswith(THINK) else prompt
 
 
 def _calls_apart(pieces: Pieces) -> Pieces:
@@ -306,13 +317,13 @@ def _thoughts_apart(pieces: Pieces, *, opened: bool) -> Pieces:
             yield replace(piece, text=text, logprobs=piece.logprobs if text else ())
             continue
         held += piece.text
-        thought, end, rest = held.partition(ANSWER)
+        thought, end, rest = held.partition(THOUGHT_END)
         if end:
             rest = rest.lstrip("\n")
             opened, ended = False, not rest
             yield replace(piece, text=rest, reasoning=thought, logprobs=())
             continue
-        keep = 0 if piece.finish else _overlap(held, ANSWER)
+        keep = 0 if piece.finish else _overlap(held, THOUGHT_END)
         shown, held = held[: len(held) - keep], held[len(held) - keep :]
         yield replace(piece, text="", reasoning=shown, logprobs=())
 

@@ -89,6 +89,11 @@ class GenerationRequest(ConstraintFields, NativeSampling):
     preset: str | None = Field(
         None, description="A named set of parameters, kept by the operator. Not OpenAI's."
     )
+    hooks: bool | None = Field(
+        None,
+        description="Whether the host's other extensions act on this request, where its operator lets them. "
+        "Default: they do. Not OpenAI's.",
+    )
     user: str | None = Field(
         None,
         description="Who asks, in the client's words: the users of one key take turns in the queue.",

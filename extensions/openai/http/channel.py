@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 from waitress.channel import HTTPChannel
-from waitress.task import ErrorTask
+from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error
 
 from ..errors import APIError, BodyTooLarge, InvalidRequest, RequestTooSlow
@@ -55,9 +55,41 @@ def _envelope(status: int, reason: str, detail: str) -> APIError:
     return APIError(f"The server cannot take this HTTP request: {reason}.", code="http_error")
 
 
+class AnswerTask(WSGITask):
+    """The head of an answer goes out together with the first of its body: one packet, one system call."""
+
+    def write(self, data: bytes) -> None:
+        if self.wrote_header or not data:
+            super().write(data)
+            return
+        channel: Any = self.channel
+        channel.hold()
+        try:
+            super().write(data)
+        finally:
+            channel.release()
+
+
+class _QuietServer:
+    """The server as a channel sees it: waitress wakes its loop after every request, and each time that costs
+    a change of threads. It is woken only when there is something for it to do."""
+
+    def __init__(self, server: Any, channel: Channel) -> None:
+        self._server = server
+        self._channel = channel
+
+    def pull_trigger(self) -> None:
+        if self._channel.needs_loop:
+            self._server.pull_trigger()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._server, name)
+
+
 class Channel(HTTPChannel):
     """A connection. Its times are of `time.monotonic()`."""
 
+    task_class = AnswerTask
     error_task_class = EnvelopeErrorTask
     parser_class = StrictParser
 
@@ -65,7 +97,8 @@ class Channel(HTTPChannel):
     """A client may still be sending what was refused. Were the connection closed at once, the system would
     answer that with a reset, and the client would lose the refusal."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, server: Any, *args: Any, **kwargs: Any) -> None:
+        self._held: list[bytes] | None = None
         self.quiet_since = time.monotonic()
         """Since it was opened, or its last answer was complete."""
         self.came = 0
@@ -77,12 +110,46 @@ class Channel(HTTPChannel):
         self.lingering_until: float | None = None
         self.watched: tuple[float, int] | None = None
         """Since when it has bytes to send, and `sent` then; the reaper's own note."""
-        super().__init__(*args, **kwargs)
+        super().__init__(_QuietServer(server, self), *args, **kwargs)  # type: ignore[arg-type]
 
     @property
     def is_idle(self) -> bool:
         """Nothing is being answered or sent."""
         return not self.requests and not self.total_outbufs_len
+
+    @property
+    def needs_loop(self) -> bool:
+        """Whether the loop has to write, to close, or to read again after it had stopped reading."""
+        return bool(
+            self.total_outbufs_len
+            or self.will_close
+            or self.close_when_flushed
+            or len(self.requests) >= self.adj.channel_request_lookahead
+        )
+
+    def hold(self) -> None:
+        """Keep what is written, until `release`."""
+        self._held = []
+
+    def release(self) -> None:
+        held, self._held = self._held, None
+        if held:
+            self.write_soon(b"".join(held))
+
+    def write_soon(self, data: Any) -> int:
+        """Send at once, from the thread that writes, what goes out without waiting; the rest later."""
+        if self._held is not None:
+            self._held.append(data)
+            return len(data)
+        if isinstance(data, bytes) and data and self.connected:
+            with self.outbuf_lock:
+                if not self.total_outbufs_len and self.connected:
+                    sent = self.send(data, do_close=False)
+                    if sent == len(data):
+                        self.last_activity = time.time()
+                        return sent
+                    return sent + super().write_soon(data[sent:])
+        return super().write_soon(data)
 
     def received(self, data: bytes) -> bool:
         if self.request is None:

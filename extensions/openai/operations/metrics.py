@@ -91,6 +91,7 @@ class Metrics:
         self._models = _Bounded()
         self._codes = _Bounded()
         self._series: dict[str, Any] = {}
+        self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
         for row in METRICS:
             if row.kind == "counter":
                 self._series[row.name] = Counter(
@@ -137,10 +138,17 @@ class Metrics:
         return encode(self._registry), content_type
 
     def _count(self, name: str, amount: int, *labels: str) -> None:
-        self._series[name].labels(*labels).inc(amount)
+        self._child(name, labels).inc(amount)
 
     def _measure(self, name: str, seconds: float, *labels: str) -> None:
-        self._series[name].labels(*labels).observe(max(0.0, seconds))
+        self._child(name, labels).observe(max(0.0, seconds))
+
+    def _child(self, name: str, labels: tuple[str, ...]) -> Any:
+        """The series with these labels; kept, as it takes the library longer to find than to change."""
+        child = self._children.get((name, labels))
+        if child is None:
+            child = self._children[name, labels] = self._series[name].labels(*labels)
+        return child
 
     def _read_gauges(self) -> Iterator[tuple[str, tuple[str, ...], float]]:
         """Name, values of its labels, and value of each gauge, as they are now."""

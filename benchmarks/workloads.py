@@ -1,0 +1,123 @@
+"""What is asked of the servers, a row each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Body = dict[str, Any]
+
+MODEL = "gpt-3.5-turbo"  # a name that every server here takes for its only model
+COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
+GREEDY: Body = {"model": MODEL, "temperature": 0}
+STREAM: Body = {"stream": True, "stream_options": {"include_usage": True}}
+
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "description": "The weather of a city.",
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"type": "string"}},
+                "required": ["city"],
+            },
+        },
+    }
+]
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 12},
+        "age": {"type": "integer", "minimum": 0, "maximum": 120},
+    },
+    "required": ["name", "age"],
+    "additionalProperties": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """So many requests by so many clients, each with a body of its own number."""
+
+    name: str
+    what: str
+    clients: int
+    requests: int
+    body: Callable[[int], Body]
+    path: str = COMPLETIONS
+    standard: bool = True
+    """OpenAI's parameters only, and without those that some servers lack."""
+
+    def bodies(self) -> list[Body]:
+        return [self.body(number) for number in range(self.requests)]
+
+
+def _stream(tokens: int) -> Callable[[int], Body]:
+    def body(number: int) -> Body:
+        prompt = f"Tell me about number {number}."
+        # Without an end token each answer has its full length.
+        return GREEDY | STREAM | {"prompt": prompt, "max_tokens": tokens, "ignore_eos": True}
+
+    return body
+
+
+def _words(count: int, seed: int) -> str:
+    """So many words of a token each, in the embedded model's vocabulary; other words for another seed."""
+    words = ["the", "and", "of", "to", "in", "is", "you", "it"]
+    return "".join(f" {words[(seed + at * (seed + 3) + at // 7) % 8]}" for at in range(count))
+
+
+def _one(number: int) -> Body:
+    return GREEDY | {"prompt": "Hello", "max_tokens": 1}
+
+
+def _long_prompt(number: int) -> Body:
+    prompt = f"{number}:" + _words(2000, number)
+    return GREEDY | STREAM | {"prompt": prompt, "max_tokens": 16, "ignore_eos": True}
+
+
+def _prefix(number: int) -> Body:
+    prompt = _words(1500, 5) + f" Question {number}:"
+    return GREEDY | STREAM | {"prompt": prompt, "max_tokens": 16, "ignore_eos": True}
+
+
+def _tools(number: int) -> Body:
+    messages = [{"role": "user", "content": f"What is the weather in city {number}?"}]
+    return GREEDY | {"messages": messages, "tools": TOOLS, "max_tokens": 48}
+
+
+def _several(number: int) -> Body:
+    prompt = f"Number {number} is"
+    return GREEDY | {"prompt": prompt, "n": 4, "max_tokens": 32, "ignore_eos": True}
+
+
+def _schema(number: int) -> Body:
+    messages = [{"role": "user", "content": f"Describe person {number}."}]
+    schema = {"name": "person", "schema": SCHEMA, "strict": True}
+    format = {"type": "json_schema", "json_schema": schema}
+    return GREEDY | {"messages": messages, "response_format": format, "max_tokens": 48}
+
+
+EMBEDDED: tuple[Workload, ...] = (
+    Workload("streams-1", "128 tokens streamed, 1 client", 1, 12, _stream(128)),
+    Workload("streams-4", "128 tokens streamed, 4 clients", 4, 32, _stream(128)),
+    Workload("streams-16", "128 tokens streamed, 16 clients", 16, 48, _stream(128)),
+    Workload("streams-64", "128 tokens streamed, 64 clients", 64, 64, _stream(128)),
+    Workload("short-1", "max_tokens 1, 1 client", 1, 200, _one),
+    Workload("short-16", "max_tokens 1, 16 clients", 16, 400, _one),
+    Workload("prompt-2000", "a prompt of 2,000 tokens, 1 client", 1, 6, _long_prompt),
+    Workload("prefix-1500", "16 prompts that share 1,500 tokens, 4 clients", 4, 16, _prefix),
+    Workload("tools", "chat with tools, 4 clients", 4, 24, _tools, CHAT, standard=False),
+    Workload("n-4", "n = 4, 4 clients", 4, 12, _several, standard=False),
+    Workload("schema", "a JSON schema, 4 clients", 4, 24, _schema, CHAT, standard=False),
+    Workload("long-4000", "one stream of 4,000 tokens", 1, 1, _stream(4000), standard=False),
+)
+RANDOM: tuple[Workload, ...] = (
+    Workload("streams-1", "128 tokens streamed, 1 client", 1, 2, _stream(128)),
+    Workload("streams-4", "128 tokens streamed, 4 clients", 4, 4, _stream(128)),
+    Workload("streams-16", "128 tokens streamed, 16 clients", 16, 16, _stream(128)),
+    Workload("streams-64", "128 tokens streamed, 64 clients", 64, 64, _stream(128)),
+)

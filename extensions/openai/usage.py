@@ -1,0 +1,313 @@
+"""Usage: what keys and users have used. Reference: "Usage" (organization), and a shorter page of ours.
+
+A key sees its own usage, an admin's everybody's. `api_key_id` is the key's name; `user_id` is the `user` of
+the requests.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from typing import Annotated, Any, Literal
+
+from flask import Response
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from . import refusals
+from .access.caller import Limits
+from .access.ledger import Filter, Used
+from .errors import Forbidden, InvalidRequest, NotFound
+from .routing import Addresses, Call, Route
+from .streaming import json_response
+from .validation import RequestModel
+
+LATEST = 253_402_300_799  # the last second of the year 9999
+Time = Annotated[int, Field(ge=0, le=LATEST)]
+GroupBy = Literal["project_id", "user_id", "api_key_id", "model", "batch", "service_tier"]
+COLUMNS = {"api_key_id": "key", "user_id": "user", "model": "model"}
+WIDTHS = {"1m": 60, "1h": 3600, "1d": 86400}
+BUCKETS = {"1m": (60, 1440), "1h": (24, 168), "1d": (7, 31)}
+"""How many buckets a page has by default, and at most."""
+
+
+class WhoseQuery(RequestModel):
+    """Whose usage, and apart by what."""
+
+    user_ids: list[str] | None = Field(None, description="Of these users only.")
+    api_key_ids: list[str] | None = Field(
+        None, description="Of the keys with these names only; those of others need the scope admin."
+    )
+    models: list[str] | None = Field(None, description="Of these models only.")
+    group_by: list[GroupBy] | None = Field(
+        None, description="Apart by these. There are no projects, batches and tiers here: null."
+    )
+
+
+class BucketsQuery(WhoseQuery):
+    """The reference's parameters."""
+
+    start_time: Time = Field(
+        description="Unix seconds, inclusive; a bucket begins at or before it."
+    )
+    end_time: Time | None = Field(None, description="Unix seconds, exclusive. Default: now.")
+    bucket_width: Literal["1m", "1h", "1d"] | None = Field(
+        None, description="The length of a bucket, in UTC. Default `1d`."
+    )
+    batch: bool | None = Field(None, description="`true` finds nothing: there are no batches.")
+    project_ids: list[str] | None = Field(None, description="Refused: there are no projects.")
+    limit: int | None = Field(
+        None,
+        ge=1,
+        le=1440,
+        description="Buckets on a page: 7 (31 at most) days, 24 (168), 60 (1440).",
+    )
+    page: str | None = Field(None, description="`next_page` of the page before.")
+
+
+class TotalsQuery(WhoseQuery):
+    """From when to when."""
+
+    start_time: Time | None = Field(
+        None, description="Unix seconds, inclusive. Default: the beginning of the month (UTC)."
+    )
+    end_time: Time | None = Field(None, description="Unix seconds, exclusive. Default: now.")
+
+
+class Result(TypedDict):
+    """The sum of a group, or of all."""
+
+    object: str
+    input_tokens: int
+    input_cached_tokens: int
+    input_uncached_tokens: int
+    output_tokens: int
+    input_audio_tokens: int
+    output_audio_tokens: int
+    num_model_requests: int
+    project_id: None
+    user_id: str | None
+    api_key_id: str | None
+    model: str | None
+    batch: bool | None
+    service_tier: None
+
+
+class Bucket(TypedDict):
+    """A stretch of time; without results where nothing was used."""
+
+    object: Literal["bucket"]
+    start_time: int
+    end_time: int
+    results: list[Result]
+
+
+class UsagePage(TypedDict):
+    """Buckets in the order of time."""
+
+    object: Literal["page"]
+    data: list[Bucket]
+    has_more: bool
+    next_page: str | None
+
+
+class Total(TypedDict):
+    """What one user of one key has used of one model, unless `group_by` says otherwise."""
+
+    api_key_id: str | None
+    user_id: str | None
+    model: str | None
+    num_model_requests: int
+    input_tokens: int
+    input_cached_tokens: int
+    output_tokens: int
+    total_tokens: int
+
+
+class OwnLimits(TypedDict):
+    """0: no limit."""
+
+    requests_per_minute: int
+    tokens_per_minute: int
+    concurrent_requests: int
+    tokens_per_month: int
+
+
+class Totals(TypedDict):
+    """Sums, and the limits of the key that asks and of each of its users."""
+
+    object: Literal["usage"]
+    start_time: int
+    end_time: int
+    data: list[Total]
+    limits: OwnLimits
+    user_limits: OwnLimits
+
+
+def completions_usage(call: Call, query: BucketsQuery) -> Response:
+    """Tokens and requests of completions and chat, in buckets of time."""
+    return _buckets(call, query, "completions")
+
+
+def embeddings_usage(call: Call, query: BucketsQuery) -> Response:
+    """Tokens and requests of embeddings, in buckets of time."""
+    return _buckets(call, query, "embeddings")
+
+
+def usage(call: Call, query: TotalsQuery) -> Response:
+    """Everything since the beginning of the month, or in the time asked for, and the key's limits."""
+    now = int(time.time())
+    month = datetime.fromtimestamp(now, timezone.utc).replace(
+        day=1, hour=0, minute=0, second=0, microsecond=0
+    )
+    start = int(month.timestamp()) if query.start_time is None else query.start_time
+    end = now + 1 if query.end_time is None else query.end_time
+    chosen = _chosen(call, query)
+    by = [COLUMNS[name] for name in query.group_by or COLUMNS if name in COLUMNS]
+    found = call.services.ledger.read(start, end, by=by, chosen=chosen)
+    caller = call.record.caller
+    answer: Totals = {
+        "object": "usage",
+        "start_time": start,
+        "end_time": end,
+        "data": [_total(used) for used in found],
+        "limits": _limits(caller.limits),
+        "user_limits": _limits(caller.user_limits),
+    }
+    return json_response(answer)
+
+
+def _buckets(call: Call, query: BucketsQuery, kind: str) -> Response:
+    width_name = query.bucket_width or "1d"
+    width, (usual, most) = WIDTHS[width_name], BUCKETS[width_name]
+    limit = query.limit or usual
+    if limit > most:
+        raise refusals.out_of_range("limit", limit, low=1, high=most)
+    if query.project_ids:
+        raise refusals.unsupported("project_ids", "is not supported: there are no projects here.")
+    end = int(time.time()) + 1 if query.end_time is None else query.end_time
+    if end <= query.start_time:
+        raise InvalidRequest(
+            "'end_time' must be later than 'start_time'.", param="end_time", code="invalid_value"
+        )
+    first = query.start_time // width * width
+    if query.page is not None:
+        first = _position(query.page) // width * width
+    last = min(first + limit * width, -(-end // width) * width)
+    by = [COLUMNS[name] for name in query.group_by or () if name in COLUMNS]
+    results: dict[int, list[Result]] = {}
+    chosen = _chosen(call, query)
+    if not query.batch:
+        found = call.services.ledger.read(
+            *(max(first, query.start_time), min(last, end)),
+            width=width,
+            by=by,
+            kind=kind,
+            chosen=chosen,
+        )
+        for used in found:
+            results.setdefault(used.start, []).append(_result(used, kind, query))
+    buckets: list[Bucket] = [
+        {
+            "object": "bucket",
+            "start_time": start,
+            "end_time": start + width,
+            "results": results.get(start, []),
+        }
+        for start in range(first, last, width)
+    ]
+    more = last < end
+    answer: UsagePage = {
+        "object": "page",
+        "data": buckets,
+        "has_more": more,
+        "next_page": _cursor(last) if more else None,
+    }
+    return json_response(answer)
+
+
+def _chosen(call: Call, query: WhoseQuery) -> Filter:
+    """What may be seen of what is asked for. Raises Forbidden, NotFound where nothing is kept."""
+    if not call.services.ledger.keeps:
+        raise NotFound("No usage is kept: the operator has set usage_days to 0.")
+    caller, keys = call.record.caller, query.api_key_ids or []
+    if "admin" not in caller.scopes:
+        if any(key != caller.name for key in keys):
+            raise Forbidden(
+                "The usage of other keys needs a key with the scope 'admin'.",
+                code="insufficient_permissions",
+            )
+        keys = [caller.name]
+    return Filter(keys, query.user_ids or (), query.models or ())
+
+
+def _result(used: Used, kind: str, query: BucketsQuery) -> Result:
+    return {
+        "object": f"organization.usage.{kind}.result",
+        "input_tokens": used.input_tokens,
+        "input_cached_tokens": used.cached_tokens,
+        "input_uncached_tokens": used.input_tokens - used.cached_tokens,
+        "output_tokens": used.output_tokens,
+        "input_audio_tokens": 0,
+        "output_audio_tokens": 0,
+        "num_model_requests": used.requests,
+        "project_id": None,
+        "user_id": used.user or None,
+        "api_key_id": used.key,
+        "model": used.model,
+        "batch": False if "batch" in (query.group_by or ()) else None,
+        "service_tier": None,
+    }
+
+
+def _total(used: Used) -> Total:
+    return {
+        "api_key_id": used.key,
+        "user_id": used.user or None,
+        "model": used.model,
+        "num_model_requests": used.requests,
+        "input_tokens": used.input_tokens,
+        "input_cached_tokens": used.cached_tokens,
+        "output_tokens": used.output_tokens,
+        "total_tokens": used.input_tokens + used.output_tokens,
+    }
+
+
+def _limits(limits: Limits) -> OwnLimits:
+    return {
+        "requests_per_minute": limits.rpm or 0,
+        "tokens_per_minute": limits.tpm or 0,
+        "concurrent_requests": limits.concurrent or 0,
+        "tokens_per_month": limits.monthly_tokens or 0,
+    }
+
+
+def _cursor(position: int) -> str:
+    return "page_" + base64.urlsafe_b64encode(str(position).encode()).decode()
+
+
+def _position(cursor: str) -> int:
+    try:
+        position = int(base64.urlsafe_b64decode(cursor.removeprefix("page_")))
+        if 0 <= position <= LATEST:
+            return position
+    except (ValueError, binascii.Error):
+        pass  # told below, with what is out of range
+    raise InvalidRequest("Invalid 'page': not one of ours.", param="page", code="invalid_value")
+
+
+def _routes() -> Iterator[Route]:
+    pages: list[tuple[str, Any, str]] = [
+        ("completions", completions_usage, "Usage of completions"),
+        ("embeddings", embeddings_usage, "Usage of embeddings"),
+    ]
+    for kind, handler, summary in pages:
+        path = f"/organization/usage/{kind}"
+        yield Route("GET", path, handler, summary, Addresses.API, UsagePage, query=BucketsQuery)
+    yield Route("GET", "/usage", usage, "Usage in sum", Addresses.API, Totals, query=TotalsQuery)
+
+
+ROUTES = tuple(_routes())

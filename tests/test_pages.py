@@ -1,0 +1,70 @@
+"""Pages that are switched off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from extensions.openai.app import ROUTES, create_app
+from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.settings import Settings, SettingsError, load
+from tests.support.reference import assert_envelope
+
+CHAT = {"model": "echo", "messages": [{"role": "user", "content": "Hi"}]}
+
+
+def client(**options: Any) -> FlaskClient:
+    return create_app(Settings(**options), EchoEngine()).test_client()
+
+
+def test_everything_off_but_chat() -> None:
+    only = client(pages=("chat",))
+    assert only.post("/v1/chat/completions", json=CHAT).status_code == 200
+    for route in ROUTES:
+        if route.page == "chat" or "<" in route.path:
+            continue
+        for address in route.addresses.value:
+            path = address.replace("<path:model>", "echo") + route.path
+            answer = only.open(path, method=route.method, json={} if route.body else None)
+            assert answer.status_code == 404, path
+            error = assert_envelope(answer.json, status=404)
+            assert error["code"] == "page_disabled"
+            assert "--pages" in error["message"] and route.page in error["message"]
+    for path in ("/openapi.json", "/docs", "/redoc", "/docs/assets/js/swagger-ui-bundle.js"):
+        assert only.get(path).status_code == 404, path
+
+
+def test_some_pages_off() -> None:
+    some = client(disabled_pages=("completions", "docs"), pages=("chat", "completions", "models"))
+    assert some.get("/v1/models").status_code == 200
+    assert some.post("/v1/chat/completions", json=CHAT).status_code == 200
+    for path in ("/v1/completions", "/v1/engines/echo/completions"):
+        answer = some.post(path, json={"model": "echo", "prompt": "a"})
+        assert answer.json["error"]["code"] == "page_disabled"
+    assert some.get("/docs").status_code == 404
+
+
+def test_a_page_that_is_off_is_not_in_the_document() -> None:
+    paths = client(disabled_pages=("completions",)).get("/openapi.json").json["paths"]
+    assert "/v1/chat/completions" in paths and "/v1/completions" not in paths
+
+
+def test_a_page_that_is_off_needs_no_key_to_say_so() -> None:
+    answer = client(api_key="k", disabled_pages=("models",)).get("/v1/models")
+    assert answer.json["error"]["code"] == "page_disabled"
+
+
+@pytest.mark.parametrize("name", ["pages", "disabled_pages"])
+def test_a_name_that_is_none_stops_the_start(name: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        client(**{name: ("chat", "chats")})
+    message = str(caught.value)
+    assert name in message and "no page chats;" in message and "completions" in message
+
+
+def test_names_are_parted_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENEDAI_DISABLED_PAGES", "docs, home")
+    settings = load({}, {"pages": "chat,docs"})
+    assert (settings.pages, settings.disabled_pages) == (("chat", "docs"), ("docs", "home"))

@@ -1,0 +1,270 @@
+"""The usage pages: who sees what, in which buckets, and that the official client reads them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from extensions.openai.access.caller import Caller
+from extensions.openai.access.key_files import KeyFiles
+from extensions.openai.access.record import Record
+from extensions.openai.access.signing import Grant
+from extensions.openai.app import create_app
+from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.settings import Settings
+from tests.conftest import http_library
+from tests.support.reference import assert_envelope
+
+PAGE = "/v1/organization/usage/completions"
+DAY = 86400
+
+
+class Kept:
+    """An application with keys and some usage."""
+
+    def __init__(self, folder: Path) -> None:
+        files = KeyFiles(folder)
+        self.keys = {
+            name: files.create(Grant("", name, frozenset(scopes)))
+            for name, scopes in {
+                "alice": ["read", "write"],
+                "bob": ["read", "write"],
+                "root": ["admin"],
+            }.items()
+        }
+        self.app: Flask = create_app(Settings(data_folder=str(folder), rpm=0), EchoEngine())
+        self.client: FlaskClient = self.app.test_client()
+        self.today = int(time.time()) // DAY * DAY
+
+    def use(self, key: str, days_ago: int = 0, user: str | None = None, **more: Any) -> None:
+        """Usage of a day that is over, or of now."""
+        ledger = self.app.extensions["openai"].ledger
+        record = Record(caller=Caller(key, frozenset()), user=user, model="echo", status=200)
+        record.prompt_tokens, record.cached_tokens, record.completion_tokens = 10, 4, 5
+        for name, value in more.items():
+            setattr(record, name, value)
+        with pytest.MonkeyPatch.context() as patch:
+            if days_ago:
+                patch.setattr(time, "time", lambda: self.today - days_ago * DAY + 3600.0)
+            ledger.observe(record)
+        ledger.flush()
+
+    def get(self, key: str, path: str = PAGE, status: int = 200, **query: Any) -> Any:
+        answer = self.client.get(
+            path, query_string=query, headers={"Authorization": f"Bearer {self.keys[key]}"}
+        )
+        assert answer.status_code == status, answer.get_data(as_text=True)
+        return answer.json
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Kept]:
+    return Kept(tmp_path)
+
+
+def sums(page: Any) -> list[list[tuple[int, int, int]]]:
+    return [
+        [
+            (r["num_model_requests"], r["input_tokens"], r["output_tokens"])
+            for r in bucket["results"]
+        ]
+        for bucket in page["data"]
+    ]
+
+
+def test_days(kept: Kept) -> None:
+    for ago in (0, 1, 1, 3):
+        kept.use("alice", ago)
+    page = kept.get("alice", start_time=kept.today - 3 * DAY)
+    assert page["object"] == "page" and page["has_more"] is False and page["next_page"] is None
+    assert [b["start_time"] for b in page["data"]] == [
+        kept.today + at * DAY for at in (-3, -2, -1, 0)
+    ]
+    assert all(b["end_time"] - b["start_time"] == DAY for b in page["data"])
+    assert sums(page) == [[(1, 10, 5)], [], [(2, 20, 10)], [(1, 10, 5)]]
+    (result,) = page["data"][0]["results"]
+    assert result["object"] == "organization.usage.completions.result"
+    assert (result["input_cached_tokens"], result["input_uncached_tokens"]) == (4, 6)
+    assert result["api_key_id"] is result["user_id"] is result["model"] is None
+
+
+def test_pages_of_buckets(kept: Kept) -> None:
+    for ago in range(1, 6):
+        kept.use("alice", ago)
+    query = {"start_time": kept.today - 5 * DAY, "end_time": kept.today, "limit": 2}
+    first = kept.get("alice", **query)
+    second = kept.get("alice", **query, page=first["next_page"])
+    third = kept.get("alice", **query, page=second["next_page"])
+    assert [len(page["data"]) for page in (first, second, third)] == [2, 2, 1]
+    assert [page["has_more"] for page in (first, second, third)] == [True, True, False]
+    assert sum(len(bucket) for page in (first, second, third) for bucket in sums(page)) == 5
+
+
+@pytest.mark.parametrize(
+    ("width", "seconds", "usual"), [("1m", 60, 60), ("1h", 3600, 24), ("1d", DAY, 7)]
+)
+def test_widths(kept: Kept, width: str, seconds: int, usual: int) -> None:
+    kept.use("alice", 1)
+    start = kept.today - DAY + 3600 - 30
+    page = kept.get("alice", start_time=start, bucket_width=width)
+    assert len(page["data"]) <= usual
+    assert page["data"][0]["start_time"] == start // seconds * seconds
+    (used,) = [bucket for bucket in page["data"] if bucket["results"]]
+    assert used["start_time"] <= kept.today - DAY + 3600 < used["end_time"]
+
+
+def test_groups_and_filters(kept: Kept) -> None:
+    kept.use("alice", 1, "u1")
+    kept.use("alice", 1, "u2")
+    kept.use("bob", 1, "u1", model="other")
+    query = {"start_time": kept.today - DAY, "end_time": kept.today}
+
+    def grouped(**more: Any) -> list[tuple[Any, ...]]:
+        (bucket,) = kept.get("root", **query, **more)["data"]
+        return [
+            (r["api_key_id"], r["user_id"], r["model"], r["num_model_requests"])
+            for r in bucket["results"]
+        ]
+
+    assert grouped() == [(None, None, None, 3)]
+    assert grouped(group_by="api_key_id") == [("alice", None, None, 2), ("bob", None, None, 1)]
+    assert grouped(**{"group_by[]": ["user_id", "model"]}) == [
+        *((None, "u1", "echo", 1), (None, "u1", "other", 1), (None, "u2", "echo", 1)),
+    ]
+    assert grouped(group_by="api_key_id,model", api_key_ids="bob") == [("bob", None, "other", 1)]
+    assert grouped(user_ids="u1") == [(None, None, None, 2)]
+    assert grouped(models=["echo"]) == [(None, None, None, 2)]
+    assert grouped(batch="true") == [] and grouped(batch="false")[0][3] == 3
+    assert grouped(group_by="project_id") == [(None, None, None, 3)]
+
+
+def test_a_key_sees_its_own_and_an_admin_sees_all(kept: Kept) -> None:
+    kept.use("alice")
+    kept.use("bob")
+    now = {"start_time": kept.today}
+    assert sums(kept.get("alice", **now)) == [[(1, 10, 5)]]
+    assert sums(kept.get("alice", **now, api_key_ids="alice")) == [[(1, 10, 5)]]
+    assert sums(kept.get("root", **now)) == [[(2, 20, 10)]]
+    for path, query in ((PAGE, now), ("/v1/usage", {})):
+        error = assert_envelope(
+            kept.get("alice", path, 403, api_key_ids="bob", **query), status=403
+        )
+        assert error["code"] == "insufficient_permissions"
+    assert [t["api_key_id"] for t in kept.get("alice", "/v1/usage")["data"]] == ["alice"]
+    assert [t["api_key_id"] for t in kept.get("root", "/v1/usage")["data"]] == ["alice", "bob"]
+
+
+def test_sums_of_the_month(kept: Kept) -> None:
+    kept.use("alice", user="u1")
+    kept.use("alice", user="u2")
+    kept.use("alice", 40)
+    page = kept.get("alice", "/v1/usage")
+    assert [(t["user_id"], t["total_tokens"], t["num_model_requests"]) for t in page["data"]] == [
+        *(("u1", 15, 1), ("u2", 15, 1))
+    ]
+    assert page["limits"]["requests_per_minute"] == 0
+    page = kept.get("alice", "/v1/usage", start_time=0, group_by="api_key_id")
+    assert [t["total_tokens"] for t in page["data"]] == [45]
+
+
+def test_what_was_really_used_is_in_it(kept: Kept) -> None:
+    body = {"model": "echo", "messages": [{"role": "user", "content": "a b c"}], "user": "u"}
+    headers = {"Authorization": f"Bearer {kept.keys['bob']}"}
+    tokens = 0
+    for stream in (False, True):
+        more = {"stream_options": {"include_usage": True}} if stream else {}
+        answer = kept.client.post(
+            "/v1/chat/completions", json={**body, "stream": stream, **more}, headers=headers
+        )
+        text = answer.get_data(as_text=True)
+        answer.close()
+        assert answer.status_code == 200
+        tokens += int(text.rsplit('"total_tokens":')[-1].split(",")[0].rstrip("}"))
+    (total,) = kept.get("bob", "/v1/usage")["data"]
+    assert (total["user_id"], total["num_model_requests"], total["total_tokens"]) == (
+        "u",
+        2,
+        tokens,
+    )
+
+
+def test_embeddings_have_a_page_of_their_own(kept: Kept) -> None:
+    kept.use("alice", route="POST /v1/embeddings", completion_tokens=0)
+    page = kept.get("alice", "/v1/organization/usage/embeddings", start_time=kept.today)
+    assert page["data"][0]["results"][0]["object"] == "organization.usage.embeddings.result"
+    assert sums(kept.get("alice", start_time=kept.today)) == [[]]
+
+
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [
+        ({}, "start_time"),
+        ({"start_time": "soon"}, "start_time"),
+        ({"start_time": -1}, "start_time"),
+        ({"start_time": 10**15}, "start_time"),
+        ({"start_time": 10, "end_time": 10}, "end_time"),
+        ({"start_time": 0, "bucket_width": "2d"}, "bucket_width"),
+        ({"start_time": 0, "limit": 32}, "limit"),
+        ({"start_time": 0, "limit": 0}, "limit"),
+        ({"start_time": 0, "bucket_width": "1h", "limit": 169}, "limit"),
+        ({"start_time": 0, "group_by": "colour"}, "group_by[0]"),
+        ({"start_time": 0, "project_ids": "p"}, "project_ids"),
+        ({"start_time": 0, "page": "page_nonsense"}, "page"),
+        ({"start_time": 0, "batch": "perhaps"}, "batch"),
+    ],
+)
+def test_wrong_queries(kept: Kept, query: dict[str, Any], param: str) -> None:
+    error = assert_envelope(kept.get("alice", PAGE, 400, **query), status=400)
+    assert error["param"] == param
+
+
+def test_hostile_values_are_values(kept: Kept) -> None:
+    kept.use("alice")
+    for value in ("'; DROP TABLE usage; --", "%", "*", "\x00", "é" * 500):
+        assert sums(kept.get("alice", start_time=kept.today, user_ids=value)) == [[]]
+    assert sums(kept.get("alice", start_time=kept.today)) == [[(1, 10, 5)]]
+
+
+def test_the_official_client_reads_them(kept: Kept) -> None:
+    kept.use("alice", 1)
+    kept.use("bob", 1)
+    with openai.OpenAI(
+        admin_api_key=kept.keys["root"],
+        api_key="unused",
+        base_url="http://127.0.0.1/v1",
+        max_retries=0,
+        http_client=http_library.Client(transport=http_library.WSGITransport(app=kept.app)),
+        _strict_response_validation=True,
+    ) as client:
+        page = client.admin.organization.usage.completions(
+            start_time=kept.today - DAY,
+            bucket_width="1d",
+            group_by=["api_key_id", "model"],
+            limit=2,
+        )
+        results = page.data[0].results
+        assert [each.api_key_id for each in results] == ["alice", "bob"]  # type: ignore[union-attr]
+        assert page.data[0].object == "bucket" and results[0].model == "echo"  # type: ignore[union-attr]
+
+
+def test_where_nothing_is_kept(tmp_path: Path) -> None:
+    client = create_app(
+        Settings(usage_days=0, data_folder=str(tmp_path)), EchoEngine()
+    ).test_client()
+    answer = client.get("/v1/usage")
+    assert answer.status_code == 404 and "usage_days" in answer.json["error"]["message"]  # type: ignore[index]
+
+
+def test_the_document_tells_the_parameters(client: FlaskClient) -> None:
+    document: Any = client.get("/openapi.json").json
+    parameters = document["paths"][PAGE]["get"]["parameters"]
+    found = {each["name"]: each for each in parameters}
+    assert found["start_time"]["required"] and found["start_time"]["schema"]["type"] == "integer"
+    assert found["group_by"]["schema"]["type"] == "array" and not found["group_by"]["required"]
