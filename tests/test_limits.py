@@ -14,6 +14,9 @@ from typing import Any
 import openai
 import pytest
 
+from extensions.openai.app import create_app
+from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.settings import Settings
 from tests.support import redis
 from tests.support.process import ROOT, ServerProcess
 from tests.support.wire import Wire
@@ -172,6 +175,31 @@ def test_concurrent_requests(tmp_path: Path, limited: Limited) -> None:
     raise AssertionError("the place was never given back")
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("more", "error"),
+    [
+        ({"messages": [{"role": "user", "content": "word " * 4000}]}, openai.BadRequestError),
+        ({"model": "other"}, openai.NotFoundError),
+        ({"temperature": 99}, openai.BadRequestError),
+    ],
+)
+def test_a_refused_request_gives_its_tokens_and_its_place_back(
+    limited: Limited, more: Any, error: type[openai.APIStatusError], stream: bool
+) -> None:
+    name = f"refused-{error.__name__}-{len(str(more))}-{int(stream)}"
+    client = limited.key(name, "--rpm", "9", "--tpm", "90000", "--concurrent", "1")
+    body = {"model": "echo", "messages": MESSAGES, "max_tokens": 50, **more}
+    with pytest.raises(error) as caught:
+        client.chat.completions.create(**body, stream=stream)
+    headers = caught.value.response.headers
+    assert headers["x-ratelimit-remaining-requests"] == "8"
+    assert headers.get("x-ratelimit-remaining-tokens", "90000") == "90000"
+    shown = client.completions.with_raw_response.create(model="echo", prompt="", max_tokens=0)
+    left = 90000 - shown.parse().usage.total_tokens  # type: ignore[union-attr]
+    assert shown.headers["x-ratelimit-remaining-tokens"] == str(left)
+
+
 def test_users_of_a_key(limited: Limited) -> None:
     client = limited.key("users", "--rpm", "10", "--user-limits", "rpm=2,tpm=500")
     for user in ("u1", "u1", "u2"):
@@ -235,6 +263,29 @@ def test_limits_of_the_shared_key_change_with_the_settings(tmp_path: Path) -> No
             chat(limited.client("k"))
     finally:
         limited.stop()
+
+
+def test_a_client_that_leaves_pays_for_what_it_got() -> None:
+    app = create_app(Settings(tpm=5000, rpm=10), EchoEngine())
+    client, ended = app.test_client(), []
+    app.extensions["openai"].observers.append(ended.append)
+    body = {
+        "model": "echo",
+        "messages": [{"role": "user", "content": "word " * 200}],
+        "max_tokens": 900,
+    }
+    answer = client.post("/v1/chat/completions", json={**body, "stream": True}, buffered=False)
+    taken = int(answer.headers["x-ratelimit-remaining-tokens"])
+    for _ in range(5):
+        next(answer.response)
+    answer.close()
+    (record,) = ended
+    used = record.prompt_tokens + record.completion_tokens
+    assert record.cancelled and 0 < record.completion_tokens < 200 and taken < 5000 - 900
+    shown = client.post("/v1/completions", json={"model": "echo", "prompt": "", "max_tokens": 0})
+    left = 5000 - used - shown.json["usage"]["total_tokens"]  # type: ignore[index]
+    assert shown.headers["x-ratelimit-remaining-tokens"] == str(left)
+    shown.close()
 
 
 def test_two_servers_share_a_redis(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+import json
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from flask import Flask, Response
+from flask import Flask, Response, request
 
 from extensions.openai.access.scheduler import Scheduler
 from extensions.openai.engines.echo import EchoEngine
@@ -74,8 +76,6 @@ def test_an_error_before_the_first_chunk_is_raised(stream: bool) -> None:
 
 @pytest.mark.parametrize("error", [InvalidRequest("no"), RuntimeError("the secret reason")])
 def test_an_error_after_it_is_the_last_event(error: Exception) -> None:
-    import json
-
     source = Source({"a": 1}, error)
     payloads = sse_payloads(answer(source, stream=True).get_data())
     assert len(payloads) == 2
@@ -101,8 +101,6 @@ def test_closing_the_response_closes_the_chunks() -> None:
 
 
 def test_a_server_that_ends_says_so_in_the_last_event() -> None:
-    import json
-
     lifecycle = Lifecycle()
     lifecycle.enter()
     source = Source({"a": 1}, None, {"b": 2})
@@ -132,3 +130,48 @@ def test_a_long_silence_before_the_first_chunk_opens_the_stream() -> None:
     first = next(iter(response.response))
     assert first.startswith(b":")  # type: ignore[union-attr]
     response.close()
+
+
+def pushed(source: Source, write: Callable[[bytes], None]) -> list[str]:
+    """Have a stream pushed to `write`; the status lines that were begun."""
+    begun: list[str] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]]) -> Callable[[bytes], None]:
+        begun.append(status)
+        return write
+
+    app = Flask("test")
+    app.register_error_handler(InvalidRequest, lambda error: (error.envelope(), 400))
+    with app.test_request_context():
+        response = respond(replace(call(), pushed=True), source.chunks(), stream=True, fold=fold)
+        assert not begun  # the view answers before the first chunk is there
+        response(request.environ, start_response)  # type: ignore[arg-type]
+    return begun
+
+
+def test_pushed_events_are_those_that_are_pulled() -> None:
+    items: list[Any] = [None, {"a": 1}, None, {"b": "é\n"}]
+    written: list[bytes] = []
+    source = Source(*items)
+    assert pushed(source, written.append) == ["200 OK"]
+    assert len(written) == 3
+    assert b"".join(written) == answer(Source(*items), stream=True).get_data()
+    assert source.closed
+
+
+def test_an_error_before_the_first_pushed_event_has_its_status() -> None:
+    written: list[bytes] = []
+    source = Source(None, InvalidRequest("no", param="prompt"))
+    assert pushed(source, written.append) == ["400 BAD REQUEST"]
+    assert_envelope(json.loads(b"".join(written)), status=400)
+    assert source.closed
+
+
+def test_a_client_that_cannot_be_written_to_ends_the_work() -> None:
+    def write(_: bytes) -> None:
+        raise ConnectionError("hung up")
+
+    source = Source({"a": 1}, {"b": 2})
+    with pytest.raises(ConnectionError):
+        pushed(source, write)
+    assert source.closed

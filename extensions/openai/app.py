@@ -240,7 +240,7 @@ def _around_every_request(app: Flask, services: Services) -> None:
         response.headers["openai-processing-ms"] = record.milliseconds
         admission: Admission | None = g.get("admission")
         if admission is not None:
-            if not record.streamed:
+            if not record.streamed or record.error:
                 admission.settle()
             response.headers.update(admission.headers)
             response.call_on_close(admission.close)

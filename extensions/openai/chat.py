@@ -330,7 +330,9 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
             param=param,
         )
     answer: Answer = _by_itself
-    wanted = Prompted(alternatives, plan, continued, grammar_param, quiet)
+    thinks = variables.get("enable_thinking") is True and continued is None
+    thinks = thinks and ("reasoning" in info.capabilities or info.thinks_aloud)
+    wanted = Prompted(alternatives, plan, continued, grammar_param, quiet, thinks)
     strict = plan.strict and "grammar" in info.capabilities
     calls = bool(plan.demanded or plan.inputs or strict)
     apart = (quiet or info.thinks_aloud) and not plan.shown

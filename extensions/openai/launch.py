@@ -114,6 +114,8 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
     _running = _Running(flags, app.extensions["openai"], engine, server, tunnel)
     _problem = None
     log.info("OpenAI API: %s/v1", server.url)
+    if settings.api_key is None and settings.password is None and has_keys(settings):
+        log.info("requests need a named key (python -m %s keys list)", __package__)
     if webui_host.inside():
         webui_host.keep_alive(server.wait)
         webui_host.at_end(_stop_at_end)

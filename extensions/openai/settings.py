@@ -272,6 +272,13 @@ class Settings(BaseSettings):
         description="Pictures, sounds and files that the messages of one request may hold.",
         json_schema_extra=RELOADABLE,
     )
+    media_max_side: int = Field(
+        2048,
+        ge=64,
+        le=16384,
+        description="Pixels that a picture keeps of each side; a larger one is shrunk.",
+        json_schema_extra=RELOADABLE,
+    )
     media_urls: bool = Field(
         False,
         description="Fetch pictures from http(s) addresses, from public ones only.",

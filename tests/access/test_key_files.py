@@ -146,6 +146,16 @@ def test_a_server_without_keys_asks_for_them_once_there_is_one(tmp_path: Path) -
         keys.identify({})
 
 
+def test_a_secret_that_is_deleted_opens_nothing(tmp_path: Path) -> None:
+    settings = Settings(data_folder=str(tmp_path))
+    keys, key = Keys(settings), KeyFiles(tmp_path).create(grant())
+    assert may(keys, key)
+    (tmp_path / "keys.secret").unlink()
+    assert has_keys(settings) and not may(keys, key)
+    with pytest.raises(Unauthorized):
+        keys.identify({})
+
+
 def test_damaged_files_open_nothing(files: KeyFiles, keys: Keys) -> None:
     key, other = files.create(grant()), files.create(grant("bob"))
     files.revoke("bob")

@@ -281,6 +281,30 @@ class TestUsers:
         assert short_user("u" * 64) == "u" * 64
 
 
+class TestClocks:
+    """A clock that is set right by an hour, in either direction, locks nobody out."""
+
+    @pytest.mark.parametrize("hours", [-1, 1])
+    def test_jumps(self, monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
+        limiter, now = Limiter(Settings()), [NOON]
+        monkeypatch.setattr(time, "time", lambda: now[0])
+        limits = {"rpm": 2, "tpm": 100, "monthly_tokens": 1000}
+        held = [ask(limiter, by(**limits), 50) for _ in range(2)]
+        with pytest.raises(RateLimited):
+            ask(limiter, by(**limits), 1)
+        now[0] += hours * 3600
+        headers = ask(limiter, by(**limits), 60).headers
+        assert headers["x-ratelimit-remaining-requests"] == "1"
+        assert headers["x-ratelimit-remaining-tokens"] == "40"
+        assert headers["x-ratelimit-reset-tokens"] == "1m0s"
+        for each in held:
+            each.close()
+        assert 40 <= int(ask(limiter, by(**limits)).headers["x-ratelimit-remaining-tokens"]) <= 100
+        with pytest.raises(RateLimited) as caught:
+            ask(limiter, by(**limits))
+        assert int(caught.value.headers["Retry-After"]) <= 60
+
+
 class TestStorage:
     @pytest.mark.parametrize(
         ("url", "says"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import threading
 import time
 
 import pytest
@@ -11,7 +12,7 @@ from werkzeug.security import check_password_hash
 from extensions.openai.access import password as module
 from extensions.openai.access.keys import Keys
 from extensions.openai.access.password import Password, hashed
-from extensions.openai.errors import Unauthorized
+from extensions.openai.errors import RateLimited, Unauthorized
 from extensions.openai.settings import Settings, SettingsError, load
 
 WORD = "correct horse, Grüße"
@@ -58,6 +59,54 @@ def test_who_was_right_is_remembered_and_who_was_wrong_is_not(
     for given in (WORD, WORD, "wrong", "wrong", WORD, ""):
         assert held.matches(given.encode()) is (given == WORD)
     assert slow == [WORD, "wrong", "wrong", ""]
+
+
+def test_many_who_are_right_at_once_are_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow: list[str] = []
+
+    def check(hash: str, given: str) -> bool:
+        slow.append(given)
+        return check_password_hash(hash, given)
+
+    monkeypatch.setattr(module, "check_password_hash", check)
+    held, right = Password(WORD), []
+    threads = [
+        threading.Thread(target=lambda: right.append(held.matches(WORD.encode())))
+        for _ in range(40)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert right == [True] * 40 and slow == [WORD]
+
+
+def test_a_flood_of_guesses_holds_no_more_than_so_many_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entered, go = threading.Event(), threading.Event()
+
+    def check(hash: str, given: str) -> bool:
+        entered.set()
+        go.wait(30)
+        return given == WORD
+
+    monkeypatch.setattr(module, "WAITING", 3)
+    monkeypatch.setattr(module, "check_password_hash", check)
+    held = Password(WORD)
+    threads = [threading.Thread(target=held.matches, args=(b"wrong",)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    entered.wait(30)
+    while held._places._value:  # type: ignore[attr-defined]  # until all three are in
+        time.sleep(0.01)
+    with pytest.raises(RateLimited) as caught:
+        held.matches(b"wrong")
+    assert caught.value.headers["Retry-After"] == "1"
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert held.matches(WORD.encode())
 
 
 def test_a_reload_changes_it_and_forgets_the_old_one() -> None:

@@ -20,10 +20,16 @@ from typing import Any
 import pytest
 from flask_cloudflared import CLOUDFLARED_CONFIG
 
+from extensions.openai import launch
 from extensions.openai.access import cloudflared
 from extensions.openai.access.cloudflared import TunnelError
 from extensions.openai.access.tunnel import Timing, Tunnel, tunnel_for
+from extensions.openai.app import create_app
+from extensions.openai.engines.deferred import DeferredEngine
+from extensions.openai.routing import Lifecycle
+from extensions.openai.server import APIServer
 from extensions.openai.settings import Settings, SettingsError, load
+from tests.support.paced import PacedEngine
 from tests.support.process import ROOT, ServerProcess
 from tests.support.wire import Wire, ask
 
@@ -34,7 +40,7 @@ TOKEN = "eyJ" + "x" * 100
 
 
 def wait(condition: Callable[[], Any], what: str = "it") -> Any:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 40
     while time.monotonic() < deadline:
         if result := condition():
             return result
@@ -139,7 +145,7 @@ def test_a_named_tunnel(stand_in: StandIn, opened: Any, id: str) -> None:
 
 
 def test_a_slow_start_is_no_fault(stand_in: StandIn, opened: Any) -> None:
-    stand_in.plan({"delay": 1.0})
+    stand_in.plan({"delay": 3.0})
     tunnel = opened()
     wait(lambda: tunnel.state.starts == 1)
     assert tunnel.state.state == "opening" and tunnel.url is None
@@ -151,11 +157,11 @@ def test_one_that_never_connects_is_started_anew(
     stand_in: StandIn, opened: Any, caplog: Any
 ) -> None:
     stand_in.plan({"delay": 60}, {})
-    tunnel = opened(timing=Timing(look=0.05, first_retry=0.05, patience=2.0))
+    tunnel = opened(timing=Timing(look=0.05, first_retry=0.05, patience=5.0))
     pid = stand_in.started()["pid"]
     wait(is_up(tunnel))
-    assert tunnel.state.starts == 2
-    assert "no connection to Cloudflare for 2 s" in caplog.text
+    assert tunnel.state.starts >= 2
+    assert "no connection to Cloudflare for 5 s" in caplog.text
     assert not alive(pid)
 
 
@@ -455,3 +461,30 @@ def test_without_a_key_it_does_not_start() -> None:
         assert "--public-api lets everybody in" in server.output and "--api-key" in server.output
     finally:
         server.stop()
+
+
+def test_answers_under_way_end_before_the_tunnel(stand_in: StandIn) -> None:
+    engine = PacedEngine(endless=True, pace=0.01)
+    settings = Settings(public_api=True, api_key="k", api_port=0, drain_timeout=0.0)
+    tunnel, lifecycle = Tunnel(None, str(stand_in.program), QUICK), Lifecycle()
+    app = create_app(settings, engine, lifecycle, tunnel)
+    server = APIServer(app, settings, lifecycle)
+    server.start()
+    tunnel.start(server.url)
+    try:
+        wait(is_up(tunnel))
+        with Wire(stand_in.started()["edge"]) as wire:
+            message = {"role": "user", "content": "Hi"}
+            body = {"model": "paced", "messages": [message], "stream": True}
+            wire.request("POST", "/v1/chat/completions", body, {"Authorization": "Bearer k"})
+            assert engine.wait_for_active(1, 20)
+            running = launch._Running(
+                {}, app.extensions["openai"], DeferredEngine(), server, tunnel
+            )
+            launch._running = running
+            launch.stop(8)
+            assert b'"shutting_down"' in wire.rest()
+        assert tunnel.state.state == "closed"
+    finally:
+        launch._running = None
+        tunnel.stop()

@@ -63,11 +63,18 @@ def test_a_turned_picture_is_turned_back(format: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("detail", "size"), [("low", (512, 256)), ("high", (1000, 500)), ("auto", (1000, 500))]
+    ("detail", "size"), [("low", (512, 256)), ("high", (2048, 1024)), (None, (2048, 1024))]
 )
-def test_detail(detail: str, size: tuple[int, int]) -> None:
-    assert seen(picture("red", (1000, 500)), detail).size == size
-    assert seen(picture("red", (100, 50)), detail).size == (100, 50)
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+def test_detail(detail: str | None, size: tuple[int, int], format: str) -> None:
+    assert seen(picture("red", (3000, 1500), format), detail).size == size
+    assert seen(picture("red", (100, 50), format), detail).size == (100, 50)
+
+
+def test_the_operator_says_how_large_a_picture_may_stay() -> None:
+    for most, size in ((64, (64, 32)), (4000, (3000, 1500))):
+        media = read_picture(picture("red", (3000, 1500)), "high", "p", most=most)
+        assert Image.open(BytesIO(media.data)).size == size
 
 
 def test_what_a_picture_says_of_itself_is_not_handed_on() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llguidance import LLMatcher
 
 from extensions.openai.engines.base import (
     ChatRequest,
@@ -330,6 +331,49 @@ def test_a_strict_function_of_a_template_with_another_format_is_the_engines_own(
     request = ChatRequest((Message("user", "Hi"),), tools=plan.shown)
     (piece,) = prompted_chat(Own([]), request, Prompted(None, plan))
     assert piece is not None and piece.text == "own"
+
+
+OPTIONS = 'start: "yes" | "no"'
+
+
+@pytest.mark.parametrize("opening", ["", "<think>\n"])
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_a_thought_before_an_answer_of_a_grammar(opening: str, size: int) -> None:
+    """Free, and then the grammar is kept to; where none is asked for, the answer comes at once."""
+    text = ("" if opening else "<think>\n") + "yes or no? <hm>\n</think>\n\nno"
+    parts = [text[at : at + size] for at in range(0, len(text), size)]
+    request = ChatRequest((Message("user", "Hi"),), grammar=OPTIONS)
+    engine = Scripted(parts, opening=opening)
+    pieces = [p for p in prompted_chat(engine, request, Prompted(thinks=True)) if p]
+    assert "".join(piece.reasoning for piece in pieces).strip() == "yes or no? <hm>"
+    assert "".join(piece.text for piece in pieces) == "no"
+    grammar = engine.asked[0].grammar
+    assert grammar is not None and LLMatcher.validate_grammar(grammar) == ""
+    assert str(engine.asked[0].prompt).endswith(opening)
+    with pytest.raises(InvalidRequest):
+        list(prompted_chat(Scripted([text[:-2], "maybe"], opening=opening), request,
+                           Prompted(thinks=True, grammar_param="guided_choice")))  # fmt: skip
+
+
+def test_a_thought_before_calls_that_are_demanded() -> None:
+    plan = replace(PLAN, demanded=PLAN.shown)
+    engine = Scripted(list("Hm.\n</think>\n\n" + CALLED), opening="<think>\n")
+    pieces = [p for p in prompted_chat(engine, TOLD, Prompted(None, plan, thinks=True)) if p]
+    assert "".join(piece.reasoning for piece in pieces) == "Hm.\n"
+    assert "".join(piece.text for piece in pieces) == ""
+    assert [c.name for piece in pieces for c in piece.tool_calls if c.name] == ["f"]
+    assert pieces[-1].finish == "tool_calls"
+
+
+def test_an_effort_lets_a_model_think_before_json(tmp_path: Path) -> None:
+    """A real engine: random weights think until the limit; without an effort the JSON comes at once."""
+    body: dict[str, Any] = {"max_tokens": 12, "seed": 1, "response_format": {"type": "json_object"}}
+    with thinking(tmp_path) as api:
+        thought = api.chat("Hello", enable_thinking=True, **body)["choices"][0]
+        assert thought["message"]["reasoning_content"] and not thought["message"]["content"]
+        assert thought["finish_reason"] == "length"
+        at_once = api.chat("Hello", **body)["choices"][0]["message"]
+        assert at_once["content"].startswith("{") and "reasoning_content" not in at_once
 
 
 def test_no_thought_where_a_template_opens_one_whatever_is_asked(tmp_path: Path) -> None:

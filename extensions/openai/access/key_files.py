@@ -73,10 +73,22 @@ class _Watched(Generic[T]):
             raise KeysError(f"{self.path.name} cannot be read: {reason}") from None
 
 
+_seen: set[str] = set()
+"""Secrets that were there."""
+
+
 def named_keys_exist(settings: Settings) -> bool:
-    """Whether there is a secret, so that there can be keys."""
+    """Whether there is a secret, or was since this process began, so that there can be keys.
+
+    Who deletes the secret of a server that runs makes all keys void, and opens the server to nobody.
+    """
+    if settings.keys_secret is not None:
+        return True
     # Asked for each request; the ways of pathlib cost more than the look at the file.
-    return settings.keys_secret is not None or os.path.exists(f"{data_folder(settings)}/{SECRET}")  # noqa: PTH110
+    path = f"{data_folder(settings)}/{SECRET}"
+    if path not in _seen and os.path.exists(path):  # noqa: PTH110
+        _seen.add(path)
+    return path in _seen
 
 
 class KeyFiles:

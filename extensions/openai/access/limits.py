@@ -38,6 +38,7 @@ MONTHS_LAST = 5 * DAY  # seconds that a month's count outlives it
 MEMORY = "memory://"
 PATIENCE = 2.0  # seconds to wait for Redis
 SILENCE = 60.0  # seconds between two log lines about it
+JUMP = 1.0  # seconds that clocks may differ
 LONGEST_USER = 64
 KEPT = 4096  # callers and users of whom it is known when they asked last
 
@@ -45,6 +46,7 @@ KEPT = 4096  # callers and users of whom it is known when they asked last
 class Storage(Protocol):
     """The part of `limits.storage.MemoryStorage` and `RedisStorage` that is used here."""
 
+    def clear(self, key: str) -> None: ...
     def incr(self, key: str, expiry: int, amount: int = 1) -> int: ...
     def get(self, key: str) -> int: ...
     def get_expiry(self, key: str) -> float: ...
@@ -155,6 +157,9 @@ class Limiter:
             now = time.time()
             taken = self._storage.acquire_entry(key, most, MINUTE)
             oldest, count = self._storage.get_moving_window(key, most, MINUTE)
+            if not taken and oldest > now + JUMP:  # the clock was set back
+                self._storage.clear(key)
+                taken, count = self._storage.acquire_entry(key, most, MINUTE), 1
             if taken:
                 if len(self._asked) >= KEPT:
                     self._asked = {k: at for k, at in self._asked.items() if at > now - MINUTE}
@@ -174,6 +179,10 @@ class Limiter:
     def take(self, key: str, limit: int, window: int, tokens: int) -> tuple[bool, int, float]:
         """Take tokens of a count, all or none; whether it was so, what is used, and when it ends."""
         with self._lock:
+            if (
+                self._storage.get_expiry(key) > time.time() + window + JUMP
+            ):  # the clock was set back
+                self._storage.clear(key)
             used = self._storage.incr(key, window, tokens) if tokens else self._storage.get(key)
             resets = self._storage.get_expiry(key)
             if used <= limit or not tokens:

@@ -8,8 +8,13 @@ import threading
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
+from ..errors import RateLimited
+
 HASH = "scrypt:"
 """How a hash begins, which may stand in the settings in place of the password itself."""
+
+WAITING = 64
+"""Checks under way at the same time; each one holds a thread of the server."""
 
 
 def hashed(password: str) -> str:
@@ -26,15 +31,29 @@ class Password:
         self._secret = secrets.token_bytes(32)
         self._right: bytes | None = None
         self._lock = threading.Lock()
+        self._places = threading.Semaphore(WAITING)
 
     def matches(self, given: bytes) -> bool:
-        """Whether it is the right one. A wrong one costs tens of milliseconds each time, whatever it is;
-        guesses wait for each other."""
+        """Whether it is the right one. A wrong one costs tens of milliseconds each time, whatever it is.
+
+        Guesses wait for each other; raises RateLimited where too many wait.
+        """
         digest = hmac.digest(self._secret, given, "sha256")
-        if self._right is not None and hmac.compare_digest(digest, self._right):
+        if self._known(digest):
             return True
-        with self._lock:
-            right = check_password_hash(self._hash, given.decode("utf-8", "replace"))
-        if right:
-            self._right = digest
+        if not self._places.acquire(blocking=False):
+            raise RateLimited("Too many keys are being checked. Please try again.", retry_after=1.0)
+        try:
+            with self._lock:
+                # Many may bring the right one at once, before the first of them was checked.
+                right = self._known(digest) or check_password_hash(
+                    self._hash, given.decode("utf-8", "replace")
+                )
+                if right:
+                    self._right = digest
+        finally:
+            self._places.release()
         return right
+
+    def _known(self, digest: bytes) -> bool:
+        return self._right is not None and hmac.compare_digest(digest, self._right)

@@ -29,6 +29,9 @@ Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-
 Choices = Annotated[list[str], Field(min_length=1, max_length=1000)]
 
 
+THINK, THOUGHT_END = "<think>", "</think>"  # around a thought, in the form of most models
+
+
 class TextFormat(RequestModel):
     """Free text."""
 
@@ -262,6 +265,20 @@ def _enforced(pieces: Pieces, grammar: str, param: str) -> Pieces:
                     code="invalid_value",
                 )
         yield piece
+
+
+def after_thought(grammar: str, *, opened: bool) -> str:
+    """The grammar of a free thought and then an answer of `grammar`. Where the prompt has not opened the
+    thought, there may be none."""
+    thought = "thought GAP answer" if opened else f'"{THINK}" thought GAP answer | answer'
+    return "\n".join(
+        [
+            f"start: {thought}",
+            f'thought[suffix="{THOUGHT_END}"]: /(.|\\n)*/',
+            "GAP: /\\n*/",
+            f"answer: %lark {{\n{grammar}\n}}",
+        ]
+    )
 
 
 def literal(text: str) -> str:

@@ -46,6 +46,8 @@ class MediaReader:
     """Of each of them."""
     max_parts: int = 16
     """Of all messages together."""
+    max_side: int = 2048
+    """Pixels that a picture keeps of each side."""
     fetch: Fetch | None = None
     """None: http(s) addresses are refused."""
 
@@ -72,7 +74,7 @@ class MediaReader:
                     "is an http(s) address, and this server fetches none; send the picture itself, as "
                     "data:image/png;base64,...",
                 )
-            return read_picture(self.fetch(url, param), detail, param)
+            return read_picture(self.fetch(url, param), detail, param, most=self.max_side)
         if kind is None:
             raise InvalidRequest(
                 f"Invalid '{param}': expected a data: URL with base64, or an http(s) address.",
@@ -86,7 +88,7 @@ class MediaReader:
                 code="unsupported_image_media_type",
             )
         data = self._decoded(payload, param, "invalid_base64_image", "image_file_too_large")
-        return read_picture(data, detail, param)
+        return read_picture(data, detail, param, most=self.max_side)
 
     def sound(self, data: str, format: Literal["wav", "mp3"], where: str) -> Media:
         """A sound in base64."""
@@ -124,7 +126,7 @@ class MediaReader:
         too_large: str = "invalid_value",
     ) -> bytes:
         """The bytes of base64. `broken` and `too_large`: the codes of what is wrong with it."""
-        if len(text) * 3 // 4 > self.max_bytes + 2:
+        if len(text) * 3 // 4 - text[-2:].count("=") > self.max_bytes:
             raise InvalidRequest(
                 f"Invalid '{param}': it is larger than {self.max_bytes // MIB} MiB.",
                 param=param,
@@ -151,7 +153,8 @@ def media_reader(
     if settings.media_urls or settings.media_hosts:
         rules = FetchRules(settings.media_urls, settings.media_hosts, most, settings.media_timeout)
         fetch = Fetcher(rules, check_wanted).get
-    return MediaReader(capabilities, most, settings.media_max_parts, fetch)
+    parts, side = settings.media_max_parts, settings.media_max_side
+    return MediaReader(capabilities, most, parts, side, fetch)
 
 
 def _data_url(url: str) -> tuple[str | None, str]:

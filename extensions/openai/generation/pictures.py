@@ -21,9 +21,10 @@ _decoding = threading.BoundedSemaphore(2)  # a large one takes half a gigabyte w
 Detail = Literal["auto", "low", "high"]
 
 
-def read_picture(data: bytes, detail: Detail | None, param: str) -> Media:
-    """The picture in a file, as a PNG: upright, on white where it is transparent, and with detail `low`
-    at most LOW pixels a side. So an engine's decoder never sees a file that a stranger has made.
+def read_picture(data: bytes, detail: Detail | None, param: str, *, most: int = 2048) -> Media:
+    """The picture in a file, as a PNG: upright, on white where it is transparent, and shrunk to at most
+    `most` pixels a side, with detail `low` to LOW. So an engine's decoder never sees a file that a
+    stranger has made, and a small file does not become a large one.
 
     Raises InvalidRequest where it is no picture, broken, animated or of an insane size.
     """
@@ -34,6 +35,8 @@ def read_picture(data: bytes, detail: Detail | None, param: str) -> Media:
             _check_size(picture.size, param)
             if getattr(picture, "is_animated", False):
                 raise _refused(param, "an animated picture is not taken.", "invalid_image_format")
+            most = min(most, LOW) if detail == "low" else most
+            picture.draft(None, (most, most))  # large JPEGs are unfolded smaller at once
             shown: Image.Image = ImageOps.exif_transpose(picture)
             if shown.has_transparency_data:
                 shown = shown.convert("RGBA")
@@ -41,8 +44,7 @@ def read_picture(data: bytes, detail: Detail | None, param: str) -> Media:
                 white.paste(shown, mask=shown.getchannel("A"))
                 shown = white
             shown = shown.convert("RGB")
-            if detail == "low":
-                shown.thumbnail((LOW, LOW))
+            shown.thumbnail((most, most))
             made = BytesIO()
             shown.save(made, "PNG", compress_level=1)
             return Media("image", "png", made.getvalue())

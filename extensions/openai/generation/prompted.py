@@ -24,11 +24,10 @@ from ..engines.base import (
     TokenLogprob,
 )
 from ..errors import ContextLengthExceeded
-from .constraints import enforced
+from .constraints import THINK, THOUGHT_END, after_thought, enforced
 from .stops import StopMatcher
 from .tools import CALL_CLOSING, CALL_OPENING, CallParser, ToolPlan, read_call
 
-THINK, ANSWER = "<think>", "</think>"  # before a thought, and between it and the answer
 CALL_BEGIN, CALL_END = CALL_OPENING.strip(), CALL_CLOSING.strip()
 
 
@@ -46,6 +45,8 @@ class Prompted:
     """The field that the request's grammar came from."""
     quiet: bool = False
     """Answer without a thought, even where the template opens one."""
+    thinks: bool = False
+    """Think freely before an answer that a grammar constrains; else it comes at once."""
 
 
 def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pieces:
@@ -53,7 +54,7 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
     plan = wanted.tools
     if plan.demanded and "tools" not in engine.info.capabilities:
         request = _told_of_tools(request)
-    prompt = engine.render(request)
+    prompt = engine.render(replace(request, grammar=None) if wanted.thinks else request)
     if wanted.continued is not None:
         prompt += wanted.continued.content or ""
     media = _media(request)
@@ -71,8 +72,11 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
         param = "functions" if plan.legacy else "tools"
         free = free and not plan.demanded
         grammar = plan.grammar(grammar)
-    if wanted.quiet or not free:
-        prompt = _close_thought(prompt)
+    opened = prompt.rstrip().endswith(THINK)
+    if wanted.thinks and grammar is not None and not free:
+        grammar = after_thought(grammar, opened=opened)
+    elif wanted.quiet or not free:
+        prompt, opened = _close_thought(prompt), False
     generate = GenerateRequest(
         prompt,
         request.max_tokens if media else _limit(engine, prompt, request.max_tokens),
@@ -86,8 +90,8 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
     pieces = engine.generate(generate)
     try:
         pieces = enforced(pieces, grammar, param)
-        if not plan.demanded:
-            pieces = _thoughts_apart(pieces, opened=prompt.rstrip().endswith(THINK))
+        if wanted.thinks or not plan.demanded:
+            pieces = _thoughts_apart(pieces, opened=opened)
         if plan.shown:
             pieces = _raw_calls(pieces) if plan.inputs else _calls_apart(pieces)
         yield from pieces
@@ -225,7 +229,7 @@ def _limit(engine: Engine, prompt: str, asked: int | None) -> int:
 
 def _close_thought(prompt: str) -> str:
     """A template may open a thought; an answer that a grammar constrains comes without one."""
-    return f"{prompt}\n{ANSWER}\n\n" if prompt.rstrip().endswith(THINK) else prompt
+    return f"{prompt}\n{THOUGHT_END}\n\n" if prompt.rstrip().endswith(THINK) else prompt
 
 
 def _calls_apart(pieces: Pieces) -> Pieces:
@@ -313,13 +317,13 @@ def _thoughts_apart(pieces: Pieces, *, opened: bool) -> Pieces:
             yield replace(piece, text=text, logprobs=piece.logprobs if text else ())
             continue
         held += piece.text
-        thought, end, rest = held.partition(ANSWER)
+        thought, end, rest = held.partition(THOUGHT_END)
         if end:
             rest = rest.lstrip("\n")
             opened, ended = False, not rest
             yield replace(piece, text=rest, reasoning=thought, logprobs=())
             continue
-        keep = 0 if piece.finish else _overlap(held, ANSWER)
+        keep = 0 if piece.finish else _overlap(held, THOUGHT_END)
         shown, held = held[: len(held) - keep], held[len(held) - keep :]
         yield replace(piece, text="", reasoning=shown, logprobs=())
 
