@@ -16,7 +16,7 @@ PEER := .venv-llama-cpp-python
 PEER_MADE := $(PEER)/.made
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --editable
 
-.PHONY: setup run test bench bench-peer check format check-webui-pins clean help
+.PHONY: setup run test test-webui bench bench-peer check format check-webui-pins clean help
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/'
@@ -41,6 +41,12 @@ check: $(FOR_CHECK) ## format, lint, types and tests, as a change must pass them
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
 	$(BIN)/python -m pytest $(ARGS)
+
+# What a user of the webui gets: the extension in a copy of a real checkout, with its own Python and loaders.
+test-webui: $(FOR_TEST) ## test inside a webui: make test-webui WEBUI_DIR=PATH [MODEL=NAME] [WEBUI_PYTHON=PATH]
+	@test -n "$(WEBUI_DIR)" || { echo "error: which webui? make test-webui WEBUI_DIR=path/of/text-generation-webui" >&2; exit 1; }
+	@WEBUI_DIR="$(abspath $(WEBUI_DIR))" MODEL="$(MODEL)" WEBUI_PYTHON="$(WEBUI_PYTHON)" \
+		$(BIN)/python -m pytest tests/webui_checkout $(ARGS)
 
 format: $(FOR_CHECK) ## put the code into its format
 	$(BIN)/python -m ruff format .

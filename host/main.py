@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from host import command_line, extension_loader, model_files, settings_file, shared
+from host import command_line, extension_loader, model_files, settings_file, shared, stand_in
 from host.errors import HostError, report
 from host.extension_loader import Extension
 from host.lifecycle import HOOK_SECONDS, Lifecycle
@@ -50,12 +50,15 @@ def _start(argv: Sequence[str], running: list[Extension], lifecycle: Lifecycle) 
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
     settings = settings_file.read(options.settings) if options.settings and not wants_help else {}
+    stand_in.install(settings)
     loaded = extension_loader.load_all(options.extensions, ROOT)
     if not loaded and not wants_help:
         raise HostError("no extension could be loaded")
     options, flags = command_line.read(argv, [extension.flags for extension in loaded])
     shared.args = options
     shared.model = model_files.model_spec(options)
+    names = [extension.name for extension in loaded]
+    stand_in.tell(shared.model.name, names, verbose=options.verbose)
     running.extend(extension_loader.set_up(loaded, flags, settings))
     if not running:
         raise HostError("no extension could be started")

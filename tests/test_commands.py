@@ -213,3 +213,18 @@ def test_the_hash_of_a_password(shell: Shell) -> None:
     assert keys.identify({"api-key": "correct horse"}).name == "password"
     status, out, err = shell.run("password", given="short\n")
     assert (status, out) == (2, "") and "at least 8" in err
+
+
+def test_every_option_is_documented() -> None:
+    from extensions.openai.__main__ import _parser
+
+    page = (ROOT / "docs/keys.md").read_text(encoding="utf-8")
+    waiting, flags = [_parser()], set()
+    while waiting:
+        for action in waiting.pop()._actions:
+            flags |= {flag for flag in action.option_strings if flag.startswith("--")}
+            if isinstance(action.choices, dict):
+                waiting += action.choices.values()
+                assert all(name in page for name in action.choices)
+    assert {"--scopes", "--grace", "--all"} <= flags
+    assert [flag for flag in flags - {"--help"} if f"`{flag}" not in page] == []

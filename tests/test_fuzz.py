@@ -169,6 +169,25 @@ COMMON: dict[str, st.SearchStrategy[Any]] = {
     "guided_choice": st.lists(words, max_size=3) | anything,
     "dry_sequence_breakers": st.lists(words, max_size=2) | anything,
     "ignore_eos": st.booleans() | anything,
+    "samplers": st.sampled_from(["kt", "top_k;temp", ["top_k"], ["x"], []]) | anything,
+    "sampler_priority": st.sampled_from(["top_k", "x", ["temperature", "top_k"]]) | anything,
+    "adaptive_target": numbers,
+    "dynamic_temperature": st.booleans() | anything,
+    "dynatemp_low": numbers,
+    "dynatemp_high": numbers,
+    "do_sample": st.booleans() | anything,
+    "tfs": numbers,
+    "n_probs": numbers,
+    "stopping_strings": words | st.lists(words, max_size=5) | anything,
+    "custom_token_bans": st.sampled_from(["5", "5, 6", "x", "-1", "99999", ","]) | anything,
+    "grammar_string": st.sampled_from(["", 'root ::= "a"', "root ::="]) | anything,
+    "json_schema": schemas | anything,
+    "structured_outputs": st.dictionaries(
+        st.sampled_from(["json", "regex", "choice", "grammar", "json_object"]),
+        schemas | words | anything,
+        max_size=2,
+    )
+    | anything,
     "user": anything,
     "preset": anything,
 }
@@ -189,6 +208,8 @@ CHAT = COMMON | {
     "chat_template_kwargs": anything,
     "reasoning_effort": st.sampled_from(["none", "medium", "high"]) | anything,
     "metadata": anything,
+    "prediction": anything,
+    "enable_thinking": st.booleans() | anything,
     "modalities": anything,
 }
 COMPLETION = COMMON | {

@@ -12,7 +12,7 @@ from pydantic import AliasChoices, Field
 from typing_extensions import NotRequired, TypedDict
 
 from . import models, refusals
-from .engines.base import ChatRequest, Engine, EngineInfo, Page, Pieces
+from .engines.base import ChatRequest, Engine, EngineInfo, Message, Page, Pieces
 from .errors import ContextLengthExceeded
 from .generation.answer import AnswerHead, answer_head
 from .generation.hooked import Answer, Hooks, hooked_chat
@@ -299,18 +299,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
     reader = media_reader(call.services.settings, info.capabilities, partial(check_wanted, call))
     messages, continued = to_engine(body.messages, reader), None
     if body.continue_final_message:
-        messages, continued = messages[:-1], messages[-1]
-        if continued.role != "assistant":
-            raise refusals.not_one_of(
-                f"messages[{len(messages)}].role", continued.role, ["assistant"]
-            )
-        if continued.tool_calls:
-            raise refusals.unsupported(
-                f"messages[{len(messages)}].tool_calls", "cannot be continued; only text can."
-            )
-    variables = body.template_variables
-    # What a template does not know of, it may do all the same.
-    quiet = variables.get("enable_thinking") is False and "reasoning" not in info.capabilities
+        messages, continued = _continued(messages)
     request = ChatRequest(
         messages,
         limit,
@@ -319,7 +308,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
         logit_bias=body.bias_for(info),
         tools=plan.shown,
         parallel_tool_calls=plan.most > 1,
-        template_variables=variables,
+        template_variables=body.template_variables,
         page=_page(body, info),
     )
     if asked is not None and asked > info.context_length:
@@ -329,15 +318,8 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
             context_length=info.context_length,
             param=param,
         )
-    answer: Answer = _by_itself
-    thinks = variables.get("enable_thinking") is True and continued is None
-    thinks = thinks and ("reasoning" in info.capabilities or info.thinks_aloud)
-    wanted = Prompted(alternatives, plan, continued, grammar_param, quiet, thinks)
-    strict = plan.strict and "grammar" in info.capabilities
-    calls = bool(plan.demanded or plan.inputs or strict)
-    apart = (quiet or info.thinks_aloud) and not plan.shown
-    if calls or apart or continued or alternatives is not None or grammar is not None:
-        answer = partial(prompted_chat, wanted=wanted)
+    wanted = Prompted(alternatives, plan, continued, grammar_param)
+    answer = _way(request, info, wanted)
     hooks = call.services.hooks_for(body.hooks)
     start = partial(answer, engine)
     if hooks is not None:
@@ -375,6 +357,26 @@ def _page(body: ChatCompletionRequest, info: EngineInfo) -> Page | None:
     return Page(mode, body.character, body.instruction_template)
 
 
+def _way(request: ChatRequest, info: EngineInfo, wanted: Prompted) -> Answer:
+    """How the engine is asked: through its own `chat`, or, where that cannot do what is wanted, through its
+    `generate`."""
+    plan, thinking = wanted.tools, request.template_variables.get("enable_thinking")
+    # What a template does not know of, it may do all the same.
+    quiet = thinking is False and "reasoning" not in info.capabilities
+    thinks = thinking is True and ("reasoning" in info.capabilities or info.thinks_aloud)
+    constrained = plan.demanded or plan.inputs or request.grammar is not None
+    if not (
+        constrained
+        or wanted.continued
+        or wanted.logprobs is not None
+        or (plan.strict and "grammar" in info.capabilities)
+        or ((quiet or info.thinks_aloud) and not plan.shown)
+    ):
+        return _by_itself
+    thinks = thinks and wanted.continued is None
+    return partial(prompted_chat, wanted=replace(wanted, quiet=quiet, thinks=thinks))
+
+
 def _by_itself(engine: Engine, request: ChatRequest) -> Pieces:
     return engine.chat(request)
 
@@ -389,6 +391,17 @@ def _hooked(
     continues: bool,
 ) -> Pieces:
     return hooked_chat(hooks, engine, request, answer, stops=stops, continues=continues)
+
+
+def _continued(messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], Message]:
+    """The messages before the last one, and that one, which is to be continued."""
+    *before, last = messages
+    where = f"messages[{len(before)}]"
+    if last.role != "assistant":
+        raise refusals.not_one_of(f"{where}.role", last.role, ["assistant"])
+    if last.tool_calls:
+        raise refusals.unsupported(f"{where}.tool_calls", "cannot be continued; only text can.")
+    return tuple(before), last
 
 
 def _chunks(

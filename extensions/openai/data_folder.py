@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from functools import cache
 from pathlib import Path
 
 from .settings import Settings
@@ -16,7 +17,12 @@ DEFAULT = (_here if _here.name == "user_data" else _here / "user_data") / "opene
 
 def data_folder(settings: Settings) -> Path:
     """The folder in force; it need not be there."""
-    return Path(settings.data_folder).expanduser() if settings.data_folder else DEFAULT
+    return _folder(settings.data_folder) if settings.data_folder else DEFAULT
+
+
+@cache
+def _folder(name: str) -> Path:
+    return Path(name).expanduser()
 
 
 def make_private(folder: Path) -> None:

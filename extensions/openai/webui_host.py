@@ -25,7 +25,8 @@ API_FLAGS = ("api_port", "public_api", "public_api_id")
 
 def inside() -> bool:
     """Whether a webui has loaded us."""
-    return hasattr(sys.modules.get("modules.shared"), "args")
+    shared = sys.modules.get("modules.shared")
+    return hasattr(shared, "args") and not getattr(shared, "is_stand_in", False)
 
 
 def flags() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,18 @@ from extensions.openai.engines.base import (
     ChatRequest,
     GenerateRequest,
     Message,
+    Page,
     Piece,
     Pieces,
     Tool,
     ToolCall,
 )
+from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.gguf import read_header
 from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.engines.vocabulary import read_vocabulary, vocabulary_of
 from extensions.openai.engines.webui import FALLBACK, WebuiEngine
-from extensions.openai.errors import EngineFailed, ModelLoading
+from extensions.openai.errors import EngineFailed, InvalidRequest, ModelLoading
 from extensions.openai.generation.hooked import Hooks
 from extensions.openai.generation.prompted import PromptedChat
 from tests.support.api import Api
@@ -311,6 +314,92 @@ def test_what_an_extension_notes_in_the_state_is_there_while_it_generates(modern
     modern.extend(noting=Noting)
     answer = with_hooks(Api(PromptedChat(WebuiEngine()))).chat("Hello")
     assert answer["choices"][0]["message"]["content"] == "noted You"
+
+
+def test_a_loader_that_hands_over_text_takes_biases(modern: MiniHost) -> None:
+    modern.load(loader="llama.cpp")
+    engine = WebuiEngine()
+    (letter,) = engine.tokenize("a")
+    assert text_of(engine.generate(greedy(tokens=3, logit_bias=((letter, 100.0),)))) == "aaa"
+    request = greedy(tokens=3, logit_bias=((letter, -100.0),))
+    assert "a" not in text_of(engine.generate(request)).split()
+
+
+def test_a_loader_that_cannot_bias_says_so(modern: MiniHost) -> None:
+    class Other:
+        @staticmethod
+        def generate_with_streaming(prompt: str, state: Any) -> Iterator[str]:
+            yield "x"
+
+    modern.load(loader="llama.cpp")
+    modern.shared.model = Other()
+    with pytest.raises(InvalidRequest) as caught:
+        WebuiEngine().generate(greedy((5,), logit_bias=((1, 1.0),)))
+    assert caught.value.param == "logit_bias"
+
+
+TALK = (
+    Message("system", "It rains."),
+    Message("user", "one"),
+    Message("assistant", "two"),
+    Message("user", "three"),
+)
+
+
+@pytest.mark.parametrize(
+    ("page", "prompt"),
+    [
+        (Page("chat"), "A talk.\nIt rains.\nYou: one\nAI: two\nYou: three\nAI:"),
+        (
+            Page("chat", "Jack"),
+            "Jack is a pirate.\nIt rains.\nYou: one\nJack: two\nYou: three\nJack:",
+        ),
+    ],
+)
+def test_the_page_puts_a_conversation(host: MiniHost, page: Page, prompt: str) -> None:
+    engine = WebuiEngine()
+    request = ChatRequest(TALK, page=page)
+    assert engine.render(request) == prompt
+    assert "\nYou:" in engine.turn_ends(request)
+
+
+def test_templates_of_the_host_are_found_by_name(
+    modern: MiniHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "instruction-templates"
+    folder.mkdir()
+    (folder / "Plain.yaml").write_text(
+        "instruction_template: |-\n  {% for m in messages %}{{ m.role }}={{ m.content }};{% endfor %}\n"
+    )
+    (folder / "Old.yaml").write_text(
+        'user: "USER:"\nbot: "BOT:"\ncontext: "A chat.\\n"\n'
+        'turn_template: "<|user|> <|user-message|>\\n<|bot|> <|bot-message|></s>\\n"\n'
+    )
+    engine = WebuiEngine()
+
+    def rendered(name: str, messages: tuple[Message, ...]) -> str:
+        return engine.render(ChatRequest(messages, page=Page(instruction_template=name)))
+
+    assert rendered("Plain", TALK) == "system=It rains.;user=one;assistant=two;user=three;"
+    assert rendered("Old", TALK[1:]) == "A chat.\nUSER: one\nBOT: two</s>\nUSER: three\nBOT:"
+    for name in ("Nowhere", "../Plain"):
+        with pytest.raises(InvalidRequest) as caught:
+            rendered(name, TALK)
+        assert caught.value.param == "instruction_template"
+
+
+def test_what_the_page_lacks_is_refused_by_name(modern: MiniHost) -> None:
+    api = Api(PromptedChat(WebuiEngine()))
+    assert api.refused("chat/completions", character="Nobody")["param"] == "character"
+    refused = api.refused("chat/completions", instruction_template="No")
+    assert refused["param"] == "instruction_template"
+    answer = api.chat("Hello", mode="chat", character="Jack", max_tokens=4, temperature=0)
+    assert 0 < answer["usage"]["completion_tokens"] <= 4
+    other = Api(EchoEngine())
+    assert other.refused("chat/completions", mode="chat")["param"] == "mode"
+    assert other.refused("chat/completions", character="Jack")["param"] == "character"
+    assert other.chat("Hello", mode="instruct")["choices"][0]["message"]["content"] == "Hello"
 
 
 CONVERSATION = (

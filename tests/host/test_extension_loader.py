@@ -39,6 +39,23 @@ def test_the_order_of_the_hooks(probe: Host) -> None:
     assert words == ["SETUP", "SPEC", "READY", "STOPPED"]
 
 
+def test_extensions_find_what_a_webui_has_in_its_modules(probe: Host) -> None:
+    probe.extension(
+        "visiting",
+        """
+        import modules.shared as shared
+        from modules import logging_colors
+        from modules.logging_colors import logger
+        def setup():
+            assert logger is logging_colors.logger
+            print("VISITING", shared.model_name, shared.args.extensions, shared.settings["mine"], flush=True)
+        """,
+    )
+    (probe.root / "s.yaml").write_text("mine: 3\n")
+    stdout = probe.serve("--extensions", "visiting", "probe", "--settings", "s.yaml").stdout
+    assert "VISITING openedai-tiny ['visiting', 'probe'] 3" in stdout
+
+
 def test_extensions_are_told_of_the_others_that_were_set_up(probe: Host) -> None:
     probe.extension("one", "def input_modifier(text): return text")
     probe.extension("broken", "def setup(): raise ValueError")

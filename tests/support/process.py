@@ -30,7 +30,9 @@ class ServerProcess:
             for name, value in os.environ.items()
             if not name.startswith(("OPENEDAI_", "OPENAI_")) and name != "USE_MOCK_API"
         }
-        self._data = tempfile.TemporaryDirectory(prefix="openedai-data-")
+        self._data = tempfile.TemporaryDirectory(
+            prefix="openedai-data-", ignore_cleanup_errors=True
+        )
         own = {"PYTHONUNBUFFERED": "1", "OPENEDAI_DATA_FOLDER": self._data.name}
         self.command = [
             *(sys.executable, str(ROOT / "server.py"), "--extensions", "openai"),

@@ -78,6 +78,13 @@ class LlamaServer:
             self.last_completion_token_count += 1
             texts.put(self.tokenizer.decode(tokens[length:], skip_special_tokens=True))
 
+        def biased(tokens: Any, scores: Any) -> Any:
+            scores = scores.copy()
+            for token, bias in (state.get("logit_bias") or {}).items():
+                # llama.cpp takes false for a ban.
+                scores[0, int(token)] += -np.inf if bias is False else bias
+            return scores
+
         class Cancelled:
             def __call__(self, input_ids: Any, scores: Any) -> bool:
                 return stop.is_set()
@@ -89,6 +96,7 @@ class LlamaServer:
                     state["max_new_tokens"],
                     eos_token_id=ends,
                     suppress_tokens=ends if state["ban_eos_token"] else (),
+                    logits_processor=[biased],
                     stopping_criteria=[Stream(grow), Cancelled()],
                     do_sample=state["do_sample"],
                     temperature=state["temperature"],
@@ -119,6 +127,7 @@ class MiniHost:
                 "text_generation",
                 "extensions",
                 "chat",
+                "utils",
                 "presets",
                 "loaders",
             )
@@ -127,6 +136,7 @@ class MiniHost:
         self._fill_shared()
         self._fill_text_generation()
         self._fill_extensions()
+        self._fill_chat()
         if age == "2026":
             self._fill_presets()
 
@@ -193,6 +203,26 @@ class MiniHost:
         known = set(SENT_BY_NEW) | {"ban_eos_token", "seed"}
         samplers = {"Transformers": known, "llama.cpp": known - {"do_sample", "typical_p"}}
         self.modules["loaders"].loaders_samplers = samplers  # type: ignore[attr-defined]
+
+    def _fill_chat(self) -> None:
+        """A talk of two characters; nothing of it is cut here."""
+        module: Any = self.modules["chat"]
+
+        def generate_chat_prompt(user_input: str, state: dict[str, Any], **options: Any) -> str:
+            rows = options.get("history", state["history"])["internal"]
+            said = [state["context"]]
+            for user, assistant in [*rows, [user_input, ""]]:
+                said += [f"{state['name1']}: {user}"] if user else []
+                said += [f"{state['name2']}: {assistant}"] if assistant else []
+            prefix = self._apply("bot_prefix", f"{state['name2']}:", state)
+            return "\n".join([*said, prefix])
+
+        def load_character(name: str, name1: str, name2: str) -> tuple[Any, ...]:
+            return name1, name, None, "Hi!", f"{name} is a pirate."
+
+        module.generate_chat_prompt, module.load_character = generate_chat_prompt, load_character
+        module.get_stopping_strings = lambda state: [f"\n{state['name1']}:", f"\n{state['name2']}:"]
+        self.modules["utils"].get_available_characters = lambda: ["None", "Jack"]  # type: ignore[attr-defined]
 
     def _fill_extensions(self) -> None:
         module: Any = self.modules["extensions"]

@@ -1,8 +1,8 @@
 """What each key and user has used, kept in a small database, minute by minute.
 
-A request's line is on disk within milliseconds after its answer has ended: a thread of its own writes
+A request's line is on disk a tenth of a second after its answer has ended: a thread of its own writes
 whatever has come meanwhile, in one transaction. A process that is killed loses no more than that; a failed
-write is tried again with the next one. Several servers may share the file.
+write is tried again soon, and with each next request. Several servers may share the file.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ FILE = "usage.sqlite3"
 IDLE = 5.0  # seconds without a request after which the writer ends, until the next one
 BUSY = 10.0  # seconds to wait for another server that writes
 FLUSHING = 5.0
+GATHERING = 0.1  # seconds from a request to the transaction that it and others share
+PAUSES = (0.0, 0.2, 1.0, 5.0, 30.0)  # seconds before each attempt to write
 DAY = 86400
 
 SCHEMA = """
@@ -81,6 +83,7 @@ class Ledger:
         self._condition = threading.Condition()
         self._pending: dict[Line, Counts] = {}
         self._writing = False
+        self._hurry = threading.Event()
         self._thread: threading.Thread | None = None
         self._broken = False
 
@@ -101,20 +104,23 @@ class Ledger:
         line = (minute, kind, record.caller.name, user, record.model)
         counts = (1, record.prompt_tokens, record.cached_tokens, record.completion_tokens)
         with self._condition:
+            if not self._pending:
+                self._condition.notify_all()
             self._pending[line] = _sum(self._pending.get(line), counts)
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._write, name="openai-usage", daemon=True
                 )
                 self._thread.start()
-            self._condition.notify_all()
 
     def flush(self) -> None:
         """Wait until all that was observed is written (not for ever)."""
+        self._hurry.set()
         with self._condition:
             self._condition.wait_for(
                 lambda: not (self._pending or self._writing) or self._broken, FLUSHING
             )
+        self._hurry.clear()
 
     def spent(self, key: str, user: str | None, since: float) -> int:
         """Tokens of prompts and answers that a key (of its user, if one is named) has used since then."""
@@ -171,16 +177,20 @@ class Ledger:
         return [Used(*row) for row in rows if row[4] is not None]
 
     def _write(self) -> None:
-        """Write what comes, until nothing has come for a while."""
+        """Write what comes, until nothing has come for a while, or nothing can be written for long."""
         try:
-            with self._open() as database:
-                oldest = time.time() - self._days * DAY
-                database.execute("DELETE FROM usage WHERE minute < ?", (oldest,))
-                database.commit()
-                while self._write_batch(database):
-                    pass
-        except (sqlite3.Error, OSError) as error:
-            self._tell(error)
+            for pause in PAUSES:
+                self._hurry.wait(pause)
+                try:
+                    with self._open() as database:
+                        oldest = time.time() - self._days * DAY
+                        database.execute("DELETE FROM usage WHERE minute < ?", (oldest,))
+                        database.commit()
+                        while self._write_batch(database):
+                            pass
+                        return
+                except (sqlite3.Error, OSError) as error:
+                    self._tell(error)
         finally:
             with self._condition:
                 if self._thread is threading.current_thread():
@@ -193,6 +203,8 @@ class Ledger:
             if not self._condition.wait_for(lambda: self._pending, IDLE):
                 self._thread = None  # under the lock: whoever comes now starts another one
                 return False
+        self._hurry.wait(GATHERING)
+        with self._condition:
             batch, self._pending = self._pending, {}
             self._writing = True
         try:

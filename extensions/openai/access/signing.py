@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -94,5 +95,6 @@ def _short(limits: Limits) -> list[int | None]:
     return values
 
 
+@lru_cache(4)
 def _signer(secret: bytes) -> Signer:
     return Signer(secret, salt=SALT, key_derivation="hmac", digest_method=hashlib.sha256)

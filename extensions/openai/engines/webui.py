@@ -46,7 +46,7 @@ from .base import (
     TokenLogprob,
 )
 from .pump import Emit, pump
-from .steps import Limit, Part, Share, Steps, Words, as_inputs, attach, judged, to_numpy
+from .steps import BAN, Limit, Part, Share, Steps, Words, as_inputs, attach, judged, to_numpy
 from .vocabulary import Vocabulary, vocabulary_of
 
 log = logging.getLogger("openedai")
@@ -93,8 +93,8 @@ FALLBACK: Mapping[str, Any] = {
     "mirostat_eta": 0.1,
     "mirostat_mode": 0,
     "mirostat_tau": 5,
-    "name1_instruct": "",
-    "name2_instruct": "",
+    "name1_instruct": "### Instruction:",
+    "name2_instruct": "### Response:",
     "negative_prompt": "",
     "no_repeat_ngram_size": 0,
     "num_beams": 1,
@@ -121,7 +121,7 @@ FALLBACK: Mapping[str, Any] = {
     "top_n_sigma": 0,
     "top_p": 1,
     "truncation_length": OLD_CONTEXT,
-    "turn_template": "",
+    "turn_template": "<|user|>\n<|user-message|>\n<|bot|>\n<|bot-message|>\n",
     "typical_p": 1,
     "user_bio": "",
     "xtc_probability": 0,
@@ -237,11 +237,11 @@ class WebuiEngine:
         if page is None or page.mode == "instruct":
             return template.turn_ends(self._source_for(page), _special_texts())
         state = _talk(self._page_state(request, page), request)[0]
-        return tuple(_module("chat").get_stopping_strings(state))
+        return tuple(each for each in _module("chat").get_stopping_strings(state) if each)
 
     def _source_for(self, page: Page | None) -> str:
         name = page and page.instruction_template
-        return _named_template(name) if name else self.template_source()
+        return _named_template(name)[0] if name else self.template_source()
 
     def _page_state(self, request: ChatRequest, page: Page) -> dict[str, Any]:
         """What the page's own function makes its prompt of."""
@@ -254,6 +254,9 @@ class WebuiEngine:
             "instruction_template_str": self._source_for(page),
             "tools": None,
         }
+        state["turn_template"] = state["turn_template"] or FALLBACK["turn_template"]
+        if page.instruction_template is not None:
+            state.update(_named_template(page.instruction_template)[1])
         if page.character is not None:
             state.update(_character(page.character, str(state["name1"])))
         return state
@@ -314,6 +317,8 @@ class WebuiEngine:
         text = prompt if isinstance(prompt, str) else self.detokenize(tokens)
         if loaded.stepwise:
             return self._by_steps(loaded, request, words, text, tokens, limit)
+        if request.logit_bias and not _takes_bias(loaded):
+            raise refusals.unsupported("logit_bias", "is not something this loader can do.")
         if not text:
             special = _special_texts()
             text = special["bos_token"] or special["eos_token"] or "\n"
@@ -390,6 +395,11 @@ class WebuiEngine:
             stop = threading.Event()
             if _knows_stop_event():
                 state["stop_event"] = stop
+            if request.logit_bias:
+                bans = False if type(loaded.model).__name__ == "LlamaServer" else float("-inf")
+                state["logit_bias"] = {
+                    str(token): bans if bias <= BAN else bias for token, bias in request.logit_bias
+                }
             rewrites = _custom_reply() is not None
             prompt: PromptUsage | None = PromptUsage(len(tokens))
             said = shown = ""
@@ -514,21 +524,31 @@ def _talk(state: dict[str, Any], request: ChatRequest) -> tuple[dict[str, Any], 
     return {**state, "context": context, "history": history}, text
 
 
-def _named_template(name: str) -> str:
-    """A template of the host's, as Jinja. Raises InvalidRequest where it has none of that name."""
+def _named_template(name: str) -> tuple[str, dict[str, Any]]:
+    """A template of the host's, as Jinja, and what the first versions need of it besides.
+
+    Raises InvalidRequest where there is none of that name.
+    """
     root = Path(getattr(_module("shared"), "user_data_dir", "."))
-    folders = [root / "instruction-templates", Path("instruction-templates")]
-    path = next((f / f"{name}.yaml" for f in folders if (f / f"{name}.yaml").is_file()), None)
-    if path is None or "/" in name or "\\" in name or name.startswith("."):
-        known = sorted({each.stem for folder in folders for each in folder.glob("*.yaml")})
-        raise refusals.not_one_of("instruction_template", name, known)
-    found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    source = found.get("instruction_template") if isinstance(found, dict) else None
-    if not isinstance(source, str):
-        raise refusals.unsupported(
-            "instruction_template", "names a template in the old form, which is no Jinja."
-        )
-    return source
+    places = ("instruction-templates", "user_data/instruction-templates",
+              "characters/instruction-following")  # fmt: skip
+    known = {path.stem: path for place in places for path in (root / place).glob("*.yaml")}
+    if name not in known:
+        raise refusals.not_one_of("instruction_template", name, sorted(known))
+    found = yaml.safe_load(known[name].read_text(encoding="utf-8"))
+    found = found if isinstance(found, dict) else {}
+    source = found.get("instruction_template")
+    if isinstance(source, str):
+        return source, {}
+    if "turn_template" not in found:
+        raise refusals.unsupported("instruction_template", "names a file that holds no template.")
+    old = {
+        "turn_template": found["turn_template"],
+        "name1_instruct": found.get("user", ""),
+        "name2_instruct": found.get("bot", ""),
+        "context_instruct": found.get("context", ""),
+    }
+    return template.from_old_form(found), old
 
 
 def _character(name: str, user: str) -> dict[str, Any]:
@@ -592,10 +612,10 @@ def _generate_reply(text: str, state: dict[str, Any]) -> Any:
     return module.generate_reply(text, state, **options)
 
 
-@lru_cache(maxsize=8)
-def _source(function: Any) -> str:
+@lru_cache(maxsize=8)  # of functions and classes
+def _source(of: Any) -> str:
     try:
-        return inspect.getsource(function)
+        return inspect.getsource(of)
     except (OSError, TypeError):
         return ""
 
@@ -603,6 +623,11 @@ def _source(function: Any) -> str:
 def _knows_stop_event() -> bool:
     # Older versions copy their state in depth, and an event cannot be copied.
     return "stop_event" in _source(_module("text_generation").generate_reply)
+
+
+def _takes_bias(loaded: Loaded) -> bool:
+    """Whether a loader of the other kind adds what we ask for to the logits."""
+    return "logit_bias" in _source(loaded.model.__class__) and _custom_reply() is None
 
 
 def _custom_reply() -> Any:

@@ -1,0 +1,204 @@
+"""A copy of a checkout with the extension in it, and its server as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from tests.support.process import ROOT, free_port
+
+TINY = "openedai-tiny"
+START = 300.0  # seconds
+LEFT_OUT = (
+    ".git", "installer_files", "portable_env", "venv", ".venv", "env", "models", "loras", "cache",
+    "logs", "image_models", "image_outputs", "__pycache__", "settings.yaml", "CMD_FLAGS.txt",
+)  # fmt: skip
+PYTHONS = ("installer_files/env/bin/python", "portable_env/bin/python3", "venv/bin/python",
+           ".venv/bin/python", "env/bin/python")  # fmt: skip
+
+
+@dataclass
+class Checkout:
+    """The copy. What is asked of the original is told by the environment: see docs/webui.md."""
+
+    folder: Path
+    python: str
+    model: str
+    place: Path
+    """Where the extension went."""
+    flags: frozenset[str] = field(default_factory=frozenset)
+    """Those that this version knows."""
+
+    @property
+    def name(self) -> str:
+        """Of the extension's folder."""
+        return self.place.name
+
+    @property
+    def has_own_api(self) -> bool:
+        return (self.folder / "modules" / "api").is_dir()
+
+    @property
+    def models(self) -> Path:
+        return models_of(self.folder)
+
+
+def models_of(folder: Path) -> Path:
+    """The webui's folder of models."""
+    newer = folder / "user_data" / "models"
+    return newer if newer.parent.is_dir() else folder / "models"
+
+
+def copy(original: Path, target: Path, python: str | None, model: str | None) -> Checkout:
+    """A copy of a checkout with the extension, both examples and the probe in it, and two models."""
+    shutil.copytree(original, target, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
+    found = [str(original / each) for each in PYTHONS if (original / each).exists()]
+    python = python or next(iter(found), None)
+    assert python, f"no Python environment in {original}: name one with WEBUI_PYTHON"
+    done = subprocess.run(
+        [ROOT / "scripts" / "install_into_webui.sh", "--no-requirements", str(target)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    place = next(
+        line.split()[-1] for line in done.stdout.splitlines() if line.startswith("installed ")
+    )
+    for example in ("example_rewrite", "example_notes"):
+        shutil.copytree(ROOT / "extensions" / example, target / "extensions" / example)
+    shutil.copytree(Path(__file__).parent / "probe", target / "extensions" / "probe")
+    known = (target / "modules" / "shared.py").read_text()
+    checkout = Checkout(
+        target,
+        python,
+        model or TINY,
+        target / place,
+        frozenset(part.split("'")[0] for part in known.split("add_argument('--")[1:]),
+    )
+    checkout.models.mkdir(parents=True, exist_ok=True)
+    for kept in models_of(original).glob("config*.yaml"):
+        shutil.copy(kept, checkout.models)
+    if model:
+        (checkout.models / model).symlink_to(models_of(original) / model)
+    else:
+        old = subprocess.run(
+            [python, "-c", "import tokenizers; print(tokenizers.__version__)"],
+            capture_output=True, text=True, check=True,
+        ).stdout.split(".")  # fmt: skip
+        for name in (TINY, f"{TINY}-too"):
+            _put_tiny(checkout.models / name, merges_as_text=(int(old[0]), int(old[1])) < (0, 20))
+    return checkout
+
+
+def _put_tiny(folder: Path, *, merges_as_text: bool) -> None:
+    """The embedded model in Hugging Face form."""
+    source = ROOT / "models" / TINY
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.gguf", "*.md"))
+    if merges_as_text:
+        # Libraries of before September 2024 read only this older form.
+        path = folder / "tokenizer.json"
+        tokenizer = json.loads(path.read_text())
+        merges = tokenizer["model"]["merges"]
+        tokenizer["model"]["merges"] = [" ".join(pair) for pair in merges]
+        path.write_text(json.dumps(tokenizer, ensure_ascii=False))
+
+
+class Webui:
+    """The webui's server with the extension loaded, on loopback; ended by its own pid."""
+
+    def __init__(
+        self, checkout: Checkout, *flags: str, extensions: Iterable[str] = (), page: bool = True,
+        settings: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        self.checkout = checkout
+        self.port, self.page_port, self.probe_port = free_port(), free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        command = [checkout.python, "-u", "server.py", "--model", checkout.model]
+        command += ["--extensions", checkout.name, *extensions, *flags]
+        command += ["--listen-port", str(self.page_port)]
+        if checkout.model == TINY:
+            command += ["--cpu"] + ["--loader", "Transformers"] * ("loader" in checkout.flags)
+        if not page:
+            command += ["--nowebui"]
+        values = {f"{checkout.name}-api_port": self.port, **(settings or {})}
+        path = checkout.folder / f"settings-{self.port}.yaml"
+        path.write_text(yaml.safe_dump(values))
+        command += ["--settings", path.name]
+        self.output = checkout.folder / f"output-{self.port}.txt"
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("OPENEDAI_", "OPENAI_", "PYTHON", "VIRTUAL_ENV"))
+        }
+        environment |= {
+            "HF_HUB_OFFLINE": "1",
+            # Small models are no faster with more, and slower where others work, too.
+            "OMP_NUM_THREADS": "1",
+            "GRADIO_ANALYTICS_ENABLED": "False",
+            "WEBUI_PROBE_PORT": str(self.probe_port),
+        }
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                command, cwd=checkout.folder, env=environment, stdout=output, stderr=output,
+                stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+        try:
+            self._wait(page)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait(self, page: bool) -> None:
+        deadline = time.monotonic() + START
+        # Until then the page asks itself whether it answers, and gives up if that takes long.
+        while not (_is_healthy(self.url) and (not page or "To create a public link" in self.said)):
+            assert self.process.poll() is None, f"the webui ended:\n{self.said[-8000:]}"
+            assert time.monotonic() < deadline, f"the webui does not start:\n{self.said[-8000:]}"
+            threading.Event().wait(0.5)
+
+    @property
+    def said(self) -> str:
+        """What it has printed so far."""
+        return self.output.read_text(errors="replace")
+
+    def at_the_page(self, prompt: str, tokens: int) -> dict[str, Any]:
+        """What somebody gets who generates there."""
+        answer = httpx.post(
+            f"http://127.0.0.1:{self.probe_port}",
+            json={"prompt": prompt, "max_new_tokens": tokens},
+            timeout=120,
+        )
+        assert answer.status_code == 200, answer.text
+        result: dict[str, Any] = answer.json()
+        return result
+
+    def admin(self, method: str, path: str, **body: Any) -> httpx.Response:
+        url = f"{self.url}/v1/internal/{path}"
+        return httpx.request(method, url, json=body or None, timeout=300)
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(10)
+
+
+def _is_healthy(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=10).status_code == 200
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,282 @@
+"""What clients get from a real webui, with its own loader, its page, and extensions beside ours.
+
+`make test-webui WEBUI_DIR=path [MODEL=name] [WEBUI_PYTHON=path]`. Texts are compared with the embedded model
+only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests.support.process import free_port
+from tests.webui_checkout.checkout import TINY, Checkout, Webui, copy
+
+WEBUI_DIR = os.environ.get("WEBUI_DIR")
+pytestmark = [
+    pytest.mark.skipif(
+        not WEBUI_DIR, reason="needs a checkout: make test-webui WEBUI_DIR=path/of/the/webui"
+    ),
+    pytest.mark.timeout(600),
+]
+PARIS: Any = [{"role": "user", "content": "What is the capital of France?"}]
+NO_HOOKS: Any = {"hooks": False}
+"""Requests that the extensions of the host are kept away from."""
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    original = Path(str(WEBUI_DIR)).resolve()
+    target = tmp_path_factory.mktemp("webui") / "webui"
+    python, model = os.environ.get("WEBUI_PYTHON"), os.environ.get("MODEL")
+    return copy(original, target, python or None, model or None)
+
+
+@pytest.fixture(scope="module")
+def webui(checkout: Checkout) -> Iterator[Webui]:
+    server = Webui(
+        checkout,
+        extensions=["probe", "example_rewrite", "example_notes"],
+        settings={f"{checkout.name}-model_aliases": ["my-alias"]},
+    )
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def client(webui: Webui) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(
+        base_url=f"{webui.url}/v1", api_key="unused", max_retries=0, timeout=120
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def tiny(checkout: Checkout) -> bool:
+    """Whether the words of answers are known."""
+    return checkout.model == TINY
+
+
+def chat(client: openai.OpenAI, messages: Any = PARIS, **fields: Any) -> Any:
+    fields = {"model": "my-alias", "temperature": 0, "max_tokens": 40, **fields}
+    fields.setdefault("extra_body", NO_HOOKS)
+    return client.chat.completions.create(messages=messages, **fields)
+
+
+def complete(client: openai.OpenAI, prompt: Any, **fields: Any) -> Any:
+    fields = {"model": "my-alias", "temperature": 0, "max_tokens": 16, **fields}
+    fields.setdefault("extra_body", NO_HOOKS)
+    return client.completions.create(prompt=prompt, **fields)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        threading.Event().wait(0.05)
+
+
+def test_settings_and_models(client: openai.OpenAI, checkout: Checkout) -> None:
+    listed = client.models.list().data
+    assert [each.id for each in listed] == [checkout.model, "my-alias"]
+    assert listed[0].owned_by == "text-generation-webui"
+
+
+def test_chat_streamed_or_not(client: openai.OpenAI, tiny: bool) -> None:
+    whole = chat(client)
+    text = whole.choices[0].message.content
+    assert text and (not tiny or text == "The capital of France is Paris.")
+    chunks = list(chat(client, stream=True, stream_options={"include_usage": True}))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks[:-1]) == text
+    assert chunks[-2].choices[0].finish_reason == whole.choices[0].finish_reason == "stop"
+    assert chunks[-1].usage == whole.usage
+    assert whole.usage.total_tokens == whole.usage.prompt_tokens + whole.usage.completion_tokens
+    assert len(chunks) > 4, "it is streamed as it comes"
+
+
+def test_several_choices_and_seeds(client: openai.OpenAI) -> None:
+    def texts(**fields: Any) -> list[str]:
+        return [
+            choice.text for choice in complete(client, "Once", temperature=1.3, **fields).choices
+        ]
+
+    assert texts(seed=7) == texts(seed=7)
+    three = texts(seed=7, n=3)
+    assert len(three) == 3 and len(set(three)) > 1
+
+
+def test_stop_strings_are_exact(client: openai.OpenAI) -> None:
+    free = complete(client, "The quick brown fox", max_tokens=24).choices[0].text
+    for stop in (free[3:6], free[-4:]):
+        choice = complete(client, "The quick brown fox", max_tokens=24, stop=[stop]).choices[0]
+        assert choice.finish_reason == "stop" and choice.text == free[: free.index(stop)]
+
+
+def test_counts_are_exact(client: openai.OpenAI) -> None:
+    for tokens in (1, 5, 12):
+        answer = complete(
+            client, "Once upon", max_tokens=tokens, extra_body={**NO_HOOKS, "ignore_eos": True}
+        )
+        assert answer.usage.completion_tokens == tokens
+        assert answer.choices[0].finish_reason == "length"
+
+
+def test_log_probabilities_are_of_the_sampled_tokens(client: openai.OpenAI) -> None:
+    logprobs = complete(client, "Hello", logprobs=2, max_tokens=5).choices[0].logprobs
+    assert logprobs is not None
+    for token, logprob, top in zip(
+        logprobs.tokens, logprobs.token_logprobs, logprobs.top_logprobs, strict=True
+    ):
+        assert max(top.values()) == pytest.approx(logprob) and token in top, "greedy: the likeliest"
+
+
+def test_a_schema_is_kept_to(client: openai.OpenAI) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"city": {"type": "string", "maxLength": 12}, "size": {"enum": ["S", "L"]}},
+        "required": ["city", "size"],
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "place", "schema": schema}}
+    answer = json.loads(
+        chat(client, response_format=form, max_tokens=100).choices[0].message.content
+    )
+    assert set(answer) == {"city", "size"} and answer["size"] in ("S", "L")
+
+
+def test_tool_calls_that_are_demanded_come(client: openai.OpenAI) -> None:
+    parameters = {
+        "type": "object",
+        "properties": {"country": {"type": "string", "maxLength": 12}},
+        "required": ["country"],
+        "additionalProperties": False,
+    }
+    tool = {"type": "function", "function": {"name": "capital_of", "parameters": parameters}}
+    choice = chat(client, tools=[tool], tool_choice="required", max_tokens=100).choices[0]
+    assert choice.finish_reason == "tool_calls"
+    call = choice.message.tool_calls[0].function
+    assert call.name == "capital_of" and set(json.loads(call.arguments)) == {"country"}
+
+
+def test_what_is_not_there_is_a_400_that_names_it(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        chat(client, temperature=9)
+    assert caught.value.param == "temperature"
+    with pytest.raises(openai.NotFoundError):
+        chat(client, model="no-such-model")
+    with pytest.raises(openai.BadRequestError) as caught:
+        chat(client, messages=[{"role": "user", "content": "x " * 9000}])
+    assert caught.value.code == "context_length_exceeded"
+
+
+def test_what_extensions_do_on_the_page_they_do_here(client: openai.OpenAI, tiny: bool) -> None:
+    question = [{"role": "user", "content": "What is the capital of FR?"}]
+    if tiny:
+        answer = chat(client, question, extra_body={}).choices[0].message.content
+        assert answer == "The capital of France is **Paris**."
+        stream = chat(client, question, extra_body={}, stream=True)
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == answer
+        code = [{"role": "user", "content": "What was the code?"}]
+        assert "4711" in chat(client, code, extra_body={}).choices[0].message.content
+        assert "4711" not in chat(client, code).choices[0].message.content
+
+
+def test_a_client_that_leaves_ends_its_work(webui: Webui, client: openai.OpenAI) -> None:
+    endless = {**NO_HOOKS, "ignore_eos": True}
+    stream = complete(client, "Once", max_tokens=3500, stream=True, extra_body=endless)
+    next(iter(stream))
+    stream.close()
+
+    def idle() -> bool:
+        return bool(webui.admin("GET", "queue").json()["running"] == 0)
+
+    wait_for(idle)
+    assert complete(client, "Once", max_tokens=2).choices
+
+
+def test_the_page_and_the_api_never_cut_each_other_off(webui: Webui, client: openai.OpenAI) -> None:
+    endless = {**NO_HOOKS, "ignore_eos": True}
+    with ThreadPoolExecutor(4) as pool:
+        page = [pool.submit(webui.at_the_page, "Once upon a time", 60) for _ in range(2)]
+        api = [
+            pool.submit(complete, client, "Once", max_tokens=60, extra_body=endless)
+            for _ in range(2)
+        ]
+        left = complete(client, "Once", max_tokens=500, stream=True, extra_body=endless)
+        left.close()
+        assert [each.result().usage.completion_tokens for each in api] == [60, 60]
+        texts = [each.result()["text"] for each in page]
+    assert texts[0] == texts[1] and len(texts[0].split()) > 10
+
+
+def test_models_are_changed_while_requests_run(
+    webui: Webui, client: openai.OpenAI, checkout: Checkout, tiny: bool
+) -> None:
+    other = f"{TINY}-too" if tiny else checkout.model
+    assert webui.admin("GET", "model/info").json()["model_name"] == checkout.model
+    assert other in webui.admin("GET", "model/list").json()["model_names"]
+    stream = complete(
+        client, "Once", max_tokens=3000, stream=True, extra_body={**NO_HOOKS, "ignore_eos": True}
+    )
+    next(iter(stream))
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(webui.admin, "POST", "model/load", model_name=other)
+        try:
+            for _ in stream:
+                pass
+        except openai.APIError as error:
+            assert error.code == "model_changed"
+        assert loading.result().status_code == 200, loading.result().text
+    assert chat(client).model == other
+    assert webui.admin("POST", "model/unload").json()["model_name"] is None
+    with pytest.raises(openai.InternalServerError) as caught:
+        chat(client)
+    assert caught.value.status_code == 503
+    loaded = webui.admin("POST", "model/load", model_name=checkout.model)
+    assert loaded.status_code == 200, loaded.text
+    assert chat(client).choices[0].message.content
+
+
+def test_the_block_is_on_the_page(webui: Webui) -> None:
+    config = httpx.get(f"http://127.0.0.1:{webui.page_port}/config", timeout=60).json()
+    block = {each["props"].get("elem_id"): each["props"] for each in config["components"]}
+    assert block["openedai-url"]["value"] == f"{webui.url}/v1"
+    assert not block["openedai-tunnel"]["value"]
+    assert f"{webui.url}/v1" in webui.said
+
+
+def test_without_the_page_beside_the_webuis_own_api(checkout: Checkout) -> None:
+    """The webui of before June 2023 has no such mode, that of before March 2026 no API of its own."""
+    if "nowebui" not in checkout.flags:
+        pytest.skip("this version always has its page")
+    own = free_port()
+    flags = ["--api", "--api-port", str(own)] if checkout.has_own_api else []
+    server = Webui(checkout, *flags, page=False)
+    try:
+        base = f"{server.url}/v1"
+        with openai.OpenAI(base_url=base, api_key="unused", max_retries=0) as client:
+            model = client.models.list().data[0].id
+            answer = client.chat.completions.create(model=model, messages=PARIS, max_tokens=20)
+            assert answer.choices[0].message.content
+            assert server.admin("POST", "model/load", model_name=model).status_code == 200
+        if checkout.has_own_api:
+            wait_for(lambda: _answers(f"http://127.0.0.1:{own}/v1/models"))
+    finally:
+        server.stop()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
