@@ -37,6 +37,7 @@ from . import template
 from .base import (
     ChatRequest,
     EngineInfo,
+    Finish,
     GenerateRequest,
     Page,
     Piece,
@@ -436,10 +437,10 @@ class WebuiEngine:
             if not rewrites and not said.startswith(shown):
                 raise EngineFailed("The engine changed text that was already sent.")
             total = min(limit, max(counted, _counted(loaded, said)))
-            finish = "length" if total >= limit else "stop"
-            emit(
-                Piece(said[len(shown) :], tokens=total - counted, prompt=prompt, finish=finish)  # type: ignore[arg-type]
-            )
+            # Of what an extension has generated nobody knows whether the limit ended it.
+            finish: Finish = "length" if total >= limit and not rewrites else "stop"
+            rest = said[len(shown) :]
+            emit(Piece(rest, tokens=total - counted, prompt=prompt, finish=finish))
 
         return pump(_guarded(produce), apart=True)
 
