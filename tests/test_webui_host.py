@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import types
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -251,3 +253,24 @@ def test_the_block_shows_where_the_api_is_and_never_the_key(
     assert copied == [url, ""]
     later = [each.value() for each in made if callable(each.value)]
     assert later[0].startswith("**The API does not run.**")
+
+
+@pytest.mark.parametrize(
+    ("preset", "used"), [("temperature: 0.3", True), ("temperature: [much]", False)]
+)
+def test_the_webuis_presets_are_there_unless_they_cannot_be_read(
+    preset: str, used: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = types.ModuleType("modules.shared")
+    parser = argparse.ArgumentParser()
+    folder = tmp_path / "presets"
+    folder.mkdir()
+    (folder / "Warm.yaml").write_text(preset)
+    vars(shared).update(args=parser.parse_args([]), parser=parser, user_data_dir=tmp_path)
+    package = types.ModuleType("modules")
+    package.__path__ = []
+    monkeypatch.setitem(sys.modules, "modules", package)
+    monkeypatch.setitem(sys.modules, "modules.shared", shared)
+    assert launch._settings({}, {}).preset_folder == (str(folder) if used else None)
+    other = launch._settings({"preset_folder": str(tmp_path)}, {})
+    assert other.preset_folder == str(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from .engines.echo import EchoEngine
 from .engines.library import FolderLibrary
 from .engines.webui_models import WebuiLibrary
 from .generation.hooked import Hooks
+from .generation.policy import read_policy
 from .operations import logs
 from .routing import Lifecycle, Services
 from .server import APIServer, StartError
@@ -148,6 +150,21 @@ def _webui_engine() -> Engine:
 
 
 def _settings(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:
+    """The settings in force; in a webui with its presets, unless there are others."""
+    settings = _own_settings(params, flags)
+    folder = webui_host.preset_folder()
+    if folder is None or settings.preset_folder is not None:
+        return settings
+    with_presets = settings.model_copy(update={"preset_folder": folder})
+    try:
+        read_policy(with_presets)
+    except SettingsError as error:
+        log.warning("the web UI's presets are left out: %s", error)
+        return settings
+    return with_presets
+
+
+def _own_settings(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:
     """The settings in force; in a webui its command line has a say. Raises SettingsError."""
     if not webui_host.inside():
         return load(params, flags)
@@ -211,6 +228,10 @@ def load_model(spec: ModelSpec) -> None:
         return
     from .engines.llamacpp import ModelLoadError
 
+    # A full collection looks at every object of every library, 30 ms long, in the middle of somebody's
+    # answer. What is there by now stays, so it need not be looked at again.
+    gc.collect()
+    gc.freeze()
     try:
         _running.engine.set(_make(spec))
     except ModelLoadError as error:

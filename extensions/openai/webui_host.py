@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 log = logging.getLogger("openedai")
@@ -38,6 +39,15 @@ def flags() -> dict[str, Any]:
         for name in names
         if (value := getattr(shared.args, name, None)) and value != shared.parser.get_default(name)
     }
+
+
+def preset_folder() -> str | None:
+    """Where the webui keeps its presets; None where it has none."""
+    if not inside():
+        return None
+    root = Path(getattr(sys.modules["modules.shared"], "user_data_dir", "."))
+    folders = (root / "presets", Path("user_data/presets"))
+    return next((str(folder) for folder in folders if folder.is_dir()), None)
 
 
 def join_log() -> None:

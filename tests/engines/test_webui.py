@@ -338,6 +338,25 @@ def test_a_loader_that_cannot_bias_says_so(modern: MiniHost) -> None:
     assert caught.value.param == "logit_bias"
 
 
+def test_extensions_may_make_prompts_with_the_hosts_own_function(host: MiniHost) -> None:
+    """What it reads of the state is there, also where no settings say it."""
+    prompts: list[str] = []
+
+    class Retrieving:
+        @staticmethod
+        def custom_generate_chat_prompt(user_input: str, state: Any, **options: Any) -> str:
+            make = vars(host.modules["chat"])["generate_chat_prompt"]
+            prompts.append(make(f"{user_input} (noted)", state, **options))
+            return prompts[-1]
+
+    host.shared.settings = {"truncation_length": 256}
+    host.extend(retrieving=Retrieving)
+    api = with_hooks(Api(PromptedChat(WebuiEngine())))
+    answer = api.chat("Hello", max_tokens=2, temperature=0)
+    assert prompts == ["\nYou: Hello (noted)\nAI:"]
+    assert answer["usage"]["prompt_tokens"] == len(WebuiEngine().tokenize(prompts[0]))
+
+
 TALK = (
     Message("system", "It rains."),
     Message("user", "one"),

@@ -2,7 +2,7 @@
 
 A request's line is on disk a tenth of a second after its answer has ended: a thread of its own writes
 whatever has come meanwhile, in one transaction. A process that is killed loses no more than that; a failed
-write is tried again with the next one. Several servers may share the file.
+write is tried again soon, and with each next request. Several servers may share the file.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ IDLE = 5.0  # seconds without a request after which the writer ends, until the n
 BUSY = 10.0  # seconds to wait for another server that writes
 FLUSHING = 5.0
 GATHERING = 0.1  # seconds from a request to the transaction that it and others share
+PAUSES = (0.0, 0.2, 1.0, 5.0, 30.0)  # seconds before each attempt to write
 DAY = 86400
 
 SCHEMA = """
@@ -176,16 +177,20 @@ class Ledger:
         return [Used(*row) for row in rows if row[4] is not None]
 
     def _write(self) -> None:
-        """Write what comes, until nothing has come for a while."""
+        """Write what comes, until nothing has come for a while, or nothing can be written for long."""
         try:
-            with self._open() as database:
-                oldest = time.time() - self._days * DAY
-                database.execute("DELETE FROM usage WHERE minute < ?", (oldest,))
-                database.commit()
-                while self._write_batch(database):
-                    pass
-        except (sqlite3.Error, OSError) as error:
-            self._tell(error)
+            for pause in PAUSES:
+                self._hurry.wait(pause)
+                try:
+                    with self._open() as database:
+                        oldest = time.time() - self._days * DAY
+                        database.execute("DELETE FROM usage WHERE minute < ?", (oldest,))
+                        database.commit()
+                        while self._write_batch(database):
+                            pass
+                        return
+                except (sqlite3.Error, OSError) as error:
+                    self._tell(error)
         finally:
             with self._condition:
                 if self._thread is threading.current_thread():

@@ -15,6 +15,7 @@ TINY = (
 )  # bytes; a smaller model gains nothing from a second thread, and its steps are so short
 # that on a busy machine threads would mostly wait for each other
 PROMPT_CACHE_MIB = 512  # host memory for prompts whose slot went to somebody else
+TINY_PROMPT_CACHE_MIB = 16  # the same for a tiny model, which reads a prompt anew in no time
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,9 @@ def params_for(
         params.mmproj_use_gpu = gpu_layers != 0
     params.cache_ram_mib = PROMPT_CACHE_MIB
     params.prefill_assistant = False
-    if not threads and model.stat().st_size < TINY:
-        threads = 1
+    if model.stat().st_size < TINY:
+        params.cache_ram_mib = TINY_PROMPT_CACHE_MIB
+        threads = threads or 1
     if threads:
         params.cpuparams.n_threads = threads
         params.cpuparams_batch.n_threads = threads

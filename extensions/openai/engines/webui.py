@@ -37,6 +37,7 @@ from . import template
 from .base import (
     ChatRequest,
     EngineInfo,
+    Finish,
     GenerateRequest,
     Page,
     Piece,
@@ -61,8 +62,11 @@ FALLBACK: Mapping[str, Any] = {
     "adaptive_target": 0,
     "auto_max_new_tokens": False,
     "ban_eos_token": False,
+    "character_menu": "None",
+    "character_picture": None,
     "chat_generation_attempts": 1,
     "chat_prompt_size": OLD_CONTEXT,
+    "context": "",
     "context_instruct": "",
     "custom_stopping_strings": "",
     "custom_system_message": "",
@@ -93,7 +97,9 @@ FALLBACK: Mapping[str, Any] = {
     "mirostat_eta": 0.1,
     "mirostat_mode": 0,
     "mirostat_tau": 5,
+    "name1": "You",
     "name1_instruct": "### Instruction:",
+    "name2": "AI",
     "name2_instruct": "### Response:",
     "negative_prompt": "",
     "no_repeat_ngram_size": 0,
@@ -123,6 +129,7 @@ FALLBACK: Mapping[str, Any] = {
     "truncation_length": OLD_CONTEXT,
     "turn_template": "<|user|>\n<|user-message|>\n<|bot|>\n<|bot-message|>\n",
     "typical_p": 1,
+    "unique_id": None,
     "user_bio": "",
     "xtc_probability": 0,
     "xtc_threshold": 0.1,
@@ -257,8 +264,9 @@ class WebuiEngine:
         state["turn_template"] = state["turn_template"] or FALLBACK["turn_template"]
         if page.instruction_template is not None:
             state.update(_named_template(page.instruction_template)[1])
-        if page.character is not None:
-            state.update(_character(page.character, str(state["name1"])))
+        character = page.character or str(state.get("character") or "None")
+        if page.character is not None or character in _characters():
+            state.update(_character(character, str(state["name1"])))
         return state
 
     def tokenize(self, text: str) -> tuple[int, ...]:
@@ -429,10 +437,10 @@ class WebuiEngine:
             if not rewrites and not said.startswith(shown):
                 raise EngineFailed("The engine changed text that was already sent.")
             total = min(limit, max(counted, _counted(loaded, said)))
-            finish = "length" if total >= limit else "stop"
-            emit(
-                Piece(said[len(shown) :], tokens=total - counted, prompt=prompt, finish=finish)  # type: ignore[arg-type]
-            )
+            # Of what an extension has generated nobody knows whether the limit ended it.
+            finish: Finish = "length" if total >= limit and not rewrites else "stop"
+            rest = said[len(shown) :]
+            emit(Piece(rest, tokens=total - counted, prompt=prompt, finish=finish))
 
         return pump(_guarded(produce), apart=True)
 
@@ -486,8 +494,10 @@ def extensions() -> list[tuple[str, Any]]:
 
 
 def page_settings() -> dict[str, Any]:
-    """What a state holds in the host's page."""
-    return {**FALLBACK, **_module("shared").settings, **_preset_defaults()}
+    """What a state holds in the host's page, where a chat goes by the model's template."""
+    settings = {**FALLBACK, **_module("shared").settings, **_preset_defaults()}
+    source = WebuiEngine().template_source()
+    return {**settings, "mode": "instruct", "instruction_template_str": source}
 
 
 def applied_hooks() -> frozenset[str]:
@@ -551,11 +561,14 @@ def _named_template(name: str) -> tuple[str, dict[str, Any]]:
     return template.from_old_form(found), old
 
 
+def _characters() -> list[str]:
+    listing = getattr(_optional("utils"), "get_available_characters", list)
+    return [str(each) for each in listing() if each != "None"]
+
+
 def _character(name: str, user: str) -> dict[str, Any]:
     """What the host's page sets for a character. Raises InvalidRequest where it has none of that name."""
-    utils = _optional("utils")
-    listing = getattr(utils, "get_available_characters", list)
-    known = [str(each) for each in listing() if each != "None"]
+    known = _characters()
     if name not in known:
         raise refusals.not_one_of("character", name, known)
     found = _module("chat").load_character(name, user, "")

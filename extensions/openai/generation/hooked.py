@@ -167,6 +167,9 @@ def hooked_chat(
     """
     turns = _Turns(request.messages, open_end=not continues)
     before = _state(hooks, request.sampling, request.max_tokens, request.seed, engine.info)
+    # A page has one text for what the system says; prompts that extensions make begin with it.
+    system = [message.content or "" for message in request.messages if message.role == "system"]
+    before["custom_system_message"] = "\n".join(system)
     run = hooks.run(dict(before), is_chat=True)
     history = turns.history()
     for modify in run.each("history_modifier"):
