@@ -6,6 +6,7 @@ import argparse
 import importlib.metadata
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -30,6 +31,8 @@ EMBEDDED_MODEL = ROOT / "models" / "openedai-tiny" / "openedai-tiny.gguf"
 
 def main() -> None:
     options = _options()
+    # So that what was started is ended, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     began = time.monotonic()
     known = [peer for peer in peers() if options.peers is None or peer.name in options.peers]
     names = [peer.name for peer in known]

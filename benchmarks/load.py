@@ -14,6 +14,7 @@ from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+UNFINISHED, UNFINISHED_SPACED = b'"finish_reason":null', b'"finish_reason": null'
 TIMEOUT = 300.0  # seconds that a whole plan may take
 
 
@@ -40,7 +41,7 @@ class Seen:
     total: float = 0.0
     events: int = 0
     tokens: int = 0
-    """As the server's own usage has it."""
+    """As the server's own usage has it, or else its events."""
     gaps: list[float] = field(default_factory=list)
 
 
@@ -93,7 +94,7 @@ class Client(asyncio.Protocol):
             if not self._head.chunked:
                 seen.first = now - self._sent
         if self._head.chunked:
-            events = data.count(b'"finish_reason":null')
+            events = data.count(UNFINISHED) + data.count(UNFINISHED_SPACED)
             if events:
                 if not seen.events:
                     # The first event of a chat may carry no text; it is counted as the first one all
@@ -165,7 +166,8 @@ class Client(asyncio.Protocol):
         seen, head = self._now, self._head
         assert seen is not None and head is not None
         seen.total = now - self._sent
-        seen.tokens = completion_tokens(bytes(self._raw))
+        # Not every server tells its usage in a stream.
+        seen.tokens = completion_tokens(bytes(self._raw)) or seen.events
         self._all.append(seen)
         self._now = None
         if not head.keep and self._transport is not None:

@@ -16,6 +16,7 @@ Results = dict[str, dict[str, list[Figures]]]
 """For each workload and each server its figures, a round each; the floor is a server, too."""
 
 FLOOR = "the engine alone"
+ENOUGH = 1024  # tokens that tell the floor's figures
 
 
 def run_rounds(
@@ -45,7 +46,7 @@ def run_rounds(
                     _add(results, workload, FLOOR, alone)
                 # Who goes first changes from round to round.
                 for peer in wanted if number % 2 == 0 else reversed(wanted):
-                    figures = measure(servers[peer], workload, alone)
+                    figures = measure(servers[peer], peer, workload, alone)
                     _add(results, workload, peer.name, figures)
                 tell(f"{model.stem}, round {number + 1} of {rounds}: {workload.what}")
     finally:
@@ -55,11 +56,12 @@ def run_rounds(
     return results
 
 
-def measure(server: Server, workload: Workload, alone: Figures | None) -> Figures:
+def measure(server: Server, peer: Peer, workload: Workload, alone: Figures | None) -> Figures:
     """One round of one server."""
     server.forget_peak()
     spent = server.cpu()
-    plan = Plan(server.port, workload.path, workload.bodies(), workload.clients)
+    bodies = [peer.adapt(body) for body in workload.bodies()]
+    plan = Plan(server.port, workload.path, bodies, workload.clients)
     seen = [Seen(**each) for each in ask(python("-m", "benchmarks.load"), asdict(plan))]
     failed = [each.status for each in seen if each.status != 200]
     if failed:
@@ -73,11 +75,13 @@ def measure(server: Server, workload: Workload, alone: Figures | None) -> Figure
 
 
 def _alone(floor: Floor, workload: Workload, parallel: int) -> Figures | None:
-    """The floor's figures, for what it can do: continue one prompt."""
-    if workload.path != COMPLETIONS or "n" in workload.body(0):
+    """The floor's figures, for what it can do: continue one prompt; a part of the work is enough."""
+    first = workload.body(0)
+    if workload.path != COMPLETIONS or "n" in first or first["max_tokens"] > ENOUGH:
         return None
     bodies = [
-        {**body, "n_predict": body["max_tokens"], "stream": True} for body in workload.bodies()
+        {**body, "n_predict": body["max_tokens"], "stream": True}
+        for body in workload.bodies()[: max(parallel, ENOUGH // first["max_tokens"])]
     ]
     # More at once than there are slots would only wait inside of the engine.
     found = floor.measure(bodies, min(workload.clients, parallel))

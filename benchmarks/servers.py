@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .processes import ROOT, DidNotStart, Server, free_port, python
+from .workloads import Body
 
 QUEUE = 1000  # requests that may wait: more than any workload has clients
 
@@ -23,6 +24,8 @@ class Peer:
     start: Callable[[Path, int], Server]
     standard_only: bool = False
     """It lacks some of what is asked for: only workloads of OpenAI's common parameters."""
+    adapt: Callable[[Body], Body] = lambda body: body
+    """The body in this server's words."""
 
 
 def _ours(model: Path, parallel: int) -> Server:
@@ -52,6 +55,11 @@ def _llama_cpp_python(model: Path, parallel: int) -> Server:
     return Server(command, port, ready="/v1/models")
 
 
+def _without_an_end(body: Body) -> Body:
+    """It has no `ignore_eos`; the embedded model's two end tokens are banned instead."""
+    return {**body, "logit_bias": {"2552": -100, "2554": -100}} if "ignore_eos" in body else body
+
+
 def _webui(model: Path, parallel: int) -> Server:
     """text-generation-webui's own API on the same weights, which it takes as a folder for Transformers."""
     port = free_port()
@@ -76,7 +84,7 @@ def peers() -> tuple[Peer, ...]:
     WEBUI_DIR and WEBUI_PYTHON, text-generation-webui and its Python."""
     found = [Peer("llama-server", _llama_server)]
     if os.environ.get("LLAMA_CPP_PYTHON"):
-        found.append(Peer("llama-cpp-python", _llama_cpp_python, standard_only=True))
+        found.append(Peer("llama-cpp-python", _llama_cpp_python, True, _without_an_end))
     if os.environ.get("WEBUI_DIR"):
         found.append(Peer("text-generation-webui", _webui, standard_only=True))
     return tuple(found)

@@ -49,7 +49,7 @@ class Workload:
     body: Callable[[int], Body]
     path: str = COMPLETIONS
     standard: bool = True
-    """OpenAI's parameters only, and without those that some servers lack."""
+    """Every server can do it, in a time that fits into a round."""
 
     def bodies(self) -> list[Body]:
         return [self.body(number) for number in range(self.requests)]
@@ -103,12 +103,12 @@ def _schema(number: int) -> Body:
 
 EMBEDDED: tuple[Workload, ...] = (
     Workload("streams-1", "128 tokens streamed, 1 client", 1, 12, _stream(128)),
-    Workload("streams-4", "128 tokens streamed, 4 clients", 4, 32, _stream(128)),
-    Workload("streams-16", "128 tokens streamed, 16 clients", 16, 48, _stream(128)),
-    Workload("streams-64", "128 tokens streamed, 64 clients", 64, 64, _stream(128)),
+    Workload("streams-4", "128 tokens streamed, 4 clients", 4, 24, _stream(128)),
+    Workload("streams-16", "128 tokens streamed, 16 clients", 16, 32, _stream(128)),
+    Workload("streams-64", "128 tokens streamed, 64 clients", 64, 64, _stream(128), standard=False),
     Workload("short-1", "max_tokens 1, 1 client", 1, 200, _one),
     Workload("short-16", "max_tokens 1, 16 clients", 16, 400, _one),
-    Workload("prompt-2000", "a prompt of 2,000 tokens, 1 client", 1, 6, _long_prompt),
+    Workload("prompt-2000", "a prompt of 2,000 tokens, 1 client", 1, 4, _long_prompt),
     Workload("prefix-1500", "16 prompts that share 1,500 tokens, 4 clients", 4, 16, _prefix),
     Workload("tools", "chat with tools, 4 clients", 4, 24, _tools, CHAT, standard=False),
     Workload("n-4", "n = 4, 4 clients", 4, 12, _several, standard=False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -227,6 +228,10 @@ def load_model(spec: ModelSpec) -> None:
         return
     from .engines.llamacpp import ModelLoadError
 
+    # A full collection looks at every object of every library, 30 ms long, in the middle of somebody's
+    # answer. What is there by now stays, so it need not be looked at again.
+    gc.collect()
+    gc.freeze()
     try:
         _running.engine.set(_make(spec))
     except ModelLoadError as error:
