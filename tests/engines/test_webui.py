@@ -325,6 +325,23 @@ def test_a_loader_that_hands_over_text_takes_biases(modern: MiniHost) -> None:
     assert "a" not in text_of(engine.generate(request)).split()
 
 
+@pytest.mark.parametrize("parallel", [1, 4])
+def test_tokens_of_text_are_counted_also_where_a_stop_string_ends_it(
+    modern: MiniHost, parallel: int
+) -> None:
+    modern.load(loader="llama.cpp")
+    modern.shared.args.parallel = parallel
+    engine = WebuiEngine()
+    assert engine.info.parallel == parallel
+    answer = Api(PromptedChat(engine)).chat(
+        "Hello! What can you do?", temperature=0, max_tokens=30, stop="questions"
+    )
+    said = answer["choices"][0]["message"]["content"]
+    least = len(engine.tokenize(said))
+    assert least <= answer["usage"]["completion_tokens"] <= least + 4
+    assert answer["choices"][0]["finish_reason"] == "stop"
+
+
 def test_a_loader_that_cannot_bias_says_so(modern: MiniHost) -> None:
     class Other:
         @staticmethod

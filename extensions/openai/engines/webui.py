@@ -418,9 +418,9 @@ class WebuiEngine:
                     # What an extension generates may still change; of others the tail of a character.
                     if not rewrites:
                         new, shown = _grown(shown, said)
-                        if new:
-                            counted += 1
-                        if emit(Piece(new, tokens=1 if new else 0, prompt=prompt)):
+                        now = min(limit, _so_far(loaded, counted, new)) if new else counted
+                        fresh, counted = now - counted, now
+                        if emit(Piece(new, tokens=fresh, prompt=prompt)):
                             stop.set()
                             return
                         prompt = None
@@ -436,9 +436,13 @@ class WebuiEngine:
                 raise EngineFailed("The model was switched or unloaded before it answered.")
             if not rewrites and not said.startswith(shown):
                 raise EngineFailed("The engine changed text that was already sent.")
-            total = min(limit, max(counted, _counted(loaded, said)))
+            whole = _counted(loaded, said)
+            total = min(limit, max(counted, whole))
             # Of what an extension has generated nobody knows whether the limit ended it.
-            finish: Finish = "length" if total >= limit and not rewrites else "stop"
+            ended_by_limit = whole >= limit and not rewrites
+            finish: Finish = "length" if ended_by_limit else "stop"
+            if ended_by_limit:
+                total = limit
             rest = said[len(shown) :]
             emit(Piece(rest, tokens=total - counted, prompt=prompt, finish=finish))
 
@@ -657,10 +661,20 @@ def _encode(text: str) -> tuple[int, ...]:
 def _counted(loaded: Loaded, text: str) -> int:
     """The tokens of an answer that came as text: as the loader counted them, or else as its tokenizer
     makes them."""
+    return _loader_count(loaded) or (len(_encode(text)) if text else 0)
+
+
+def _loader_count(loaded: Loaded) -> int:
+    """What the loader has counted of the answer under way; 0 where several share its counter."""
     count = getattr(loaded.model, "last_completion_token_count", None)
-    if isinstance(count, int) and count > 0 and _parallel(loaded) == 1 and not _custom_reply():
-        return count
-    return len(_encode(text)) if text else 0
+    alone = _parallel(loaded) == 1 and not _custom_reply()
+    return count if isinstance(count, int) and alone else 0
+
+
+def _so_far(loaded: Loaded, counted: int, new: str) -> int:
+    """The tokens of an answer with some more text. What the loader yields may be several at once."""
+    count = _loader_count(loaded)
+    return max(counted, count) if count else counted + max(1, len(_encode(new)) - len(_encode("")))
 
 
 def _grown(shown: str, said: str) -> tuple[str, str]:
