@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from extensions.openai.engines import template, webui
+from extensions.openai.engines import template, webui_page
 from extensions.openai.engines.base import (
     ChatRequest,
     GenerateRequest,
@@ -25,7 +25,8 @@ from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.gguf import read_header
 from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.engines.vocabulary import read_vocabulary, vocabulary_of
-from extensions.openai.engines.webui import FALLBACK, WebuiEngine
+from extensions.openai.engines.webui import WebuiEngine
+from extensions.openai.engines.webui_page import FALLBACK
 from extensions.openai.errors import EngineFailed, InvalidRequest, ModelLoading
 from extensions.openai.generation.hooked import Hooks
 from extensions.openai.generation.prompted import PromptedChat
@@ -277,7 +278,7 @@ class Loud:
 
 
 def with_hooks(api: Api) -> Api:
-    hooks = Hooks(webui.extensions, webui.page_settings, webui.applied_hooks)
+    hooks = Hooks(webui_page.extensions, webui_page.page_settings, webui_page.applied_hooks)
     api.app.extensions["openai"].hooks = hooks
     return api
 
