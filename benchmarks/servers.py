@@ -34,7 +34,9 @@ def _ours(model: Path, parallel: int) -> Server:
         *("server.py", "--extensions", "openai", "--model", str(model)),
         *("--parallel", str(parallel), "--api-port", str(port)),
     )
-    return Server(command, port, environment={"OPENEDAI_QUEUE_LIMIT": str(QUEUE)})
+    # llama-server is started without a log, too.
+    quiet = {"OPENEDAI_LOG_REQUESTS": "false", "OPENEDAI_QUEUE_LIMIT": str(QUEUE)}
+    return Server(command, port, environment=quiet)
 
 
 def _llama_server(model: Path, parallel: int) -> Server:

@@ -136,9 +136,9 @@ def _hooks() -> Hooks | None:
     """Those of the host's other extensions."""
     if not webui_host.inside():
         return Hooks(lambda: _companions)
-    from .engines import webui
+    from .engines import webui_page
 
-    return Hooks(webui.extensions, webui.page_settings, webui.applied_hooks)
+    return Hooks(webui_page.extensions, webui_page.page_settings, webui_page.applied_hooks)
 
 
 def _webui_engine() -> Engine:

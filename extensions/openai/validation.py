@@ -257,9 +257,9 @@ def _words(
     if kind == "missing":
         return refusals.missing(param)
     if kind in ("greater_than_equal", "greater_than"):
-        return refusals.out_of_range(
-            param, value, low=context.get("ge", context.get("gt")), high=None
-        )
+        is_open = kind == "greater_than"
+        low = context["gt" if is_open else "ge"]
+        return refusals.out_of_range(param, value, low=low, high=None, open_low=is_open)
     if kind in ("less_than_equal", "less_than", "finite_number", "int_parsing_size"):
         return refusals.out_of_range(
             param, value, low=None, high=context.get("le", context.get("lt"))

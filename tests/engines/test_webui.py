@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from extensions.openai.engines import template, webui
+from extensions.openai.engines import template, webui_page
 from extensions.openai.engines.base import (
     ChatRequest,
     GenerateRequest,
@@ -25,7 +25,8 @@ from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.gguf import read_header
 from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.engines.vocabulary import read_vocabulary, vocabulary_of
-from extensions.openai.engines.webui import FALLBACK, WebuiEngine
+from extensions.openai.engines.webui import WebuiEngine
+from extensions.openai.engines.webui_page import FALLBACK
 from extensions.openai.errors import EngineFailed, InvalidRequest, ModelLoading
 from extensions.openai.generation.hooked import Hooks
 from extensions.openai.generation.prompted import PromptedChat
@@ -277,7 +278,7 @@ class Loud:
 
 
 def with_hooks(api: Api) -> Api:
-    hooks = Hooks(webui.extensions, webui.page_settings, webui.applied_hooks)
+    hooks = Hooks(webui_page.extensions, webui_page.page_settings, webui_page.applied_hooks)
     api.app.extensions["openai"].hooks = hooks
     return api
 
@@ -323,6 +324,23 @@ def test_a_loader_that_hands_over_text_takes_biases(modern: MiniHost) -> None:
     assert text_of(engine.generate(greedy(tokens=3, logit_bias=((letter, 100.0),)))) == "aaa"
     request = greedy(tokens=3, logit_bias=((letter, -100.0),))
     assert "a" not in text_of(engine.generate(request)).split()
+
+
+@pytest.mark.parametrize("parallel", [1, 4])
+def test_tokens_of_text_are_counted_also_where_a_stop_string_ends_it(
+    modern: MiniHost, parallel: int
+) -> None:
+    modern.load(loader="llama.cpp")
+    modern.shared.args.parallel = parallel
+    engine = WebuiEngine()
+    assert engine.info.parallel == parallel
+    answer = Api(PromptedChat(engine)).chat(
+        "Hello! What can you do?", temperature=0, max_tokens=30, stop="questions"
+    )
+    said = answer["choices"][0]["message"]["content"]
+    least = len(engine.tokenize(said))
+    assert least <= answer["usage"]["completion_tokens"] <= least + 4
+    assert answer["choices"][0]["finish_reason"] == "stop"
 
 
 def test_a_loader_that_cannot_bias_says_so(modern: MiniHost) -> None:

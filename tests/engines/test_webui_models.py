@@ -84,9 +84,6 @@ def add_model_tab(host: MiniHost) -> None:
             load_instruction_template=lambda name: TEMPLATE,
         )
         added.append(settings)
-    else:
-        # Its `loaders` has no such list, or there is no such module at all.
-        added.append(ModuleType("modules.loaders"))
     for module in added:
         if module.__name__ in sys.modules:
             vars(sys.modules[module.__name__]).update(vars(module))

@@ -101,6 +101,14 @@ def test_what_is_not_certain_is_refused_and_the_connection_closed(
     assert ask(port, "GET", "/health").status == 200
 
 
+@pytest.mark.parametrize("end", [b"\rX: a", b"\nX: a", b"\0", b"\r\n b", b"\xff\r"])
+def test_a_malformed_line_is_refused_without_the_key_in_it(serve: Serve, end: bytes) -> None:
+    with Wire(serve(EchoEngine()).port) as wire:
+        wire.send(GET + b"Authorization: Bearer sk-geheim" + end + b"\r\n\r\n")
+        answer = wire.answer()
+    assert answer.status == 400 and b"geheim" not in answer.body
+
+
 @pytest.mark.parametrize(
     "sent",
     [

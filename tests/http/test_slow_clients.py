@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from extensions.openai import server as server_module
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.http import reaper
 from extensions.openai.http.channel import Channel
@@ -133,8 +134,8 @@ def test_in_a_crowd_idle_connections_make_room(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More connections than there may be: the oldest idle ones are closed, and others are served."""
-    monkeypatch.setattr("extensions.openai.server.CONNECTIONS", 60)
-    monkeypatch.setattr("extensions.openai.server.CROWD", 40)
+    monkeypatch.setattr(server_module, "CONNECTIONS", 60)
+    monkeypatch.setattr(server_module, "CROWD", 40)
     engine = PacedEngine(endless=True, pace=0.01)
     server = serve(engine)
     with ExitStack() as stack:

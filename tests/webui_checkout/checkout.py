@@ -90,7 +90,9 @@ def copy(original: Path, target: Path, python: str | None, model: str | None) ->
     for kept in models_of(original).glob("config*.yaml"):
         shutil.copy(kept, checkout.models)
     if model:
-        (checkout.models / model).symlink_to(models_of(original) / model)
+        for name in (model, f"{model}-too"):
+            if (models_of(original) / name).exists():
+                (checkout.models / name).symlink_to(models_of(original) / name)
     else:
         old = subprocess.run(
             [python, "-c", "import tokenizers; print(tokenizers.__version__)"],
@@ -161,10 +163,16 @@ class Webui:
 
     def _wait(self, page: bool) -> None:
         deadline = time.monotonic() + START
-        # Until then the page asks itself whether it answers, and gives up if that takes long.
-        while not (_is_healthy(self.url) and (not page or "To create a public link" in self.said)):
+        # The page asks itself whether it answers, and gives up if that takes long: it is left in peace.
+        waiting = [
+            f"{self.url}/health",
+            *([f"http://127.0.0.1:{self.page_port}/config"] if page else []),
+        ]
+        while waiting:
             assert self.process.poll() is None, f"the webui ended:\n{self.said[-8000:]}"
             assert time.monotonic() < deadline, f"the webui does not start:\n{self.said[-8000:]}"
+            if _answers(waiting[0]):
+                waiting.pop(0)
             threading.Event().wait(0.5)
 
     @property
@@ -197,8 +205,8 @@ class Webui:
                 self.process.wait(10)
 
 
-def _is_healthy(url: str) -> bool:
+def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health", timeout=10).status_code == 200
+        return httpx.get(url, timeout=60).status_code == 200
     except httpx.TransportError:
         return False

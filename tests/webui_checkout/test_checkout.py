@@ -30,6 +30,7 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 PARIS: Any = [{"role": "user", "content": "What is the capital of France?"}]
+LONG = 1900  # tokens; the first versions have a context of 2048
 NO_HOOKS: Any = {"hooks": False}
 """Requests that the extensions of the host are kept away from."""
 
@@ -193,7 +194,7 @@ def test_what_extensions_do_on_the_page_they_do_here(client: openai.OpenAI, tiny
 
 def test_a_client_that_leaves_ends_its_work(webui: Webui, client: openai.OpenAI) -> None:
     endless = {**NO_HOOKS, "ignore_eos": True}
-    stream = complete(client, "Once", max_tokens=3500, stream=True, extra_body=endless)
+    stream = complete(client, "Once", max_tokens=LONG, stream=True, extra_body=endless)
     next(iter(stream))
     stream.close()
 
@@ -226,7 +227,7 @@ def test_models_are_changed_while_requests_run(
     assert webui.admin("GET", "model/info").json()["model_name"] == checkout.model
     assert other in webui.admin("GET", "model/list").json()["model_names"]
     stream = complete(
-        client, "Once", max_tokens=3000, stream=True, extra_body={**NO_HOOKS, "ignore_eos": True}
+        client, "Once", max_tokens=LONG, stream=True, extra_body={**NO_HOOKS, "ignore_eos": True}
     )
     next(iter(stream))
     with ThreadPoolExecutor(1) as pool:

@@ -115,7 +115,7 @@ class WebuiLibrary:
     def _options(self) -> frozenset[str]:
         """The names of the options that loaders have, in this version."""
         for place in ("loaders", "ui"):
-            listed = getattr(_module(place), "list_model_elements", None)
+            listed = getattr(_optional(place), "list_model_elements", None)
             if listed is not None:
                 return frozenset(listed()) - PROTECTED
         return frozenset()
@@ -141,10 +141,7 @@ class WebuiLibrary:
         for each in self._options() | PROTECTED:
             if hasattr(args, each) and hasattr(self._start, each):
                 setattr(args, each, getattr(self._start, each))
-        try:
-            settings = _module("models_settings")
-        except ModuleNotFoundError:
-            settings = None
+        settings = _optional("models_settings")
         if settings is not None:
             settings.update_model_parameters(settings.get_model_metadata(name))
         for each, value in options.items():
@@ -153,6 +150,16 @@ class WebuiLibrary:
 
 def _module(name: str) -> Any:
     return importlib.import_module(f"modules.{name}")
+
+
+def _optional(name: str) -> Any:
+    """A module that only some versions have, else None."""
+    try:
+        return _module(name)
+    except ModuleNotFoundError as error:
+        if error.name != f"modules.{name}":
+            raise
+        return None
 
 
 def _names(listed: Sequence[str]) -> tuple[str, ...]:
@@ -190,7 +197,7 @@ def _text_of(template: Template) -> str | None:
             code="invalid_value",
         )
     for place in ("models_settings", "chat"):
-        load = getattr(_module(place), "load_instruction_template", None)
+        load = getattr(_optional(place), "load_instruction_template", None)
         if load is not None:
             return str(load(template.name))
     raise InvalidRequest(

@@ -1,0 +1,131 @@
+"""The tokens of a webui's model: their bytes, their number, and how likely those of a prompt are."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from llguidance import LLTokenizer, TokenizerWrapper
+
+from .. import refusals
+from .steps import Words, as_inputs, to_numpy
+from .vocabulary import Vocabulary, vocabulary_of
+from .webui_host_modules import Loaded, custom_reply, host_module, parallel_of
+
+
+def encode(text: str) -> tuple[int, ...]:
+    """A text's tokens by the host's tokenizer; raises ModelLoading where it has none."""
+    encoded = host_module("text_generation").encode(text)
+    return tuple(int(token) for token in to_numpy(encoded[0]).reshape(-1).tolist())
+
+
+def counted_tokens(loaded: Loaded, text: str) -> int:
+    """The tokens of an answer that came as text: as the loader counted them, or else as its tokenizer
+    makes them."""
+    return loader_count(loaded) or (len(encode(text)) if text else 0)
+
+
+def loader_count(loaded: Loaded) -> int:
+    """What the loader has counted of the answer under way; 0 where several share its counter."""
+    count = getattr(loaded.model, "last_completion_token_count", None)
+    alone = parallel_of(loaded) == 1 and not custom_reply()
+    return count if isinstance(count, int) and alone else 0
+
+
+def tokens_so_far(loaded: Loaded, counted: int, new: str) -> int:
+    """The tokens of an answer with some more text. What the loader yields may be several at once."""
+    count = loader_count(loaded)
+    return max(counted, count) if count else counted + max(1, len(encode(new)) - len(encode("")))
+
+
+def grown(shown: str, said: str) -> tuple[str, str]:
+    """What a longer text adds to what is shown, and what is shown then; the tail of a character waits."""
+    ready = said.rstrip("\N{REPLACEMENT CHARACTER}")
+    if not ready.startswith(shown):
+        return "", shown  # a host that takes text back may still give it again
+    return ready[len(shown) :], ready
+
+
+def check_ids(tokens: Sequence[int], vocabulary: Vocabulary, param: str) -> None:
+    if not all(0 <= token < len(vocabulary.tokens) for token in tokens):
+        raise refusals.no_token(param, len(vocabulary.tokens))
+
+
+def read_words(loaded: Loaded) -> Words:
+    tokenizer = loaded.tokenizer
+    if not hasattr(tokenizer, "convert_ids_to_tokens"):
+        return Words(_plain_vocabulary(loaded), frozenset(), None)
+    vocabulary = vocabulary_of(tokenizer)
+    configured = getattr(getattr(loaded.model, "generation_config", None), "eos_token_id", None)
+    several = configured if isinstance(configured, (list, tuple)) else [configured]
+    ends = {end for end in (tokenizer.eos_token_id, *several) if isinstance(end, int)}
+    matching = None
+    if ends:
+        first = tokenizer.eos_token_id
+        order = sorted(ends, key=lambda end: end != first)
+        spelled = TokenizerWrapper(_Spelled(tokenizer, vocabulary, order[0]))
+        matching = LLTokenizer(spelled, eos_token=order)
+    return Words(vocabulary, frozenset(ends), matching)
+
+
+class _Spelled:
+    """A tokenizer as llguidance wants it: tokens that look like markup but are text stay text."""
+
+    def __init__(self, tokenizer: Any, vocabulary: Vocabulary, end: int) -> None:
+        self._tokenizer = tokenizer
+        self.eos_token_id = end
+        self.bos_token_id = getattr(tokenizer, "bos_token_id", None)
+        self.tokens = [vocabulary.name(id) for id in range(len(vocabulary.tokens))]
+        self.special_token_ids = [id for id, text in enumerate(vocabulary.tokens) if not text]
+
+    def __call__(self, text: bytes | str) -> list[int]:
+        text = text.decode() if isinstance(text, bytes) else text
+        return list(map(int, self._tokenizer.encode(text, add_special_tokens=False)))
+
+
+def _plain_vocabulary(loaded: Loaded) -> Vocabulary:
+    """Of a loader whose tokens we never see by themselves: only how many there are, and their texts."""
+    size = getattr(loaded.model, "vocabulary_size", None) or 2**17
+    return Vocabulary(Texts(loaded.tokenizer, size), _Names(loaded.tokenizer, size), {}, {})  # type: ignore[arg-type]
+
+
+class Texts(Sequence[bytes]):
+    """A token's bytes, asked of the tokenizer when they are needed."""
+
+    def __init__(self, tokenizer: Any, size: int) -> None:
+        self._tokenizer, self._size = tokenizer, size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, token: Any) -> Any:
+        return str(self._tokenizer.decode([int(token)])).encode()
+
+
+class _Names(Texts):
+    def __getitem__(self, token: Any) -> Any:
+        return str(self._tokenizer.decode([int(token)]))
+
+
+def prompt_logits(loaded: Loaded, tokens: Sequence[int]) -> Any:
+    """The logits behind each token of a prompt (length x vocabulary)."""
+    like = host_module("text_generation").encode("a")
+    inputs = as_inputs(tokens, like)
+    with _no_gradients(inputs):
+        if hasattr(loaded.model, "get_prompt_logits"):
+            logits = loaded.model.get_prompt_logits(inputs)
+        else:
+            logits = loaded.model(inputs).logits
+        return to_numpy(logits[0]).astype(np.float64)
+
+
+@contextmanager
+def _no_gradients(inputs: Any) -> Iterator[None]:
+    if not hasattr(inputs, "new_tensor"):
+        yield
+        return
+    with importlib.import_module("torch").no_grad():
+        yield
