@@ -457,7 +457,9 @@ def _chunks(
                 begun.add(event.index)
                 content = None if parts and not event.text else ""
                 first: Delta = {"role": "assistant", "content": content, "refusal": None}
-                yield chunk({**choice(event, {}), "delta": first})
+                # An answer of no text has log-probabilities, too: none.
+                none = chat_logprobs(()) if told and content is not None else None
+                yield chunk({**choice(event, {}), "delta": first, "logprobs": none})
             if event.reasoning:
                 yield chunk(choice(event, {"reasoning_content": event.reasoning}))
             if event.text or event.logprobs:
