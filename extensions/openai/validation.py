@@ -24,6 +24,8 @@ class RequestModel(BaseModel):
 
     refused: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     """Names that other servers know and that would change the answer, with the values that would not."""
+    always_strict: ClassVar[bool] = False
+    """Unknown fields are always refused, as a misspelt one would do harm."""
 
 
 log = logging.getLogger("openedai")
@@ -100,7 +102,7 @@ def check(model: type[Body], value: Any, *, strict: bool = False) -> Body:
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
         raise _refusal(problems, value) from None
-    _check_unknown(body, strict)
+    _check_unknown(body, strict or model.always_strict)
     return body
 
 
