@@ -19,10 +19,10 @@ from .generation.hooked import Answer, Hooks, hooked_chat
 from .generation.logprobs import ChatLogprobs, chat_logprobs
 from .generation.media import media_reader
 from .generation.messages import ChatMessage, TextPart, to_engine
+from .generation.profiles import to_native
 from .generation.prompted import Prompted, prompted_chat
 from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest, needs
 from .generation.run import Event, Events, run
-from .generation.sampling import to_native
 from .generation.tool_calls import (
     CallDelta,
     CallFinish,
