@@ -21,7 +21,8 @@ from extensions.openai.app import ROUTES
 from extensions.openai.chat import ChatCompletionRequest
 from extensions.openai.completions import CompletionRequest
 from extensions.openai.errors import APIError, all_errors
-from extensions.openai.generation.sampling import PARAMETERS, PROFILES, ROWS, Parameter
+from extensions.openai.generation.profiles import PROFILES
+from extensions.openai.generation.sampling import PARAMETERS, ROWS, Parameter
 from extensions.openai.operations.logs import FIELDS
 from extensions.openai.operations.metrics import METRICS
 from extensions.openai.operations.metrics import PREFIX as METRIC_PREFIX

@@ -171,7 +171,7 @@ def test_stopping_while_the_prompt_is_read(serve: Serve) -> None:
     assert engine.wait_for_active(0)
 
 
-@pytest.mark.parametrize("body", [[], {"id": 3}, {"id": ""}, b"{"])
+@pytest.mark.parametrize("body", [[], {"id": 3}, {"id": ""}, {"request_id": "misspelt"}, b"{"])
 def test_a_stop_that_is_not_valid(serve: Serve, body: Any) -> None:
     answer = ask(serve(EchoEngine()).port, "POST", STOP, body)
     assert answer.status == 400

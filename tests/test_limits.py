@@ -175,6 +175,18 @@ def test_concurrent_requests(tmp_path: Path, limited: Limited) -> None:
     raise AssertionError("the place was never given back")
 
 
+def test_who_has_an_answer_may_ask_again_at_once() -> None:
+    """Its place is free before the client has read the end, so that it is never one too many."""
+    app = create_app(Settings(concurrent=1), EchoEngine())
+    body = {"model": "echo", "messages": MESSAGES}
+    for more in ({}, {"stream": True}, {}, {"stream": True}):
+        answer = app.test_client().post("/v1/chat/completions", json=body | more, buffered=False)
+        assert answer.status_code == 200, "the one before has been sent, though it is not closed"
+        for part in answer.response:
+            if b"[DONE]" in part:
+                break
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("more", "error"),

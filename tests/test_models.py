@@ -126,6 +126,7 @@ def test_a_name_may_be_left_out_where_the_operator_says_so() -> None:
         "/engines/echo/completions",
         "/v1/engines/gpt-3.5-turbo/completions",
         "/v1/engines/echo/chat/completions",
+        "/openai/v1/chat/completions",
         "/openai/deployments/echo/chat/completions?api-version=2024-10-21",
         "/openai/deployments/echo/completions?api-version=2024-10-21",
     ],

@@ -98,6 +98,16 @@ def test_the_message_has_the_limit_and_the_value() -> None:
     assert "5" in message and "6" in message
 
 
+@pytest.mark.parametrize("seconds", [0, 0.0, -1])
+def test_a_number_that_must_be_above_a_limit(seconds: float) -> None:
+    body = {"model": "x", "prompt": "x", "timeout": seconds}
+    with pytest.raises(
+        InvalidRequest, match=r"below minimum value. Expected a value > 0"
+    ) as caught:
+        parse(CompletionRequest, json.dumps(body).encode())
+    assert caught.value.param == "timeout" and caught.value.code == "decimal_below_min_value"
+
+
 def test_a_key_that_has_the_name_of_a_union_member_does_not_lead_astray() -> None:
     body = {"inner": {"number": 1, "int": 3, "Inner": {}}, "words": {"int": 1}}
     assert refusal(body).param == "words"

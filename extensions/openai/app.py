@@ -190,6 +190,7 @@ def _admission(services: Services, record: Record) -> Admission | None:
     if not (record.caller.limits or record.caller.user_limits):
         return None
     admission = g.admission = services.limiter.admission(record)
+    g.job.leave = admission.leave
     return admission
 
 
@@ -241,7 +242,8 @@ def _around_every_request(app: Flask, services: Services) -> None:
         admission: Admission | None = g.get("admission")
         if admission is not None:
             if not record.streamed or record.error:
-                admission.settle()
+                # Before the client has its answer and asks again, which would be one too many at once.
+                admission.close()
             response.headers.update(admission.headers)
             response.call_on_close(admission.close)
         if g.pop("entered", False):

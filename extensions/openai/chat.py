@@ -12,17 +12,17 @@ from pydantic import AliasChoices, Field
 from typing_extensions import NotRequired, TypedDict
 
 from . import models, refusals
-from .engines.base import ChatRequest, Engine, EngineInfo, Message, Page, Pieces
+from .engines.base import ChatRequest, Engine, EngineInfo, Page, Pieces
 from .errors import ContextLengthExceeded
 from .generation.answer import AnswerHead, answer_head
-from .generation.hooked import Answer, Hooks, hooked_chat
+from .generation.hooked import Hooks, hooked_chat
 from .generation.logprobs import ChatLogprobs, chat_logprobs
 from .generation.media import media_reader
-from .generation.messages import ChatMessage, TextPart, to_engine
-from .generation.prompted import Prompted, prompted_chat
+from .generation.messages import ChatMessage, TextPart, split_continued, to_engine
+from .generation.profiles import to_native
+from .generation.prompted import Answer, Prompted, answer_of
 from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest, needs
 from .generation.run import Event, Events, run
-from .generation.sampling import to_native
 from .generation.tool_calls import (
     CallDelta,
     CallFinish,
@@ -299,7 +299,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
     reader = media_reader(call.services.settings, info.capabilities, partial(check_wanted, call))
     messages, continued = to_engine(body.messages, reader), None
     if body.continue_final_message:
-        messages, continued = _continued(messages)
+        messages, continued = split_continued(messages)
     request = ChatRequest(
         messages,
         limit,
@@ -319,7 +319,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
             param=param,
         )
     wanted = Prompted(alternatives, plan, continued, grammar_param)
-    answer = _way(request, info, wanted)
+    answer = answer_of(request, info, wanted)
     hooks = call.services.hooks_for(body.hooks)
     start = partial(answer, engine)
     if hooks is not None:
@@ -357,30 +357,6 @@ def _page(body: ChatCompletionRequest, info: EngineInfo) -> Page | None:
     return Page(mode, body.character, body.instruction_template)
 
 
-def _way(request: ChatRequest, info: EngineInfo, wanted: Prompted) -> Answer:
-    """How the engine is asked: through its own `chat`, or, where that cannot do what is wanted, through its
-    `generate`."""
-    plan, thinking = wanted.tools, request.template_variables.get("enable_thinking")
-    # What a template does not know of, it may do all the same.
-    quiet = thinking is False and "reasoning" not in info.capabilities
-    thinks = thinking is True and ("reasoning" in info.capabilities or info.thinks_aloud)
-    constrained = plan.demanded or plan.inputs or request.grammar is not None
-    if not (
-        constrained
-        or wanted.continued
-        or wanted.logprobs is not None
-        or (plan.strict and "grammar" in info.capabilities)
-        or ((quiet or info.thinks_aloud) and not plan.shown)
-    ):
-        return _by_itself
-    thinks = thinks and wanted.continued is None
-    return partial(prompted_chat, wanted=replace(wanted, quiet=quiet, thinks=thinks))
-
-
-def _by_itself(engine: Engine, request: ChatRequest) -> Pieces:
-    return engine.chat(request)
-
-
 def _hooked(
     hooks: Hooks,
     engine: Engine,
@@ -391,17 +367,6 @@ def _hooked(
     continues: bool,
 ) -> Pieces:
     return hooked_chat(hooks, engine, request, answer, stops=stops, continues=continues)
-
-
-def _continued(messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], Message]:
-    """The messages before the last one, and that one, which is to be continued."""
-    *before, last = messages
-    where = f"messages[{len(before)}]"
-    if last.role != "assistant":
-        raise refusals.not_one_of(f"{where}.role", last.role, ["assistant"])
-    if last.tool_calls:
-        raise refusals.unsupported(f"{where}.tool_calls", "cannot be continued; only text can.")
-    return tuple(before), last
 
 
 def _chunks(
@@ -457,7 +422,9 @@ def _chunks(
                 begun.add(event.index)
                 content = None if parts and not event.text else ""
                 first: Delta = {"role": "assistant", "content": content, "refusal": None}
-                yield chunk({**choice(event, {}), "delta": first})
+                # An answer of no text has log-probabilities, too: none.
+                none = chat_logprobs(()) if told and content is not None else None
+                yield chunk({**choice(event, {}), "delta": first, "logprobs": none})
             if event.reasoning:
                 yield chunk(choice(event, {"reasoning_content": event.reasoning}))
             if event.text or event.logprobs:

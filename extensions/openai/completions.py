@@ -30,9 +30,9 @@ from .generation.best_of import best_of
 from .generation.constraints import enforced
 from .generation.hooked import Hooks, hooked_completion
 from .generation.logprobs import CompletionLogprobs, append_logprobs, completion_logprobs
+from .generation.profiles import profile_of, to_native
 from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest, needs
 from .generation.run import Event, Events, run
-from .generation.sampling import profile_of, to_native
 from .generation.usage import Usage, UsageCount
 from .routing import Addresses, Call, Route
 from .streaming import respond

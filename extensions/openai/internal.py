@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Literal
+from typing import ClassVar, Literal
 
 from flask import Response
 from pydantic import Field
@@ -80,6 +80,8 @@ def show_queue(call: Call) -> Response:
 
 class StopRequest(RequestModel):
     """Which generation to end."""
+
+    always_strict: ClassVar[bool] = True  # with `id` misspelt it would end everything
 
     id: str | None = Field(
         None,

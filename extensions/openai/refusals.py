@@ -74,12 +74,13 @@ def wrong_type(param: str, expected: str, value: Any) -> InvalidRequest:
 
 
 def out_of_range(
-    param: str, value: float, *, low: float | None, high: float | None
+    param: str, value: float, *, low: float | None, high: float | None, open_low: bool = False
 ) -> InvalidRequest:
-    """A number below `low` or above `high`; a limit that is not given is not one."""
+    """A number below `low` or above `high`; a limit that is not given is not one. With `open_low` the
+    number must be above `low`."""
     kind = "integer" if isinstance(low if high is None else high, int) else "decimal"
-    if low is not None and value < low:
-        side, limit = "below minimum", f">= {low}"
+    if low is not None and (value < low or (open_low and value == low)):
+        side, limit = "below minimum", f"{'>' if open_low else '>='} {low}"
         code = f"{kind}_below_min_value"
     else:
         side, limit = "above maximum", "that is finite" if high is None else f"<= {high}"

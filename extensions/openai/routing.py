@@ -37,8 +37,8 @@ class Addresses(Enum):
     """Below which paths a route is found; `<model>` in one stands for a model's name."""
 
     ROOT = ("",)
-    API = ("/v1", "", "/openai")
-    MODEL = ("/v1", "", "/v1/engines/<path:model>", "/engines/<path:model>",
+    API = ("/v1", "", "/openai", "/openai/v1")
+    MODEL = ("/v1", "", "/openai/v1", "/v1/engines/<path:model>", "/engines/<path:model>",
              "/openai/deployments/<path:model>")  # fmt: skip
 
 

@@ -150,11 +150,13 @@ def _events(call: Call, chunks: Generator[Any, None, None]) -> Events:
             else:
                 yield call.job.comment()
             begun, due = True, time.monotonic() + keep_alive
+        call.job.leave()
         yield DONE
     except APIError as error:
         if not begun:
             raise
         record.error = error.code or error.type
+        call.job.leave()
         yield b"data: " + orjson.dumps(error.envelope()) + b"\n\n"
     except GeneratorExit:
         record.cancelled = True

@@ -24,6 +24,8 @@ class RequestModel(BaseModel):
 
     refused: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     """Names that other servers know and that would change the answer, with the values that would not."""
+    always_strict: ClassVar[bool] = False
+    """Unknown fields are always refused, as a misspelt one would do harm."""
 
 
 log = logging.getLogger("openedai")
@@ -100,7 +102,7 @@ def check(model: type[Body], value: Any, *, strict: bool = False) -> Body:
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
         raise _refusal(problems, value) from None
-    _check_unknown(body, strict)
+    _check_unknown(body, strict or model.always_strict)
     return body
 
 
@@ -257,9 +259,9 @@ def _words(
     if kind == "missing":
         return refusals.missing(param)
     if kind in ("greater_than_equal", "greater_than"):
-        return refusals.out_of_range(
-            param, value, low=context.get("ge", context.get("gt")), high=None
-        )
+        is_open = kind == "greater_than"
+        low = context["gt" if is_open else "ge"]
+        return refusals.out_of_range(param, value, low=low, high=None, open_low=is_open)
     if kind in ("less_than_equal", "less_than", "finite_number", "int_parsing_size"):
         return refusals.out_of_range(
             param, value, low=None, high=context.get("le", context.get("lt"))

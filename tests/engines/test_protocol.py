@@ -25,8 +25,8 @@ from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.engines.webui import WebuiEngine
 from extensions.openai.errors import ContextLengthExceeded, EngineFailed, InvalidRequest
+from extensions.openai.generation.profiles import to_native
 from extensions.openai.generation.prompted import PromptedChat
-from extensions.openai.generation.sampling import to_native
 from tests.support.paced import PacedEngine
 from tests.support.process import ROOT
 from tests.support.random_encoder import write_encoder

@@ -171,6 +171,32 @@ def test_whoever_does_not_want_more_ends_the_producer() -> None:
     assert closed == [True]
 
 
+def test_an_error_while_closing_stops_no_clock() -> None:
+    def silent(emit: Emit[int]) -> None:
+        deadline = time.monotonic() + 30
+        while not left.is_set() and time.monotonic() < deadline:
+            time.sleep(TICK / 10)
+
+    def fails_when_closed() -> Generator[int | None, None, None]:
+        try:
+            yield from pump(silent)
+        finally:
+            raise LookupError("while closing")
+
+    def leave(item: int | None) -> None:
+        if threading.current_thread().name == "openai-clock":
+            left.set()
+            raise ConnectionError("left")
+
+    left = threading.Event()
+    with pytest.raises(ConnectionError, match="left"):
+        drive(fails_when_closed(), leave)
+    # The next one is still driven by the clock.
+    left.clear()
+    with pytest.raises(ConnectionError, match="left"):
+        drive(pump(silent), leave)
+
+
 def test_several_pumps_after_each_other_are_driven() -> None:
     def both() -> Generator[str | None, None, None]:
         yield from pump(lambda emit: emit("a") and None)

@@ -279,6 +279,9 @@ def test_an_answer_is_one_of_the_choices(tiny: Api, choices: list[str], seed: in
 GRAMMARS = {
     "GBNF": ('root ::= "a" [0-9]+ end\nend ::= "!" | "?"', r"a[0-9]+[!?]"),
     "GBNF with a repetition": ('root ::= item{2,3}\nitem ::= "x" | "yy"', r"(x|yy){2,3}"),
+    "GBNF with escapes": ('root ::= "\\u00e9ab\\x22" [\\u00e9ab\\x5d]{2}', r'éab"[éab\]]{2}'),
+    "GBNF with repetitions in each other": ('root ::= ("a"?){2} ([0-9]{2} )? "a)" # ("b"+)',
+                                            r"a{0,2}([0-9]{2})?a\)"),
     "Lark": ('start: "n=" NUMBER\nNUMBER: /[0-9]{1,3}/', r"n=[0-9]{1,3}"),
     "Lark with rules": ('start: greet " " name\ngreet: "hi" | "yo"\nname: /[A-Z][a-z]{1,5}/',
                         r"(hi|yo) [A-Z][a-z]{1,5}"),

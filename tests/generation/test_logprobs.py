@@ -328,3 +328,14 @@ def test_the_shape_of_chat() -> None:
         ],
         "refusal": None,
     }
+
+
+def test_an_answer_of_no_text_has_none(tiny: Api) -> None:
+    body = {
+        "max_tokens": 1,
+        "logprobs": True,
+        "guided_regex": "日",
+    }  # its first token is no character
+    choice = tiny.chat("Hello", **body)["choices"][0]
+    assert choice["message"]["content"] == ""
+    assert choice["logprobs"] == {"content": [], "refusal": None}

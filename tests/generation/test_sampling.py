@@ -18,14 +18,8 @@ from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.errors import InvalidRequest
 from extensions.openai.generation.policy import Policy
-from extensions.openai.generation.sampling import (
-    ORDER,
-    PARAMETERS,
-    PROFILES,
-    ROLE_STOPS,
-    Parameter,
-    to_native,
-)
+from extensions.openai.generation.profiles import ORDER, PROFILES, ROLE_STOPS, to_native
+from extensions.openai.generation.sampling import PARAMETERS, Parameter
 from extensions.openai.settings import Settings
 from tests.support.api import Api
 from tests.support.reference import sse_chunks

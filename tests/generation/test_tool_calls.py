@@ -32,3 +32,8 @@ def test_a_custom_call_gets_its_input_as_text() -> None:
 @pytest.mark.parametrize("cut", range(len(WHOLE)))
 def test_a_custom_call_that_is_cut_gets_the_beginning_of_its_input(cut: int) -> None:
     assert INPUT.startswith(custom_input(WHOLE[:cut], "length"))
+
+
+@pytest.mark.parametrize("arguments", ["{}", "[1]", "null", '"text"', '{"inputs": 1}'])
+def test_a_custom_call_in_another_form_keeps_what_the_model_wrote(arguments: str) -> None:
+    assert custom_input(arguments, "stop") == arguments

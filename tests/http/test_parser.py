@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
@@ -99,6 +100,26 @@ def test_what_is_not_certain_is_refused_and_the_connection_closed(
         assert answer.headers["connection"] == "close" and answer.headers["x-request-id"]
         assert wire.rest() == b""
     assert ask(port, "GET", "/health").status == 200
+
+
+def test_what_is_refused_below_the_application_is_logged_and_counted(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = serve(EchoEngine()).port
+    with caplog.at_level("INFO", "openedai"), Wire(port) as wire:
+        wire.send(AMBIGUOUS["two hosts"])
+        answer = wire.answer()
+    assert answer.headers["x-request-id"] in caplog.text and "127.0.0.1" in caplog.text
+    metrics = ask(port, "GET", "/metrics").body.decode()
+    assert re.search(r'openedai_requests_total\{[^}]*status="400"[^}]*\} 1\.0', metrics), metrics
+
+
+@pytest.mark.parametrize("end", [b"\rX: a", b"\nX: a", b"\0", b"\r\n b", b"\xff\r"])
+def test_a_malformed_line_is_refused_without_the_key_in_it(serve: Serve, end: bytes) -> None:
+    with Wire(serve(EchoEngine()).port) as wire:
+        wire.send(GET + b"Authorization: Bearer sk-geheim" + end + b"\r\n\r\n")
+        answer = wire.answer()
+    assert answer.status == 400 and b"geheim" not in answer.body
 
 
 @pytest.mark.parametrize(

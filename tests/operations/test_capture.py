@@ -14,7 +14,7 @@ import pytest
 from extensions.openai.app import create_app
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.operations import capture
-from extensions.openai.operations.capture import Redactor
+from extensions.openai.operations.capture import REMOVED, Redactor
 from extensions.openai.settings import Settings, SettingsError
 from tests.conftest import Serve
 from tests.support.wire import Wire, ask
@@ -52,6 +52,8 @@ def test_a_request_and_its_answer(serve: Serve, tmp_path: Path, stream: bool) ->
         authorization="Bearer our-own-key",
         cookie="session=1",
         x_request_id="mine",
+        x_forwarded_access_token="of-a-proxy",
+        cf_access_jwt_assertion="of-another",
     )
     assert answer.status == 200
     (seen,) = files(folder, 1)
@@ -68,8 +70,15 @@ def test_a_request_and_its_answer(serve: Serve, tmp_path: Path, stream: bool) ->
     else:
         assert answered["body"] == answer.json()
     text = file.read_text()
-    for secret in ("our-own-key", "in-the-query", "anything", "session=1"):
+    secrets = "our-own-key in-the-query anything session=1 of-a-proxy of-another"
+    for secret in secrets.split():
         assert secret not in text
+
+
+def test_words_of_an_answer_are_no_secrets() -> None:
+    given = {"content": [{"token": "word", "logprob": -0.5, "top_logprobs": []}], "token": "geheim"}
+    kept = Redactor().value(given)
+    assert kept["content"] == given["content"] and kept["token"] == REMOVED
 
 
 def test_a_body_that_is_no_json(serve: Serve, tmp_path: Path) -> None:

@@ -15,6 +15,10 @@ from .scheduler import Claim, Scheduler, Ticket
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
+def _nothing() -> None:
+    """What most requests have to give back."""
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """Made for each request; does nothing until it asks for a slot. Thread-safe."""
@@ -23,6 +27,9 @@ class Job:
     priority: Priority = "interactive"
     stopped: bool = False
     """Somebody asked for its end: the choices end where they are, as if the model had ended them."""
+    leave: Callable[[], None] = _nothing
+    """Gives back its place among what its caller may have under way; to be called before the client can
+    know that the answer is complete, and ask again."""
     _deadline: float | None = None
     _limit: float = 0.0
     _first: Ticket | None = None

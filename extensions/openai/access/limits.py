@@ -275,6 +275,10 @@ class Admission:
     def close(self) -> None:
         """The request has ended."""
         self.settle()
+        self.leave()
+
+    def leave(self) -> None:
+        """It is not under way any more, so another one may be. Asks no storage; may be called again."""
         with self._lock:
             entered, self._entered = self._entered, []
         for account in entered:

@@ -15,7 +15,7 @@ Finish = Literal["stop", "length", "tool_calls"]
 called tools and waits for their results."""
 
 Native = Mapping[str, Any]
-"""Sampler parameters under the engine's own names, ready to be sent (see generation/sampling.py)."""
+"""Sampler parameters under the engine's own names, ready to be sent (see generation/profiles.py)."""
 
 
 @dataclass(frozen=True, slots=True)

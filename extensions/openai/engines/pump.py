@@ -182,7 +182,10 @@ class _Drive(Generic[Item]):
         finally:
             _here.drive = outer
         self._over = True
-        self._items.close()
+        try:
+            self._items.close()
+        except BaseException as error:  # the clock's thread may be here, and ticks for others too
+            self._error = self._error or error
         return True
 
 

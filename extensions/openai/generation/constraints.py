@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from llguidance import LLMatcher, LLTokenizer
-from llguidance.gbnf_to_lark import any_to_lark
+from llguidance.gbnf_to_lark import any_to_lark, is_lark_syntax
 from pydantic import Field
 
 from .. import refusals
@@ -366,10 +366,40 @@ _BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "enum",
 
 def _from_grammar(text: str, param: str) -> str:
     try:
-        return str(any_to_lark(text))
+        return str(any_to_lark(text if is_lark_syntax(text) else _GBNF.sub(_convertible, text)))
     except Exception as error:  # the converter has no error class of its own
         raise InvalidRequest(
             f"Invalid '{param}': it is no grammar in GBNF or Lark: {str(error)[:300]}",
             param=param,
             code="invalid_value",
         ) from error
+
+
+_GBNF = re.compile(
+    r'(?P<literal>"(?:[^"\\]|\\.)*"?)|(?P<set>\[(?:[^\]\\]|\\.)*\]?)|#[^\r\n]*|(?P<repeated>[*+?}]\s*)\)',
+    re.DOTALL,
+)
+_HEX = "[0-9a-fA-F]"
+_CODE = re.compile(
+    rf"\\(?:x({_HEX}{{2}})|u({_HEX}{{4}})|U(00(?:0{_HEX}|10){_HEX}{{4}})|.)", re.DOTALL
+)
+
+
+def _convertible(match: re.Match[str]) -> str:
+    """A part of a GBNF grammar as the converter gets it right: it drops the zeros of \\u00e9, and brackets
+    around nothing but a repetition."""
+    if match["repeated"]:
+        return match["repeated"] + ' "")'
+
+    def written_out(code: re.Match[str]) -> str:
+        digits = code[1] or code[2] or code[3]
+        if digits is None:
+            return code[0]
+        character = chr(int(digits, 16))
+        if character >= "\x80":
+            return character
+        if match["set"] or not character.isprintable():
+            return f"\\x{ord(character):02x}"
+        return f"\\{character}" if character in '"\\' else character
+
+    return _CODE.sub(written_out, match[0]) if match["literal"] or match["set"] else match[0]

@@ -39,7 +39,7 @@ from ..engines.base import (
 )
 from ..engines.pump import Emit, pump
 from ..errors import APIError, EngineFailed
-from .prompted import PromptedChat, up_to
+from .prompted import Answer, PromptedChat, up_to
 from .sampling import PARAMETERS
 
 log = logging.getLogger("openedai")
@@ -93,9 +93,6 @@ KNOWN = (
     "output_modifier",
     "stream_modifier",
 )
-
-Answer = Callable[[Engine, ChatRequest], Pieces]
-"""How a chat is answered once its messages are settled."""
 
 
 @dataclass(slots=True)

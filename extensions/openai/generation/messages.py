@@ -281,3 +281,14 @@ def _part(part: UserPart, where: str, media: MediaReader) -> str | Media:
     if part.file.file_data is None:
         raise refusals.missing(f"{where}.file.file_data")
     return media.file(part.file.filename, part.file.file_data, where)
+
+
+def split_continued(messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], Message]:
+    """The messages before the last one, and that one, which is to be continued. Raises InvalidRequest."""
+    *before, last = messages
+    where = f"messages[{len(before)}]"
+    if last.role != "assistant":
+        raise refusals.not_one_of(f"{where}.role", last.role, ["assistant"])
+    if last.tool_calls:
+        raise refusals.unsupported(f"{where}.tool_calls", "cannot be continued; only text can.")
+    return tuple(before), last

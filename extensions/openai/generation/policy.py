@@ -14,8 +14,9 @@ from ..engines.base import EngineInfo
 from ..errors import InvalidRequest
 from ..settings import Settings, SettingsError
 from ..validation import check
+from .profiles import ROLE_STOPS, profile_of
 from .request import GenerationRequest
-from .sampling import ROLE_STOPS, ROWS, profile_of
+from .sampling import ROWS
 
 log = logging.getLogger("openedai")
 

@@ -6,8 +6,9 @@ The engine renders the prompt with the model's own template; what comes back is 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 from .. import refusals
@@ -47,6 +48,34 @@ class Prompted:
     """Answer without a thought, even where the template opens one."""
     thinks: bool = False
     """Think freely before an answer that a grammar constrains; else it comes at once."""
+
+
+Answer = Callable[[Engine, ChatRequest], Pieces]
+"""How a chat is answered once its messages are settled."""
+
+
+def answer_of(request: ChatRequest, info: EngineInfo, wanted: Prompted) -> Answer:
+    """How the engine is asked: through its own `chat`, or, where that cannot do what is wanted, through its
+    `generate`."""
+    plan, thinking = wanted.tools, request.template_variables.get("enable_thinking")
+    # What a template does not know of, it may do all the same.
+    quiet = thinking is False and "reasoning" not in info.capabilities
+    thinks = thinking is True and ("reasoning" in info.capabilities or info.thinks_aloud)
+    constrained = plan.demanded or plan.inputs or request.grammar is not None
+    if not (
+        constrained
+        or wanted.continued
+        or wanted.logprobs is not None
+        or (plan.strict and "grammar" in info.capabilities)
+        or ((quiet or info.thinks_aloud) and not plan.shown)
+    ):
+        return _by_itself
+    thinks = thinks and wanted.continued is None
+    return partial(prompted_chat, wanted=replace(wanted, quiet=quiet, thinks=thinks))
+
+
+def _by_itself(engine: Engine, request: ChatRequest) -> Pieces:
+    return engine.chat(request)
 
 
 def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pieces:

@@ -129,9 +129,12 @@ def _tool_call(part: ToolCallDelta) -> ToolCallChunk:
 
 def _custom_call(index: int, id: str, name: str, arguments: str) -> ToolCallChunk:
     try:
-        text = str(orjson.loads(arguments)["input"])
+        called = orjson.loads(arguments)
     except orjson.JSONDecodeError:
         text = _begun_input(arguments)
+    else:  # a model that was free in its form may have written any JSON
+        known = isinstance(called, dict) and "input" in called
+        text = str(called["input"]) if known else arguments
     return {
         "index": index,
         "id": id,

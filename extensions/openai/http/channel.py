@@ -12,8 +12,9 @@ from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error
 
+from ..access.record import Record
 from ..errors import APIError, BodyTooLarge, InvalidRequest, RequestTooSlow
-from ..routing import new_request_id
+from ..routing import Services, new_request_id
 from .parser import StrictParser
 
 RATE = 1000  # bytes a second: slower than that is too slow, in both directions
@@ -32,17 +33,23 @@ class EnvelopeErrorTask(ErrorTask):
 
     def execute(self) -> None:
         refused: Any = self.request.error  # type: ignore[attr-defined]  # a waitress.utilities.Error
-        body = orjson.dumps(_envelope(refused.code, refused.reason, refused.body).envelope())
+        error = _envelope(refused.code, refused.reason, refused.body)
+        record = Record(new_request_id(), status=refused.code, error=error.code or error.type)
+        body = orjson.dumps(error.envelope())
         self.status = f"{refused.code} {refused.reason}"
         self.response_headers = [
             ("Content-Type", "application/json"),
-            ("x-request-id", new_request_id()),
+            ("x-request-id", record.id),
             ("openai-processing-ms", "0"),
         ]
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
-        self.channel.lingers = True  # type: ignore[attr-defined]  # it is a Channel
+        channel: Any = self.channel
+        channel.lingers = True
+        record.address = str(channel.addr[0])
+        services: Services = channel.server.application.extensions["openai"]
+        services.observe(record)
 
 
 def _envelope(status: int, reason: str, detail: str) -> APIError:

@@ -35,6 +35,9 @@ class StrictParser(HTTPRequestParser):
         for line in lines:
             if line.startswith((b" ", b"\t")):
                 raise ParsingError("Folded header lines are not allowed")
+            if b"\r" in line or b"\n" in line:
+                # waitress would repeat the line, and it may hold a key.
+                raise ParsingError("Bare CR or LF found in a header line")
             name, _, value = line.partition(b":")
             fields.setdefault(name.lower(), []).append(value.strip(b" \t"))
         found = REQUEST_LINE.fullmatch(first)

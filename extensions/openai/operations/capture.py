@@ -30,6 +30,11 @@ SECRET_NAMES = re.compile(
     r"|client[-_]secret|(?:access|refresh|id|auth|bearer)[-_]token|token",
     re.IGNORECASE,
 )
+SECRET_HEADERS = re.compile(
+    r".*(?:auth|authorization|cookie|key|token|secret|password|credentials?|signature|assertion)",
+    re.IGNORECASE,
+)
+"""Broader: proxies that ask who somebody is pass on what shows it under names of their own."""
 SECRET_TEXTS = (
     (re.compile(r"(data:[\w.+/;=-]{0,100};base64,)[\w+/=%-]+"), r"\1" + REMOVED),
     (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE), r"\1 " + REMOVED),
@@ -54,9 +59,10 @@ class Redactor:
         if isinstance(value, list):
             return [self.value(each) for each in value]
         if isinstance(value, dict):
+            is_logprob = "logprob" in value  # then `token` is a word of the answer
             return {
                 self.text(name): REMOVED
-                if SECRET_NAMES.fullmatch(name) and isinstance(each, str)
+                if SECRET_NAMES.fullmatch(name) and isinstance(each, str) and not is_logprob
                 else self.value(each)
                 for name, each in value.items()
             }
@@ -71,7 +77,7 @@ class Redactor:
 
     def headers(self, headers: Iterable[tuple[str, str]]) -> dict[str, str]:
         return {
-            name: REMOVED if SECRET_NAMES.fullmatch(name) else self.text(value)
+            name: REMOVED if SECRET_HEADERS.fullmatch(name) else self.text(value)
             for name, value in headers
         }
 
