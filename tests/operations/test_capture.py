@@ -119,6 +119,24 @@ def test_bodies_that_are_long_or_no_text() -> None:
     assert redactor.body(b"", 0, "") == ""
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"password": "geheim", "x": ',
+        b'{"x": 1, "client_secret" : "ge\\"heim',
+        b'{"Refresh-Token":"geheim"}]',
+    ],
+)
+def test_secrets_in_json_that_is_broken(body: bytes) -> None:
+    shown = Redactor().body(body, len(body), "application/json")
+    assert "heim" not in shown and REMOVED in shown
+
+
+def test_words_in_events_are_no_secrets() -> None:
+    event = b'data: {"logprobs":{"content":[{"token":" Hello"}]}}'
+    assert " Hello" in Redactor().body(event, len(event), "text/event-stream")
+
+
 def test_there_are_never_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capture, "FILES", 3)
     (tmp_path / "notes.json").write_text("somebody else's")
