@@ -109,6 +109,8 @@ def test_what_is_refused_below_the_application_is_logged_and_counted(
     with caplog.at_level("INFO", "openedai"), Wire(port) as wire:
         wire.send(AMBIGUOUS["two hosts"])
         answer = wire.answer()
+        # The connection is closed after the line is written.
+        wire.rest()
     assert answer.headers["x-request-id"] in caplog.text and "127.0.0.1" in caplog.text
     metrics = ask(port, "GET", "/metrics").body.decode()
     assert re.search(r'openedai_requests_total\{[^}]*status="400"[^}]*\} 1\.0', metrics), metrics
