@@ -41,6 +41,7 @@ WEBUIS = {
     "webui": ("2026", "Transformers"),
     "webui-old": ("2023", "Transformers"),
     "webui-text": ("2026", "llama.cpp"),
+    "webui-exllamav3": ("2026", "ExLlamav3"),
 }
 
 

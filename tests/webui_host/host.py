@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .exllamav3 import Exllamav3Model, library
 from .numpy_llama import NumpyLlama
 from .tokenizer import HostTokenizer
 
@@ -151,10 +152,15 @@ class MiniHost:
         tokenizer: Any = HostTokenizer(self.folder)
         if loader == "llama.cpp":
             model = tokenizer = LlamaServer(model, tokenizer, self.shared)
+        if loader.startswith("ExLlamav3"):
+            several = loader == "ExLlamav3"  # in its first version it ran one after the other
+            model = tokenizer = Exllamav3Model(model, tokenizer, self.shared, CONTEXT, several)
         self.shared.model, self.shared.tokenizer = model, tokenizer
         self.shared.model_name, self.shared.args.loader = name, loader
 
     def unload(self) -> None:
+        if isinstance(self.shared.model, Exllamav3Model):
+            self.shared.model.unload()
         self.shared.model = self.shared.tokenizer = None
         self.shared.model_name = "None"
 
@@ -262,8 +268,11 @@ class MiniHost:
             module.generate_reply = self._locked
 
     def _parallel_or_locked(self, *args: Any, **options: Any) -> Iterator[str]:
-        several = isinstance(self.shared.model, LlamaServer) and self.shared.args.parallel > 1
-        if several and args[1].get("stop_event") is not None:
+        model = self.shared.model
+        several = isinstance(model, LlamaServer) and self.shared.args.parallel > 1
+        if (several or hasattr(model, "parallel_generator")) and args[1].get(
+            "stop_event"
+        ) is not None:
             yield from self.modules["text_generation"]._generate_reply(*args, **options)
         else:
             yield from self._locked(*args, **options)
@@ -296,7 +305,7 @@ class MiniHost:
         self.shared.stop_everything = False
         if own is not None:
             make = own
-        elif isinstance(self.shared.model, LlamaServer):
+        elif hasattr(self.shared.model, "generate_with_streaming"):
             make = self._custom
         else:
             make = partial(self._transformers, SENT_BY_NEW)
@@ -400,7 +409,7 @@ def install(age: str, folder: Path) -> Iterator[MiniHost]:
     """A host whose modules can be imported inside of the `with` block."""
     host = MiniHost(age, folder)
     host.modules[""].__path__ = []  # a package
-    names = {module.__name__: module for module in host.modules.values()}
+    names = {module.__name__: module for module in host.modules.values()} | library()
     sys.modules.update(names)
     try:
         yield host

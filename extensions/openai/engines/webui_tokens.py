@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,11 +13,17 @@ from llguidance import LLTokenizer, TokenizerWrapper
 from .. import refusals
 from .steps import Words, as_inputs, to_numpy
 from .vocabulary import Vocabulary, vocabulary_of
+from .webui_exllamav3_tokens import prompt_tokens
 from .webui_host_modules import Loaded, custom_reply, host_module, parallel_of
 
 
 def encode(text: str) -> tuple[int, ...]:
-    """A text's tokens by the host's tokenizer; raises ModelLoading where it has none."""
+    """A prompt's tokens by the host's tokenizer; raises ModelLoading where it has none."""
+    loaded = host_module("shared").model
+    if type(loaded).__name__ == "Exllamav3Model":
+        # The host would read its special tokens as text here, unlike where it generates.
+        start = bool(host_module("shared").settings.get("add_bos_token", True))
+        return tuple(prompt_tokens(loaded.tokenizer, text, start=start))
     encoded = host_module("text_generation").encode(text)
     return tuple(int(token) for token in to_numpy(encoded[0]).reshape(-1).tolist())
 
@@ -58,17 +64,23 @@ def read_words(loaded: Loaded) -> Words:
     tokenizer = loaded.tokenizer
     if not hasattr(tokenizer, "convert_ids_to_tokens"):
         return plain_words(loaded)
-    vocabulary = vocabulary_of(tokenizer)
     configured = getattr(getattr(loaded.model, "generation_config", None), "eos_token_id", None)
     several = configured if isinstance(configured, (list, tuple)) else [configured]
-    ends = {end for end in (tokenizer.eos_token_id, *several) if isinstance(end, int)}
+    return words_of(
+        tokenizer, [end for end in (tokenizer.eos_token_id, *several) if isinstance(end, int)]
+    )
+
+
+def words_of(tokenizer: Any, ends: Iterable[int]) -> Words:
+    """By a tokenizer in the form of Transformers'. `ends`: the tokens that end an answer."""
+    vocabulary, ends = vocabulary_of(tokenizer), frozenset(ends)
     matching = None
     if ends:
         first = tokenizer.eos_token_id
         order = sorted(ends, key=lambda end: end != first)
         spelled = TokenizerWrapper(_Spelled(tokenizer, vocabulary, order[0]))
         matching = LLTokenizer(spelled, eos_token=order)
-    return Words(vocabulary, frozenset(ends), matching)
+    return Words(vocabulary, ends, matching)
 
 
 class _Spelled:
