@@ -146,7 +146,7 @@ def _view(route: Route, services: Services, pages: Pages) -> Callable[..., Respo
         if route.scope is not None:
             headers = request.headers
             record.caller = services.keys.identify(
-                {name: headers.get(name) for name in KEY_HEADERS}
+                {name: headers.get(name) for name in KEY_HEADERS}, record.address
             )
             if route.scope not in record.caller.scopes:
                 raise Forbidden(

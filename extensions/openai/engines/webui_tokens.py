@@ -57,7 +57,7 @@ def check_ids(tokens: Sequence[int], vocabulary: Vocabulary, param: str) -> None
 def read_words(loaded: Loaded) -> Words:
     tokenizer = loaded.tokenizer
     if not hasattr(tokenizer, "convert_ids_to_tokens"):
-        return Words(_plain_vocabulary(loaded), frozenset(), None)
+        return plain_words(loaded)
     vocabulary = vocabulary_of(tokenizer)
     configured = getattr(getattr(loaded.model, "generation_config", None), "eos_token_id", None)
     several = configured if isinstance(configured, (list, tuple)) else [configured]
@@ -86,10 +86,11 @@ class _Spelled:
         return list(map(int, self._tokenizer.encode(text, add_special_tokens=False)))
 
 
-def _plain_vocabulary(loaded: Loaded) -> Vocabulary:
+def plain_words(loaded: Loaded) -> Words:
     """Of a loader whose tokens we never see by themselves: only how many there are, and their texts."""
     size = getattr(loaded.model, "vocabulary_size", None) or 2**17
-    return Vocabulary(Texts(loaded.tokenizer, size), _Names(loaded.tokenizer, size), {}, {})  # type: ignore[arg-type]
+    texts, names = Texts(loaded.tokenizer, size), _Names(loaded.tokenizer, size)
+    return Words(Vocabulary(texts, names, {}, {}), frozenset(), None)  # type: ignore[arg-type]
 
 
 class Texts(Sequence[bytes]):
