@@ -16,7 +16,7 @@ from llguidance.gbnf_to_lark import any_to_lark, is_lark_syntax
 from pydantic import AliasChoices, Field
 
 from .. import refusals
-from ..engines.base import Pieces
+from ..engines.base import CUT, Pieces
 from ..errors import InvalidRequest
 from ..validation import RequestModel
 
@@ -278,7 +278,8 @@ def _enforced(pieces: Pieces, grammar: str, param: str) -> Pieces:
     matcher = LLMatcher(LLTokenizer("byte"), grammar, log_level=0)
     for piece in pieces:
         if piece is not None:
-            said = list(piece.text.encode())
+            text = piece.text.removesuffix(CUT) if piece.finish == "length" else piece.text
+            said = list(text.encode())
             matched = matcher.try_consume_tokens(said) == len(said)
             complete = piece.finish != "stop" or matcher.is_accepting()
             if not (matched and complete):

@@ -63,8 +63,10 @@ def answer_of(request: ChatRequest, info: EngineInfo, wanted: Prompted) -> Answe
     quiet = thinking is False and "reasoning" not in info.capabilities
     thinks = thinking is True and ("reasoning" in info.capabilities or info.thinks_aloud)
     constrained = plan.demanded or plan.inputs or request.grammar is not None
+    penalised = info.chat_counts_prompt and request.sampling.get("presence_penalty")
     if not (
         constrained
+        or penalised
         or wanted.continued
         or wanted.logprobs is not None
         or (plan.strict and "grammar" in info.capabilities)
