@@ -58,7 +58,7 @@ class Steps:
         if request.grammar is not None:
             assert words.matching is not None
             self._matcher = LLMatcher(words.matching, request.grammar, log_level=0)
-        self._text = _Text(words.vocabulary, request.logprobs, skip_special)
+        self._text = TokenText(words.vocabulary, skip_special)
         self._raw: Any = None
         self._seen = 0
         self._prompt: PromptUsage | None = None
@@ -130,7 +130,7 @@ class Steps:
             self._matcher.consume_token(token)
         raw, self._raw = self._raw, None
         said = None if finish == "stop" else token
-        text, logprobs = self._text.add(said, raw, last=finish is not None)
+        text, logprobs = self._text.add(said, self._told(said, raw), last=finish is not None)
         self.finished = finish is not None
         self.left = self._emit(
             Piece(text, tokens=1, prompt=self._prompt, finish=finish, logprobs=logprobs)
@@ -138,30 +138,38 @@ class Steps:
         self._prompt = None
         return self.finished or self.left
 
+    def _told(self, token: int | None, raw: Any) -> TokenLogprob | None:
+        """How likely a token was, where that is asked for."""
+        alternatives = self._request.logprobs
+        if alternatives is None or raw is None or token is None:
+            return None
+        return judged(raw, token, self._text.said_by(token), alternatives, self._words.vocabulary)
+
 
 @dataclass(slots=True)
-class _Text:
+class TokenText:
     """From tokens to whole characters, and the log-probabilities of those that make them."""
 
     vocabulary: Vocabulary
-    alternatives: int | None
     skip_special: bool
+    """Leave out the names of tokens that say nothing."""
     _decoder: codecs.IncrementalDecoder = field(
         default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
     )
     _waiting: list[TokenLogprob] = field(default_factory=list)
 
+    def said_by(self, token: int) -> bytes:
+        words = self.vocabulary
+        return words.tokens[token] if self.skip_special else words.name(token)
+
     def add(
-        self, token: int | None, raw: Any, *, last: bool
+        self, token: int | None, told: TokenLogprob | None, *, last: bool
     ) -> tuple[str, tuple[TokenLogprob, ...]]:
         """The text that one more token completes, and the tokens of that text. None: the end token,
         which says nothing."""
-        said = b""
-        if token is not None:
-            words = self.vocabulary
-            said = words.tokens[token] if self.skip_special else words.name(token)
-            if said and self.alternatives is not None and raw is not None:
-                self._waiting.append(judged(raw, token, said, self.alternatives, words))
+        said = b"" if token is None else self.said_by(token)
+        if said and told is not None:
+            self._waiting.append(told)
         text = self._decoder.decode(said, last)
         undecided = len(self._decoder.getstate()[0])
         shown = len(self._waiting)
@@ -233,10 +241,11 @@ class Part:
 
 
 class Carrier:
-    """A number that carries a Part: so the call is recognised in whatever thread and by whatever way a
-    host makes it. There are two kinds, as an extension may set one of them anew."""
+    """What carries our part in a call, through a host's copies of its state: so the call is recognised in
+    whatever thread and by whatever way a host makes it. Here it is a number, of one of two kinds, as an
+    extension may set one of them anew."""
 
-    part: Part
+    part: Any
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Carrier:
         return self
