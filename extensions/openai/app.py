@@ -21,6 +21,7 @@ from . import (
     home,
     internal,
     internal_models,
+    legacy_engines,
     models,
     monitoring,
     openapi,
@@ -57,7 +58,18 @@ from .validation import RequestModel, parse, parse_query
 
 log = logging.getLogger("openedai")
 
-PAGES = (home, health, monitoring, models, completions, chat, internal, internal_models, usage)
+PAGES = (
+    home,
+    health,
+    monitoring,
+    models,
+    legacy_engines,
+    completions,
+    chat,
+    internal,
+    internal_models,
+    usage,
+)
 ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
 
 EXPOSED = [
@@ -146,7 +158,7 @@ def _view(route: Route, services: Services, pages: Pages) -> Callable[..., Respo
         if route.scope is not None:
             headers = request.headers
             record.caller = services.keys.identify(
-                {name: headers.get(name) for name in KEY_HEADERS}
+                {name: headers.get(name) for name in KEY_HEADERS}, record.address
             )
             if route.scope not in record.caller.scopes:
                 raise Forbidden(

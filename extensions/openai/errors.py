@@ -15,7 +15,8 @@
     ├── RequestTimedOut      408  the answer took longer than it may
     ├── RateLimited          429  more requests than the key may make
     │   ├── TokensLimited
-    │   └── QuotaExceeded
+    │   ├── QuotaExceeded
+    │   └── TooManyWrongKeys
     ├── ShareExceeded        429  the caller has more here than anybody else, and the queue is full
     ├── InternalError        500  our fault; the reason stays in the log
     │   └── EngineFailed          the engine broke while it worked
@@ -228,6 +229,12 @@ class QuotaExceeded(RateLimited):
 
     type = "insufficient_quota"
     code = "insufficient_quota"
+
+
+class TooManyWrongKeys(RateLimited):
+    """Too many wrong keys came from the client's address."""
+
+    code = "too_many_wrong_keys"
 
 
 class RequestTooSlow(APIError):

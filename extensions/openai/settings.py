@@ -94,6 +94,14 @@ class Settings(BaseSettings):
         "the data folder.",
         json_schema_extra=RELOADABLE,
     )
+    wrong_keys: int = Field(
+        30,
+        ge=0,
+        le=1_000_000,
+        description="Wrong keys a minute that may come from one address (of IPv6: from a /64 network), "
+        "then 429; 0 is no limit. This machine is not counted.",
+        json_schema_extra=RELOADABLE,
+    )
     data_folder: str | None = Field(
         None,
         description="Where keys and usage are kept. Default: user_data/openedai of the app.",

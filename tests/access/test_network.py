@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from flask.testing import FlaskClient
 
-from extensions.openai.access.network import bind_address, check_source, is_loopback
+from extensions.openai.access.addresses import is_loopback
+from extensions.openai.access.network import bind_address, check_source
 from extensions.openai.app import create_app
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.errors import Forbidden, InvalidRequest

@@ -109,6 +109,8 @@ def test_what_is_refused_below_the_application_is_logged_and_counted(
     with caplog.at_level("INFO", "openedai"), Wire(port) as wire:
         wire.send(AMBIGUOUS["two hosts"])
         answer = wire.answer()
+        # The connection is closed after the line is written.
+        wire.rest()
     assert answer.headers["x-request-id"] in caplog.text and "127.0.0.1" in caplog.text
     metrics = ask(port, "GET", "/metrics").body.decode()
     assert re.search(r'openedai_requests_total\{[^}]*status="400"[^}]*\} 1\.0', metrics), metrics
@@ -142,6 +144,21 @@ def test_what_is_certain_is_served(serve: Serve, sent: bytes) -> None:
         wire.send(sent)
         answer = wire.answer()
     assert answer.status == 200 and answer.json()["choices"][0]["text"] == "a"
+
+
+@pytest.mark.parametrize("upgrade", [b"websocket", b"h2c", b"TLS/1.2, websocket", b""])
+def test_a_wish_for_another_protocol_is_ignored(serve: Serve, upgrade: bytes) -> None:
+    wish = b"Connection: Upgrade\r\nUpgrade: " + upgrade + b"\r\nSec-WebSocket-Version: 13\r\n"
+    port = serve(EchoEngine()).port
+    for sent in (GET + wish + b"\r\n", POST + wish + LENGTH + b"\r\n" + BODY):
+        with Wire(port) as wire:
+            wire.send(sent)
+            assert wire.answer().status == 200
+    with Wire(port) as wire:
+        wire.send(GET.replace(b"/health", b"/nothing") + wish + b"\r\n")
+        answer = wire.answer()
+    assert answer.status == 404 and b"WebSocket" not in answer.body
+    assert_envelope(answer.json(), status=404)
 
 
 def test_a_large_body_gets_its_413_although_the_client_goes_on_sending(serve: Serve) -> None:

@@ -21,7 +21,7 @@ from llguidance import LLMatcher
 from ..errors import EngineFailed
 from .base import Finish, GenerateRequest, Piece, PromptUsage, TokenLogprob
 from .llama_server import LlamaServer, collect
-from .llamacpp_answers import error_of, token_logprob
+from .llamacpp_answers import TokenReader, error_of, token_logprob
 from .llamacpp_judge import judge
 from .pump import Emit
 from .steps import TokenText, Words
@@ -87,7 +87,7 @@ class Legs:
     def _free_leg(self) -> bool:
         """Go on until the answer is over or has come to a place where a single step is due (True)."""
         leg = _Leg()
-        asked = self._asked(self._limit - self._sampled)
+        asked = self._asked(self._limit - self._sampled + TokenReader.TAIL)
         asked |= {"stream": True, "timings_per_token": True, "return_progress": True}
         self._server.complete(orjson.dumps(asked), partial(self._receive, leg), self._tick)
         if leg.failure is not None:

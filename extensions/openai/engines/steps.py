@@ -34,8 +34,55 @@ class Words:
     """The same tokenizer for grammars; None where there can be none."""
 
 
-class Steps:
-    """One generation. Not thread-safe: `model.generate` calls it from one thread."""
+class Constraint:
+    """What a request lets a model sample. Not thread-safe."""
+
+    def __init__(self, request: GenerateRequest, words: Words, *, endless: bool) -> None:
+        """`endless`: never an end token."""
+        self._bias = request.logit_bias
+        self._ends = words.ends
+        self._banned = sorted(words.ends) if endless else []
+        self._matcher: LLMatcher | None = None
+        if request.grammar is not None:
+            assert words.matching is not None
+            self._matcher = LLMatcher(words.matching, request.grammar, log_level=0)
+
+    def __bool__(self) -> bool:
+        return bool(self._matcher or self._bias or self._banned)
+
+    def apply(self, scores: Any) -> Any:
+        """The scores (1 x vocabulary) of the next token, changed. Raises EngineFailed at a grammar that is
+        too large."""
+        scores = scores + 0  # a new array: the model may still need its own
+        for token, bias in self._bias:
+            if bias <= BAN:
+                scores[0, token] = -np.inf
+            else:
+                scores[0, token] += bias
+        if self._banned:
+            scores[0, self._banned] = -np.inf
+        if self._matcher is not None:
+            scores[0, self._forbidden(self._matcher, scores.shape[-1])] = -np.inf
+        return scores
+
+    def _forbidden(self, matcher: LLMatcher, width: int) -> Any:
+        """The tokens that the grammar has no place for."""
+        mask = matcher.compute_bitmask()
+        if matcher.is_error():
+            raise EngineFailed("The grammar is too large to be followed.")
+        allowed = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little")
+        if len(allowed) < width:
+            allowed = np.concatenate([allowed, np.zeros(width - len(allowed), np.uint8)])
+        return np.flatnonzero(allowed[:width] == 0)
+
+    def accept(self, token: int) -> None:
+        """Told each token that was sampled."""
+        if self._matcher is not None and token not in self._ends:
+            self._matcher.consume_token(token)
+
+
+class Answer:
+    """From the tokens that a model samples to the pieces of its answer. Not thread-safe."""
 
     def __init__(
         self,
@@ -44,23 +91,15 @@ class Steps:
         limit: int,
         emit: Emit[Piece | None],
         *,
-        endless: bool,
         skip_special: bool,
     ) -> None:
-        """`limit`: the most tokens to sample. `endless`: never sample an end token."""
-        self._request = request
+        """`limit`: the most tokens to sample."""
         self._words = words
         self.limit = limit
         """The most tokens to sample; an extension may still change it."""
         self._emit = emit
-        self._banned = sorted(words.ends) if endless else []
-        self._matcher: LLMatcher | None = None
-        if request.grammar is not None:
-            assert words.matching is not None
-            self._matcher = LLMatcher(words.matching, request.grammar, log_level=0)
+        self._alternatives = request.logprobs
         self._text = TokenText(words.vocabulary, skip_special)
-        self._raw: Any = None
-        self._seen = 0
         self._prompt: PromptUsage | None = None
         self.sampled = 0
         """Tokens so far."""
@@ -76,40 +115,67 @@ class Steps:
     def begin(self, prompt_tokens: int) -> bool:
         """Told once, with the length of the prompt as the model reads it; whether to go on."""
         self.begun = True
-        self._seen = prompt_tokens
         self._prompt = PromptUsage(prompt_tokens)
+        return self.wait()
+
+    def wait(self) -> bool:
+        """Told when there is nothing yet; whether to go on."""
         self.left = self._emit(None)
         return not self.left
 
+    def add(self, token: int, raw: Any) -> bool:
+        """Told each token with the logits of its place, if they are asked for; whether to go on."""
+        self.sampled += 1
+        finish: Finish | None = None
+        if token in self._words.ends:
+            finish = "stop"
+        elif self.sampled >= self.limit:
+            finish = "length"
+        said = None if finish == "stop" else token
+        text, logprobs = self._text.add(said, self._told(said, raw), last=finish is not None)
+        self.finished = finish is not None
+        self.left = self._emit(
+            Piece(text, tokens=1, prompt=self._prompt, finish=finish, logprobs=logprobs)
+        )
+        self._prompt = None
+        return not (self.finished or self.left)
+
+    def _told(self, token: int | None, raw: Any) -> TokenLogprob | None:
+        if self._alternatives is None or raw is None or token is None:
+            return None
+        said = self._text.said_by(token)
+        return judged(raw, token, said, self._alternatives, self._words.vocabulary)
+
+
+class Steps(Answer):
+    """One generation, each of its steps constrained. `model.generate` calls it from one thread."""
+
+    def __init__(
+        self,
+        request: GenerateRequest,
+        words: Words,
+        limit: int,
+        emit: Emit[Piece | None],
+        *,
+        endless: bool,
+        skip_special: bool,
+    ) -> None:
+        """`endless`: never sample an end token."""
+        super().__init__(request, words, limit, emit, skip_special=skip_special)
+        self._constraint = Constraint(request, words, endless=endless)
+        self._judged = request.logprobs is not None
+        self._raw: Any = None
+        self._seen = 0
+
+    def begin(self, prompt_tokens: int) -> bool:
+        self._seen = prompt_tokens
+        return super().begin(prompt_tokens)
+
     def process(self, scores: Any) -> Any:
         """The scores (1 x vocabulary) of the next token, constrained."""
-        request = self._request
-        if request.logprobs is not None:
+        if self._judged:
             self._raw = to_numpy(scores[0]).astype(np.float64)
-        if not (self._matcher or request.logit_bias or self._banned):
-            return scores
-        scores = scores + 0  # a new array: the model may still need its own
-        for token, bias in request.logit_bias:
-            if bias <= BAN:
-                scores[0, token] = -np.inf
-            else:
-                scores[0, token] += bias
-        if self._banned:
-            scores[0, self._banned] = -np.inf
-        if self._matcher is not None:
-            scores[0, self._forbidden(scores.shape[-1])] = -np.inf
-        return scores
-
-    def _forbidden(self, width: int) -> Any:
-        """The tokens that the grammar has no place for."""
-        assert self._matcher is not None
-        mask = self._matcher.compute_bitmask()
-        if self._matcher.is_error():
-            raise EngineFailed("The grammar is too large to be followed.")
-        allowed = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little")
-        if len(allowed) < width:
-            allowed = np.concatenate([allowed, np.zeros(width - len(allowed), np.uint8)])
-        return np.flatnonzero(allowed[:width] == 0)
+        return self._constraint.apply(scores) if self._constraint else scores
 
     def sample(self, tokens: Any) -> bool:
         """Told the tokens so far (prompt and answer); whether the answer is over."""
@@ -120,30 +186,9 @@ class Steps:
         return any(self._step(token) for token in new)
 
     def _step(self, token: int) -> bool:
-        self.sampled += 1
-        finish: Finish | None = None
-        if token in self._words.ends:
-            finish = "stop"
-        elif self.sampled >= self.limit:
-            finish = "length"
-        if self._matcher is not None and finish != "stop":
-            self._matcher.consume_token(token)
+        self._constraint.accept(token)
         raw, self._raw = self._raw, None
-        said = None if finish == "stop" else token
-        text, logprobs = self._text.add(said, self._told(said, raw), last=finish is not None)
-        self.finished = finish is not None
-        self.left = self._emit(
-            Piece(text, tokens=1, prompt=self._prompt, finish=finish, logprobs=logprobs)
-        )
-        self._prompt = None
-        return self.finished or self.left
-
-    def _told(self, token: int | None, raw: Any) -> TokenLogprob | None:
-        """How likely a token was, where that is asked for."""
-        alternatives = self._request.logprobs
-        if alternatives is None or raw is None or token is None:
-            return None
-        return judged(raw, token, self._text.said_by(token), alternatives, self._words.vocabulary)
+        return not self.add(token, raw)
 
 
 @dataclass(slots=True)
@@ -241,7 +286,7 @@ class Part:
 
 
 class Carrier:
-    """What carries our part in a call, through a host's copies of its state: so the call is recognised in
+    """What carries our part, through the copies that a host makes of its state: so the call is recognised in
     whatever thread and by whatever way a host makes it. Here it is a number, of one of two kinds, as an
     extension may set one of them anew."""
 

@@ -48,6 +48,9 @@ class StrictParser(HTTPRequestParser):
             super().parse_header(header_plus)
         except ValueError:
             raise ParsingError("Bad URI") from None
+        # There is no other protocol to change to, and RFC 9110 (7.8) lets a server ignore the wish. Werkzeug
+        # would look for a page that is a WebSocket.
+        self.headers.pop("UPGRADE", None)  # type: ignore[attr-defined]  # it is a dict
         if self.chunked:
             self.body_rcv: Any = ChunkedBody(
                 OverflowableBuffer(self.adj.inbuf_overflow), self.adj.max_request_body_size
