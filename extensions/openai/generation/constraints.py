@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from llguidance import LLMatcher, LLTokenizer
 from llguidance.gbnf_to_lark import any_to_lark, is_lark_syntax
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from .. import refusals
 from ..engines.base import CUT, Pieces
@@ -27,8 +27,10 @@ WHITESPACE = {"whitespace_flexible": False, "item_separator": ", ", "key_separat
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")]
 """Of a function, a tool or a schema."""
 Choices = Annotated[list[str], Field(min_length=1, max_length=1000)]
+Words = Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=128)]
 
 
+ANYTHING = r"/(.|\n)*/"
 THINK, THOUGHT_END = "<think>", "</think>"  # around a thought, in the form of most models
 
 
@@ -78,7 +80,7 @@ class StructuredOutputs(RequestModel):
         """As ConstraintFields._constraints."""
         where = "structured_outputs"
         if self.json_ is not None:
-            yield f"{where}.json", _json(self._schema(f"{where}.json"), f"{where}.json")
+            yield f"{where}.json", _json(_schema(self.json_, f"{where}.json"), f"{where}.json")
         if self.json_object:
             yield f"{where}.json_object", _json({"type": "object"}, where)
         if self.regex is not None:
@@ -87,18 +89,6 @@ class StructuredOutputs(RequestModel):
             yield f"{where}.choice", _choice(self.choice)
         if self.grammar is not None:
             yield f"{where}.grammar", _from_grammar(self.grammar, f"{where}.grammar")
-
-    def _schema(self, where: str) -> dict[str, Any]:
-        """The schema, which may come as JSON text."""
-        schema = self.json_
-        if isinstance(schema, str):
-            try:
-                schema = json.loads(schema)
-            except (json.JSONDecodeError, RecursionError):
-                schema = None
-        if not isinstance(schema, dict):
-            raise refusals.wrong_type(where, "an object", schema)
-        return schema
 
 
 class ConstraintFields(RequestModel):
@@ -110,11 +100,14 @@ class ConstraintFields(RequestModel):
     grammar: str | None = Field(
         None, description="A grammar that the answer must match, in GBNF or Lark. Not OpenAI's."
     )
-    guided_json: dict[str, Any] | None = Field(
-        None, description="A JSON schema, as vLLM's clients send it. Not OpenAI's."
+    guided_json: dict[str, Any] | str | None = Field(
+        None,
+        description="A JSON schema, or its text, as vLLM's clients send it. Not OpenAI's.",
     )
     guided_regex: str | None = Field(
-        None, description="A regular expression that the whole answer must match. Not OpenAI's."
+        None,
+        validation_alias=AliasChoices("guided_regex", "regex", "regex_pattern"),
+        description="A regular expression that the whole answer must match. Not OpenAI's.",
     )
     guided_choice: Choices | None = Field(
         None, description="The answer is one of these strings. Not OpenAI's."
@@ -132,6 +125,11 @@ class ConstraintFields(RequestModel):
     )
     grammar_string: str | None = Field(
         None, description="As `grammar`, under a webui's name; empty is none. Not OpenAI's."
+    )
+    bad_words: Words | None = Field(
+        None,
+        validation_alias=AliasChoices("bad_words", "banned_strings"),
+        description="Texts that do not come in the answer. Not OpenAI's.",
     )
 
     @property
@@ -164,7 +162,7 @@ class ConstraintFields(RequestModel):
             ("json_schema", self.json_schema),
         ):
             if schema is not None:
-                yield where, _json(schema, where)
+                yield where, _json(_schema(schema, where), where)
         if self.guided_regex is not None:
             yield "guided_regex", _regex(self.guided_regex)
         if self.guided_choice is not None:
@@ -178,6 +176,20 @@ class ConstraintFields(RequestModel):
                 yield where, _from_grammar(text, where)
         if self.structured_outputs is not None:
             yield from self.structured_outputs.constraints()
+        if self.bad_words:
+            yield "bad_words", _without(self.bad_words)
+
+
+def _schema(schema: dict[str, Any] | str, where: str) -> dict[str, Any]:
+    """The schema, which may come as JSON text."""
+    if isinstance(schema, str):
+        try:
+            schema = json.loads(schema)
+        except (json.JSONDecodeError, RecursionError):
+            pass  # it is refused below, as any other text
+    if not isinstance(schema, dict):
+        raise refusals.wrong_type(where, "an object", schema)
+    return schema
 
 
 def _json(schema: Mapping[str, Any] | None, where: str) -> str:
@@ -190,6 +202,17 @@ def _regex(pattern: str) -> str:
 
 def _choice(choices: Sequence[str]) -> str:
     return "start: " + " | ".join(literal(choice) for choice in choices)
+
+
+def _without(words: Sequence[str]) -> str:
+    """Any text that holds none of the words."""
+    found = "|".join("".join(map(_in_pattern, word)) for word in words)
+    return f"start: TEXT\nTEXT: {ANYTHING} & ~/(.|\\n)*({found})(.|\\n)*/"
+
+
+def _in_pattern(character: str) -> str:
+    plain = character.isalnum() or character >= "\x80"
+    return character if plain else f"\\x{ord(character):02x}"
 
 
 def json_rule(schema: Mapping[str, Any], param: str) -> str:
@@ -275,7 +298,7 @@ def after_thought(grammar: str, *, opened: bool) -> str:
     return "\n".join(
         [
             f"start: {thought}",
-            f'thought[suffix="{THOUGHT_END}"]: /(.|\\n)*/',
+            f'thought[suffix="{THOUGHT_END}"]: {ANYTHING}',
             "GAP: /\\n*/",
             f"answer: %lark {{\n{grammar}\n}}",
         ]
@@ -367,7 +390,9 @@ _BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "enum",
 
 def _from_grammar(text: str, param: str) -> str:
     try:
-        return str(any_to_lark(text if is_lark_syntax(text) else _GBNF.sub(_convertible, text)))
+        if not is_lark_syntax(text):
+            text = _GBNF.sub(_convertible, _GBNF_COMMENT.sub(r"\g<text>", text))
+        return str(any_to_lark(text))
     except Exception as error:  # the converter has no error class of its own
         raise InvalidRequest(
             f"Invalid '{param}': it is no grammar in GBNF or Lark: {str(error)[:300]}",
@@ -376,10 +401,10 @@ def _from_grammar(text: str, param: str) -> str:
         ) from error
 
 
-_GBNF = re.compile(
-    r'(?P<literal>"(?:[^"\\]|\\.)*"?)|(?P<set>\[(?:[^\]\\]|\\.)*\]?)|#[^\r\n]*|(?P<repeated>[*+?}]\s*)\)',
-    re.DOTALL,
-)
+_LITERAL = r'(?P<literal>"(?:[^"\\]|\\.)*"?)'
+_SET = r"(?P<set>\[(?:[^\]\\]|\\.)*\]?)"
+_GBNF = re.compile(rf"{_LITERAL}|{_SET}|(?P<repeated>[*+?}}]\s*)\)", re.DOTALL)
+_GBNF_COMMENT = re.compile(rf"(?P<text>{_LITERAL}|{_SET})|#[^\r\n]*", re.DOTALL)
 _HEX = "[0-9a-fA-F]"
 _CODE = re.compile(
     rf"\\(?:x({_HEX}{{2}})|u({_HEX}{{4}})|U(00(?:0{_HEX}|10){_HEX}{{4}})|.)", re.DOTALL
