@@ -42,7 +42,7 @@ class TextFormat(RequestModel):
 
 
 class JSONObjectFormat(RequestModel):
-    """Any JSON object, or one of a schema, as clients of llama.cpp (`schema`) and of TGI (`value`) send it."""
+    """Any JSON object, or one of a schema, as clients of llama.cpp (`schema`) or TGI (`value`) send it."""
 
     type: Literal["json_object"]
     schema_: dict[str, Any] | None = Field(
