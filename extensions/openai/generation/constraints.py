@@ -157,9 +157,9 @@ class ConstraintFields(RequestModel):
     def _constraints(self) -> Iterator[tuple[str, str]]:
         """Each field that constrains the answer, and its grammar."""
         if isinstance(self.response_format, JSONObjectFormat):
-            schema, where = self.response_format.schema_, "response_format"
-            inner = where if schema is None else f"{where}.schema"
-            yield inner, _json({"type": "object"} if schema is None else schema, inner)
+            wanted, where = self.response_format.schema_, "response_format"
+            inner = where if wanted is None else f"{where}.schema"
+            yield inner, _json({"type": "object"} if wanted is None else wanted, inner)
         elif isinstance(self.response_format, JSONSchemaFormat):
             where = "response_format.json_schema.schema"
             yield where, _json(self.response_format.json_schema.schema_, where)
