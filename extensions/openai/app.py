@@ -21,6 +21,7 @@ from . import (
     home,
     internal,
     internal_models,
+    legacy_engines,
     models,
     monitoring,
     openapi,
@@ -57,7 +58,18 @@ from .validation import RequestModel, parse, parse_query
 
 log = logging.getLogger("openedai")
 
-PAGES = (home, health, monitoring, models, completions, chat, internal, internal_models, usage)
+PAGES = (
+    home,
+    health,
+    monitoring,
+    models,
+    legacy_engines,
+    completions,
+    chat,
+    internal,
+    internal_models,
+    usage,
+)
 ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
 
 EXPOSED = [

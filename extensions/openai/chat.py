@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from flask import Response
 from pydantic import AliasChoices, Field
@@ -15,7 +15,9 @@ from . import models, refusals
 from .engines.base import ChatRequest, Engine, EngineInfo, Page, Pieces
 from .errors import ContextLengthExceeded
 from .generation.answer import AnswerHead, answer_head
-from .generation.hooked import Hooks, hooked_chat
+from .generation.elsewhere import IN_CHAT, Refused
+from .generation.hooked import hooked_chat
+from .generation.hooks import Hooks
 from .generation.logprobs import ChatLogprobs, chat_logprobs
 from .generation.media import media_reader
 from .generation.messages import ChatMessage, TextPart, split_continued, to_engine
@@ -53,6 +55,8 @@ Metadata = Annotated[
 ]
 TEMPLATE_OWN = {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"}
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+# Above the default; up to it, a model that cannot think does what is asked by not thinking.
+MORE_EFFORT = ("high", "xhigh", "max")
 
 
 class Prediction(RequestModel):
@@ -64,6 +68,8 @@ class Prediction(RequestModel):
 
 class ChatCompletionRequest(GenerationRequest):
     """Create chat completion. Names beyond the reference's are the native sampler's, or say so."""
+
+    refused: ClassVar[Refused] = IN_CHAT
 
     messages: list[ChatMessage] = Field(min_length=1, description="The conversation so far.")
     max_completion_tokens: int | None = Field(
@@ -100,10 +106,13 @@ class ChatCompletionRequest(GenerationRequest):
     )
     reasoning_effort: ReasoningEffort | None = Field(
         None,
-        description="How much to think, for models whose template knows of it; `none`: not at all.",
+        description="How much to think, for models whose template knows of it; `none`: not at all. More than "
+        "`medium`, the default, is refused where the model cannot think.",
     )
     chat_template_kwargs: dict[str, Any] | None = Field(
-        None, description="Variables for the model's chat template. Not OpenAI's."
+        None,
+        validation_alias=AliasChoices("chat_template_kwargs", "template_vars"),
+        description="Variables for the model's chat template. Not OpenAI's.",
     )
     mode: Literal["instruct", "chat", "chat-instruct"] | None = Field(
         None,
@@ -119,6 +128,7 @@ class ChatCompletionRequest(GenerationRequest):
     )
     enable_thinking: bool | None = Field(
         None,
+        validation_alias=AliasChoices("enable_thinking", "think"),
         description="Whether to think, for models whose template knows of it. Not OpenAI's.",
     )
     continue_final_message: bool | None = Field(
@@ -126,6 +136,13 @@ class ChatCompletionRequest(GenerationRequest):
         validation_alias=AliasChoices("continue_final_message", "continue_"),
         description="Continue the last message, which must be the assistant's, instead of answering. "
         "Not OpenAI's.",
+    )
+    include_reasoning: bool | None = Field(
+        None, description="False leaves `reasoning_content` out of the answer. Not OpenAI's."
+    )
+    add_generation_prompt: bool | None = Field(
+        None,
+        description="False only with `continue_final_message`, as vLLM's clients send it. Not OpenAI's.",
     )
     modalities: list[Literal["text", "audio"]] | None = Field(
         None, min_length=1, description="Text only; `audio` is refused."
@@ -282,7 +299,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
         raise refusals.not_one_of("modalities", "audio", ["text"])
     if alternatives is not None:
         needs(info, "logprobs", "logprobs" if body.logprobs else "n_probs")
-    if body.reasoning_effort not in (None, "none", "medium"):
+    if body.reasoning_effort in MORE_EFFORT:
         needs(info, "reasoning", "reasoning_effort")
     if plan.shown:
         enforced_calls = bool(plan.demanded or plan.inputs)
@@ -298,6 +315,10 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
         raise refusals.exclusive(grammar_param.partition(".")[0], "tools")
     reader = media_reader(call.services.settings, info.capabilities, partial(check_wanted, call))
     messages, continued = to_engine(body.messages, reader), None
+    if body.add_generation_prompt is False and not body.continue_final_message:
+        raise refusals.unsupported(
+            "add_generation_prompt", "may be false only where 'continue_final_message' is true."
+        )
     if body.continue_final_message:
         messages, continued = split_continued(messages)
     request = ChatRequest(
@@ -383,7 +404,7 @@ def _chunks(
     count.record.answer = head["id"]
     calls = ToolCallWriter(plan)
     begun: set[int] = set()
-    told = body.alternatives is not None
+    told, shows_thoughts = body.alternatives is not None, body.include_reasoning is not False
 
     def chunk(*choices: ChunkChoice) -> ChatCompletionChunk:
         made: ChatCompletionChunk = {
@@ -425,7 +446,7 @@ def _chunks(
                 # An answer of no text has log-probabilities, too: none.
                 none = chat_logprobs(()) if told and content is not None else None
                 yield chunk({**choice(event, {}), "delta": first, "logprobs": none})
-            if event.reasoning:
+            if event.reasoning and shows_thoughts:
                 yield chunk(choice(event, {"reasoning_content": event.reasoning}))
             if event.text or event.logprobs:
                 yield chunk(choice(event, {"content": event.text}))

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from flask import Response
 from pydantic import AliasChoices, Discriminator, Field, Tag
@@ -28,7 +28,9 @@ from .engines.pump import TICK
 from .generation.answer import AnswerHead, answer_head, head_of
 from .generation.best_of import best_of
 from .generation.constraints import enforced
-from .generation.hooked import Hooks, hooked_completion
+from .generation.elsewhere import IN_COMPLETIONS, Refused
+from .generation.hooked import hooked_completion
+from .generation.hooks import Hooks
 from .generation.logprobs import CompletionLogprobs, append_logprobs, completion_logprobs
 from .generation.profiles import profile_of, to_native
 from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest, needs
@@ -69,6 +71,8 @@ PromptField = Annotated[
 
 class CompletionRequest(GenerationRequest):
     """Create completion. Names beyond the reference's are the native sampler's."""
+
+    refused: ClassVar[Refused] = IN_COMPLETIONS
 
     prompt: PromptField | None = Field(
         None,

@@ -107,6 +107,8 @@ class APIServer:
         # The threads first: one that ends an answer wakes the loop, which must still be there.
         self._reaper.stop()
         self._workers.shutdown(cancel_pending=True, timeout=1)
+        for channel in [each for each in list(self._sockets.values()) if isinstance(each, Channel)]:
+            channel.hang_up()
         for listener in self._listeners:
             # The loop waits on the socket and so would keep it; this wakes it up.
             if listener.socket is not None:

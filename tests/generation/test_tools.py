@@ -353,10 +353,15 @@ def test_a_call_that_is_cut_says_so(tiny: Api, max_tokens: int) -> None:
     whole = tiny.chat(ASK, tools=TOOLS, tool_choice=named("send_email"), max_tokens=max_tokens)
     assert whole["choices"][0]["finish_reason"] == "length"
     assert whole["usage"]["completion_tokens"] == max_tokens
+    # Nor does its beginning show as a text, which a stop string might end.
+    message = tiny.chat(
+        ASK, tools=TOOLS, tool_choice="required", max_tokens=max_tokens, stop=["t", "<", "n"]
+    )["choices"][0]["message"]
+    assert not message["content"]
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("pattern", [None, "[a-z]{2,5}", "(SELECT|INSERT) [0-9é]{1,3}"])
+@pytest.mark.parametrize("pattern", [None, ".{1,6}", "[a-z]{2,5}", "(SELECT|INSERT) [0-9é]{1,3}"])
 def test_a_custom_tool_gets_text(tiny: Api, pattern: str | None, seed: int) -> None:
     choice_of = {"type": "custom", "custom": {"name": "run"}}
     body = {

@@ -17,6 +17,9 @@ called tools and waits for their results."""
 Native = Mapping[str, Any]
 """Sampler parameters under the engine's own names, ready to be sent (see generation/profiles.py)."""
 
+CUT = "\N{REPLACEMENT CHARACTER}"
+"""What an answer ends with when its limit of tokens cuts a character."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
@@ -44,6 +47,9 @@ class EngineInfo:
     """What it can do, in words for the model list."""
     thinks_aloud: bool = False
     """The template opens a thought, and `chat` does not tell it from the answer."""
+    chat_counts_prompt: bool = False
+    """A presence penalty of `chat` counts the prompt; that of `generate` does not, and thoughts are told
+    apart from what it says as well."""
     honours: frozenset[str] | None = None
     """The sampler's names for the parameters that the loaded model honours; None: all in its column."""
 

@@ -7,10 +7,14 @@ from typing import Any
 
 from .webui_exllamav3 import ExllamaWay
 from .webui_host_modules import custom_reply
+from .webui_llamacpp import LlamaServerWay
 from .webui_transformers import TransformersWay
 from .webui_ways import Way
 
-OWN: Mapping[str, Way] = {"Exllamav3Model": ExllamaWay()}
+OWN: Mapping[str, Way] = {
+    "LlamaServer": LlamaServerWay(),
+    "Exllamav3Model": ExllamaWay(),
+}
 """By the name of the class that the host has for its loaded model."""
 
 STEPWISE: Way = TransformersWay()

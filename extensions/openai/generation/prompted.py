@@ -23,11 +23,12 @@ from ..engines.base import (
     Pieces,
     Scores,
     TokenLogprob,
+    ToolCallDelta,
 )
 from ..errors import ContextLengthExceeded
 from .constraints import THINK, THOUGHT_END, after_thought, enforced
 from .stops import StopMatcher
-from .tools import CALL_CLOSING, CALL_OPENING, CallParser, ToolPlan, read_call
+from .tools import CALL_CLOSING, CALL_OPENING, CallParser, ToolPlan, begun_call, read_call
 
 CALL_BEGIN, CALL_END = CALL_OPENING.strip(), CALL_CLOSING.strip()
 
@@ -62,8 +63,10 @@ def answer_of(request: ChatRequest, info: EngineInfo, wanted: Prompted) -> Answe
     quiet = thinking is False and "reasoning" not in info.capabilities
     thinks = thinking is True and ("reasoning" in info.capabilities or info.thinks_aloud)
     constrained = plan.demanded or plan.inputs or request.grammar is not None
+    penalised = info.chat_counts_prompt and request.sampling.get("presence_penalty")
     if not (
         constrained
+        or penalised
         or wanted.continued
         or wanted.logprobs is not None
         or (plan.strict and "grammar" in info.capabilities)
@@ -122,7 +125,11 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
         if wanted.thinks or not plan.demanded:
             pieces = _thoughts_apart(pieces, opened=opened)
         if plan.shown:
-            pieces = _raw_calls(pieces) if plan.inputs else _calls_apart(pieces)
+            demanded = bool(plan.demanded)
+            if plan.inputs:
+                pieces = _raw_calls(pieces, demanded=demanded, certain=True)
+            else:
+                pieces = _calls_apart(pieces, demanded=demanded)
         yield from pieces
     finally:
         pieces.close()
@@ -261,9 +268,9 @@ def _close_thought(prompt: str) -> str:
     return f"{prompt}\n{THOUGHT_END}\n\n" if prompt.rstrip().endswith(THINK) else prompt
 
 
-def _calls_apart(pieces: Pieces) -> Pieces:
+def _calls_apart(pieces: Pieces, *, demanded: bool) -> Pieces:
     """Move calls, which end an answer and are kept in form by a grammar, from the text to `tool_calls`,
-    while they are written."""
+    while they are written. `demanded`: there is nothing but calls, so a part of their opening is no text."""
     held = ""
     told: tuple[TokenLogprob, ...] = ()  # of text that is held
     parser: CallParser | None = None
@@ -281,18 +288,18 @@ def _calls_apart(pieces: Pieces) -> Pieces:
             parser, text = CallParser(), before if before.strip() else ""
             yield replace(piece, text=text, tool_calls=parser.push(after), logprobs=())
             continue
-        keep = 0 if piece.finish else _overlap(before, CALL_OPENING)
+        keep = 0 if piece.finish and not demanded else _overlap(before, CALL_OPENING)
         text, held = before[: len(before) - keep], before[len(before) - keep :]
         told += piece.logprobs
         yield replace(piece, text=text, logprobs=() if held else told)
         told = told if held else ()
 
 
-def _raw_calls(pieces: Pieces) -> Pieces:
+def _raw_calls(pieces: Pieces, *, demanded: bool = False, certain: bool = False) -> Pieces:
     """The same where some input stands in a call as it is, and not as JSON.
 
     They come whole: only a complete one can be told from a text that looks like it. One that a limit on
-    tokens cuts stays text.
+    tokens cuts stays text, unless a grammar makes it `certain` that what is opened is a call.
     """
     held, inside, called = "", False, 0
     for piece in pieces:
@@ -300,7 +307,7 @@ def _raw_calls(pieces: Pieces) -> Pieces:
             yield None
             continue
         held += piece.text
-        text, calls = "", []
+        text, calls = "", list[ToolCallDelta]()
         while True:
             before, mark, after = held.partition(CALL_END if inside else CALL_BEGIN)
             if not mark:
@@ -315,9 +322,14 @@ def _raw_calls(pieces: Pieces) -> Pieces:
                 text += before.rstrip("\n") if not before.strip() else before
             held, inside = after.lstrip("\n") if inside else after, not inside
         if inside and piece.finish:
-            text, held = text + CALL_BEGIN + held, ""
+            if certain:
+                calls += begun_call(held, called)
+            else:
+                text += CALL_BEGIN + held
+            held = ""
         if not inside:
-            keep = 0 if piece.finish else _overlap(held, CALL_BEGIN)
+            only_calls = demanded or (certain and called > 0)
+            keep = 0 if piece.finish and not only_calls else _overlap(held, CALL_BEGIN)
             text, held = text + held[: len(held) - keep], held[len(held) - keep :]
         yield replace(
             piece,

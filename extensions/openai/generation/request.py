@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
 
 from pydantic import AliasChoices, Field
 
@@ -12,12 +12,15 @@ from ..engines.base import EngineInfo
 from ..errors import InvalidRequest
 from ..validation import RequestModel
 from .constraints import ConstraintFields
+from .elsewhere import ON_BOTH_PAGES, Refused
 from .sampling import NativeSampling, parameter
 
 MAX_TOKENS_ALIASES = ("max_new_tokens", "n_predict", "max_output_tokens")
 """What clients of other servers call `max_tokens`."""
 MAX_DIGITS = 10  # of a token id
+BAN = -100.0  # as a bias
 Stop = str | Annotated[list[str], Field(max_length=4)]
+ManyIds = Annotated[list[int], Field(max_length=1024)]
 MoreStops = str | Annotated[list[str], Field(max_length=64)]
 
 
@@ -35,24 +38,7 @@ class StreamOptions(RequestModel):
 class GenerationRequest(ConstraintFields, NativeSampling):
     """The fields of both pages, and the native sampler's."""
 
-    refused: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "min_tokens": (0,),
-        "min_length": (0,),
-        "bad_words": ([],),
-        "banned_tokens": ([], ""),
-        "num_beams": (1,),
-        "use_beam_search": (False,),
-        "thinking": (),
-        "reasoning": (),
-        "stop_token_ids": ([],),
-        "post_sampling_probs": (False,),
-        "return_tokens": (False,),
-        "n_indent": (0,),
-        "n_keep": (0, -1),
-        "t_max_predict_ms": (0, -1),
-        "lora": ([],),
-        "add_bos_token": (True,),
-    }
+    refused: ClassVar[Refused] = ON_BOTH_PAGES
 
     model: str | None = Field(None, description="A name that GET /v1/models lists.")
     n: int | None = Field(None, ge=1, le=128, description="Choices for each prompt. Default 1.")
@@ -110,6 +96,12 @@ class GenerationRequest(ConstraintFields, NativeSampling):
         description="Token ids with commas between them that are never chosen, as webuis' clients send "
         "them. Not OpenAI's.",
     )
+    banned_tokens: str | ManyIds | None = Field(
+        None, description="The same, also as a list. Not OpenAI's."
+    )
+    spaces_between_special_tokens: bool | None = Field(
+        None, description="Taken and without effect: special tokens are left out. Not OpenAI's."
+    )
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -125,15 +117,14 @@ class GenerationRequest(ConstraintFields, NativeSampling):
 
     def bias_for(self, info: EngineInfo) -> tuple[tuple[int, float], ...]:
         """`logit_bias` by token id. Raises InvalidRequest for a key that is no token of the model."""
-        bans = [each.strip() for each in (self.custom_token_bans or "").split(",")]
-        return tuple(
-            (_token_id(key, param, info), bias)
-            for param, pairs in (
-                ("logit_bias", (self.logit_bias or {}).items()),
-                ("custom_token_bans", [(ban, -100.0) for ban in bans if ban]),
-            )
-            for key, bias in pairs
-        )
+        pairs = [("logit_bias", key, bias) for key, bias in (self.logit_bias or {}).items()]
+        for param, bans in (
+            ("custom_token_bans", self.custom_token_bans),
+            ("banned_tokens", self.banned_tokens),
+        ):
+            each = bans.split(",") if isinstance(bans, str) else map(str, bans or ())
+            pairs += [(param, ban.strip(), BAN) for ban in each if ban.strip()]
+        return tuple((_token_id(key, param, info), bias) for param, key, bias in pairs)
 
     @property
     def wants_usage(self) -> bool:
