@@ -263,8 +263,9 @@ def test_the_page_and_the_api_never_cut_each_other_off(webui: Webui, client: ope
         left.close()
         assert [each.result().usage.completion_tokens for each in api] == [60, 60]
         texts = [each.result()["text"] for each in page]
-    # Where several are generated at once, rounding depends on what else is.
-    assert texts[0] == texts[1] or LOADER == "ExLlamav3"
+    # Where several are generated at once, rounding depends on what else is; and ExLlamav3_HF answers a
+    # prompt that it remembers in another way.
+    assert texts[0] == texts[1] or LOADER.startswith("ExLlamav3")
     assert all(len(text.split()) > 10 for text in texts)
 
 

@@ -148,11 +148,20 @@ def prompt_logits(loaded: Loaded, tokens: Sequence[int]) -> Any:
     """The logits behind each token of a prompt (length x vocabulary)."""
     like = host_module("text_generation").encode("a")
     inputs = as_inputs(tokens, like)
+    model = loaded.model
     with _no_gradients(inputs):
-        if hasattr(loaded.model, "get_prompt_logits"):
-            logits = loaded.model.get_prompt_logits(inputs)
+        if hasattr(model, "get_prompt_logits"):
+            logits = model.get_prompt_logits(inputs)
+        elif type(model).__name__ == "Exllamav3HF":
+            # Its own call forgets what is more than a few hundred tokens back.
+            params = {"attn_mode": "flash_attn_nc"}
+            logits = model.ex_model.forward(input_ids=inputs, params=params)
+        elif type(model).__name__.endswith(
+            "HF"
+        ):  # which tells all only where it would learn of them
+            logits = model(input_ids=inputs, labels=inputs).logits
         else:
-            logits = loaded.model(inputs).logits
+            logits = model(inputs).logits
         return to_numpy(logits[0]).astype(np.float64)
 
 
