@@ -28,7 +28,7 @@ from extensions.openai.engines.vocabulary import read_vocabulary, vocabulary_of
 from extensions.openai.engines.webui import WebuiEngine
 from extensions.openai.engines.webui_page import FALLBACK
 from extensions.openai.errors import EngineFailed, InvalidRequest, ModelLoading
-from extensions.openai.generation.hooked import Hooks
+from extensions.openai.generation.hooks import Hooks
 from extensions.openai.generation.prompted import PromptedChat
 from tests.support.api import Api
 from tests.support.process import ROOT
@@ -318,7 +318,7 @@ def test_what_an_extension_notes_in_the_state_is_there_while_it_generates(modern
 
 
 def test_a_loader_that_hands_over_text_takes_biases(modern: MiniHost) -> None:
-    modern.load(loader="llama.cpp")
+    modern.load(loader="TensorRT-LLM")
     engine = WebuiEngine()
     (letter,) = engine.tokenize("a")
     assert text_of(engine.generate(greedy(tokens=3, logit_bias=((letter, 100.0),)))) == "aaa"
@@ -326,14 +326,10 @@ def test_a_loader_that_hands_over_text_takes_biases(modern: MiniHost) -> None:
     assert "a" not in text_of(engine.generate(request)).split()
 
 
-@pytest.mark.parametrize("parallel", [1, 4])
-def test_tokens_of_text_are_counted_also_where_a_stop_string_ends_it(
-    modern: MiniHost, parallel: int
-) -> None:
-    modern.load(loader="llama.cpp")
-    modern.shared.args.parallel = parallel
+def test_tokens_of_text_are_counted_also_where_a_stop_string_ends_it(modern: MiniHost) -> None:
+    modern.load(loader="TensorRT-LLM")
     engine = WebuiEngine()
-    assert engine.info.parallel == parallel
+    assert engine.info.parallel == 8
     answer = Api(PromptedChat(engine)).chat(
         "Hello! What can you do?", temperature=0, max_tokens=30, stop="questions"
     )
@@ -349,7 +345,7 @@ def test_a_loader_that_cannot_bias_says_so(modern: MiniHost) -> None:
         def generate_with_streaming(prompt: str, state: Any) -> Iterator[str]:
             yield "x"
 
-    modern.load(loader="llama.cpp")
+    modern.load(loader="TensorRT-LLM")
     modern.shared.model = Other()
     with pytest.raises(InvalidRequest) as caught:
         WebuiEngine().generate(greedy((5,), logit_bias=((1, 1.0),)))
@@ -482,7 +478,7 @@ def test_a_template_tells_what_ends_a_turn(source: str, ends: tuple[str, ...]) -
     assert bool(found) == bool(ends)
 
 
-@pytest.mark.parametrize("loader", ["Transformers", "llama.cpp"])
+@pytest.mark.parametrize("loader", ["Transformers", "llama.cpp", "TensorRT-LLM"])
 def test_pages_answer_from_it(modern: MiniHost, loader: str) -> None:
     modern.load(loader=loader)
     api = Api(PromptedChat(WebuiEngine()))

@@ -31,14 +31,8 @@ from .base import (
 )
 from .context import check_fits
 from .gguf import BadModelFile, GGUFHeader, read_header
-from .llamacpp_answers import (
-    AnswerReader,
-    LogprobReader,
-    TokenReader,
-    choice_of,
-    error_of,
-    token_logprob,
-)
+from .llamacpp_answers import AnswerReader, LogprobReader, TokenReader, error_of
+from .llamacpp_judge import judge
 from .llamacpp_listener import PrivateListener
 from .llamacpp_messages import encoded, message_of, tool_of, without_data
 from .llamacpp_params import BATCH, cache_for, params_for
@@ -46,7 +40,7 @@ from .llamacpp_recount import Recount
 from .penalties import uncounted, wants_uncounted
 from .pump import TICK, Emit, pump
 from .room import Occupancy, Room
-from .vocabulary import Vocabulary, is_text, read_vocabulary
+from .vocabulary import Vocabulary, read_vocabulary
 
 log = logging.getLogger("openedai")
 
@@ -54,8 +48,7 @@ DIGESTED = 1 << 20  # bytes at each end of a file
 LLGUIDANCE = "%llguidance {}\n"  # tells llama.cpp that a grammar is Lark and not GBNF
 MAX_SLOTS, MAX_THREADS = 256, 512  # llama.cpp's own limits
 RANDOM_SEED = 0xFFFFFFFF  # llama.cpp's word for "no seed"
-BAN, FORCE = -100, 100  # the ends of logit_bias
-JUDGED = 64  # likeliest tokens to look through first for one
+BAN = -100  # the end of logit_bias
 CLOSE_PATIENCE = 3.0  # seconds that running answers have to notice the end
 
 
@@ -420,48 +413,7 @@ class LlamaCppEngine:
         return pump(produce)
 
     def _judge(self, before: Sequence[int], token: int, alternatives: int) -> TokenLogprob:
-        """How likely a token is after others: sample one token, made to be this one.
-
-        A part of a character is never told of, so then another token is sampled, and this one is looked
-        up among the likeliest; at worst among all.
-        """
-        said = self._vocabulary.tokens[token]
-        if is_text(said):
-            entry = self._sample(before, token, max(1, alternatives))
-            if entry["id"] == token:
-                return token_logprob(entry, said, alternatives, self._vocabulary)
-        for count in (max(alternatives, JUDGED), self._vocabulary_size):
-            entry = self._sample(before, self._vocabulary.ids[b"a"], count)
-            for other in entry["top_logprobs"]:
-                if other["id"] == token:
-                    likely = {**entry, "logprob": other["logprob"]}
-                    return token_logprob(likely, said, alternatives, self._vocabulary)
-        raise EngineFailed("The engine did not tell a log-probability.")
-
-    def _sample(self, before: Sequence[int], token: int, count: int) -> dict[str, Any]:
-        """llama.cpp's entry for `token` after others, with the `count` likeliest ones."""
-        answers: list[dict[str, Any]] = []
-        body = {
-            "prompt": list(before),
-            "n_predict": 1,
-            "temperature": 0,
-            "logit_bias": [[token, 10 * FORCE]],  # log-probabilities are told without it
-            "n_probs": count,
-            "stream": True,
-            "cache_prompt": True,
-        }
-
-        def receive(data: bytes) -> bool:
-            answers.append(orjson.loads(data))
-            return False
-
-        self._complete(orjson.dumps(body), receive)
-        for answer in answers:
-            if "error" in answer:
-                raise error_of(answer["error"], "prompt")
-            for entry in (choice_of(answer).get("logprobs") or {}).get("content") or ():
-                return dict(entry)
-        raise EngineFailed("The engine did not tell a log-probability.")
+        return judge(self._complete, self._vocabulary, before, token, alternatives)
 
     def _start_token(self, props: dict[str, Any]) -> int:
         """What an empty prompt stands for: the token that begins (or else ends) a document."""

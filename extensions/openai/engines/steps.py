@@ -98,7 +98,8 @@ class Answer:
         self.limit = limit
         """The most tokens to sample; an extension may still change it."""
         self._emit = emit
-        self._text = _Text(words.vocabulary, request.logprobs, skip_special)
+        self._alternatives = request.logprobs
+        self._text = TokenText(words.vocabulary, skip_special)
         self._prompt: PromptUsage | None = None
         self.sampled = 0
         """Tokens so far."""
@@ -131,13 +132,19 @@ class Answer:
         elif self.sampled >= self.limit:
             finish = "length"
         said = None if finish == "stop" else token
-        text, logprobs = self._text.add(said, raw, last=finish is not None)
+        text, logprobs = self._text.add(said, self._told(said, raw), last=finish is not None)
         self.finished = finish is not None
         self.left = self._emit(
             Piece(text, tokens=1, prompt=self._prompt, finish=finish, logprobs=logprobs)
         )
         self._prompt = None
         return not (self.finished or self.left)
+
+    def _told(self, token: int | None, raw: Any) -> TokenLogprob | None:
+        if self._alternatives is None or raw is None or token is None:
+            return None
+        said = self._text.said_by(token)
+        return judged(raw, token, said, self._alternatives, self._words.vocabulary)
 
 
 class Steps(Answer):
@@ -185,28 +192,29 @@ class Steps(Answer):
 
 
 @dataclass(slots=True)
-class _Text:
+class TokenText:
     """From tokens to whole characters, and the log-probabilities of those that make them."""
 
     vocabulary: Vocabulary
-    alternatives: int | None
     skip_special: bool
+    """Leave out the names of tokens that say nothing."""
     _decoder: codecs.IncrementalDecoder = field(
         default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
     )
     _waiting: list[TokenLogprob] = field(default_factory=list)
 
+    def said_by(self, token: int) -> bytes:
+        words = self.vocabulary
+        return words.tokens[token] if self.skip_special else words.name(token)
+
     def add(
-        self, token: int | None, raw: Any, *, last: bool
+        self, token: int | None, told: TokenLogprob | None, *, last: bool
     ) -> tuple[str, tuple[TokenLogprob, ...]]:
         """The text that one more token completes, and the tokens of that text. None: the end token,
         which says nothing."""
-        said = b""
-        if token is not None:
-            words = self.vocabulary
-            said = words.tokens[token] if self.skip_special else words.name(token)
-            if said and self.alternatives is not None and raw is not None:
-                self._waiting.append(judged(raw, token, said, self.alternatives, words))
+        said = b"" if token is None else self.said_by(token)
+        if said and told is not None:
+            self._waiting.append(told)
         text = self._decoder.decode(said, last)
         undecided = len(self._decoder.getstate()[0])
         shown = len(self._waiting)
@@ -278,8 +286,9 @@ class Part:
 
 
 class Carrier:
-    """A number that carries our part: so the call is recognised in whatever thread and by whatever way a
-    host makes it. There are two kinds, as an extension may set one of them anew."""
+    """What carries our part, through the copies that a host makes of its state: so the call is recognised in
+    whatever thread and by whatever way a host makes it. Here it is a number, of one of two kinds, as an
+    extension may set one of them anew."""
 
     part: Any
 

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from .webui_host_modules import custom_reply
+from .webui_llamacpp import LlamaServerWay
 from .webui_transformers import TransformersWay
 from .webui_ways import Way
 
-OWN: Mapping[str, Way] = {}
+OWN: Mapping[str, Way] = {
+    "LlamaServer": LlamaServerWay(),
+}
 """By the name of the class that the host has for its loaded model."""
 
 STEPWISE: Way = TransformersWay()

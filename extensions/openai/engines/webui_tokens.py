@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -66,24 +67,44 @@ def read_words(loaded: Loaded) -> Words:
     if ends:
         first = tokenizer.eos_token_id
         order = sorted(ends, key=lambda end: end != first)
-        spelled = TokenizerWrapper(_Spelled(tokenizer, vocabulary, order[0]))
-        matching = LLTokenizer(spelled, eos_token=order)
+        start = getattr(tokenizer, "bos_token_id", None)
+        plain = partial(tokenizer.encode, add_special_tokens=False)
+        matching = matching_of(vocabulary, order, start, plain)
     return Words(vocabulary, frozenset(ends), matching)
+
+
+def matching_of(
+    vocabulary: Vocabulary,
+    ends: Sequence[int],
+    start: int | None,
+    encode: Callable[[str], Sequence[int]],
+) -> LLTokenizer:
+    """A tokenizer as grammars want it. `ends`: the tokens that end an answer, at least one; `encode`: the
+    tokens of a text, with none added to it."""
+    return LLTokenizer(
+        TokenizerWrapper(_Spelled(vocabulary, ends[0], start, encode)), eos_token=list(ends)
+    )
 
 
 class _Spelled:
     """A tokenizer as llguidance wants it: tokens that look like markup but are text stay text."""
 
-    def __init__(self, tokenizer: Any, vocabulary: Vocabulary, end: int) -> None:
-        self._tokenizer = tokenizer
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        end: int,
+        start: int | None,
+        encode: Callable[[str], Sequence[int]],
+    ) -> None:
+        self._encode = encode
         self.eos_token_id = end
-        self.bos_token_id = getattr(tokenizer, "bos_token_id", None)
+        self.bos_token_id = start
         self.tokens = [vocabulary.name(id) for id in range(len(vocabulary.tokens))]
         self.special_token_ids = [id for id, text in enumerate(vocabulary.tokens) if not text]
 
     def __call__(self, text: bytes | str) -> list[int]:
         text = text.decode() if isinstance(text, bytes) else text
-        return list(map(int, self._tokenizer.encode(text, add_special_tokens=False)))
+        return list(map(int, self._encode(text)))
 
 
 def plain_words(loaded: Loaded) -> Words:

@@ -36,14 +36,21 @@ class Job:
 class Part(Protocol):
     """Our part in one generation. What the host yields of it is not looked at."""
 
-    begun: bool
-    """Whether the model was asked at all."""
-    finished: bool
-    """Whether the answer's last piece was emitted."""
-    left: bool
-    """Whether nobody reads any more."""
-    error: BaseException | None
-    """What ended the generation before its time."""
+    @property
+    def begun(self) -> bool:
+        """Whether the model was asked at all."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer's last piece was emitted."""
+
+    @property
+    def left(self) -> bool:
+        """Whether nobody reads any more."""
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended the generation before its time."""
 
 
 class Way(Protocol):
