@@ -37,7 +37,8 @@ def test_the_list_of_the_reference(client: FlaskClient) -> None:
 
 def test_a_model_is_what_the_list_says(client: FlaskClient) -> None:
     for model in client.get("/v1/models").json["data"]:
-        assert client.get(f"/v1/models/{model['id']}").json == model
+        for end in ("", "/"):
+            assert client.get(f"/v1/models/{model['id']}{end}").json == model
 
 
 @pytest.mark.parametrize(

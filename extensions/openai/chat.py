@@ -16,7 +16,8 @@ from .engines.base import ChatRequest, Engine, EngineInfo, Page, Pieces
 from .errors import ContextLengthExceeded
 from .generation.answer import AnswerHead, answer_head
 from .generation.elsewhere import IN_CHAT, Refused
-from .generation.hooked import Hooks, hooked_chat
+from .generation.hooked import hooked_chat
+from .generation.hooks import Hooks
 from .generation.logprobs import ChatLogprobs, chat_logprobs
 from .generation.media import media_reader
 from .generation.messages import ChatMessage, TextPart, split_continued, to_engine

@@ -29,7 +29,8 @@ from .generation.answer import AnswerHead, answer_head, head_of
 from .generation.best_of import best_of
 from .generation.constraints import enforced
 from .generation.elsewhere import IN_COMPLETIONS, Refused
-from .generation.hooked import Hooks, hooked_completion
+from .generation.hooked import hooked_completion
+from .generation.hooks import Hooks
 from .generation.logprobs import CompletionLogprobs, append_logprobs, completion_logprobs
 from .generation.profiles import profile_of, to_native
 from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest, needs

@@ -69,6 +69,7 @@ def listed(call: Call) -> list[Model]:
 
 def found(call: Call, id: str) -> Model:
     """The model of a name. Raises ModelNotFound, ModelLoading."""
+    id = id.removesuffix("/")  # a path's last one, which other addresses may end with, too
     if id in _not_loaded(call):
         return _shape_of_other(id)
     info = call.services.engine.info

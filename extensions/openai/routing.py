@@ -25,7 +25,7 @@ from .data_folder import data_folder
 from .engines.base import Engine
 from .engines.library import Library
 from .errors import NotFound, ShuttingDown
-from .generation.hooked import Hooks
+from .generation.hooks import Hooks
 from .generation.policy import Policy, read_policy
 from .generation.request import GenerationRequest
 from .operations.metrics import Metrics

@@ -330,8 +330,8 @@ class Settings(BaseSettings):
         10.0,
         ge=0,
         le=3600,
-        description="For so long after a caller was served, no other caller takes the engine's last "
-        "free slot besides those it has; 0: never kept free.",
+        description="For so long after a caller was served, no other caller takes the engine's last two "
+        "slots (of two or three: the last one) besides its fair share; 0: none is kept free.",
         json_schema_extra=RELOADABLE,
     )
     request_timeout: float = Field(

@@ -28,7 +28,7 @@ from extensions.openai.engines.vocabulary import read_vocabulary, vocabulary_of
 from extensions.openai.engines.webui import WebuiEngine
 from extensions.openai.engines.webui_page import FALLBACK
 from extensions.openai.errors import EngineFailed, InvalidRequest, ModelLoading
-from extensions.openai.generation.hooked import Hooks
+from extensions.openai.generation.hooks import Hooks
 from extensions.openai.generation.prompted import PromptedChat
 from tests.support.api import Api, said
 from tests.support.process import ROOT

@@ -19,6 +19,7 @@ from .. import refusals
 from ..engines.base import CUT, Pieces
 from ..errors import InvalidRequest
 from ..validation import RequestModel
+from .patterns import URI, ascii_classes, pattern_in_json, regex_terminal
 
 # JSON on one line. Where white space is free, small models like to go on with it for ever.
 WHITESPACE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -41,9 +42,12 @@ class TextFormat(RequestModel):
 
 
 class JSONObjectFormat(RequestModel):
-    """Any JSON object."""
+    """Any JSON object, or one of a schema, as clients of llama.cpp (`schema`) or TGI (`value`) send it."""
 
     type: Literal["json_object"]
+    schema_: dict[str, Any] | None = Field(
+        None, validation_alias=AliasChoices("schema", "value"), serialization_alias="schema"
+    )
 
 
 class JSONSchema(RequestModel):
@@ -153,7 +157,9 @@ class ConstraintFields(RequestModel):
     def _constraints(self) -> Iterator[tuple[str, str]]:
         """Each field that constrains the answer, and its grammar."""
         if isinstance(self.response_format, JSONObjectFormat):
-            yield "response_format", _json({"type": "object"}, "response_format")
+            wanted, where = self.response_format.schema_, "response_format"
+            inner = where if wanted is None else f"{where}.schema"
+            yield inner, _json({"type": "object"} if wanted is None else wanted, inner)
         elif isinstance(self.response_format, JSONSchemaFormat):
             where = "response_format.json_schema.schema"
             yield where, _json(self.response_format.json_schema.schema_, where)
@@ -234,22 +240,14 @@ _VALUES = ("const", "enum", "default", "examples")  # what under these names is 
 _COUNTS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
 
 
-# Quotes, backslashes and control characters outside of classes: inside of JSON they are written otherwise,
-# and what stands behind them in a pattern would be lost on llama.cpp's side.
-_ESCAPED_IN_JSON = re.compile(
-    r'(?:[^\[\\"]|\[(?:[^\]\\]|\\.)*\]|\\[^\\"nrtfvb])*("|\\[\\"nrtfvb])', re.DOTALL
-)
-
-
 def _check_enforceable(schema: Any, param: str) -> None:
-    """Refuse patterns that would be enforced wrongly, and bounds that could only be enforced at the cost
-    of everybody else."""
+    """Refuse bounds that could only be enforced at the cost of everybody else, and a pattern that escapes
+    what the library puts behind it."""
     if isinstance(schema, dict):
         pattern = schema.get("pattern")
-        if isinstance(pattern, str) and _ESCAPED_IN_JSON.match(pattern):
+        if isinstance(pattern, str) and re.search(r"(?<!\\)(\\\\)*\\$", pattern):
             raise InvalidRequest(
-                f"Invalid '{param}.pattern': a pattern with quotes, backslashes or control characters "
-                "cannot be enforced inside of JSON.",
+                f"Invalid '{param}.pattern': it ends with a backslash.",
                 param=f"{param}.pattern",
                 code="invalid_value",
             )
@@ -323,40 +321,6 @@ def checked(lark: str, param: str) -> str:
     return lark
 
 
-def regex_terminal(pattern: str) -> str:
-    """A regular expression as a Lark terminal, between slashes."""
-    between = re.sub(r"\\.|/", lambda m: r"\/" if m[0] == "/" else m[0], pattern, flags=re.DOTALL)
-    return "/" + ascii_classes(between).replace("\n", r"\n") + "/"
-
-
-_CLASSES = {"d": "0-9", "w": "A-Za-z0-9_", "s": r" \t\n\r\f\v"}
-
-
-def ascii_classes(pattern: str) -> str:
-    """A pattern whose \\d, \\w and \\s mean what JSON Schema's do: ASCII only. The enforcing library takes
-    them for all of Unicode."""
-    inside = False
-
-    def written_out(match: re.Match[str]) -> str:
-        nonlocal inside
-        found = match[0]
-        if found in "[]":
-            inside = found == "[" or (inside and found != "]")
-            return found
-        name = found[1:]
-        if name in _CLASSES:
-            return _CLASSES[name] if inside else f"[{_CLASSES[name]}]"
-        if name.lower() in _CLASSES and not inside:
-            return f"[^{_CLASSES[name.lower()]}]"
-        return found
-
-    return re.sub(r"\\.|[\[\]]", written_out, pattern, flags=re.DOTALL)
-
-
-# The characters of RFC 3986 behind a scheme; llama.cpp's side does not know the format of this name.
-URI = r"^[A-Za-z][A-Za-z0-9+.-]*:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+$"
-
-
 SAFE_INTEGER = 2**53 - 1  # beyond it, readers of JSON differ (RFC 8259, section 6)
 
 
@@ -369,7 +333,7 @@ def _as_enforced(schema: Any) -> Any:
     written: dict[str, Any] = {}
     for name, value in schema.items():
         if name == "pattern" and isinstance(value, str):
-            written[name] = ascii_classes(value)
+            written |= pattern_in_json(value)
         elif name in _VALUES:
             written[name] = value
         elif name == "format" and value == "uri" and "pattern" not in schema:
@@ -378,6 +342,8 @@ def _as_enforced(schema: Any) -> Any:
             written[name] = {
                 ascii_classes(pattern): _as_enforced(each) for pattern, each in value.items()
             }
+        elif name == "allOf" and isinstance(value, list):
+            written[name] = [*written.get(name, ()), *_as_enforced(value)]
         else:
             written[name] = _as_enforced(value)
     if schema.get("type") == "integer" and not _BOUNDS & schema.keys():

@@ -20,7 +20,8 @@ from pydantic import Field
 from .. import refusals
 from ..engines.base import Tool, ToolCallDelta
 from ..validation import RequestModel
-from .constraints import ANYTHING, Name, checked, json_rule, literal, regex_terminal
+from .constraints import ANYTHING, Name, checked, json_rule, literal
+from .patterns import regex_terminal
 
 MAX_CALLS = 8  # that one answer is made to hold at most, where calls are demanded
 
