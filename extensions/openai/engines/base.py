@@ -74,6 +74,8 @@ class GenerateRequest:
     """Text (special tokens are recognised) or token ids."""
     media: tuple[Media, ...] = field(default=(), kw_only=True)
     """What stands at the marks that `render` has put into the prompt, in their order."""
+    marks: tuple[str, ...] = field(default=(), kw_only=True)
+    """Tokens that are told by their names, although they say nothing."""
     max_tokens: int | None = None
     """Tokens to sample at most, at least 1; None: as many as the context holds."""
     sampling: Native = field(default_factory=dict)
