@@ -217,7 +217,7 @@ class Exchanges:
 
     def _translate(self, exchange: Exchange, error: HTTPException) -> APIError:
         """Werkzeug's error as one of ours."""
-        method = exchange.environ["REQUEST_METHOD"]
+        method = exchange.environ["REQUEST_METHOD"][:40]
         path = exchange.environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
         if error.code == 404:
             return NotFound(f"Invalid URL ({method} {path[:200]}): this server has no such page.")
