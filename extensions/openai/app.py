@@ -349,11 +349,11 @@ def _errors(app: Flask, services: Services) -> None:
 
 def _translate(error: HTTPException) -> APIError:
     """Werkzeug's error as one of ours."""
-    address = f"{request.method} {request.path[:200]}"
+    address = f"{request.method[:40]} {request.path[:200]}"
     if error.code == 404:
         return NotFound(f"Invalid URL ({address}): this server has no such page.")
     if error.code == 405:
-        return MethodNotAllowed(f"Not allowed to {request.method} on {request.path[:200]}.")
+        return MethodNotAllowed(f"Not allowed to {request.method[:40]} on {request.path[:200]}.")
     if error.code == 413:
         limit = request.max_content_length or 0
         return BodyTooLarge(f"The body of the request is larger than {limit >> 20} MiB.")

@@ -296,7 +296,7 @@ def _check_prompt(engine: Engine, info: EngineInfo, prompt: Prompt, max_tokens: 
     """Refuse a prompt before anything is answered to those before it."""
     if not isinstance(prompt, str) and not all(0 <= id < info.vocabulary_size for id in prompt):
         raise refusals.no_token("prompt", info.vocabulary_size)
-    check_fits(prompt, max_tokens, info.context_length, engine.tokenize)
+    check_fits(prompt, max_tokens, info.context_length, engine.tokenize, info.longest_token)
 
 
 def _read_only(engine: Engine, prompt: Prompt) -> Piece:
