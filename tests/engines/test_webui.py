@@ -30,7 +30,7 @@ from extensions.openai.engines.webui_page import FALLBACK
 from extensions.openai.errors import EngineFailed, InvalidRequest, ModelLoading
 from extensions.openai.generation.hooks import Hooks
 from extensions.openai.generation.prompted import PromptedChat
-from tests.support.api import Api
+from tests.support.api import Api, said
 from tests.support.process import ROOT
 from tests.webui_host import AGES, MiniHost, install
 
@@ -256,6 +256,24 @@ def test_what_an_extension_generates_is_the_answer_when_it_is_whole(modern: Mini
     assert sum(piece.tokens for piece in pieces) == len(engine.tokenize("You said: Hello there"))
 
 
+def test_calls_in_the_models_own_format_are_calls(modern: MiniHost) -> None:
+    class Extension:
+        @staticmethod
+        def custom_generate_reply(*args: Any, **options: Any) -> Iterator[str]:
+            yield 'I look it up. [TOOL_CALLS]capital[ARGS]{"of": "France"}'
+
+    modern.extend(own=Extension)
+    api = Api(PromptedChat(WebuiEngine()))
+    function = {"name": "capital", "parameters": {"type": "object", "properties": {"of": {}}}}
+    body = {"tools": [{"type": "function", "function": function}], "messages": said("Hello")}
+    for answer in (api.chat(**body), api.folded("chat/completions", **body)):
+        (choice,) = answer["choices"]
+        assert choice["finish_reason"] == "tool_calls"
+        assert choice["message"]["content"] == "I look it up."
+        (call,) = choice["message"]["tool_calls"]
+        assert call["function"] == {"name": "capital", "arguments": '{"of": "France"}'}
+
+
 class Loud:
     """An extension as somebody might write it for the page."""
 
@@ -454,6 +472,25 @@ def test_prompts_are_those_that_llama_cpp_makes(
     request = ChatRequest(messages, tools=tools)
     assert isinstance(tiny.engine, LlamaCppEngine)
     assert WebuiEngine().render(request) == tiny.engine.render(request)
+
+
+@pytest.mark.parametrize("loader", ["Transformers", "llama.cpp"])
+@pytest.mark.parametrize("logprobs", [None, 1])
+def test_marks_are_told_though_they_say_nothing(
+    modern: MiniHost, loader: str, logprobs: int | None
+) -> None:
+    """The formats of calls are made of tokens that are no text."""
+    modern.load(loader=loader)
+    engine = WebuiEngine()
+    special = read_vocabulary(read_header(next(TINY.glob("*.gguf")))).special["fim_pre"]
+    forced = ((special, 100.0),)
+
+    def said(*marks: str) -> str:
+        request = greedy(tokens=2, logit_bias=forced, marks=marks, logprobs=logprobs)
+        return text_of(engine.generate(request))
+
+    assert said() == said("<tool_call>", "<|fim_suffix|>") == ""
+    assert said("<|fim_prefix|>") == "<|fim_prefix|>" * 2
 
 
 def test_the_vocabulary_is_that_of_the_gguf_file(modern: MiniHost) -> None:

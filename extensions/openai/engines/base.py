@@ -39,6 +39,8 @@ class EngineInfo:
     """Changes when the model or a setting that changes answers does."""
     vocabulary_size: int
     """Token ids are below this."""
+    longest_token: int = 0
+    """Bytes of a text that one token can stand for, at most; 0: nobody knows."""
     parallel: int = 1
     """How many requests the engine runs at once."""
     description: str = ""
@@ -72,6 +74,8 @@ class GenerateRequest:
     """Text (special tokens are recognised) or token ids."""
     media: tuple[Media, ...] = field(default=(), kw_only=True)
     """What stands at the marks that `render` has put into the prompt, in their order."""
+    marks: tuple[str, ...] = field(default=(), kw_only=True)
+    """Tokens that are told by their names, although they say nothing."""
     max_tokens: int | None = None
     """Tokens to sample at most, at least 1; None: as many as the context holds."""
     sampling: Native = field(default_factory=dict)

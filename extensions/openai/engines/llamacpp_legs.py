@@ -43,7 +43,7 @@ class Legs:
         skip_special: bool,
     ) -> None:
         self._server, self._request, self._words, self._emit = server, request, words, emit
-        self._text = TokenText(words.vocabulary, skip_special)
+        self._text = TokenText(words.vocabulary, skip_special, frozenset(request.marks))
         self._matcher: LLMatcher | None = None
         if request.grammar is not None:
             assert words.matching is not None

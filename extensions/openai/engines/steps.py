@@ -99,7 +99,7 @@ class Answer:
         """The most tokens to sample; an extension may still change it."""
         self._emit = emit
         self._alternatives = request.logprobs
-        self._text = TokenText(words.vocabulary, skip_special)
+        self._text = TokenText(words.vocabulary, skip_special, frozenset(request.marks))
         self._prompt: PromptUsage | None = None
         self.sampled = 0
         """Tokens so far."""
@@ -197,7 +197,9 @@ class TokenText:
 
     vocabulary: Vocabulary
     skip_special: bool
-    """Leave out the names of tokens that say nothing."""
+    """Leave out the names of tokens that say nothing, ..."""
+    marks: frozenset[str] = frozenset()
+    """... but for these."""
     _decoder: codecs.IncrementalDecoder = field(
         default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
     )
@@ -205,7 +207,9 @@ class TokenText:
 
     def said_by(self, token: int) -> bytes:
         words = self.vocabulary
-        return words.tokens[token] if self.skip_special else words.name(token)
+        if self.skip_special and words.names[token] not in self.marks:
+            return words.tokens[token]
+        return words.name(token)
 
     def add(
         self, token: int | None, told: TokenLogprob | None, *, last: bool

@@ -129,6 +129,7 @@ class Served:
         else:
             body |= {"prompt": list(tokens), "n_predict": limit, "stream": True}
             body |= {"timings_per_token": True, "return_progress": True}
+            body |= {"preserved_tokens": list(request.marks)}
             self._read(server, body, emit)
         return "".join(said)
 

@@ -26,8 +26,11 @@ from ..engines.base import (
     ToolCallDelta,
 )
 from ..errors import ContextLengthExceeded
+from .call_forms import MARKS, calls_apart
 from .constraints import THINK, THOUGHT_END, after_thought, enforced
-from .stops import StopMatcher
+from .harmony import FINAL, channels_apart, is_harmony
+from .harmony import MARKS as HARMONY_MARKS
+from .stops import StopMatcher, overlap
 from .tools import CALL_CLOSING, CALL_OPENING, CallParser, ToolPlan, begun_call, read_call
 
 CALL_BEGIN, CALL_END = CALL_OPENING.strip(), CALL_CLOSING.strip()
@@ -182,6 +185,8 @@ class PromptedChat:
         if request.grammar is not None:
             prompt = _close_thought(prompt)
         media = _media(request)
+        channels = is_harmony(prompt)
+        marks = HARMONY_MARKS if channels else MARKS if request.tools else ()
         generate = GenerateRequest(
             prompt,
             request.max_tokens if media else _limit(self, prompt, request.max_tokens),
@@ -190,13 +195,17 @@ class PromptedChat:
             request.grammar,
             request.logit_bias,
             media=media,
+            marks=marks,
         )
         pieces = self._engine.generate(generate)
         try:
+            if channels:
+                yield from channels_apart(pieces)
+                return
             found = up_to(pieces, self._engine.turn_ends(request))
             if request.grammar is None:
                 found = _thoughts_apart(found, opened=prompt.rstrip().endswith(THINK))
-            yield from _raw_calls(found) if request.tools else found
+            yield from calls_apart(found, request.tools) if request.tools else found
         finally:
             pieces.close()
 
@@ -265,6 +274,8 @@ def _limit(engine: Engine, prompt: str, asked: int | None) -> int:
 
 def _close_thought(prompt: str) -> str:
     """A template may open a thought; an answer that a grammar constrains comes without one."""
+    if is_harmony(prompt):
+        return prompt + FINAL
     return f"{prompt}\n{THOUGHT_END}\n\n" if prompt.rstrip().endswith(THINK) else prompt
 
 
@@ -288,7 +299,7 @@ def _calls_apart(pieces: Pieces, *, demanded: bool) -> Pieces:
             parser, text = CallParser(), before if before.strip() else ""
             yield replace(piece, text=text, tool_calls=parser.push(after), logprobs=())
             continue
-        keep = 0 if piece.finish and not demanded else _overlap(before, CALL_OPENING)
+        keep = 0 if piece.finish and not demanded else overlap(before, CALL_OPENING)
         text, held = before[: len(before) - keep], before[len(before) - keep :]
         told += piece.logprobs
         yield replace(piece, text=text, logprobs=() if held else told)
@@ -329,7 +340,7 @@ def _raw_calls(pieces: Pieces, *, demanded: bool = False, certain: bool = False)
             held = ""
         if not inside:
             only_calls = demanded or (certain and called > 0)
-            keep = 0 if piece.finish and not only_calls else _overlap(held, CALL_BEGIN)
+            keep = 0 if piece.finish and not only_calls else overlap(held, CALL_BEGIN)
             text, held = text + held[: len(held) - keep], held[len(held) - keep :]
         yield replace(
             piece,
@@ -364,7 +375,7 @@ def _thoughts_apart(pieces: Pieces, *, opened: bool) -> Pieces:
             opened, ended = False, not rest
             yield replace(piece, text=rest, reasoning=thought, logprobs=())
             continue
-        keep = 0 if piece.finish else _overlap(held, THOUGHT_END)
+        keep = 0 if piece.finish else overlap(held, THOUGHT_END)
         shown, held = held[: len(held) - keep], held[len(held) - keep :]
         yield replace(piece, text="", reasoning=shown, logprobs=())
 
@@ -393,10 +404,3 @@ def _opens_thought(pieces: Pieces) -> Pieces:
             yield from waiting
         break
     yield from pieces
-
-
-def _overlap(text: str, mark: str) -> int:
-    """How long an end of `text` is that begins `mark`."""
-    return next(
-        (n for n in range(min(len(text), len(mark) - 1), 0, -1) if mark.startswith(text[-n:])), 0
-    )
