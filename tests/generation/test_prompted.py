@@ -279,6 +279,17 @@ def test_thoughts_are_told_apart_on_the_page() -> None:
         assert_alike(api.folded("chat/completions", messages=said("Why?"), **body), whole)
 
 
+@pytest.mark.parametrize("thought", ["\nWell, 1<2 </thin </ <b>\n", "a", "a </thi b"])
+def test_the_tokens_of_a_thought_are_those_of_its_text(thought: str) -> None:
+    """A token is a character here; the mark at its end and the answer are none of it."""
+    engine = Scripted(list(thought + "</think>\n\nBecause."), opening="<think>")
+    whole = Api(engine).chat("Why?", logprobs=True)
+    assert whole["choices"][0]["message"]["reasoning_content"] == thought
+    usage = whole["usage"]
+    assert usage["completion_tokens_details"]["reasoning_tokens"] == len(thought)
+    assert usage["completion_tokens"] == len(thought + "</think>\n\nBecause.") + 1
+
+
 def test_the_first_delta_of_a_thought_has_the_role() -> None:
     api = Api(Scripted(list(WHOLE)))
     chunks = api.chunks("chat/completions", messages=said("Why?"), logprobs=True)
