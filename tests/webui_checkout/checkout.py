@@ -35,6 +35,8 @@ class Checkout:
     folder: Path
     python: str
     model: str
+    loader: str
+    """Which the embedded model is loaded with, by the webui's name."""
     place: Path
     """Where the extension went."""
     flags: frozenset[str] = field(default_factory=frozenset)
@@ -44,6 +46,22 @@ class Checkout:
     def name(self) -> str:
         """Of the extension's folder."""
         return self.place.name
+
+    @property
+    def is_tiny(self) -> bool:
+        """Whether its model is the embedded one."""
+        return self.model.startswith(TINY)
+
+    @property
+    def other(self) -> str:
+        """The name of the second model."""
+        return self.model.replace(TINY, f"{TINY}-too")
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the same seed gives the same text at the page: llama-cpp-python's cache changes it."""
+        server = self.folder / "modules" / "llama_cpp_server.py"
+        return self.loader != "llama.cpp" or server.exists()
 
     @property
     def has_own_api(self) -> bool:
@@ -60,7 +78,9 @@ def models_of(folder: Path) -> Path:
     return newer if newer.parent.is_dir() else folder / "models"
 
 
-def copy(original: Path, target: Path, python: str | None, model: str | None) -> Checkout:
+def copy(
+    original: Path, target: Path, python: str | None, model: str | None, loader: str
+) -> Checkout:
     """A copy of a checkout with the extension, both examples and the probe in it, and two models."""
     shutil.copytree(original, target, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
     found = [str(original / each) for each in PYTHONS if (original / each).exists()]
@@ -82,7 +102,8 @@ def copy(original: Path, target: Path, python: str | None, model: str | None) ->
     checkout = Checkout(
         target,
         python,
-        model or TINY,
+        model or (f"{TINY}.gguf" if loader == "llama.cpp" else TINY),
+        loader,
         target / place,
         frozenset(part.split("'")[0] for part in known.split("add_argument('--")[1:]),
     )
@@ -98,8 +119,12 @@ def copy(original: Path, target: Path, python: str | None, model: str | None) ->
             [python, "-c", "import tokenizers; print(tokenizers.__version__)"],
             capture_output=True, text=True, check=True,
         ).stdout.split(".")  # fmt: skip
-        for name in (TINY, f"{TINY}-too"):
-            _put_tiny(checkout.models / name, merges_as_text=(int(old[0]), int(old[1])) < (0, 20))
+        for name in (checkout.model, checkout.other):
+            if name.endswith(".gguf"):
+                shutil.copy(ROOT / "models" / TINY / f"{TINY}.gguf", checkout.models / name)
+            else:
+                merges_as_text = (int(old[0]), int(old[1])) < (0, 20)
+                _put_tiny(checkout.models / name, merges_as_text=merges_as_text)
     return checkout
 
 
@@ -129,8 +154,8 @@ class Webui:
         command = [checkout.python, "-u", "server.py", "--model", checkout.model]
         command += ["--extensions", checkout.name, *extensions, *flags]
         command += ["--listen-port", str(self.page_port)]
-        if checkout.model == TINY:
-            command += ["--cpu"] + ["--loader", "Transformers"] * ("loader" in checkout.flags)
+        if checkout.is_tiny:
+            command += ["--cpu"] + ["--loader", checkout.loader] * ("loader" in checkout.flags)
         if not page:
             command += ["--nowebui"]
         values = {f"{checkout.name}-api_port": self.port, **(settings or {})}

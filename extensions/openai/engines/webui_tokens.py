@@ -6,14 +6,16 @@ import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from llguidance import LLTokenizer, TokenizerWrapper
 
 from .. import refusals
+from .gguf import BadModelFile, read_header
 from .steps import Words, as_inputs, to_numpy
-from .vocabulary import Vocabulary, vocabulary_of
+from .vocabulary import Vocabulary, read_vocabulary, vocabulary_of
 from .webui_host_modules import Loaded, custom_reply, host_module, parallel_of
 
 
@@ -71,6 +73,40 @@ def read_words(loaded: Loaded) -> Words:
         plain = partial(tokenizer.encode, add_special_tokens=False)
         matching = matching_of(vocabulary, order, start, plain)
     return Words(vocabulary, frozenset(ends), matching)
+
+
+READABLE = ("gpt2", "llama")
+"""The kinds of vocabulary whose tokens we know the bytes of, by GGUF's names."""
+
+ENDS = frozenset({
+    "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|return|>",
+    "<|call|>", "<end_of_turn>", "<EOT>", "<|EOT|>", "<|END_OF_TURN_TOKEN|>", "<｜end▁of▁sentence｜>",
+})  # fmt: skip
+"""Names of tokens that end an answer; a file tells one or two of them, llama.cpp knows the others."""
+
+
+def words_of_file(model: Path, encode: Callable[[str], Sequence[int]]) -> Words | None:
+    """The tokens of the model in a GGUF file; None where they cannot be read. `encode`: those of a text,
+    with none added to it."""
+    try:
+        header = read_header(model)
+    except BadModelFile:
+        return None
+    keys = ("bos_token_id", "eos_token_id", "eot_token_id")
+    start, *found = (header.metadata.get(f"tokenizer.ggml.{key}") for key in keys)
+    if header.metadata.get("tokenizer.ggml.model") not in READABLE:
+        return None
+    vocabulary, start = read_vocabulary(header), start if isinstance(start, int) else None
+    named = (
+        id for id, name in enumerate(vocabulary.names) if name in ENDS and not vocabulary.tokens[id]
+    )
+    ends = list(dict.fromkeys(end for end in (*found, *named) if isinstance(end, int)))
+    if "<|call|>" in vocabulary.names:  # gpt-oss goes on behind the end of a part
+        ends = [end for end in ends if vocabulary.names[end] != "<|end|>"]
+    if not ends:
+        return None
+    matching = matching_of(vocabulary, ends, start, encode)
+    return Words(vocabulary, frozenset(ends), matching, start)
 
 
 def matching_of(
