@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, ClassVar, Literal
 
-from flask import Response
 from pydantic import AliasChoices, Discriminator, Field, Tag
 from typing_extensions import NotRequired, TypedDict
 
@@ -36,6 +35,7 @@ from .generation.profiles import profile_of, to_native
 from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest, needs
 from .generation.run import Event, Events, run
 from .generation.usage import Usage, UsageCount
+from .replies import Reply
 from .routing import Addresses, Call, Route
 from .streaming import respond
 
@@ -155,7 +155,7 @@ class CompletionChunk(AnswerHead):
     usage: NotRequired[Usage | None]
 
 
-def create_completion(call: Call, body: CompletionRequest) -> Response:
+def create_completion(call: Call, body: CompletionRequest) -> Reply:
     """Continue each prompt `n` times; choice `i` belongs to prompt `i // n`."""
     engine, info = call.services.engine, models.serving(call, body.model)
     call.begin(body)
