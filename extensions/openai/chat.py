@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
-from flask import Response
 from pydantic import AliasChoices, Field
 from typing_extensions import NotRequired, TypedDict
 
@@ -42,6 +41,7 @@ from .generation.tools import (
     plan_tools,
 )
 from .generation.usage import Usage, UsageCount
+from .replies import Reply
 from .routing import Addresses, Call, Route
 from .streaming import check_wanted, respond
 from .validation import NotYet, RequestModel
@@ -283,7 +283,7 @@ class ChatCompletion(AnswerHead):
     metadata: NotRequired[dict[str, str]]
 
 
-def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
+def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Reply:
     """Answer the conversation `n` times."""
     engine, info = call.services.engine, models.serving(call, body.model)
     call.begin(body)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, ClassVar, Literal
 
-from flask import Response
 from pydantic import AliasChoices, Discriminator, Field, Tag
 from typing_extensions import NotRequired, TypedDict
 
@@ -36,6 +35,7 @@ from .generation.profiles import profile_of, to_native
 from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest, needs
 from .generation.run import Event, Events, run
 from .generation.usage import Usage, UsageCount
+from .replies import Reply
 from .routing import Addresses, Call, Route
 from .streaming import respond
 
@@ -155,7 +155,7 @@ class CompletionChunk(AnswerHead):
     usage: NotRequired[Usage | None]
 
 
-def create_completion(call: Call, body: CompletionRequest) -> Response:
+def create_completion(call: Call, body: CompletionRequest) -> Reply:
     """Continue each prompt `n` times; choice `i` belongs to prompt `i // n`."""
     engine, info = call.services.engine, models.serving(call, body.model)
     call.begin(body)
@@ -296,7 +296,7 @@ def _check_prompt(engine: Engine, info: EngineInfo, prompt: Prompt, max_tokens: 
     """Refuse a prompt before anything is answered to those before it."""
     if not isinstance(prompt, str) and not all(0 <= id < info.vocabulary_size for id in prompt):
         raise refusals.no_token("prompt", info.vocabulary_size)
-    check_fits(prompt, max_tokens, info.context_length, engine.tokenize)
+    check_fits(prompt, max_tokens, info.context_length, engine.tokenize, info.longest_token)
 
 
 def _read_only(engine: Engine, prompt: Prompt) -> Piece:

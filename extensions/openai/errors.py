@@ -23,6 +23,7 @@
     └── Unavailable          503  try again after `retry_after` seconds
         ├── KeysUnreadable
         ├── LimitsUnavailable
+        ├── UsageUnreadable
         ├── ModelLoading
         ├── ModelChanged
         ├── ModelInUse
@@ -99,13 +100,21 @@ class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
     def __init__(
-        self, *, prompt_tokens: int, max_tokens: int, context_length: int, param: str
+        self,
+        *,
+        prompt_tokens: int,
+        max_tokens: int,
+        context_length: int,
+        param: str,
+        at_least: bool = False,
     ) -> None:
+        """`at_least`: the prompt may have more tokens than that, which need not be counted."""
+        least = "at least " if at_least else ""
         asked = (
-            f"you requested {prompt_tokens + max_tokens} tokens "
+            f"you requested {least}{prompt_tokens + max_tokens} tokens "
             f"({prompt_tokens} in the prompt; {max_tokens} for the answer)"
             if max_tokens
-            else f"your prompt has {prompt_tokens} tokens and leaves no room for an answer"
+            else f"your prompt has {least}{prompt_tokens} tokens and leaves no room for an answer"
         )
         super().__init__(
             f"This model's maximum context length is {context_length} tokens. However, {asked}. "
@@ -306,6 +315,13 @@ class LimitsUnavailable(Unavailable):
     """The storage of the limits (Redis) does not answer."""
 
     code = "limits_unavailable"
+    retry_after = 5
+
+
+class UsageUnreadable(Unavailable):
+    """The file that holds what keys have used cannot be read."""
+
+    code = "usage_unreadable"
     retry_after = 5
 
 

@@ -20,6 +20,9 @@ from tests.support.process import ROOT, free_port
 
 TINY = "openedai-tiny"
 START = 300.0  # seconds
+LOADER = os.environ.get("LOADER") or "Transformers"
+WITHOUT_GPU = Path(__file__).parent / "exllamav3_cpu"
+"""What lets ExLlamaV3 run on a processor."""
 LEFT_OUT = (
     ".git", "installer_files", "portable_env", "venv", ".venv", "env", "models", "loras", "cache",
     "logs", "image_models", "image_outputs", "__pycache__", "settings.yaml", "CMD_FLAGS.txt",
@@ -35,8 +38,6 @@ class Checkout:
     folder: Path
     python: str
     model: str
-    loader: str
-    """Which the embedded model is loaded with, by the webui's name."""
     place: Path
     """Where the extension went."""
     flags: frozenset[str] = field(default_factory=frozenset)
@@ -59,9 +60,10 @@ class Checkout:
 
     @property
     def repeats(self) -> bool:
-        """Whether the same seed gives the same text at the page: llama-cpp-python's cache changes it."""
-        server = self.folder / "modules" / "llama_cpp_server.py"
-        return self.loader != "llama.cpp" or server.exists()
+        """Whether the same seed gives the same text at the page."""
+        if LOADER == "llama.cpp":  # llama-cpp-python answers out of its cache in another way
+            return (self.folder / "modules" / "llama_cpp_server.py").exists()
+        return not LOADER.startswith("ExLlamav3")
 
     @property
     def has_own_api(self) -> bool:
@@ -78,9 +80,7 @@ def models_of(folder: Path) -> Path:
     return newer if newer.parent.is_dir() else folder / "models"
 
 
-def copy(
-    original: Path, target: Path, python: str | None, model: str | None, loader: str
-) -> Checkout:
+def copy(original: Path, target: Path, python: str | None, model: str | None) -> Checkout:
     """A copy of a checkout with the extension, both examples and the probe in it, and two models."""
     shutil.copytree(original, target, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
     found = [str(original / each) for each in PYTHONS if (original / each).exists()]
@@ -102,8 +102,7 @@ def copy(
     checkout = Checkout(
         target,
         python,
-        model or (f"{TINY}.gguf" if loader == "llama.cpp" else TINY),
-        loader,
+        model or (f"{TINY}.gguf" if LOADER == "llama.cpp" else TINY),
         target / place,
         frozenset(part.split("'")[0] for part in known.split("add_argument('--")[1:]),
     )
@@ -155,7 +154,8 @@ class Webui:
         command += ["--extensions", checkout.name, *extensions, *flags]
         command += ["--listen-port", str(self.page_port)]
         if checkout.is_tiny:
-            command += ["--cpu"] + ["--loader", checkout.loader] * ("loader" in checkout.flags)
+            command += ["--loader", LOADER] * ("loader" in checkout.flags)
+            command += ["--cpu"] * (LOADER in ("Transformers", "llama.cpp"))
         if not page:
             command += ["--nowebui"]
         values = {f"{checkout.name}-api_port": self.port, **(settings or {})}
@@ -175,6 +175,8 @@ class Webui:
             "GRADIO_ANALYTICS_ENABLED": "False",
             "WEBUI_PROBE_PORT": str(self.probe_port),
         }
+        if LOADER.startswith("ExLlamav3") and not Path("/dev/nvidia0").exists():
+            environment["PYTHONPATH"] = str(WITHOUT_GPU)
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 command, cwd=checkout.folder, env=environment, stdout=output, stderr=output,
@@ -219,6 +221,10 @@ class Webui:
     def admin(self, method: str, path: str, **body: Any) -> httpx.Response:
         url = f"{self.url}/v1/internal/{path}"
         return httpx.request(method, url, json=body or None, timeout=300)
+
+    def load(self, model: str) -> httpx.Response:
+        args = {} if LOADER == "Transformers" else {"args": {"loader": LOADER}}
+        return self.admin("POST", "model/load", model_name=model, **args)
 
     def stop(self) -> None:
         if self.process.poll() is None:

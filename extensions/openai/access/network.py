@@ -11,7 +11,7 @@ from ..settings import Settings, SettingsError, is_network
 from .addresses import as_address, is_loopback
 from .keys import has_keys
 
-HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.IGNORECASE)
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?)(:\d{1,5})?", re.IGNORECASE)
 LOOPBACK_ORIGIN = re.compile(
     r"https?://(([a-z0-9-]+\.)*localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?\Z", re.IGNORECASE
 )

@@ -39,6 +39,8 @@ class EngineInfo:
     """Changes when the model or a setting that changes answers does."""
     vocabulary_size: int
     """Token ids are below this."""
+    longest_token: int = 0
+    """Bytes of a text that one token can stand for, at most; 0: nobody knows."""
     parallel: int = 1
     """How many requests the engine runs at once."""
     description: str = ""

@@ -29,7 +29,7 @@ from .base import (
     Scores,
     TokenLogprob,
 )
-from .context import check_fits
+from .context import check_bounded, check_fits
 from .gguf import BadModelFile, GGUFHeader, read_header
 from .llamacpp_answers import AnswerReader, LogprobReader, TokenReader, error_of
 from .llamacpp_judge import judge
@@ -143,6 +143,7 @@ class LlamaCppEngine:
                 xllamacpp.__version__, name, *map(_digest, files), context, loras
             ),
             vocabulary_size=self._vocabulary_size,
+            longest_token=self._vocabulary.longest,
             parallel=parallel,
             description=str(header.metadata.get("general.description", ""))[:200],
             thinks_aloud=self._thinks_aloud(props),
@@ -189,7 +190,8 @@ class LlamaCppEngine:
         elif request.logprobs is not None:
             prompt = self.tokenize(prompt)
         context = self._info.context_length
-        most = check_fits(prompt, request.max_tokens, context, self.tokenize)
+        longest = self._info.longest_token
+        most = check_fits(prompt, request.max_tokens, context, self.tokenize, longest)
         body = self._body(request) | {"prompt": prompt, "return_progress": most > BATCH}
         limit, exact = request.max_tokens, False
         if wants_uncounted(request.sampling, context):
@@ -235,6 +237,13 @@ class LlamaCppEngine:
         return self._run(self._complete, body, room, reader, "messages")
 
     def chat(self, request: ChatRequest) -> Pieces:
+        check_bounded(
+            [message.content or "" for message in request.messages],
+            request.max_tokens,
+            self._info.context_length,
+            self._info.longest_token,
+            param="messages",
+        )
         conversation = self._conversation(request)
         # A template adds little, but for tools; a text has no more tokens than bytes.
         long = (

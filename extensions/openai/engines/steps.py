@@ -8,7 +8,7 @@ torch's; only operations that both have are used on them.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,8 +34,6 @@ class Words:
     """The same tokenizer for grammars; None where there can be none."""
     start: int | None = None
     """The token that begins a document, if it is known."""
-    encode: Callable[[str], Sequence[int]] | None = None
-    """The tokens of a text as a prompt, where the host's own function makes others."""
 
 
 class Constraint:
@@ -338,6 +336,10 @@ def attach(model: Any) -> None:
             inputs = options["inputs"] = as_inputs(part.prompt, inputs)
         if not steps.begin(inputs.shape[-1]):
             return inputs
+        # ExLlamav3_HF puts the last token one place too far where it remembers the whole prompt.
+        known = getattr(model, "past_seq", None)
+        if known is not None and len(known) >= inputs.shape[-1]:
+            model.past_seq = known[: inputs.shape[-1] - 1]
         criteria = options.get("stopping_criteria") or []
         kept = [each for each in criteria if type(each).__name__ not in THEIRS]
         options["stopping_criteria"] = type(criteria)([*kept, Criterion(steps)])

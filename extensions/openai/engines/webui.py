@@ -178,7 +178,7 @@ class WebuiEngine:
     def tokenize(self, text: str) -> tuple[int, ...]:
         loaded = host_model()
         words = self._words_of(loaded)
-        tokens = tuple((words.encode or encode)(text))
+        tokens = encode(text)
         start = self._start_token(loaded)
         # A template may write the start token, and the tokenizer add another one.
         while len(tokens) > 1 and tokens[0] == tokens[1] == start:

@@ -7,7 +7,6 @@ call is answered by `Llama.generate`, which yields tokens, with a logits process
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,11 +31,7 @@ class LlamaCppPythonWay:
 
     def words(self, loaded: Loaded) -> Words:
         llama = loaded.model.model
-        found = words_of_file(Path(llama.model_path), partial(_tokens, llama, prompt=False))
-        if found is None:
-            return plain_words(loaded)
-        # The host's own function does not recognise special tokens.
-        return replace(found, encode=partial(_tokens, llama, prompt=True))
+        return words_of_file(Path(llama.model_path), partial(_tokens, llama)) or plain_words(loaded)
 
     def join(self, loaded: Loaded, job: Job, state: dict[str, Any]) -> Steps:
         sampling = job.request.sampling
@@ -122,6 +117,6 @@ def attach(kind: Any) -> None:
     kind.create_completion = create_completion
 
 
-def _tokens(llama: Any, text: str, *, prompt: bool) -> list[int]:
-    """A text's tokens: as a prompt, where special ones are recognised and a start may be added, or plain."""
-    return list(llama.tokenize(text.encode(), add_bos=prompt, special=prompt))
+def _tokens(llama: Any, text: str) -> list[int]:
+    """A text's tokens, with no special ones."""
+    return list(llama.tokenize(text.encode(), add_bos=False))

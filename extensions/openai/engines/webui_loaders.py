@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .webui_exllamav3 import ExllamaWay
 from .webui_host_modules import custom_reply
 from .webui_llamacpp import LlamaServerWay
 from .webui_llamacpp_python import LlamaCppPythonWay
@@ -14,6 +15,7 @@ from .webui_ways import Way
 OWN: Mapping[str, Way] = {
     "LlamaServer": LlamaServerWay(),
     "LlamaCppModel": LlamaCppPythonWay(),
+    "Exllamav3Model": ExllamaWay(),
 }
 """By the name of the class that the host has for its loaded model."""
 
