@@ -42,6 +42,7 @@ WEBUIS = {
     "webui-old": ("2023", "Transformers"),
     "webui-served": ("2026", "llama.cpp"),
     "webui-text": ("2026", "TensorRT-LLM"),
+    "webui-exllamav3": ("2026", "ExLlamav3"),
 }
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .exllamav3 import Exllamav3Model, library
 from .llama_server import LlamaServer
 from .numpy_llama import NumpyLlama
 from .tokenizer import HostTokenizer
@@ -115,7 +116,7 @@ class TensorRTLLMModel:
             thread.join()
 
 
-SERVED = (TensorRTLLMModel, LlamaServer)
+SERVED = (TensorRTLLMModel, LlamaServer, Exllamav3Model)
 
 
 class MiniHost:
@@ -161,10 +162,15 @@ class MiniHost:
             model, tokenizer = NumpyLlama(self.folder), HostTokenizer(self.folder)
         if loader == "TensorRT-LLM":
             model = tokenizer = TensorRTLLMModel(model, tokenizer, self.shared)
+        if loader.startswith("ExLlamav3"):
+            several = loader == "ExLlamav3"  # in its first version it ran one after the other
+            model = tokenizer = Exllamav3Model(model, tokenizer, self.shared, CONTEXT, several)
         self.shared.model, self.shared.tokenizer = model, tokenizer
         self.shared.model_name, self.shared.args.loader = name, loader
 
     def unload(self) -> None:
+        if isinstance(self.shared.model, Exllamav3Model):
+            self.shared.model.unload()
         self.shared.model = self.shared.tokenizer = None
         self.shared.model_name = "None"
 
@@ -272,8 +278,11 @@ class MiniHost:
             module.generate_reply = self._locked
 
     def _parallel_or_locked(self, *args: Any, **options: Any) -> Iterator[str]:
-        several = isinstance(self.shared.model, TensorRTLLMModel) or (
-            isinstance(self.shared.model, LlamaServer) and self.shared.args.parallel > 1
+        model = self.shared.model
+        several = (
+            isinstance(model, TensorRTLLMModel)
+            or hasattr(model, "parallel_generator")
+            or (isinstance(model, LlamaServer) and self.shared.args.parallel > 1)
         )
         if several and args[1].get("stop_event") is not None:
             yield from self.modules["text_generation"]._generate_reply(*args, **options)
@@ -418,7 +427,7 @@ def install(age: str, folder: Path) -> Iterator[MiniHost]:
     """A host whose modules can be imported inside of the `with` block."""
     host = MiniHost(age, folder)
     host.modules[""].__path__ = []  # a package
-    names = {module.__name__: module for module in host.modules.values()}
+    names = {module.__name__: module for module in host.modules.values()} | library()
     sys.modules.update(names)
     try:
         yield host

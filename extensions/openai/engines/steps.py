@@ -333,6 +333,10 @@ def attach(model: Any) -> None:
             inputs = options["inputs"] = as_inputs(part.prompt, inputs)
         if not steps.begin(inputs.shape[-1]):
             return inputs
+        # ExLlamav3_HF puts the last token one place too far where it remembers the whole prompt.
+        known = getattr(model, "past_seq", None)
+        if known is not None and len(known) >= inputs.shape[-1]:
+            model.past_seq = known[: inputs.shape[-1] - 1]
         criteria = options.get("stopping_criteria") or []
         kept = [each for each in criteria if type(each).__name__ not in THEIRS]
         options["stopping_criteria"] = type(criteria)([*kept, Criterion(steps)])

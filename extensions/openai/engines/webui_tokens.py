@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -14,11 +14,17 @@ from llguidance import LLTokenizer, TokenizerWrapper
 from .. import refusals
 from .steps import Words, as_inputs, to_numpy
 from .vocabulary import Vocabulary, vocabulary_of
+from .webui_exllamav3_tokens import prompt_tokens
 from .webui_host_modules import Loaded, custom_reply, host_module, parallel_of
 
 
 def encode(text: str) -> tuple[int, ...]:
-    """A text's tokens by the host's tokenizer; raises ModelLoading where it has none."""
+    """A prompt's tokens by the host's tokenizer; raises ModelLoading where it has none."""
+    loaded = host_module("shared").model
+    if type(loaded).__name__ == "Exllamav3Model":
+        # The host would read its special tokens as text here, unlike where it generates.
+        start = bool(host_module("shared").settings.get("add_bos_token", True))
+        return tuple(prompt_tokens(loaded.tokenizer, text, start=start))
     encoded = host_module("text_generation").encode(text)
     return tuple(int(token) for token in to_numpy(encoded[0]).reshape(-1).tolist())
 
@@ -59,10 +65,16 @@ def read_words(loaded: Loaded) -> Words:
     tokenizer = loaded.tokenizer
     if not hasattr(tokenizer, "convert_ids_to_tokens"):
         return plain_words(loaded)
-    vocabulary = vocabulary_of(tokenizer)
     configured = getattr(getattr(loaded.model, "generation_config", None), "eos_token_id", None)
     several = configured if isinstance(configured, (list, tuple)) else [configured]
-    ends = {end for end in (tokenizer.eos_token_id, *several) if isinstance(end, int)}
+    return words_of(
+        tokenizer, [end for end in (tokenizer.eos_token_id, *several) if isinstance(end, int)]
+    )
+
+
+def words_of(tokenizer: Any, ends: Iterable[int]) -> Words:
+    """By a tokenizer in the form of Transformers'. `ends`: the tokens that end an answer."""
+    vocabulary, ends = vocabulary_of(tokenizer), frozenset(ends)
     matching = None
     if ends:
         first = tokenizer.eos_token_id
@@ -70,7 +82,7 @@ def read_words(loaded: Loaded) -> Words:
         start = getattr(tokenizer, "bos_token_id", None)
         plain = partial(tokenizer.encode, add_special_tokens=False)
         matching = matching_of(vocabulary, order, start, plain)
-    return Words(vocabulary, frozenset(ends), matching)
+    return Words(vocabulary, ends, matching)
 
 
 def matching_of(
@@ -136,11 +148,20 @@ def prompt_logits(loaded: Loaded, tokens: Sequence[int]) -> Any:
     """The logits behind each token of a prompt (length x vocabulary)."""
     like = host_module("text_generation").encode("a")
     inputs = as_inputs(tokens, like)
+    model = loaded.model
     with _no_gradients(inputs):
-        if hasattr(loaded.model, "get_prompt_logits"):
-            logits = loaded.model.get_prompt_logits(inputs)
+        if hasattr(model, "get_prompt_logits"):
+            logits = model.get_prompt_logits(inputs)
+        elif type(model).__name__ == "Exllamav3HF":
+            # Its own call forgets what is more than a few hundred tokens back.
+            params = {"attn_mode": "flash_attn_nc"}
+            logits = model.ex_model.forward(input_ids=inputs, params=params)
+        elif type(model).__name__.endswith(
+            "HF"
+        ):  # which tells all only where it would learn of them
+            logits = model(input_ids=inputs, labels=inputs).logits
         else:
-            logits = loaded.model(inputs).logits
+            logits = model(inputs).logits
         return to_numpy(logits[0]).astype(np.float64)
 
 
