@@ -214,6 +214,20 @@ def test_a_limit_is_an_upper_bound_and_the_context_another() -> None:
 # The whole page, with a template that knows nothing of thoughts.
 
 
+def test_a_seed_is_repeatable_and_its_choices_differ(tiny: Api) -> None:
+    body: dict[str, Any] = {"temperature": 1.5, "max_tokens": 30}
+
+    def ask(**more: Any) -> list[str]:
+        choices = tiny.chat("Tell me a story.", **body, **more)["choices"]
+        return [choice["message"]["content"] for choice in choices]
+
+    first = ask(seed=5)
+    assert ask(seed=5) == first == ask(seed=5)
+    assert ask(seed=6) != first
+    assert len(set(ask(seed=5, n=3))) == 3
+    assert len(set(map(str, (ask() for _ in range(4))))) > 1, "without a seed chance decides"
+
+
 def test_an_answer_is_continued(tiny: Api) -> None:
     free = tiny.chat("Hello", temperature=0)["choices"][0]["message"]["content"]
     for at in (1, 4, len(free) - 2):
@@ -263,6 +277,17 @@ def test_thoughts_are_told_apart_on_the_page() -> None:
         tokens = whole["usage"]["completion_tokens"]
         assert 0 < details["reasoning_tokens"] < tokens
         assert_alike(api.folded("chat/completions", messages=said("Why?"), **body), whole)
+
+
+@pytest.mark.parametrize("thought", ["\nWell, 1<2 </thin </ <b>\n", "a", "a </thi b"])
+def test_the_tokens_of_a_thought_are_those_of_its_text(thought: str) -> None:
+    """A token is a character here; the mark at its end and the answer are none of it."""
+    engine = Scripted(list(thought + "</think>\n\nBecause."), opening="<think>")
+    whole = Api(engine).chat("Why?", logprobs=True)
+    assert whole["choices"][0]["message"]["reasoning_content"] == thought
+    usage = whole["usage"]
+    assert usage["completion_tokens_details"]["reasoning_tokens"] == len(thought)
+    assert usage["completion_tokens"] == len(thought + "</think>\n\nBecause.") + 1
 
 
 def test_the_first_delta_of_a_thought_has_the_role() -> None:

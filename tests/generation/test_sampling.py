@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from extensions.openai.app import create_app
-from extensions.openai.chat import ChatCompletionRequest
+from extensions.openai.chat_request import ChatCompletionRequest
 from extensions.openai.completions import CompletionRequest
 from extensions.openai.engines.base import EngineInfo
 from extensions.openai.engines.echo import EchoEngine
@@ -454,6 +454,23 @@ def test_llama_cpp_itself_says_that_it_took_the_value(tiny: Api, row: Parameter)
             continue
         told = settings[name]
         assert told == (pytest.approx(value) if isinstance(value, float) else value), name
+
+
+NO_SAMPLING = {
+    "seed", "max_tokens", "n_predict", "n_keep", "n_discard", "stream", "n_probs", "post_sampling_probs",
+    "chat_format", "reasoning_format", "reasoning_in_content", "generation_prompt", "timings_per_token",
+    "backend_sampling", "speculative.types", "lora",
+}  # fmt: skip
+
+
+def test_every_sampler_of_llama_cpp_has_a_row(tiny: Api) -> None:
+    """It tells its settings itself; those that are left are no sampling."""
+    assert isinstance(tiny.engine, LlamaCppEngine)
+    props = tiny.engine._listener.ask("GET", "/props")
+    settings = set(props["default_generation_settings"]["params"])
+    ours = {row.native["llama.cpp"].name for row in PARAMETERS if "llama.cpp" in row.native}
+    assert settings - ours == NO_SAMPLING
+    assert ours - settings == NOT_TOLD
 
 
 NOT_TOLD = {"dry_sequence_breakers"}

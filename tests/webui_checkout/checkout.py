@@ -20,6 +20,9 @@ from tests.support.process import ROOT, free_port
 
 TINY = "openedai-tiny"
 START = 300.0  # seconds
+LOADER = os.environ.get("LOADER") or "Transformers"
+WITHOUT_GPU = Path(__file__).parent / "exllamav3_cpu"
+"""What lets ExLlamaV3 run on a processor."""
 LEFT_OUT = (
     ".git", "installer_files", "portable_env", "venv", ".venv", "env", "models", "loras", "cache",
     "logs", "image_models", "image_outputs", "__pycache__", "settings.yaml", "CMD_FLAGS.txt",
@@ -44,6 +47,23 @@ class Checkout:
     def name(self) -> str:
         """Of the extension's folder."""
         return self.place.name
+
+    @property
+    def is_tiny(self) -> bool:
+        """Whether its model is the embedded one."""
+        return self.model.startswith(TINY)
+
+    @property
+    def other(self) -> str:
+        """The name of the second model."""
+        return self.model.replace(TINY, f"{TINY}-too")
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the same seed gives the same text at the page."""
+        if LOADER == "llama.cpp":  # llama-cpp-python answers out of its cache in another way
+            return (self.folder / "modules" / "llama_cpp_server.py").exists()
+        return not LOADER.startswith("ExLlamav3")
 
     @property
     def has_own_api(self) -> bool:
@@ -82,7 +102,7 @@ def copy(original: Path, target: Path, python: str | None, model: str | None) ->
     checkout = Checkout(
         target,
         python,
-        model or TINY,
+        model or (f"{TINY}.gguf" if LOADER == "llama.cpp" else TINY),
         target / place,
         frozenset(part.split("'")[0] for part in known.split("add_argument('--")[1:]),
     )
@@ -98,8 +118,12 @@ def copy(original: Path, target: Path, python: str | None, model: str | None) ->
             [python, "-c", "import tokenizers; print(tokenizers.__version__)"],
             capture_output=True, text=True, check=True,
         ).stdout.split(".")  # fmt: skip
-        for name in (TINY, f"{TINY}-too"):
-            _put_tiny(checkout.models / name, merges_as_text=(int(old[0]), int(old[1])) < (0, 20))
+        for name in (checkout.model, checkout.other):
+            if name.endswith(".gguf"):
+                shutil.copy(ROOT / "models" / TINY / f"{TINY}.gguf", checkout.models / name)
+            else:
+                merges_as_text = (int(old[0]), int(old[1])) < (0, 20)
+                _put_tiny(checkout.models / name, merges_as_text=merges_as_text)
     return checkout
 
 
@@ -129,8 +153,9 @@ class Webui:
         command = [checkout.python, "-u", "server.py", "--model", checkout.model]
         command += ["--extensions", checkout.name, *extensions, *flags]
         command += ["--listen-port", str(self.page_port)]
-        if checkout.model == TINY:
-            command += ["--cpu"] + ["--loader", "Transformers"] * ("loader" in checkout.flags)
+        if checkout.is_tiny:
+            command += ["--loader", LOADER] * ("loader" in checkout.flags)
+            command += ["--cpu"] * (LOADER in ("Transformers", "llama.cpp"))
         if not page:
             command += ["--nowebui"]
         values = {f"{checkout.name}-api_port": self.port, **(settings or {})}
@@ -150,6 +175,8 @@ class Webui:
             "GRADIO_ANALYTICS_ENABLED": "False",
             "WEBUI_PROBE_PORT": str(self.probe_port),
         }
+        if LOADER.startswith("ExLlamav3") and not Path("/dev/nvidia0").exists():
+            environment["PYTHONPATH"] = str(WITHOUT_GPU)
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 command, cwd=checkout.folder, env=environment, stdout=output, stderr=output,
@@ -194,6 +221,10 @@ class Webui:
     def admin(self, method: str, path: str, **body: Any) -> httpx.Response:
         url = f"{self.url}/v1/internal/{path}"
         return httpx.request(method, url, json=body or None, timeout=300)
+
+    def load(self, model: str) -> httpx.Response:
+        args = {} if LOADER == "Transformers" else {"args": {"loader": LOADER}}
+        return self.admin("POST", "model/load", model_name=model, **args)
 
     def stop(self) -> None:
         if self.process.poll() is None:

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from .exllamav3 import Exllamav3Model, library
+from .llama_python import LlamaCppModel
 from .llama_server import LlamaServer
 from .numpy_llama import NumpyLlama
 from .tokenizer import HostTokenizer
@@ -115,7 +117,7 @@ class TensorRTLLMModel:
             thread.join()
 
 
-SERVED = (TensorRTLLMModel, LlamaServer)
+BY_TEXT = (TensorRTLLMModel, LlamaServer, LlamaCppModel, Exllamav3Model)
 
 
 class MiniHost:
@@ -157,14 +159,21 @@ class MiniHost:
             file, slots = next(self.folder.glob("*.gguf")), self.shared.args.parallel
             model: Any = LlamaServer(file, self.shared, CONTEXT, slots, self.mmproj)
             tokenizer: Any = model
+        elif loader == "llama-cpp-python":
+            model = tokenizer = LlamaCppModel(self.folder, self.shared)
         else:
             model, tokenizer = NumpyLlama(self.folder), HostTokenizer(self.folder)
         if loader == "TensorRT-LLM":
             model = tokenizer = TensorRTLLMModel(model, tokenizer, self.shared)
+        if loader.startswith("ExLlamav3"):
+            several = loader == "ExLlamav3"  # in its first version it ran one after the other
+            model = tokenizer = Exllamav3Model(model, tokenizer, self.shared, CONTEXT, several)
         self.shared.model, self.shared.tokenizer = model, tokenizer
         self.shared.model_name, self.shared.args.loader = name, loader
 
     def unload(self) -> None:
+        if isinstance(self.shared.model, Exllamav3Model):
+            self.shared.model.unload()
         self.shared.model = self.shared.tokenizer = None
         self.shared.model_name = "None"
 
@@ -254,7 +263,7 @@ class MiniHost:
         def encode(
             text: str, add_bos_token: bool = True, truncation_length: int | None = None
         ) -> Any:
-            if isinstance(shared.model, SERVED):
+            if isinstance(shared.model, BY_TEXT):
                 ids = np.array([shared.tokenizer.encode(text, add_bos_token=add_bos_token)])
             else:
                 ids = shared.tokenizer.encode(str(text), return_tensors="pt")
@@ -272,8 +281,11 @@ class MiniHost:
             module.generate_reply = self._locked
 
     def _parallel_or_locked(self, *args: Any, **options: Any) -> Iterator[str]:
-        several = isinstance(self.shared.model, TensorRTLLMModel) or (
-            isinstance(self.shared.model, LlamaServer) and self.shared.args.parallel > 1
+        model = self.shared.model
+        several = (
+            isinstance(model, TensorRTLLMModel)
+            or hasattr(model, "parallel_generator")
+            or (isinstance(model, LlamaServer) and self.shared.args.parallel > 1)
         )
         if several and args[1].get("stop_event") is not None:
             yield from self.modules["text_generation"]._generate_reply(*args, **options)
@@ -308,7 +320,7 @@ class MiniHost:
         self.shared.stop_everything = False
         if own is not None:
             make = own
-        elif isinstance(self.shared.model, SERVED):
+        elif isinstance(self.shared.model, BY_TEXT):
             make = self._custom
         else:
             make = partial(self._transformers, SENT_BY_NEW)
@@ -335,6 +347,9 @@ class MiniHost:
             yield ""
             return
         self.shared.stop_everything = False
+        if isinstance(self.shared.model, BY_TEXT):
+            yield from self._custom(question, question, state, stopping_strings, is_chat=is_chat)
+            return
         yield from self._transformers(
             SENT_BY_OLD, question, question, state, stopping_strings, is_chat=is_chat
         )
@@ -418,7 +433,7 @@ def install(age: str, folder: Path) -> Iterator[MiniHost]:
     """A host whose modules can be imported inside of the `with` block."""
     host = MiniHost(age, folder)
     host.modules[""].__path__ = []  # a package
-    names = {module.__name__: module for module in host.modules.values()}
+    names = {module.__name__: module for module in host.modules.values()} | library()
     sys.modules.update(names)
     try:
         yield host

@@ -89,7 +89,15 @@ def context_length_of(loaded: Loaded) -> int:
     length = int(shared.settings.get("truncation_length") or OLD_CONTEXT)
     config = getattr(loaded.model, "config", None)
     most = getattr(config, "max_position_embeddings", None)
+    if type(loaded.model).__name__ == "Exllamav3Model":
+        most = loaded.model.max_tokens - beyond_limit(loaded.model)
     return min(length, most) if isinstance(most, int) and most > 0 else length
+
+
+def beyond_limit(model: Any) -> int:
+    """How many tokens more than it may answer ExLlamaV3 has to be asked for: it ends by up to so many too
+    soon, as one is counted early, and so are those that it drafts."""
+    return 1 + int(getattr(model.generator, "num_draft_tokens", 0) or 0)
 
 
 def parallel_of(loaded: Loaded) -> int:

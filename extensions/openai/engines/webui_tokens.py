@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from llguidance import LLTokenizer, TokenizerWrapper
 
 from .. import refusals
+from .gguf import BadModelFile, read_header
 from .steps import Words, as_inputs, to_numpy
-from .vocabulary import Vocabulary, vocabulary_of
+from .vocabulary import Vocabulary, read_vocabulary, vocabulary_of
+from .webui_exllamav3_tokens import prompt_tokens
 from .webui_host_modules import Loaded, custom_reply, host_module, parallel_of
 
 
 def encode(text: str) -> tuple[int, ...]:
-    """A text's tokens by the host's tokenizer; raises ModelLoading where it has none."""
+    """A text's tokens as a prompt, special ones recognised."""
+    model = host_module("shared").model
+    own = _PROMPTS.get(type(model).__name__)
+    if own is not None:
+        return tuple(own(model, text))
     encoded = host_module("text_generation").encode(text)
     return tuple(int(token) for token in to_numpy(encoded[0]).reshape(-1).tolist())
+
+
+def _exllama_prompt(model: Any, text: str) -> Sequence[int]:
+    start = bool(host_module("shared").settings.get("add_bos_token", True))
+    return prompt_tokens(model.tokenizer, text, start=start)
+
+
+_PROMPTS: Mapping[str, Callable[[Any, str], Sequence[int]]] = {
+    "Exllamav3Model": _exllama_prompt,
+    "LlamaCppModel": lambda model, text: model.model.tokenize(text.encode(), special=True),
+}
+"""Where the host's own function reads special tokens as text, unlike where it generates."""
 
 
 def counted_tokens(loaded: Loaded, text: str) -> int:
@@ -59,10 +78,16 @@ def read_words(loaded: Loaded) -> Words:
     tokenizer = loaded.tokenizer
     if not hasattr(tokenizer, "convert_ids_to_tokens"):
         return plain_words(loaded)
-    vocabulary = vocabulary_of(tokenizer)
     configured = getattr(getattr(loaded.model, "generation_config", None), "eos_token_id", None)
     several = configured if isinstance(configured, (list, tuple)) else [configured]
-    ends = {end for end in (tokenizer.eos_token_id, *several) if isinstance(end, int)}
+    return words_of(
+        tokenizer, [end for end in (tokenizer.eos_token_id, *several) if isinstance(end, int)]
+    )
+
+
+def words_of(tokenizer: Any, ends: Iterable[int]) -> Words:
+    """By a tokenizer in the form of Transformers'. `ends`: the tokens that end an answer."""
+    vocabulary, ends = vocabulary_of(tokenizer), frozenset(ends)
     matching = None
     if ends:
         first = tokenizer.eos_token_id
@@ -70,7 +95,41 @@ def read_words(loaded: Loaded) -> Words:
         start = getattr(tokenizer, "bos_token_id", None)
         plain = partial(tokenizer.encode, add_special_tokens=False)
         matching = matching_of(vocabulary, order, start, plain)
-    return Words(vocabulary, frozenset(ends), matching)
+    return Words(vocabulary, ends, matching)
+
+
+READABLE = ("gpt2", "llama")
+"""The kinds of vocabulary whose tokens we know the bytes of, by GGUF's names."""
+
+ENDS = frozenset({
+    "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|return|>",
+    "<|call|>", "<end_of_turn>", "<EOT>", "<|EOT|>", "<|END_OF_TURN_TOKEN|>", "<｜end▁of▁sentence｜>",
+})  # fmt: skip
+"""Names of tokens that end an answer; a file tells one or two of them, llama.cpp knows the others."""
+
+
+def words_of_file(model: Path, encode: Callable[[str], Sequence[int]]) -> Words | None:
+    """The tokens of the model in a GGUF file; None where they cannot be read. `encode`: those of a text,
+    with none added to it."""
+    try:
+        header = read_header(model)
+    except BadModelFile:
+        return None
+    keys = ("bos_token_id", "eos_token_id", "eot_token_id")
+    start, *found = (header.metadata.get(f"tokenizer.ggml.{key}") for key in keys)
+    if header.metadata.get("tokenizer.ggml.model") not in READABLE:
+        return None
+    vocabulary, start = read_vocabulary(header), start if isinstance(start, int) else None
+    named = (
+        id for id, name in enumerate(vocabulary.names) if name in ENDS and not vocabulary.tokens[id]
+    )
+    ends = list(dict.fromkeys(end for end in (*found, *named) if isinstance(end, int)))
+    if "<|call|>" in vocabulary.names:  # gpt-oss goes on behind the end of a part
+        ends = [end for end in ends if vocabulary.names[end] != "<|end|>"]
+    if not ends:
+        return None
+    matching = matching_of(vocabulary, ends, start, encode)
+    return Words(vocabulary, frozenset(ends), matching, start)
 
 
 def matching_of(
@@ -136,11 +195,20 @@ def prompt_logits(loaded: Loaded, tokens: Sequence[int]) -> Any:
     """The logits behind each token of a prompt (length x vocabulary)."""
     like = host_module("text_generation").encode("a")
     inputs = as_inputs(tokens, like)
+    model = loaded.model
     with _no_gradients(inputs):
-        if hasattr(loaded.model, "get_prompt_logits"):
-            logits = loaded.model.get_prompt_logits(inputs)
+        if hasattr(model, "get_prompt_logits"):
+            logits = model.get_prompt_logits(inputs)
+        elif type(model).__name__ == "Exllamav3HF":
+            # Its own call forgets what is more than a few hundred tokens back.
+            params = {"attn_mode": "flash_attn_nc"}
+            logits = model.ex_model.forward(input_ids=inputs, params=params)
+        elif type(model).__name__.endswith(
+            "HF"
+        ):  # which tells all only where it would learn of them
+            logits = model(input_ids=inputs, labels=inputs).logits
         else:
-            logits = loaded.model(inputs).logits
+            logits = model(inputs).logits
         return to_numpy(logits[0]).astype(np.float64)
 
 

@@ -352,10 +352,11 @@ def _raw_calls(pieces: Pieces, *, demanded: bool = False, certain: bool = False)
 
 
 def _thoughts_apart(pieces: Pieces, *, opened: bool) -> Pieces:
-    """Move what stands between <think> and </think> at the beginning of an answer to `reasoning`."""
+    """Move what stands between <think> and </think> at the beginning of an answer to `reasoning`; its tokens
+    are told with their text."""
     if not opened:
         pieces, opened = _opens_thought(pieces), True
-    held, ended = "", False
+    held, ended, tokens = "", False, 0
     for piece in pieces:
         if piece is _NO_THOUGHT:
             opened = False
@@ -368,16 +369,17 @@ def _thoughts_apart(pieces: Pieces, *, opened: bool) -> Pieces:
             ended = not text
             yield replace(piece, text=text, logprobs=piece.logprobs if text else ())
             continue
-        held += piece.text
+        held, tokens = held + piece.text, tokens + piece.tokens
         thought, end, rest = held.partition(THOUGHT_END)
         if end:
             rest = rest.lstrip("\n")
             opened, ended = False, not rest
-            yield replace(piece, text=rest, reasoning=thought, logprobs=())
+            yield replace(piece, text=rest, reasoning=thought, tokens=tokens, logprobs=())
             continue
         keep = 0 if piece.finish else overlap(held, THOUGHT_END)
         shown, held = held[: len(held) - keep], held[len(held) - keep :]
-        yield replace(piece, text="", reasoning=shown, logprobs=())
+        told, tokens = (tokens, 0) if shown or piece.finish else (0, tokens)
+        yield replace(piece, text="", reasoning=shown, tokens=told, logprobs=())
 
 
 _NO_THOUGHT = Piece()  # this very object, not its value, is the sign
