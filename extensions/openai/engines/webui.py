@@ -177,15 +177,20 @@ class WebuiEngine:
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         loaded = host_model()
+        words = self._words_of(loaded)
         tokens = encode(text)
-        start = getattr(loaded.tokenizer, "bos_token_id", None)
+        start = self._start_token(loaded)
         # A template may write the start token, and the tokenizer add another one.
         while len(tokens) > 1 and tokens[0] == tokens[1] == start:
             tokens = tokens[1:]
         if not tokens:
-            end = getattr(loaded.tokenizer, "eos_token_id", None)
-            tokens = (start if start is not None else end or 0,)
+            end = getattr(loaded.tokenizer, "eos_token_id", None) or min(words.ends, default=0)
+            tokens = (end if start is None else start,)
         return tokens
+
+    def _start_token(self, loaded: Loaded) -> int | None:
+        start = self._words_of(loaded).start
+        return getattr(loaded.tokenizer, "bos_token_id", None) if start is None else start
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         loaded = host_model()
@@ -193,18 +198,23 @@ class WebuiEngine:
         check_ids(tokens, vocabulary, "prompt")
         if isinstance(vocabulary.tokens, Texts):
             return str(loaded.tokenizer.decode(list(tokens)))
-        if tokens and tokens[0] == getattr(loaded.tokenizer, "bos_token_id", None):
+        if tokens and tokens[0] == self._start_token(loaded):
             tokens = tokens[1:]
         return b"".join(map(vocabulary.name, tokens)).decode(errors="replace")
 
     def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
-        special = self._words_of(host_model()).vocabulary.special
-        head = encode(before) if isinstance(before, str) else before
+        loaded = host_model()
+        special, start = self._words_of(loaded).vocabulary.special, self._start_token(loaded)
+
+        def plain(text: str) -> tuple[int, ...]:
+            tokens = encode(text)
+            return tokens[1:] if tokens[:1] == (start,) else tokens
+
         return (
             special["fim_pre"],
-            *head,
+            *(plain(before) if isinstance(before, str) else before),
             special["fim_suf"],
-            *encode(after),
+            *plain(after),
             special["fim_mid"],
         )
 

@@ -17,21 +17,16 @@ import orjson
 
 from ..errors import EngineFailed
 from .base import Piece, TokenLogprob
-from .gguf import BadModelFile, read_header
 from .llama_server import LlamaServer
 from .llamacpp_answers import AnswerReader, error_of
 from .llamacpp_judge import judge
 from .llamacpp_legs import Legs
 from .steps import BAN, Carrier, Words
-from .vocabulary import read_vocabulary
 from .webui_host_modules import Loaded, knows_stop_event
-from .webui_tokens import encode, matching_of, plain_words
+from .webui_tokens import encode, plain_words, words_of_file
 from .webui_ways import Job
 
 KEY = "openedai"  # under which a state carries our part
-
-READABLE = ("gpt2", "llama")
-"""The kinds of vocabulary whose tokens we know the bytes of, by GGUF's names."""
 
 
 class LlamaServerWay:
@@ -41,24 +36,13 @@ class LlamaServerWay:
         return () if words.matching is None else ("logprobs", "grammar")
 
     def words(self, loaded: Loaded) -> Words:
-        try:
-            header = read_header(Path(loaded.model.model_path))
-        except BadModelFile:
-            return plain_words(loaded)
-        keys = ("eos_token_id", "eot_token_id", "bos_token_id")
-        found = [header.metadata.get(f"tokenizer.ggml.{key}") for key in keys]
-        ends = list(dict.fromkeys(end for end in found[:2] if isinstance(end, int)))
-        if not ends or header.metadata.get("tokenizer.ggml.model") not in READABLE:
-            return plain_words(loaded)
-        vocabulary = read_vocabulary(header)
         server = LlamaServer(loaded.model.port)
 
         def tokens_of(text: str) -> Sequence[int]:
             asked = {"content": text, "add_special": False, "parse_special": False}
             return list(server.ask("/tokenize", asked)["tokens"])
 
-        start = found[2] if isinstance(found[2], int) else None
-        return Words(vocabulary, frozenset(ends), matching_of(vocabulary, ends, start, tokens_of))
+        return words_of_file(Path(loaded.model.model_path), tokens_of) or plain_words(loaded)
 
     def join(self, loaded: Loaded, job: Job, state: dict[str, Any]) -> Served:
         part = Served(job)
