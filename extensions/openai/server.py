@@ -17,7 +17,7 @@ from waitress.server import TcpWSGIServer, create_server
 from .access.network import bind_address
 from .errors import APIError
 from .http.channel import Channel
-from .http.reaper import IDLE, Reaper
+from .http.reaper import Reaper
 from .http.workers import Workers
 from .routing import Lifecycle, Services
 from .settings import Settings
@@ -64,7 +64,9 @@ class APIServer:
             max_request_body_size=(settings.max_body_mb + 1) << 20,
             # A client that reads too slowly holds its answer back once this much waits for it.
             outbuf_high_watermark=UNREAD,
-            channel_timeout=int(IDLE),
+            # The reaper sees to idle ones, by a clock that nobody sets; waitress would also cut off answers
+            # that are still being read.
+            channel_timeout=10**9,
             asyncore_use_poll=True,
             # access/proxies.py does, and knows more than one.
             clear_untrusted_proxy_headers=False,
