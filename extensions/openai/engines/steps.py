@@ -34,6 +34,10 @@ class Words:
     """The same tokenizer for grammars; None where there can be none."""
     start: int | None = None
     """The token that begins a document, if it is known."""
+    media: tuple[str, ...] = ()
+    """What the model takes besides text, in the words of EngineInfo."""
+    mark: str = ""
+    """What stands in a prompt where media do."""
 
 
 class Constraint:

@@ -15,6 +15,7 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from .. import refusals
@@ -60,6 +61,7 @@ from .webui_page import (
     special_texts,
     talk_of,
     template_source,
+    with_marks,
 )
 from .webui_tokens import (
     Texts,
@@ -132,7 +134,9 @@ class WebuiEngine:
     # Prompts
 
     def render(self, request: ChatRequest) -> str:
-        page = request.page
+        mark = self._words_of(host_model()).mark
+        messages = tuple(with_marks(message, mark) for message in request.messages)
+        request, page = replace(request, messages=messages), request.page
         if page is None or page.mode == "instruct":
             return template.render(self._source_for(page), request, special_texts())
         state, text = talk_of(self._page_state(request, page), request)
@@ -224,6 +228,8 @@ class WebuiEngine:
         loaded = host_model()
         words = self._words_of(loaded)
         prompt = request.prompt
+        if request.media:
+            return self._from_media(loaded, request, words)
         tokens = self.tokenize(prompt) if isinstance(prompt, str) else tuple(prompt)
         if not tokens:
             tokens = self.tokenize("")
@@ -252,6 +258,18 @@ class WebuiEngine:
                 "prompt", "must be text: this loader does not take these token ids."
             )
         return self._by_text(loaded, request, text, tokens, limit)
+
+    def _from_media(self, loaded: Loaded, request: GenerateRequest, words: Words) -> Pieces:
+        """Only the loader knows how many tokens media take, so it sees whether they fit."""
+        way = way_of(loaded.model)
+        if way is None or not words.media:
+            raise EngineFailed("The model was switched or unloaded before it answered.")
+        if request.grammar is not None:
+            raise refusals.unsupported(
+                "messages", "must be text where the answer has to keep to a form, with this loader."
+            )
+        limit = -1 if request.max_tokens is None else request.max_tokens
+        return self._by_way(way, loaded, request, words, str(request.prompt), (), limit)
 
     def _by_way(
         self,
