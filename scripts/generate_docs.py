@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from extensions.openai.app import ROUTES
-from extensions.openai.chat import ChatCompletionRequest
+from extensions.openai.chat_request import ChatCompletionRequest
 from extensions.openai.completions import CompletionRequest
 from extensions.openai.errors import APIError, all_errors
 from extensions.openai.generation.elsewhere import IN_CHAT, IN_COMPLETIONS

@@ -161,6 +161,7 @@ def create_completion(call: Call, body: CompletionRequest) -> Reply:
     call.begin(body)
     policy = call.services.policy
     body, info = policy.apply(body), policy.marked(info)
+    body = body.kept_on(body.max_tokens, info)
     n, prompts = body.n or 1, body.prompts
     # Where `best_of` stands for a parameter of the sampler, it is no number of candidates.
     candidates = n if "best_of" in profile_of(info).borrowed else body.candidates

@@ -23,6 +23,7 @@
     └── Unavailable          503  try again after `retry_after` seconds
         ├── KeysUnreadable
         ├── LimitsUnavailable
+        ├── UsageUnreadable
         ├── ModelLoading
         ├── ModelChanged
         ├── ModelInUse
@@ -314,6 +315,13 @@ class LimitsUnavailable(Unavailable):
     """The storage of the limits (Redis) does not answer."""
 
     code = "limits_unavailable"
+    retry_after = 5
+
+
+class UsageUnreadable(Unavailable):
+    """The file that holds what keys have used cannot be read."""
+
+    code = "usage_unreadable"
     retry_after = 5
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import logging
+import selectors
 import socket
 import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from flask import Flask
@@ -17,7 +19,7 @@ from waitress.server import TcpWSGIServer, create_server
 from .access.network import bind_address
 from .errors import APIError
 from .http.channel import Channel
-from .http.reaper import IDLE, Reaper
+from .http.reaper import Reaper
 from .http.workers import Workers
 from .routing import Lifecycle, Services
 from .settings import Settings
@@ -30,6 +32,8 @@ CONNECTIONS = 900  # open at once, most of them idle; below the usual limit on o
 CROWD = 700  # of them, from which on idle ones are closed
 UNREAD = 1 << 20  # bytes
 ENDING = 3.0  # seconds that answers have to write their last event
+LETTING_IN = 0.5  # seconds, at most, for connections that nobody has taken in yet
+LAST_WORDS = 0.2  # seconds for requests of connections that were just made
 FLUSHING = 1.5  # seconds for what is written to reach the clients
 
 
@@ -63,7 +67,9 @@ class APIServer:
             max_request_body_size=(settings.max_body_mb + 1) << 20,
             # A client that reads too slowly holds its answer back once this much waits for it.
             outbuf_high_watermark=UNREAD,
-            channel_timeout=int(IDLE),
+            # The reaper sees to idle ones, by a clock that nobody sets; waitress would also cut off answers
+            # that are still being read.
+            channel_timeout=10**9,
             asyncore_use_poll=True,
             # access/proxies.py does, and knows more than one.
             clear_untrusted_proxy_headers=False,
@@ -102,6 +108,7 @@ class APIServer:
         patience = max(0.0, min(self._settings.drain_timeout, timeout - ENDING - FLUSHING))
         if not self._lifecycle.drain(patience, ENDING):
             log.warning("some answers did not end in time and are cut off")
+        self._stop_listening()
         self._flush()
         log.debug("closing the server")
         # The threads first: one that ends an answer wakes the loop, which must still be there.
@@ -109,13 +116,19 @@ class APIServer:
         self._workers.shutdown(cancel_pending=True, timeout=1)
         for channel in [each for each in list(self._sockets.values()) if isinstance(each, Channel)]:
             channel.hang_up()
-        for listener in self._listeners:
-            # The loop waits on the socket and so would keep it; this wakes it up.
-            if listener.socket is not None:
-                with suppress(OSError):
-                    listener.socket.shutdown(socket.SHUT_RDWR)
         self._server.close()
         self._thread.join(FLUSHING)
+
+    def _stop_listening(self) -> None:
+        """Take no more connections; who has one already may still send a request, and is told."""
+        closed = [threading.Event() for _ in self._listeners]
+        for listener, done in zip(self._listeners, closed, strict=True):
+            # In the loop's own thread, as all that it does with sockets.
+            trigger: Any = listener.trigger
+            trigger.pull_trigger(partial(_close_door, listener, done))
+        for done in closed:
+            done.wait(2 * LETTING_IN)
+        time.sleep(LAST_WORDS)
 
     def _run(self) -> None:
         try:
@@ -137,6 +150,18 @@ class APIServer:
         deadline = time.monotonic() + FLUSHING
         while time.monotonic() < deadline and any(map(_is_busy, list(self._sockets.values()))):
             time.sleep(0.01)
+
+
+def _close_door(listener: Any, done: threading.Event) -> None:
+    """Let in who waits at the door, and nobody after that: whoever still did would be reset."""
+    until = time.monotonic() + LETTING_IN
+    with suppress(OSError), selectors.DefaultSelector() as at_the_door:
+        at_the_door.register(listener.socket, selectors.EVENT_READ)
+        while time.monotonic() < until and at_the_door.select(0):
+            listener.handle_accept()
+        listener.accepting = False
+        listener.socket.shutdown(socket.SHUT_RDWR)
+    done.set()
 
 
 def _is_busy(entry: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ from typing import Any
 import pytest
 
 from extensions.openai.engines.base import GenerateRequest, Piece, Pieces
+from extensions.openai.engines.gguf import read_header
 from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.engines.webui import WebuiEngine
 from extensions.openai.engines.webui_page import FALLBACK
 from extensions.openai.errors import EngineFailed
 from extensions.openai.generation.prompted import PromptedChat
 from tests.support.api import Api
+from tests.support.media import image, picture, text, user
 from tests.support.process import ROOT
+from tests.support.random_encoder import IMAGE_TOKENS, write_encoder
 from tests.webui_host import MiniHost, install
 
 TINY = ROOT / "models" / "openedai-tiny"
@@ -297,3 +301,48 @@ def test_a_model_that_is_switched_while_a_request_waits_is_one_clear_error(host:
         host.unload()
     with pytest.raises(EngineFailed, match="switched or unloaded"):
         read(pieces)
+
+
+@pytest.fixture
+def seeing(host: MiniHost, tmp_path_factory: pytest.TempPathFactory) -> Api:
+    host.mmproj = tmp_path_factory.getbasetemp() / "webui-mmproj.gguf"
+    if not host.mmproj.exists():
+        width = read_header(next(TINY.glob("*.gguf"))).metadata["llama.embedding_length"]
+        write_encoder(host.mmproj, model_width=int(str(width)))
+    host.load(loader="llama.cpp")
+    return Api(PromptedChat(WebuiEngine()))
+
+
+def test_pictures_are_seen_and_counted(seeing: Api) -> None:
+    assert {"vision", "audio"} <= set(seeing.engine.info.capabilities)
+    greedy = {"temperature": 0, "max_tokens": 6}
+    plain = seeing.chat(user(text("What is "), text("it?")), **greedy)
+    tokens = plain["usage"]["prompt_tokens"]
+    answers = []
+    for colour in ("red", "blue"):
+        messages = user(text("What is "), text("it?"), image(picture(colour)))
+        whole = seeing.chat(messages, **greedy, logprobs=True, top_logprobs=2)
+        assert whole["usage"]["prompt_tokens"] == tokens + IMAGE_TOKENS
+        answers.append(whole["choices"][0]["logprobs"]["content"])
+        folded = seeing.folded("chat/completions", messages=messages, **greedy)
+        assert folded["choices"][0]["message"] == whole["choices"][0]["message"]
+    assert answers[0] != answers[1]
+
+
+def test_what_pictures_cannot_stand_beside_is_refused(seeing: Api, api: Api) -> None:
+    messages = user(text("What is it?"), image(picture("red")))
+    refused = seeing.refused("chat/completions", messages=messages, guided_choice=["a", "b"])
+    assert refused["param"] == "messages"
+    marked = user(text(f"a {webui_mark()} b"), image(picture("red")))
+    assert seeing.refused("chat/completions", messages=marked)["param"] == "messages"
+
+
+def webui_mark() -> str:
+    """What stands for a picture in a prompt."""
+    host = sys.modules["modules.shared"]
+    return str(vars(host)["model"].media_marker)
+
+
+def test_without_an_encoder_pictures_are_refused(api: Api) -> None:
+    messages = user(text("What is it?"), image(picture("red")))
+    assert "image" in api.refused("chat/completions", messages=messages)["message"]

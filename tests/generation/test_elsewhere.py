@@ -154,3 +154,64 @@ def test_special_tokens_are_left_out_anyway(tiny: Api) -> None:
     body: dict[str, Any] = {"spaces_between_special_tokens": False}
     assert greedy(tiny, "Once", **body) == greedy(tiny, "Once")
     assert tiny.refused("completions", skip_special_tokens=False)["param"] == "skip_special_tokens"
+
+
+@pytest.mark.parametrize("page", ["completions", CHAT])
+@pytest.mark.parametrize("name", ["min_tokens", "min_new_tokens"])
+def test_as_many_tokens_as_at_most(tiny: Api, page: str, name: str) -> None:
+    """Longer than the model wants to talk: the end is banned, as benchmarks ask for it."""
+
+    def count(**body: Any) -> tuple[int, str]:
+        body |= {"temperature": 0}
+        whole = tiny.chat("Hello", **body) if page == CHAT else tiny.complete("Once", **body)
+        return whole["usage"]["completion_tokens"], whole["choices"][0]["finish_reason"]
+
+    free, reason = count(max_tokens=300)
+    assert reason == "stop"
+    assert count(max_tokens=free + 20, **{name: free + 20}) == (free + 20, "length")
+    assert count(max_tokens=free + 20, ignore_eos=True, **{name: 5}) == (free + 20, "length")
+    assert count(max_tokens=300, **{name: 0}) == (free, "stop")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"min_tokens": 5, "max_tokens": 10}, "unsupported_parameter"),
+        ({"min_tokens": 5}, "unsupported_parameter"),
+        ({"min_tokens": 5, "max_tokens": 5, "stop": "x"}, "unsupported_parameter"),
+        ({"min_tokens": 5, "max_tokens": 10, "ignore_eos": True, "stop": ["x"]}, None),
+        ({"min_tokens": 6, "max_tokens": 5}, "integer_above_max_value"),
+        ({"min_tokens": -1}, "integer_below_min_value"),
+        ({"min_tokens": "5"}, "invalid_type"),
+    ],
+)
+@pytest.mark.parametrize("page", ["completions", CHAT])
+def test_a_least_number_of_tokens_that_cannot_be_kept(
+    tiny: Api, page: str, body: dict[str, Any], code: str | None
+) -> None:
+    error = tiny.refused(page, **body)
+    assert error["param"] == "min_tokens"
+    assert code is None or error["code"] == code
+
+
+@pytest.mark.parametrize("page", ["completions", CHAT])
+def test_tokens_that_end_an_answer_anyway(tiny: Api, page: str) -> None:
+    """They are those that bear the name, and `ignore_eos` bans; others are refused, as nothing ends there."""
+    ends = sorted(tiny.engine.info.end_tokens)
+    names = {"<|im_end|>", "<|endoftext|>"}
+    specials = {tiny.engine.tokenize(name)[-1] for name in names}
+    assert specials <= set(ends)
+    body = {"temperature": 0, "max_tokens": 30}
+
+    def ask(**more: Any) -> Any:
+        if page == CHAT:
+            return tiny.chat("Hello", **body, **more)["choices"]
+        return tiny.complete("Once", **body, **more)["choices"]
+
+    plain = ask()
+    for ids in ([], ends, ends[:1]):
+        assert ask(stop_token_ids=ids) == plain
+    for ids in ([5], [*ends, 5], [-1], [10**9]):
+        error = tiny.refused(page, stop_token_ids=ids)
+        assert (error["param"], error["code"]) == ("stop_token_ids", "unsupported_parameter")
+    assert tiny.refused(page, stop_token_ids=["x"])["param"] == "stop_token_ids[0]"

@@ -49,6 +49,23 @@ class Checkout:
         return self.place.name
 
     @property
+    def is_tiny(self) -> bool:
+        """Whether its model is the embedded one."""
+        return self.model.startswith(TINY)
+
+    @property
+    def other(self) -> str:
+        """The name of the second model."""
+        return self.model.replace(TINY, f"{TINY}-too")
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the same seed gives the same text at the page."""
+        if LOADER == "llama.cpp":  # llama-cpp-python answers out of its cache in another way
+            return (self.folder / "modules" / "llama_cpp_server.py").exists()
+        return not LOADER.startswith("ExLlamav3")
+
+    @property
     def has_own_api(self) -> bool:
         return (self.folder / "modules" / "api").is_dir()
 
@@ -85,7 +102,7 @@ def copy(original: Path, target: Path, python: str | None, model: str | None) ->
     checkout = Checkout(
         target,
         python,
-        model or TINY,
+        model or (f"{TINY}.gguf" if LOADER == "llama.cpp" else TINY),
         target / place,
         frozenset(part.split("'")[0] for part in known.split("add_argument('--")[1:]),
     )
@@ -101,8 +118,12 @@ def copy(original: Path, target: Path, python: str | None, model: str | None) ->
             [python, "-c", "import tokenizers; print(tokenizers.__version__)"],
             capture_output=True, text=True, check=True,
         ).stdout.split(".")  # fmt: skip
-        for name in (TINY, f"{TINY}-too"):
-            _put_tiny(checkout.models / name, merges_as_text=(int(old[0]), int(old[1])) < (0, 20))
+        for name in (checkout.model, checkout.other):
+            if name.endswith(".gguf"):
+                shutil.copy(ROOT / "models" / TINY / f"{TINY}.gguf", checkout.models / name)
+            else:
+                merges_as_text = (int(old[0]), int(old[1])) < (0, 20)
+                _put_tiny(checkout.models / name, merges_as_text=merges_as_text)
     return checkout
 
 
@@ -137,7 +158,7 @@ class Webui:
         command = [checkout.python, "-u", "server.py", "--model", checkout.model]
         command += ["--extensions", checkout.name, *extensions, *flags]
         command += ["--listen-port", str(self.page_port)]
-        if checkout.model == TINY:
+        if checkout.is_tiny:
             command += ["--loader", LOADER] * ("loader" in checkout.flags)
             command += ["--cpu"] * (not LOADER.startswith("ExLlamav3"))
         if not page:
@@ -159,7 +180,7 @@ class Webui:
             "GRADIO_ANALYTICS_ENABLED": "False",
             "WEBUI_PROBE_PORT": str(self.probe_port),
         }
-        if LOADER != "Transformers" and not Path("/dev/nvidia0").exists():
+        if LOADER.startswith(("ExLlamav3", "llamacpp_HF")) and not Path("/dev/nvidia0").exists():
             environment["PYTHONPATH"] = str(WITHOUT_GPU)
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(

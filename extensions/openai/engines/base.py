@@ -52,6 +52,8 @@ class EngineInfo:
     chat_counts_prompt: bool = False
     """A presence penalty of `chat` counts the prompt; that of `generate` does not, and thoughts are told
     apart from what it says as well."""
+    end_tokens: frozenset[int] = frozenset()
+    """Those that end an answer, as far as the engine tells."""
     honours: frozenset[str] | None = None
     """The sampler's names for the parameters that the loaded model honours; None: all in its column."""
 

@@ -149,6 +149,7 @@ class LlamaCppEngine:
             thinks_aloud=self._thinks_aloud(props),
             chat_counts_prompt="reasoning" not in capabilities or "<think>" in template,
             capabilities=capabilities,
+            end_tokens=self._end_tokens(),
         )
         # A thread inside of llama.cpp while the interpreter goes down would abort the process.
         atexit.register(self.close)
@@ -176,6 +177,12 @@ class LlamaCppEngine:
         except InvalidRequest:  # a template may want more than that
             return False
         return prompt.rstrip().endswith("<think>")
+
+    def _end_tokens(self) -> frozenset[int]:
+        """llama.cpp tells them as the tokens that it bans where no end is wanted."""
+        asked = {"prompt": [self._document_start], "n_predict": 0, "ignore_eos": True}
+        told = self._listener.ask("POST", "/completion", asked)["generation_settings"]
+        return frozenset(int(banned["token"]) for banned in told["logit_bias"])
 
     @property
     def info(self) -> EngineInfo:

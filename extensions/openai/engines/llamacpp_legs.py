@@ -20,7 +20,7 @@ from llguidance import LLMatcher
 
 from ..errors import EngineFailed
 from .base import Finish, GenerateRequest, Piece, PromptUsage, TokenLogprob
-from .llama_server import LlamaServer, collect
+from .llama_server import LlamaServer, chunk_of, collect
 from .llamacpp_answers import TokenReader, error_of, token_logprob
 from .llamacpp_judge import judge
 from .pump import Emit
@@ -102,7 +102,7 @@ class Legs:
 
     def _receive(self, leg: _Leg, data: bytes) -> bool:
         """A chunk of a leg; whether to end it."""
-        chunk = orjson.loads(data)
+        chunk = chunk_of(data)
         if "error" in chunk:
             leg.failure = error_of(chunk["error"], "prompt")
             return True

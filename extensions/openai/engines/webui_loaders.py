@@ -8,11 +8,13 @@ from typing import Any
 from .webui_exllamav3 import ExllamaWay
 from .webui_host_modules import custom_reply
 from .webui_llamacpp import LlamaServerWay
+from .webui_llamacpp_python import LlamaCppPythonWay
 from .webui_transformers import TransformersWay
 from .webui_ways import Way
 
 OWN: Mapping[str, Way] = {
     "LlamaServer": LlamaServerWay(),
+    "LlamaCppModel": LlamaCppPythonWay(),
     "Exllamav3Model": ExllamaWay(),
 }
 """By the name of the class that the host has for its loaded model."""

@@ -15,10 +15,7 @@ Refused = Mapping[str, tuple[Any, ...]]
 
 ON_BOTH_PAGES: Refused = {
     # How long an answer is, and how it ends.
-    "min_tokens": (0,),
     "min_length": (0,),
-    "min_new_tokens": (0,),
-    "stop_token_ids": ([],),
     "stop_regex": ([], ""),
     "include_stop_str_in_output": (False,),
     "no_stop_trim": (False,),

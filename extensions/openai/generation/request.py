@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 from pydantic import AliasChoices, Field
+from typing_extensions import Self
 
 from .. import refusals
 from ..engines.base import EngineInfo
@@ -99,6 +100,17 @@ class GenerationRequest(ConstraintFields, NativeSampling):
     banned_tokens: str | ManyIds | None = Field(
         None, description="The same, also as a list. Not OpenAI's."
     )
+    min_tokens: int | None = Field(
+        None,
+        validation_alias=AliasChoices("min_tokens", "min_new_tokens"),
+        ge=0,
+        description="Tokens to generate at least: as many as at most, without stop strings, or with "
+        "`ignore_eos`. Not OpenAI's.",
+    )
+    stop_token_ids: ManyIds | None = Field(
+        None,
+        description="Tokens that end the answer; those that do so anyway, and no others. Not OpenAI's.",
+    )
     spaces_between_special_tokens: bool | None = Field(
         None, description="Taken and without effect: special tokens are left out. Not OpenAI's."
     )
@@ -114,6 +126,28 @@ class GenerationRequest(ConstraintFields, NativeSampling):
         more = self.stopping_strings or []
         stops += (more,) if isinstance(more, str) else tuple(stop for stop in more if stop)
         return tuple(dict.fromkeys(stops))
+
+    def kept_on(self, limit: int | None, info: EngineInfo) -> Self:
+        """The request with what it says of how an answer ends. `limit`: its own on tokens.
+
+        Raises InvalidRequest for what would end it otherwise than the engine does.
+        """
+        if not info.end_tokens.issuperset(self.stop_token_ids or ()):
+            raise refusals.unsupported(
+                "stop_token_ids", "holds tokens that do not end the answers of the loaded model."
+            )
+        least = self.min_tokens or 0
+        if limit is not None and least > limit:
+            raise refusals.out_of_range("min_tokens", least, low=None, high=limit)
+        if not least or (self.ignore_eos and not self.stops):
+            return self
+        if least != limit or self.stops:
+            raise refusals.unsupported(
+                "min_tokens",
+                "can only be as large as the limit on tokens, or stand with 'ignore_eos'; and not with stop "
+                "strings.",
+            )
+        return self.model_copy(update={"ignore_eos": True})
 
     def bias_for(self, info: EngineInfo) -> tuple[tuple[int, float], ...]:
         """`logit_bias` by token id. Raises InvalidRequest for a key that is no token of the model."""
