@@ -328,9 +328,9 @@ class WebuiEngine:
             if knows_stop_event():
                 state["stop_event"] = stop
             if request.logit_bias:
+                bans = False if type(loaded.model).__name__ == "LlamaServer" else float("-inf")
                 state["logit_bias"] = {
-                    str(token): float("-inf") if bias <= BAN else bias
-                    for token, bias in request.logit_bias
+                    str(token): bans if bias <= BAN else bias for token, bias in request.logit_bias
                 }
             rewrites = custom_reply() is not None
             prompt: PromptUsage | None = PromptUsage(len(tokens))
