@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -84,7 +85,7 @@ class WebuiEngine:
 
     def __init__(self) -> None:
         self._closed = threading.Event()
-        self._words: tuple[Way | None, Any, Words] | None = None
+        self._words: tuple[Way | None, weakref.ref[Any], Words] | None = None
         self._lock = threading.Lock()
 
     # What is loaded
@@ -125,10 +126,11 @@ class WebuiEngine:
         with self._lock:
             way = way_of(loaded.model)
             known = self._words
-            if known is not None and known[0] is way and known[1] is loaded.tokenizer:
+            if known is not None and known[0] is way and known[1]() is loaded.tokenizer:
                 return known[2]
             words = read_words(loaded) if way is None else way.words(loaded)
-            self._words = (way, loaded.tokenizer, words)
+            # A tokenizer may be the model itself, whose memory is free when nobody holds it.
+            self._words = (way, weakref.ref(loaded.tokenizer), words)
             return words
 
     # Prompts
