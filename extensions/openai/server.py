@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import logging
+import selectors
 import socket
 import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from flask import Flask
@@ -30,6 +32,7 @@ CONNECTIONS = 900  # open at once, most of them idle; below the usual limit on o
 CROWD = 700  # of them, from which on idle ones are closed
 UNREAD = 1 << 20  # bytes
 ENDING = 3.0  # seconds that answers have to write their last event
+LETTING_IN = 0.5  # seconds, at most, for connections that nobody has taken in yet
 LAST_WORDS = 0.2  # seconds for requests of connections that were just made
 FLUSHING = 1.5  # seconds for what is written to reach the clients
 
@@ -118,13 +121,13 @@ class APIServer:
 
     def _stop_listening(self) -> None:
         """Take no more connections; who has one already may still send a request, and is told."""
-        for listener in self._listeners:
-            # The loop would close all that belongs to it, and is not to ask again.
-            listener.handle_close = _nothing  # type: ignore[method-assign]
-            listener.accepting = False
-            if listener.socket is not None:
-                with suppress(OSError):
-                    listener.socket.shutdown(socket.SHUT_RDWR)
+        closed = [threading.Event() for _ in self._listeners]
+        for listener, done in zip(self._listeners, closed, strict=True):
+            # In the loop's own thread, as all that it does with sockets.
+            trigger: Any = listener.trigger
+            trigger.pull_trigger(partial(_close_door, listener, done))
+        for done in closed:
+            done.wait(2 * LETTING_IN)
         time.sleep(LAST_WORDS)
 
     def _run(self) -> None:
@@ -149,8 +152,16 @@ class APIServer:
             time.sleep(0.01)
 
 
-def _nothing() -> None:
-    """In the place of what waitress would do."""
+def _close_door(listener: Any, done: threading.Event) -> None:
+    """Let in who waits at the door, and nobody after that: whoever still did would be reset."""
+    until = time.monotonic() + LETTING_IN
+    with suppress(OSError), selectors.DefaultSelector() as at_the_door:
+        at_the_door.register(listener.socket, selectors.EVENT_READ)
+        while time.monotonic() < until and at_the_door.select(0):
+            listener.handle_accept()
+        listener.accepting = False
+        listener.socket.shutdown(socket.SHUT_RDWR)
+    done.set()
 
 
 def _is_busy(entry: Any) -> bool:

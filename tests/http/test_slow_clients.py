@@ -15,6 +15,7 @@ from extensions.openai import server as server_module
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.http import reaper
 from extensions.openai.http.channel import Channel
+from extensions.openai.http.looks import HUNG_UP
 from extensions.openai.server import APIServer
 from tests.conftest import Serve
 from tests.support.paced import PacedEngine
@@ -220,7 +221,7 @@ def test_a_client_that_the_server_does_not_listen_to_is_seen_leaving(
     serve: Serve, how: str
 ) -> None:
     """waitress reads from nobody who has sent 64 requests ahead, or has not read what was sent."""
-    if not reaper.HUNG_UP:
+    if not HUNG_UP:
         pytest.skip("this system does not tell")
     words = ["x" * 100_000] if how == "unread answer" else ["x"]
     engine = PacedEngine(words, endless=True, pace=0.01)

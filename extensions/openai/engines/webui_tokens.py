@@ -208,10 +208,12 @@ def prompt_logits(loaded: Loaded, tokens: Sequence[int]) -> Any:
             # Its own call forgets what is more than a few hundred tokens back.
             params = {"attn_mode": "flash_attn_nc"}
             logits = model.ex_model.forward(input_ids=inputs, params=params)
-        elif type(model).__name__.endswith(
-            "HF"
-        ):  # which tells all only where it would learn of them
-            logits = model(input_ids=inputs, labels=inputs).logits
+        elif type(model).__name__.endswith("HF"):
+            # Such a model tells only what comes next, and goes on from what it remembers.
+            model.past_seq = None
+            ends = range(1, inputs.shape[-1] + 1)
+            calls = (model(input_ids=inputs[:, :end]).logits[0, -1] for end in ends)
+            logits = [np.stack([to_numpy(last) for last in calls])]
         else:
             logits = model(inputs).logits
         return to_numpy(logits[0]).astype(np.float64)
