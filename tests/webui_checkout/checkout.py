@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -21,8 +23,8 @@ from tests.support.process import ROOT, free_port
 TINY = "openedai-tiny"
 START = 300.0  # seconds
 LOADER = os.environ.get("LOADER") or "Transformers"
-WITHOUT_GPU = Path(__file__).parent / "exllamav3_cpu"
-"""What lets ExLlamaV3 run on a processor."""
+WITHOUT_GPU = Path(__file__).parent / "without_gpu"
+"""What lets loaders run on a processor that want a GPU."""
 LEFT_OUT = (
     ".git", "installer_files", "portable_env", "venv", ".venv", "env", "models", "loras", "cache",
     "logs", "image_models", "image_outputs", "__pycache__", "settings.yaml", "CMD_FLAGS.txt",
@@ -130,7 +132,12 @@ def copy(original: Path, target: Path, python: str | None, model: str | None) ->
 def _put_tiny(folder: Path, *, merges_as_text: bool) -> None:
     """The embedded model in Hugging Face form."""
     source = ROOT / "models" / TINY
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.gguf", "*.md"))
+    left_out = ["*.md"] if LOADER == "llamacpp_HF" else ["*.md", "*.gguf"]
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns(*left_out))
+    if LOADER == "llamacpp_HF":
+        (
+            folder / "tokenizer.model"
+        ).touch()  # looked for by name, and not read where there is a newer form
     if merges_as_text:
         # Libraries of before September 2024 read only this older form.
         path = folder / "tokenizer.json"
@@ -155,7 +162,7 @@ class Webui:
         command += ["--listen-port", str(self.page_port)]
         if checkout.is_tiny:
             command += ["--loader", LOADER] * ("loader" in checkout.flags)
-            command += ["--cpu"] * (LOADER in ("Transformers", "llama.cpp"))
+            command += ["--cpu"] * (not LOADER.startswith("ExLlamav3"))
         if not page:
             command += ["--nowebui"]
         values = {f"{checkout.name}-api_port": self.port, **(settings or {})}
@@ -175,7 +182,7 @@ class Webui:
             "GRADIO_ANALYTICS_ENABLED": "False",
             "WEBUI_PROBE_PORT": str(self.probe_port),
         }
-        if LOADER.startswith("ExLlamav3") and not Path("/dev/nvidia0").exists():
+        if LOADER.startswith(("ExLlamav3", "llamacpp_HF")) and not Path("/dev/nvidia0").exists():
             environment["PYTHONPATH"] = str(WITHOUT_GPU)
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
@@ -234,6 +241,9 @@ class Webui:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(10)
+        # Some versions leave their llama-server behind.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
 
 def _answers(url: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -174,21 +175,25 @@ def plain_words(loaded: Loaded) -> Words:
 
 
 class Texts(Sequence[bytes]):
-    """A token's bytes, asked of the tokenizer when they are needed."""
+    """A token's bytes, asked of the tokenizer when they are needed; none once it is gone."""
 
     def __init__(self, tokenizer: Any, size: int) -> None:
-        self._tokenizer, self._size = tokenizer, size
+        self._tokenizer, self._size = weakref.ref(tokenizer), size
 
     def __len__(self) -> int:
         return self._size
 
+    def _text(self, token: Any) -> str:
+        tokenizer = self._tokenizer()
+        return "" if tokenizer is None else str(tokenizer.decode([int(token)]))
+
     def __getitem__(self, token: Any) -> Any:
-        return str(self._tokenizer.decode([int(token)])).encode()
+        return self._text(token).encode()
 
 
 class _Names(Texts):
     def __getitem__(self, token: Any) -> Any:
-        return str(self._tokenizer.decode([int(token)]))
+        return self._text(token)
 
 
 def prompt_logits(loaded: Loaded, tokens: Sequence[int]) -> Any:
@@ -203,10 +208,12 @@ def prompt_logits(loaded: Loaded, tokens: Sequence[int]) -> Any:
             # Its own call forgets what is more than a few hundred tokens back.
             params = {"attn_mode": "flash_attn_nc"}
             logits = model.ex_model.forward(input_ids=inputs, params=params)
-        elif type(model).__name__.endswith(
-            "HF"
-        ):  # which tells all only where it would learn of them
-            logits = model(input_ids=inputs, labels=inputs).logits
+        elif type(model).__name__.endswith("HF"):
+            # Such a model tells only what comes next, and goes on from what it remembers.
+            model.past_seq = None
+            ends = range(1, inputs.shape[-1] + 1)
+            calls = (model(input_ids=inputs[:, :end]).logits[0, -1] for end in ends)
+            logits = [np.stack([to_numpy(last) for last in calls])]
         else:
             logits = model(inputs).logits
         return to_numpy(logits[0]).astype(np.float64)
