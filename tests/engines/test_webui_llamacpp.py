@@ -346,3 +346,14 @@ def webui_mark() -> str:
 def test_without_an_encoder_pictures_are_refused(api: Api) -> None:
     messages = user(text("What is it?"), image(picture("red")))
     assert "image" in api.refused("chat/completions", messages=messages)["message"]
+
+
+def test_a_server_that_tells_less_hands_over_text(host: MiniHost) -> None:
+    expected = text_of(WebuiEngine().generate(greedy(tokens=8)))
+    host.shared.args.ik = True
+    engine = WebuiEngine()
+    assert not {"logprobs", "grammar"} & set(engine.info.capabilities)
+    assert text_of(engine.generate(greedy(tokens=8))) == expected
+    first = engine.tokenize(expected)[0]
+    banned = text_of(engine.generate(greedy(tokens=8, logit_bias=((first, -100.0),))))
+    assert banned and not banned.startswith(expected[:1])

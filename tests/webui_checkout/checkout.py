@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -239,6 +241,9 @@ class Webui:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(10)
+        # Some versions leave their llama-server behind.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
 
 def _answers(url: str) -> bool:

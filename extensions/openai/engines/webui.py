@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -84,7 +85,7 @@ class WebuiEngine:
 
     def __init__(self) -> None:
         self._closed = threading.Event()
-        self._words: tuple[Way | None, Any, Words] | None = None
+        self._words: tuple[Way | None, weakref.ref[Any], Words] | None = None
         self._lock = threading.Lock()
 
     # What is loaded
@@ -125,10 +126,11 @@ class WebuiEngine:
         with self._lock:
             way = way_of(loaded.model)
             known = self._words
-            if known is not None and known[0] is way and known[1] is loaded.tokenizer:
+            if known is not None and known[0] is way and known[1]() is loaded.tokenizer:
                 return known[2]
             words = read_words(loaded) if way is None else way.words(loaded)
-            self._words = (way, loaded.tokenizer, words)
+            # A tokenizer may be the model itself, whose memory is free when nobody holds it.
+            self._words = (way, weakref.ref(loaded.tokenizer), words)
             return words
 
     # Prompts
@@ -328,9 +330,9 @@ class WebuiEngine:
             if knows_stop_event():
                 state["stop_event"] = stop
             if request.logit_bias:
+                bans = False if type(loaded.model).__name__ == "LlamaServer" else float("-inf")
                 state["logit_bias"] = {
-                    str(token): float("-inf") if bias <= BAN else bias
-                    for token, bias in request.logit_bias
+                    str(token): bans if bias <= BAN else bias for token, bias in request.logit_bias
                 }
             rewrites = custom_reply() is not None
             prompt: PromptUsage | None = PromptUsage(len(tokens))

@@ -101,6 +101,8 @@ class Served:
             "logit_bias": [
                 *body.get("logit_bias", ()),
                 *([token, False if bias <= BAN else bias] for token, bias in request.logit_bias),
+                # Until 2025 llama.cpp's own `ignore_eos` meant one token only.
+                *([end, False] for end in job.words.ends if state.get("ban_eos_token")),
             ],
             # Who gives a seed wants the same answer every time; see llamacpp.py.
             "cache_prompt": request.seed is None,

@@ -6,6 +6,7 @@ call is answered by `Llama.generate`, which yields tokens, with a logits process
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -31,7 +32,8 @@ class LlamaCppPythonWay:
 
     def words(self, loaded: Loaded) -> Words:
         llama = loaded.model.model
-        return words_of_file(Path(llama.model_path), partial(_tokens, llama)) or plain_words(loaded)
+        plain = partial(_tokens, weakref.ref(llama))  # words outlive a model
+        return words_of_file(Path(llama.model_path), plain) or plain_words(loaded)
 
     def join(self, loaded: Loaded, job: Job, state: dict[str, Any]) -> Steps:
         sampling = job.request.sampling
@@ -117,6 +119,7 @@ def attach(kind: Any) -> None:
     kind.create_completion = create_completion
 
 
-def _tokens(llama: Any, text: str) -> list[int]:
-    """A text's tokens, with no special ones."""
-    return list(llama.tokenize(text.encode(), add_bos=False))
+def _tokens(llama: weakref.ref[Any], text: str) -> list[int]:
+    """A text's tokens, with no special ones; none once the model is gone."""
+    loaded = llama()
+    return [] if loaded is None else list(loaded.tokenize(text.encode(), add_bos=False))

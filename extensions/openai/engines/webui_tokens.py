@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -174,21 +175,25 @@ def plain_words(loaded: Loaded) -> Words:
 
 
 class Texts(Sequence[bytes]):
-    """A token's bytes, asked of the tokenizer when they are needed."""
+    """A token's bytes, asked of the tokenizer when they are needed; none once it is gone."""
 
     def __init__(self, tokenizer: Any, size: int) -> None:
-        self._tokenizer, self._size = tokenizer, size
+        self._tokenizer, self._size = weakref.ref(tokenizer), size
 
     def __len__(self) -> int:
         return self._size
 
+    def _text(self, token: Any) -> str:
+        tokenizer = self._tokenizer()
+        return "" if tokenizer is None else str(tokenizer.decode([int(token)]))
+
     def __getitem__(self, token: Any) -> Any:
-        return str(self._tokenizer.decode([int(token)])).encode()
+        return self._text(token).encode()
 
 
 class _Names(Texts):
     def __getitem__(self, token: Any) -> Any:
-        return str(self._tokenizer.decode([int(token)]))
+        return self._text(token)
 
 
 def prompt_logits(loaded: Loaded, tokens: Sequence[int]) -> Any:
