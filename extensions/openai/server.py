@@ -81,6 +81,7 @@ class APIServer:
         self._server = server
         self._reaper = Reaper(self._sockets, settings, crowd=CROWD)
         self._thread = threading.Thread(target=self._run, name="openai-server", daemon=True)
+        self._stopped = False
 
     @property
     def url(self) -> str:
@@ -102,8 +103,11 @@ class APIServer:
     def stop(self, timeout: float) -> None:
         """Take no more requests, let answers end (with an event that says so, where they must), close.
 
-        Answers may go on for `drain_timeout`, but all is over in about `timeout` seconds.
+        Answers may go on for `drain_timeout`, but all is over in about `timeout` seconds. Once is enough.
         """
+        if self._stopped:
+            return
+        self._stopped = True
         self._services.scheduler.close()
         patience = max(0.0, min(self._settings.drain_timeout, timeout - ENDING - FLUSHING))
         if not self._lifecycle.drain(patience, ENDING):

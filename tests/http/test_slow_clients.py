@@ -20,7 +20,7 @@ from extensions.openai.server import APIServer
 from tests.conftest import Serve
 from tests.support.paced import PacedEngine
 from tests.support.reference import assert_envelope
-from tests.support.wire import Wire, ask, streaming
+from tests.support.wire import Answer, Wire, ask, streaming
 
 CHAT = "/v1/chat/completions"
 HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
@@ -93,8 +93,25 @@ def test_hundreds_that_drip_hold_up_nobody(serve: Serve) -> None:
         wait_for(lambda: connections(server) == 0, 30)
 
 
+def test_what_came_fast_gains_no_time(serve: Serve) -> None:
+    """Somebody who sends nearly all of a large body at once, and then a byte now and then."""
+    server = serve(EchoEngine(), receive_timeout=0.5)
+    with Wire(server.port) as wire:
+        wire.send(HEAD + b"Content-Length: 10000000\r\n\r\n" + b"x" * 2_000_000)
+        answer: Answer | None = None
+        wire.sock.settimeout(0.1)
+        for _ in range(150):
+            try:
+                answer = wire.answer()
+                break
+            except TimeoutError:
+                wire.send(b"x")
+    assert answer is not None and answer.status == 408
+    wait_for(lambda: connections(server) == 0)
+
+
 def test_a_slow_body_that_makes_progress_is_served(serve: Serve) -> None:
-    """A second more for each 1,000 bytes."""
+    """At 1,000 bytes a second and more it may take as long as it needs."""
     port = serve(EchoEngine(), receive_timeout=0.3).port
     body = b'{"model":"echo","prompt":"' + b"x" * 7000 + b'"}'
     with Wire(port) as wire:

@@ -72,6 +72,8 @@ class Channel(HTTPChannel):
         self._is_quick = False
         self._glanced = 0.0
         self._left = False
+        self.arriving: tuple[float, int] | None = None
+        """Since when its request is watched, and `came` then; the reaper's own note."""
         self.came = 0
         """Bytes of a request that has begun and is not complete."""
         self.begun = 0.0
@@ -245,10 +247,19 @@ class Channel(HTTPChannel):
                 sock.shutdown(socket.SHUT_RDWR)
 
     def is_too_slow(self, now: float, patience: float) -> bool:
-        """Whether a request has begun and takes longer than `patience`, and a second for each 1,000 bytes."""
+        """Whether a request has begun, and in `patience` seconds less than 1,000 bytes a second have come.
+
+        What came fast before gives nobody time: who sent megabytes and stops would hold them for hours.
+        """
         if not self.came or not self.is_idle:
+            self.arriving = None
             return False
-        return now > max(self.begun, self.quiet_since) + patience + self.came / RATE
+        begun = max(self.begun, self.quiet_since)
+        if self.arriving is None or self.arriving[0] < begun:
+            self.arriving = begun, 0
+        if self.came - self.arriving[1] >= RATE * patience:
+            self.arriving = now, self.came
+        return now - self.arriving[0] > patience
 
     def is_stalled(self, now: float, patience: float) -> bool:
         """Whether in `patience` seconds less than 1,000 bytes a second have been read of what waits."""
