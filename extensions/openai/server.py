@@ -125,11 +125,14 @@ class APIServer:
 
     def _stop_listening(self) -> None:
         """Take no more connections; who has one already may still send a request, and is told."""
+        if not self._thread.is_alive():
+            return  # there is no loop any more, and no door
         closed = [threading.Event() for _ in self._listeners]
         for listener, done in zip(self._listeners, closed, strict=True):
             # In the loop's own thread, as all that it does with sockets.
             trigger: Any = listener.trigger
-            trigger.pull_trigger(partial(_close_door, listener, done))
+            with suppress(OSError):  # it has ended just now
+                trigger.pull_trigger(partial(_close_door, listener, done))
         for done in closed:
             done.wait(2 * LETTING_IN)
         time.sleep(LAST_WORDS)
