@@ -282,14 +282,16 @@ def test_several_run_at_once_where_the_host_lets_them(host: MiniHost) -> None:
     assert read(one)[-1].finish == "length"
 
 
-def test_a_server_that_dies_is_one_clear_error(host: MiniHost) -> None:
+@pytest.mark.parametrize(
+    "grammar", [None, 'start: /[a-z]+/ "!"', 'start: "what is forced, then " /[a-z]+/']
+)
+def test_a_server_that_dies_is_one_clear_error(host: MiniHost, grammar: str | None) -> None:
     engine = WebuiEngine()
     text_of(engine.generate(greedy(tokens=2)))
-    text, tokens = "Hello", engine.tokenize("Hello")
-    assert text and tokens
+    tokens = engine.tokenize("Hello")
     host.shared.model.port = 9  # nobody is there
     with pytest.raises(EngineFailed) as caught:
-        read(engine.generate(GenerateRequest(tokens, 4, {"temperature": 0.0})))
+        read(engine.generate(greedy(tokens, 40, grammar=grammar)))
     assert "Hello" not in str(caught.value)
 
 
