@@ -257,6 +257,36 @@ def test_many_threads_at_once_do_not_disturb_each_other(engine: Engine) -> None:
             assert usage.tokens == alone[prompt]
 
 
+@pytest.mark.parametrize(("frequency", "presence"), [(0.8, 0.0), (0.0, 2.0), (1.1, 0.7)])
+def test_penalties_count_what_was_sampled_and_not_the_prompt(
+    engine: Engine, frequency: float, presence: float
+) -> None:
+    """mu[j] - c[j] * frequency - (c[j] > 0) * presence, recomputed from what is told of each place.
+
+    Source: OpenAI guide, "Frequency and presence penalties".
+    """
+    asked = CompletionRequest(
+        prompt="", temperature=0.0, frequency_penalty=frequency, presence_penalty=presence
+    )
+    sampling = to_native(asked, capable(engine, "logprobs").info)
+    if "presence_penalty" not in sampling:
+        pytest.skip("this sampler has no penalties by count")
+    prompt = "The cat sat on the mat. The cat sat on the"
+    request = GenerateRequest(prompt, 24, sampling, seed=7, logprobs=40)
+    seen: list[bytes] = []
+    for piece in read(engine.generate(request)):
+        for told in piece.logprobs:
+            assert told.logprob is not None
+            likely = {each.bytes: each.logprob for each in told.top} | {told.bytes: told.logprob}
+            scores = {
+                text: logprob - seen.count(text) * frequency - (text in seen) * presence
+                for text, logprob in likely.items()
+            }
+            assert scores[told.bytes] >= max(scores.values()) - 0.05
+            seen.append(told.bytes)
+    assert len(seen) > 8
+
+
 def test_an_answer_may_be_closed_from_another_thread(engine: Engine) -> None:
     pieces = completion(engine, "Hello", 50)
     next(pieces)

@@ -37,7 +37,7 @@ from .llamacpp_listener import PrivateListener
 from .llamacpp_messages import encoded, message_of, tool_of, without_data
 from .llamacpp_params import BATCH, cache_for, params_for
 from .llamacpp_recount import Recount
-from .penalties import uncounted, wants_uncounted
+from .penalties import PromptCounts, wants_uncounted
 from .pump import TICK, Emit, pump
 from .room import Occupancy, Room
 from .vocabulary import Vocabulary, read_vocabulary
@@ -208,7 +208,7 @@ class LlamaCppEngine:
             if exact:
                 body["prompt"] = prompt = tokens
             else:
-                body["logit_bias"] += uncounted(tokens, request.sampling)
+                body["logit_bias"] += PromptCounts(tokens, request.sampling).bias()
         room = context if limit is None else most + limit + TokenReader.TAIL
         alternatives = request.logprobs
         if isinstance(prompt, str) or (alternatives is None and not exact):
@@ -232,7 +232,7 @@ class LlamaCppEngine:
         body = self._body(request) | {"prompt": prompt, "return_progress": True}
         if wants_uncounted(request.sampling, self._info.context_length):
             tokens = self._text_tokens(str(request.prompt))
-            body["logit_bias"] += uncounted(tokens, request.sampling)
+            body["logit_bias"] += PromptCounts(tokens, request.sampling).bias()
         reader = AnswerReader()
         if request.logprobs is not None:
             body["n_probs"] = max(1, request.logprobs)
@@ -262,7 +262,7 @@ class LlamaCppEngine:
         body |= {"reasoning_format": "auto", "return_progress": long}
         if wants_uncounted(request.sampling, self._info.context_length):
             tokens = self._text_tokens(self.render(request))
-            body["logit_bias"] += uncounted(tokens, request.sampling)
+            body["logit_bias"] += PromptCounts(tokens, request.sampling).bias()
         run, room = self._server.handle_chat_completions, self._info.context_length
         return self._run(run, body, room, AnswerReader(), "messages")
 

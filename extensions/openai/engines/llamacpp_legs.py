@@ -23,6 +23,7 @@ from .base import CUT, Finish, GenerateRequest, Piece, PromptUsage, TokenLogprob
 from .llama_server import LlamaServer, chunk_of, collect
 from .llamacpp_answers import TokenReader, error_of, token_logprob
 from .llamacpp_judge import judge
+from .penalties import PromptCounts
 from .pump import Emit
 from .steps import TokenText, Words
 
@@ -54,15 +55,23 @@ class Legs:
         self._uncounted = 0
         """Tokens that were sampled, but in no piece yet."""
         self._prompt: PromptUsage | None = None
+        self._counts: PromptCounts | None = None
+        self._recounted = False
+        """Whether the last token changed the bias that goes with the penalties."""
         self.finished = False
         """Whether the answer's last piece was emitted."""
         self.left = False
         """Whether nobody reads any more."""
 
-    def run(self, body: dict[str, Any], tokens: Sequence[int], limit: int) -> None:
-        """Answer a prompt. `body`: the sampler's parameters. Raises EngineFailed, or what llama.cpp's error
-        stands for."""
+    def run(
+        self, body: dict[str, Any], tokens: Sequence[int], limit: int, *, penalised: bool
+    ) -> None:
+        """Answer a prompt. `body`: the sampler's parameters; `penalised`: with OpenAI's penalties, over the
+        whole answer. Raises EngineFailed, or what llama.cpp's error stands for."""
         self._body, self._tokens, self._limit = body, list(tokens), limit
+        if penalised:
+            self._body = body | {"repeat_last_n": len(tokens) + limit}
+            self._counts = PromptCounts(tokens, body)
         self._prompt = PromptUsage(len(tokens))
         while not self._over:
             self._put_forced()
@@ -96,7 +105,7 @@ class Legs:
             if self._over or not self._fits(token):
                 return True
             self._put(token, self._told(entry, token) or self._judged(token))
-        if not (leg.stuck or leg.unjudged or self._over):
+        if not (leg.stuck or leg.unjudged or leg.recounted or self._over):
             raise EngineFailed("The engine broke off its answer.")
         return leg.stuck
 
@@ -154,7 +163,8 @@ class Legs:
         leg.stuck = not self._fits(token)
         if not leg.stuck:
             self._put(token, self._told(entry, token))
-        return leg.stuck or self._over
+            leg.recounted = self._recounted
+        return leg.stuck or leg.recounted or self._over
 
     def _single_step(self) -> None:
         """Sample one token, among those that fit."""
@@ -190,8 +200,12 @@ class Legs:
         seed = self._body.get("seed", -1)
         leg, self._legs = self._legs, self._legs + 1
         logprobs = self._request.logprobs
+        bias = self._body["logit_bias"]
+        if self._counts is not None:
+            bias = _summed(bias, self._counts.bias())
         return self._body | {
             "prompt": self._tokens,
+            "logit_bias": bias,
             "n_predict": tokens,
             "seed": (seed + leg) % SEEDS if seed >= 0 else seed,
             "cache_prompt": leg > 0 or self._body["cache_prompt"],
@@ -247,6 +261,7 @@ class Legs:
     def _put(self, token: int, told: TokenLogprob | None) -> None:
         """A token of the answer, which fits."""
         self._tokens.append(token)
+        self._recounted = self._counts is not None and self._counts.sampled([token])
         self._sampled += 1
         self._uncounted += 1
         ended: Finish | None = None
@@ -282,4 +297,15 @@ class _Leg:
     """The tokens that came last, without all of their log-probabilities."""
     stuck: bool = False
     """Whether what came last does not fit."""
+    recounted: bool = False
+    """Whether what came last changes the bias, so that the next leg begins here."""
     failure: BaseException | None = None
+
+
+def _summed(wanted: Sequence[Sequence[Any]], further: Sequence[tuple[int, float]]) -> list[Any]:
+    """Two lists of biases as one, with each token once; False bans."""
+    found = {int(token): bias for token, bias in wanted}
+    for token, bias in further:
+        if found.get(token) is not False:
+            found[token] = found.get(token, 0.0) + bias
+    return [[token, bias] for token, bias in found.items()]

@@ -7,7 +7,7 @@ where c[j] is how often token j was sampled before.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 
 from .base import Native
 
@@ -18,15 +18,27 @@ def wants_uncounted(sampling: Native, context_length: int) -> bool:
     return bool(penalised) and sampling.get("repeat_last_n", 0) >= context_length
 
 
-def uncounted(
-    prompt: Sequence[int], sampling: Native, sampled: Collection[int] = ()
-) -> list[tuple[int, float]]:
-    """What to add to the logits of a prompt's tokens so that the prompt does not count.
+class PromptCounts:
+    """What takes back that a sampler counts the prompt's tokens. Not thread-safe."""
 
-    Exact until a token of the prompt that is not in `sampled` is sampled.
-    """
-    frequency, presence = sampling["frequency_penalty"], sampling["presence_penalty"]
-    return [
-        (token, frequency * count + (0 if token in sampled else presence))
-        for token, count in Counter(prompt).items()
-    ]
+    def __init__(self, prompt: Sequence[int], sampling: Native) -> None:
+        """`sampling` holds both penalties."""
+        self._frequency = sampling["frequency_penalty"]
+        self._presence = sampling["presence_penalty"]
+        self._counts = Counter(prompt)
+        self._unsampled = set(prompt) if self._presence else set()
+
+    def bias(self) -> list[tuple[int, float]]:
+        """What to add to the logits of the prompt's tokens, until one of them is sampled for the first time
+        under a presence penalty: then that penalty is due."""
+        presence = self._presence
+        return [
+            (token, self._frequency * count + (presence if token in self._unsampled else 0))
+            for token, count in self._counts.items()
+        ]
+
+    def sampled(self, tokens: Iterable[int]) -> bool:
+        """Told what was sampled; whether `bias` is another now."""
+        found = self._unsampled.intersection(tokens)
+        self._unsampled -= found
+        return bool(found)

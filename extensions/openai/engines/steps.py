@@ -8,6 +8,7 @@ torch's; only operations that both have are used on them.
 from __future__ import annotations
 
 import codecs
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from .pump import Emit
 from .vocabulary import Vocabulary
 
 BAN = -100.0  # a bias from here on bans
+PENALTIES = ("frequency_penalty", "presence_penalty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +42,31 @@ class Words:
     """What stands in a prompt where media do."""
 
 
+def take_over_penalties(state: dict[str, Any]) -> None:
+    """A host counts the prompt as well as what was sampled: `Constraint` penalises in its place."""
+    state.update({name: 0.0 for name in PENALTIES if name in state})
+
+
 class Constraint:
-    """What a request lets a model sample. Not thread-safe."""
+    """What a request lets a model sample, and OpenAI's penalties (see penalties.py). Not thread-safe."""
 
     def __init__(self, request: GenerateRequest, words: Words, *, endless: bool) -> None:
         """`endless`: never an end token."""
         self._bias = request.logit_bias
         self._ends = words.ends
         self._banned = sorted(words.ends) if endless else []
+        self._frequency, self._presence = (
+            float(request.sampling.get(name) or 0) for name in PENALTIES
+        )
+        self._counts: Counter[int] = Counter()
         self._matcher: LLMatcher | None = None
         if request.grammar is not None:
             assert words.matching is not None
             self._matcher = LLMatcher(words.matching, request.grammar, log_level=0)
 
     def __bool__(self) -> bool:
-        return bool(self._matcher or self._bias or self._banned)
+        penalised = self._frequency or self._presence
+        return bool(self._matcher or self._bias or self._banned or penalised)
 
     def apply(self, scores: Any) -> Any:
         """The scores (1 x vocabulary) of the next token, changed. Raises EngineFailed at a grammar that is
@@ -65,6 +77,9 @@ class Constraint:
                 scores[0, token] = -np.inf
             else:
                 scores[0, token] += bias
+        if self._counts:
+            lowered = [self._frequency * n + self._presence for n in self._counts.values()]
+            scores[0, list(self._counts)] -= _like(scores, lowered)
         if self._banned:
             scores[0, self._banned] = -np.inf
         if self._matcher is not None:
@@ -83,6 +98,8 @@ class Constraint:
 
     def accept(self, token: int) -> None:
         """Told each token that was sampled."""
+        if self._frequency or self._presence:
+            self._counts[token] += 1
         if self._matcher is not None and token not in self._ends:
             self._matcher.consume_token(token)
 
@@ -256,6 +273,13 @@ def to_numpy(array: Any) -> Any:
     if hasattr(array, "detach"):
         array = array.detach().float().cpu().numpy()
     return np.asarray(array)
+
+
+def _like(array: Any, values: Sequence[float]) -> Any:
+    """Numbers in the form of another array's, on its device."""
+    if hasattr(array, "new_tensor"):
+        return array.new_tensor(values)
+    return np.array(values, dtype=array.dtype)
 
 
 def as_inputs(tokens: Sequence[int], like: Any) -> Any:

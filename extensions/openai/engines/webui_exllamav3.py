@@ -20,7 +20,17 @@ import numpy as np
 from ..errors import APIError, EngineFailed
 from .base import Piece, TokenLogprob
 from .pump import TICK
-from .steps import Answer, Carrier, Constraint, Limit, Words, as_inputs, judged, to_numpy
+from .steps import (
+    Answer,
+    Carrier,
+    Constraint,
+    Limit,
+    Words,
+    as_inputs,
+    judged,
+    take_over_penalties,
+    to_numpy,
+)
 from .webui_exllamav3_tokens import AsTransformers
 from .webui_host_modules import Loaded, beyond_limit, knows_stop_event
 from .webui_tokens import words_of
@@ -49,6 +59,7 @@ class ExllamaWay:
         state.update(max_new_tokens=most, ban_eos_token=False)
         if knows_stop_event():  # then the host lets several generate
             state["stop_event"] = threading.Event()
+        take_over_penalties(state)
         attach(loaded.model)
         return run
 

@@ -24,7 +24,7 @@ from .llamacpp_judge import judge
 from .llamacpp_legs import Legs
 from .llamacpp_messages import encoded
 from .pump import Emit
-from .steps import BAN, Carrier, Words
+from .steps import BAN, PENALTIES, Carrier, Words
 from .webui_host_modules import Loaded, knows_stop_event
 from .webui_tokens import encode, plain_words, words_of_file
 from .webui_ways import Job
@@ -107,6 +107,12 @@ class Served:
             # Who gives a seed wants the same answer every time; see llamacpp.py.
             "cache_prompt": request.seed is None,
         }
+        # With a penalty on repetition of its own the window that all three share stays as it is.
+        penalised = (
+            any(body.get(name) for name in PENALTIES)
+            and body.get("repeat_penalty", 1) == 1
+            and job.words.matching is not None
+        )
         server = LlamaServer(model.port)
         said: list[str] = []
 
@@ -119,9 +125,10 @@ class Served:
 
         if request.media:
             self._read_media(server, body | {"prompt": _with_media(request, prompt)}, limit, emit)
-        elif request.grammar is not None or request.logprobs is not None:
+        elif request.grammar is not None or request.logprobs is not None or penalised:
             skip = bool(state.get("skip_special_tokens", True))
-            Legs(server, request, job.words, emit, skip_special=skip).run(body, tokens, limit)
+            legs = Legs(server, request, job.words, emit, skip_special=skip)
+            legs.run(body, tokens, limit, penalised=penalised)
         else:
             body |= {"prompt": list(tokens), "n_predict": limit}
             self._read(server, body, AnswerReader(), emit)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .base import TokenLogprob
-from .steps import Limit, Steps, Words, judged
+from .steps import Limit, Steps, Words, judged, take_over_penalties
 from .webui_host_modules import Loaded
 from .webui_tokens import plain_words, words_of_file
 from .webui_ways import Job
@@ -48,6 +48,7 @@ class LlamaCppPythonWay:
         most = Limit(job.limit)
         most.part = partial(_run, steps, job)
         state.update(max_new_tokens=most)
+        take_over_penalties(state)
         attach(type(loaded.model.model))
         return steps
 

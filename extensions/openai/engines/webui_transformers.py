@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .base import TokenLogprob
-from .steps import Limit, Part, Share, Steps, Words, attach, judged
+from .steps import Limit, Part, Share, Steps, Words, attach, judged, take_over_penalties
 from .webui_host_modules import Loaded
 from .webui_tokens import encode, prompt_logits, read_words
 from .webui_ways import Job
@@ -34,6 +34,7 @@ class TransformersWay:
         most, share = Limit(job.limit), Share(state["typical_p"])
         most.part = share.part = Part(steps, job.tokens, encode(job.text))
         state.update(max_new_tokens=most, typical_p=share, ban_eos_token=False)
+        take_over_penalties(state)
         attach(loaded.model)
         return steps
 
