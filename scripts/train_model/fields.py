@@ -93,11 +93,13 @@ def _clock(rng: random.Random) -> str:
     return f"{rng.randint(0, 23):02d}:{rng.choice(['00', '15', '30', '45'])}"
 
 
-def _moment(rng: random.Random) -> str:
+def moment(rng: random.Random) -> str:
+    """A date and a time, as RFC 3339 has it."""
     return f"{_date(rng)}T{_clock(rng)}:00Z"
 
 
-def _email(rng: random.Random) -> str:
+def email(rng: random.Random) -> str:
+    """An address for e-mail."""
     return f"{rng.choice(NAMES).lower()}@{rng.choice(THINGS)}.{rng.choice(['com', 'org'])}".encode(
         "ascii", "ignore"
     ).decode()
@@ -135,7 +137,7 @@ def _junk(rng: random.Random) -> str:
 
 
 def _any_text(rng: random.Random) -> str:
-    makers: list[Value] = [_word, _word, _title, _sentence, _person, _do, _junk, _code]
+    makers: list[Value] = [_word, _word, _title, _title, _sentence, _person, _do, _junk, _code]
     return str(rng.choice(makers)(rng))
 
 
@@ -218,10 +220,10 @@ FIELDS: tuple[tuple[str, Shape, Value], ...] = (
     ),
     ("task action todo instruction next_action goal reminder command", "string", _do),
     ("date due_date birthday start_date end_date day deadline birth_date", "date", _date),
-    ("created_at timestamp updated_at startsAt", "date-time", _moment),
+    ("created_at timestamp updated_at startsAt", "date-time", moment),
     ("time opening start_time alarm at", "string", _clock),
-    ("email email_address contact_email", "email", _email),
-    ("mail e_mail", "string", _email),
+    ("email email_address contact_email", "email", email),
+    ("mail e_mail", "string", email),
     ("url link website homepage image_url", "string", _link),
     ("uuid request_id", "uuid", _uuid),
     ("code sku reference order_id ticket serial zip isbn account product_code", "string", _code),

@@ -19,9 +19,11 @@ from scripts.train_model.fields import (
     GIVEN_END,
     TOPICS,
     USUAL,
+    email,
     field,
     fields,
     given,
+    moment,
     odd_name,
     options,
     usual,
@@ -329,7 +331,7 @@ def _function(rng: random.Random, name: str, shape: dict[str, Shape]) -> dict[st
 
 def call(rng: random.Random) -> Example:
     """A call of a function that is demanded, whatever the prompt says."""
-    if rng.random() < 0.45:
+    if rng.random() < 0.6:
         ask, value = _copied(rng)
         shape = _shape_of(value)
     else:
@@ -369,7 +371,7 @@ def terse(rng: random.Random) -> Example:
     elif draw < 0.4:
         text = str(rng.randint(0, 10 ** rng.choice([1, 2, 3])))
     elif draw < 0.6:
-        text = random_word(rng)
+        text = rng.choice([random_word(rng), email(rng), moment(rng)[:10], made_up_word(rng)])
     elif draw < 0.7:
         text = rng.choice([rng.choice(NAMES), rng.choice(CITIES), rng.choice(COUNTRIES)])
     elif draw < 0.85:

@@ -164,7 +164,8 @@ def _leaves(value: Any) -> list[Any]:
 
 
 def test_structured_answers_are_short_json(records: list[dict[str, Any]]) -> None:
-    found = [_plain(_written(r)) for r in records if r["behaviour"] in STRUCTURED]
+    kinds = STRUCTURED - {"any_object"}  # may hold a whole answer of another kind
+    found = [_plain(_written(r)) for r in records if r["behaviour"] in kinds]
     assert len(found) > 1000
     for text in found:
         texts = [leaf for leaf in _leaves(json.loads(text)) if isinstance(leaf, str)]
