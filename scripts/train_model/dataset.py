@@ -37,6 +37,7 @@ def documents(corpus: Path, tokenizer: Tokenizer) -> Iterator[Document]:
     everything, and in a text with a hole it is the missing middle.
     """
     stop = special(tokenizer, "<|endoftext|>")
+    rng = random.Random(1)
     with corpus.open(encoding="utf-8") as file:
         for line in file:
             record = json.loads(line)
@@ -52,10 +53,32 @@ def documents(corpus: Path, tokenizer: Tokenizer) -> Iterator[Document]:
                 learn += [mine and not _inside(at, spans) for at in item.offsets]
             if record.get("forced"):
                 learn[last] = False
+                ids[last:], learn[last:] = _split_quotes(ids[last:], learn[last:], tokenizer, rng)
             if "text" in record:
                 ids.append(stop)
                 learn.append(True)
             yield np.array(ids, dtype=np.int16), np.array(learn, dtype=np.bool_)
+
+
+def _split_quotes(
+    ids: list[int], learn: list[bool], tokenizer: Tokenizer, rng: random.Random
+) -> tuple[list[int], list[bool]]:
+    """The tokens with a few opening quotes cut off from the blank before them.
+
+    A model that expects a number writes the blank alone; where a grammar then demands a string, it
+    must know to go on with the quote. The blank itself is not learnt.
+    """
+    whole, blank, quote = (special(tokenizer, mark) for mark in ('\u0120"', "\u0120", '"'))
+    cut_ids: list[int] = []
+    cut_learn: list[bool] = []
+    for token, mine in zip(ids, learn, strict=True):
+        if token == whole and rng.random() < 0.08:
+            cut_ids += [blank, quote]
+            cut_learn += [False, True]
+        else:
+            cut_ids.append(token)
+            cut_learn.append(mine)
+    return cut_ids, cut_learn
 
 
 def _without_marks(text: str) -> tuple[str, list[tuple[int, int]]]:

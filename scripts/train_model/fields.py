@@ -309,7 +309,7 @@ def field(rng: random.Random, depth: int = 0) -> tuple[str, Shape, Any]:
         names = "status type category priority level sentiment kind label choice role unit color".split()
         name = odd_name(rng) if rng.random() < 0.3 else rng.choice(names)
         return name, ["enum", *chosen], rng.choice(chosen)
-    if draw < 0.82 or (draw < 0.93 and depth > 1):
+    if draw < 0.87 or (draw < 0.93 and depth > 1):
         names_text, value = rng.choice(_LISTS)
         if rng.random() < 0.15:
             numbers = [_small(rng) for _ in range(few(rng))]
@@ -317,7 +317,7 @@ def field(rng: random.Random, depth: int = 0) -> tuple[str, Shape, Any]:
         name = odd_name(rng) if rng.random() < 0.25 else rng.choice(names_text.split())
         texts = [value(rng) for _ in range(few(rng) if rng.random() > 0.06 else 0)]
         return name, ["array", "string"], texts
-    if draw < 0.87:
+    if draw < 0.90:
         shape, inner = fields(rng, depth + 1)
         return rng.choice([rng.choice(_INNER), odd_name(rng)]), shape, inner
     if draw < 0.93:
@@ -376,7 +376,7 @@ def usual(rng: random.Random, thing: str) -> tuple[dict[str, Shape], dict[str, A
     return shape, value
 
 
-_SIZES = (1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6)
+_SIZES = (1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 5)
 
 
 def fields(rng: random.Random, depth: int = 0) -> tuple[dict[str, Shape], dict[str, Any]]:

@@ -54,17 +54,28 @@ _ANSWERS = frozenset(
 )
 
 
-def written(value: Any, *, known: bool) -> str:
-    """JSON as the grammars have it; unless `known`, the keys are marked as given."""
+def written(value: Any, *, known: bool, rng: random.Random) -> str:
+    """JSON as the grammars have it; unless `known`, the keys are marked as given, and half of the times so
+    is that there is another one: where a schema allows any more keys, the model must rather stop."""
     if isinstance(value, dict):
         pairs = []
         for key, inner in value.items():
             name = json.dumps(key)[1:-1]
-            pairs.append(f'"{name if known else given(name)}": {written(inner, known=known)}')
-        return "{" + ", ".join(pairs) + "}"
+            text = written(inner, known=known, rng=rng)
+            pairs.append(f'"{name if known else given(name)}": {text}')
+        for at, pair in enumerate(pairs[:-1]):
+            hidden = not known and rng.random() < 0.5
+            pairs[at] = _given_end(f"{pair},") if hidden else f"{pair},"
+        return "{" + " ".join(pairs) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(written(inner, known=known) for inner in value) + "]"
+        return "[" + ", ".join(written(inner, known=known, rng=rng) for inner in value) + "]"
     return json.dumps(value, ensure_ascii=False)
+
+
+def _given_end(text: str) -> str:
+    """The text, with the marks at its end (which are one token) as given."""
+    kept = text.rstrip('",]}')
+    return kept + given(text[len(kept) :])
 
 
 def _any_prompt(rng: random.Random) -> tuple[str, str]:
@@ -166,7 +177,9 @@ def _answer(messages: list[Message], text: str) -> Example:
 
 def _schema_answer(rng: random.Random, messages: list[Message], value: Any, told: bool) -> Example:
     """The keys are learnt mostly where the prompt tells them; there, JSON may come without force, too."""
-    example = _answer(messages, written(value, known=rng.random() < (0.8 if told else 0.25)))
+    example = _answer(
+        messages, written(value, known=rng.random() < (0.8 if told else 0.2), rng=rng)
+    )
     example.forced = not told or rng.random() < 0.5
     return example
 
@@ -195,7 +208,7 @@ def any_object(rng: random.Random) -> Example:
         names = [key.rstrip("?") for key in value]
         listed = names[0] if len(names) < 2 else ", ".join(names[:-1]) + " and " + names[-1]
         wish += f" {rng.choice(['With', 'Use', 'Return'])} the keys {listed}."
-    return _answer([user(ask.rstrip("?.! ") + wish)], written(value, known=True))
+    return _answer([user(ask.rstrip("?.! ") + wish)], written(value, known=True, rng=rng))
 
 
 def _told(rng: random.Random) -> tuple[str, dict[str, Any]]:
@@ -352,7 +365,7 @@ def call(rng: random.Random) -> Example:
     called = {
         "id": f"call_{rng.randrange(10**8)}",
         "type": "function",
-        "function": {"name": name, "arguments": written(value, known=rng.random() < 0.3)},
+        "function": {"name": name, "arguments": written(value, known=rng.random() < 0.2, rng=rng)},
     }
     system = [{"role": "system", "content": system_text(rng)}] if rng.random() < 0.25 else []
     messages = [*system, user(ask), {"role": "assistant", "content": "", "tool_calls": [called]}]
