@@ -43,9 +43,9 @@ check: $(FOR_CHECK) ## format, lint, types and tests, as a change must pass them
 	$(BIN)/python -m pytest $(ARGS)
 
 # What a user of the webui gets: the extension in a copy of a real checkout, with its own Python and loaders.
-test-webui: $(FOR_TEST) ## test inside a webui: make test-webui WEBUI_DIR=PATH [MODEL=NAME] [WEBUI_PYTHON=PATH]
+test-webui: $(FOR_TEST) ## test inside a webui: make test-webui WEBUI_DIR=PATH [MODEL=NAME] [LOADER=NAME] [WEBUI_PYTHON=PATH]
 	@test -n "$(WEBUI_DIR)" || { echo "error: which webui? make test-webui WEBUI_DIR=path/of/text-generation-webui" >&2; exit 1; }
-	@WEBUI_DIR="$(abspath $(WEBUI_DIR))" MODEL="$(MODEL)" WEBUI_PYTHON="$(WEBUI_PYTHON)" \
+	@WEBUI_DIR="$(abspath $(WEBUI_DIR))" MODEL="$(MODEL)" LOADER="$(LOADER)" WEBUI_PYTHON="$(WEBUI_PYTHON)" \
 		$(BIN)/python -m pytest tests/webui_checkout $(ARGS)
 
 format: $(FOR_CHECK) ## put the code into its format

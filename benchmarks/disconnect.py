@@ -1,6 +1,6 @@
 """32 clients hang up at once: how long until the server works for nobody?
 
-    python -m benchmarks.disconnect          the table for docs/fairness.md
+    python -m benchmarks.disconnect          the table for docs/performance.md
 
 With FIN and with RST, streamed and not; while answers are generated, while long prompts are read, and
 behind answers in the queue. The time is from the first hang-up until GET /v1/internal/queue shows nothing.

@@ -1,6 +1,6 @@
 """A caller with short requests beside one that floods: how much longer do the short ones take?
 
-    python -m benchmarks.fairness            the table for docs/fairness.md
+    python -m benchmarks.fairness            the table for docs/performance.md
 
 One caller sends short requests, one after the other with pauses; another keeps many long streams going
 with a key of its own, or with the same one.

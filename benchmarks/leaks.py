@@ -1,6 +1,6 @@
 """Thousands of mixed requests: what is left of them in the server's process?
 
-    python -m benchmarks.leaks               the table for docs/fairness.md
+    python -m benchmarks.leaks               the table for docs/performance.md
 
 Valid and invalid, streamed and not, complete and hung up, over kept and new connections; after each part
 the server is left alone until its idle threads have ended.

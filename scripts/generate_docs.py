@@ -14,13 +14,17 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import AliasChoices
+from pydantic.fields import FieldInfo
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from extensions.openai.app import ROUTES
-from extensions.openai.chat import ChatCompletionRequest
+from extensions.openai.chat_request import ChatCompletionRequest
 from extensions.openai.completions import CompletionRequest
 from extensions.openai.errors import APIError, all_errors
+from extensions.openai.generation.elsewhere import IN_CHAT, IN_COMPLETIONS
 from extensions.openai.generation.profiles import PROFILES
 from extensions.openai.generation.sampling import PARAMETERS, ROWS, Parameter
 from extensions.openai.operations.logs import FIELDS
@@ -152,14 +156,31 @@ def fields(model: Any) -> Callable[[], str]:
         schema = model.model_json_schema(by_alias=False)
         required = set(schema.get("required", ()))
         rows = [
-            (code(name), "yes" if name in required else "", field.description or "")
+            (_names(name, field), "yes" if name in required else "", field.description or "")
             for name, field in model.model_fields.items()
             if name not in ROWS
         ]
-        refused = [(code(name), "", "Not there yet: refused.") for name in model.refused]
-        return table("Field | Required | Meaning", rows + refused)
+        return table("Field | Required | Meaning", rows)
 
     return made
+
+
+def _names(name: str, field: FieldInfo) -> str:
+    others = field.validation_alias
+    names = others.choices if isinstance(others, AliasChoices) else [name]
+    return " or ".join(code(each) for each in names)
+
+
+def elsewhere() -> str:
+    """Fields of other servers, and the values of them that change nothing."""
+    rows = []
+    for name in {**IN_COMPLETIONS, **IN_CHAT}:
+        both = IN_COMPLETIONS.get(name) == IN_CHAT.get(name)
+        for page, refused in (("completions", IN_COMPLETIONS), ("chat", IN_CHAT)):
+            if name in refused and not (both and page == "chat"):
+                taken = " or ".join(code(_json(value)) for value in refused[name])
+                rows.append((code(name), "both" if both else page, taken or "-"))
+    return table("Field | Page | Taken if it is", rows)
 
 
 def routes() -> str:
@@ -238,6 +259,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "profiles": profiles,
     "completions": fields(CompletionRequest),
     "chat": fields(ChatCompletionRequest),
+    "elsewhere": elsewhere,
     "routes": routes,
     "errors": errors,
     "metrics": metrics,

@@ -259,7 +259,7 @@ def test_choices_stream_at_the_same_time() -> None:
         ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),
         ({"logit_bias": {"1": 101}}, "logit_bias.1", "decimal_above_max_value"),
         ({"logit_bias": {"one": 5}}, "logit_bias", "invalid_value"),
-        ({"reasoning_effort": "low"}, "reasoning_effort", "unsupported_parameter"),
+        ({"reasoning_effort": "high"}, "reasoning_effort", "unsupported_parameter"),
         ({"store": 1}, "store", "invalid_type"),
         ({"modalities": ["text", "audio"]}, "modalities", None),
         ({"modalities": ["smell"]}, "modalities[0]", "invalid_value"),

@@ -14,6 +14,7 @@ import pytest
 
 from extensions.openai.access.key_files import KeyFiles
 from extensions.openai.access.keys import Keys
+from extensions.openai.errors import Unauthorized
 from extensions.openai.settings import Settings
 from tests.support.process import ROOT
 
@@ -102,6 +103,16 @@ def test_a_key_from_its_making_to_its_end(shell: Shell) -> None:
     assert "no valid keys" in shell.run("keys", "list")[2]
     states = [each["state"] for each in json.loads(shell.run("keys", "list", "--all", "--json")[1])]
     assert states == ["revoked", "revoked"]
+
+
+def test_a_new_list_beside_an_old_secret_is_told(shell: Shell) -> None:
+    old = shell.key("create", "--name", "alice")
+    (shell.folder / "keys.json").unlink()
+    status, out, err = shell.run("keys", "create", "--name", "bob")
+    assert status == 0 and "keys that are not on it are void" in err and len(out.splitlines()) == 1
+    assert shell.caller(out.strip())
+    with pytest.raises(Unauthorized):
+        shell.caller(old)
 
 
 @pytest.mark.parametrize(

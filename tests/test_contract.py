@@ -14,7 +14,7 @@ from openai.types import CompletionCreateParams
 from openai.types.chat import ChatCompletionChunk, completion_create_params
 
 from extensions.openai.app import create_app
-from extensions.openai.chat import ChatCompletionRequest
+from extensions.openai.chat_request import ChatCompletionRequest
 from extensions.openai.completions import CompletionRequest
 from extensions.openai.engines.deferred import DeferredEngine
 from extensions.openai.settings import Settings

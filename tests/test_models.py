@@ -37,7 +37,8 @@ def test_the_list_of_the_reference(client: FlaskClient) -> None:
 
 def test_a_model_is_what_the_list_says(client: FlaskClient) -> None:
     for model in client.get("/v1/models").json["data"]:
-        assert client.get(f"/v1/models/{model['id']}").json == model
+        for end in ("", "/"):
+            assert client.get(f"/v1/models/{model['id']}{end}").json == model
 
 
 @pytest.mark.parametrize(
@@ -173,3 +174,29 @@ def test_while_the_model_loads_everything_says_so_and_the_pages_are_there() -> N
     engine.set(EchoEngine())
     assert client.get("/health").json == {"status": "ok"}
     assert client.get("/v1/models").status_code == 200
+
+
+# Under their older name.
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "", "/openai/v1"])
+def test_engines_are_the_models_in_the_shape_of_before(client: FlaskClient, prefix: str) -> None:
+    """As the reference had it until 2022: `id`, `object`, `owner`, `ready`."""
+    listed = client.get(f"{prefix}/engines").json
+    assert set(listed) == {"object", "data"} and listed["object"] == "list"
+    names = [model["id"] for model in client.get("/v1/models").json["data"]]
+    assert [engine["id"] for engine in listed["data"]] == names
+    for engine in listed["data"]:
+        assert engine["object"] == "engine" and engine["ready"] is True and engine["owner"]
+        assert client.get(f"{prefix}/engines/{engine['id']}").json == engine
+
+
+def test_an_unknown_engine_is_not_found(client: FlaskClient) -> None:
+    answer = client.get("/v1/engines/davinci")
+    assert answer.status_code == 404
+    assert assert_envelope(answer.json, status=404)["code"] == "model_not_found"
+
+
+def test_engines_while_there_is_no_model() -> None:
+    client = create_app(Settings(), DeferredEngine()).test_client()
+    assert client.get("/v1/engines").status_code == 503

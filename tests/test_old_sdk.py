@@ -152,3 +152,15 @@ print(json.dumps(found))
         [bad, 400, "empty_array", "messages", True],
         [bad, 404, "model_not_found", "model", True],
     ]
+
+
+@pytest.mark.timeout(400)
+def test_engines(run_old: Any, server: ServerProcess) -> None:
+    program = """
+listed = openai.Engine.list()
+one = openai.Engine.retrieve(model)
+print(json.dumps([[each.id for each in listed.data], one.id, one.object]))
+"""
+    names, one, kind = run_old(program)
+    assert server.model in names
+    assert (one, kind) == (server.model, "engine")

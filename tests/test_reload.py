@@ -80,10 +80,11 @@ def running(tmp_path: Path) -> Iterator[Running]:
 
 def test_a_key_changes_on_sighup_and_broken_files_change_nothing(running: Running) -> None:
     assert (running.status("first"), running.status("second")) == (200, 401)
-    running.write(api_key="second", http_threads=8, validation_status=422)
+    fixed = {"cors_origins": ["https://a.example"], "http_threads": 8, "metrics": "open"}
+    running.write(api_key="second", validation_status=422, log_format="json", **fixed)
     said = running.reload("need a restart")
     assert "changed: api_key, validation_status" in said
-    assert "need a restart to change: http_threads" in said
+    assert "need a restart to change: cors_origins, http_threads, metrics, log_format" in said
     assert "second" not in said
     assert (running.status("first"), running.status("second")) == (401, 200)
     answer = ask(

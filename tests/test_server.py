@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from extensions.openai import server as server_module
 from extensions.openai.app import create_app
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.routing import Lifecycle
@@ -151,6 +152,26 @@ def test_while_it_drains_new_requests_are_refused() -> None:
         assert assert_envelope(answer.json())["code"] == "shutting_down"
     stopping.join(10)
     assert not stopping.is_alive()
+
+
+def test_who_has_just_connected_is_told_and_not_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "LAST_WORDS", 3.0)
+    server = make(api_port=0)
+    server.start()
+    with Wire(server.port) as early, ThreadPoolExecutor(1) as pool:
+        early.request("GET", "/health")
+        assert early.answer().status == 200
+        stopping = pool.submit(server.stop, 8)
+        with pytest.raises(OSError):
+            for _ in range(300):  # until nobody listens any more
+                socket.create_connection(("127.0.0.1", server.port), timeout=5).close()
+                threading.Event().wait(0.01)
+        early.request("GET", "/health")
+        answer = early.answer()
+        assert answer.status == 503
+        assert assert_envelope(answer.json())["code"] == "shutting_down"
+        stopping.result(20)
+    assert not server._thread.is_alive()
 
 
 def test_a_client_that_does_not_read_cannot_hold_up_the_end() -> None:

@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from flask import Flask, Response, request
 
 from extensions.openai.access.scheduler import Scheduler
 from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.engines.pump import Emit, pump
 from extensions.openai.errors import InvalidRequest
+from extensions.openai.replies import Reply, json_reply
 from extensions.openai.routing import Call, Lifecycle, Services
 from extensions.openai.settings import Settings
 from extensions.openai.streaming import ClientGone, respond
@@ -50,18 +51,21 @@ def fold(chunks: Iterable[dict[str, Any]]) -> dict[str, Any]:
     return {"all": list(chunks)}
 
 
-def answer(source: Source, *, stream: bool, **options: Any) -> Response:
-    with Flask("test").app_context():
-        return respond(call(**options), source.chunks(), stream=stream, fold=fold)
+def answer(source: Source, *, stream: bool, **options: Any) -> Reply:
+    return respond(call(**options), source.chunks(), stream=stream, fold=fold)
+
+
+def data_of(reply: Reply) -> bytes:
+    return b"".join(reply)
 
 
 def test_whole_and_streamed_are_made_of_the_same_chunks() -> None:
     items: list[Any] = [None, {"a": 1}, None, {"b": "é\n"}]
     source = Source(*items)
-    assert answer(source, stream=False).json == {"all": [{"a": 1}, {"b": "é\n"}]}
+    assert json.loads(answer(source, stream=False).body) == {"all": [{"a": 1}, {"b": "é\n"}]}
     assert source.closed
     source = Source(*items)
-    data = answer(source, stream=True).get_data()
+    data = data_of(answer(source, stream=True))
     assert data == 'data: {"a":1}\n\ndata: {"b":"é\\n"}\n\ndata: [DONE]\n\n'.encode()
     assert source.closed
 
@@ -77,7 +81,7 @@ def test_an_error_before_the_first_chunk_is_raised(stream: bool) -> None:
 @pytest.mark.parametrize("error", [InvalidRequest("no"), RuntimeError("the secret reason")])
 def test_an_error_after_it_is_the_last_event(error: Exception) -> None:
     source = Source({"a": 1}, error)
-    payloads = sse_payloads(answer(source, stream=True).get_data())
+    payloads = sse_payloads(data_of(answer(source, stream=True)))
     assert len(payloads) == 2
     assert "secret" not in payloads[1]
     assert_envelope(json.loads(payloads[1]))
@@ -105,10 +109,10 @@ def test_a_server_that_ends_says_so_in_the_last_event() -> None:
     lifecycle.enter()
     source = Source({"a": 1}, None, {"b": 2})
     response = answer(source, stream=True, lifecycle=lifecycle)
-    events = iter(response.response)
-    assert b'{"a":1}' in next(events)  # type: ignore[arg-type]
+    events = iter(response)
+    assert b'{"a":1}' in next(events)
     assert not lifecycle.drain(0, 0)
-    rest = b"".join(events)  # type: ignore[arg-type]
+    rest = b"".join(events)
     (payload,) = sse_payloads(rest)
     assert assert_envelope(json.loads(payload))["code"] == "shutting_down"
     response.close()
@@ -117,18 +121,18 @@ def test_a_server_that_ends_says_so_in_the_last_event() -> None:
 
 def test_silence_becomes_comments_and_speech_does_not() -> None:
     source = Source({"a": 1}, *[None] * 5, {"b": 2})
-    lines = answer(source, stream=True, keep_alive=1e-9).get_data().split(b"\n\n")
+    lines = data_of(answer(source, stream=True, keep_alive=1e-9)).split(b"\n\n")
     assert sum(line.startswith(b":") for line in lines) == 5
     source = Source({"a": 1}, *[None] * 5, {"b": 2})
-    lines = answer(source, stream=True, keep_alive=60).get_data().split(b"\n\n")
+    lines = data_of(answer(source, stream=True, keep_alive=60)).split(b"\n\n")
     assert not any(line.startswith(b":") for line in lines)
 
 
 def test_a_long_silence_before_the_first_chunk_opens_the_stream() -> None:
     source = Source(None, None, {"a": 1})
     response = answer(source, stream=True, keep_alive=1e-9)
-    first = next(iter(response.response))
-    assert first.startswith(b":")  # type: ignore[union-attr]
+    first = next(iter(response))
+    assert first.startswith(b":")
     response.close()
 
 
@@ -140,12 +144,16 @@ def pushed(source: Source, write: Callable[[bytes], None]) -> list[str]:
         begun.append(status)
         return write
 
-    app = Flask("test")
-    app.register_error_handler(InvalidRequest, lambda error: (error.envelope(), 400))
-    with app.test_request_context():
-        response = respond(replace(call(), pushed=True), source.chunks(), stream=True, fold=fold)
-        assert not begun  # the view answers before the first chunk is there
-        response(request.environ, start_response)  # type: ignore[arg-type]
+    def refuse(error: Exception) -> Reply:
+        assert isinstance(error, InvalidRequest)
+        return json_reply(error.envelope(), 400)
+
+    asked = replace(call(), pushed=True, refuse=refuse)
+    response = respond(asked, source.chunks(), stream=True, fold=fold)
+    assert not begun  # the view answers before the first chunk is there
+    for part in response({}, start_response):  # type: ignore[arg-type]
+        write(part)
+    response.close()
     return begun
 
 
@@ -155,14 +163,37 @@ def test_pushed_events_are_those_that_are_pulled() -> None:
     source = Source(*items)
     assert pushed(source, written.append) == ["200 OK"]
     assert len(written) == 3
-    assert b"".join(written) == answer(Source(*items), stream=True).get_data()
+    assert b"".join(written) == data_of(answer(Source(*items), stream=True))
     assert source.closed
+
+
+def test_what_one_callback_brings_goes_out_together() -> None:
+    written: list[bytes] = []
+    counts: list[int] = []
+
+    def produce(emit: Emit[int]) -> None:
+        for number in range(3):
+            emit(number)
+            counts.append(len(written))  # nothing waits for the next callback
+
+    class Pumped(Source):
+        def chunks(self) -> Chunks:
+            for number in pump(produce):
+                if number is None:
+                    yield None
+                else:
+                    yield {"first": number}
+                    yield {"second": number}
+
+    assert pushed(Pumped(), written.append) == ["200 OK"]
+    assert [part.count(b"data: ") for part in written] == [2, 2, 2, 1]
+    assert counts == [1, 2, 3]
 
 
 def test_an_error_before_the_first_pushed_event_has_its_status() -> None:
     written: list[bytes] = []
     source = Source(None, InvalidRequest("no", param="prompt"))
-    assert pushed(source, written.append) == ["400 BAD REQUEST"]
+    assert pushed(source, written.append) == ["400 Bad Request"]
     assert_envelope(json.loads(b"".join(written)), status=400)
     assert source.closed
 

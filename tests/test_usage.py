@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +23,19 @@ from extensions.openai.app import create_app
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.settings import Settings
 from tests.conftest import http_library
+from tests.support.process import ServerProcess
 from tests.support.reference import assert_envelope
+from tests.support.wire import ask
 
 PAGE = "/v1/organization/usage/completions"
 DAY = 86400
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 40
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        threading.Event().wait(0.05)
 
 
 class Kept:
@@ -268,3 +280,64 @@ def test_the_document_tells_the_parameters(client: FlaskClient) -> None:
     found = {each["name"]: each for each in parameters}
     assert found["start_time"]["required"] and found["start_time"]["schema"]["type"] == "integer"
     assert found["group_by"]["schema"]["type"] == "array" and not found["group_by"]["required"]
+
+
+def test_a_broken_file_is_told_and_opens_no_budget_anew(tmp_path: Path) -> None:
+    (tmp_path / "usage.sqlite3").write_bytes(b"no database " * 100)
+    settings = Settings(api_key="k", monthly_tokens=20, data_folder=str(tmp_path))
+    client = create_app(settings, EchoEngine()).test_client()
+    headers = {"Authorization": "Bearer k"}
+    asked = {"model": "echo", "prompt": "a b c", "max_tokens": 5}
+    for _ in range(2):
+        for answer in (
+            client.get("/v1/usage", headers=headers),
+            client.post("/v1/completions", headers=headers, json=asked),
+        ):
+            assert answer.status_code == 503 and answer.headers["Retry-After"]
+            assert assert_envelope(answer.json)["code"] == "usage_unreadable"
+    (tmp_path / "usage.sqlite3").unlink()
+    statuses = [client.post("/v1/completions", headers=headers, json=asked) for _ in range(9)]
+    assert statuses[0].status_code == 200 and statuses[-1].status_code == 429
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prlimit")
+def test_a_full_disk_stops_no_answer_and_loses_no_usage(tmp_path: Path) -> None:
+    import resource
+
+    server = ServerProcess(
+        *("--loader", "echo", "--api-key", "k"),
+        environment={"OPENEDAI_DATA_FOLDER": str(tmp_path)},
+    )
+    try:
+        server.wait_until_ready()
+        asked = {"model": "echo", "prompt": "a b c", "max_tokens": 5}
+
+        def answers(count: int) -> None:
+            for _ in range(count):
+                answer = ask(
+                    *(server.port, "POST", "/v1/completions", asked), Authorization="Bearer k"
+                )
+                assert answer.status == 200
+
+        def requests() -> int:
+            answer = ask(server.port, "GET", "/v1/usage", Authorization="Bearer k")
+            assert answer.status in (200, 503)
+            if answer.status == 503:
+                return 0
+            return sum(row["num_model_requests"] for row in answer.json()["data"])
+
+        answers(3)
+        assert requests() == 3
+        pid = server.process.pid
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
+        answers(5)
+        wait_for(lambda: "usage cannot be kept" in server.output)
+        answers(2)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+        answers(1)
+        wait_for(lambda: requests() == 11)
+        server.signal(signal.SIGTERM)
+        assert server.wait(20) == 0
+    finally:
+        server.stop()

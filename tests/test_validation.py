@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import Field
 
-from extensions.openai.chat import ChatCompletionRequest
+from extensions.openai.chat_request import ChatCompletionRequest
 from extensions.openai.completions import CompletionRequest
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.errors import InvalidRequest
@@ -196,6 +196,15 @@ def test_fields_that_nobody_knows(page: str, body: dict[str, Any]) -> None:
     assert answer.status_code == 400
     error = assert_envelope(answer.json, status=400)
     assert (error["param"], error["code"]) == ("no_such_field", "unknown_parameter")
+
+
+def test_a_field_that_nobody_knows_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    client = Api(EchoEngine()).client
+    with caplog.at_level("INFO", logger="openedai"):
+        for _ in range(3):
+            client.post("/v1/chat/completions", json={**CHAT, "a_field_to_log": "and its value"})
+    told = [line for line in caplog.messages if "a_field_to_log" in line]
+    assert len(told) == 1 and "value" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def create(files: KeyFiles, given: argparse.Namespace) -> None:
     """Make a key and print it."""
     grant = _changed(Grant("", given.name, frozenset({"read", "write"})), given)
+    begins = files.secret() is not None and not files.entries()
     key = files.create(grant)
+    if begins:
+        _say(
+            f"{files.folder} had no list of keys; from now on keys that are not on it are void there"
+        )
     _say(f"made the key {given.name}: {_words(grant)}. It is shown this once:")
     print(key)
 

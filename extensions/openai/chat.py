@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from flask import Response
-from pydantic import AliasChoices, Field
 from typing_extensions import NotRequired, TypedDict
 
 from . import models, refusals
+from .chat_request import MORE_EFFORT, ChatCompletionRequest
 from .engines.base import ChatRequest, Engine, EngineInfo, Page, Pieces
 from .errors import ContextLengthExceeded
 from .generation.answer import AnswerHead, answer_head
-from .generation.hooked import Hooks, hooked_chat
+from .generation.hooked import hooked_chat
+from .generation.hooks import Hooks
 from .generation.logprobs import ChatLogprobs, chat_logprobs
 from .generation.media import media_reader
-from .generation.messages import ChatMessage, TextPart, split_continued, to_engine
+from .generation.messages import split_continued, to_engine
 from .generation.profiles import to_native
 from .generation.prompted import Answer, Prompted, answer_of
-from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest, needs
+from .generation.request import needs
 from .generation.run import Event, Events, run
 from .generation.tool_calls import (
     CallDelta,
@@ -30,185 +30,11 @@ from .generation.tool_calls import (
     MessageCalls,
     ToolCallWriter,
 )
-from .generation.tools import (
-    AnyTool,
-    FunctionCallChoice,
-    FunctionDefinition,
-    FunctionTool,
-    ToolChoice,
-    ToolPlan,
-    plan_tools,
-)
+from .generation.tools import ToolPlan
 from .generation.usage import Usage, UsageCount
+from .replies import Reply
 from .routing import Addresses, Call, Route
 from .streaming import check_wanted, respond
-from .validation import NotYet, RequestModel
-
-Metadata = Annotated[
-    dict[
-        Annotated[str, Field(max_length=64)],
-        Annotated[str, Field(max_length=512)],
-    ],
-    Field(max_length=16),
-]
-TEMPLATE_OWN = {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"}
-ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
-
-
-class Prediction(RequestModel):
-    """What much of the answer is likely to be."""
-
-    type: Literal["content"]
-    content: str | Annotated[list[TextPart], Field(min_length=1)]
-
-
-class ChatCompletionRequest(GenerationRequest):
-    """Create chat completion. Names beyond the reference's are the native sampler's, or say so."""
-
-    messages: list[ChatMessage] = Field(min_length=1, description="The conversation so far.")
-    max_completion_tokens: int | None = Field(
-        None,
-        ge=1,
-        description="Tokens to generate at most, reasoning among them. Default: what the context holds.",
-    )
-    max_tokens: int | None = Field(
-        None,
-        validation_alias=AliasChoices("max_tokens", *MAX_TOKENS_ALIASES),
-        ge=1,
-        description="The older name of `max_completion_tokens`.",
-    )
-    logprobs: bool | None = Field(None, description="Tell each token's log-probability.")
-    top_logprobs: int | None = Field(
-        None, ge=0, le=20, description="Tell so many alternatives, too. Needs `logprobs`."
-    )
-    tools: list[AnyTool] | None = Field(
-        None, max_length=128, description="What the model may call."
-    )
-    tool_choice: ToolChoice | None = Field(
-        None,
-        description="`none`, `auto`, `required`, one tool by name, or `allowed_tools`; calls that are "
-        "demanded are enforced while they are written.",
-    )
-    parallel_tool_calls: bool | None = Field(
-        None, description="Whether one answer may hold several calls. Default: it may."
-    )
-    functions: list[FunctionDefinition] | None = Field(
-        None, min_length=1, max_length=128, description="The older form of `tools`."
-    )
-    function_call: FunctionCallChoice | None = Field(
-        None, description="The older form of `tool_choice`."
-    )
-    reasoning_effort: ReasoningEffort | None = Field(
-        None,
-        description="How much to think, for models whose template knows of it; `none`: not at all.",
-    )
-    chat_template_kwargs: dict[str, Any] | None = Field(
-        None, description="Variables for the model's chat template. Not OpenAI's."
-    )
-    mode: Literal["instruct", "chat", "chat-instruct"] | None = Field(
-        None,
-        description="As in a webui's page: by the model's template, as a talk of two characters, or the one "
-        "in the other. Default `instruct`, or `chat` where a character is given. Not OpenAI's.",
-    )
-    character: str | None = Field(
-        None, description="A character of the webui, by its name. Not OpenAI's."
-    )
-    instruction_template: str | None = Field(
-        None,
-        description="A template of the webui, by its name; default: the model's own. Not OpenAI's.",
-    )
-    enable_thinking: bool | None = Field(
-        None,
-        description="Whether to think, for models whose template knows of it. Not OpenAI's.",
-    )
-    continue_final_message: bool | None = Field(
-        None,
-        validation_alias=AliasChoices("continue_final_message", "continue_"),
-        description="Continue the last message, which must be the assistant's, instead of answering. "
-        "Not OpenAI's.",
-    )
-    modalities: list[Literal["text", "audio"]] | None = Field(
-        None, min_length=1, description="Text only; `audio` is refused."
-    )
-    metadata: Metadata | None = Field(
-        None, description="Told again in the answer, if it is not streamed."
-    )
-    store: bool | None = Field(None, description="Taken; nothing is kept yet.")
-    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = Field(
-        None,
-        description="`flex`: batch work, which gets what other requests leave over. All others are "
-        "the one tier `default`.",
-    )
-    verbosity: Literal["low", "medium", "high"] | None = Field(
-        None, description="Taken and without effect."
-    )
-    prediction: Prediction | None = Field(None, description="Taken and without effect.")
-    safety_identifier: str | None = Field(
-        None, max_length=64, description="Taken and without effect."
-    )
-    prompt_cache_key: str | None = Field(
-        None, description="Taken and without effect: all prompts share one cache."
-    )
-    prompt_cache_retention: Literal["in_memory", "24h"] | None = Field(
-        None, description="Taken and without effect."
-    )
-    prompt_cache_options: dict[str, Any] | None = Field(
-        None, description="Taken and without effect."
-    )
-    moderation: Annotated[dict[str, Any] | None, NotYet()] = Field(None, description="Refused.")
-    audio: Annotated[dict[str, Any] | None, NotYet()] = Field(None, description="Refused.")
-    web_search_options: Annotated[dict[str, Any] | None, NotYet()] = Field(
-        None, description="Refused."
-    )
-
-    @property
-    def limit(self) -> tuple[int | None, str]:
-        """The most tokens to generate, and the field that says so.
-
-        Raises InvalidRequest when it is given under both names.
-        """
-        if self.max_tokens is None:
-            return self.max_completion_tokens, "max_completion_tokens"
-        if self.max_completion_tokens is not None:
-            raise refusals.exclusive("max_tokens", "max_completion_tokens")
-        return self.max_tokens, "max_tokens"
-
-    @property
-    def alternatives(self) -> int | None:
-        """How many alternatives to tell for each token; None: no log-probabilities."""
-        if self.logprobs:
-            return self.top_logprobs or 0
-        if self.n_probs:
-            return self.n_probs
-        if self.top_logprobs is not None:
-            raise refusals.unsupported("top_logprobs", "is only allowed when 'logprobs' is true.")
-        return None
-
-    @property
-    def plan(self) -> ToolPlan:
-        """What to do about tools. Raises InvalidRequest for what cannot be done."""
-        parallel = self.parallel_tool_calls is not False
-        if self.functions is None and self.function_call in (None, "none", "auto"):
-            return plan_tools(self.tools, self.tool_choice, parallel=parallel)
-        if self.tools is not None or self.tool_choice is not None:
-            raise refusals.exclusive("functions", "tools")
-        tools = [FunctionTool(type="function", function=each) for each in self.functions or ()]
-        return plan_tools(tools, self.function_call, parallel=False, legacy=True)
-
-    @property
-    def template_variables(self) -> dict[str, Any]:
-        """What the chat template is given besides the messages. Raises InvalidRequest for its own."""
-        variables = dict(self.chat_template_kwargs or {})
-        for name in TEMPLATE_OWN & variables.keys():
-            raise refusals.unsupported(
-                f"chat_template_kwargs.{name}", "is set by the server itself."
-            )
-        if self.reasoning_effort is not None:
-            variables["reasoning_effort"] = self.reasoning_effort
-            variables["enable_thinking"] = self.reasoning_effort != "none"
-        if self.enable_thinking is not None:
-            variables["enable_thinking"] = self.enable_thinking
-        return variables
 
 
 class Delta(CallDelta, total=False):
@@ -266,7 +92,7 @@ class ChatCompletion(AnswerHead):
     metadata: NotRequired[dict[str, str]]
 
 
-def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
+def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Reply:
     """Answer the conversation `n` times."""
     engine, info = call.services.engine, models.serving(call, body.model)
     call.begin(body)
@@ -276,13 +102,14 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
     body, info = policy.apply(body), policy.marked(info)
     n, plan, alternatives = body.n or 1, body.plan, body.alternatives
     asked, param = body.limit
+    body = body.kept_on(asked, info)
     limit = policy.max_tokens(asked, None, param)
     stops, usage = policy.stops(body, info), body.wants_usage
     if body.modalities and "audio" in body.modalities:
         raise refusals.not_one_of("modalities", "audio", ["text"])
     if alternatives is not None:
         needs(info, "logprobs", "logprobs" if body.logprobs else "n_probs")
-    if body.reasoning_effort not in (None, "none", "medium"):
+    if body.reasoning_effort in MORE_EFFORT:
         needs(info, "reasoning", "reasoning_effort")
     if plan.shown:
         enforced_calls = bool(plan.demanded or plan.inputs)
@@ -298,6 +125,10 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Response:
         raise refusals.exclusive(grammar_param.partition(".")[0], "tools")
     reader = media_reader(call.services.settings, info.capabilities, partial(check_wanted, call))
     messages, continued = to_engine(body.messages, reader), None
+    if body.add_generation_prompt is False and not body.continue_final_message:
+        raise refusals.unsupported(
+            "add_generation_prompt", "may be false only where 'continue_final_message' is true."
+        )
     if body.continue_final_message:
         messages, continued = split_continued(messages)
     request = ChatRequest(
@@ -383,7 +214,7 @@ def _chunks(
     count.record.answer = head["id"]
     calls = ToolCallWriter(plan)
     begun: set[int] = set()
-    told = body.alternatives is not None
+    told, shows_thoughts = body.alternatives is not None, body.include_reasoning is not False
 
     def chunk(*choices: ChunkChoice) -> ChatCompletionChunk:
         made: ChatCompletionChunk = {
@@ -425,7 +256,7 @@ def _chunks(
                 # An answer of no text has log-probabilities, too: none.
                 none = chat_logprobs(()) if told and content is not None else None
                 yield chunk({**choice(event, {}), "delta": first, "logprobs": none})
-            if event.reasoning:
+            if event.reasoning and shows_thoughts:
                 yield chunk(choice(event, {"reasoning_content": event.reasoning}))
             if event.text or event.logprobs:
                 yield chunk(choice(event, {"content": event.text}))

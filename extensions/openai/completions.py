@@ -6,9 +6,8 @@ import threading
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from flask import Response
 from pydantic import AliasChoices, Discriminator, Field, Tag
 from typing_extensions import NotRequired, TypedDict
 
@@ -28,12 +27,15 @@ from .engines.pump import TICK
 from .generation.answer import AnswerHead, answer_head, head_of
 from .generation.best_of import best_of
 from .generation.constraints import enforced
-from .generation.hooked import Hooks, hooked_completion
+from .generation.elsewhere import IN_COMPLETIONS, Refused
+from .generation.hooked import hooked_completion
+from .generation.hooks import Hooks
 from .generation.logprobs import CompletionLogprobs, append_logprobs, completion_logprobs
 from .generation.profiles import profile_of, to_native
 from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest, needs
 from .generation.run import Event, Events, run
 from .generation.usage import Usage, UsageCount
+from .replies import Reply
 from .routing import Addresses, Call, Route
 from .streaming import respond
 
@@ -69,6 +71,8 @@ PromptField = Annotated[
 
 class CompletionRequest(GenerationRequest):
     """Create completion. Names beyond the reference's are the native sampler's."""
+
+    refused: ClassVar[Refused] = IN_COMPLETIONS
 
     prompt: PromptField | None = Field(
         None,
@@ -151,12 +155,13 @@ class CompletionChunk(AnswerHead):
     usage: NotRequired[Usage | None]
 
 
-def create_completion(call: Call, body: CompletionRequest) -> Response:
+def create_completion(call: Call, body: CompletionRequest) -> Reply:
     """Continue each prompt `n` times; choice `i` belongs to prompt `i // n`."""
     engine, info = call.services.engine, models.serving(call, body.model)
     call.begin(body)
     policy = call.services.policy
     body, info = policy.apply(body), policy.marked(info)
+    body = body.kept_on(body.max_tokens, info)
     n, prompts = body.n or 1, body.prompts
     # Where `best_of` stands for a parameter of the sampler, it is no number of candidates.
     candidates = n if "best_of" in profile_of(info).borrowed else body.candidates
@@ -292,7 +297,7 @@ def _check_prompt(engine: Engine, info: EngineInfo, prompt: Prompt, max_tokens: 
     """Refuse a prompt before anything is answered to those before it."""
     if not isinstance(prompt, str) and not all(0 <= id < info.vocabulary_size for id in prompt):
         raise refusals.no_token("prompt", info.vocabulary_size)
-    check_fits(prompt, max_tokens, info.context_length, engine.tokenize)
+    check_fits(prompt, max_tokens, info.context_length, engine.tokenize, info.longest_token)
 
 
 def _read_only(engine: Engine, prompt: Prompt) -> Piece:

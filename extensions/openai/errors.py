@@ -15,13 +15,15 @@
     ├── RequestTimedOut      408  the answer took longer than it may
     ├── RateLimited          429  more requests than the key may make
     │   ├── TokensLimited
-    │   └── QuotaExceeded
+    │   ├── QuotaExceeded
+    │   └── TooManyWrongKeys
     ├── ShareExceeded        429  the caller has more here than anybody else, and the queue is full
     ├── InternalError        500  our fault; the reason stays in the log
     │   └── EngineFailed          the engine broke while it worked
     └── Unavailable          503  try again after `retry_after` seconds
         ├── KeysUnreadable
         ├── LimitsUnavailable
+        ├── UsageUnreadable
         ├── ModelLoading
         ├── ModelChanged
         ├── ModelInUse
@@ -98,13 +100,21 @@ class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
     def __init__(
-        self, *, prompt_tokens: int, max_tokens: int, context_length: int, param: str
+        self,
+        *,
+        prompt_tokens: int,
+        max_tokens: int,
+        context_length: int,
+        param: str,
+        at_least: bool = False,
     ) -> None:
+        """`at_least`: the prompt may have more tokens than that, which need not be counted."""
+        least = "at least " if at_least else ""
         asked = (
-            f"you requested {prompt_tokens + max_tokens} tokens "
+            f"you requested {least}{prompt_tokens + max_tokens} tokens "
             f"({prompt_tokens} in the prompt; {max_tokens} for the answer)"
             if max_tokens
-            else f"your prompt has {prompt_tokens} tokens and leaves no room for an answer"
+            else f"your prompt has {least}{prompt_tokens} tokens and leaves no room for an answer"
         )
         super().__init__(
             f"This model's maximum context length is {context_length} tokens. However, {asked}. "
@@ -230,6 +240,12 @@ class QuotaExceeded(RateLimited):
     code = "insufficient_quota"
 
 
+class TooManyWrongKeys(RateLimited):
+    """Too many wrong keys came from the client's address."""
+
+    code = "too_many_wrong_keys"
+
+
 class RequestTooSlow(APIError):
     """The request, its head or its body, did not come in time."""
 
@@ -299,6 +315,13 @@ class LimitsUnavailable(Unavailable):
     """The storage of the limits (Redis) does not answer."""
 
     code = "limits_unavailable"
+    retry_after = 5
+
+
+class UsageUnreadable(Unavailable):
+    """The file that holds what keys have used cannot be read."""
+
+    code = "usage_unreadable"
     retry_after = 5
 
 

@@ -20,7 +20,7 @@ from .engines.deferred import DeferredEngine
 from .engines.echo import EchoEngine
 from .engines.library import FolderLibrary
 from .engines.webui_models import WebuiLibrary
-from .generation.hooked import Hooks
+from .generation.hooks import Hooks
 from .generation.policy import read_policy
 from .operations import logs
 from .routing import Lifecycle, Services

@@ -40,6 +40,17 @@ class ModelList(TypedDict):
 
 def list_models(call: Call) -> Response:
     """The loaded model, then its stand-in names, then what the host could load, if the operator wants it."""
+    models: ModelList = {"object": "list", "data": listed(call)}
+    return json_response(models)
+
+
+def retrieve_model(call: Call, id: str) -> Response:
+    """One model by its name. 404 `model_not_found` for a name that requests may not use."""
+    return json_response(found(call, id))
+
+
+def listed(call: Call) -> list[Model]:
+    """All names. Raises ModelLoading where there is none."""
     others = _not_loaded(call)
     try:
         info = call.services.engine.info
@@ -53,17 +64,17 @@ def list_models(call: Call) -> Response:
             *(alias for alias in call.services.settings.model_aliases if alias != "*"),
         ]
         data = [_shape(name, info) for name in dict.fromkeys(names)]
-    models: ModelList = {"object": "list", "data": [*data, *map(_shape_of_other, others)]}
-    return json_response(models)
+    return [*data, *map(_shape_of_other, others)]
 
 
-def retrieve_model(call: Call, id: str) -> Response:
-    """One model by its name. 404 `model_not_found` for a name that requests may not use."""
+def found(call: Call, id: str) -> Model:
+    """The model of a name. Raises ModelNotFound, ModelLoading."""
+    id = id.removesuffix("/")  # a path's last one, which other addresses may end with, too
     if id in _not_loaded(call):
-        return json_response(_shape_of_other(id))
+        return _shape_of_other(id)
     info = call.services.engine.info
     _check_name(id, info, call.services.settings)
-    return json_response(_shape(id, info))
+    return _shape(id, info)
 
 
 def _not_loaded(call: Call) -> list[str]:

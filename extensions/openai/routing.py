@@ -25,10 +25,11 @@ from .data_folder import data_folder
 from .engines.base import Engine
 from .engines.library import Library
 from .errors import NotFound, ShuttingDown
-from .generation.hooked import Hooks
+from .generation.hooks import Hooks
 from .generation.policy import Policy, read_policy
 from .generation.request import GenerationRequest
 from .operations.metrics import Metrics
+from .replies import Reply
 from .settings import Settings, SettingsError
 from .validation import RequestModel
 
@@ -48,7 +49,7 @@ class Route:
 
     method: Literal["GET", "POST"]
     path: str
-    handler: Callable[..., Response]
+    handler: Callable[..., Reply | Response]
     """Called with the Call, then `body` if there is one, then the path's own arguments by name."""
     summary: str
     addresses: Addresses
@@ -72,6 +73,11 @@ class Route:
     def page(self) -> str:
         """The name of the page it belongs to, which is that of its file."""
         return self.handler.__module__.rpartition(".")[2]
+
+    @property
+    def name(self) -> str:
+        """As the reference writes it: `POST /v1/chat/completions`."""
+        return f"{self.method} {self.addresses.value[0]}{self.path}"
 
 
 class Pages:
@@ -210,6 +216,8 @@ class Call:
     client_gone: Callable[[], bool] = lambda: False
     """Whether the client has hung up; may be asked at any time, from any thread."""
     job: Job = field(default_factory=Job)
+    refuse: Callable[[Exception], Reply] = lambda error: Reply(status=500)
+    """The reply to a request that fails when its handler has returned."""
     pushed: bool = False
     """Whether what is written goes out at once, rather than when somebody asks for more."""
 

@@ -30,6 +30,7 @@ CONNECTIONS = 900  # open at once, most of them idle; below the usual limit on o
 CROWD = 700  # of them, from which on idle ones are closed
 UNREAD = 1 << 20  # bytes
 ENDING = 3.0  # seconds that answers have to write their last event
+LAST_WORDS = 0.2  # seconds for requests of connections that were just made
 FLUSHING = 1.5  # seconds for what is written to reach the clients
 
 
@@ -102,18 +103,27 @@ class APIServer:
         patience = max(0.0, min(self._settings.drain_timeout, timeout - ENDING - FLUSHING))
         if not self._lifecycle.drain(patience, ENDING):
             log.warning("some answers did not end in time and are cut off")
+        self._stop_listening()
         self._flush()
         log.debug("closing the server")
         # The threads first: one that ends an answer wakes the loop, which must still be there.
         self._reaper.stop()
         self._workers.shutdown(cancel_pending=True, timeout=1)
+        for channel in [each for each in list(self._sockets.values()) if isinstance(each, Channel)]:
+            channel.hang_up()
+        self._server.close()
+        self._thread.join(FLUSHING)
+
+    def _stop_listening(self) -> None:
+        """Take no more connections; who has one already may still send a request, and is told."""
         for listener in self._listeners:
-            # The loop waits on the socket and so would keep it; this wakes it up.
+            # The loop would close all that belongs to it, and is not to ask again.
+            listener.handle_close = _nothing  # type: ignore[method-assign]
+            listener.accepting = False
             if listener.socket is not None:
                 with suppress(OSError):
                     listener.socket.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-        self._thread.join(FLUSHING)
+        time.sleep(LAST_WORDS)
 
     def _run(self) -> None:
         try:
@@ -135,6 +145,10 @@ class APIServer:
         deadline = time.monotonic() + FLUSHING
         while time.monotonic() < deadline and any(map(_is_busy, list(self._sockets.values()))):
             time.sleep(0.01)
+
+
+def _nothing() -> None:
+    """In the place of what waitress would do."""
 
 
 def _is_busy(entry: Any) -> bool:

@@ -94,6 +94,14 @@ class Settings(BaseSettings):
         "the data folder.",
         json_schema_extra=RELOADABLE,
     )
+    wrong_keys: int = Field(
+        30,
+        ge=0,
+        le=1_000_000,
+        description="Wrong keys a minute that may come from one address (of IPv6: from a /64 network), "
+        "then 429; 0 is no limit. This machine is not counted.",
+        json_schema_extra=RELOADABLE,
+    )
     data_folder: str | None = Field(
         None,
         description="Where keys and usage are kept. Default: user_data/openedai of the app.",
@@ -322,8 +330,8 @@ class Settings(BaseSettings):
         10.0,
         ge=0,
         le=3600,
-        description="For so long after a caller was served, no other caller takes the engine's last "
-        "free slot besides those it has; 0: never kept free.",
+        description="For so long after a caller was served, no other caller takes the engine's last two "
+        "slots (of two or three: the last one) besides its fair share; 0: none is kept free.",
         json_schema_extra=RELOADABLE,
     )
     request_timeout: float = Field(

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
-from flask import Response, current_app
+from flask import Response
 
-from .access.record import Record
 from .engines.pump import drive
 from .errors import APIError, InternalError
+from .replies import Reply, json_reply
 from .routing import Call
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def respond(
     *,
     stream: bool,
     fold: Callable[[Iterable[Chunk]], Any],
-) -> Response:
+) -> Reply:
     """Send `chunks` as they come, or `fold(chunks)` when they are all there.
 
     None among the chunks means that nothing has happened yet. A client that leaves ends the work within
@@ -50,7 +50,7 @@ def respond(
     call.record.streamed = stream
     if stream:
         events = _events(call, chunks)
-        return _PushedEvents(events, call.record) if call.pushed else _PulledEvents(events)
+        return _PushedEvents(events, call) if call.pushed else _PulledEvents(events)
     made: list[Chunk] = []
 
     def keep(chunk: Chunk | None) -> None:
@@ -59,14 +59,14 @@ def respond(
             made.append(chunk)
 
     drive(chunks, keep)
-    return json_response(fold(made))
+    return json_reply(fold(made))
 
 
 Events = Generator["bytes | None", None, None]
 """Server-sent events as they are written; None as among chunks."""
 
 
-class _EventStream(Response):
+class _EventStream(Reply):
     def __init__(self, events: Events) -> None:
         super().__init__(content_type="text/event-stream; charset=utf-8")
         self.headers["Cache-Control"] = "no-cache"
@@ -75,51 +75,64 @@ class _EventStream(Response):
 
 
 class _PulledEvents(_EventStream):
-    """Events for whoever iterates over the response; made when the first one is there."""
+    """Events for whoever iterates over the reply; made when the first one is there."""
 
     def __init__(self, events: Events) -> None:
-        spoken = (event for event in events if event is not None)
-        first = next(spoken)
+        self._spoken = (event for event in events if event is not None)
+        self._first = next(self._spoken)
         super().__init__(events)
-        self.response = chain([first], spoken)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response(self.status, list(self.headers.items()))
+        return self
+
+    def __iter__(self) -> Iterator[bytes]:
+        return chain([self._first], self._spoken)
 
 
 class _PushedEvents(_EventStream):
-    """Events written to the client from inside of the engine's callbacks (see `pump.drive`).
+    """Events written to the client from inside of the engine's callbacks (see `pump.drive`). What one
+    callback brings goes out together.
 
-    The view has returned by then, so an error before the first event becomes an answer in here.
+    The handler has returned by then, so an error before the first event becomes a reply in here.
     """
 
-    automatically_set_content_length = False  # nothing is in the response itself
-
-    def __init__(self, events: Events, record: Record) -> None:
+    def __init__(self, events: Events, call: Call) -> None:
         super().__init__(events)
         self._events = events
-        self._record = record
+        self._call = call
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         write: Callable[[bytes], object] | None = None
+        ready: list[bytes] = []
 
         def deliver(event: bytes | None) -> None:
             nonlocal write
-            if event is None:
+            if event is not None:
+                ready.append(event)
+                if event is not DONE:
+                    return
+            if not ready:
                 return
             if write is None:
-                self.headers["openai-processing-ms"] = self._record.milliseconds
-                write = start_response(self.status, self.headers.to_wsgi_list())
-            write(event)
+                self.headers["openai-processing-ms"] = self._call.record.milliseconds
+                write = start_response(self.status, list(self.headers.items()))
+            data = ready[0] if len(ready) == 1 else b"".join(ready)
+            ready.clear()
+            write(data)
 
         try:
             drive(self._events, deliver)
+            deliver(None)
         except Exception as error:
             if write is not None:
                 raise
-            refusal = current_app.finalize_request(current_app.handle_user_exception(error))
-            _, status, headers = refusal.get_wsgi_response(environ)
-            start_response(status, headers)(refusal.get_data())
+            refusal = self._call.refuse(error)
+            headers = [*refusal.headers.items(), ("Content-Length", str(len(refusal.body)))]
+            start_response(refusal.status, headers)(refusal.body)
         finally:
             self.close()
-        return []
+        return ()
 
 
 def json_response(value: Any, status: int = 200) -> Response:

@@ -213,9 +213,67 @@ def test_an_id_is_never_used_twice(files: KeyFiles, monkeypatch: pytest.MonkeyPa
     assert [each.grant.id for each in files.entries()] == ["same", "other"]
 
 
-def test_keys_made_elsewhere_with_the_same_secret_are_valid(files: KeyFiles, keys: Keys) -> None:
-    files.create(grant())
+def test_where_there_is_a_list_keys_that_are_not_on_it_are_void(
+    files: KeyFiles, keys: Keys
+) -> None:
+    mine = files.create(grant())
     secret = files.secret()
     assert secret is not None
     key = sign(Grant("elsewhere", "bob", frozenset({"read"})), secret)
-    assert verify(key.encode(), secret) is not None and may(keys, key)
+    assert verify(key.encode(), secret) is not None
+    assert may(keys, mine) and not may(keys, key)
+
+
+@pytest.mark.parametrize("data", [b"[]", b"[]\n", None])
+@pytest.mark.parametrize("restart", [True, False])
+def test_a_list_that_is_emptied_or_lost_makes_no_revoked_key_valid(
+    files: KeyFiles, keys: Keys, data: bytes | None, restart: bool
+) -> None:
+    """`None`: the file is deleted."""
+    revoked, valid = files.create(grant()), files.create(grant("bob"))
+    files.revoke("alice")
+    assert not may(keys, revoked) and may(keys, valid)
+    if data is None:
+        (files.folder / "keys.json").unlink()
+    else:
+        (files.folder / "keys.json").write_bytes(data)
+    if restart:
+        keys = Keys(Settings(data_folder=str(files.folder), api_key="shared"))
+    if data is None and restart:  # nobody knows what was revoked
+        for key in (revoked, valid):
+            with pytest.raises(KeysUnreadable):
+                keys.identify({"api-key": key})
+    else:
+        assert not may(keys, revoked)
+        assert may(keys, valid) is (data is None)
+    assert may(keys, "shared") and not may(keys, "sk-wrong-mfrgg.xyz")
+    # A new key begins a new list, and all is as it should be.
+    fresh = KeyFiles(files.folder).create(grant("carol"))
+    assert may(keys, fresh) and not may(keys, revoked) and not may(keys, valid)
+
+
+def test_a_reload_does_not_forget_a_list_that_has_gone(files: KeyFiles, keys: Keys) -> None:
+    revoked, valid = files.create(grant()), files.create(grant("bob"))
+    files.revoke("alice")
+    assert may(keys, valid)
+    (files.folder / "keys.json").unlink()
+    keys.configure(Settings(data_folder=str(files.folder), api_key="other"))
+    assert may(keys, valid) and not may(keys, revoked)
+
+
+def test_with_a_secret_that_is_given_the_list_that_was_there_is_missed(tmp_path: Path) -> None:
+    secret = "0123456789abcdef"
+    settings = Settings(data_folder=str(tmp_path), keys_secret=secret)
+    elsewhere = sign(Grant("id", "dave", frozenset({"read"})), secret.encode())
+    assert may(Keys(settings), elsewhere)  # there was never a list here: the signature is enough
+    files = KeyFiles(tmp_path, secret)
+    for attempt in (lambda: files.revoke("dave"), lambda: files.rotate("dave", again)):
+        with pytest.raises(KeysError, match="there is no key dave"):
+            attempt()
+    assert may(Keys(settings), elsewhere)
+    revoked = files.create(grant())
+    files.revoke("alice")
+    assert not may(Keys(settings), revoked) and not may(Keys(settings), elsewhere)
+    (tmp_path / "keys.json").unlink()
+    with pytest.raises(KeysUnreadable):
+        Keys(settings).identify({"api-key": revoked})

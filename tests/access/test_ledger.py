@@ -19,6 +19,7 @@ from extensions.openai.access import ledger as module
 from extensions.openai.access.caller import Caller
 from extensions.openai.access.ledger import Filter, Ledger, Used
 from extensions.openai.access.record import Record
+from extensions.openai.errors import UsageUnreadable
 from tests.support.process import ROOT
 
 MORNING = 1_800_000_000 // 86400 * 86400 + 6 * 3600
@@ -151,7 +152,8 @@ def test_a_file_that_is_no_database(
     for _ in range(3):
         ledger.observe(record())
         ledger.flush()
-        assert ledger.read(0, 2**40) == []
+        with pytest.raises(UsageUnreadable):
+            ledger.read(0, 2**40)
     assert len([line for line in caplog.messages if "usage cannot be kept" in line]) == 1
     assert (tmp_path / "usage.sqlite3").read_bytes().startswith(b"something else")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from flask.testing import FlaskClient
 
-from extensions.openai.access.network import bind_address, check_source, is_loopback
+from extensions.openai.access.addresses import is_loopback
+from extensions.openai.access.network import bind_address, check_source
 from extensions.openai.app import create_app
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.errors import Forbidden, InvalidRequest
@@ -47,6 +48,10 @@ MALFORMED_HOSTS = [
     "local\thost",
     "localhost\x00.evil.example",
     "löcalhost",
+    ".localhost",
+    "a..localhost",
+    "localhost..",
+    "-.:5001:",
 ]
 OWN_HOSTS = [
     "localhost",
@@ -267,7 +272,11 @@ def test_a_page_of_the_internet_may_ask_for_this_machine_if_it_is_listed() -> No
         (b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", 400),
         (b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400),
         (b"GET /v1/models HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403),
-        (b"GET http://localhost/v1/models HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403),
+        (b"GET http://localhost/v1/models HTTP/1.1\r\nHost: evil.example\r\n\r\n", 400),
+        (b"GET http://evil.example/v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET http://evil.example/v1/models HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403),
+        (b"GET http://evil.example/v1/models HTTP/1.0\r\n\r\n", 403),
+        (b"GET http://LocalHost/v1/models HTTP/1.0\r\n\r\n", 200),
         (b"GET http://localhost/v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
         (b"GET //evil.example/v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
         (b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n"

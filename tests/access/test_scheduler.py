@@ -213,6 +213,44 @@ def test_one_slot_is_spared_for_who_was_here_just_now() -> None:
     assert not flood[2].granted
 
 
+@pytest.mark.parametrize(("slots", "most"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (8, 6)])
+def test_nobody_takes_the_last_slots_while_another_is_about(slots: int, most: int) -> None:
+    """Whether that one has nothing running, or something: so its own steps are never shared with many."""
+    scheduler = Scheduler(queue_limit=99, spare_seconds=60)
+    scheduler.leave(scheduler.enter(slots, BOB))
+    flood = [scheduler.enter(slots, ALICE) for _ in range(slots)]
+    for _ in range(3):
+        assert sum(ticket.granted for ticket in flood) == most
+        short = scheduler.enter(slots, BOB)
+        assert short.granted is (slots > 1)
+        assert sum(ticket.granted for ticket in flood) == most
+        scheduler.leave(short)
+
+
+def test_a_weight_is_worth_its_share_of_the_last_slots() -> None:
+    scheduler = Scheduler(queue_limit=99, spare_seconds=60)
+    heavy = claim("alice", weight=3)
+    scheduler.leave(scheduler.enter(4, BOB))
+    assert [scheduler.enter(4, heavy).granted for _ in range(4)] == [True, True, True, False]
+    assert scheduler.enter(4, BOB).granted
+
+
+def test_batch_work_leaves_the_last_slots_to_others_as_well() -> None:
+    scheduler = Scheduler(queue_limit=99, spare_seconds=60)
+    scheduler.leave(scheduler.enter(4, BOB))
+    batch = claim("alice", batch=True)
+    assert [scheduler.enter(4, batch).granted for _ in range(4)] == [True, True, False, False]
+
+
+def test_two_who_flood_share_all_but_the_spare_slot() -> None:
+    scheduler = Scheduler(queue_limit=99, spare_seconds=60)
+    scheduler.leave(scheduler.enter(4, BOB))
+    flood = [scheduler.enter(4, who) for _ in range(4) for who in (ALICE, CAROL)]
+    granted = [ticket.claim.caller.name for ticket in flood if ticket.granted]
+    assert sorted(granted) in (["alice", "alice", "carol"], ["alice", "carol", "carol"])
+    assert scheduler.enter(4, BOB).granted
+
+
 def test_a_spare_slot_is_given_away_when_nobody_comes() -> None:
     scheduler = Scheduler(queue_limit=99, spare_seconds=0.05)
     scheduler.leave(scheduler.enter(2, BOB))

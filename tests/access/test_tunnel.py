@@ -112,7 +112,8 @@ def test_a_quick_tunnel(stand_in: StandIn, opened: Any, old_page: bool, caplog: 
     assert tunnel.url is None
     wait(is_up(tunnel))
     assert tunnel.url == "https://one-two.trycloudflare.com"
-    assert "https://one-two.trycloudflare.com" in caplog.text
+    # It is up, and then the log says so.
+    wait(lambda: "https://one-two.trycloudflare.com" in caplog.text, "the line in the log")
     arguments = stand_in.started()["arguments"]
     assert arguments[:3] == ["tunnel", "--no-autoupdate", "--metrics"]
     assert arguments[4:] == ["--url", LOCAL]
@@ -175,7 +176,8 @@ def test_a_crash_leads_to_a_new_address(stand_in: StandIn, opened: Any, caplog: 
     assert "ended with status 2" in caplog.text and "datagram manager ended" in caplog.text
     assert tunnel.state.starts == 2
     for name in ("one", "two"):
-        assert f"public address is https://{name}.trycloudflare.com" in caplog.text
+        said = f"public address is https://{name}.trycloudflare.com"
+        wait(lambda: said in caplog.text, said)  # noqa: B023
 
 
 def test_a_lost_connection_that_comes_back(stand_in: StandIn, opened: Any, caplog: Any) -> None:
@@ -217,8 +219,8 @@ def test_a_token_is_never_told(stand_in: StandIn, opened: Any, caplog: Any) -> N
     caplog.set_level("DEBUG", "openedai")
     stand_in.plan({"fail": f"Provided Tunnel token is not valid: {TOKEN}"})
     tunnel = opened(TOKEN)
-    wait(lambda: tunnel.state.problem)
-    assert "token is not valid" in caplog.text
+    wait(lambda: "the tunnel is down" in caplog.text)
+    assert "token is not valid" in tunnel.state.problem and "token is not valid" in caplog.text
     assert TOKEN not in caplog.text and TOKEN not in repr(tunnel.state)
     assert TOKEN not in repr(Settings(public_api_id=TOKEN))
 
@@ -242,6 +244,18 @@ def test_stopping_ends_a_retry_at_once(stand_in: StandIn, opened: Any) -> None:
     tunnel.stop()
     assert time.monotonic() - began < 5
     assert not any(thread.name == "openai-tunnel" for thread in threading.enumerate())
+
+
+def test_stopping_does_not_wait_for_a_page_that_does_not_come(
+    stand_in: StandIn, opened: Any
+) -> None:
+    stand_in.plan({"mute": True})
+    tunnel = opened()
+    pid = stand_in.started()["pid"]
+    wait((stand_in.folder / "asked").exists, "the first look")
+    began = time.monotonic()
+    tunnel.stop()
+    assert not alive(pid) and time.monotonic() - began < 4
 
 
 def test_what_the_settings_ask_for(tmp_path: Path) -> None:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
-from extensions.openai.engines.context import check_fits
+from extensions.openai.engines.context import check_bounded, check_fits
+from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.errors import ContextLengthExceeded
+from tests.support.api import Api
+from tests.support.reference import assert_envelope
 
 CONTEXT = 100
 
@@ -62,3 +68,61 @@ def test_bytes_count_and_not_characters() -> None:
 
 def test_a_long_text_of_few_tokens_fits() -> None:
     assert check_fits("x" * 1000, 10, CONTEXT, lambda text: tuple(range(90))) == 90
+
+
+@pytest.mark.parametrize("prompt", ["x" * 1010, "🙂" * 253, "x" * 10**6])
+def test_what_no_tokens_could_make_short_enough_is_not_tokenized(prompt: str) -> None:
+    with pytest.raises(ContextLengthExceeded, match="at least") as caught:
+        check_fits(prompt, 10, CONTEXT, never, longest_token=10)
+    assert f"at least {len(prompt.encode()) // 10 + 10} tokens" in caught.value.message
+
+
+def test_what_might_fit_is_tokenized() -> None:
+    few = tuple(range(90))
+    assert check_fits("x" * 1009, 10, CONTEXT, lambda text: few, longest_token=10) == 90
+    # Blanks around a text are nobody's business: a tokenizer may leave them out.
+    assert check_fits(" " * 10**6 + "x", 10, CONTEXT, lambda text: few, longest_token=10) == 90
+
+
+def test_many_texts_are_many_tokens() -> None:
+    check_bounded(["x"] * 100, None, CONTEXT, 0, param="messages")
+    with pytest.raises(ContextLengthExceeded) as caught:
+        check_bounded(["x"] * 101, None, CONTEXT, 0, param="messages")
+    assert caught.value.param == "messages"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_megabytes_are_refused_before_llama_cpp_sees_them(
+    tiny: Api, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    """It would read them for seconds, and hear nothing of a client that leaves."""
+    engine = tiny.engine
+    assert isinstance(engine, LlamaCppEngine)
+    asked: list[str] = []
+    monkeypatch.setattr(engine, "_run", lambda *_: asked.append("run"))
+    monkeypatch.setattr(engine, "tokenize", lambda _: asked.append("tokenize"))
+    long = "a b " * 500_000
+    for page, body in (
+        ("chat/completions", {"messages": [{"role": "user", "content": long}]}),
+        ("chat/completions", {"messages": [{"role": "user", "content": "a"}] * 5000}),
+        ("completions", {"prompt": long}),
+        ("completions", {"prompt": ["short", long]}),
+    ):
+        answer = tiny.client.post(f"/v1/{page}", json={"model": "tiny", "stream": stream, **body})
+        error = assert_envelope(answer.json, status=400)
+        assert error["code"] == "context_length_exceeded" and "at least" in error["message"]
+    assert not asked
+
+
+def test_a_prompt_that_is_a_little_too_long_is_counted(tiny: Api) -> None:
+    error = tiny.refused("completions", prompt="word " * 5000)
+    assert error["code"] == "context_length_exceeded" and "at least" not in error["message"]
+
+
+@given(st.lists(st.text(max_size=30), max_size=20))
+@hypothesis_settings(max_examples=50, deadline=None, derandomize=True)
+def test_no_token_stands_for_more_than_the_longest(tiny: Api, words: list[str]) -> None:
+    text = " ".join(words).strip()
+    longest = tiny.engine.info.longest_token
+    assert longest > 1
+    assert len(text.encode()) <= longest * len(tiny.engine.tokenize(text))

@@ -40,7 +40,9 @@ STOP_SECONDS = 2.0  # within which closed work has ended, on a busy machine
 WEBUIS = {
     "webui": ("2026", "Transformers"),
     "webui-old": ("2023", "Transformers"),
-    "webui-text": ("2026", "llama.cpp"),
+    "webui-served": ("2026", "llama.cpp"),
+    "webui-text": ("2026", "TensorRT-LLM"),
+    "webui-exllamav3": ("2026", "ExLlamav3"),
 }
 
 

@@ -41,6 +41,14 @@ def test_byte_level_tokens_are_those_of_the_published_table(embedded_model: Path
     assert checked > 2000
 
 
+def test_the_longest_token_is_known_only_where_every_byte_is_one() -> None:
+    control, said = "<|a_control_token|>", "\N{LOWER ONE EIGHTH BLOCK}word"
+    every_byte = [f"<0x{byte:02X}>" for byte in range(256)]
+    whole = made_of([control, said, *every_byte], [3, 1, *[6] * 256])
+    assert whole.longest == len(control)
+    assert made_of([control, said], [3, 1]).longest == 0  # <unk> stands for as much as you like
+
+
 def test_the_tokens_of_a_text_join_to_its_bytes(tiny: Api, noise: Api) -> None:
     for api in (tiny, noise):
         assert isinstance(api.engine, LlamaCppEngine)

@@ -28,9 +28,9 @@ from extensions.openai.engines.vocabulary import read_vocabulary, vocabulary_of
 from extensions.openai.engines.webui import WebuiEngine
 from extensions.openai.engines.webui_page import FALLBACK
 from extensions.openai.errors import EngineFailed, InvalidRequest, ModelLoading
-from extensions.openai.generation.hooked import Hooks
+from extensions.openai.generation.hooks import Hooks
 from extensions.openai.generation.prompted import PromptedChat
-from tests.support.api import Api
+from tests.support.api import Api, said
 from tests.support.process import ROOT
 from tests.webui_host import AGES, MiniHost, install
 
@@ -256,6 +256,24 @@ def test_what_an_extension_generates_is_the_answer_when_it_is_whole(modern: Mini
     assert sum(piece.tokens for piece in pieces) == len(engine.tokenize("You said: Hello there"))
 
 
+def test_calls_in_the_models_own_format_are_calls(modern: MiniHost) -> None:
+    class Extension:
+        @staticmethod
+        def custom_generate_reply(*args: Any, **options: Any) -> Iterator[str]:
+            yield 'I look it up. [TOOL_CALLS]capital[ARGS]{"of": "France"}'
+
+    modern.extend(own=Extension)
+    api = Api(PromptedChat(WebuiEngine()))
+    function = {"name": "capital", "parameters": {"type": "object", "properties": {"of": {}}}}
+    body = {"tools": [{"type": "function", "function": function}], "messages": said("Hello")}
+    for answer in (api.chat(**body), api.folded("chat/completions", **body)):
+        (choice,) = answer["choices"]
+        assert choice["finish_reason"] == "tool_calls"
+        assert choice["message"]["content"] == "I look it up."
+        (call,) = choice["message"]["tool_calls"]
+        assert call["function"] == {"name": "capital", "arguments": '{"of": "France"}'}
+
+
 class Loud:
     """An extension as somebody might write it for the page."""
 
@@ -318,7 +336,7 @@ def test_what_an_extension_notes_in_the_state_is_there_while_it_generates(modern
 
 
 def test_a_loader_that_hands_over_text_takes_biases(modern: MiniHost) -> None:
-    modern.load(loader="llama.cpp")
+    modern.load(loader="TensorRT-LLM")
     engine = WebuiEngine()
     (letter,) = engine.tokenize("a")
     assert text_of(engine.generate(greedy(tokens=3, logit_bias=((letter, 100.0),)))) == "aaa"
@@ -326,14 +344,10 @@ def test_a_loader_that_hands_over_text_takes_biases(modern: MiniHost) -> None:
     assert "a" not in text_of(engine.generate(request)).split()
 
 
-@pytest.mark.parametrize("parallel", [1, 4])
-def test_tokens_of_text_are_counted_also_where_a_stop_string_ends_it(
-    modern: MiniHost, parallel: int
-) -> None:
-    modern.load(loader="llama.cpp")
-    modern.shared.args.parallel = parallel
+def test_tokens_of_text_are_counted_also_where_a_stop_string_ends_it(modern: MiniHost) -> None:
+    modern.load(loader="TensorRT-LLM")
     engine = WebuiEngine()
-    assert engine.info.parallel == parallel
+    assert engine.info.parallel == 8
     answer = Api(PromptedChat(engine)).chat(
         "Hello! What can you do?", temperature=0, max_tokens=30, stop="questions"
     )
@@ -349,7 +363,7 @@ def test_a_loader_that_cannot_bias_says_so(modern: MiniHost) -> None:
         def generate_with_streaming(prompt: str, state: Any) -> Iterator[str]:
             yield "x"
 
-    modern.load(loader="llama.cpp")
+    modern.load(loader="TensorRT-LLM")
     modern.shared.model = Other()
     with pytest.raises(InvalidRequest) as caught:
         WebuiEngine().generate(greedy((5,), logit_bias=((1, 1.0),)))
@@ -460,6 +474,25 @@ def test_prompts_are_those_that_llama_cpp_makes(
     assert WebuiEngine().render(request) == tiny.engine.render(request)
 
 
+@pytest.mark.parametrize("loader", ["Transformers", "llama.cpp"])
+@pytest.mark.parametrize("logprobs", [None, 1])
+def test_marks_are_told_though_they_say_nothing(
+    modern: MiniHost, loader: str, logprobs: int | None
+) -> None:
+    """The formats of calls are made of tokens that are no text."""
+    modern.load(loader=loader)
+    engine = WebuiEngine()
+    special = read_vocabulary(read_header(next(TINY.glob("*.gguf")))).special["fim_pre"]
+    forced = ((special, 100.0),)
+
+    def said(*marks: str) -> str:
+        request = greedy(tokens=2, logit_bias=forced, marks=marks, logprobs=logprobs)
+        return text_of(engine.generate(request))
+
+    assert said() == said("<tool_call>", "<|fim_suffix|>") == ""
+    assert said("<|fim_prefix|>") == "<|fim_prefix|>" * 2
+
+
 def test_the_vocabulary_is_that_of_the_gguf_file(modern: MiniHost) -> None:
     file = read_vocabulary(read_header(next(TINY.glob("*.gguf"))))
     read = vocabulary_of(modern.shared.tokenizer)
@@ -482,7 +515,7 @@ def test_a_template_tells_what_ends_a_turn(source: str, ends: tuple[str, ...]) -
     assert bool(found) == bool(ends)
 
 
-@pytest.mark.parametrize("loader", ["Transformers", "llama.cpp"])
+@pytest.mark.parametrize("loader", ["Transformers", "llama.cpp", "TensorRT-LLM"])
 def test_pages_answer_from_it(modern: MiniHost, loader: str) -> None:
     modern.load(loader=loader)
     api = Api(PromptedChat(WebuiEngine()))

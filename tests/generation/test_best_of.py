@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from extensions.openai.engines.base import PromptUsage, TokenLogprob
+from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.generation.best_of import best_of
 from extensions.openai.generation.run import Event, Events
 from tests.support.api import Api
@@ -217,6 +218,17 @@ def test_a_suffix_is_filled_in_between(tiny: Api, before: Any, after: str) -> No
     echoed = tiny.complete(before, suffix=after, echo=True, **body)["choices"][0]["text"]
     shown = before if isinstance(before, str) else tiny.engine.detokenize(before)
     assert echoed == shown + filled["choices"][0]["text"]
+
+
+@pytest.mark.parametrize(("before", "after"), [("def f(", ")"), ("Grüße ", " 🙂"), ("a\n", "\nb")])
+def test_a_suffix_is_asked_for_as_llama_cpp_does(tiny: Api, before: str, after: str) -> None:
+    """Its own route for filling in says what prompt it has made."""
+    assert isinstance(tiny.engine, LlamaCppEngine)
+    body = {"input_prefix": before, "input_suffix": after, "n_predict": 1, "prompt": ""}
+    own = tiny.engine._listener.ask("POST", "/infill", body)
+    assert own["prompt"] == tiny.engine.detokenize(tiny.engine.infill(before, after))
+    asked = tiny.complete(before, suffix=after, max_tokens=1)
+    assert asked["usage"]["prompt_tokens"] == own["tokens_evaluated"]
 
 
 def test_an_empty_suffix_is_none(tiny: Api) -> None:

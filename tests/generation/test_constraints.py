@@ -13,10 +13,10 @@ from llguidance import LLMatcher, LLTokenizer
 from extensions.openai.errors import InvalidRequest
 from extensions.openai.generation.constraints import (
     ConstraintFields,
-    ascii_classes,
     checked,
     json_rule,
 )
+from extensions.openai.generation.patterns import ascii_classes
 from extensions.openai.validation import check
 from tests.support.api import Api, assert_alike, said
 
@@ -177,17 +177,45 @@ def test_a_format_is_enforced_or_refused(tiny: Api, format: str) -> None:
             valid(choice["message"]["content"], schema)
 
 
-@pytest.mark.parametrize("pattern", ['^x"[ab]$', "^x\\\\[ab]$", '^("a"|b)+$', '^[a"]{2}$'])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        '^x"[ab]$',
+        r"^x\\\\[ab]{2}$",
+        '^("[ab]"|b)+$',
+        '^[a"]{2}$',
+        r'^["][ab]\"$',
+        r"^\x22[ab]+\x5c[\x22]$",
+        r"^\n[ab]+\t\d[\r]x$",
+        r"^\u0022\w{2}$",
+        '^"{2,3}é"$',
+        '"[a-c]',
+    ],
+)
+@pytest.mark.parametrize("seed", range(3))
 def test_a_pattern_of_characters_that_json_escapes(tiny: Api, pattern: str, seed: int) -> None:
-    """Enforced, or refused; never half enforced."""
-    schema = {"type": "string", "pattern": pattern}
-    body = {"guided_json": schema, "messages": said("Hello"), "max_tokens": 60, "seed": seed}
-    answer = tiny.client.post("/v1/chat/completions", json={"model": "tiny", **body})
-    if answer.status_code == 400:
-        assert answer.json["error"]["param"] in ("guided_json", "guided_json.pattern")
-    elif answer.json["choices"][0]["finish_reason"] == "stop":
-        valid(answer.json["choices"][0]["message"]["content"], schema)
+    schema = {"type": "string", "pattern": pattern, "maxLength": 12}
+    choice = tiny.complete("Hello", guided_json=schema, max_tokens=60, seed=seed)["choices"][0]
+    assert choice["finish_reason"] == "stop"
+    valid(choice["text"], schema)
+
+
+def test_a_pattern_beside_other_patterns(tiny: Api) -> None:
+    schema = {
+        "type": "string",
+        "pattern": '^"[a-d]+"$',
+        "allOf": [{"pattern": '"[cd]'}],
+        "maxLength": 6,
+    }
+    for first in (schema, dict(reversed(schema.items()))):
+        choice = tiny.complete("Hello", guided_json=first, max_tokens=60, seed=1)["choices"][0]
+        valid(choice["text"], schema)
+
+
+@pytest.mark.parametrize("pattern", ["\\", "[", "a\\", '"['])
+def test_a_broken_pattern_is_refused(tiny: Api, pattern: str) -> None:
+    error = tiny.refused("completions", guided_json={"type": "string", "pattern": pattern})
+    assert error["param"] in ("guided_json", "guided_json.pattern")
 
 
 @pytest.mark.parametrize("strict", [True, False, None])
@@ -282,6 +310,8 @@ GRAMMARS = {
     "GBNF with escapes": ('root ::= "\\u00e9ab\\x22" [\\u00e9ab\\x5d]{2}', r'éab"[éab\]]{2}'),
     "GBNF with repetitions in each other": ('root ::= ("a"?){2} ([0-9]{2} )? "a)" # ("b"+)',
                                             r"a{0,2}([0-9]{2})?a\)"),
+    "GBNF with comments": ('root ::= ("x" # "no"\n {2}) ("a"? # b)\n){2} "#" | [#] # [ end',
+                           r"xxa{0,2}#|#"),
     "Lark": ('start: "n=" NUMBER\nNUMBER: /[0-9]{1,3}/', r"n=[0-9]{1,3}"),
     "Lark with rules": ('start: greet " " name\ngreet: "hi" | "yo"\nname: /[A-Z][a-z]{1,5}/',
                         r"(hi|yo) [A-Z][a-z]{1,5}"),
@@ -304,6 +334,22 @@ def test_other_servers_fields_for_the_same(tiny: Api, body: dict[str, Any]) -> N
     for choice, text in both_pages(tiny, max_tokens=40, **body):
         assert text.strip('"') == "é🙂"
         assert choice["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize("name", ["schema", "value"])
+def test_a_schema_beside_json_object(tiny: Api, name: str) -> None:
+    """As clients of llama.cpp, of TGI and of the hub send it."""
+    schema = an_object(it={"enum": ["é🙂"]}, ok={"type": "boolean"})
+    body = {"response_format": {"type": "json_object", name: schema}, "max_tokens": 40}
+    for choice, text in both_pages(tiny, **body):
+        assert choice["finish_reason"] == "stop"
+        valid(text, schema)
+    error = tiny.refused(
+        "completions", response_format={"type": "json_object", name: {"type": "objekt"}}
+    )
+    assert error["param"] == "response_format.schema"
+    error = tiny.refused("completions", response_format={"type": "json_object", name: 5})
+    assert error["param"] == f"response_format.{name}"
 
 
 def test_structured_outputs_as_any_object(tiny: Api) -> None:
@@ -386,7 +432,8 @@ SCHEMA_PARAM = "response_format.json_schema.schema"
             {"structured_outputs": {"regex": "a", "choice": ["a"]}},
             "structured_outputs.choice",
         ),
-        ({"guided_json": "{}"}, "guided_json"),
+        ({"guided_json": "{"}, "guided_json"),
+        ({"guided_json": "[]"}, "guided_json"),
         ({"guided_regex": "("}, "guided_regex"),
         ({"guided_regex": "a{5,2}"}, "guided_regex"),
         ({"guided_regex": 5}, "guided_regex"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.chat import ChatCompletionRequest
+from extensions.openai.chat_request import ChatCompletionRequest
 from extensions.openai.completions import CompletionRequest
 from extensions.openai.generation.estimate import expected_tokens
 from extensions.openai.validation import RequestModel, check

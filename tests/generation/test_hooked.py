@@ -11,7 +11,9 @@ import pytest
 
 from extensions.openai.engines.base import ChatRequest, GenerateRequest, Message, ToolCall
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.generation.hooked import Hooks, _Turns, hooked_chat
+from extensions.openai.generation.hooked import hooked_chat
+from extensions.openai.generation.hooks import Hooks
+from extensions.openai.generation.turns import Turns
 from tests.support.api import Api
 from tests.support.paced import PacedEngine
 
@@ -328,11 +330,11 @@ def test_a_conversation_comes_back_as_it_was() -> None:
         Message("system", "later"),
         Message("user", "u2"),
     )
-    turns = _Turns(messages, open_end=True)
+    turns = Turns(messages, open_end=True)
     assert turns.messages(turns.history(), turns.last) == messages
     assert turns.history()["internal"] == [["", "greeting"], ["u", "a"]]
     open_end = messages[:-1]
-    turns = _Turns(open_end, open_end=True)
+    turns = Turns(open_end, open_end=True)
     assert turns.last is None and turns.messages(turns.history(), None) == open_end
 
 

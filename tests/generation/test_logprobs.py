@@ -330,12 +330,45 @@ def test_the_shape_of_chat() -> None:
     }
 
 
-def test_an_answer_of_no_text_has_none(tiny: Api) -> None:
-    body = {
-        "max_tokens": 1,
-        "logprobs": True,
-        "guided_regex": "日",
-    }  # its first token is no character
-    choice = tiny.chat("Hello", **body)["choices"][0]
-    assert choice["message"]["content"] == ""
-    assert choice["logprobs"] == {"content": [], "refusal": None}
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("text", ["日", "語x", "🙂", "a日b", "🙂🙂"])
+def test_a_character_that_max_tokens_cuts(tiny: Api, text: str, streamed: bool) -> None:
+    """Every token that is counted is told of, with the log-probability it has anywhere. The text has
+    U+FFFD for the character, as everywhere, with log-probabilities or without."""
+    body: dict[str, Any] = {"messages": said("Hello"), "logprobs": True, "top_logprobs": 2}
+    body |= {"guided_choice": [text], "temperature": 0}
+    whole = tiny.chat(**body)["choices"][0]
+    every = whole["logprobs"]["content"]
+    assert b"".join(bytes(token["bytes"]) for token in every) == text.encode()
+    assert len(every) > len(text)  # so there is something to cut
+    for limit in range(1, len(every)):
+        body["max_tokens"] = limit
+        if streamed:
+            cut = tiny.folded("chat/completions", **body, stream_options={"include_usage": True})
+        else:
+            cut = tiny.chat(**body)
+        assert cut["usage"]["completion_tokens"] == limit
+        choice = cut["choices"][0]
+        told = choice["logprobs"]["content"]
+        assert [token["bytes"] for token in told] == [token["bytes"] for token in every[:limit]]
+        for one, other in zip(told, every, strict=False):
+            assert one["logprob"] == pytest.approx(other["logprob"], abs=SLACK)
+        data = b"".join(bytes(token["bytes"]) for token in told)
+        assert choice["message"]["content"] == data.decode(errors="replace")
+        assert choice["finish_reason"] == "length"
+        plain = tiny.chat(**body | {"logprobs": None, "top_logprobs": None})["choices"][0]
+        assert plain["message"] == choice["message"]
+        assert plain["finish_reason"] == "length"
+
+
+def test_the_last_token_allowed_may_be_the_end(tiny: Api) -> None:
+    """Then the answer has ended by itself, although there is no token left."""
+    free = tiny.chat("Hi", temperature=0, logprobs=True)
+    count = free["usage"]["completion_tokens"]
+    assert free["choices"][0]["finish_reason"] == "stop"
+    for limit, reason in ((count, "stop"), (count - 1, "length")):
+        for more in ({}, {"logprobs": True}):
+            cut = tiny.chat("Hi", temperature=0, max_tokens=limit, **more)
+            assert cut["choices"][0]["finish_reason"] == reason
+            assert cut["usage"]["completion_tokens"] == limit
+            assert cut["choices"][0]["message"] == free["choices"][0]["message"]

@@ -113,3 +113,22 @@ def test_earlier_thoughts_reach_a_template_that_knows_of_them(tmp_path: Path) ->
     finally:
         engine.close()
     assert "<think>It is so.</think>Yes." in prompt
+
+
+def test_names_reach_a_template_that_knows_of_them(tmp_path: Path) -> None:
+    template = TEMPLATE.replace("{{ m.role }}", "{{ m.role }} {{ m.name }}")
+    engine = LlamaCppEngine(
+        write_model(tmp_path / "named.gguf", template=template), name="named", threads=1, parallel=1
+    )
+    try:
+        messages = engine_messages(
+            {"role": "system", "content": "s", "name": "rules"},
+            {"role": "user", "content": "u", "name": "ann"},
+            {"role": "assistant", "content": "a", "name": "bot"},
+            {"role": "user", "content": "v"},
+        )
+        prompt = engine.render(ChatRequest(messages))
+    finally:
+        engine.close()
+    for role, name in (("system", "rules"), ("user", "ann"), ("assistant", "bot")):
+        assert f"{role} {name}\n" in prompt

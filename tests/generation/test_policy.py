@@ -115,6 +115,10 @@ def test_limits_above_the_context_give_way_to_it(flag: str) -> None:
         {"sampling_limits": "top_k=40", "sampling_forced": "top_k=41"},
         {"max_tokens_limit": "10", "default_max_tokens": "11"},
         {"preset_folder": "/no/such/folder"},
+        {"max_tokens_limit": "32001"},
+        {"max_tokens_limit": "-1"},
+        {"default_max_tokens": "32001"},
+        {"default_max_tokens": "-1"},
     ],
 )
 def test_a_wrong_setting_stops_the_start(flags: dict[str, str]) -> None:

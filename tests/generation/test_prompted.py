@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -213,6 +214,20 @@ def test_a_limit_is_an_upper_bound_and_the_context_another() -> None:
 # The whole page, with a template that knows nothing of thoughts.
 
 
+def test_a_seed_is_repeatable_and_its_choices_differ(tiny: Api) -> None:
+    body: dict[str, Any] = {"temperature": 1.5, "max_tokens": 30}
+
+    def ask(**more: Any) -> list[str]:
+        choices = tiny.chat("Tell me a story.", **body, **more)["choices"]
+        return [choice["message"]["content"] for choice in choices]
+
+    first = ask(seed=5)
+    assert ask(seed=5) == first == ask(seed=5)
+    assert ask(seed=6) != first
+    assert len(set(ask(seed=5, n=3))) == 3
+    assert len(set(map(str, (ask() for _ in range(4))))) > 1, "without a seed chance decides"
+
+
 def test_an_answer_is_continued(tiny: Api) -> None:
     free = tiny.chat("Hello", temperature=0)["choices"][0]["message"]["content"]
     for at in (1, 4, len(free) - 2):
@@ -236,13 +251,13 @@ def test_only_an_answer_is_continued(tiny: Api) -> None:
     assert error["param"] == "messages[0].role"
 
 
-@pytest.mark.parametrize("effort", ["minimal", "low", "high", "xhigh", "max"])
-def test_an_effort_is_refused_where_nothing_thinks(tiny: Api, effort: str) -> None:
+@pytest.mark.parametrize("effort", ["high", "xhigh", "max"])
+def test_more_effort_than_usual_is_refused_where_nothing_thinks(tiny: Api, effort: str) -> None:
     assert tiny.refused("chat/completions", reasoning_effort=effort)["param"] == "reasoning_effort"
 
 
-@pytest.mark.parametrize("effort", [None, "none", "medium"])
-def test_the_usual_effort_is_taken(tiny: Api, effort: str | None) -> None:
+@pytest.mark.parametrize("effort", [None, "none", "minimal", "low", "medium"])
+def test_an_effort_up_to_the_usual_is_taken(tiny: Api, effort: str | None) -> None:
     whole = tiny.chat("Hello", reasoning_effort=effort, temperature=0)
     assert "reasoning_content" not in whole["choices"][0]["message"]
     assert whole["usage"]["completion_tokens_details"]["reasoning_tokens"] == 0
@@ -262,6 +277,17 @@ def test_thoughts_are_told_apart_on_the_page() -> None:
         tokens = whole["usage"]["completion_tokens"]
         assert 0 < details["reasoning_tokens"] < tokens
         assert_alike(api.folded("chat/completions", messages=said("Why?"), **body), whole)
+
+
+@pytest.mark.parametrize("thought", ["\nWell, 1<2 </thin </ <b>\n", "a", "a </thi b"])
+def test_the_tokens_of_a_thought_are_those_of_its_text(thought: str) -> None:
+    """A token is a character here; the mark at its end and the answer are none of it."""
+    engine = Scripted(list(thought + "</think>\n\nBecause."), opening="<think>")
+    whole = Api(engine).chat("Why?", logprobs=True)
+    assert whole["choices"][0]["message"]["reasoning_content"] == thought
+    usage = whole["usage"]
+    assert usage["completion_tokens_details"]["reasoning_tokens"] == len(thought)
+    assert usage["completion_tokens"] == len(thought + "</think>\n\nBecause.") + 1
 
 
 def test_the_first_delta_of_a_thought_has_the_role() -> None:
@@ -313,6 +339,51 @@ def test_a_call_that_is_cut_is_the_beginning_of_the_whole(before: str, cut: int)
     told = b"".join(token.bytes for piece in pieces for token in piece.logprobs)
     assert text.startswith(told.decode())
     assert text == told.decode() or calls or text[len(told) :] in "<tool_call>"
+
+
+DEMANDED = replace(PLAN, demanded=PLAN.shown)
+
+
+@pytest.mark.parametrize("cut", range(len(CALLED)))
+def test_a_demanded_call_that_is_cut_shows_no_mark(cut: int) -> None:
+    """What is cut before the arguments begin is no text either."""
+    engine = Scripted(list(CALLED[:cut]), finish="length")
+    pieces = [p for p in prompted_chat(engine, TOLD, Prompted(0, DEMANDED)) if p]
+    assert "".join(piece.text for piece in pieces) == ""
+    assert not any(piece.logprobs for piece in pieces)
+    calls = [call for piece in pieces for call in piece.tool_calls]
+    assert [call.name for call in calls if call.name] == ["f"] * (cut >= CALLED.index("{}"))
+    assert pieces[-1].finish == "length"
+
+
+QUERY = 'SELECT "a" }'
+RAW = f'<tool_call>\n{{"name": "sql", "input": {QUERY}}}\n</tool_call>'
+
+
+@pytest.mark.parametrize("demanded", [True, False])
+@pytest.mark.parametrize("first", ["", CALLED + "\n"])
+@pytest.mark.parametrize("cut", range(len(RAW) + 1))
+def test_input_that_stands_as_it_is_and_is_cut(first: str, cut: int, demanded: bool) -> None:
+    """Behind another call, too: what there is of it is told, and its marks are not."""
+    shown = (*PLAN.shown, Tool("sql", None, {"type": "object"}))
+    rule = r"/SELECT .*/"
+    plan = ToolPlan(shown, frozenset({"sql"}), {"sql": rule}, shown if demanded else ())
+    finish: Finish = "stop" if cut == len(RAW) else "length"
+    engine = Scripted([first + RAW[:cut]] if first + RAW[:cut] else [], finish=finish)
+    request = replace(TOLD, tools=shown)
+    pieces = [p for p in prompted_chat(engine, request, Prompted(0, plan)) if p]
+    text = "".join(piece.text for piece in pieces)
+    calls = [call for piece in pieces for call in piece.tool_calls]
+    assert pieces[-1].finish == ("tool_calls" if finish == "stop" else "length")
+    assert text in (("",) if demanded or first or cut >= len("<tool_call>") else (RAW[:cut],))
+    names = ["f"] if first else []
+    whole = cut >= RAW.index(QUERY)
+    assert [call.name for call in calls if call.name] == names + ["sql"] * whole
+    if whole:
+        said = json.loads(calls[-1].arguments)["input"]
+        written = RAW[RAW.index(QUERY) : cut]
+        assert said == QUERY if finish == "stop" else written.startswith(said)
+        assert finish == "stop" or len(said) >= min(len(written), len(QUERY)) - 1
 
 
 def test_an_answer_may_begin_like_a_call() -> None:

@@ -11,9 +11,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from extensions.openai.app import create_app
-from extensions.openai.chat import ChatCompletionRequest
+from extensions.openai.chat_request import ChatCompletionRequest
 from extensions.openai.completions import CompletionRequest
-from extensions.openai.engines.base import ChatRequest, EngineInfo, Message
+from extensions.openai.engines.base import EngineInfo
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.errors import InvalidRequest
@@ -21,7 +21,7 @@ from extensions.openai.generation.policy import Policy
 from extensions.openai.generation.profiles import ORDER, PROFILES, ROLE_STOPS, to_native
 from extensions.openai.generation.sampling import PARAMETERS, Parameter
 from extensions.openai.settings import Settings
-from tests.support.api import Api
+from tests.support.api import Api, assert_alike, said
 from tests.support.reference import sse_chunks
 
 LLAMA_CPP = EchoEngine().info
@@ -346,7 +346,7 @@ def test_penalties_by_the_formula_of_the_reference(
     tiny: Api, page: str, prompt: str, frequency: float, presence: float
 ) -> None:
     """mu[j] - c[j] * frequency - (c[j] > 0) * presence, recomputed from what is told of each place; c[j]
-    is how often j was sampled. Only a token of the prompt gets no presence penalty.
+    is how often j was sampled.
 
     Source: OpenAI guide, "Frequency and presence penalties".
     """
@@ -361,22 +361,43 @@ def test_penalties_by_the_formula_of_the_reference(
         entries = told["logprobs"]["content"]
         tokens = [entry["token"] for entry in entries]
         tops = [{t["token"]: t["logprob"] for t in entry["top_logprobs"]} for entry in entries]
-        ids = tiny.engine.tokenize(tiny.engine.render(ChatRequest((Message("user", prompt),))))
     else:
         whole = tiny.complete(prompt, logprobs=5, **sampling)["choices"][0]["logprobs"]
-        tokens, tops, ids = whole["tokens"], whole["top_logprobs"], tiny.engine.tokenize(prompt)
-    in_prompt = {tiny.engine.detokenize([id]) for id in ids}
+        tokens, tops = whole["tokens"], whole["top_logprobs"]
     seen: list[str] = []
     for token, top in zip(tokens, tops, strict=True):
         score = {
-            text: logprob
-            - seen.count(text) * frequency
-            - (text in seen and text not in in_prompt) * presence
+            text: logprob - seen.count(text) * frequency - (text in seen) * presence
             for text, logprob in top.items()
         }
         assert score[token] >= max(score.values()) - 0.02
         seen.append(token)
     assert len(tokens) > 3
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**32 - 2])
+@pytest.mark.parametrize("page", ["completions", "chat/completions"])
+def test_a_penalised_answer_is_one_answer(tiny: Api, page: str, seed: int) -> None:
+    """However often llama.cpp has to be called for it: the same again for a seed, streamed, and with
+    log-probabilities; its prompt is counted once, and each token."""
+    prompt = "Once upon a time there was a cat, and the cat sat on a mat."
+    body: dict[str, Any] = {"presence_penalty": 1.5, "seed": seed, "max_tokens": 50}
+    if "chat" in page:
+        body["messages"] = said(f"Say this: {prompt}")
+        logprobs, wholly = {"logprobs": True}, lambda: tiny.chat(**body)
+    else:
+        body["prompt"] = prompt
+        logprobs, wholly = {"logprobs": 1}, lambda: tiny.complete(**body)
+    whole = wholly()
+    assert whole["usage"]["completion_tokens"] <= 50
+    body["presence_penalty"] = 0
+    assert whole["usage"]["prompt_tokens"] == wholly()["usage"]["prompt_tokens"]
+    body["presence_penalty"] = 1.5
+    assert_alike(tiny.folded(page, **body)["choices"][0], wholly()["choices"][0])
+    body |= logprobs
+    told = wholly()
+    assert told["usage"]["completion_tokens"] == whole["usage"]["completion_tokens"]
+    assert {**told["choices"][0], "logprobs": None} == {**whole["choices"][0], "logprobs": None}
 
 
 def test_penalties_do_not_count_the_prompt(tiny: Api) -> None:
@@ -433,6 +454,23 @@ def test_llama_cpp_itself_says_that_it_took_the_value(tiny: Api, row: Parameter)
             continue
         told = settings[name]
         assert told == (pytest.approx(value) if isinstance(value, float) else value), name
+
+
+NO_SAMPLING = {
+    "seed", "max_tokens", "n_predict", "n_keep", "n_discard", "stream", "n_probs", "post_sampling_probs",
+    "chat_format", "reasoning_format", "reasoning_in_content", "generation_prompt", "timings_per_token",
+    "backend_sampling", "speculative.types", "lora",
+}  # fmt: skip
+
+
+def test_every_sampler_of_llama_cpp_has_a_row(tiny: Api) -> None:
+    """It tells its settings itself; those that are left are no sampling."""
+    assert isinstance(tiny.engine, LlamaCppEngine)
+    props = tiny.engine._listener.ask("GET", "/props")
+    settings = set(props["default_generation_settings"]["params"])
+    ours = {row.native["llama.cpp"].name for row in PARAMETERS if "llama.cpp" in row.native}
+    assert settings - ours == NO_SAMPLING
+    assert ours - settings == NOT_TOLD
 
 
 NOT_TOLD = {"dry_sequence_breakers"}

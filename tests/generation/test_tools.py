@@ -353,10 +353,15 @@ def test_a_call_that_is_cut_says_so(tiny: Api, max_tokens: int) -> None:
     whole = tiny.chat(ASK, tools=TOOLS, tool_choice=named("send_email"), max_tokens=max_tokens)
     assert whole["choices"][0]["finish_reason"] == "length"
     assert whole["usage"]["completion_tokens"] == max_tokens
+    # Nor does its beginning show as a text, which a stop string might end.
+    message = tiny.chat(
+        ASK, tools=TOOLS, tool_choice="required", max_tokens=max_tokens, stop=["t", "<", "n"]
+    )["choices"][0]["message"]
+    assert not message["content"]
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("pattern", [None, "[a-z]{2,5}", "(SELECT|INSERT) [0-9é]{1,3}"])
+@pytest.mark.parametrize("pattern", [None, ".{1,6}", "[a-z]{2,5}", "(SELECT|INSERT) [0-9é]{1,3}"])
 def test_a_custom_tool_gets_text(tiny: Api, pattern: str | None, seed: int) -> None:
     choice_of = {"type": "custom", "custom": {"name": "run"}}
     body = {
@@ -374,6 +379,42 @@ def test_a_custom_tool_gets_text(tiny: Api, pattern: str | None, seed: int) -> N
         assert choice["finish_reason"] == "tool_calls"
         assert re.fullmatch(pattern, call["custom"]["input"])
     assert_alike(tiny.folded(CHAT, messages=said(ASK), **body), whole)
+
+
+LARK = '''start: "SELECT" " " name (", " name)* tail
+name: /[a-c]{1,3}/
+tail: " }" | ";"'''
+
+
+@pytest.mark.parametrize("how", ["named", "required", "auto"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_custom_tool_whose_input_has_a_lark_grammar(tiny: Api, how: str, seed: int) -> None:
+    tool = custom("get_weather")
+    tool["custom"]["format"] = {
+        "type": "grammar",
+        "grammar": {"syntax": "lark", "definition": LARK},
+    }
+    choice: Any = {"type": "custom", "custom": {"name": "get_weather"}}
+    body = {"tools": [tool], "tool_choice": choice if how == "named" else how, "seed": seed}
+    body |= {"max_tokens": 300, "parallel_tool_calls": False}
+    whole = tiny.chat(ASK, **body)
+    answer = whole["choices"][0]
+    called = answer["message"].get("tool_calls", [])
+    assert called or how == "auto"
+    for made in called if answer["finish_reason"] == "tool_calls" else ():
+        assert re.fullmatch(r"SELECT [a-c]{1,3}(, [a-c]{1,3})*( \}|;)", made["custom"]["input"])
+    assert_alike(tiny.folded(CHAT, messages=said(ASK), **body), whole)
+
+
+def test_a_lark_grammar_that_is_none_is_refused(tiny: Api) -> None:
+    tool = custom("f")
+    for definition in ("start: missing", "no grammar", "", "start: (", 'root ::= "a"'):
+        grammar = {"syntax": "lark", "definition": definition}
+        tool["custom"]["format"] = {"type": "grammar", "grammar": grammar}
+        error = tiny.refused(CHAT, tools=[tool])
+        assert error["param"] == "tools[0].custom.format.grammar.definition"
+    tool["custom"]["format"]["grammar"]["syntax"] = "ebnf"
+    assert tiny.refused(CHAT, tools=[tool])["param"].endswith("grammar.syntax")
 
 
 @pytest.mark.parametrize(

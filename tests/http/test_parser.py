@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -61,6 +62,16 @@ AMBIGUOUS = {
     "tabs in the first line": b"GET\t/health\tHTTP/1.1\r\nHost: localhost\r\n\r\n",
     "spaces in the first line": b"GET  /health HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "a space at its end": b"GET /health HTTP/1.1 \r\nHost: localhost\r\n\r\n",
+    "lines that end with a line feed": b"GET /health HTTP/1.1\nHost: localhost\n\n",
+    "an end that is a line feed": GET + b"\n",
+    "lines that end with a carriage return": b"GET /health HTTP/1.1\rHost: localhost\r\r",
+    "line feed and carriage return": b"GET /health HTTP/1.1\n\rHost: localhost\n\r\n\r",
+    "another scheme": b"GET ftp://localhost/health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a user in the target": b"GET http://a@localhost/health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a target of another host": b"GET http://a.example/health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a target of another port": b"GET http://localhost:2/health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a target without a host": b"GET http:///health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a target that is a host": b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "no name": GET + b": x\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"a" * 60 + b"\r\n\r\n",
     "a broken URI": b"GET http://[::1/health HTTP/1.1\r\nHost: localhost\r\n\r\n",
@@ -109,6 +120,8 @@ def test_what_is_refused_below_the_application_is_logged_and_counted(
     with caplog.at_level("INFO", "openedai"), Wire(port) as wire:
         wire.send(AMBIGUOUS["two hosts"])
         answer = wire.answer()
+        # The connection is closed after the line is written.
+        wire.rest()
     assert answer.headers["x-request-id"] in caplog.text and "127.0.0.1" in caplog.text
     metrics = ask(port, "GET", "/metrics").body.decode()
     assert re.search(r'openedai_requests_total\{[^}]*status="400"[^}]*\} 1\.0', metrics), metrics
@@ -142,6 +155,59 @@ def test_what_is_certain_is_served(serve: Serve, sent: bytes) -> None:
         wire.send(sent)
         answer = wire.answer()
     assert answer.status == 200 and answer.json()["choices"][0]["text"] == "a"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /health\r\n",
+        b"SSH-2.0-OpenSSH_9\r\n",
+        b"GET /health HTTP/1.1\nHost: localhost\n\n",
+        GET + b"\n",
+        b"GET /health HTTP/1.1\rHost: localhost\r\r",
+        b"\r\n\r\nnonsense\r\n",
+    ],
+    ids=range(6),
+)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_head_that_cannot_become_good_is_not_waited_for(
+    serve: Serve, sent: bytes, at_once: bool
+) -> None:
+    with Wire(serve(EchoEngine(), receive_timeout=3600).port) as wire:
+        if at_once:
+            wire.send(sent)
+        else:
+            for byte in sent:
+                wire.send(bytes([byte]))
+                if byte in b"\r\n":
+                    threading.Event().wait(0.02)  # so that it is read in parts
+        answer = wire.answer()
+    assert answer.status == 400
+    assert_envelope(answer.json(), status=400)
+
+
+def test_a_good_head_may_come_in_parts_of_any_size(serve: Serve) -> None:
+    with Wire(serve(EchoEngine()).port) as wire:
+        for byte in b"\r\n" + GET + b"\r\n":
+            wire.send(bytes([byte]))
+            if byte in b"\r\n":
+                threading.Event().wait(0.02)
+        assert wire.answer().status == 200
+
+
+@pytest.mark.parametrize("upgrade", [b"websocket", b"h2c", b"TLS/1.2, websocket", b""])
+def test_a_wish_for_another_protocol_is_ignored(serve: Serve, upgrade: bytes) -> None:
+    wish = b"Connection: Upgrade\r\nUpgrade: " + upgrade + b"\r\nSec-WebSocket-Version: 13\r\n"
+    port = serve(EchoEngine()).port
+    for sent in (GET + wish + b"\r\n", POST + wish + LENGTH + b"\r\n" + BODY):
+        with Wire(port) as wire:
+            wire.send(sent)
+            assert wire.answer().status == 200
+    with Wire(port) as wire:
+        wire.send(GET.replace(b"/health", b"/nothing") + wish + b"\r\n")
+        answer = wire.answer()
+    assert answer.status == 404 and b"WebSocket" not in answer.body
+    assert_envelope(answer.json(), status=404)
 
 
 def test_a_large_body_gets_its_413_although_the_client_goes_on_sending(serve: Serve) -> None:

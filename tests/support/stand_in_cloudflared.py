@@ -68,10 +68,14 @@ class Stand:
         self.hostname = plan.get("hostname", "calm-river-example.trycloudflare.com")
         self.old_page = plan.get("old_page", True)
         self.local = flags.get("--url", "")
+        self.mute = plan.get("mute", False)
         self.named = named
         self.connected = False
 
     def page(self, path: str) -> str | None:
+        if self.mute:
+            (Path(os.environ["STAND_IN"]) / "asked").touch()
+            time.sleep(60)
         if path == "/metrics":
             lines = [
                 "# HELP cloudflared_tunnel_ha_connections Number of active ha connections",

@@ -20,6 +20,9 @@ from tests.support.process import ROOT, free_port
 
 TINY = "openedai-tiny"
 START = 300.0  # seconds
+LOADER = os.environ.get("LOADER") or "Transformers"
+WITHOUT_GPU = Path(__file__).parent / "exllamav3_cpu"
+"""What lets ExLlamaV3 run on a processor."""
 LEFT_OUT = (
     ".git", "installer_files", "portable_env", "venv", ".venv", "env", "models", "loras", "cache",
     "logs", "image_models", "image_outputs", "__pycache__", "settings.yaml", "CMD_FLAGS.txt",
@@ -130,7 +133,8 @@ class Webui:
         command += ["--extensions", checkout.name, *extensions, *flags]
         command += ["--listen-port", str(self.page_port)]
         if checkout.model == TINY:
-            command += ["--cpu"] + ["--loader", "Transformers"] * ("loader" in checkout.flags)
+            command += ["--loader", LOADER] * ("loader" in checkout.flags)
+            command += ["--cpu"] * (LOADER == "Transformers")
         if not page:
             command += ["--nowebui"]
         values = {f"{checkout.name}-api_port": self.port, **(settings or {})}
@@ -150,6 +154,8 @@ class Webui:
             "GRADIO_ANALYTICS_ENABLED": "False",
             "WEBUI_PROBE_PORT": str(self.probe_port),
         }
+        if LOADER.startswith("ExLlamav3") and not Path("/dev/nvidia0").exists():
+            environment["PYTHONPATH"] = str(WITHOUT_GPU)
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 command, cwd=checkout.folder, env=environment, stdout=output, stderr=output,
@@ -194,6 +200,10 @@ class Webui:
     def admin(self, method: str, path: str, **body: Any) -> httpx.Response:
         url = f"{self.url}/v1/internal/{path}"
         return httpx.request(method, url, json=body or None, timeout=300)
+
+    def load(self, model: str) -> httpx.Response:
+        args = {} if LOADER == "Transformers" else {"args": {"loader": LOADER}}
+        return self.admin("POST", "model/load", model_name=model, **args)
 
     def stop(self) -> None:
         if self.process.poll() is None:

@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import openai
 import pytest
 
-from tests.support.process import free_port
-from tests.webui_checkout.checkout import TINY, Checkout, Webui, copy
+from tests.support.process import ROOT, free_port
+from tests.webui_checkout.checkout import LOADER, TINY, Checkout, Webui, copy
+from tests.webui_host.numpy_llama import NumpyLlama
+from tests.webui_host.tokenizer import HostTokenizer
 
 WEBUI_DIR = os.environ.get("WEBUI_DIR")
 pytestmark = [
@@ -141,6 +144,49 @@ def test_log_probabilities_are_of_the_sampled_tokens(client: openai.OpenAI) -> N
         assert max(top.values()) == pytest.approx(logprob) and token in top, "greedy: the likeliest"
 
 
+def test_log_probabilities_are_those_of_the_weights(client: openai.OpenAI, tiny: bool) -> None:
+    """Of prompt and answer, at a temperature and with a bias, which they do not show."""
+    if not tiny:
+        pytest.skip("only the embedded model is computed here as well")
+    folder = ROOT / "models" / TINY
+    names = HostTokenizer(folder).backend_tokenizer
+    biased = names.encode(" time").ids[0]
+    logprobs = complete(
+        client, "Once upon a", logprobs=0, max_tokens=8, echo=True, temperature=0.7, seed=3,
+        logit_bias={str(biased): 2},
+    ).choices[0].logprobs  # fmt: skip
+    tokens = [names.encode(token).ids[0] for token in logprobs.tokens]
+    logits = NumpyLlama(folder)(np.array([tokens])).logits[0].astype(np.float64)
+    expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    assert logprobs.token_logprobs[0] is None
+    for at, logprob in enumerate(logprobs.token_logprobs[1:]):
+        assert logprob == pytest.approx(expected[at, tokens[at + 1]], abs=0.05)
+
+
+def test_several_at_once_get_each_what_was_asked_for(client: openai.OpenAI, tiny: bool) -> None:
+    (letter,) = HostTokenizer(ROOT / "models" / TINY).backend_tokenizer.encode("a").ids
+    asked: list[dict[str, Any]] = [
+        {"extra_body": {**NO_HOOKS, "grammar": 'root ::= "yes" | "no"'}},
+        {"logit_bias": {str(letter): 100}, "max_tokens": 5},
+        {"max_tokens": 9, "logprobs": 1, "extra_body": {**NO_HOOKS, "ignore_eos": True}},
+        {"seed": 5, "temperature": 1.5, "max_tokens": 12},
+    ]
+    alone = [complete(client, "Once", **fields).choices[0].text for fields in asked]
+    with ThreadPoolExecutor(8) as pool:
+        told = [pool.submit(complete, client, "Once", **fields) for fields in asked * 2]
+        answers = [each.result() for each in told]
+    for at, answer in enumerate(answers):
+        text = answer.choices[0].text
+        if at % 4 == 0:
+            assert text in ("yes", "no")
+        elif at % 4 == 1:
+            assert text == alone[1] and (text == "aaaaa" or not tiny)
+        elif at % 4 == 2:
+            assert len(answer.choices[0].logprobs.tokens) == answer.usage.completion_tokens == 9
+        else:
+            assert text == alone[3] or LOADER == "ExLlamav3"
+
+
 def test_a_schema_is_kept_to(client: openai.OpenAI) -> None:
     schema = {
         "type": "object",
@@ -217,7 +263,10 @@ def test_the_page_and_the_api_never_cut_each_other_off(webui: Webui, client: ope
         left.close()
         assert [each.result().usage.completion_tokens for each in api] == [60, 60]
         texts = [each.result()["text"] for each in page]
-    assert texts[0] == texts[1] and len(texts[0].split()) > 10
+    # Where several are generated at once, rounding depends on what else is; and ExLlamav3_HF answers a
+    # prompt that it remembers in another way.
+    assert texts[0] == texts[1] or LOADER.startswith("ExLlamav3")
+    assert all(len(text.split()) > 10 for text in texts)
 
 
 def test_models_are_changed_while_requests_run(
@@ -231,7 +280,7 @@ def test_models_are_changed_while_requests_run(
     )
     next(iter(stream))
     with ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(webui.admin, "POST", "model/load", model_name=other)
+        loading = pool.submit(webui.load, other)
         try:
             for _ in stream:
                 pass
@@ -243,7 +292,7 @@ def test_models_are_changed_while_requests_run(
     with pytest.raises(openai.InternalServerError) as caught:
         chat(client)
     assert caught.value.status_code == 503
-    loaded = webui.admin("POST", "model/load", model_name=checkout.model)
+    loaded = webui.load(checkout.model)
     assert loaded.status_code == 200, loaded.text
     assert chat(client).choices[0].message.content
 
@@ -269,7 +318,7 @@ def test_without_the_page_beside_the_webuis_own_api(checkout: Checkout) -> None:
             model = client.models.list().data[0].id
             answer = client.chat.completions.create(model=model, messages=PARIS, max_tokens=20)
             assert answer.choices[0].message.content
-            assert server.admin("POST", "model/load", model_name=model).status_code == 200
+            assert server.load(model).status_code == 200
         if checkout.has_own_api:
             wait_for(lambda: _answers(f"http://127.0.0.1:{own}/v1/models"))
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from .exllamav3 import Exllamav3Model, library
+from .llama_server import LlamaServer
 from .numpy_llama import NumpyLlama
 from .tokenizer import HostTokenizer
 
@@ -51,8 +54,8 @@ class _Stopped(Exception):
     pass
 
 
-class LlamaServer:
-    """A loader of the other kind: the whole text so far, and counters on the model."""
+class TensorRTLLMModel:
+    """A loader that we have no way into: the whole text so far, and counters on the model."""
 
     last_completion_token_count = 0
 
@@ -81,8 +84,7 @@ class LlamaServer:
         def biased(tokens: Any, scores: Any) -> Any:
             scores = scores.copy()
             for token, bias in (state.get("logit_bias") or {}).items():
-                # llama.cpp takes false for a ban.
-                scores[0, int(token)] += -np.inf if bias is False else bias
+                scores[0, int(token)] += bias
             return scores
 
         class Cancelled:
@@ -114,11 +116,16 @@ class LlamaServer:
             thread.join()
 
 
+SERVED = (TensorRTLLMModel, LlamaServer, Exllamav3Model)
+
+
 class MiniHost:
     """The host: `shared` is its state, `load` what its Model tab does."""
 
     def __init__(self, age: str, folder: Path) -> None:
         self.age, self.folder = age, folder
+        self.mmproj: Path | None = None
+        """The encoder of pictures that is loaded beside a model."""
         self.modules = {
             name: ModuleType(f"modules.{name}" if name else "modules")
             for name in (
@@ -147,14 +154,23 @@ class MiniHost:
         return self.modules["shared"]
 
     def load(self, name: str = "tiny", loader: str = "Transformers") -> None:
-        model: Any = NumpyLlama(self.folder)
-        tokenizer: Any = HostTokenizer(self.folder)
         if loader == "llama.cpp":
-            model = tokenizer = LlamaServer(model, tokenizer, self.shared)
+            file, slots = next(self.folder.glob("*.gguf")), self.shared.args.parallel
+            model: Any = LlamaServer(file, self.shared, CONTEXT, slots, self.mmproj)
+            tokenizer: Any = model
+        else:
+            model, tokenizer = NumpyLlama(self.folder), HostTokenizer(self.folder)
+        if loader == "TensorRT-LLM":
+            model = tokenizer = TensorRTLLMModel(model, tokenizer, self.shared)
+        if loader.startswith("ExLlamav3"):
+            several = loader == "ExLlamav3"  # in its first version it ran one after the other
+            model = tokenizer = Exllamav3Model(model, tokenizer, self.shared, CONTEXT, several)
         self.shared.model, self.shared.tokenizer = model, tokenizer
         self.shared.model_name, self.shared.args.loader = name, loader
 
     def unload(self) -> None:
+        if isinstance(self.shared.model, Exllamav3Model):
+            self.shared.model.unload()
         self.shared.model = self.shared.tokenizer = None
         self.shared.model_name = "None"
 
@@ -201,7 +217,7 @@ class MiniHost:
         neutral |= {"do_sample": True, "dynamic_temperature": False, "dry_sequence_breakers": '"a"'}
         self.modules["presets"].default_preset = lambda: dict(neutral)  # type: ignore[attr-defined]
         known = set(SENT_BY_NEW) | {"ban_eos_token", "seed"}
-        samplers = {"Transformers": known, "llama.cpp": known - {"do_sample", "typical_p"}}
+        samplers = {"Transformers": known, "TensorRT-LLM": known - {"do_sample", "typical_p"}}
         self.modules["loaders"].loaders_samplers = samplers  # type: ignore[attr-defined]
 
     def _fill_chat(self) -> None:
@@ -244,8 +260,8 @@ class MiniHost:
         def encode(
             text: str, add_bos_token: bool = True, truncation_length: int | None = None
         ) -> Any:
-            if isinstance(shared.model, LlamaServer):
-                ids = np.array([shared.tokenizer.encode(text)])
+            if isinstance(shared.model, SERVED):
+                ids = np.array([shared.tokenizer.encode(text, add_bos_token=add_bos_token)])
             else:
                 ids = shared.tokenizer.encode(str(text), return_tensors="pt")
             return ids if truncation_length is None else ids[:, -truncation_length:]
@@ -262,7 +278,12 @@ class MiniHost:
             module.generate_reply = self._locked
 
     def _parallel_or_locked(self, *args: Any, **options: Any) -> Iterator[str]:
-        several = isinstance(self.shared.model, LlamaServer) and self.shared.args.parallel > 1
+        model = self.shared.model
+        several = (
+            isinstance(model, TensorRTLLMModel)
+            or hasattr(model, "parallel_generator")
+            or (isinstance(model, LlamaServer) and self.shared.args.parallel > 1)
+        )
         if several and args[1].get("stop_event") is not None:
             yield from self.modules["text_generation"]._generate_reply(*args, **options)
         else:
@@ -296,7 +317,7 @@ class MiniHost:
         self.shared.stop_everything = False
         if own is not None:
             make = own
-        elif isinstance(self.shared.model, LlamaServer):
+        elif isinstance(self.shared.model, SERVED):
             make = self._custom
         else:
             make = partial(self._transformers, SENT_BY_NEW)
@@ -330,7 +351,13 @@ class MiniHost:
     def _custom(
         self, question: str, original: str, state: dict[str, Any], stops: Any, *, is_chat: bool
     ) -> Iterator[str]:
-        yield from self.shared.model.generate_with_streaming(question, state)
+        # As a webui does: a copy of the state, in which an event cannot be, and errors go to the log.
+        event = state.pop("stop_event", None)
+        state = {**copy.deepcopy(state), **({} if event is None else {"stop_event": event})}
+        try:
+            yield from self.shared.model.generate_with_streaming(question, state)
+        except Exception as error:
+            self.failures.append(error)
 
     def _transformers(
         self,
@@ -400,7 +427,7 @@ def install(age: str, folder: Path) -> Iterator[MiniHost]:
     """A host whose modules can be imported inside of the `with` block."""
     host = MiniHost(age, folder)
     host.modules[""].__path__ = []  # a package
-    names = {module.__name__: module for module in host.modules.values()}
+    names = {module.__name__: module for module in host.modules.values()} | library()
     sys.modules.update(names)
     try:
         yield host

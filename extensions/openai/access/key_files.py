@@ -1,8 +1,9 @@
 """The files of named keys: the secret that signs them, and the list of those that were made.
 
-`keys.secret` makes keys valid, `keys.json` says which were revoked; both are read again when they change.
-The list holds no key, and no key needs to be on it. Whoever writes takes `keys.lock` and replaces a file as
-a whole, so that readers need no lock.
+`keys.secret` makes keys valid, `keys.json` says which there are and which of them were revoked; both are
+read again when they change. The list holds no key. Where there is one, a key that is not on it is not valid;
+where there never was one, because a server was given nothing but the secret, the signature is enough.
+Whoever writes takes `keys.lock` and replaces a file as a whole, so that readers need no lock.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class _Watched(Generic[T]):
             if seen is None or seen[0] != state:
                 seen = self._seen = (state, self._read(self.path.read_bytes()))
             return seen[1]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is damaged"
@@ -100,8 +101,8 @@ class KeyFiles:
         self._given = None if secret is None else secret.encode()
         self._secret = _Watched(folder / SECRET, _read_secret)
         self._list = _Watched(folder / LIST, _read_list)
-        self._ended: Mapping[str, int] = {}
-        self._ended_of: tuple[Entry, ...] | None = None
+        self._ends: Mapping[str, int | None] | None = None
+        self._ends_of: tuple[Entry, ...] | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> KeyFiles:
@@ -113,13 +114,19 @@ class KeyFiles:
         return self._given or self._secret.get()
 
     def ends(self, id: str) -> int | None:
-        """When the key with this id stops to be valid; 0: it is revoked. Raises KeysError."""
+        """When the key with this id stops to be valid; 0: it is revoked, or not on the list.
+
+        Raises KeysError."""
         entries = self._list.get()
-        if entries is not None and entries is not self._ended_of:
-            self._ended = {each.grant.id: each.ends for each in entries if each.ends is not None}
-            self._ended_of = entries
+        if entries is not None and entries is not self._ends_of:
+            self._ends = {each.grant.id: each.ends for each in entries}
+            self._ends_of = entries
         # Where the list has gone, what it said last stays in force.
-        return self._ended.get(id)
+        if self._ends is not None:
+            return self._ends.get(id, 0)
+        if self._given is None or (self.folder / LOCK).exists():
+            raise KeysError(f"{LIST} was lost, so nobody knows which keys were revoked")
+        return None
 
     def entries(self) -> tuple[Entry, ...]:
         """All keys that were made, in that order. Raises KeysError."""
@@ -142,6 +149,7 @@ class KeyFiles:
 
         `change` gets the newest one and says what the new one allows. Raises KeysError.
         """
+        self._look_for(name)
         with self._writing():
             entries, now = self.entries(), time.time()
             valid = [each for each in entries if each.grant.name == name and each.valid(now)]
@@ -159,6 +167,7 @@ class KeyFiles:
 
     def revoke(self, name: str) -> int:
         """End all keys of that name at once; how many there were. Raises KeysError."""
+        self._look_for(name)
         with self._writing():
             entries = self.entries()
             valid = [
@@ -172,6 +181,12 @@ class KeyFiles:
                 )
             )
             return len(valid)
+
+    def _look_for(self, name: str) -> None:
+        """Raises KeysError where nobody has made a key, before anything is written: who finds keys.lock
+        knows that there was a list."""
+        if not self.entries():
+            raise KeysError(_none(name, ()))
 
     def _add(self, entries: tuple[Entry, ...], grant: Grant) -> str:
         taken = {each.grant.id for each in entries}

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from ..errors import KeysUnreadable, Unauthorized
 from ..settings import Settings
 from .caller import LOCAL, Caller, Limits, Scope
+from .guesses import Guesses
 from .key_files import KeyFiles, KeysError, named_keys_exist
 from .password import Password
 from .signing import Grant, verify
@@ -40,35 +41,51 @@ class Keys:
     def __init__(self, settings: Settings) -> None:
         self._password_setting: SecretStr | None = None
         self._password: Password | None = None
+        self._guesses = Guesses()
+        self._files = KeyFiles.of(settings)
+        self._settings = settings
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
         """These settings from now on."""
+        if settings.keys_secret != self._settings.keys_secret:
+            self._files = KeyFiles.of(settings)
         self._settings = settings
-        self._files = KeyFiles.of(settings)
         if settings.password != self._password_setting:
             self._password_setting = settings.password
             given = settings.password
             self._password = Password(given.get_secret_value()) if given else None
 
-    def identify(self, headers: Mapping[str, str | None]) -> Caller:
-        """Whose key the request brings. Raises Unauthorized, KeysUnreadable.
+    def identify(self, headers: Mapping[str, str | None], address: str = "") -> Caller:
+        """Whose key the request brings. Raises Unauthorized, TooManyWrongKeys, KeysUnreadable.
 
-        `headers` holds `authorization` (Bearer), `x-api-key` and `api-key` (Azure clients), None if absent.
-        The time it takes says nothing about how close a wrong key came, nor to which of ours.
+        `headers` holds `authorization` (Bearer), `x-api-key` and `api-key` (Azure clients), None if absent;
+        `address` is the client's. The time it takes says nothing about how close a wrong key came, nor to
+        which of ours.
         """
-        api_key, admin_key = self._settings.api_key, self._settings.admin_key
         locked = has_keys(self._settings)
-        if not locked and admin_key is None:
+        if not locked and self._settings.admin_key is None:
             return self._limited(LOCAL)
-        local = self._limited(Caller(LOCAL.name, USE))
         given = _given(headers)
-        if given is None and not locked:
-            return local
-        if given is None:
+        if given is None and locked:
             raise Unauthorized(
                 "You didn't provide an API key. Send it in the Authorization header, as: Bearer YOUR_KEY."
             )
+        found = None
+        if given is not None:
+            self._guesses.check(address, given, self._settings.wrong_keys)
+            found = self._whose(given)
+        if found is None and locked:
+            self._guesses.wrong(address)
+            raise Unauthorized("The API key that was sent is not one of this server's.")
+        if found is None or given is None:
+            return self._limited(Caller(LOCAL.name, USE))
+        self._guesses.right(address, given)
+        return found
+
+    def _whose(self, given: bytes) -> Caller | None:
+        """Whose key it is; None for none of ours. Raises Unauthorized for one that is valid no more."""
+        api_key, admin_key = self._settings.api_key, self._settings.admin_key
         # All are compared, whichever matches.
         is_admin = admin_key is not None and _same(given, admin_key)
         is_user = api_key is not None and _same(given, api_key)
@@ -80,13 +97,11 @@ class Keys:
             return self._limited(Caller("api-key", scopes))
         if grant is not None:
             return self._limited(self._holder(grant))
-        if not locked:
-            return local
         if self._password is not None and self._password.matches(given):
             return self._limited(Caller("password", scopes))
         if fault is not None:
             raise KeysUnreadable(fault)
-        raise Unauthorized("The API key that was sent is not one of this server's.")
+        return None
 
     def _named(self, given: bytes) -> tuple[Grant | None, str | None]:
         """What a named key allows, or what keeps us from knowing."""
@@ -111,7 +126,9 @@ class Keys:
             ) from None
         now = time.time()
         if ends is not None and now >= ends:
-            raise Unauthorized("This API key was revoked, or another one has taken its place.")
+            raise Unauthorized(
+                "This API key was revoked, or replaced by another one, or it is not on this server's list."
+            )
         if grant.expires is not None and now >= grant.expires:
             day = time.strftime("%Y-%m-%d %H:%M", time.gmtime(grant.expires))
             raise Unauthorized(f"This API key has expired on {day} UTC.")

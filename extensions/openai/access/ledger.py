@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data_folder import make_private
+from ..errors import UsageUnreadable
 from .limits import short_user
 from .record import Record
 
@@ -123,7 +124,9 @@ class Ledger:
         self._hurry.clear()
 
     def spent(self, key: str, user: str | None, since: float) -> int:
-        """Tokens of prompts and answers that a key (of its user, if one is named) has used since then."""
+        """Tokens of prompts and answers that a key (of its user, if one is named) has used since then.
+
+        Raises UsageUnreadable."""
         chosen = Filter((key,), () if user is None else (user,))
         return sum(
             used.input_tokens + used.output_tokens
@@ -143,7 +146,7 @@ class Ledger:
         """What was used from `start` on and before `end` (Unix seconds, in whole minutes).
 
         In buckets of `width` seconds, or in one; apart by some of `key`, `user`, `model`. Buckets without
-        usage are left out.
+        usage are left out. Raises UsageUnreadable.
         """
         if self._path is None:
             return []
@@ -173,7 +176,9 @@ class Ledger:
                 rows = database.execute(query, parameters).fetchall()
         except (sqlite3.Error, OSError) as error:
             self._tell(error)
-            return []
+            raise UsageUnreadable(
+                "The server cannot read what was used now; its operator finds more in the log."
+            ) from None
         return [Used(*row) for row in rows if row[4] is not None]
 
     def _write(self) -> None:

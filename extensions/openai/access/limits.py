@@ -25,7 +25,13 @@ from typing import Literal, Protocol, cast
 from limits.errors import StorageError
 from limits.storage import storage_from_string
 
-from ..errors import LimitsUnavailable, QuotaExceeded, RateLimited, TokensLimited
+from ..errors import (
+    LimitsUnavailable,
+    QuotaExceeded,
+    RateLimited,
+    TokensLimited,
+    UsageUnreadable,
+)
 from ..settings import Settings, SettingsError
 from .caller import Limits
 from .record import Record
@@ -204,11 +210,19 @@ class Limiter:
             return used
 
     def begin_month(self, account: Account, key: str, window: int, since: float) -> None:
-        """Start a month's count with what was used before the server was started."""
+        """Start a month's count with what was used before the server was started.
+
+        Raises UsageUnreadable."""
         with self._lock:
             if self._storage.get(f"{key}/begun") or self._storage.incr(f"{key}/begun", window) > 1:
                 return
-            spent = self._spent(account.name, account.user, since)
+            try:
+                spent = self._spent(account.name, account.user, since)
+            except UsageUnreadable:
+                self._storage.clear(
+                    f"{key}/begun"
+                )  # nobody gets a month anew because of a full disk
+                raise
             if spent:
                 self._storage.incr(key, window, spent)
 
@@ -246,7 +260,8 @@ class Admission:
         self._count(Account(caller.name, None, caller.limits))
 
     def take(self, tokens: int) -> None:
-        """Take what tokens the request may need. Raises RateLimited, QuotaExceeded, LimitsUnavailable."""
+        """Take what tokens the request may need. Raises RateLimited, QuotaExceeded,
+        LimitsUnavailable, UsageUnreadable."""
         for account in self._entered:
             try:
                 self._month(account, tokens)

@@ -5,37 +5,16 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 
 from ..errors import Forbidden, InvalidRequest
 from ..settings import Settings, SettingsError, is_network
+from .addresses import as_address, is_loopback
 from .keys import has_keys
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.IGNORECASE)
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?)(:\d{1,5})?", re.IGNORECASE)
 LOOPBACK_ORIGIN = re.compile(
     r"https?://(([a-z0-9-]+\.)*localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?\Z", re.IGNORECASE
 )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address (IPv6 with or without brackets) can only mean this machine."""
-    host = host.strip("[]").removesuffix(".").lower()
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    address = as_address(host)
-    return address is not None and address.is_loopback
-
-
-@lru_cache(maxsize=1024)
-def as_address(text: str) -> IPAddress | None:
-    """The IP address that a text is; one of IPv4 that is written as IPv6 counts as IPv4."""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
 
 
 def bind_address(settings: Settings) -> str:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..settings import Settings
-from .network import IPAddress, as_address, host_name
+from .addresses import IPAddress, as_address
+from .network import host_name
 
 HOST_SENT = "openedai.host_sent"
 """In a request's environment: its own Host header, where a proxy has told another one."""

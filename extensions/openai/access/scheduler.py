@@ -3,8 +3,9 @@
 slots         as many choices run as the engine can
 fair queue    keys share the slots by weight, users share a key's part, each is served in order
 batch         gets what interactive work leaves over, never the last free slot
-spare slot    one slot stays free for a caller who was here just now, so that nobody who asks for
-              little has to wait until an answer of somebody who asks for much has ended
+spare slots   while several callers are about, none takes the last two slots besides its own, and one
+              stays free for who was here just now: who asks for little need not wait until an answer of
+              who asks for much has ended, nor share each step of the model with many of them
 full          whoever holds most is refused first: 429 for them, 503 where nobody is to blame
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -24,6 +26,7 @@ from .caller import LOCAL, Caller, Priority
 from .fair_queue import FairQueue
 
 BATCH_TURNS = 16  # one turn in so many is for batch work, even while interactive work waits
+SPARE = 2  # slots, or half of them where there are few
 SHORTEST, LONGEST = 1, 60  # seconds of a Retry-After
 SMOOTHING = 0.2  # how much the last answer counts for how long answers take
 
@@ -110,8 +113,8 @@ class Scheduler:
     """Grants slots to tickets. Thread-safe: one lock, held for a few microseconds.
 
     `queue_limit` requests wait at most, none longer than `queue_timeout` seconds (0: as long as it
-    takes). For `spare_seconds` after a caller was here, no other may take the last free slot as well.
-    All three may be set anew at any time.
+    takes). For `spare_seconds` after a caller was here, slots are spared for it. All three may be set anew
+    at any time.
     """
 
     def __init__(
@@ -127,7 +130,7 @@ class Scheduler:
             "batch": FairQueue(),
         }
         self._running: set[Ticket] = set()
-        self._seen: dict[Who, float] = {}
+        self._seen: dict[Who, tuple[float, int]] = {}  # when, and its weight
         self._turns = 0  # of interactive work in a row, while batch work waited
         self._hold = 1.0  # seconds that a slot is held, on average
         self._closed = False
@@ -150,7 +153,7 @@ class Scheduler:
             if self._closed and not claim.further:
                 raise ShuttingDown("The server is shutting down.")
             self._slots = slots
-            self._seen[_who(claim)] = now
+            self._see(claim, now)
             line = self._lines[claim.priority]
             line.add(ticket, claim.caller.name, claim.user, claim.caller.weight)
             self._grant(now)
@@ -175,7 +178,7 @@ class Scheduler:
             if ticket in self._running:
                 self._running.remove(ticket)
                 self._hold += SMOOTHING * (now - ticket.since - self._hold)
-                self._seen[_who(ticket.claim)] = now
+                self._see(ticket.claim, now)
             self._lines[ticket.claim.priority].remove(ticket)
             self._grant(now)
 
@@ -248,24 +251,42 @@ class Scheduler:
         is_last = self._slots > 1 and len(self._running) == self._slots - 1
         first = interactive.peek()
         if first is None:
-            return None if is_last else batch
+            leftover = batch.peek()
+            spared = is_last or (leftover is not None and self._is_spared(leftover.claim, now))
+            return None if spared else batch
         if len(batch) and self._turns >= BATCH_TURNS - 1:
             return batch
-        return None if is_last and self._is_spared(first.claim, now) else interactive
+        return None if self._is_spared(first.claim, now) else interactive
+
+    def _see(self, claim: Claim, now: float) -> None:
+        self._seen[_who(claim)] = now, claim.caller.weight
 
     def _is_spared(self, claim: Claim, now: float) -> bool:
-        """Whether somebody who runs something already leaves the last slot to somebody else, who was
-        here just now and runs nothing. While only one key is in use, that goes by user."""
+        """Whether whoever claims a slot leaves it to others, who were here just now.
+
+        Nobody gets more than its share where that would take one of the SPARE last ones, and who runs
+        something leaves the very last to those who run nothing. While only one key is in use, that goes
+        by user.
+        """
         oldest = now - self.spare_seconds
-        self._seen = {who: at for who, at in self._seen.items() if at > oldest}
-        seen: set[Who] = set(self._seen)
-        busy: set[Who] = {_who(ticket.claim) for ticket in self._running}
-        who = _who(claim)
-        if len({name for name, _ in seen}) > 1:
-            seen = {(name, None) for name, _ in seen}
-            busy = {(name, None) for name, _ in busy}
-            who = who[0], None
-        return who in busy and not seen <= busy
+        self._seen = {who: seen for who, seen in self._seen.items() if seen[0] > oldest}
+        by_user = len({name for name, _ in self._seen}) < 2
+
+        def account(who: Who) -> Who:
+            return who if by_user else (who[0], None)
+
+        mine = account(_who(claim))
+        others = {account(who): weight for who, (_, weight) in self._seen.items()}
+        others.pop(mine, None)
+        if not others:
+            return False
+        running = Counter(account(_who(ticket.claim)) for ticket in self._running)
+        weight = claim.caller.weight
+        share = math.ceil(self._slots * weight / (weight + sum(others.values())))
+        if running[mine] >= max(share, self._slots - min(SPARE, self._slots // 2)):
+            return True
+        is_last = len(self._running) == self._slots - 1
+        return is_last and running[mine] > 0 and not others.keys() <= running.keys()
 
     def _keep_to_the_limit(self, newcomer: Ticket) -> None:
         """Refuse one request when too many wait: the last of whoever has most waiting for its weight."""

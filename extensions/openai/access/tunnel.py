@@ -73,6 +73,7 @@ class Tunnel:
         self._state = TunnelState("closed")
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._local = ""
 
     @property
@@ -95,6 +96,10 @@ class Tunnel:
     def stop(self) -> None:
         """End the program, within about two seconds."""
         self._stopping.set()
+        process = self._process
+        if process is not None:
+            # A page of it that is slow to answer must not keep us waiting.
+            process.terminate()
         if self._thread is not None:
             self._thread.join(2 * self._timing.grace)
         self._state = TunnelState("closed", starts=self._state.starts)
@@ -134,6 +139,9 @@ class Tunnel:
             # A Ctrl-C is for us: answers under way go through the tunnel until they have ended.
             start_new_session=True,
         )
+        self._process = process
+        if self._stopping.is_set():
+            process.terminate()
         assert process.stdout is not None
         said: deque[str] = deque(maxlen=50)
         reader = threading.Thread(
@@ -156,6 +164,8 @@ class Tunnel:
         was_up, silent = False, 0.0
         while process.poll() is None and not self._stopping.wait(self._timing.look):
             url = self._ask(page)
+            if self._stopping.is_set():
+                break
             if url is not None:
                 was_up, silent = True, 0.0
                 self._tell_up(url or None)

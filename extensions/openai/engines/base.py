@@ -17,6 +17,9 @@ called tools and waits for their results."""
 Native = Mapping[str, Any]
 """Sampler parameters under the engine's own names, ready to be sent (see generation/profiles.py)."""
 
+CUT = "\N{REPLACEMENT CHARACTER}"
+"""What an answer ends with when its limit of tokens cuts a character."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
@@ -36,6 +39,8 @@ class EngineInfo:
     """Changes when the model or a setting that changes answers does."""
     vocabulary_size: int
     """Token ids are below this."""
+    longest_token: int = 0
+    """Bytes of a text that one token can stand for, at most; 0: nobody knows."""
     parallel: int = 1
     """How many requests the engine runs at once."""
     description: str = ""
@@ -44,6 +49,11 @@ class EngineInfo:
     """What it can do, in words for the model list."""
     thinks_aloud: bool = False
     """The template opens a thought, and `chat` does not tell it from the answer."""
+    chat_counts_prompt: bool = False
+    """A presence penalty of `chat` counts the prompt; that of `generate` does not, and thoughts are told
+    apart from what it says as well."""
+    end_tokens: frozenset[int] = frozenset()
+    """Those that end an answer, as far as the engine tells."""
     honours: frozenset[str] | None = None
     """The sampler's names for the parameters that the loaded model honours; None: all in its column."""
 
@@ -66,6 +76,8 @@ class GenerateRequest:
     """Text (special tokens are recognised) or token ids."""
     media: tuple[Media, ...] = field(default=(), kw_only=True)
     """What stands at the marks that `render` has put into the prompt, in their order."""
+    marks: tuple[str, ...] = field(default=(), kw_only=True)
+    """Tokens that are told by their names, although they say nothing."""
     max_tokens: int | None = None
     """Tokens to sample at most, at least 1; None: as many as the context holds."""
     sampling: Native = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..errors import ContextLengthExceeded
 
@@ -14,12 +14,16 @@ def check_fits(
     max_tokens: int | None,
     context_length: int,
     tokenize: Callable[[str], tuple[int, ...]],
+    longest_token: int = 0,
 ) -> int:
     """The most tokens that the prompt may have. Raises ContextLengthExceeded when it, and `max_tokens`
     more (at least one), are more than the context.
 
-    A text has at most as many tokens as bytes, so it is tokenized only in doubt.
+    A text has at most as many tokens as bytes, so it is tokenized only in doubt; nor is it where it is so
+    long that no tokens of `longest_token` bytes could make it short enough.
     """
+    if isinstance(prompt, str):
+        check_bounded((prompt,), max_tokens, context_length, longest_token, param="prompt")
     answer = 1 if max_tokens is None else max_tokens
     tokens = len(prompt.encode()) + START_AND_END if isinstance(prompt, str) else len(prompt)
     if tokens + answer > context_length and isinstance(prompt, str):
@@ -32,3 +36,29 @@ def check_fits(
             param="prompt",
         )
     return tokens
+
+
+def check_bounded(
+    texts: Sequence[str],
+    max_tokens: int | None,
+    context_length: int,
+    longest_token: int,
+    *,
+    param: str,
+) -> None:
+    """Raises ContextLengthExceeded for texts that cannot fit, however many tokens they are.
+
+    Templates and tokenizers take seconds for megabytes and hear nothing of a client that leaves. Each text
+    is a token at least, and blanks at its ends may be cut off.
+    """
+    tokens = len(texts)
+    if longest_token:
+        tokens = max(tokens, sum(len(text.strip().encode()) for text in texts) // longest_token)
+    if tokens > context_length:
+        raise ContextLengthExceeded(
+            prompt_tokens=tokens,
+            max_tokens=max_tokens or 0,
+            context_length=context_length,
+            param=param,
+            at_least=True,
+        )

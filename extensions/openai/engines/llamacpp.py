@@ -29,16 +29,18 @@ from .base import (
     Scores,
     TokenLogprob,
 )
-from .context import check_fits
+from .context import check_bounded, check_fits
 from .gguf import BadModelFile, GGUFHeader, read_header
-from .llamacpp_answers import AnswerReader, LogprobReader, choice_of, error_of, token_logprob
+from .llamacpp_answers import AnswerReader, LogprobReader, TokenReader, error_of
+from .llamacpp_judge import judge
 from .llamacpp_listener import PrivateListener
 from .llamacpp_messages import encoded, message_of, tool_of, without_data
 from .llamacpp_params import BATCH, cache_for, params_for
+from .llamacpp_recount import Recount
 from .penalties import uncounted, wants_uncounted
 from .pump import TICK, Emit, pump
 from .room import Occupancy, Room
-from .vocabulary import Vocabulary, is_text, read_vocabulary
+from .vocabulary import Vocabulary, read_vocabulary
 
 log = logging.getLogger("openedai")
 
@@ -46,8 +48,7 @@ DIGESTED = 1 << 20  # bytes at each end of a file
 LLGUIDANCE = "%llguidance {}\n"  # tells llama.cpp that a grammar is Lark and not GBNF
 MAX_SLOTS, MAX_THREADS = 256, 512  # llama.cpp's own limits
 RANDOM_SEED = 0xFFFFFFFF  # llama.cpp's word for "no seed"
-BAN, FORCE = -100, 100  # the ends of logit_bias
-JUDGED = 64  # likeliest tokens to look through first for one
+BAN = -100  # the end of logit_bias
 CLOSE_PATIENCE = 3.0  # seconds that running answers have to notice the end
 
 
@@ -129,6 +130,7 @@ class LlamaCppEngine:
         props = self._listener.ask("GET", "/props")
         self._mark = str(props.get("media_marker", "")) if mmproj else ""
         self._document_start = self._start_token(props)
+        capabilities, template = self._capabilities(props), str(props.get("chat_template", ""))
         stat = model.stat()
         files = [model, mmproj] if mmproj else [model]
         self._info = EngineInfo(
@@ -141,10 +143,13 @@ class LlamaCppEngine:
                 xllamacpp.__version__, name, *map(_digest, files), context, loras
             ),
             vocabulary_size=self._vocabulary_size,
+            longest_token=self._vocabulary.longest,
             parallel=parallel,
             description=str(header.metadata.get("general.description", ""))[:200],
             thinks_aloud=self._thinks_aloud(props),
-            capabilities=self._capabilities(props),
+            chat_counts_prompt="reasoning" not in capabilities or "<think>" in template,
+            capabilities=capabilities,
+            end_tokens=self._end_tokens(),
         )
         # A thread inside of llama.cpp while the interpreter goes down would abort the process.
         atexit.register(self.close)
@@ -173,6 +178,12 @@ class LlamaCppEngine:
             return False
         return prompt.rstrip().endswith("<think>")
 
+    def _end_tokens(self) -> frozenset[int]:
+        """llama.cpp tells them as the tokens that it bans where no end is wanted."""
+        asked = {"prompt": [self._document_start], "n_predict": 0, "ignore_eos": True}
+        told = self._listener.ask("POST", "/completion", asked)["generation_settings"]
+        return frozenset(int(banned["token"]) for banned in told["logit_bias"])
+
     @property
     def info(self) -> EngineInfo:
         return self._info
@@ -186,24 +197,31 @@ class LlamaCppEngine:
         elif request.logprobs is not None:
             prompt = self.tokenize(prompt)
         context = self._info.context_length
-        most = check_fits(prompt, request.max_tokens, context, self.tokenize)
+        longest = self._info.longest_token
+        most = check_fits(prompt, request.max_tokens, context, self.tokenize, longest)
         body = self._body(request) | {"prompt": prompt, "return_progress": most > BATCH}
+        limit, exact = request.max_tokens, False
         if wants_uncounted(request.sampling, context):
             tokens = self.tokenize(prompt) if isinstance(prompt, str) else prompt
-            body["logit_bias"] += uncounted(tokens, request.sampling)
-        room = context if request.max_tokens is None else most + request.max_tokens
-        reader = AnswerReader()
-        if request.logprobs is not None and not isinstance(prompt, str):
-            alternatives = request.logprobs
-            # 0 would mean none at all; what is not asked for is left out again.
-            body["n_probs"] = max(1, alternatives)
+            # A grammar cannot be gone on with from its middle.
+            exact = bool(request.sampling["presence_penalty"]) and request.grammar is None
+            if exact:
+                body["prompt"] = prompt = tokens
+            else:
+                body["logit_bias"] += uncounted(tokens, request.sampling)
+        room = context if limit is None else most + limit + TokenReader.TAIL
+        alternatives = request.logprobs
+        if isinstance(prompt, str) or (alternatives is None and not exact):
+            return self._run(self._complete, body, room, AnswerReader(), "prompt")
+        if alternatives is None:
+            reader = TokenReader(prompt, self._vocabulary, limit)
+        else:
+            reader = LogprobReader(prompt, self._vocabulary, limit, alternatives, self._judge)
             room *= 2  # for judging tokens beside it
-
-            def judge(before: Sequence[int], token: int) -> TokenLogprob:
-                return self._judge(before, token, alternatives)
-
-            reader = LogprobReader(prompt, alternatives, self._vocabulary, judge)
-        return self._run(self._complete, body, room, reader, "prompt")
+        # 0 would mean none at all; what is not asked for is left out again.
+        body |= {"n_probs": max(1, alternatives or 0), "n_predict": reader.wanted}
+        recount = Recount(prompt, body, reader) if exact else None
+        return self._run(self._complete, body, room, reader, "prompt", recount)
 
     def _generate_from_media(self, request: GenerateRequest) -> Pieces:
         """Only llama.cpp knows how many tokens media take, so it sees whether they fit."""
@@ -219,11 +237,20 @@ class LlamaCppEngine:
         if request.logprobs is not None:
             body["n_probs"] = max(1, request.logprobs)
             # Without the prompt's token ids, a token that is a part of a character cannot be judged.
-            reader = LogprobReader((), request.logprobs, self._vocabulary, judge=None)
+            limit = request.max_tokens
+            reader = LogprobReader((), self._vocabulary, limit, request.logprobs, judge=None)
+            body["n_predict"] = reader.wanted
         room = self._info.context_length
         return self._run(self._complete, body, room, reader, "messages")
 
     def chat(self, request: ChatRequest) -> Pieces:
+        check_bounded(
+            [message.content or "" for message in request.messages],
+            request.max_tokens,
+            self._info.context_length,
+            self._info.longest_token,
+            param="messages",
+        )
         conversation = self._conversation(request)
         # A template adds little, but for tools; a text has no more tokens than bytes.
         long = (
@@ -357,6 +384,7 @@ class LlamaCppEngine:
         room: int,
         reader: AnswerReader,
         param: str,
+        recount: Recount | None = None,
     ) -> Pieces:
         def produce(emit: Emit[Piece | None]) -> None:
             failure: list[BaseException] = []
@@ -370,7 +398,9 @@ class LlamaCppEngine:
                         return True
                     if "prompt_progress" in chunk:
                         return emit(None) or self._closed.is_set()
-                    return emit(reader.read(chunk)) or self._closed.is_set()
+                    if emit(reader.read(chunk)) or reader.enough or self._closed.is_set():
+                        return True
+                    return recount is not None and recount.watch()
                 except Exception as error:
                     failure.append(error)
                     return True
@@ -380,7 +410,9 @@ class LlamaCppEngine:
                     if emit(None) or self._closed.is_set():
                         return
                 try:
-                    call(orjson.dumps(body), receive)
+                    call(orjson.dumps(recount.body() if recount else body), receive)
+                    while recount and recount.due and not failure:
+                        call(orjson.dumps(recount.body()), receive)
                 except ValueError as error:  # what llama.cpp throws for a request it refuses
                     message = f"The model cannot take this: {error}"
                     raise InvalidRequest(message, param=param) from None
@@ -397,48 +429,7 @@ class LlamaCppEngine:
         return pump(produce)
 
     def _judge(self, before: Sequence[int], token: int, alternatives: int) -> TokenLogprob:
-        """How likely a token is after others: sample one token, made to be this one.
-
-        A part of a character is never told of, so then another token is sampled, and this one is looked
-        up among the likeliest; at worst among all.
-        """
-        said = self._vocabulary.tokens[token]
-        if is_text(said):
-            entry = self._sample(before, token, max(1, alternatives))
-            if entry["id"] == token:
-                return token_logprob(entry, said, alternatives, self._vocabulary)
-        for count in (max(alternatives, JUDGED), self._vocabulary_size):
-            entry = self._sample(before, self._vocabulary.ids[b"a"], count)
-            for other in entry["top_logprobs"]:
-                if other["id"] == token:
-                    likely = {**entry, "logprob": other["logprob"]}
-                    return token_logprob(likely, said, alternatives, self._vocabulary)
-        raise EngineFailed("The engine did not tell a log-probability.")
-
-    def _sample(self, before: Sequence[int], token: int, count: int) -> dict[str, Any]:
-        """llama.cpp's entry for `token` after others, with the `count` likeliest ones."""
-        answers: list[dict[str, Any]] = []
-        body = {
-            "prompt": list(before),
-            "n_predict": 1,
-            "temperature": 0,
-            "logit_bias": [[token, 10 * FORCE]],  # log-probabilities are told without it
-            "n_probs": count,
-            "stream": True,
-            "cache_prompt": True,
-        }
-
-        def receive(data: bytes) -> bool:
-            answers.append(orjson.loads(data))
-            return False
-
-        self._complete(orjson.dumps(body), receive)
-        for answer in answers:
-            if "error" in answer:
-                raise error_of(answer["error"], "prompt")
-            for entry in (choice_of(answer).get("logprobs") or {}).get("content") or ():
-                return dict(entry)
-        raise EngineFailed("The engine did not tell a log-probability.")
+        return judge(self._complete, self._vocabulary, before, token, alternatives)
 
     def _start_token(self, props: dict[str, Any]) -> int:
         """What an empty prompt stands for: the token that begins (or else ends) a document."""

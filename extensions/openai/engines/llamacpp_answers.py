@@ -8,18 +8,22 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..errors import APIError, ContextLengthExceeded, EngineFailed, InvalidRequest
-from .base import Finish, LikelyToken, Piece, PromptUsage, TokenLogprob, ToolCallDelta
+from .base import CUT, Finish, LikelyToken, Piece, PromptUsage, TokenLogprob, ToolCallDelta
 from .vocabulary import Vocabulary
 
 log = logging.getLogger("openedai")
 
 LEAST_LOGPROB = -9999.0  # what OpenAI answers for a token that cannot be
 
-Judge = Callable[[Sequence[int], int], TokenLogprob]
-"""How likely a token is after those before it."""
+Judge = Callable[[Sequence[int], int, int], TokenLogprob]
+"""How likely a token is after those before it, with so many alternatives."""
+
+Known = tuple[int, bytes, dict[str, Any] | None]
+"""A token: its id, what it says, and llama.cpp's entry about it if there is one."""
 
 
 class AnswerReader:
@@ -28,7 +32,11 @@ class AnswerReader:
     def __init__(self) -> None:
         self._sampled = 0
         self._prompt_told = False
+        self.read_anew = 0
+        """Tokens of the prompt that were not in the cache."""
         self.finished = False
+        self.enough = False
+        """Whether llama.cpp is to end here, though there could be more."""
 
     def read(self, chunk: dict[str, Any]) -> Piece:
         choice = choice_of(chunk)
@@ -37,78 +45,136 @@ class AnswerReader:
         tokens, prompt = self._count(chunk.get("timings"))
         finish = _finish(choice["finish_reason"])
         self.finished = finish is not None
+        text = choice.get("text") or delta.get("content") or ""
+        # llama.cpp holds back a character that is not complete, and then drops it.
+        if finish == "length" and tokens:
+            text += CUT
         return Piece(
-            choice.get("text") or delta.get("content") or "",
+            text,
             delta.get("reasoning_content") or "",
             tokens,
             prompt,
             finish,
-            self._logprobs(choice, tokens),
-            tuple(map(_tool_call, delta.get("tool_calls") or ())),
+            tool_calls=tuple(map(_tool_call, delta.get("tool_calls") or ())),
         )
 
     def _count(self, timings: dict[str, int] | None) -> tuple[int, PromptUsage | None]:
         if timings is None:
             return 0, None
         tokens, self._sampled = timings["predicted_n"] - self._sampled, timings["predicted_n"]
+        self.read_anew = timings["prompt_n"]
         if self._prompt_told:
             return tokens, None
         self._prompt_told = True
         cached = timings["cache_n"]
         return tokens, PromptUsage(timings["prompt_n"] + cached, cached)
 
-    def _logprobs(self, choice: dict[str, Any], tokens: int) -> tuple[TokenLogprob, ...]:
-        return ()
 
+class TokenReader(AnswerReader):
+    """The same, and knows the tokens: for an answer that is asked for with `n_probs`.
 
-class LogprobReader(AnswerReader):
-    """The same, with log-probabilities.
-
-    llama.cpp tells those of a token only when its text is complete: of a character that is spread over
-    several tokens it tells the last one's. The others are found by their bytes, and judged anew.
+    llama.cpp tells a token only when its text is complete: of a character that is spread over several
+    tokens it tells the last one. The others are found by their bytes. So that those of a character
+    that `limit` cuts are known as well, llama.cpp is to be asked for TAIL tokens more.
     """
 
-    def __init__(
-        self,
-        prompt: Sequence[int],
-        alternatives: int,
-        vocabulary: Vocabulary,
-        judge: Judge | None,
-    ) -> None:
-        """Without `judge` those that llama.cpp does not tell are left out."""
+    TAIL = 3  # the longest character has four bytes
+
+    def __init__(self, prompt: Sequence[int], vocabulary: Vocabulary, limit: int | None) -> None:
         super().__init__()
-        self._context = list(prompt)
-        self._alternatives = alternatives
+        self.context = list(prompt)
+        """The prompt and the tokens that are known so far."""
+        self.total = 0
+        """How many tokens were sampled, in all calls."""
+        self.new: tuple[int, ...] = ()
+        """The tokens of the last piece."""
+        self.complete = True
+        """Whether all sampled tokens are known."""
         self._vocabulary = vocabulary
-        self._judge = judge
+        self._limit = limit
 
-    def _logprobs(self, choice: dict[str, Any], tokens: int) -> tuple[TokenLogprob, ...]:
-        found: list[TokenLogprob] = []
-        for entry in (choice.get("logprobs") or {}).get("content") or ():
+    @property
+    def wanted(self) -> int:
+        """What to ask llama.cpp for as `n_predict`, now."""
+        return -1 if self._limit is None else self._limit + self.TAIL - self.total
+
+    def go_on(self) -> None:
+        """The answer goes on in a new call, whose prompt is `context`."""
+        self._sampled = 0
+
+    def read(self, chunk: dict[str, Any]) -> Piece:
+        piece, before = super().read(chunk), self.total
+        self.total += piece.tokens
+        entries = (choice_of(chunk).get("logprobs") or {}).get("content") or ()
+        known = self._known(entries, piece.tokens)
+        room = piece.tokens if self._limit is None else self._limit - before
+        cut = piece.tokens > room
+        logprobs = self._judged(known[:room])
+        self.new = tuple(id for id, _, _ in known)
+        self.context += self.new
+        if cut:
+            said = b"".join(said for _, said, _ in known[:room])
+            text = said.decode(errors="replace")
+            piece = replace(piece, text=text, tokens=max(0, room), finish="length")
+        elif self.total == self._limit and known and known[-1][1]:  # an end token says nothing
+            piece = replace(piece, finish=piece.finish or "length")
+        if piece.finish and not self.finished:
+            self.finished = self.enough = True
+        return replace(piece, logprobs=logprobs)
+
+    def _known(self, entries: Sequence[dict[str, Any]], count: int) -> list[Known]:
+        """The tokens of a chunk: id, bytes, and llama.cpp's entry where it told one."""
+        found: list[Known] = []
+        for entry in entries:
             said, text = bytes(entry["bytes"]), self._vocabulary.tokens[entry["id"]]
-            if tokens > 1 and said.endswith(text):
-                found += self._hidden(said[: len(said) - len(text)], tokens - 1)
+            if count > 1 and said.endswith(text):
+                found += self._hidden(said[: len(said) - len(text)], count - 1)
                 said = text
-            self._context.append(entry["id"])
-            if said:  # an end token says nothing
-                found.append(token_logprob(entry, said, self._alternatives, self._vocabulary))
-        return tuple(found)
+            found.append((entry["id"], said, entry))
+        return found
 
-    def _hidden(self, text: bytes, count: int) -> list[TokenLogprob]:
+    def _hidden(self, text: bytes, count: int) -> list[Known]:
         """The tokens before the last one of a character."""
-        if self._judge is None:
-            return []
         # A token that says nothing may be among them.
         spellings = (self._vocabulary.spell(text, n) for n in range(count, 0, -1))
         ids = next((ids for ids in spellings if ids is not None), None)
         if ids is None:
-            log.warning("no tokens spell a part of an answer; its log-probabilities are incomplete")
+            log.warning("no tokens spell a part of an answer; its tokens are not all known")
+            self.complete = False
             return []
-        found = []
-        for id in ids:
-            found.append(self._judge(self._context, id))
-            self._context.append(id)
-        return found
+        return [(id, self._vocabulary.tokens[id], None) for id in ids]
+
+    def _judged(self, known: Sequence[Known]) -> tuple[TokenLogprob, ...]:
+        return ()
+
+
+class LogprobReader(TokenReader):
+    """The same, with log-probabilities; those that llama.cpp does not tell are judged anew."""
+
+    def __init__(
+        self,
+        prompt: Sequence[int],
+        vocabulary: Vocabulary,
+        limit: int | None,
+        alternatives: int,
+        judge: Judge | None,
+    ) -> None:
+        """Without `judge` those that llama.cpp does not tell are left out."""
+        super().__init__(prompt, vocabulary, limit)
+        self._alternatives = alternatives
+        self._judge = judge
+
+    def _judged(self, known: Sequence[Known]) -> tuple[TokenLogprob, ...]:
+        found: list[TokenLogprob] = []
+        context = list(self.context) if any(entry is None for _, _, entry in known) else []
+        for id, said, entry in known:
+            if entry is None:
+                if self._judge is not None:
+                    found.append(self._judge(context, id, self._alternatives))
+            elif said:
+                found.append(token_logprob(entry, said, self._alternatives, self._vocabulary))
+            context.append(id)
+        return tuple(found)
 
 
 def choice_of(chunk: dict[str, Any]) -> dict[str, Any]:

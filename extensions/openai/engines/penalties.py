@@ -7,7 +7,7 @@ where c[j] is how often token j was sampled before.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from .base import Native
 
@@ -18,10 +18,15 @@ def wants_uncounted(sampling: Native, context_length: int) -> bool:
     return bool(penalised) and sampling.get("repeat_last_n", 0) >= context_length
 
 
-def uncounted(prompt: Sequence[int], sampling: Native) -> list[tuple[int, float]]:
+def uncounted(
+    prompt: Sequence[int], sampling: Native, sampled: Collection[int] = ()
+) -> list[tuple[int, float]]:
     """What to add to the logits of a prompt's tokens so that the prompt does not count.
 
-    Exact but for one case: a token of the prompt that is sampled later gets no presence penalty.
+    Exact until a token of the prompt that is not in `sampled` is sampled.
     """
     frequency, presence = sampling["frequency_penalty"], sampling["presence_penalty"]
-    return [(token, frequency * count + presence) for token, count in Counter(prompt).items()]
+    return [
+        (token, frequency * count + (0 if token in sampled else presence))
+        for token, count in Counter(prompt).items()
+    ]

@@ -42,8 +42,9 @@ def drive(
     """Read `items` to the end and hand each to `deliver`, Nones too; then close them.
 
     A pump among what they are made of runs its producer in here. `deliver` may be called from several
-    threads, never twice at once; it gets None at least every TICK. What `items` or `deliver` raises ends
-    the work, and is raised here as soon as the producer has ended.
+    threads, never twice at once; it gets None at least every TICK, and whenever the next item may be long
+    in coming. What `items` or `deliver` raises ends the work, and is raised here as soon as the producer
+    has ended.
     """
     _Drive(items, deliver).run()
 
@@ -134,6 +135,7 @@ class _Drive(Generic[Item]):
         self._deliver = deliver
         self._turn = threading.Lock()
         self._offered: _Pump[Any] | None = None
+        self._pumped = False  # a pump is at work, and says None before anybody has to wait
         self._over = False
         self._error: BaseException | None = None
 
@@ -145,10 +147,12 @@ class _Drive(Generic[Item]):
         while not self.advance():
             pump, self._offered = self._offered, None
             if pump is not None:
+                self._pumped = True
                 _clock.add(self)
                 try:
                     pump.run()
                 finally:
+                    self._pumped = False
                     _clock.remove(self)
         if self._error is not None:
             raise self._error
@@ -177,6 +181,8 @@ class _Drive(Generic[Item]):
                     if self._offered is not None:
                         self._offered.driven = True
                     return False
+                if not self._pumped:
+                    self._deliver(None)
         except BaseException as error:  # it is raised again where the drive was begun
             self._error = error
         finally:

@@ -34,8 +34,55 @@ class Words:
     """The same tokenizer for grammars; None where there can be none."""
 
 
-class Steps:
-    """One generation. Not thread-safe: `model.generate` calls it from one thread."""
+class Constraint:
+    """What a request lets a model sample. Not thread-safe."""
+
+    def __init__(self, request: GenerateRequest, words: Words, *, endless: bool) -> None:
+        """`endless`: never an end token."""
+        self._bias = request.logit_bias
+        self._ends = words.ends
+        self._banned = sorted(words.ends) if endless else []
+        self._matcher: LLMatcher | None = None
+        if request.grammar is not None:
+            assert words.matching is not None
+            self._matcher = LLMatcher(words.matching, request.grammar, log_level=0)
+
+    def __bool__(self) -> bool:
+        return bool(self._matcher or self._bias or self._banned)
+
+    def apply(self, scores: Any) -> Any:
+        """The scores (1 x vocabulary) of the next token, changed. Raises EngineFailed at a grammar that is
+        too large."""
+        scores = scores + 0  # a new array: the model may still need its own
+        for token, bias in self._bias:
+            if bias <= BAN:
+                scores[0, token] = -np.inf
+            else:
+                scores[0, token] += bias
+        if self._banned:
+            scores[0, self._banned] = -np.inf
+        if self._matcher is not None:
+            scores[0, self._forbidden(self._matcher, scores.shape[-1])] = -np.inf
+        return scores
+
+    def _forbidden(self, matcher: LLMatcher, width: int) -> Any:
+        """The tokens that the grammar has no place for."""
+        mask = matcher.compute_bitmask()
+        if matcher.is_error():
+            raise EngineFailed("The grammar is too large to be followed.")
+        allowed = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little")
+        if len(allowed) < width:
+            allowed = np.concatenate([allowed, np.zeros(width - len(allowed), np.uint8)])
+        return np.flatnonzero(allowed[:width] == 0)
+
+    def accept(self, token: int) -> None:
+        """Told each token that was sampled."""
+        if self._matcher is not None and token not in self._ends:
+            self._matcher.consume_token(token)
+
+
+class Answer:
+    """From the tokens that a model samples to the pieces of its answer. Not thread-safe."""
 
     def __init__(
         self,
@@ -44,23 +91,15 @@ class Steps:
         limit: int,
         emit: Emit[Piece | None],
         *,
-        endless: bool,
         skip_special: bool,
     ) -> None:
-        """`limit`: the most tokens to sample. `endless`: never sample an end token."""
-        self._request = request
+        """`limit`: the most tokens to sample."""
         self._words = words
         self.limit = limit
         """The most tokens to sample; an extension may still change it."""
         self._emit = emit
-        self._banned = sorted(words.ends) if endless else []
-        self._matcher: LLMatcher | None = None
-        if request.grammar is not None:
-            assert words.matching is not None
-            self._matcher = LLMatcher(words.matching, request.grammar, log_level=0)
-        self._text = _Text(words.vocabulary, request.logprobs, skip_special)
-        self._raw: Any = None
-        self._seen = 0
+        self._alternatives = request.logprobs
+        self._text = TokenText(words.vocabulary, skip_special, frozenset(request.marks))
         self._prompt: PromptUsage | None = None
         self.sampled = 0
         """Tokens so far."""
@@ -76,40 +115,67 @@ class Steps:
     def begin(self, prompt_tokens: int) -> bool:
         """Told once, with the length of the prompt as the model reads it; whether to go on."""
         self.begun = True
-        self._seen = prompt_tokens
         self._prompt = PromptUsage(prompt_tokens)
+        return self.wait()
+
+    def wait(self) -> bool:
+        """Told when there is nothing yet; whether to go on."""
         self.left = self._emit(None)
         return not self.left
 
+    def add(self, token: int, raw: Any) -> bool:
+        """Told each token with the logits of its place, if they are asked for; whether to go on."""
+        self.sampled += 1
+        finish: Finish | None = None
+        if token in self._words.ends:
+            finish = "stop"
+        elif self.sampled >= self.limit:
+            finish = "length"
+        said = None if finish == "stop" else token
+        text, logprobs = self._text.add(said, self._told(said, raw), last=finish is not None)
+        self.finished = finish is not None
+        self.left = self._emit(
+            Piece(text, tokens=1, prompt=self._prompt, finish=finish, logprobs=logprobs)
+        )
+        self._prompt = None
+        return not (self.finished or self.left)
+
+    def _told(self, token: int | None, raw: Any) -> TokenLogprob | None:
+        if self._alternatives is None or raw is None or token is None:
+            return None
+        said = self._text.said_by(token)
+        return judged(raw, token, said, self._alternatives, self._words.vocabulary)
+
+
+class Steps(Answer):
+    """One generation, each of its steps constrained. `model.generate` calls it from one thread."""
+
+    def __init__(
+        self,
+        request: GenerateRequest,
+        words: Words,
+        limit: int,
+        emit: Emit[Piece | None],
+        *,
+        endless: bool,
+        skip_special: bool,
+    ) -> None:
+        """`endless`: never sample an end token."""
+        super().__init__(request, words, limit, emit, skip_special=skip_special)
+        self._constraint = Constraint(request, words, endless=endless)
+        self._judged = request.logprobs is not None
+        self._raw: Any = None
+        self._seen = 0
+
+    def begin(self, prompt_tokens: int) -> bool:
+        self._seen = prompt_tokens
+        return super().begin(prompt_tokens)
+
     def process(self, scores: Any) -> Any:
         """The scores (1 x vocabulary) of the next token, constrained."""
-        request = self._request
-        if request.logprobs is not None:
+        if self._judged:
             self._raw = to_numpy(scores[0]).astype(np.float64)
-        if not (self._matcher or request.logit_bias or self._banned):
-            return scores
-        scores = scores + 0  # a new array: the model may still need its own
-        for token, bias in request.logit_bias:
-            if bias <= BAN:
-                scores[0, token] = -np.inf
-            else:
-                scores[0, token] += bias
-        if self._banned:
-            scores[0, self._banned] = -np.inf
-        if self._matcher is not None:
-            scores[0, self._forbidden(scores.shape[-1])] = -np.inf
-        return scores
-
-    def _forbidden(self, width: int) -> Any:
-        """The tokens that the grammar has no place for."""
-        assert self._matcher is not None
-        mask = self._matcher.compute_bitmask()
-        if self._matcher.is_error():
-            raise EngineFailed("The grammar is too large to be followed.")
-        allowed = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little")
-        if len(allowed) < width:
-            allowed = np.concatenate([allowed, np.zeros(width - len(allowed), np.uint8)])
-        return np.flatnonzero(allowed[:width] == 0)
+        return self._constraint.apply(scores) if self._constraint else scores
 
     def sample(self, tokens: Any) -> bool:
         """Told the tokens so far (prompt and answer); whether the answer is over."""
@@ -120,48 +186,39 @@ class Steps:
         return any(self._step(token) for token in new)
 
     def _step(self, token: int) -> bool:
-        self.sampled += 1
-        finish: Finish | None = None
-        if token in self._words.ends:
-            finish = "stop"
-        elif self.sampled >= self.limit:
-            finish = "length"
-        if self._matcher is not None and finish != "stop":
-            self._matcher.consume_token(token)
+        self._constraint.accept(token)
         raw, self._raw = self._raw, None
-        said = None if finish == "stop" else token
-        text, logprobs = self._text.add(said, raw, last=finish is not None)
-        self.finished = finish is not None
-        self.left = self._emit(
-            Piece(text, tokens=1, prompt=self._prompt, finish=finish, logprobs=logprobs)
-        )
-        self._prompt = None
-        return self.finished or self.left
+        return not self.add(token, raw)
 
 
 @dataclass(slots=True)
-class _Text:
+class TokenText:
     """From tokens to whole characters, and the log-probabilities of those that make them."""
 
     vocabulary: Vocabulary
-    alternatives: int | None
     skip_special: bool
+    """Leave out the names of tokens that say nothing, ..."""
+    marks: frozenset[str] = frozenset()
+    """... but for these."""
     _decoder: codecs.IncrementalDecoder = field(
         default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
     )
     _waiting: list[TokenLogprob] = field(default_factory=list)
 
+    def said_by(self, token: int) -> bytes:
+        words = self.vocabulary
+        if self.skip_special and words.names[token] not in self.marks:
+            return words.tokens[token]
+        return words.name(token)
+
     def add(
-        self, token: int | None, raw: Any, *, last: bool
+        self, token: int | None, told: TokenLogprob | None, *, last: bool
     ) -> tuple[str, tuple[TokenLogprob, ...]]:
         """The text that one more token completes, and the tokens of that text. None: the end token,
         which says nothing."""
-        said = b""
-        if token is not None:
-            words = self.vocabulary
-            said = words.tokens[token] if self.skip_special else words.name(token)
-            if said and self.alternatives is not None and raw is not None:
-                self._waiting.append(judged(raw, token, said, self.alternatives, words))
+        said = b"" if token is None else self.said_by(token)
+        if said and told is not None:
+            self._waiting.append(told)
         text = self._decoder.decode(said, last)
         undecided = len(self._decoder.getstate()[0])
         shown = len(self._waiting)
@@ -233,10 +290,11 @@ class Part:
 
 
 class Carrier:
-    """A number that carries a Part: so the call is recognised in whatever thread and by whatever way a
-    host makes it. There are two kinds, as an extension may set one of them anew."""
+    """What carries our part, through the copies that a host makes of its state: so the call is recognised in
+    whatever thread and by whatever way a host makes it. Here it is a number, of one of two kinds, as an
+    extension may set one of them anew."""
 
-    part: Part
+    part: Any
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Carrier:
         return self
@@ -275,6 +333,10 @@ def attach(model: Any) -> None:
             inputs = options["inputs"] = as_inputs(part.prompt, inputs)
         if not steps.begin(inputs.shape[-1]):
             return inputs
+        # ExLlamav3_HF puts the last token one place too far where it remembers the whole prompt.
+        known = getattr(model, "past_seq", None)
+        if known is not None and len(known) >= inputs.shape[-1]:
+            model.past_seq = known[: inputs.shape[-1] - 1]
         criteria = options.get("stopping_criteria") or []
         kept = [each for each in criteria if type(each).__name__ not in THEIRS]
         options["stopping_criteria"] = type(criteria)([*kept, Criterion(steps)])

@@ -25,6 +25,14 @@ class Vocabulary:
     special: Mapping[str, int]
     """Ids by GGUF's names, such as `fim_pre`, as far as the model has them."""
 
+    @property
+    def longest(self) -> int:
+        """Bytes of a text that one token can stand for, at most; 0 where a token for what is unknown may
+        stand for more."""
+        if not all(bytes([byte]) in self.ids for byte in range(0x80, 0xC0)):
+            return 0
+        return max(len(text) for text in (*self.tokens, *(n.encode() for n in self.names)))
+
     def name(self, id: int) -> bytes:
         """What a token says; of one that says nothing its name, such as <|im_end|>."""
         return self.tokens[id] or self.names[id].encode()

@@ -4,9 +4,9 @@ The host's modules are looked up by name at each use, and nothing of them is kep
 switched or unloaded at any time. What differs between its versions is found out by looking (signatures,
 settings, classes), never by a version's number.
 
-There are two ways in. Models with a `generate` of the Transformers kind sample token by token, and there
-`steps.py` takes part: exact tokens, log-probabilities, grammars, and an end that touches nobody else.
-Other loaders (`generate_with_streaming`) hand over the whole text so far.
+Where there is a way into the loader (`webui_loaders.py`), we take part in what it generates: exact tokens,
+log-probabilities, grammars, and an end that touches nobody else. Other loaders hand over the whole text so
+far.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .base import (
     TokenLogprob,
 )
 from .pump import Emit, pump
-from .steps import BAN, Limit, Part, Share, Steps, Words, attach, judged
+from .steps import BAN, Words
 from .webui_host_modules import (
     Loaded,
     context_length_of,
@@ -50,6 +50,7 @@ from .webui_host_modules import (
     sampler_of_host,
     takes_bias,
 )
+from .webui_loaders import way_of
 from .webui_page import (
     ENDLESS,
     FALLBACK,
@@ -66,10 +67,10 @@ from .webui_tokens import (
     counted_tokens,
     encode,
     grown,
-    prompt_logits,
     read_words,
     tokens_so_far,
 )
+from .webui_ways import Job, Way
 
 log = logging.getLogger("openedai")
 
@@ -81,7 +82,7 @@ class WebuiEngine:
 
     def __init__(self) -> None:
         self._closed = threading.Event()
-        self._words: tuple[Any, Words] | None = None
+        self._words: tuple[Way | None, Any, Words] | None = None
         self._lock = threading.Lock()
 
     # What is loaded
@@ -97,10 +98,9 @@ class WebuiEngine:
             capabilities.append("tools")
         if template.mentions(source, ["enable_thinking", "reasoning_effort"]):
             capabilities.append("reasoning")
-        if loaded.stepwise:
-            capabilities.append("logprobs")
-            if words.matching is not None:
-                capabilities.append("grammar")
+        way = way_of(loaded.model)
+        if way is not None:
+            capabilities += way.capabilities(loaded, words)
             if len(words.vocabulary.special) == 3:
                 capabilities.append("infill")
         if hasattr(optional_module("chat"), "generate_chat_prompt"):
@@ -121,10 +121,12 @@ class WebuiEngine:
 
     def _words_of(self, loaded: Loaded) -> Words:
         with self._lock:
-            if self._words is not None and self._words[0] is loaded.tokenizer:
-                return self._words[1]
-            words = read_words(loaded)
-            self._words = (loaded.tokenizer, words)
+            way = way_of(loaded.model)
+            known = self._words
+            if known is not None and known[0] is way and known[1] is loaded.tokenizer:
+                return known[2]
+            words = read_words(loaded) if way is None else way.words(loaded)
+            self._words = (way, loaded.tokenizer, words)
             return words
 
     # Prompts
@@ -227,8 +229,9 @@ class WebuiEngine:
                 param="prompt",
             )
         text = prompt if isinstance(prompt, str) else self.detokenize(tokens)
-        if loaded.stepwise:
-            return self._by_steps(loaded, request, words, text, tokens, limit)
+        way = way_of(loaded.model)
+        if way is not None:
+            return self._by_way(way, loaded, request, words, text, tokens, limit)
         if request.logit_bias and not takes_bias(loaded):
             raise refusals.unsupported("logit_bias", "is not something this loader can do.")
         if not text:
@@ -240,8 +243,9 @@ class WebuiEngine:
             )
         return self._by_text(loaded, request, text, tokens, limit)
 
-    def _by_steps(
+    def _by_way(
         self,
+        way: Way,
         loaded: Loaded,
         request: GenerateRequest,
         words: Words,
@@ -249,45 +253,33 @@ class WebuiEngine:
         tokens: tuple[int, ...],
         limit: int,
     ) -> Pieces:
-        sampling = request.sampling
-
         def produce(emit: Emit[Piece | None]) -> None:
             def emit_or_end(piece: Piece | None) -> bool:
                 return emit(piece) or self._closed.is_set()
 
-            steps = Steps(
-                request,
-                words,
-                limit,
-                emit_or_end,
-                endless=bool(sampling.get("ban_eos_token")),
-                skip_special=bool(sampling.get("skip_special_tokens", True)),
-            )
             state = self._state(request, limit)
-            most, share = Limit(limit), Share(state["typical_p"])
-            most.part = share.part = Part(steps, tokens, encode(text))
-            state.update(max_new_tokens=most, typical_p=share, ban_eos_token=False)
-            attach(loaded.model)
+            job = Job(request, words, text, tokens, limit, emit_or_end)
+            part = way.join(loaded, job, state)
             replies = host_reply(text, state)
             try:
                 for _ in replies:
-                    if not steps.begun:  # the host has another model now
+                    if not part.begun:  # the host has another model now
                         break
             except Exception as error:
-                if not steps.finished:
+                if not part.finished:
                     raise
                 # It may stumble over a model that was unloaded meanwhile; the answer is whole.
                 log.debug("the host failed behind the answer with %s", type(error).__name__)
             finally:
                 replies.close()
-            if steps.finished or steps.left:
-                if self._closed.is_set() and not steps.finished:
+            if part.finished or part.left:
+                if self._closed.is_set() and not part.finished:
                     raise EngineFailed("The server is stopping.")
                 return
-            if isinstance(steps.error, APIError):
-                raise steps.error
-            if steps.error is not None:
-                log.error("the model failed with %s", type(steps.error).__name__)
+            if isinstance(part.error, APIError):
+                raise part.error
+            if part.error is not None:
+                log.error("the model failed with %s", type(part.error).__name__)
                 raise EngineFailed("The engine failed while it worked on this request.")
             raise EngineFailed("The model was switched or unloaded before it answered.")
 
@@ -308,9 +300,9 @@ class WebuiEngine:
             if knows_stop_event():
                 state["stop_event"] = stop
             if request.logit_bias:
-                bans = False if type(loaded.model).__name__ == "LlamaServer" else float("-inf")
                 state["logit_bias"] = {
-                    str(token): bans if bias <= BAN else bias for token, bias in request.logit_bias
+                    str(token): float("-inf") if bias <= BAN else bias
+                    for token, bias in request.logit_bias
                 }
             rewrites = custom_reply() is not None
             prompt: PromptUsage | None = PromptUsage(len(tokens))
@@ -373,22 +365,18 @@ class WebuiEngine:
 
     def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
         loaded = host_model()
-        vocabulary = self._words_of(loaded).vocabulary
-        check_ids(tokens, vocabulary, "prompt")
+        way, words = way_of(loaded.model), self._words_of(loaded)
+        if way is None:
+            raise refusals.unsupported("logprobs", "is not something this loader can do.")
+        check_ids(tokens, words.vocabulary, "prompt")
 
         def produce(emit: Emit[TokenLogprob | None]) -> None:
             with host_module("shared").generation_lock:
                 if emit(None):
                     return
-                logits = prompt_logits(loaded, tokens)
-            for at, token in enumerate(tokens):
-                said = vocabulary.tokens[token]
-                if at == 0:
-                    ended = emit(TokenLogprob(said, None))
-                else:
-                    ended = emit(judged(logits[at - 1], token, said, alternatives, vocabulary))
-                if ended or self._closed.is_set():
-                    return
+                for score in way.scores(loaded, words, tokens, alternatives):
+                    if emit(score) or self._closed.is_set():
+                        return
 
         return pump(_guarded(produce))
 

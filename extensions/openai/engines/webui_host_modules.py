@@ -25,8 +25,6 @@ class Loaded:
     model: Any
     tokenizer: Any
     loader: str
-    stepwise: bool
-    """Whether it samples in steps that we take part in."""
 
 
 def host_model() -> Loaded:
@@ -37,8 +35,7 @@ def host_model() -> Loaded:
         raise ModelLoading("No model is loaded. Load one in the web UI's Model tab.")
     if shared.generation_lock is None:
         raise ModelLoading("The web UI is still starting. Please try again in a moment.")
-    stepwise = not hasattr(model, "generate_with_streaming") and custom_reply() is None
-    return Loaded(name, model, tokenizer, str(getattr(shared.args, "loader", "")), stepwise)
+    return Loaded(name, model, tokenizer, str(getattr(shared.args, "loader", "")))
 
 
 def host_module(name: str) -> Any:
@@ -92,17 +89,25 @@ def context_length_of(loaded: Loaded) -> int:
     length = int(shared.settings.get("truncation_length") or OLD_CONTEXT)
     config = getattr(loaded.model, "config", None)
     most = getattr(config, "max_position_embeddings", None)
+    if type(loaded.model).__name__ == "Exllamav3Model":
+        most = loaded.model.max_tokens - beyond_limit(loaded.model)
     return min(length, most) if isinstance(most, int) and most > 0 else length
+
+
+def beyond_limit(model: Any) -> int:
+    """How many tokens more than it may answer ExLlamaV3 has to be asked for: it ends by up to so many too
+    soon, as one is counted early, and so are those that it drafts."""
+    return 1 + int(getattr(model.generator, "num_draft_tokens", 0) or 0)
 
 
 def parallel_of(loaded: Loaded) -> int:
     """How many requests the host lets generate at once."""
-    if loaded.stepwise or not knows_stop_event():
+    if not knows_stop_event():
         return 1
     slots = getattr(host_module("shared").args, "parallel", 1) or 1
     if type(loaded.model).__name__ == "LlamaServer":
         return int(slots)
-    return 1 if type(loaded.model).__name__ not in ("Exllamav3Model", "TensorRTLLMModel") else 8
+    return 8 if type(loaded.model).__name__ in ("Exllamav3Model", "TensorRTLLMModel") else 1
 
 
 def sampler_of_host() -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,17 @@ from llguidance import LLTokenizer, TokenizerWrapper
 from .. import refusals
 from .steps import Words, as_inputs, to_numpy
 from .vocabulary import Vocabulary, vocabulary_of
+from .webui_exllamav3_tokens import prompt_tokens
 from .webui_host_modules import Loaded, custom_reply, host_module, parallel_of
 
 
 def encode(text: str) -> tuple[int, ...]:
-    """A text's tokens by the host's tokenizer; raises ModelLoading where it has none."""
+    """A prompt's tokens by the host's tokenizer; raises ModelLoading where it has none."""
+    loaded = host_module("shared").model
+    if type(loaded).__name__ == "Exllamav3Model":
+        # The host would read its special tokens as text here, unlike where it generates.
+        start = bool(host_module("shared").settings.get("add_bos_token", True))
+        return tuple(prompt_tokens(loaded.tokenizer, text, start=start))
     encoded = host_module("text_generation").encode(text)
     return tuple(int(token) for token in to_numpy(encoded[0]).reshape(-1).tolist())
 
@@ -57,39 +64,66 @@ def check_ids(tokens: Sequence[int], vocabulary: Vocabulary, param: str) -> None
 def read_words(loaded: Loaded) -> Words:
     tokenizer = loaded.tokenizer
     if not hasattr(tokenizer, "convert_ids_to_tokens"):
-        return Words(_plain_vocabulary(loaded), frozenset(), None)
-    vocabulary = vocabulary_of(tokenizer)
+        return plain_words(loaded)
     configured = getattr(getattr(loaded.model, "generation_config", None), "eos_token_id", None)
     several = configured if isinstance(configured, (list, tuple)) else [configured]
-    ends = {end for end in (tokenizer.eos_token_id, *several) if isinstance(end, int)}
+    return words_of(
+        tokenizer, [end for end in (tokenizer.eos_token_id, *several) if isinstance(end, int)]
+    )
+
+
+def words_of(tokenizer: Any, ends: Iterable[int]) -> Words:
+    """By a tokenizer in the form of Transformers'. `ends`: the tokens that end an answer."""
+    vocabulary, ends = vocabulary_of(tokenizer), frozenset(ends)
     matching = None
     if ends:
         first = tokenizer.eos_token_id
         order = sorted(ends, key=lambda end: end != first)
-        spelled = TokenizerWrapper(_Spelled(tokenizer, vocabulary, order[0]))
-        matching = LLTokenizer(spelled, eos_token=order)
-    return Words(vocabulary, frozenset(ends), matching)
+        start = getattr(tokenizer, "bos_token_id", None)
+        plain = partial(tokenizer.encode, add_special_tokens=False)
+        matching = matching_of(vocabulary, order, start, plain)
+    return Words(vocabulary, ends, matching)
+
+
+def matching_of(
+    vocabulary: Vocabulary,
+    ends: Sequence[int],
+    start: int | None,
+    encode: Callable[[str], Sequence[int]],
+) -> LLTokenizer:
+    """A tokenizer as grammars want it. `ends`: the tokens that end an answer, at least one; `encode`: the
+    tokens of a text, with none added to it."""
+    return LLTokenizer(
+        TokenizerWrapper(_Spelled(vocabulary, ends[0], start, encode)), eos_token=list(ends)
+    )
 
 
 class _Spelled:
     """A tokenizer as llguidance wants it: tokens that look like markup but are text stay text."""
 
-    def __init__(self, tokenizer: Any, vocabulary: Vocabulary, end: int) -> None:
-        self._tokenizer = tokenizer
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        end: int,
+        start: int | None,
+        encode: Callable[[str], Sequence[int]],
+    ) -> None:
+        self._encode = encode
         self.eos_token_id = end
-        self.bos_token_id = getattr(tokenizer, "bos_token_id", None)
+        self.bos_token_id = start
         self.tokens = [vocabulary.name(id) for id in range(len(vocabulary.tokens))]
         self.special_token_ids = [id for id, text in enumerate(vocabulary.tokens) if not text]
 
     def __call__(self, text: bytes | str) -> list[int]:
         text = text.decode() if isinstance(text, bytes) else text
-        return list(map(int, self._tokenizer.encode(text, add_special_tokens=False)))
+        return list(map(int, self._encode(text)))
 
 
-def _plain_vocabulary(loaded: Loaded) -> Vocabulary:
+def plain_words(loaded: Loaded) -> Words:
     """Of a loader whose tokens we never see by themselves: only how many there are, and their texts."""
     size = getattr(loaded.model, "vocabulary_size", None) or 2**17
-    return Vocabulary(Texts(loaded.tokenizer, size), _Names(loaded.tokenizer, size), {}, {})  # type: ignore[arg-type]
+    texts, names = Texts(loaded.tokenizer, size), _Names(loaded.tokenizer, size)
+    return Words(Vocabulary(texts, names, {}, {}), frozenset(), None)  # type: ignore[arg-type]
 
 
 class Texts(Sequence[bytes]):
@@ -114,11 +148,20 @@ def prompt_logits(loaded: Loaded, tokens: Sequence[int]) -> Any:
     """The logits behind each token of a prompt (length x vocabulary)."""
     like = host_module("text_generation").encode("a")
     inputs = as_inputs(tokens, like)
+    model = loaded.model
     with _no_gradients(inputs):
-        if hasattr(loaded.model, "get_prompt_logits"):
-            logits = loaded.model.get_prompt_logits(inputs)
+        if hasattr(model, "get_prompt_logits"):
+            logits = model.get_prompt_logits(inputs)
+        elif type(model).__name__ == "Exllamav3HF":
+            # Its own call forgets what is more than a few hundred tokens back.
+            params = {"attn_mode": "flash_attn_nc"}
+            logits = model.ex_model.forward(input_ids=inputs, params=params)
+        elif type(model).__name__.endswith(
+            "HF"
+        ):  # which tells all only where it would learn of them
+            logits = model(input_ids=inputs, labels=inputs).logits
         else:
-            logits = loaded.model(inputs).logits
+            logits = model(inputs).logits
         return to_numpy(logits[0]).astype(np.float64)
 
 

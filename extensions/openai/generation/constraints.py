@@ -13,12 +13,13 @@ from typing import Annotated, Any, Literal
 
 from llguidance import LLMatcher, LLTokenizer
 from llguidance.gbnf_to_lark import any_to_lark, is_lark_syntax
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from .. import refusals
-from ..engines.base import Pieces
+from ..engines.base import CUT, Pieces
 from ..errors import InvalidRequest
 from ..validation import RequestModel
+from .patterns import URI, ascii_classes, pattern_in_json, regex_terminal
 
 # JSON on one line. Where white space is free, small models like to go on with it for ever.
 WHITESPACE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -27,8 +28,10 @@ WHITESPACE = {"whitespace_flexible": False, "item_separator": ", ", "key_separat
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")]
 """Of a function, a tool or a schema."""
 Choices = Annotated[list[str], Field(min_length=1, max_length=1000)]
+Words = Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=128)]
 
 
+ANYTHING = r"/(.|\n)*/"
 THINK, THOUGHT_END = "<think>", "</think>"  # around a thought, in the form of most models
 
 
@@ -39,9 +42,12 @@ class TextFormat(RequestModel):
 
 
 class JSONObjectFormat(RequestModel):
-    """Any JSON object."""
+    """Any JSON object, or one of a schema, as clients of llama.cpp (`schema`) or TGI (`value`) send it."""
 
     type: Literal["json_object"]
+    schema_: dict[str, Any] | None = Field(
+        None, validation_alias=AliasChoices("schema", "value"), serialization_alias="schema"
+    )
 
 
 class JSONSchema(RequestModel):
@@ -78,7 +84,7 @@ class StructuredOutputs(RequestModel):
         """As ConstraintFields._constraints."""
         where = "structured_outputs"
         if self.json_ is not None:
-            yield f"{where}.json", _json(self._schema(f"{where}.json"), f"{where}.json")
+            yield f"{where}.json", _json(_schema(self.json_, f"{where}.json"), f"{where}.json")
         if self.json_object:
             yield f"{where}.json_object", _json({"type": "object"}, where)
         if self.regex is not None:
@@ -87,18 +93,6 @@ class StructuredOutputs(RequestModel):
             yield f"{where}.choice", _choice(self.choice)
         if self.grammar is not None:
             yield f"{where}.grammar", _from_grammar(self.grammar, f"{where}.grammar")
-
-    def _schema(self, where: str) -> dict[str, Any]:
-        """The schema, which may come as JSON text."""
-        schema = self.json_
-        if isinstance(schema, str):
-            try:
-                schema = json.loads(schema)
-            except (json.JSONDecodeError, RecursionError):
-                schema = None
-        if not isinstance(schema, dict):
-            raise refusals.wrong_type(where, "an object", schema)
-        return schema
 
 
 class ConstraintFields(RequestModel):
@@ -110,11 +104,14 @@ class ConstraintFields(RequestModel):
     grammar: str | None = Field(
         None, description="A grammar that the answer must match, in GBNF or Lark. Not OpenAI's."
     )
-    guided_json: dict[str, Any] | None = Field(
-        None, description="A JSON schema, as vLLM's clients send it. Not OpenAI's."
+    guided_json: dict[str, Any] | str | None = Field(
+        None,
+        description="A JSON schema, or its text, as vLLM's clients send it. Not OpenAI's.",
     )
     guided_regex: str | None = Field(
-        None, description="A regular expression that the whole answer must match. Not OpenAI's."
+        None,
+        validation_alias=AliasChoices("guided_regex", "regex", "regex_pattern"),
+        description="A regular expression that the whole answer must match. Not OpenAI's.",
     )
     guided_choice: Choices | None = Field(
         None, description="The answer is one of these strings. Not OpenAI's."
@@ -132,6 +129,11 @@ class ConstraintFields(RequestModel):
     )
     grammar_string: str | None = Field(
         None, description="As `grammar`, under a webui's name; empty is none. Not OpenAI's."
+    )
+    bad_words: Words | None = Field(
+        None,
+        validation_alias=AliasChoices("bad_words", "banned_strings"),
+        description="Texts that do not come in the answer. Not OpenAI's.",
     )
 
     @property
@@ -155,7 +157,9 @@ class ConstraintFields(RequestModel):
     def _constraints(self) -> Iterator[tuple[str, str]]:
         """Each field that constrains the answer, and its grammar."""
         if isinstance(self.response_format, JSONObjectFormat):
-            yield "response_format", _json({"type": "object"}, "response_format")
+            wanted, where = self.response_format.schema_, "response_format"
+            inner = where if wanted is None else f"{where}.schema"
+            yield inner, _json({"type": "object"} if wanted is None else wanted, inner)
         elif isinstance(self.response_format, JSONSchemaFormat):
             where = "response_format.json_schema.schema"
             yield where, _json(self.response_format.json_schema.schema_, where)
@@ -164,7 +168,7 @@ class ConstraintFields(RequestModel):
             ("json_schema", self.json_schema),
         ):
             if schema is not None:
-                yield where, _json(schema, where)
+                yield where, _json(_schema(schema, where), where)
         if self.guided_regex is not None:
             yield "guided_regex", _regex(self.guided_regex)
         if self.guided_choice is not None:
@@ -178,6 +182,20 @@ class ConstraintFields(RequestModel):
                 yield where, _from_grammar(text, where)
         if self.structured_outputs is not None:
             yield from self.structured_outputs.constraints()
+        if self.bad_words:
+            yield "bad_words", _without(self.bad_words)
+
+
+def _schema(schema: dict[str, Any] | str, where: str) -> dict[str, Any]:
+    """The schema, which may come as JSON text."""
+    if isinstance(schema, str):
+        try:
+            schema = json.loads(schema)
+        except (json.JSONDecodeError, RecursionError):
+            pass  # it is refused below, as any other text
+    if not isinstance(schema, dict):
+        raise refusals.wrong_type(where, "an object", schema)
+    return schema
 
 
 def _json(schema: Mapping[str, Any] | None, where: str) -> str:
@@ -190,6 +208,17 @@ def _regex(pattern: str) -> str:
 
 def _choice(choices: Sequence[str]) -> str:
     return "start: " + " | ".join(literal(choice) for choice in choices)
+
+
+def _without(words: Sequence[str]) -> str:
+    """Any text that holds none of the words."""
+    found = "|".join("".join(map(_in_pattern, word)) for word in words)
+    return f"start: TEXT\nTEXT: {ANYTHING} & ~/(.|\\n)*({found})(.|\\n)*/"
+
+
+def _in_pattern(character: str) -> str:
+    plain = character.isalnum() or character >= "\x80"
+    return character if plain else f"\\x{ord(character):02x}"
 
 
 def json_rule(schema: Mapping[str, Any], param: str) -> str:
@@ -211,22 +240,14 @@ _VALUES = ("const", "enum", "default", "examples")  # what under these names is 
 _COUNTS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
 
 
-# Quotes, backslashes and control characters outside of classes: inside of JSON they are written otherwise,
-# and what stands behind them in a pattern would be lost on llama.cpp's side.
-_ESCAPED_IN_JSON = re.compile(
-    r'(?:[^\[\\"]|\[(?:[^\]\\]|\\.)*\]|\\[^\\"nrtfvb])*("|\\[\\"nrtfvb])', re.DOTALL
-)
-
-
 def _check_enforceable(schema: Any, param: str) -> None:
-    """Refuse patterns that would be enforced wrongly, and bounds that could only be enforced at the cost
-    of everybody else."""
+    """Refuse bounds that could only be enforced at the cost of everybody else, and a pattern that escapes
+    what the library puts behind it."""
     if isinstance(schema, dict):
         pattern = schema.get("pattern")
-        if isinstance(pattern, str) and _ESCAPED_IN_JSON.match(pattern):
+        if isinstance(pattern, str) and re.search(r"(?<!\\)(\\\\)*\\$", pattern):
             raise InvalidRequest(
-                f"Invalid '{param}.pattern': a pattern with quotes, backslashes or control characters "
-                "cannot be enforced inside of JSON.",
+                f"Invalid '{param}.pattern': it ends with a backslash.",
                 param=f"{param}.pattern",
                 code="invalid_value",
             )
@@ -255,7 +276,8 @@ def _enforced(pieces: Pieces, grammar: str, param: str) -> Pieces:
     matcher = LLMatcher(LLTokenizer("byte"), grammar, log_level=0)
     for piece in pieces:
         if piece is not None:
-            said = list(piece.text.encode())
+            text = piece.text.removesuffix(CUT) if piece.finish == "length" else piece.text
+            said = list(text.encode())
             matched = matcher.try_consume_tokens(said) == len(said)
             complete = piece.finish != "stop" or matcher.is_accepting()
             if not (matched and complete):
@@ -274,7 +296,7 @@ def after_thought(grammar: str, *, opened: bool) -> str:
     return "\n".join(
         [
             f"start: {thought}",
-            f'thought[suffix="{THOUGHT_END}"]: /(.|\\n)*/',
+            f'thought[suffix="{THOUGHT_END}"]: {ANYTHING}',
             "GAP: /\\n*/",
             f"answer: %lark {{\n{grammar}\n}}",
         ]
@@ -299,40 +321,6 @@ def checked(lark: str, param: str) -> str:
     return lark
 
 
-def regex_terminal(pattern: str) -> str:
-    """A regular expression as a Lark terminal, between slashes."""
-    between = re.sub(r"\\.|/", lambda m: r"\/" if m[0] == "/" else m[0], pattern, flags=re.DOTALL)
-    return "/" + ascii_classes(between).replace("\n", r"\n") + "/"
-
-
-_CLASSES = {"d": "0-9", "w": "A-Za-z0-9_", "s": r" \t\n\r\f\v"}
-
-
-def ascii_classes(pattern: str) -> str:
-    """A pattern whose \\d, \\w and \\s mean what JSON Schema's do: ASCII only. The enforcing library takes
-    them for all of Unicode."""
-    inside = False
-
-    def written_out(match: re.Match[str]) -> str:
-        nonlocal inside
-        found = match[0]
-        if found in "[]":
-            inside = found == "[" or (inside and found != "]")
-            return found
-        name = found[1:]
-        if name in _CLASSES:
-            return _CLASSES[name] if inside else f"[{_CLASSES[name]}]"
-        if name.lower() in _CLASSES and not inside:
-            return f"[^{_CLASSES[name.lower()]}]"
-        return found
-
-    return re.sub(r"\\.|[\[\]]", written_out, pattern, flags=re.DOTALL)
-
-
-# The characters of RFC 3986 behind a scheme; llama.cpp's side does not know the format of this name.
-URI = r"^[A-Za-z][A-Za-z0-9+.-]*:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+$"
-
-
 SAFE_INTEGER = 2**53 - 1  # beyond it, readers of JSON differ (RFC 8259, section 6)
 
 
@@ -345,7 +333,7 @@ def _as_enforced(schema: Any) -> Any:
     written: dict[str, Any] = {}
     for name, value in schema.items():
         if name == "pattern" and isinstance(value, str):
-            written[name] = ascii_classes(value)
+            written |= pattern_in_json(value)
         elif name in _VALUES:
             written[name] = value
         elif name == "format" and value == "uri" and "pattern" not in schema:
@@ -354,6 +342,8 @@ def _as_enforced(schema: Any) -> Any:
             written[name] = {
                 ascii_classes(pattern): _as_enforced(each) for pattern, each in value.items()
             }
+        elif name == "allOf" and isinstance(value, list):
+            written[name] = [*written.get(name, ()), *_as_enforced(value)]
         else:
             written[name] = _as_enforced(value)
     if schema.get("type") == "integer" and not _BOUNDS & schema.keys():
@@ -366,7 +356,9 @@ _BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "enum",
 
 def _from_grammar(text: str, param: str) -> str:
     try:
-        return str(any_to_lark(text if is_lark_syntax(text) else _GBNF.sub(_convertible, text)))
+        if not is_lark_syntax(text):
+            text = _GBNF.sub(_convertible, _GBNF_COMMENT.sub(r"\g<text>", text))
+        return str(any_to_lark(text))
     except Exception as error:  # the converter has no error class of its own
         raise InvalidRequest(
             f"Invalid '{param}': it is no grammar in GBNF or Lark: {str(error)[:300]}",
@@ -375,10 +367,10 @@ def _from_grammar(text: str, param: str) -> str:
         ) from error
 
 
-_GBNF = re.compile(
-    r'(?P<literal>"(?:[^"\\]|\\.)*"?)|(?P<set>\[(?:[^\]\\]|\\.)*\]?)|#[^\r\n]*|(?P<repeated>[*+?}]\s*)\)',
-    re.DOTALL,
-)
+_LITERAL = r'(?P<literal>"(?:[^"\\]|\\.)*"?)'
+_SET = r"(?P<set>\[(?:[^\]\\]|\\.)*\]?)"
+_GBNF = re.compile(rf"{_LITERAL}|{_SET}|(?P<repeated>[*+?}}]\s*)\)", re.DOTALL)
+_GBNF_COMMENT = re.compile(rf"(?P<text>{_LITERAL}|{_SET})|#[^\r\n]*", re.DOTALL)
 _HEX = "[0-9a-fA-F]"
 _CODE = re.compile(
     rf"\\(?:x({_HEX}{{2}})|u({_HEX}{{4}})|U(00(?:0{_HEX}|10){_HEX}{{4}})|.)", re.DOTALL

@@ -23,11 +23,15 @@ from ..engines.base import (
     Pieces,
     Scores,
     TokenLogprob,
+    ToolCallDelta,
 )
 from ..errors import ContextLengthExceeded
+from .call_forms import MARKS, calls_apart
 from .constraints import THINK, THOUGHT_END, after_thought, enforced
-from .stops import StopMatcher
-from .tools import CALL_CLOSING, CALL_OPENING, CallParser, ToolPlan, read_call
+from .harmony import FINAL, channels_apart, is_harmony
+from .harmony import MARKS as HARMONY_MARKS
+from .stops import StopMatcher, overlap
+from .tools import CALL_CLOSING, CALL_OPENING, CallParser, ToolPlan, begun_call, read_call
 
 CALL_BEGIN, CALL_END = CALL_OPENING.strip(), CALL_CLOSING.strip()
 
@@ -62,8 +66,10 @@ def answer_of(request: ChatRequest, info: EngineInfo, wanted: Prompted) -> Answe
     quiet = thinking is False and "reasoning" not in info.capabilities
     thinks = thinking is True and ("reasoning" in info.capabilities or info.thinks_aloud)
     constrained = plan.demanded or plan.inputs or request.grammar is not None
+    penalised = info.chat_counts_prompt and request.sampling.get("presence_penalty")
     if not (
         constrained
+        or penalised
         or wanted.continued
         or wanted.logprobs is not None
         or (plan.strict and "grammar" in info.capabilities)
@@ -122,7 +128,11 @@ def prompted_chat(engine: Engine, request: ChatRequest, wanted: Prompted) -> Pie
         if wanted.thinks or not plan.demanded:
             pieces = _thoughts_apart(pieces, opened=opened)
         if plan.shown:
-            pieces = _raw_calls(pieces) if plan.inputs else _calls_apart(pieces)
+            demanded = bool(plan.demanded)
+            if plan.inputs:
+                pieces = _raw_calls(pieces, demanded=demanded, certain=True)
+            else:
+                pieces = _calls_apart(pieces, demanded=demanded)
         yield from pieces
     finally:
         pieces.close()
@@ -175,6 +185,8 @@ class PromptedChat:
         if request.grammar is not None:
             prompt = _close_thought(prompt)
         media = _media(request)
+        channels = is_harmony(prompt)
+        marks = HARMONY_MARKS if channels else MARKS if request.tools else ()
         generate = GenerateRequest(
             prompt,
             request.max_tokens if media else _limit(self, prompt, request.max_tokens),
@@ -183,13 +195,17 @@ class PromptedChat:
             request.grammar,
             request.logit_bias,
             media=media,
+            marks=marks,
         )
         pieces = self._engine.generate(generate)
         try:
+            if channels:
+                yield from channels_apart(pieces)
+                return
             found = up_to(pieces, self._engine.turn_ends(request))
             if request.grammar is None:
                 found = _thoughts_apart(found, opened=prompt.rstrip().endswith(THINK))
-            yield from _raw_calls(found) if request.tools else found
+            yield from calls_apart(found, request.tools) if request.tools else found
         finally:
             pieces.close()
 
@@ -258,12 +274,14 @@ def _limit(engine: Engine, prompt: str, asked: int | None) -> int:
 
 def _close_thought(prompt: str) -> str:
     """A template may open a thought; an answer that a grammar constrains comes without one."""
+    if is_harmony(prompt):
+        return prompt + FINAL
     return f"{prompt}\n{THOUGHT_END}\n\n" if prompt.rstrip().endswith(THINK) else prompt
 
 
-def _calls_apart(pieces: Pieces) -> Pieces:
+def _calls_apart(pieces: Pieces, *, demanded: bool) -> Pieces:
     """Move calls, which end an answer and are kept in form by a grammar, from the text to `tool_calls`,
-    while they are written."""
+    while they are written. `demanded`: there is nothing but calls, so a part of their opening is no text."""
     held = ""
     told: tuple[TokenLogprob, ...] = ()  # of text that is held
     parser: CallParser | None = None
@@ -281,18 +299,18 @@ def _calls_apart(pieces: Pieces) -> Pieces:
             parser, text = CallParser(), before if before.strip() else ""
             yield replace(piece, text=text, tool_calls=parser.push(after), logprobs=())
             continue
-        keep = 0 if piece.finish else _overlap(before, CALL_OPENING)
+        keep = 0 if piece.finish and not demanded else overlap(before, CALL_OPENING)
         text, held = before[: len(before) - keep], before[len(before) - keep :]
         told += piece.logprobs
         yield replace(piece, text=text, logprobs=() if held else told)
         told = told if held else ()
 
 
-def _raw_calls(pieces: Pieces) -> Pieces:
+def _raw_calls(pieces: Pieces, *, demanded: bool = False, certain: bool = False) -> Pieces:
     """The same where some input stands in a call as it is, and not as JSON.
 
     They come whole: only a complete one can be told from a text that looks like it. One that a limit on
-    tokens cuts stays text.
+    tokens cuts stays text, unless a grammar makes it `certain` that what is opened is a call.
     """
     held, inside, called = "", False, 0
     for piece in pieces:
@@ -300,7 +318,7 @@ def _raw_calls(pieces: Pieces) -> Pieces:
             yield None
             continue
         held += piece.text
-        text, calls = "", []
+        text, calls = "", list[ToolCallDelta]()
         while True:
             before, mark, after = held.partition(CALL_END if inside else CALL_BEGIN)
             if not mark:
@@ -315,9 +333,14 @@ def _raw_calls(pieces: Pieces) -> Pieces:
                 text += before.rstrip("\n") if not before.strip() else before
             held, inside = after.lstrip("\n") if inside else after, not inside
         if inside and piece.finish:
-            text, held = text + CALL_BEGIN + held, ""
+            if certain:
+                calls += begun_call(held, called)
+            else:
+                text += CALL_BEGIN + held
+            held = ""
         if not inside:
-            keep = 0 if piece.finish else _overlap(held, CALL_BEGIN)
+            only_calls = demanded or (certain and called > 0)
+            keep = 0 if piece.finish and not only_calls else overlap(held, CALL_BEGIN)
             text, held = text + held[: len(held) - keep], held[len(held) - keep :]
         yield replace(
             piece,
@@ -329,10 +352,11 @@ def _raw_calls(pieces: Pieces) -> Pieces:
 
 
 def _thoughts_apart(pieces: Pieces, *, opened: bool) -> Pieces:
-    """Move what stands between <think> and </think> at the beginning of an answer to `reasoning`."""
+    """Move what stands between <think> and </think> at the beginning of an answer to `reasoning`; its tokens
+    are told with their text."""
     if not opened:
         pieces, opened = _opens_thought(pieces), True
-    held, ended = "", False
+    held, ended, tokens = "", False, 0
     for piece in pieces:
         if piece is _NO_THOUGHT:
             opened = False
@@ -345,16 +369,17 @@ def _thoughts_apart(pieces: Pieces, *, opened: bool) -> Pieces:
             ended = not text
             yield replace(piece, text=text, logprobs=piece.logprobs if text else ())
             continue
-        held += piece.text
+        held, tokens = held + piece.text, tokens + piece.tokens
         thought, end, rest = held.partition(THOUGHT_END)
         if end:
             rest = rest.lstrip("\n")
             opened, ended = False, not rest
-            yield replace(piece, text=rest, reasoning=thought, logprobs=())
+            yield replace(piece, text=rest, reasoning=thought, tokens=tokens, logprobs=())
             continue
-        keep = 0 if piece.finish else _overlap(held, THOUGHT_END)
+        keep = 0 if piece.finish else overlap(held, THOUGHT_END)
         shown, held = held[: len(held) - keep], held[len(held) - keep :]
-        yield replace(piece, text="", reasoning=shown, logprobs=())
+        told, tokens = (tokens, 0) if shown or piece.finish else (0, tokens)
+        yield replace(piece, text="", reasoning=shown, tokens=told, logprobs=())
 
 
 _NO_THOUGHT = Piece()  # this very object, not its value, is the sign
@@ -381,10 +406,3 @@ def _opens_thought(pieces: Pieces) -> Pieces:
             yield from waiting
         break
     yield from pieces
-
-
-def _overlap(text: str, mark: str) -> int:
-    """How long an end of `text` is that begins `mark`."""
-    return next(
-        (n for n in range(min(len(text), len(mark) - 1), 0, -1) if mark.startswith(text[-n:])), 0
-    )

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
 
 from pydantic import AliasChoices, Field
+from typing_extensions import Self
 
 from .. import refusals
 from ..engines.base import EngineInfo
 from ..errors import InvalidRequest
 from ..validation import RequestModel
 from .constraints import ConstraintFields
+from .elsewhere import ON_BOTH_PAGES, Refused
 from .sampling import NativeSampling, parameter
 
 MAX_TOKENS_ALIASES = ("max_new_tokens", "n_predict", "max_output_tokens")
 """What clients of other servers call `max_tokens`."""
 MAX_DIGITS = 10  # of a token id
+BAN = -100.0  # as a bias
 Stop = str | Annotated[list[str], Field(max_length=4)]
+ManyIds = Annotated[list[int], Field(max_length=1024)]
 MoreStops = str | Annotated[list[str], Field(max_length=64)]
 
 
@@ -35,24 +39,7 @@ class StreamOptions(RequestModel):
 class GenerationRequest(ConstraintFields, NativeSampling):
     """The fields of both pages, and the native sampler's."""
 
-    refused: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "min_tokens": (0,),
-        "min_length": (0,),
-        "bad_words": ([],),
-        "banned_tokens": ([], ""),
-        "num_beams": (1,),
-        "use_beam_search": (False,),
-        "thinking": (),
-        "reasoning": (),
-        "stop_token_ids": ([],),
-        "post_sampling_probs": (False,),
-        "return_tokens": (False,),
-        "n_indent": (0,),
-        "n_keep": (0, -1),
-        "t_max_predict_ms": (0, -1),
-        "lora": ([],),
-        "add_bos_token": (True,),
-    }
+    refused: ClassVar[Refused] = ON_BOTH_PAGES
 
     model: str | None = Field(None, description="A name that GET /v1/models lists.")
     n: int | None = Field(None, ge=1, le=128, description="Choices for each prompt. Default 1.")
@@ -110,6 +97,23 @@ class GenerationRequest(ConstraintFields, NativeSampling):
         description="Token ids with commas between them that are never chosen, as webuis' clients send "
         "them. Not OpenAI's.",
     )
+    banned_tokens: str | ManyIds | None = Field(
+        None, description="The same, also as a list. Not OpenAI's."
+    )
+    min_tokens: int | None = Field(
+        None,
+        validation_alias=AliasChoices("min_tokens", "min_new_tokens"),
+        ge=0,
+        description="Tokens to generate at least: as many as at most, without stop strings, or with "
+        "`ignore_eos`. Not OpenAI's.",
+    )
+    stop_token_ids: ManyIds | None = Field(
+        None,
+        description="Tokens that end the answer; those that do so anyway, and no others. Not OpenAI's.",
+    )
+    spaces_between_special_tokens: bool | None = Field(
+        None, description="Taken and without effect: special tokens are left out. Not OpenAI's."
+    )
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -123,17 +127,38 @@ class GenerationRequest(ConstraintFields, NativeSampling):
         stops += (more,) if isinstance(more, str) else tuple(stop for stop in more if stop)
         return tuple(dict.fromkeys(stops))
 
+    def kept_on(self, limit: int | None, info: EngineInfo) -> Self:
+        """The request with what it says of how an answer ends. `limit`: its own on tokens.
+
+        Raises InvalidRequest for what would end it otherwise than the engine does.
+        """
+        if not info.end_tokens.issuperset(self.stop_token_ids or ()):
+            raise refusals.unsupported(
+                "stop_token_ids", "holds tokens that do not end the answers of the loaded model."
+            )
+        least = self.min_tokens or 0
+        if limit is not None and least > limit:
+            raise refusals.out_of_range("min_tokens", least, low=None, high=limit)
+        if not least or (self.ignore_eos and not self.stops):
+            return self
+        if least != limit or self.stops:
+            raise refusals.unsupported(
+                "min_tokens",
+                "can only be as large as the limit on tokens, or stand with 'ignore_eos'; and not with stop "
+                "strings.",
+            )
+        return self.model_copy(update={"ignore_eos": True})
+
     def bias_for(self, info: EngineInfo) -> tuple[tuple[int, float], ...]:
         """`logit_bias` by token id. Raises InvalidRequest for a key that is no token of the model."""
-        bans = [each.strip() for each in (self.custom_token_bans or "").split(",")]
-        return tuple(
-            (_token_id(key, param, info), bias)
-            for param, pairs in (
-                ("logit_bias", (self.logit_bias or {}).items()),
-                ("custom_token_bans", [(ban, -100.0) for ban in bans if ban]),
-            )
-            for key, bias in pairs
-        )
+        pairs = [("logit_bias", key, bias) for key, bias in (self.logit_bias or {}).items()]
+        for param, bans in (
+            ("custom_token_bans", self.custom_token_bans),
+            ("banned_tokens", self.banned_tokens),
+        ):
+            each = bans.split(",") if isinstance(bans, str) else map(str, bans or ())
+            pairs += [(param, ban.strip(), BAN) for ban in each if ban.strip()]
+        return tuple((_token_id(key, param, info), bias) for param, key, bias in pairs)
 
     @property
     def wants_usage(self) -> bool:

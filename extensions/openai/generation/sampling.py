@@ -219,7 +219,7 @@ PARAMETERS: tuple[Parameter, ...] = (
          webui=SAME, classic=SAME, source=WEBUI),
     _row("guidance_scale", 1.0, -10, 10,
          "Classifier-free guidance: away from `negative_prompt`; 1 is off.",
-         webui=SAME, source=WEBUI),
+         webui=SAME, aliases=("cfg_scale",), source=WEBUI),
     _row("negative_prompt", "", None, None, "What guidance leads away from.",
          webui=SAME, of=("guidance_scale",), source=WEBUI),
     _row("temperature_last", False, None, None, "Apply the temperature behind all other samplers.",

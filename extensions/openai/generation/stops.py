@@ -48,3 +48,10 @@ class StopMatcher:
             if any(stop.startswith(tail) for stop in self._stops):
                 return start
         return len(text)
+
+
+def overlap(text: str, mark: str) -> int:
+    """How long an end of `text` is that begins `mark`."""
+    return next(
+        (n for n in range(min(len(text), len(mark) - 1), 0, -1) if mark.startswith(text[-n:])), 0
+    )

@@ -20,7 +20,8 @@ from pydantic import Field
 from .. import refusals
 from ..engines.base import Tool, ToolCallDelta
 from ..validation import RequestModel
-from .constraints import Name, checked, json_rule, literal, regex_terminal
+from .constraints import ANYTHING, Name, checked, json_rule, literal
+from .patterns import regex_terminal
 
 MAX_CALLS = 8  # that one answer is made to hold at most, where calls are demanded
 
@@ -155,9 +156,14 @@ class ToolPlan:
         for at, tool in enumerate(tools):
             field = "input" if tool.name in self.inputs else "arguments"
             head = literal(json.dumps({"name": tool.name})[:-1] + f', "{field}": ')
-            rules.append(f"call_{at}: {head} arguments_{at} {literal('}')} {closing}")
+            tail = f"{literal('}')} {closing}"
             inner = self.inputs.get(tool.name) or json_rule(tool.parameters, "tools")
-            rules.append(f"arguments_{at}: {inner}")
+            arguments = f"arguments_{at}"
+            if inner.startswith("/"):
+                # A pattern may match the brace as well: it ends where the call first can.
+                arguments, tail = f"arguments_{at}[suffix={literal('}' + CALL_CLOSING)}]", ""
+            rules.append(f"call_{at}: {head} arguments_{at} {tail}")
+            rules.append(f"{arguments}: {inner}")
         rules.append("call: " + " | ".join(f"call_{at}" for at in range(len(tools))))
         more = f' ("\\n" {opening} call){{0,{self.most - 1}}}' if self.most > 1 else ""
         if self.demanded:
@@ -172,7 +178,6 @@ class ToolPlan:
 
 CALL_OPENING = "<tool_call>\n"
 CALL_CLOSING = "\n</tool_call>"
-ANYTHING = r"/(.|\n)*/"
 
 
 def plan_tools(
@@ -304,6 +309,22 @@ def read_call(text: str, index: int) -> ToolCallDelta:
     if not isinstance(arguments, str):
         arguments = json.dumps(arguments, ensure_ascii=False)
     return ToolCallDelta(index, arguments, new_call_id(), call["name"])
+
+
+_BEGUN_INPUT = re.compile(r'\{"name": "([^"]+)", "input": (.*)', re.DOTALL)
+
+
+def begun_call(text: str, index: int) -> list[ToolCallDelta]:
+    """As much of a call as there is of it where the answer was cut; nothing while it has no name."""
+    text = text.lstrip("\n")
+    found = _BEGUN_INPUT.fullmatch(text)
+    if found is None:
+        return [replace(part, index=index) for part in CallParser().push(text)]
+    name, said = found.groups()
+    closing = "}" + CALL_CLOSING
+    cut = next(n for n in range(len(closing), -1, -1) if said.endswith(closing[:n]))
+    begun = json.dumps({"input": said[: len(said) - cut]}, ensure_ascii=False)
+    return [ToolCallDelta(index, begun, new_call_id(), name)]
 
 
 class CallParser:

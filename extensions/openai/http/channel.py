@@ -1,4 +1,4 @@
-"""One connection of waitress: strict parsing, our error envelope, and what the reaper has to know of it."""
+"""One connection of waitress: who reads and writes, and what the reaper has to know of it."""
 
 from __future__ import annotations
 
@@ -7,74 +7,13 @@ import time
 from contextlib import suppress
 from typing import Any
 
-import orjson
 from waitress.channel import HTTPChannel
-from waitress.task import ErrorTask, WSGITask
-from waitress.utilities import Error
 
-from ..access.record import Record
-from ..errors import APIError, BodyTooLarge, InvalidRequest, RequestTooSlow
-from ..routing import Services, new_request_id
 from .parser import StrictParser
+from .task import AnswerTask, EnvelopeErrorTask, Slow
 
 RATE = 1000  # bytes a second: slower than that is too slow, in both directions
 LINGERING = 2.0  # seconds in which a client that was refused may go on sending
-
-
-class Slow(Error):
-    """waitress's form of a request that did not come in time."""
-
-    code = 408
-    reason = "Request Timeout"
-
-
-class EnvelopeErrorTask(ErrorTask):
-    """What is refused below the application (broken HTTP, too long headers) answers in our envelope, too."""
-
-    def execute(self) -> None:
-        refused: Any = self.request.error  # type: ignore[attr-defined]  # a waitress.utilities.Error
-        error = _envelope(refused.code, refused.reason, refused.body)
-        record = Record(new_request_id(), status=refused.code, error=error.code or error.type)
-        body = orjson.dumps(error.envelope())
-        self.status = f"{refused.code} {refused.reason}"
-        self.response_headers = [
-            ("Content-Type", "application/json"),
-            ("x-request-id", record.id),
-            ("openai-processing-ms", "0"),
-        ]
-        self.set_close_on_finish()
-        self.content_length = len(body)
-        self.write(body)
-        channel: Any = self.channel
-        channel.lingers = True
-        record.address = str(channel.addr[0])
-        services: Services = channel.server.application.extensions["openai"]
-        services.observe(record)
-
-
-def _envelope(status: int, reason: str, detail: str) -> APIError:
-    if status == 413:
-        return BodyTooLarge("The body of the request is larger than this server takes.")
-    if status == 408:
-        return RequestTooSlow("The request did not come in time.")
-    if status < 500:
-        return InvalidRequest(f"The HTTP request is malformed: {reason} ({detail}).")
-    return APIError(f"The server cannot take this HTTP request: {reason}.", code="http_error")
-
-
-class AnswerTask(WSGITask):
-    """The head of an answer goes out together with the first of its body: one packet, one system call."""
-
-    def write(self, data: bytes) -> None:
-        if self.wrote_header or not data:
-            super().write(data)
-            return
-        channel: Any = self.channel
-        channel.hold()
-        try:
-            super().write(data)
-        finally:
-            channel.release()
 
 
 class _QuietServer:

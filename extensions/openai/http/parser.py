@@ -16,8 +16,10 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
 
 REQUEST_LINE = re.compile(rb"[!-~]+ [!-~\x80-\xff]+ HTTP/1\.([01])")
+BARE = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
 CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[\t -~\x80-\xff]*)?")  # its size and extensions
 TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*")
+REQUEST_LINE_IS = "The request line must be METHOD TARGET HTTP/1.1"
 LENGTH_DIGITS = 15
 CHUNK_LINE = 1024  # bytes of a chunk's header
 TRAILERS = 8192  # bytes after the last chunk
@@ -26,7 +28,24 @@ TRAILERS = 8192  # bytes after the last chunk
 class StrictParser(HTTPRequestParser):
     """waitress's parser, which never sees what is ambiguous."""
 
+    proxy_scheme: str  # the stubs leave these two out
+    proxy_netloc: str
     path = ""  # waitress writes it to its log, also of a request that has none
+    _looked = 0  # bytes of the head in which there is no bare line feed
+
+    def received(self, data: bytes) -> int:
+        taken = super().received(data)
+        if not self.completed and self.body_rcv is None:
+            # A head whose lines end in another way, or that has none, would be waited for in vain.
+            head: bytes = self.header_plus
+            first, complete, _ = head.lstrip(b"\r\n").partition(b"\r\n")
+            if BARE.search(head, self._looked):
+                self.error = BadRequest("Bare CR or LF found in the head")
+            elif complete and not REQUEST_LINE.fullmatch(first):
+                self.error = BadRequest(REQUEST_LINE_IS)
+            self.completed = self.error is not None
+            self._looked = max(0, len(head) - 1)
+        return taken
 
     def parse_header(self, header_plus: bytes) -> None:
         """Raises ParsingError, which is answered with 400."""
@@ -42,16 +61,31 @@ class StrictParser(HTTPRequestParser):
             fields.setdefault(name.lower(), []).append(value.strip(b" \t"))
         found = REQUEST_LINE.fullmatch(first)
         if found is None:
-            raise ParsingError("The request line must be METHOD TARGET HTTP/1.1")
+            raise ParsingError(REQUEST_LINE_IS)
         _check_framing(fields, newer=found[1] == b"1")
         try:
             super().parse_header(header_plus)
         except ValueError:
             raise ParsingError("Bad URI") from None
+        if self.proxy_scheme or self.proxy_netloc:
+            self._take_host()
+        # There is no other protocol to change to, and RFC 9110 (7.8) lets a server ignore the wish. Werkzeug
+        # would look for a page that is a WebSocket.
+        self.headers.pop("UPGRADE", None)  # type: ignore[attr-defined]  # it is a dict
         if self.chunked:
             self.body_rcv: Any = ChunkedBody(
                 OverflowableBuffer(self.adj.inbuf_overflow), self.adj.max_request_body_size
             )
+
+    def _take_host(self) -> None:
+        """A target such as http://localhost/health says itself which host it is for, and the Host header must
+        say the same (RFC 9112, 3.2.2). Raises ParsingError."""
+        headers: Any = self.headers
+        host = self.proxy_netloc
+        if self.proxy_scheme.lower() not in ("http", "https") or not host or "@" in host:
+            raise ParsingError("Bad URI")
+        if headers.setdefault("HOST", host).lower() != host.lower():
+            raise ParsingError("The target and the Host header name different hosts")
 
 
 def _check_framing(fields: dict[bytes, list[bytes]], *, newer: bool) -> None:

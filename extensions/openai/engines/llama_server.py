@@ -1,0 +1,131 @@
+"""llama.cpp's own server on a port of this machine, as a webui starts it: asked, and streamed from."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from ..errors import EngineFailed
+from .llamacpp_answers import error_of
+from .pump import TICK
+
+TIMEOUT = 60  # seconds, for questions that no model has to answer
+
+
+class LlamaServer:
+    """One server. Thread-safe: each question has a connection of its own."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def ask(self, path: str, body: dict[str, Any]) -> Any:
+        """The JSON answer to a question. Raises EngineFailed, or what llama.cpp's error stands for."""
+        answer = collect(lambda receive: self._post(path, orjson.dumps(body), receive, None))
+        if "error" in answer:
+            raise error_of(answer["error"], "prompt")
+        return answer
+
+    def complete(
+        self,
+        body: bytes,
+        receive: Callable[[bytes], bool],
+        tick: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Ask for a completion. `receive` gets each chunk, errors too; `tick` is called after each TICK
+        of silence. Either ends the work by answering True. Raises EngineFailed."""
+        self._post("/completion", body, receive, tick)
+
+    def _post(
+        self,
+        path: str,
+        body: bytes,
+        receive: Callable[[bytes], bool],
+        tick: Callable[[], bool] | None,
+    ) -> None:
+        connection = _Connection(self._port, tick)
+        try:
+            connection.request("POST", path, body, {"Content-Type": "application/json"})
+            with connection.getresponse() as response:
+                if "event-stream" not in (response.getheader("Content-Type") or ""):
+                    receive(response.read())
+                    return
+                for line in response:
+                    kind, _, data = line.partition(b": ")
+                    if kind in (b"data", b"error") and data.startswith(b"{") and receive(data):
+                        return
+        except _Left:
+            return
+        except (OSError, http.client.HTTPException) as error:
+            raise EngineFailed("The engine does not answer.") from error
+        finally:
+            connection.close()
+
+
+def collect(ask: Callable[[Callable[[bytes], bool]], None]) -> dict[str, Any]:
+    """The first thing that a question hands to its receiver; an error of no words where it hands nothing."""
+    answers: list[bytes] = []
+
+    def receive(data: bytes) -> bool:
+        answers.append(data)
+        return False
+
+    ask(receive)
+    answer: dict[str, Any] = orjson.loads(answers[0]) if answers else {"error": {}}
+    return answer
+
+
+class _Left(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP whose reader looks about while it waits."""
+
+    def __init__(self, port: int, tick: Callable[[], bool] | None) -> None:
+        super().__init__("127.0.0.1", port, timeout=TIMEOUT)
+        self._tick = tick
+
+    def connect(self) -> None:
+        super().connect()
+        if self._tick is not None:
+            self.sock = _Looking(self.sock, self._tick)
+
+
+class _Looking:
+    """A socket, as far as http.client uses it, that calls `tick` after each TICK of silence."""
+
+    def __init__(self, sock: socket.socket, tick: Callable[[], bool]) -> None:
+        self._sock, self._tick = sock, tick
+        self.sendall, self.close = sock.sendall, sock.close
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        self._sock.settimeout(TICK)
+        return io.BufferedReader(_Incoming(self._sock, self._tick))
+
+
+class _Incoming(io.RawIOBase):
+    """What comes in on a socket."""
+
+    def __init__(self, sock: socket.socket, tick: Callable[[], bool]) -> None:
+        self._sock, self._tick = sock, tick
+        self._hold = sock.makefile("rb", buffering=0)  # a socket is open as long as somebody reads
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            try:
+                return self._sock.recv_into(buffer)
+            except TimeoutError:
+                if self._tick():
+                    raise _Left from None
+
+    def close(self) -> None:
+        self._hold.close()
+        super().close()

@@ -1,0 +1,72 @@
+"""How likely a given token is, asked of llama.cpp, which tells only of those that it samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+
+from ..errors import EngineFailed
+from .base import TokenLogprob
+from .llamacpp_answers import choice_of, error_of, token_logprob
+from .vocabulary import Vocabulary, is_text
+
+FORCE = 1000  # a bias that no logit outweighs
+JUDGED = 64  # likeliest tokens to look through first for one
+
+Complete = Callable[[bytes, Callable[[bytes], bool]], None]
+"""Streams llama.cpp's answer to a request for a completion: each chunk to the second argument, which stops
+it by answering True."""
+
+
+def judge(
+    complete: Complete,
+    vocabulary: Vocabulary,
+    before: Sequence[int],
+    token: int,
+    alternatives: int,
+) -> TokenLogprob:
+    """How likely a token is after others: sample one token, made to be this one.
+
+    A part of a character is never told of, so then another token is sampled, and this one is looked up
+    among the likeliest; at worst among all. Raises EngineFailed.
+    """
+    said = vocabulary.tokens[token]
+    if is_text(said):
+        entry = _sample(complete, before, token, max(1, alternatives))
+        if entry["id"] == token:
+            return token_logprob(entry, said, alternatives, vocabulary)
+    for count in (max(alternatives, JUDGED), len(vocabulary.tokens)):
+        entry = _sample(complete, before, vocabulary.ids[b"a"], count)
+        for other in entry["top_logprobs"]:
+            if other["id"] == token:
+                likely = {**entry, "logprob": other["logprob"]}
+                return token_logprob(likely, said, alternatives, vocabulary)
+    raise EngineFailed("The engine did not tell a log-probability.")
+
+
+def _sample(complete: Complete, before: Sequence[int], token: int, count: int) -> dict[str, Any]:
+    """llama.cpp's entry for `token` after others, with the `count` likeliest ones."""
+    answers: list[dict[str, Any]] = []
+    body = {
+        "prompt": list(before),
+        "n_predict": 1,
+        "temperature": 0,
+        "logit_bias": [[token, FORCE]],  # log-probabilities are told without it
+        "n_probs": count,
+        "stream": True,
+        "cache_prompt": True,
+    }
+
+    def receive(data: bytes) -> bool:
+        answers.append(orjson.loads(data))
+        return False
+
+    complete(orjson.dumps(body), receive)
+    for answer in answers:
+        if "error" in answer:
+            raise error_of(answer["error"], "prompt")
+        for entry in (choice_of(answer).get("logprobs") or {}).get("content") or ():
+            return dict(entry)
+    raise EngineFailed("The engine did not tell a log-probability.")

@@ -1,0 +1,60 @@
+"""Goes on with an answer in a new call of llama.cpp when that is what exact penalties take.
+
+llama.cpp counts the prompt; `penalties.uncounted` takes that back, and is right until a token of the prompt
+is sampled for the first time: from then on it is to have its presence penalty. Biases cannot be changed
+during a call, so it is ended there, and a new one begins with what was sampled so far, out of the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .base import Native
+from .llamacpp_answers import TokenReader
+from .penalties import uncounted
+
+DEAR = 64  # tokens; where a further call has to read more than that anew, it is the last one
+SEEDS = 0xFFFFFFFF
+
+
+class Recount:
+    """Watches the tokens of one answer, for its penalties. Used by one thread at a time."""
+
+    def __init__(self, prompt: Sequence[int], body: Native, reader: TokenReader) -> None:
+        """`body` is what llama.cpp is asked, still without what takes the prompt's counts back."""
+        self._prompt = tuple(prompt)
+        self._body = body
+        self._reader = reader
+        self._fresh = set(prompt)  # tokens of the prompt that were not sampled yet
+        self._calls = 0
+        self.due = False
+        """Whether the answer goes on in a new call."""
+
+    def body(self) -> dict[str, Any]:
+        """What to ask llama.cpp now."""
+        sampled = set(self._prompt) - self._fresh
+        counts = uncounted(self._prompt, self._body, sampled)
+        body = {**self._body, "logit_bias": [*self._body["logit_bias"], *counts]}
+        if self._calls:
+            body["prompt"], body["n_predict"] = self._reader.context, self._reader.wanted
+            # What this very answer left in the cache is the same every time.
+            body["cache_prompt"] = True
+            if body["seed"] != SEEDS:  # drawing the same numbers again would make answers repeat
+                body["seed"] = (body["seed"] + self._reader.total) % SEEDS
+            self._reader.go_on()
+        self._calls += 1
+        self.due = False
+        return body
+
+    def watch(self) -> bool:
+        """Look at the reader's new tokens; True when this call is to end here."""
+        reader = self._reader
+        if reader.finished or not reader.complete:
+            return False
+        if self._calls > 1 and reader.read_anew > DEAR:
+            self._fresh.clear()
+        found = self._fresh.intersection(reader.new)
+        self._fresh -= found
+        self.due = bool(found)
+        return self.due

@@ -1,0 +1,29 @@
+"""The ways into a webui's loaders: a row for each class of model that has one of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .webui_exllamav3 import ExllamaWay
+from .webui_host_modules import custom_reply
+from .webui_llamacpp import LlamaServerWay
+from .webui_transformers import TransformersWay
+from .webui_ways import Way
+
+OWN: Mapping[str, Way] = {
+    "LlamaServer": LlamaServerWay(),
+    "Exllamav3Model": ExllamaWay(),
+}
+"""By the name of the class that the host has for its loaded model."""
+
+STEPWISE: Way = TransformersWay()
+
+
+def way_of(model: Any) -> Way | None:
+    """The way into a loaded model; None: it hands over the whole text so far, and that is all."""
+    if custom_reply() is not None:  # an extension generates in its place
+        return None
+    if type(model).__name__ in OWN:
+        return OWN[type(model).__name__]
+    return None if hasattr(model, "generate_with_streaming") else STEPWISE

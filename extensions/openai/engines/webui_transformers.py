@@ -1,0 +1,49 @@
+"""The way into models with a `generate` of the Transformers kind, which sample token by token: `steps.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .base import TokenLogprob
+from .steps import Limit, Part, Share, Steps, Words, attach, judged
+from .webui_host_modules import Loaded
+from .webui_tokens import encode, prompt_logits, read_words
+from .webui_ways import Job
+
+
+class TransformersWay:
+    """Transformers, and the loaders that look like it (`..._HF`)."""
+
+    def capabilities(self, loaded: Loaded, words: Words) -> tuple[str, ...]:
+        return ("logprobs",) if words.matching is None else ("logprobs", "grammar")
+
+    def words(self, loaded: Loaded) -> Words:
+        return read_words(loaded)
+
+    def join(self, loaded: Loaded, job: Job, state: dict[str, Any]) -> Steps:
+        sampling = job.request.sampling
+        steps = Steps(
+            job.request,
+            job.words,
+            job.limit,
+            job.emit,
+            endless=bool(sampling.get("ban_eos_token")),
+            skip_special=bool(sampling.get("skip_special_tokens", True)),
+        )
+        most, share = Limit(job.limit), Share(state["typical_p"])
+        most.part = share.part = Part(steps, job.tokens, encode(job.text))
+        state.update(max_new_tokens=most, typical_p=share, ban_eos_token=False)
+        attach(loaded.model)
+        return steps
+
+    def scores(
+        self, loaded: Loaded, words: Words, tokens: Sequence[int], alternatives: int
+    ) -> Iterator[TokenLogprob]:
+        logits = prompt_logits(loaded, tokens)
+        for at, token in enumerate(tokens):
+            said = words.vocabulary.tokens[token]
+            if at == 0:
+                yield TokenLogprob(said, None)
+            else:
+                yield judged(logits[at - 1], token, said, alternatives, words.vocabulary)

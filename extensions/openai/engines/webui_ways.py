@@ -1,0 +1,72 @@
+"""How we take part in what a webui's loaders generate: what a way is. The ways are in `webui_loaders.py`.
+
+A host calls its model itself, under its own lock and in a thread of its own; what it hands back is text.
+A way wraps the call that it makes of the loaded model, recognises our requests by a number in the state that
+carries them (`Carrier`), and lets all others pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .base import GenerateRequest, Piece, TokenLogprob
+from .pump import Emit
+from .steps import Words
+from .webui_host_modules import Loaded
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One request, ready to be generated."""
+
+    request: GenerateRequest
+    words: Words
+    text: str
+    """The prompt."""
+    tokens: tuple[int, ...]
+    """The prompt's exact tokens."""
+    limit: int
+    """The most tokens to sample."""
+    emit: Emit[Piece | None]
+    """Gets the answer's pieces; True: stop. It may be asked with None at any time."""
+
+
+class Part(Protocol):
+    """Our part in one generation. What the host yields of it is not looked at."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether the model was asked at all."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer's last piece was emitted."""
+
+    @property
+    def left(self) -> bool:
+        """Whether nobody reads any more."""
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended the generation before its time."""
+
+
+class Way(Protocol):
+    """One way in. Holds nothing: it is asked from any thread, with the model that is loaded right now."""
+
+    def capabilities(self, loaded: Loaded, words: Words) -> tuple[str, ...]:
+        """What requests may ask for beyond text, in the words of EngineInfo."""
+
+    def words(self, loaded: Loaded) -> Words:
+        """The tokens of the model. Kept as long as the tokenizer is the same object."""
+
+    def join(self, loaded: Loaded, job: Job, state: dict[str, Any]) -> Part:
+        """Take part in the generation that the host is about to be asked for with this state, which may
+        be changed."""
+
+    def scores(
+        self, loaded: Loaded, words: Words, tokens: Sequence[int], alternatives: int
+    ) -> Iterator[TokenLogprob]:
+        """As an engine's `score`, under the host's lock; may block between two."""

@@ -1,0 +1,66 @@
+"""Engines: the models under their older name, as clients of before 2023 ask for them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from flask import Response
+from typing_extensions import TypedDict
+
+from . import models
+from .routing import Addresses, Call, Route
+from .streaming import json_response
+
+
+class LegacyEngine(TypedDict):
+    """A model that answers, or a stand-in name for one."""
+
+    id: str
+    object: Literal["engine"]
+    created: None
+    owner: str
+    ready: bool
+
+
+class LegacyEngineList(TypedDict):
+    """All names that `GET /v1/models` lists."""
+
+    object: Literal["list"]
+    data: list[LegacyEngine]
+
+
+def list_engines(call: Call) -> Response:
+    """The same names as those of the models."""
+    engines: LegacyEngineList = {
+        "object": "list",
+        "data": [_shape(model) for model in models.listed(call)],
+    }
+    return json_response(engines)
+
+
+def retrieve_engine(call: Call, id: str) -> Response:
+    """One engine by its name. 404 `model_not_found` for a name that requests may not use."""
+    return json_response(_shape(models.found(call, id)))
+
+
+def _shape(model: models.Model) -> LegacyEngine:
+    return {
+        "id": model["id"],
+        "object": "engine",
+        "created": None,
+        "owner": model["owned_by"],
+        "ready": model.get("loaded", True),
+    }
+
+
+ROUTES = (
+    Route("GET", "/engines", list_engines, "List engines", Addresses.API, answer=LegacyEngineList),
+    Route(
+        "GET",
+        "/engines/<path:id>",
+        retrieve_engine,
+        "Retrieve an engine",
+        Addresses.API,
+        answer=LegacyEngine,
+    ),
+)

@@ -1,0 +1,78 @@
+"""When an answer is gone on with in a new call, and what that call is asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from extensions.openai.engines.llamacpp_answers import TokenReader
+from extensions.openai.engines.llamacpp_recount import DEAR, Recount
+from extensions.openai.engines.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary((b"a", b"b", b"c"), ("a", "b", "c"), {b"a": 0, b"b": 1, b"c": 2}, {})
+BODY = {
+    "prompt": [0, 1, 1],
+    "n_predict": 13,
+    "logit_bias": [[2, 5.0]],
+    "frequency_penalty": 0.5,
+    "presence_penalty": 2.0,
+    "seed": 7,
+    "cache_prompt": False,
+}
+
+
+def chunk(id: int, *, predicted: int, read_anew: int) -> dict[str, Any]:
+    """What llama.cpp sends for a token."""
+    entry = {"id": id, "bytes": list(VOCABULARY.tokens[id])}
+    return {
+        "choices": [{"text": "abc"[id], "finish_reason": None, "logprobs": {"content": [entry]}}],
+        "timings": {"predicted_n": predicted, "prompt_n": read_anew, "cache_n": 0},
+    }
+
+
+@pytest.fixture
+def reader() -> TokenReader:
+    return TokenReader((0, 1, 1), VOCABULARY, 10)
+
+
+def test_a_token_of_the_prompt_asks_for_a_new_call(reader: TokenReader) -> None:
+    recount = Recount((0, 1, 1), BODY, reader)
+    # 0.5 for each time, and 2 for being there at all
+    assert recount.body() == BODY | {"logit_bias": [[2, 5.0], (0, 2.5), (1, 3.0)]}
+    reader.read(chunk(2, predicted=1, read_anew=3))
+    assert not recount.watch() and not recount.due
+    reader.read(chunk(1, predicted=2, read_anew=3))
+    assert recount.watch() and recount.due
+    assert recount.body() == BODY | {
+        "prompt": [0, 1, 1, 2, 1],
+        "n_predict": 8 + TokenReader.TAIL,
+        "logit_bias": [[2, 5.0], (0, 2.5), (1, 1.0)],
+        "seed": 9,
+        "cache_prompt": True,
+    }
+    assert not recount.due
+    assert reader.read(chunk(1, predicted=1, read_anew=1)).tokens == 1
+    assert not recount.watch()
+    assert (reader.total, reader.context) == (3, [0, 1, 1, 2, 1, 1])
+
+
+@pytest.mark.parametrize(("read_anew", "goes_on"), [(DEAR, True), (DEAR + 1, False)])
+def test_calls_that_cost_too_much_are_not_repeated(
+    reader: TokenReader, read_anew: int, goes_on: bool
+) -> None:
+    """A model whose cache cannot be used again would read the whole prompt for each of them."""
+    recount = Recount((0, 1, 1), BODY, reader)
+    recount.body()
+    reader.read(chunk(1, predicted=1, read_anew=5000))
+    assert recount.watch()
+    recount.body()
+    reader.read(chunk(0, predicted=1, read_anew=read_anew))
+    assert recount.watch() is goes_on
+
+
+def test_no_call_follows_the_end(reader: TokenReader) -> None:
+    recount = Recount((0, 1, 1), BODY, reader)
+    recount.body()
+    reader.read(chunk(1, predicted=10, read_anew=3))
+    assert reader.finished and not recount.watch()

@@ -1,0 +1,223 @@
+"""Calls that models make by themselves: each format, however it is split, and what only looks like one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from extensions.openai.engines.base import Finish, Piece, Pieces, Tool
+from extensions.openai.generation.call_forms import FORMS, MARKS, calls_apart
+from extensions.openai.generation.harmony import channels_apart, is_harmony
+from tests.support.process import ROOT
+
+WEATHER = Tool(
+    "get_weather",
+    None,
+    {
+        "type": "object",
+        "properties": {
+            "city": {"type": "string"},
+            "days": {"type": "integer"},
+            "hourly": {"type": "boolean"},
+        },
+    },
+)
+ADD = Tool("add-up", None, {"type": "object", "properties": {"numbers": {"type": "array"}}})
+NOW = Tool("now", None, {"type": "object", "properties": {}})
+TOOLS = (WEATHER, ADD, NOW)
+
+PARIS: dict[str, Any] = {"city": 'Paris "<>" 🙂', "days": 3}
+ARGUMENTS = json.dumps(PARIS, ensure_ascii=False)
+W, A = ("get_weather", PARIS), ("add-up", {"numbers": [1, [2]]})
+ONE = f'{{"name": "get_weather", "arguments": {ARGUMENTS}}}'
+TWO = '{"name": "add-up", "arguments": {"numbers": [1, [2]]}}'
+OLD = '{"name": "add-up", "parameters": {"numbers": [1, [2]]}}'
+
+SAID: list[tuple[str, str, str, list[Any]]] = [
+    ("Hermes, Qwen", "", f"<tool_call>\n{ONE}\n</tool_call>\n<tool_call>\n{TWO}\n</tool_call>", [W, A]),
+    ("Hermes, Qwen", "Let me see.\n", f"<tool_call>{TWO}</tool_call>\n", [A]),
+    ("Hermes, Qwen", "", f"<tool_call>\n{TWO}", [A]),
+    ("Qwen3-Coder", "", "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis \"<>\" 🙂\n"
+     "</parameter>\n<parameter=days>\n3\n</parameter>\n</function>\n</tool_call>", [W]),
+    ("Qwen3-Coder", "So.", "<function=add-up>\n<parameter=numbers>\n[1, [2]]\n</parameter>\n</function>",
+     [A]),
+    ("Qwen3-Coder", "", "<tool_call>\n<function=now>\n</function>\n</tool_call>", [("now", {})]),
+    ("GLM 4.5", "", "<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Paris \"<>\" 🙂"
+     "</arg_value>\n<arg_key>days</arg_key>\n<arg_value>3</arg_value>\n</tool_call>", [W]),
+    ("GLM 4.5", "", "<tool_call>now</tool_call>", [("now", {})]),
+    ("Llama 3.1, Functionary", "", f"<function=get_weather>{ARGUMENTS}</function>", [W]),
+    ("Llama 3", "", f"<|python_tag|>{OLD}; {OLD}", [A, A]),
+    ("Llama 3", "", f"\n\n{OLD}", [A]),
+    ("Llama 3", "", f'{{"type": "function", "function": {TWO}}}', [A]),
+    ("Mistral", "", f"[TOOL_CALLS] [{ONE}, {TWO}]", [W, A]),
+    ("Mistral since 2025", "", f"[TOOL_CALLS]get_weather[ARGS]{ARGUMENTS}", [W]),
+    ("Mistral since 2025", "Hm. ", "[TOOL_CALLS]get_weather[CALL_ID]a1[ARGS]" + ARGUMENTS
+     + '[TOOL_CALLS]add-up[ARGS]{"numbers": [1, [2]]}', [W, A]),
+    ("DeepSeek V3.1", "", "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>" + ARGUMENTS
+     + '<｜tool▁call▁end｜><｜tool▁call▁begin｜>add-up<｜tool▁sep｜>{"numbers": [1, [2]]}<｜tool▁call▁end｜>'
+     "<｜tool▁calls▁end｜>", [W, A]),
+    ("DeepSeek V3, R1", "", "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n"
+     "```json\n" + ARGUMENTS + "\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>", [W]),
+    ("Kimi K2", "", "<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0"
+     f"<|tool_call_argument_begin|>{ARGUMENTS}<|tool_call_end|><|tool_calls_section_end|>", [W]),
+    ("Phi 4 mini", "", f"<|tool_call|>[{ONE}]<|/tool_call|>", [W]),
+    ("Granite 3", "", f"<|tool_call|>[{ONE}, {TWO}]", [W, A]),
+    ("Command R7B, Command A", "", '<|START_ACTION|>[\n{"tool_call_id": "0", "tool_name": "get_weather", '
+     f'"parameters": {ARGUMENTS}}}\n]<|END_ACTION|>', [W]),
+    ("Hunyuan, MiniMax-M1", "", f"<tool_calls>\n{ONE}\n{TWO}\n</tool_calls>", [W, A]),
+    ("MiniMax-M2", "", '<minimax:tool_call>\n<invoke name="get_weather">\n<parameter name="city">'
+     'Paris "<>" 🙂</parameter>\n<parameter name="days">3</parameter>\n</invoke>\n</minimax:tool_call>', [W]),
+    ("Nemotron", "", f"<TOOLCALL>[{ONE}]</TOOLCALL>", [W]),
+    ("InternLM", "I look it up.", f"<|action_start|><|plugin|>\n{OLD}<|action_end|>", [A]),
+    ("LFM2", "", "<|tool_call_start|>[get_weather(city='Paris \"<>\" 🙂', days=3), now()]<|tool_call_end|>",
+     [W, ("now", {})]),
+    ("xLAM", "", f"[{ONE}, {TWO}]", [W, A]),
+    ("Llama 4", "", "[get_weather(city='Paris \"<>\" 🙂', days=3)]", [W]),
+]  # fmt: skip
+
+
+def pieces_of(parts: list[str], finish: Finish = "stop") -> Pieces:
+    for part in parts:
+        yield None
+        yield Piece(part, tokens=1)
+    yield Piece(tokens=1, finish=finish)
+
+
+def read(pieces: Iterator[Piece | None]) -> tuple[str, str, list[Any], list[Piece]]:
+    """The text, the thought, the calls, and the pieces of all."""
+    found = [piece for piece in pieces if piece is not None]
+    calls: list[list[str]] = []
+    for delta in (call for piece in found for call in piece.tool_calls):
+        if delta.name is not None:
+            assert delta.index == len(calls) and delta.id
+            calls.append([delta.name, ""])
+        calls[delta.index][1] += delta.arguments
+    whole = [(name, json.loads(arguments)) for name, arguments in calls]
+    thought = "".join(piece.reasoning for piece in found)
+    return "".join(piece.text for piece in found), thought, whole, found
+
+
+def splits(text: str) -> list[list[str]]:
+    """The text whole, in single characters, and cut at each tenth place."""
+    return [[text], list(text), *([text[:at], text[at:]] for at in range(1, len(text), 10))]
+
+
+@pytest.mark.parametrize(("form", "before", "said", "calls"), SAID)
+def test_each_form_is_read_however_it_is_split(
+    form: str, before: str, said: str, calls: list[Any]
+) -> None:
+    for parts in splits(before + said):
+        text, _, found, pieces = read(calls_apart(pieces_of(parts), TOOLS))
+        assert (text, found) == (before.rstrip(), calls), parts
+        assert pieces[-1].finish == "tool_calls"
+        assert sum(piece.tokens for piece in pieces) == len(parts) + 1
+
+
+def test_each_row_has_an_example() -> None:
+    assert {form.of for form in FORMS} == {form for form, *_ in SAID}
+    assert all("<" in mark or "[" in mark for mark in MARKS)
+    told = " ".join((ROOT / "docs" / "webui.md").read_text().split())
+    assert all(name in told for form in FORMS for name in form.of.split(", "))
+
+
+def test_a_call_comes_as_soon_as_it_is_complete() -> None:
+    parts = [f"<tool_call>\n{ONE}\n</tool_call>", "\n", f"<tool_call>\n{TWO}\n</tool_call>"]
+    pieces = [piece for piece in calls_apart(pieces_of(parts), TOOLS) if piece is not None]
+    assert [len(piece.tool_calls) for piece in pieces] == [1, 0, 1, 0]
+
+
+NO_CALLS = [
+    "",
+    "Plain text.",
+    "  Spaces \n <tool_call>x</tool_call> \n",
+    "2 < 3 and [1, 2]",
+    "<tool_call>\nnot one\n</tool_call> but text",
+    "<tool_call>",
+    f"<tool_call>\n{ONE[:-3]}",
+    '<tool_call>{"name": 3}</tool_call>',
+    "A <function=x>y</function> in HTML",
+    "[TOOL_CALLS] is how it begins",
+    '{"name": "Bob", "arguments": {"city": 1}}',
+    '{"answer": 42}',
+    '[1, 2, {"name": "x"}]',
+    "[get_time(city='x')]",
+    "[get_weather('x')]",
+    "[get_weather(city=open('x'))]",
+    "{" * 3000,
+    "[" * 3000,
+    "<tool_call>" + "[" * 20000 + "</tool_call>",
+    "[TOOL_CALLS]" + "x" * 20000,
+    "[TOOL_CALLS]x" + "{}" * 2000,
+    "<tool_call>" + "<function=x>" * 2000 + "</tool_call>",
+    '{"name": "now", "parameters": {}} is what I would call.',
+]
+
+
+@pytest.mark.parametrize("said", NO_CALLS)
+def test_what_is_no_call_stays_text(said: str) -> None:
+    for parts in ([said], list(said)) if len(said) < 100 else ([said],):
+        text, _, calls, pieces = read(calls_apart(pieces_of(parts), TOOLS))
+        assert (text, calls) == (said, [])
+        assert pieces[-1].finish == "stop"
+
+
+@pytest.mark.parametrize("said", ['{"answer": 42}, and more', "[1, 2]", "Hello there"])
+def test_text_that_cannot_be_a_call_is_not_held_up(said: str) -> None:
+    pieces = [piece for piece in calls_apart(pieces_of(list(said)), TOOLS) if piece is not None]
+    assert "".join(piece.text for piece in pieces[:8])
+
+
+def test_a_call_that_a_limit_cuts_stays_text() -> None:
+    said = f"<tool_call>\n{ONE[:-1]}"
+    text, _, calls, pieces = read(calls_apart(pieces_of([said], "length"), TOOLS))
+    assert (text, calls, pieces[-1].finish) == (said, [], "length")
+
+
+# gpt-oss
+
+THOUGHT = "<|channel|>analysis<|message|>The user asks. 1<2.<|end|>"
+SPOKEN = "<|start|>assistant<|channel|>final<|message|>It is <b>fine</b>.<|return|>"
+PREAMBLE = "<|start|>assistant<|channel|>commentary<|message|>I look it up.<|end|>"
+CALL = (
+    "<|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>"
+    f"{ARGUMENTS}<|call|>"
+)
+OTHER_CALL = (
+    f"<|start|>assistant to=functions.get_weather<|channel|>commentary json<|message|>{ARGUMENTS}"
+)
+TALKS: list[tuple[str, str, str, list[Any]]] = [
+    (THOUGHT + SPOKEN, "The user asks. 1<2.", "It is <b>fine</b>.", []),
+    (
+        SPOKEN.removeprefix("<|start|>assistant").removesuffix("<|return|>"),
+        "",
+        "It is <b>fine</b>.",
+        [],
+    ),
+    (THOUGHT + PREAMBLE + CALL, "The user asks. 1<2.", "I look it up.", [W]),
+    (OTHER_CALL.removeprefix("<|start|>assistant"), "", "", [W]),
+    ("It is <b>fine</b>.", "", "It is <b>fine</b>.", []),
+    ("", "", "", []),
+]
+
+
+@pytest.mark.parametrize(("said", "thought", "text", "calls"), TALKS)
+def test_channels_are_told_apart(said: str, thought: str, text: str, calls: list[Any]) -> None:
+    for parts in splits(said):
+        found = read(channels_apart(pieces_of(parts)))
+        assert found[:3] == (text, thought, calls), parts
+        assert found[3][-1].finish == ("tool_calls" if calls else "stop")
+
+
+def test_arguments_are_streamed_as_they_are_written() -> None:
+    pieces = [piece for piece in channels_apart(pieces_of(list(CALL))) if piece is not None]
+    parts = [call for piece in pieces for call in piece.tool_calls]
+    assert parts[0].name == "get_weather" and parts[0].arguments == ""
+    assert len(parts) > 10 and all(part.name is None for part in parts[1:])
+
+
+def test_which_prompts_want_channels() -> None:
+    assert is_harmony("<|start|>user<|message|>Hi<|end|><|start|>assistant")
+    assert not is_harmony("<|im_start|>assistant\n")
