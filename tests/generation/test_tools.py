@@ -437,7 +437,7 @@ def test_functions_and_custom_tools_side_by_side(tiny: Api) -> None:
     kinds = set()
     for seed in range(8):
         choice = tiny.chat(
-            ASK,
+            ("Call pick.", "Call now.")[seed % 2],
             tools=[custom("pick", "[ab]"), function("now")],
             tool_choice="required",
             seed=seed,
