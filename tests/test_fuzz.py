@@ -91,6 +91,7 @@ schemas = st.recursive(
             {"enum": ["a", 1, None]},
             {"const": "é"},
             {"type": "string", "pattern": "^[a-c]{1,3}$"},
+            {"type": "string", "pattern": '^"[a-c]\\\\$'},
             {"type": "nonsense"},
             {"$ref": "#"},
             {},
@@ -118,8 +119,12 @@ tools = st.lists(
     ),
     max_size=3,
 )
-formats = st.sampled_from([{"type": "text"}, {"type": "json_object"}, {"type": "x"}]) | schemas.map(
-    lambda schema: {"type": "json_schema", "json_schema": {"name": "it", "schema": schema}}
+formats = (
+    st.sampled_from([{"type": "text"}, {"type": "json_object"}, {"type": "x"}])
+    | schemas.map(
+        lambda schema: {"type": "json_schema", "json_schema": {"name": "it", "schema": schema}}
+    )
+    | schemas.map(lambda schema: {"type": "json_object", "schema": schema})
 )
 contents = words | st.none() | st.lists(
     st.fixed_dictionaries(
@@ -179,6 +184,11 @@ COMMON: dict[str, st.SearchStrategy[Any]] = {
     "tfs": numbers,
     "n_probs": numbers,
     "stopping_strings": words | st.lists(words, max_size=5) | anything,
+    "bad_words": st.lists(words, max_size=3) | anything,
+    "banned_tokens": st.lists(numbers, max_size=3) | anything,
+    "min_tokens": numbers,
+    "stop_token_ids": st.lists(numbers, max_size=3) | anything,
+    "guided_json": schemas | schemas.map(json.dumps) | anything,
     "custom_token_bans": st.sampled_from(["5", "5, 6", "x", "-1", "99999", ","]) | anything,
     "grammar_string": st.sampled_from(["", 'root ::= "a"', "root ::="]) | anything,
     "json_schema": schemas | anything,
@@ -210,6 +220,9 @@ CHAT = COMMON | {
     "metadata": anything,
     "prediction": anything,
     "enable_thinking": st.booleans() | anything,
+    "thinking": st.sampled_from([{"type": "enabled"}, {"type": "disabled"}]) | anything,
+    "reasoning": st.sampled_from([{"effort": "low"}, {"enabled": False}, {"exclude": True}])
+    | anything,
     "modalities": anything,
 }
 COMPLETION = COMMON | {

@@ -174,6 +174,25 @@ def test_who_has_just_connected_is_told_and_not_reset(monkeypatch: pytest.Monkey
     assert not server._thread.is_alive()
 
 
+def test_who_waits_at_the_door_is_told_and_not_reset() -> None:
+    """Connections that the system has made and the server has not taken in yet."""
+    server = make(api_port=0)
+    server.start()
+    assert ask(server.port, "GET", "/health").status == 200
+    for listener in server._listeners:
+        listener.accepting = False
+    threading.Event().wait(1.2)  # until the loop does not look at the door any more
+    wires = [Wire(server.port) for _ in range(8)]
+    for wire in wires:
+        wire.request("GET", "/health")
+    server.stop(8)
+    for wire in wires:
+        answer = wire.answer()
+        assert answer.status == 503
+        assert assert_envelope(answer.json())["code"] == "shutting_down"
+        wire.close()
+
+
 def test_a_client_that_does_not_read_cannot_hold_up_the_end() -> None:
     engine = PacedEngine(["x" * 100_000], endless=True)
     settings, lifecycle = Settings(api_port=0, drain_timeout=0.1), Lifecycle()

@@ -15,12 +15,17 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from extensions.openai import launch
+from extensions.openai.access import ledger as ledger_module
 from extensions.openai.access.caller import Caller
 from extensions.openai.access.key_files import KeyFiles
 from extensions.openai.access.record import Record
 from extensions.openai.access.signing import Grant
 from extensions.openai.app import create_app
+from extensions.openai.engines.deferred import DeferredEngine
 from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.routing import Lifecycle
+from extensions.openai.server import APIServer
 from extensions.openai.settings import Settings
 from tests.conftest import http_library
 from tests.support.process import ServerProcess
@@ -298,6 +303,22 @@ def test_a_broken_file_is_told_and_opens_no_budget_anew(tmp_path: Path) -> None:
     (tmp_path / "usage.sqlite3").unlink()
     statuses = [client.post("/v1/completions", headers=headers, json=asked) for _ in range(9)]
     assert statuses[0].status_code == 200 and statuses[-1].status_code == 429
+
+
+def test_what_is_not_written_yet_is_when_the_server_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "GATHERING", 60.0)
+    settings, lifecycle = Settings(api_port=0, data_folder=str(tmp_path)), Lifecycle()
+    app = create_app(settings, EchoEngine(), lifecycle)
+    server = APIServer(app, settings, lifecycle)
+    server.start()
+    asked = {"model": "echo", "prompt": "a b c"}
+    assert ask(server.port, "POST", "/v1/completions", asked).status == 200
+    running = launch._Running({}, app.extensions["openai"], DeferredEngine(), server)
+    monkeypatch.setattr(launch, "_running", running)
+    launch.stop(8)
+    assert [used.requests for used in ledger_module.Ledger(tmp_path, days=1).read(0, 2**40)] == [1]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit")

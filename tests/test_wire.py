@@ -40,6 +40,7 @@ def test_the_exact_bytes_of_a_stream(serve: Serve) -> None:
         assert (version, status) == ("HTTP/1.1", 200)
         assert headers["content-type"] == "text/event-stream; charset=utf-8"
         assert headers["cache-control"] == "no-cache"
+        assert headers["x-accel-buffering"] == "no"
         assert re.fullmatch(r"\d+", headers["openai-processing-ms"])
         assert headers["x-request-id"]
         assert headers["transfer-encoding"] == "chunked"

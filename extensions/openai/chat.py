@@ -10,7 +10,7 @@ from typing import Literal
 from typing_extensions import NotRequired, TypedDict
 
 from . import models, refusals
-from .chat_request import MORE_EFFORT, ChatCompletionRequest
+from .chat_request import ChatCompletionRequest
 from .engines.base import ChatRequest, Engine, EngineInfo, Page, Pieces
 from .errors import ContextLengthExceeded
 from .generation.answer import AnswerHead, answer_head
@@ -109,8 +109,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Reply:
         raise refusals.not_one_of("modalities", "audio", ["text"])
     if alternatives is not None:
         needs(info, "logprobs", "logprobs" if body.logprobs else "n_probs")
-    if body.reasoning_effort in MORE_EFFORT:
-        needs(info, "reasoning", "reasoning_effort")
+    variables = body.template_variables(info)
     if plan.shown:
         enforced_calls = bool(plan.demanded or plan.inputs)
         needs(
@@ -139,7 +138,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Reply:
         logit_bias=body.bias_for(info),
         tools=plan.shown,
         parallel_tool_calls=plan.most > 1,
-        template_variables=body.template_variables,
+        template_variables=variables,
         page=_page(body, info),
     )
     if asked is not None and asked > info.context_length:
@@ -214,7 +213,7 @@ def _chunks(
     count.record.answer = head["id"]
     calls = ToolCallWriter(plan)
     begun: set[int] = set()
-    told, shows_thoughts = body.alternatives is not None, body.include_reasoning is not False
+    told, shows_thoughts = body.alternatives is not None, body.shows_thoughts
 
     def chunk(*choices: ChunkChoice) -> ChatCompletionChunk:
         made: ChatCompletionChunk = {

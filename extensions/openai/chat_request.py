@@ -7,9 +7,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AliasChoices, Field
 
 from . import refusals
+from .engines.base import EngineInfo
 from .generation.elsewhere import IN_CHAT, Refused
 from .generation.messages import ChatMessage, TextPart
 from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest
+from .generation.thinking import ThinkingFields
 from .generation.tools import (
     AnyTool,
     FunctionCallChoice,
@@ -29,9 +31,6 @@ Metadata = Annotated[
     Field(max_length=16),
 ]
 TEMPLATE_OWN = {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"}
-ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
-# Above the default; up to it, a model that cannot think does what is asked by not thinking.
-MORE_EFFORT = ("high", "xhigh", "max")
 
 
 class Prediction(RequestModel):
@@ -41,7 +40,7 @@ class Prediction(RequestModel):
     content: str | Annotated[list[TextPart], Field(min_length=1)]
 
 
-class ChatCompletionRequest(GenerationRequest):
+class ChatCompletionRequest(ThinkingFields, GenerationRequest):
     """Create chat completion. Names beyond the reference's are the native sampler's, or say so."""
 
     refused: ClassVar[Refused] = IN_CHAT
@@ -79,11 +78,6 @@ class ChatCompletionRequest(GenerationRequest):
     function_call: FunctionCallChoice | None = Field(
         None, description="The older form of `tool_choice`."
     )
-    reasoning_effort: ReasoningEffort | None = Field(
-        None,
-        description="How much to think, for models whose template knows of it; `none`: not at all. More than "
-        "`medium`, the default, is refused where the model cannot think.",
-    )
     chat_template_kwargs: dict[str, Any] | None = Field(
         None,
         validation_alias=AliasChoices("chat_template_kwargs", "template_vars"),
@@ -101,19 +95,11 @@ class ChatCompletionRequest(GenerationRequest):
         None,
         description="A template of the webui, by its name; default: the model's own. Not OpenAI's.",
     )
-    enable_thinking: bool | None = Field(
-        None,
-        validation_alias=AliasChoices("enable_thinking", "think"),
-        description="Whether to think, for models whose template knows of it. Not OpenAI's.",
-    )
     continue_final_message: bool | None = Field(
         None,
         validation_alias=AliasChoices("continue_final_message", "continue_"),
         description="Continue the last message, which must be the assistant's, instead of answering. "
         "Not OpenAI's.",
-    )
-    include_reasoning: bool | None = Field(
-        None, description="False leaves `reasoning_content` out of the answer. Not OpenAI's."
     )
     add_generation_prompt: bool | None = Field(
         None,
@@ -187,17 +173,14 @@ class ChatCompletionRequest(GenerationRequest):
         tools = [FunctionTool(type="function", function=each) for each in self.functions or ()]
         return plan_tools(tools, self.function_call, parallel=False, legacy=True)
 
-    @property
-    def template_variables(self) -> dict[str, Any]:
-        """What the chat template is given besides the messages. Raises InvalidRequest for its own."""
+    def template_variables(self, info: EngineInfo) -> dict[str, Any]:
+        """What the chat template is given besides the messages.
+
+        Raises InvalidRequest for what is the server's own, and for what the model cannot do.
+        """
         variables = dict(self.chat_template_kwargs or {})
         for name in TEMPLATE_OWN & variables.keys():
             raise refusals.unsupported(
                 f"chat_template_kwargs.{name}", "is set by the server itself."
             )
-        if self.reasoning_effort is not None:
-            variables["reasoning_effort"] = self.reasoning_effort
-            variables["enable_thinking"] = self.reasoning_effort != "none"
-        if self.enable_thinking is not None:
-            variables["enable_thinking"] = self.enable_thinking
-        return variables
+        return variables | self.thinking_variables(info)

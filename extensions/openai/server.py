@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import logging
+import selectors
 import socket
 import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from flask import Flask
@@ -17,7 +19,7 @@ from waitress.server import TcpWSGIServer, create_server
 from .access.network import bind_address
 from .errors import APIError
 from .http.channel import Channel
-from .http.reaper import IDLE, Reaper
+from .http.reaper import Reaper
 from .http.workers import Workers
 from .routing import Lifecycle, Services
 from .settings import Settings
@@ -30,6 +32,7 @@ CONNECTIONS = 900  # open at once, most of them idle; below the usual limit on o
 CROWD = 700  # of them, from which on idle ones are closed
 UNREAD = 1 << 20  # bytes
 ENDING = 3.0  # seconds that answers have to write their last event
+LETTING_IN = 0.5  # seconds, at most, for connections that nobody has taken in yet
 LAST_WORDS = 0.2  # seconds for requests of connections that were just made
 FLUSHING = 1.5  # seconds for what is written to reach the clients
 
@@ -64,7 +67,9 @@ class APIServer:
             max_request_body_size=(settings.max_body_mb + 1) << 20,
             # A client that reads too slowly holds its answer back once this much waits for it.
             outbuf_high_watermark=UNREAD,
-            channel_timeout=int(IDLE),
+            # The reaper sees to idle ones, by a clock that nobody sets; waitress would also cut off answers
+            # that are still being read.
+            channel_timeout=10**9,
             asyncore_use_poll=True,
             # access/proxies.py does, and knows more than one.
             clear_untrusted_proxy_headers=False,
@@ -76,6 +81,7 @@ class APIServer:
         self._server = server
         self._reaper = Reaper(self._sockets, settings, crowd=CROWD)
         self._thread = threading.Thread(target=self._run, name="openai-server", daemon=True)
+        self._stopped = False
 
     @property
     def url(self) -> str:
@@ -97,8 +103,11 @@ class APIServer:
     def stop(self, timeout: float) -> None:
         """Take no more requests, let answers end (with an event that says so, where they must), close.
 
-        Answers may go on for `drain_timeout`, but all is over in about `timeout` seconds.
+        Answers may go on for `drain_timeout`, but all is over in about `timeout` seconds. Once is enough.
         """
+        if self._stopped:
+            return
+        self._stopped = True
         self._services.scheduler.close()
         patience = max(0.0, min(self._settings.drain_timeout, timeout - ENDING - FLUSHING))
         if not self._lifecycle.drain(patience, ENDING):
@@ -116,13 +125,16 @@ class APIServer:
 
     def _stop_listening(self) -> None:
         """Take no more connections; who has one already may still send a request, and is told."""
-        for listener in self._listeners:
-            # The loop would close all that belongs to it, and is not to ask again.
-            listener.handle_close = _nothing  # type: ignore[method-assign]
-            listener.accepting = False
-            if listener.socket is not None:
-                with suppress(OSError):
-                    listener.socket.shutdown(socket.SHUT_RDWR)
+        if not self._thread.is_alive():
+            return  # there is no loop any more, and no door
+        closed = [threading.Event() for _ in self._listeners]
+        for listener, done in zip(self._listeners, closed, strict=True):
+            # In the loop's own thread, as all that it does with sockets.
+            trigger: Any = listener.trigger
+            with suppress(OSError):  # it has ended just now
+                trigger.pull_trigger(partial(_close_door, listener, done))
+        for done in closed:
+            done.wait(2 * LETTING_IN)
         time.sleep(LAST_WORDS)
 
     def _run(self) -> None:
@@ -147,8 +159,16 @@ class APIServer:
             time.sleep(0.01)
 
 
-def _nothing() -> None:
-    """In the place of what waitress would do."""
+def _close_door(listener: Any, done: threading.Event) -> None:
+    """Let in who waits at the door, and nobody after that: whoever still did would be reset."""
+    until = time.monotonic() + LETTING_IN
+    with suppress(OSError), selectors.DefaultSelector() as at_the_door:
+        at_the_door.register(listener.socket, selectors.EVENT_READ)
+        while time.monotonic() < until and at_the_door.select(0):
+            listener.handle_accept()
+        listener.accepting = False
+        listener.socket.shutdown(socket.SHUT_RDWR)
+    done.set()
 
 
 def _is_busy(entry: Any) -> bool:

@@ -359,8 +359,8 @@ class Settings(BaseSettings):
         30.0,
         gt=0,
         le=3600,
-        description="Seconds in which a request must have come, and one more for each 1,000 bytes; then "
-        "408.",
+        description="Seconds in which a request must have come, or of a long one 1,000 bytes for each of "
+        "them; then 408.",
     )
     drain_timeout: float = Field(
         4.0,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
 from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
 
 from extensions.openai.access.keys import Keys
+from extensions.openai.access.signing import Grant, sign
 from extensions.openai.app import create_app
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.errors import Unauthorized
@@ -99,6 +101,38 @@ def test_odd_keys_are_wrong_keys(given: str, password: str | None, tmp_path: Pat
     )
     with pytest.raises(Unauthorized, match="not one of this server"):
         Keys(settings).identify(ABSENT | {"x-api-key": given})
+
+
+def test_equal_failures_do_equal_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same comparisons, with the same things of ours, whatever a wrong key looks like."""
+    secret = b"0123456789abcdef"
+    good = sign(Grant("id", "alice", frozenset({"read"})), secret)
+    keys = Keys(Settings(api_key=KEY, admin_key=ADMIN, keys_secret=secret.decode()))
+    wrong = [
+        "x",
+        ".",
+        "sk-",
+        KEY[:-1],
+        KEY + "x",
+        ADMIN[:-1],
+        good[:-1],
+        good[:-1] + "!",
+        "z" * 5000,
+    ]
+    compare, done = hmac.compare_digest, list[int]()
+
+    def counted(one: bytes, other: bytes) -> bool:
+        done.append(1)
+        return compare(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", counted)
+    work = set()
+    for key in wrong:
+        done.clear()
+        with pytest.raises(Unauthorized, match="not one of this server"):
+            keys.identify(ABSENT | {"x-api-key": as_header(key)})
+        work.add(len(done))
+    assert work == {3}, "the admin key, the shared key, the signature"
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ import pytest
 
 from extensions.openai.access.record import Record
 from extensions.openai.app import create_app
+from extensions.openai.http.reaper import IDLE
 from extensions.openai.routing import Lifecycle
-from extensions.openai.server import IDLE, APIServer
+from extensions.openai.server import APIServer
 from extensions.openai.settings import Settings
 from tests.support.paced import PacedEngine
 from tests.support.process import ROOT, free_port

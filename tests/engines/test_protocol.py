@@ -41,6 +41,7 @@ WEBUIS = {
     "webui": ("2026", "Transformers"),
     "webui-old": ("2023", "Transformers"),
     "webui-served": ("2026", "llama.cpp"),
+    "webui-python": ("2023", "llama-cpp-python"),
     "webui-text": ("2026", "TensorRT-LLM"),
     "webui-exllamav3": ("2026", "ExLlamav3"),
 }

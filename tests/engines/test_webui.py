@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -182,6 +185,24 @@ def test_a_model_that_fails_is_one_clear_error(host: MiniHost) -> None:
 def test_missing_settings_are_filled_in(host: MiniHost) -> None:
     host.shared.settings = {"truncation_length": 256}
     assert len(read(WebuiEngine().generate(greedy(tokens=4)))) == 4
+
+
+@pytest.mark.parametrize(
+    "loader", ["Transformers", "llama.cpp", "llama-cpp-python", "TensorRT-LLM", "ExLlamav3"]
+)
+def test_a_model_that_is_unloaded_is_held_by_nobody(modern: MiniHost, loader: str) -> None:
+    """Its memory is wanted for the next one."""
+    modern.load(loader=loader)
+    engine, model = WebuiEngine(), weakref.ref(modern.shared.model)
+    grammar = {"grammar": "start: /[a-z]+/"} if "grammar" in engine.info.capabilities else {}
+    assert text_of(engine.generate(greedy(**grammar)))
+    modern.unload()
+    deadline = time.monotonic() + PATIENCE  # threads have to end
+    while model() is not None and time.monotonic() < deadline:
+        if loader != "llama.cpp":  # there a host does not collect what refers to itself
+            gc.collect()
+        time.sleep(0.01)
+    assert model() is None
 
 
 def test_seeds_repeat_and_differ(host: MiniHost) -> None:

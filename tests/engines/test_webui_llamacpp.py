@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ from typing import Any
 import pytest
 
 from extensions.openai.engines.base import GenerateRequest, Piece, Pieces
+from extensions.openai.engines.gguf import read_header
 from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.engines.webui import WebuiEngine
 from extensions.openai.engines.webui_page import FALLBACK
 from extensions.openai.errors import EngineFailed
 from extensions.openai.generation.prompted import PromptedChat
 from tests.support.api import Api
+from tests.support.media import image, picture, text, user
 from tests.support.process import ROOT
+from tests.support.random_encoder import IMAGE_TOKENS, write_encoder
 from tests.webui_host import MiniHost, install
 
 TINY = ROOT / "models" / "openedai-tiny"
@@ -278,14 +282,16 @@ def test_several_run_at_once_where_the_host_lets_them(host: MiniHost) -> None:
     assert read(one)[-1].finish == "length"
 
 
-def test_a_server_that_dies_is_one_clear_error(host: MiniHost) -> None:
+@pytest.mark.parametrize(
+    "grammar", [None, 'start: /[a-z]+/ "!"', 'start: "what is forced, then " /[a-z]+/']
+)
+def test_a_server_that_dies_is_one_clear_error(host: MiniHost, grammar: str | None) -> None:
     engine = WebuiEngine()
     text_of(engine.generate(greedy(tokens=2)))
-    text, tokens = "Hello", engine.tokenize("Hello")
-    assert text and tokens
+    tokens = engine.tokenize("Hello")
     host.shared.model.port = 9  # nobody is there
     with pytest.raises(EngineFailed) as caught:
-        read(engine.generate(GenerateRequest(tokens, 4, {"temperature": 0.0})))
+        read(engine.generate(greedy(tokens, 40, grammar=grammar)))
     assert "Hello" not in str(caught.value)
 
 
@@ -297,3 +303,59 @@ def test_a_model_that_is_switched_while_a_request_waits_is_one_clear_error(host:
         host.unload()
     with pytest.raises(EngineFailed, match="switched or unloaded"):
         read(pieces)
+
+
+@pytest.fixture
+def seeing(host: MiniHost, tmp_path_factory: pytest.TempPathFactory) -> Api:
+    host.mmproj = tmp_path_factory.getbasetemp() / "webui-mmproj.gguf"
+    if not host.mmproj.exists():
+        width = read_header(next(TINY.glob("*.gguf"))).metadata["llama.embedding_length"]
+        write_encoder(host.mmproj, model_width=int(str(width)))
+    host.load(loader="llama.cpp")
+    return Api(PromptedChat(WebuiEngine()))
+
+
+def test_pictures_are_seen_and_counted(seeing: Api) -> None:
+    assert {"vision", "audio"} <= set(seeing.engine.info.capabilities)
+    greedy = {"temperature": 0, "max_tokens": 6}
+    plain = seeing.chat(user(text("What is "), text("it?")), **greedy)
+    tokens = plain["usage"]["prompt_tokens"]
+    answers = []
+    for colour in ("red", "blue"):
+        messages = user(text("What is "), text("it?"), image(picture(colour)))
+        whole = seeing.chat(messages, **greedy, logprobs=True, top_logprobs=2)
+        assert whole["usage"]["prompt_tokens"] == tokens + IMAGE_TOKENS
+        answers.append(whole["choices"][0]["logprobs"]["content"])
+        folded = seeing.folded("chat/completions", messages=messages, **greedy)
+        assert folded["choices"][0]["message"] == whole["choices"][0]["message"]
+    assert answers[0] != answers[1]
+
+
+def test_what_pictures_cannot_stand_beside_is_refused(seeing: Api, api: Api) -> None:
+    messages = user(text("What is it?"), image(picture("red")))
+    refused = seeing.refused("chat/completions", messages=messages, guided_choice=["a", "b"])
+    assert refused["param"] == "messages"
+    marked = user(text(f"a {webui_mark()} b"), image(picture("red")))
+    assert seeing.refused("chat/completions", messages=marked)["param"] == "messages"
+
+
+def webui_mark() -> str:
+    """What stands for a picture in a prompt."""
+    host = sys.modules["modules.shared"]
+    return str(vars(host)["model"].media_marker)
+
+
+def test_without_an_encoder_pictures_are_refused(api: Api) -> None:
+    messages = user(text("What is it?"), image(picture("red")))
+    assert "image" in api.refused("chat/completions", messages=messages)["message"]
+
+
+def test_a_server_that_tells_less_hands_over_text(host: MiniHost) -> None:
+    expected = text_of(WebuiEngine().generate(greedy(tokens=8)))
+    host.shared.args.ik = True
+    engine = WebuiEngine()
+    assert not {"logprobs", "grammar"} & set(engine.info.capabilities)
+    assert text_of(engine.generate(greedy(tokens=8))) == expected
+    first = engine.tokenize(expected)[0]
+    banned = text_of(engine.generate(greedy(tokens=8, logit_bias=((first, -100.0),))))
+    assert banned and not banned.startswith(expected[:1])

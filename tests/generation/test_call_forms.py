@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from extensions.openai.engines.base import Finish, Piece, Pieces, Tool
+from extensions.openai.engines.base import ChatRequest, Finish, Message, Piece, Pieces, Tool
 from extensions.openai.generation.call_forms import FORMS, MARKS, calls_apart
 from extensions.openai.generation.harmony import channels_apart, is_harmony
+from extensions.openai.generation.prompted import PromptedChat
+from tests.generation.test_prompted import Scripted
 from tests.support.process import ROOT
 
 WEATHER = Tool(
@@ -221,3 +224,29 @@ def test_arguments_are_streamed_as_they_are_written() -> None:
 def test_which_prompts_want_channels() -> None:
     assert is_harmony("<|start|>user<|message|>Hi<|end|><|start|>assistant")
     assert not is_harmony("<|im_start|>assistant\n")
+
+
+class Speaking(Scripted):
+    """Says the parts it is given, behind a prompt that ends with `opening`."""
+
+    def turn_ends(self, request: ChatRequest) -> tuple[str, ...]:
+        return ("<|end|>",)
+
+
+def test_a_chat_reads_channels_where_the_prompt_wants_them() -> None:
+    engine = Speaking([THOUGHT, PREAMBLE, CALL], opening="<|start|>assistant")
+    request = ChatRequest((Message("user", "Hi"),), tools=TOOLS)
+    text, thought, calls, _ = read(PromptedChat(engine).chat(request))
+    assert (text, thought, calls) == ("I look it up.", "The user asks. 1<2.", [W])
+    assert "<|channel|>" in engine.asked[0].marks
+    # An answer that is kept to a form begins where text is said.
+    constrained = replace(request, tools=(), grammar='start: "x"')
+    list(PromptedChat(engine).chat(constrained))
+    assert str(engine.asked[1].prompt).endswith("<|start|>assistant<|channel|>final<|message|>")
+
+
+def test_a_chat_reads_calls_up_to_where_a_turn_ends() -> None:
+    engine = Speaking(["So. <tool_", f"call>{ONE}</tool_call>\n<|en", "d|> and more"])
+    text, _, calls, pieces = read(PromptedChat(engine).chat(ChatRequest((), tools=TOOLS)))
+    assert (text, calls, pieces[-1].finish) == ("So.", [W], "tool_calls")
+    assert set(MARKS) <= set(engine.asked[0].marks)

@@ -190,3 +190,70 @@ def test_a_client_that_leaves_while_nothing_comes(serve: Serve, after: int) -> N
         wire.request("POST", COMPLETIONS, {**body(stream=True), "model": "paced"})
         assert engine.wait_for_active(1)
     assert engine.wait_for_active(0, 5), "nobody opened the gate"
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.005, 0.03])
+def test_quick_and_slow_requests_on_one_connection(serve: Serve, pause: float) -> None:
+    """A thread stays with a client that asks at once, and gives the connection back when it does not."""
+    server = serve(EchoEngine())
+    with Wire(server.port) as wire, Wire(server.port) as other:
+        for number in range(12):
+            wire.request("POST", COMPLETIONS, body(f"nr {number}"))
+            assert wire.answer().json()["choices"][0]["text"] == f"nr {number}"
+            if number % 4 == 3:
+                threading.Event().wait(pause)
+            if number % 3 == 0:
+                other.request("GET", "/health")
+                assert other.answer().status == 200
+    assert server._workers.threads <= 4
+
+
+def test_half_a_request_of_a_quick_client(serve: Serve) -> None:
+    """It begins at once and then takes its time: longer than any thread stays for it."""
+    data = b'{"model":"echo","prompt":"hey"}'
+    with Wire(serve(EchoEngine()).port) as wire:
+        for number in range(6):
+            wire.request("POST", COMPLETIONS, headers={"Content-Length": str(len(data))})
+            for part in (data[:9], data[9:]):
+                if number > 2:
+                    threading.Event().wait(0.03)
+                wire.send(part)
+            assert wire.answer().json()["choices"][0]["text"] == "hey"
+
+
+def test_many_quick_clients_at_once(serve: Serve) -> None:
+    """More than there are threads: nobody starves."""
+    server = serve(PacedEngine(["one"], parallel=1), queue_limit=1, http_threads=4)
+    wrong: list[object] = []
+
+    def ask_often(name: int) -> None:
+        with Wire(server.port) as wire:
+            for number in range(25):
+                wire.request("GET", f"/v1/models/nr-{name}-{number}")
+                answer = wire.answer()
+                if (
+                    answer.status != 404
+                    or f"nr-{name}-{number}" not in answer.json()["error"]["message"]
+                ):
+                    wrong.append(answer)
+
+    clients = [threading.Thread(target=ask_often, args=(name,)) for name in range(10)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join(30)
+    assert not wrong and not any(client.is_alive() for client in clients)
+    assert server._workers.threads <= 6
+
+
+def test_a_quick_client_that_leaves_lets_its_connection_go(serve: Serve) -> None:
+    server = serve(EchoEngine())
+    with Wire(server.port) as wire:
+        for _ in range(5):
+            wire.request("POST", COMPLETIONS, body())
+            assert wire.answer().status == 200
+    for _ in range(200):
+        if not server._server.active_channels:
+            break
+        threading.Event().wait(0.02)
+    assert not server._server.active_channels

@@ -15,11 +15,12 @@ from extensions.openai import server as server_module
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.http import reaper
 from extensions.openai.http.channel import Channel
+from extensions.openai.http.looks import HUNG_UP
 from extensions.openai.server import APIServer
 from tests.conftest import Serve
 from tests.support.paced import PacedEngine
 from tests.support.reference import assert_envelope
-from tests.support.wire import Wire, ask, streaming
+from tests.support.wire import Answer, Wire, ask, streaming
 
 CHAT = "/v1/chat/completions"
 HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
@@ -36,8 +37,12 @@ def wait_for(condition: Callable[[], bool], timeout: float = 15.0) -> None:
         threading.Event().wait(0.02)
 
 
+def channels(server: APIServer) -> list[Channel]:
+    return [each for each in list(server._sockets.values()) if isinstance(each, Channel)]
+
+
 def connections(server: APIServer) -> int:
-    return sum(isinstance(each, Channel) for each in list(server._sockets.values()))
+    return len(channels(server))
 
 
 @pytest.mark.parametrize(
@@ -88,8 +93,25 @@ def test_hundreds_that_drip_hold_up_nobody(serve: Serve) -> None:
         wait_for(lambda: connections(server) == 0, 30)
 
 
+def test_what_came_fast_gains_no_time(serve: Serve) -> None:
+    """Somebody who sends nearly all of a large body at once, and then a byte now and then."""
+    server = serve(EchoEngine(), receive_timeout=0.5)
+    with Wire(server.port) as wire:
+        wire.send(HEAD + b"Content-Length: 10000000\r\n\r\n" + b"x" * 2_000_000)
+        answer: Answer | None = None
+        wire.sock.settimeout(0.1)
+        for _ in range(150):
+            try:
+                answer = wire.answer()
+                break
+            except TimeoutError:
+                wire.send(b"x")
+    assert answer is not None and answer.status == 408
+    wait_for(lambda: connections(server) == 0)
+
+
 def test_a_slow_body_that_makes_progress_is_served(serve: Serve) -> None:
-    """A second more for each 1,000 bytes."""
+    """At 1,000 bytes a second and more it may take as long as it needs."""
     port = serve(EchoEngine(), receive_timeout=0.3).port
     body = b'{"model":"echo","prompt":"' + b"x" * 7000 + b'"}'
     with Wire(port) as wire:
@@ -180,12 +202,35 @@ def test_the_memory_of_a_slow_reader_is_bounded_and_others_are_served(serve: Ser
         assert engine.wait_for_active(2)
         for _ in range(5):
             assert ask(server.port, "POST", CHAT, chat(max_tokens=1)).status == 200
-        waiting = [
-            each.total_outbufs_len
-            for each in list(server._sockets.values())
-            if isinstance(each, Channel)
-        ]
-        assert max(waiting) < 1.2 * (1 << 20), waiting
+
+        def most() -> int:
+            return max(each.total_outbufs_len for each in channels(server))
+
+        wait_for(lambda: most() > 1 << 20)
+        threading.Event().wait(0.5)  # in which the engine would say a hundred times as much
+        assert most() < 1.2 * (1 << 20)
+
+
+def test_a_clock_that_is_set_cuts_nobody_off(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that is complete here and still on its way, a body that has come by half."""
+    engine = PacedEngine(["x" * 12_000_000])
+    server = serve(engine)
+    body = b'{"model":"paced","prompt":"a","max_tokens":1}'
+    with Wire(server.port) as reading, Wire(server.port) as sending:
+        reading.request("POST", CHAT, chat(max_tokens=1))
+        sending.request("POST", "/v1/completions", headers={"Content-Length": str(len(body))})
+        sending.send(body[:10])
+        wait_for(lambda: engine.wait_for_active(0, 0.01) and engine.started == 1)
+        wait_for(lambda: any(c.total_outbufs_len and not c.requests for c in channels(server)))
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + 86400)
+        for listener in server._listeners:
+            listener.next_channel_cleanup = 0  # waitress looks every 30 seconds
+        assert ask(server.port, "GET", "/health").status == 200
+        threading.Event().wait(0.2)
+        assert len(reading.answer().body) > 12_000_000
+        sending.send(body[10:])
+        assert sending.answer().status == 200
 
 
 @pytest.mark.parametrize("how", ["many requests", "unread answer"])
@@ -193,7 +238,7 @@ def test_a_client_that_the_server_does_not_listen_to_is_seen_leaving(
     serve: Serve, how: str
 ) -> None:
     """waitress reads from nobody who has sent 64 requests ahead, or has not read what was sent."""
-    if not reaper.HUNG_UP:
+    if not HUNG_UP:
         pytest.skip("this system does not tell")
     words = ["x" * 100_000] if how == "unread answer" else ["x"]
     engine = PacedEngine(words, endless=True, pace=0.01)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -21,8 +23,8 @@ from tests.support.process import ROOT, free_port
 TINY = "openedai-tiny"
 START = 300.0  # seconds
 LOADER = os.environ.get("LOADER") or "Transformers"
-WITHOUT_GPU = Path(__file__).parent / "exllamav3_cpu"
-"""What lets ExLlamaV3 run on a processor."""
+WITHOUT_GPU = Path(__file__).parent / "without_gpu"
+"""What lets loaders run on a processor that want a GPU."""
 LEFT_OUT = (
     ".git", "installer_files", "portable_env", "venv", ".venv", "env", "models", "loras", "cache",
     "logs", "image_models", "image_outputs", "__pycache__", "settings.yaml", "CMD_FLAGS.txt",
@@ -47,6 +49,23 @@ class Checkout:
     def name(self) -> str:
         """Of the extension's folder."""
         return self.place.name
+
+    @property
+    def is_tiny(self) -> bool:
+        """Whether its model is the embedded one."""
+        return self.model.startswith(TINY)
+
+    @property
+    def other(self) -> str:
+        """The name of the second model."""
+        return self.model.replace(TINY, f"{TINY}-too")
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the same seed gives the same text at the page."""
+        if LOADER == "llama.cpp":  # llama-cpp-python answers out of its cache in another way
+            return (self.folder / "modules" / "llama_cpp_server.py").exists()
+        return not LOADER.startswith("ExLlamav3")
 
     @property
     def has_own_api(self) -> bool:
@@ -85,7 +104,7 @@ def copy(original: Path, target: Path, python: str | None, model: str | None) ->
     checkout = Checkout(
         target,
         python,
-        model or TINY,
+        model or (f"{TINY}.gguf" if LOADER == "llama.cpp" else TINY),
         target / place,
         frozenset(part.split("'")[0] for part in known.split("add_argument('--")[1:]),
     )
@@ -101,15 +120,24 @@ def copy(original: Path, target: Path, python: str | None, model: str | None) ->
             [python, "-c", "import tokenizers; print(tokenizers.__version__)"],
             capture_output=True, text=True, check=True,
         ).stdout.split(".")  # fmt: skip
-        for name in (TINY, f"{TINY}-too"):
-            _put_tiny(checkout.models / name, merges_as_text=(int(old[0]), int(old[1])) < (0, 20))
+        for name in (checkout.model, checkout.other):
+            if name.endswith(".gguf"):
+                shutil.copy(ROOT / "models" / TINY / f"{TINY}.gguf", checkout.models / name)
+            else:
+                merges_as_text = (int(old[0]), int(old[1])) < (0, 20)
+                _put_tiny(checkout.models / name, merges_as_text=merges_as_text)
     return checkout
 
 
 def _put_tiny(folder: Path, *, merges_as_text: bool) -> None:
     """The embedded model in Hugging Face form."""
     source = ROOT / "models" / TINY
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.gguf", "*.md"))
+    left_out = ["*.md"] if LOADER == "llamacpp_HF" else ["*.md", "*.gguf"]
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns(*left_out))
+    if LOADER == "llamacpp_HF":
+        (
+            folder / "tokenizer.model"
+        ).touch()  # looked for by name, and not read where there is a newer form
     if merges_as_text:
         # Libraries of before September 2024 read only this older form.
         path = folder / "tokenizer.json"
@@ -132,9 +160,9 @@ class Webui:
         command = [checkout.python, "-u", "server.py", "--model", checkout.model]
         command += ["--extensions", checkout.name, *extensions, *flags]
         command += ["--listen-port", str(self.page_port)]
-        if checkout.model == TINY:
+        if checkout.is_tiny:
             command += ["--loader", LOADER] * ("loader" in checkout.flags)
-            command += ["--cpu"] * (LOADER == "Transformers")
+            command += ["--cpu"] * (not LOADER.startswith("ExLlamav3"))
         if not page:
             command += ["--nowebui"]
         values = {f"{checkout.name}-api_port": self.port, **(settings or {})}
@@ -154,7 +182,7 @@ class Webui:
             "GRADIO_ANALYTICS_ENABLED": "False",
             "WEBUI_PROBE_PORT": str(self.probe_port),
         }
-        if LOADER.startswith("ExLlamav3") and not Path("/dev/nvidia0").exists():
+        if LOADER.startswith(("ExLlamav3", "llamacpp_HF")) and not Path("/dev/nvidia0").exists():
             environment["PYTHONPATH"] = str(WITHOUT_GPU)
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
@@ -213,6 +241,9 @@ class Webui:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(10)
+        # Some versions leave their llama-server behind.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
 
 def _answers(url: str) -> bool:

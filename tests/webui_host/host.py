@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .exllamav3 import Exllamav3Model, library
+from .llama_python import LlamaCppModel
 from .llama_server import LlamaServer
 from .numpy_llama import NumpyLlama
 from .tokenizer import HostTokenizer
@@ -116,7 +117,7 @@ class TensorRTLLMModel:
             thread.join()
 
 
-SERVED = (TensorRTLLMModel, LlamaServer, Exllamav3Model)
+BY_TEXT = (TensorRTLLMModel, LlamaServer, LlamaCppModel, Exllamav3Model)
 
 
 class MiniHost:
@@ -158,6 +159,8 @@ class MiniHost:
             file, slots = next(self.folder.glob("*.gguf")), self.shared.args.parallel
             model: Any = LlamaServer(file, self.shared, CONTEXT, slots, self.mmproj)
             tokenizer: Any = model
+        elif loader == "llama-cpp-python":
+            model = tokenizer = LlamaCppModel(self.folder, self.shared)
         else:
             model, tokenizer = NumpyLlama(self.folder), HostTokenizer(self.folder)
         if loader == "TensorRT-LLM":
@@ -260,7 +263,7 @@ class MiniHost:
         def encode(
             text: str, add_bos_token: bool = True, truncation_length: int | None = None
         ) -> Any:
-            if isinstance(shared.model, SERVED):
+            if isinstance(shared.model, BY_TEXT):
                 ids = np.array([shared.tokenizer.encode(text, add_bos_token=add_bos_token)])
             else:
                 ids = shared.tokenizer.encode(str(text), return_tensors="pt")
@@ -317,7 +320,7 @@ class MiniHost:
         self.shared.stop_everything = False
         if own is not None:
             make = own
-        elif isinstance(self.shared.model, SERVED):
+        elif isinstance(self.shared.model, BY_TEXT):
             make = self._custom
         else:
             make = partial(self._transformers, SENT_BY_NEW)
@@ -344,6 +347,9 @@ class MiniHost:
             yield ""
             return
         self.shared.stop_everything = False
+        if isinstance(self.shared.model, BY_TEXT):
+            yield from self._custom(question, question, state, stopping_strings, is_chat=is_chat)
+            return
         yield from self._transformers(
             SENT_BY_OLD, question, question, state, stopping_strings, is_chat=is_chat
         )

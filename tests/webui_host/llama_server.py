@@ -62,6 +62,7 @@ class LlamaServer:
             "typical_p": state["typical_p"],
             "seed": state["seed"],
             "ignore_eos": state["ban_eos_token"],
+            "logit_bias": [[int(id), bias] for id, bias in state.get("logit_bias", {}).items()],
         }
 
     def generate_with_streaming(self, prompt: str, state: dict[str, Any]) -> Iterator[str]:

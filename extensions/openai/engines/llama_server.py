@@ -23,9 +23,10 @@ class LlamaServer:
     def __init__(self, port: int) -> None:
         self._port = port
 
-    def ask(self, path: str, body: dict[str, Any]) -> Any:
+    def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """The JSON answer to a question. Raises EngineFailed, or what llama.cpp's error stands for."""
-        answer = collect(lambda receive: self._post(path, orjson.dumps(body), receive, None))
+        data = None if body is None else orjson.dumps(body)
+        answer = collect(lambda receive: self._send(path, data, receive, None))
         if "error" in answer:
             raise error_of(answer["error"], "prompt")
         return answer
@@ -38,18 +39,19 @@ class LlamaServer:
     ) -> None:
         """Ask for a completion. `receive` gets each chunk, errors too; `tick` is called after each TICK
         of silence. Either ends the work by answering True. Raises EngineFailed."""
-        self._post("/completion", body, receive, tick)
+        self._send("/completion", body, receive, tick)
 
-    def _post(
+    def _send(
         self,
         path: str,
-        body: bytes,
+        body: bytes | None,
         receive: Callable[[bytes], bool],
         tick: Callable[[], bool] | None,
     ) -> None:
         connection = _Connection(self._port, tick)
         try:
-            connection.request("POST", path, body, {"Content-Type": "application/json"})
+            method = "GET" if body is None else "POST"
+            connection.request(method, path, body, {"Content-Type": "application/json"})
             with connection.getresponse() as response:
                 if "event-stream" not in (response.getheader("Content-Type") or ""):
                     receive(response.read())
@@ -64,6 +66,15 @@ class LlamaServer:
             raise EngineFailed("The engine does not answer.") from error
         finally:
             connection.close()
+
+
+def chunk_of(data: bytes) -> dict[str, Any]:
+    """A chunk of a completion. Until autumn 2025 llama.cpp told what it read, but not what it remembered."""
+    chunk: dict[str, Any] = orjson.loads(data)
+    timings = chunk.get("timings")
+    if timings is not None and "cache_n" not in timings:
+        timings["cache_n"] = max(0, chunk.get("tokens_evaluated", 0) - timings["prompt_n"])
+    return chunk
 
 
 def collect(ask: Callable[[Callable[[bytes], bool]], None]) -> dict[str, Any]:

@@ -19,8 +19,8 @@ import orjson
 from llguidance import LLMatcher
 
 from ..errors import EngineFailed
-from .base import Finish, GenerateRequest, Piece, PromptUsage, TokenLogprob
-from .llama_server import LlamaServer, collect
+from .base import CUT, Finish, GenerateRequest, Piece, PromptUsage, TokenLogprob
+from .llama_server import LlamaServer, chunk_of, collect
 from .llamacpp_answers import TokenReader, error_of, token_logprob
 from .llamacpp_judge import judge
 from .pump import Emit
@@ -102,7 +102,7 @@ class Legs:
 
     def _receive(self, leg: _Leg, data: bytes) -> bool:
         """A chunk of a leg; whether to end it."""
-        chunk = orjson.loads(data)
+        chunk = chunk_of(data)
         if "error" in chunk:
             leg.failure = error_of(chunk["error"], "prompt")
             return True
@@ -121,8 +121,9 @@ class Legs:
         if silent is not None and self._take(leg, silent):
             return True
         if chunk["stop"]:
-            self._uncounted += new
-            self._finish("length")
+            hidden = min(new, self._limit - self._sampled)
+            self._uncounted += hidden
+            self._finish("length", CUT if hidden else "")
             return True
         return self._take_all(leg, chunk, new)
 
@@ -255,8 +256,9 @@ class Legs:
             ended = "stop"
         self._emit_text(*self._text.add(token, told, last=ended is not None), ended)
 
-    def _finish(self, finish: Finish) -> None:
-        self._emit_text(*self._text.add(None, None, last=True), finish)
+    def _finish(self, finish: Finish, cut: str = "") -> None:
+        text, logprobs = self._text.add(None, None, last=True)
+        self._emit_text(text + cut, logprobs, finish)
 
     def _emit_text(
         self, text: str, logprobs: tuple[TokenLogprob, ...], finish: Finish | None

@@ -32,6 +32,12 @@ class Words:
     """The tokens that end an answer."""
     matching: LLTokenizer | None
     """The same tokenizer for grammars; None where there can be none."""
+    start: int | None = None
+    """The token that begins a document, if it is known."""
+    media: tuple[str, ...] = ()
+    """What the model takes besides text, in the words of EngineInfo."""
+    mark: str = ""
+    """What stands in a prompt where media do."""
 
 
 class Constraint:
@@ -183,9 +189,10 @@ class Steps(Answer):
             return True
         new = [int(token) for token in tokens[self._seen :]]
         self._seen += len(new)
-        return any(self._step(token) for token in new)
+        return any(self.take(token) for token in new)
 
-    def _step(self, token: int) -> bool:
+    def take(self, token: int) -> bool:
+        """Told a token that was sampled; whether the answer is over."""
         self._constraint.accept(token)
         raw, self._raw = self._raw, None
         return not self.add(token, raw)

@@ -14,7 +14,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from .. import refusals
@@ -60,6 +62,7 @@ from .webui_page import (
     special_texts,
     talk_of,
     template_source,
+    with_marks,
 )
 from .webui_tokens import (
     Texts,
@@ -82,7 +85,7 @@ class WebuiEngine:
 
     def __init__(self) -> None:
         self._closed = threading.Event()
-        self._words: tuple[Way | None, Any, Words] | None = None
+        self._words: tuple[Way | None, weakref.ref[Any], Words] | None = None
         self._lock = threading.Lock()
 
     # What is loaded
@@ -123,16 +126,19 @@ class WebuiEngine:
         with self._lock:
             way = way_of(loaded.model)
             known = self._words
-            if known is not None and known[0] is way and known[1] is loaded.tokenizer:
+            if known is not None and known[0] is way and known[1]() is loaded.tokenizer:
                 return known[2]
             words = read_words(loaded) if way is None else way.words(loaded)
-            self._words = (way, loaded.tokenizer, words)
+            # A tokenizer may be the model itself, whose memory is free when nobody holds it.
+            self._words = (way, weakref.ref(loaded.tokenizer), words)
             return words
 
     # Prompts
 
     def render(self, request: ChatRequest) -> str:
-        page = request.page
+        mark = self._words_of(host_model()).mark
+        messages = tuple(with_marks(message, mark) for message in request.messages)
+        request, page = replace(request, messages=messages), request.page
         if page is None or page.mode == "instruct":
             return template.render(self._source_for(page), request, special_texts())
         state, text = talk_of(self._page_state(request, page), request)
@@ -177,15 +183,20 @@ class WebuiEngine:
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         loaded = host_model()
+        words = self._words_of(loaded)
         tokens = encode(text)
-        start = getattr(loaded.tokenizer, "bos_token_id", None)
+        start = self._start_token(loaded)
         # A template may write the start token, and the tokenizer add another one.
         while len(tokens) > 1 and tokens[0] == tokens[1] == start:
             tokens = tokens[1:]
         if not tokens:
-            end = getattr(loaded.tokenizer, "eos_token_id", None)
-            tokens = (start if start is not None else end or 0,)
+            end = getattr(loaded.tokenizer, "eos_token_id", None) or min(words.ends, default=0)
+            tokens = (end if start is None else start,)
         return tokens
+
+    def _start_token(self, loaded: Loaded) -> int | None:
+        start = self._words_of(loaded).start
+        return getattr(loaded.tokenizer, "bos_token_id", None) if start is None else start
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         loaded = host_model()
@@ -193,18 +204,23 @@ class WebuiEngine:
         check_ids(tokens, vocabulary, "prompt")
         if isinstance(vocabulary.tokens, Texts):
             return str(loaded.tokenizer.decode(list(tokens)))
-        if tokens and tokens[0] == getattr(loaded.tokenizer, "bos_token_id", None):
+        if tokens and tokens[0] == self._start_token(loaded):
             tokens = tokens[1:]
         return b"".join(map(vocabulary.name, tokens)).decode(errors="replace")
 
     def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
-        special = self._words_of(host_model()).vocabulary.special
-        head = encode(before) if isinstance(before, str) else before
+        loaded = host_model()
+        special, start = self._words_of(loaded).vocabulary.special, self._start_token(loaded)
+
+        def plain(text: str) -> tuple[int, ...]:
+            tokens = encode(text)
+            return tokens[1:] if tokens[:1] == (start,) else tokens
+
         return (
             special["fim_pre"],
-            *head,
+            *(plain(before) if isinstance(before, str) else before),
             special["fim_suf"],
-            *encode(after),
+            *plain(after),
             special["fim_mid"],
         )
 
@@ -214,6 +230,8 @@ class WebuiEngine:
         loaded = host_model()
         words = self._words_of(loaded)
         prompt = request.prompt
+        if request.media:
+            return self._from_media(loaded, request, words)
         tokens = self.tokenize(prompt) if isinstance(prompt, str) else tuple(prompt)
         if not tokens:
             tokens = self.tokenize("")
@@ -242,6 +260,18 @@ class WebuiEngine:
                 "prompt", "must be text: this loader does not take these token ids."
             )
         return self._by_text(loaded, request, text, tokens, limit)
+
+    def _from_media(self, loaded: Loaded, request: GenerateRequest, words: Words) -> Pieces:
+        """Only the loader knows how many tokens media take, so it sees whether they fit."""
+        way = way_of(loaded.model)
+        if way is None or not words.media:
+            raise EngineFailed("The model was switched or unloaded before it answered.")
+        if request.grammar is not None:
+            raise refusals.unsupported(
+                "messages", "must be text where the answer has to keep to a form, with this loader."
+            )
+        limit = -1 if request.max_tokens is None else request.max_tokens
+        return self._by_way(way, loaded, request, words, str(request.prompt), (), limit)
 
     def _by_way(
         self,
@@ -300,9 +330,9 @@ class WebuiEngine:
             if knows_stop_event():
                 state["stop_event"] = stop
             if request.logit_bias:
+                bans = False if type(loaded.model).__name__ == "LlamaServer" else float("-inf")
                 state["logit_bias"] = {
-                    str(token): float("-inf") if bias <= BAN else bias
-                    for token, bias in request.logit_bias
+                    str(token): bans if bias <= BAN else bias for token, bias in request.logit_bias
                 }
             rewrites = custom_reply() is not None
             prompt: PromptUsage | None = PromptUsage(len(tokens))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,49 +17,40 @@ from typing import Any
 import orjson
 
 from ..errors import EngineFailed
-from .base import Piece, TokenLogprob
-from .gguf import BadModelFile, read_header
-from .llama_server import LlamaServer
-from .llamacpp_answers import AnswerReader, error_of
+from .base import GenerateRequest, Piece, TokenLogprob
+from .llama_server import LlamaServer, chunk_of
+from .llamacpp_answers import AnswerReader, LogprobReader, error_of
 from .llamacpp_judge import judge
 from .llamacpp_legs import Legs
+from .llamacpp_messages import encoded
+from .pump import Emit
 from .steps import BAN, Carrier, Words
-from .vocabulary import read_vocabulary
 from .webui_host_modules import Loaded, knows_stop_event
-from .webui_tokens import encode, matching_of, plain_words
+from .webui_tokens import encode, plain_words, words_of_file
 from .webui_ways import Job
 
+MARK = "<__media__>"  # llama.cpp's, before it made one up at each start
 KEY = "openedai"  # under which a state carries our part
-
-READABLE = ("gpt2", "llama")
-"""The kinds of vocabulary whose tokens we know the bytes of, by GGUF's names."""
 
 
 class LlamaServerWay:
     """`LlamaServer`, as the host calls it."""
 
     def capabilities(self, loaded: Loaded, words: Words) -> tuple[str, ...]:
-        return () if words.matching is None else ("logprobs", "grammar")
+        return words.media + (() if words.matching is None else ("logprobs", "grammar"))
 
     def words(self, loaded: Loaded) -> Words:
-        try:
-            header = read_header(Path(loaded.model.model_path))
-        except BadModelFile:
-            return plain_words(loaded)
-        keys = ("eos_token_id", "eot_token_id", "bos_token_id")
-        found = [header.metadata.get(f"tokenizer.ggml.{key}") for key in keys]
-        ends = list(dict.fromkeys(end for end in found[:2] if isinstance(end, int)))
-        if not ends or header.metadata.get("tokenizer.ggml.model") not in READABLE:
-            return plain_words(loaded)
-        vocabulary = read_vocabulary(header)
         server = LlamaServer(loaded.model.port)
 
         def tokens_of(text: str) -> Sequence[int]:
             asked = {"content": text, "add_special": False, "parse_special": False}
             return list(server.ask("/tokenize", asked)["tokens"])
 
-        start = found[2] if isinstance(found[2], int) else None
-        return Words(vocabulary, frozenset(ends), matching_of(vocabulary, ends, start, tokens_of))
+        words = words_of_file(Path(loaded.model.model_path), tokens_of) or plain_words(loaded)
+        props = server.ask("/props")
+        able = props.get("modalities", {})
+        media = tuple(name for name in ("vision", "audio") if able.get(name))
+        return replace(words, media=media, mark=props.get("media_marker", MARK) if media else "")
 
     def join(self, loaded: Loaded, job: Job, state: dict[str, Any]) -> Served:
         part = Served(job)
@@ -109,6 +101,8 @@ class Served:
             "logit_bias": [
                 *body.get("logit_bias", ()),
                 *([token, False if bias <= BAN else bias] for token, bias in request.logit_bias),
+                # Until 2025 llama.cpp's own `ignore_eos` meant one token only.
+                *([end, False] for end in job.words.ends if state.get("ban_eos_token")),
             ],
             # Who gives a seed wants the same answer every time; see llamacpp.py.
             "cache_prompt": request.seed is None,
@@ -123,33 +117,59 @@ class Served:
             self.left = job.emit(piece)
             return self.left
 
-        if request.grammar is not None or request.logprobs is not None:
+        if request.media:
+            self._read_media(server, body | {"prompt": _with_media(request, prompt)}, limit, emit)
+        elif request.grammar is not None or request.logprobs is not None:
             skip = bool(state.get("skip_special_tokens", True))
             Legs(server, request, job.words, emit, skip_special=skip).run(body, tokens, limit)
         else:
-            body |= {"prompt": list(tokens), "n_predict": limit, "stream": True}
-            body |= {"timings_per_token": True, "return_progress": True}
-            body |= {"preserved_tokens": list(request.marks)}
-            self._read(server, body, emit)
+            body |= {"prompt": list(tokens), "n_predict": limit}
+            self._read(server, body, AnswerReader(), emit)
         return "".join(said)
 
-    def _read(self, server: LlamaServer, body: dict[str, Any], emit: Any) -> None:
+    def _read_media(
+        self, server: LlamaServer, body: dict[str, Any], limit: int, emit: Emit[Piece | None]
+    ) -> None:
+        request, words = self._job.request, self._job.words
+        body["n_predict"] = limit
+        if request.logprobs is None:
+            self._read(server, body, AnswerReader(), emit)
+            return
+        # Without the prompt's token ids, a token that is a part of a character cannot be judged.
+        most = None if limit < 0 else limit
+        reader = LogprobReader((), words.vocabulary, most, request.logprobs, judge=None)
+        body |= {"n_predict": reader.wanted, "n_probs": max(1, request.logprobs)}
+        self._read(server, body, reader, emit)
+
+    def _read(
+        self,
+        server: LlamaServer,
+        body: dict[str, Any],
+        reader: AnswerReader,
+        emit: Emit[Piece | None],
+    ) -> None:
         """The answer as the server puts it."""
-        reader = AnswerReader()
+        body |= {"stream": True, "timings_per_token": True, "return_progress": True}
+        body |= {"preserved_tokens": list(self._job.request.marks)}
+        param = "messages" if self._job.request.media else "prompt"
         failures: list[Exception] = []
 
         def receive(data: bytes) -> bool:
-            chunk = orjson.loads(data)
+            chunk = chunk_of(data)
             if "error" in chunk:
-                failures.append(error_of(chunk["error"], "prompt"))
+                failures.append(error_of(chunk["error"], param))
                 return True
-            return bool(emit(None if "prompt_progress" in chunk else reader.read(chunk)))
+            return emit(None if "prompt_progress" in chunk else reader.read(chunk)) or reader.enough
 
         server.complete(orjson.dumps(body), receive, partial(emit, None))
         if failures:
             raise failures[0]
         if not (self.finished or self.left):
             raise EngineFailed("The model was switched or unloaded before it answered.")
+
+
+def _with_media(request: GenerateRequest, prompt: str) -> dict[str, Any]:
+    return {"prompt_string": prompt, "multimodal_data": [*map(encoded, request.media)]}
 
 
 def attach(kind: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,7 @@ import yaml
 
 from .. import refusals
 from . import template
-from .base import (
-    ChatRequest,
-)
+from .base import ChatRequest, Message
 from .webui_host_modules import (
     OLD_CONTEXT,
     Loaded,
@@ -162,6 +161,19 @@ def talk_of(state: dict[str, Any], request: ChatRequest) -> tuple[dict[str, Any]
     context = "\n".join([str(state.get("context") or ""), *system])
     history = {"internal": rows, "visible": [list(row) for row in rows]}
     return {**state, "context": context, "history": history}, text
+
+
+def with_marks(message: Message, mark: str) -> Message:
+    """A message for a template, with marks where its media stand.
+
+    Raises InvalidRequest for a text that holds the mark itself.
+    """
+    if not message.parts:
+        return message
+    if any(isinstance(part, str) and mark in part for part in message.parts):
+        raise refusals.unsupported("messages", f"must not hold the text '{mark}' beside media.")
+    parts = (part if isinstance(part, str) else mark for part in message.parts)
+    return replace(message, content="".join(parts), parts=())
 
 
 def template_source(loaded: Loaded) -> str:

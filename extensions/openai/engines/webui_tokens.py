@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from llguidance import LLTokenizer, TokenizerWrapper
 
 from .. import refusals
+from .gguf import BadModelFile, read_header
 from .steps import Words, as_inputs, to_numpy
-from .vocabulary import Vocabulary, vocabulary_of
+from .vocabulary import Vocabulary, read_vocabulary, vocabulary_of
 from .webui_exllamav3_tokens import prompt_tokens
 from .webui_host_modules import Loaded, custom_reply, host_module, parallel_of
 
 
 def encode(text: str) -> tuple[int, ...]:
-    """A prompt's tokens by the host's tokenizer; raises ModelLoading where it has none."""
-    loaded = host_module("shared").model
-    if type(loaded).__name__ == "Exllamav3Model":
-        # The host would read its special tokens as text here, unlike where it generates.
-        start = bool(host_module("shared").settings.get("add_bos_token", True))
-        return tuple(prompt_tokens(loaded.tokenizer, text, start=start))
+    """A text's tokens as a prompt, special ones recognised."""
+    model = host_module("shared").model
+    own = _PROMPTS.get(type(model).__name__)
+    if own is not None:
+        return tuple(own(model, text))
     encoded = host_module("text_generation").encode(text)
     return tuple(int(token) for token in to_numpy(encoded[0]).reshape(-1).tolist())
+
+
+def _exllama_prompt(model: Any, text: str) -> Sequence[int]:
+    start = bool(host_module("shared").settings.get("add_bos_token", True))
+    return prompt_tokens(model.tokenizer, text, start=start)
+
+
+_PROMPTS: Mapping[str, Callable[[Any, str], Sequence[int]]] = {
+    "Exllamav3Model": _exllama_prompt,
+    "LlamaCppModel": lambda model, text: model.model.tokenize(text.encode(), special=True),
+}
+"""Where the host's own function reads special tokens as text, unlike where it generates."""
 
 
 def counted_tokens(loaded: Loaded, text: str) -> int:
@@ -85,6 +99,40 @@ def words_of(tokenizer: Any, ends: Iterable[int]) -> Words:
     return Words(vocabulary, ends, matching)
 
 
+READABLE = ("gpt2", "llama")
+"""The kinds of vocabulary whose tokens we know the bytes of, by GGUF's names."""
+
+ENDS = frozenset({
+    "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|return|>",
+    "<|call|>", "<end_of_turn>", "<EOT>", "<|EOT|>", "<|END_OF_TURN_TOKEN|>", "<｜end▁of▁sentence｜>",
+})  # fmt: skip
+"""Names of tokens that end an answer; a file tells one or two of them, llama.cpp knows the others."""
+
+
+def words_of_file(model: Path, encode: Callable[[str], Sequence[int]]) -> Words | None:
+    """The tokens of the model in a GGUF file; None where they cannot be read. `encode`: those of a text,
+    with none added to it."""
+    try:
+        header = read_header(model)
+    except BadModelFile:
+        return None
+    keys = ("bos_token_id", "eos_token_id", "eot_token_id")
+    start, *found = (header.metadata.get(f"tokenizer.ggml.{key}") for key in keys)
+    if header.metadata.get("tokenizer.ggml.model") not in READABLE:
+        return None
+    vocabulary, start = read_vocabulary(header), start if isinstance(start, int) else None
+    named = (
+        id for id, name in enumerate(vocabulary.names) if name in ENDS and not vocabulary.tokens[id]
+    )
+    ends = list(dict.fromkeys(end for end in (*found, *named) if isinstance(end, int)))
+    if "<|call|>" in vocabulary.names:  # gpt-oss goes on behind the end of a part
+        ends = [end for end in ends if vocabulary.names[end] != "<|end|>"]
+    if not ends:
+        return None
+    matching = matching_of(vocabulary, ends, start, encode)
+    return Words(vocabulary, frozenset(ends), matching, start)
+
+
 def matching_of(
     vocabulary: Vocabulary,
     ends: Sequence[int],
@@ -127,21 +175,25 @@ def plain_words(loaded: Loaded) -> Words:
 
 
 class Texts(Sequence[bytes]):
-    """A token's bytes, asked of the tokenizer when they are needed."""
+    """A token's bytes, asked of the tokenizer when they are needed; none once it is gone."""
 
     def __init__(self, tokenizer: Any, size: int) -> None:
-        self._tokenizer, self._size = tokenizer, size
+        self._tokenizer, self._size = weakref.ref(tokenizer), size
 
     def __len__(self) -> int:
         return self._size
 
+    def _text(self, token: Any) -> str:
+        tokenizer = self._tokenizer()
+        return "" if tokenizer is None else str(tokenizer.decode([int(token)]))
+
     def __getitem__(self, token: Any) -> Any:
-        return str(self._tokenizer.decode([int(token)])).encode()
+        return self._text(token).encode()
 
 
 class _Names(Texts):
     def __getitem__(self, token: Any) -> Any:
-        return str(self._tokenizer.decode([int(token)]))
+        return self._text(token)
 
 
 def prompt_logits(loaded: Loaded, tokens: Sequence[int]) -> Any:
@@ -156,10 +208,12 @@ def prompt_logits(loaded: Loaded, tokens: Sequence[int]) -> Any:
             # Its own call forgets what is more than a few hundred tokens back.
             params = {"attn_mode": "flash_attn_nc"}
             logits = model.ex_model.forward(input_ids=inputs, params=params)
-        elif type(model).__name__.endswith(
-            "HF"
-        ):  # which tells all only where it would learn of them
-            logits = model(input_ids=inputs, labels=inputs).logits
+        elif type(model).__name__.endswith("HF"):
+            # Such a model tells only what comes next, and goes on from what it remembers.
+            model.past_seq = None
+            ends = range(1, inputs.shape[-1] + 1)
+            calls = (model(input_ids=inputs[:, :end]).logits[0, -1] for end in ends)
+            logits = [np.stack([to_numpy(last) for last in calls])]
         else:
             logits = model(inputs).logits
         return to_numpy(logits[0]).astype(np.float64)

@@ -41,8 +41,6 @@ ON_BOTH_PAGES: Refused = {
     "temp_exponent": (1,),
     "token_healing": (False,),
     "lora": ([],),
-    "thinking": (),
-    "reasoning": (),
     # What is told of them.
     "prompt_logprobs": (),
     "post_sampling_probs": (False,),
@@ -55,7 +53,12 @@ ON_BOTH_PAGES: Refused = {
     "n_keep": (0, -1),
     "add_bos_token": (True,),
 }
-IN_COMPLETIONS: Refused = {**ON_BOTH_PAGES, "add_special_tokens": (True,)}
+IN_COMPLETIONS: Refused = {
+    **ON_BOTH_PAGES,
+    "add_special_tokens": (True,),
+    "reasoning": (),
+    "thinking": (),
+}
 IN_CHAT: Refused = {
     **ON_BOTH_PAGES,
     "add_special_tokens": (False,),

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from contextlib import suppress
 from typing import Any
 
 from waitress.channel import HTTPChannel
 
+from .looks import has_left, has_something
 from .parser import StrictParser
 from .task import AnswerTask, EnvelopeErrorTask, Slow
 
 RATE = 1000  # bytes a second: slower than that is too slow, in both directions
 LINGERING = 2.0  # seconds in which a client that was refused may go on sending
+STAY = 0.01  # seconds that a thread waits for the next request of a client that asks again at once
+GLANCE = 0.05  # seconds between two looks whether the client of a thread that stays has left
 
 
 class _QuietServer:
@@ -27,6 +31,13 @@ class _QuietServer:
     def pull_trigger(self) -> None:
         if self._channel.needs_loop:
             self._server.pull_trigger()
+
+    def add_task(self, channel: Channel) -> None:
+        """A request is complete. The thread that is at work on the connection answers it itself."""
+        if channel.worker == threading.get_ident():
+            channel.next_is_here = True
+        else:
+            self._server.add_task(channel)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._server, name)
@@ -43,10 +54,26 @@ class Channel(HTTPChannel):
     """A client may still be sending what was refused. Were the connection closed at once, the system would
     answer that with a reset, and the client would lose the refusal."""
 
+    # A client that asks again at once will do so once more. Each time its request would change threads twice,
+    # to the loop and back. So the thread that answers stays and reads from the connection itself, and the
+    # loop does not, until it is given back. Only the loop's thread hands it over, so two never read at once.
+    kept = False
+    """Whether the thread at work stays with it, and the loop does not read."""
+    worker: int | None = None
+    """The thread at work on its answers."""
+    next_is_here = False
+    """The next request, for the thread at work."""
+
     def __init__(self, server: Any, *args: Any, **kwargs: Any) -> None:
         self._held: list[bytes] | None = None
         self.quiet_since = time.monotonic()
         """Since it was opened, or its last answer was complete."""
+        self._answered = False
+        self._is_quick = False
+        self._glanced = 0.0
+        self._left = False
+        self.arriving: tuple[float, int] | None = None
+        """Since when its request is watched, and `came` then; the reaper's own note."""
         self.came = 0
         """Bytes of a request that has begun and is not complete."""
         self.begun = 0.0
@@ -56,6 +83,7 @@ class Channel(HTTPChannel):
         self.lingering_until: float | None = None
         self.watched: tuple[float, int] | None = None
         """Since when it has bytes to send, and `sent` then; the reaper's own note."""
+        self._loop = server
         super().__init__(_QuietServer(server, self), *args, **kwargs)  # type: ignore[arg-type]
 
     @property
@@ -100,15 +128,74 @@ class Channel(HTTPChannel):
     def received(self, data: bytes) -> bool:
         if self.request is None:
             self.came, self.begun = 0, time.monotonic()
+            last = time.monotonic() if self.requests else self.quiet_since
+            self._is_quick = self._answered and self.begun - last < STAY
         self.came += len(data)
         taken = super().received(data)
         if self.request is None:
             self.came = 0
+            if self._is_quick:
+                with self.requests_lock:  # type: ignore[attr-defined]  # the stubs leave it out
+                    # Where it is answered already, its thread may have left.
+                    self.kept = bool(self.requests)
         return taken
 
     def service(self) -> None:
+        """Answer a request, and those that follow it at once. waitress calls it in a thread of ours."""
+        me = threading.get_ident()
+        with self.requests_lock:  # type: ignore[attr-defined]
+            self.worker = me
+        try:
+            self._answer()
+            while self._next_comes():
+                self._answer()
+        finally:
+            with self.requests_lock:  # type: ignore[attr-defined]
+                given_back = follows = False
+                if self.worker == me:  # and not another one, for a request that has come meanwhile
+                    given_back, follows = self.kept, self.next_is_here
+                    self.worker, self.kept, self.next_is_here = None, False, False
+            if given_back:  # the loop does not know yet
+                self._loop.pull_trigger()
+            if follows:
+                self._loop.add_task(self)
+
+    def _answer(self) -> None:
+        self.next_is_here = False
         super().service()
         self.quiet_since = time.monotonic()
+        self._answered = True
+
+    def _next_comes(self) -> bool:
+        """Whether there is a next request, for which one that stays waits a moment."""
+        deadline = self.quiet_since + STAY
+        while not self.next_is_here:
+            if not self.kept:
+                return False
+            sock, left = self.socket, deadline - time.monotonic()
+            closing = self.will_close or self.close_when_flushed
+            if sock is None or closing or self.total_outbufs_len or left <= 0:
+                return False
+            try:
+                if not has_something(sock, left):
+                    return False
+                data = sock.recv(self.adj.recv_bytes)
+            except (OSError, ValueError):
+                return False
+            if not data:  # its end, which the loop will find as well
+                return False
+            self.last_activity = time.time()
+            self.received(data)
+        return not self._loop.task_dispatcher.is_pressed
+
+    def check_client_disconnected(self) -> bool:  # type: ignore[override]  # the stubs are wrong
+        """Whether the client has hung up. Of one that a thread stays with the loop does not know."""
+        if self.kept and self.connected and not self._left:
+            now = time.monotonic()
+            if now - self._glanced > GLANCE and self.socket is not None:
+                self._glanced = now
+                self._left = has_left(self.socket)
+        return self._left or not self.connected
 
     def send(self, data: bytes, do_close: bool = True) -> int:
         count = super().send(data, do_close)
@@ -116,7 +203,7 @@ class Channel(HTTPChannel):
         return count
 
     def readable(self) -> bool:
-        return self.lingering_until is not None or super().readable()
+        return self.lingering_until is not None or (not self.kept and super().readable())
 
     def writable(self) -> bool:
         return self.will_close or (self.lingering_until is None and super().writable())
@@ -160,10 +247,19 @@ class Channel(HTTPChannel):
                 sock.shutdown(socket.SHUT_RDWR)
 
     def is_too_slow(self, now: float, patience: float) -> bool:
-        """Whether a request has begun and takes longer than `patience`, and a second for each 1,000 bytes."""
+        """Whether a request has begun, and in `patience` seconds less than 1,000 bytes a second have come.
+
+        What came fast before gives nobody time: who sent megabytes and stops would hold them for hours.
+        """
         if not self.came or not self.is_idle:
+            self.arriving = None
             return False
-        return now > max(self.begun, self.quiet_since) + patience + self.came / RATE
+        begun = max(self.begun, self.quiet_since)
+        if self.arriving is None or self.arriving[0] < begun:
+            self.arriving = begun, 0
+        if self.came - self.arriving[1] >= RATE * patience:
+            self.arriving = now, self.came
+        return now - self.arriving[0] > patience
 
     def is_stalled(self, now: float, patience: float) -> bool:
         """Whether in `patience` seconds less than 1,000 bytes a second have been read of what waits."""

@@ -11,13 +11,13 @@ from typing import Any
 
 from ..settings import Settings
 from .channel import Channel
+from .looks import HUNG_UP
 
 log = logging.getLogger("openedai")
 
 LOOK = 0.5  # seconds between two looks, at most
 IDLE = 60.0  # seconds after which a connection that asks for nothing is closed
 FRESH = 1.0  # seconds for which a connection is not taken for idle, even in a crowd
-HUNG_UP = getattr(select, "POLLRDHUP", 0)  # Linux
 
 
 class Reaper:

@@ -46,6 +46,11 @@ class Workers:
         """How many there are now."""
         return self._threads
 
+    @property
+    def is_pressed(self) -> bool:
+        """Whether a thread that has done its task should look for another one, or for its end."""
+        return bool(self._tasks) or self._stopping
+
     def add_task(self, task: Task) -> None:
         """Do it in some thread, soon."""
         with self._lock:
