@@ -129,6 +129,8 @@ class Exchanges:
             if admission is not None and route.scope == "write":
                 admission.take(expected_tokens(body) if route.body is not None else 0)
             services.jobs.add(exchange.job)
+            if route.chunk is not None and services.library is not None:
+                services.library.wake()
             return route.handler(self._call(exchange, model), **arguments)
 
         return view

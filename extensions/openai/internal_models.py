@@ -95,7 +95,8 @@ def load_model(call: Call, body: LoadModelRequest) -> Response:
 
 
 def unload_model(call: Call) -> Response:
-    """Free the memory of the model. Requests are answered 503 until one is loaded again."""
+    """Free the memory of the model. The stand-alone host loads it again for the next request that wants an
+    answer; in a webui those are answered 503 until somebody loads one."""
     library = _library(call)
     library.unload()
     return _loaded(library)

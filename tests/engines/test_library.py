@@ -74,6 +74,28 @@ def test_the_next_request_sees_the_new_model() -> None:
     models.unload()
 
 
+def test_a_model_that_is_unloaded_comes_back_when_it_is_wanted() -> None:
+    engine = DeferredEngine()
+    models, files = library(engine)
+    models.wake()
+    assert files.made == [], "there is nothing to come back"
+    models.load("a", {}, Template())
+    models.wake()
+    models.unload()
+    models.unload()
+    threads = [threading.Thread(target=models.wake) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert engine.info.model == "a" and models.loaded() == Loaded("a", (), "echo")
+    assert files.made == ["a", "a"], "once for all that wait"
+    models.unload()
+    models.load("b", {}, Template())
+    models.wake()
+    assert engine.info.model == "b", "what was loaded since stays"
+
+
 def test_answers_under_way_may_end() -> None:
     engine = DeferredEngine()
     engine.set(PacedEngine(pace=0.01))

@@ -59,6 +59,12 @@ class Library(Protocol):
     def unload(self) -> None:
         """Free the model. Nothing happens when there is none."""
 
+    def wake(self) -> None:
+        """Somebody wants an answer: a host may load the model again that was unloaded.
+
+        Raises EngineFailed.
+        """
+
     def loras(self) -> tuple[str, ...]:
         """The names that `apply_loras` takes."""
 
@@ -96,6 +102,7 @@ class FolderLibrary(Generic[S]):
         to answers under way."""
         self._engine, self._shelf, self._make, self._patience = engine, shelf, make, patience
         self._loaded: S | None = None
+        self._asleep: S | None = None
 
     def begin(self, spec: S) -> None:
         """This one is loaded already."""
@@ -121,23 +128,34 @@ class FolderLibrary(Generic[S]):
         if name not in self.models():
             raise ModelNotFound(name[:200])
         with self._engine.suspended(self._patience):
-            self._loaded = None
-            # The one before goes first: there may be no room for both.
-            self._engine.clear()
-            try:
-                spec = self._shelf.find(name)
-                engine = self._make(spec)
-            except Exception as error:
-                # It may name a path, which is for the log only.
-                log.error("the model %s could not be loaded: %s", name, error)
-                raise EngineFailed(FAILED) from error
-            self._engine.set(engine)
-            self._loaded = spec
+            self._serve(name, lambda: self._shelf.find(name))
 
     def unload(self) -> None:
         with self._engine.suspended(self._patience):
-            self._loaded = None
+            self._asleep, self._loaded = self._loaded or self._asleep, None
             self._engine.clear()
+
+    def wake(self) -> None:
+        if self._asleep is None:
+            return
+        with self._engine.suspended(self._patience):
+            spec = self._asleep
+            if spec is not None:  # else somebody else has woken it
+                self._serve(spec.name, lambda: spec)
+
+    def _serve(self, name: str, find: Callable[[], S]) -> None:
+        self._loaded = self._asleep = None
+        # The one before goes first: there may be no room for both.
+        self._engine.clear()
+        try:
+            spec = find()
+            engine = self._make(spec)
+        except Exception as error:
+            # It may name a path, which is for the log only.
+            log.error("the model %s could not be loaded: %s", name, error)
+            raise EngineFailed(FAILED) from error
+        self._engine.set(engine)
+        self._loaded = spec
 
     def loras(self) -> tuple[str, ...]:
         return ()

@@ -73,6 +73,9 @@ class WebuiLibrary:
         with self._nobody_generates():
             _forget()
 
+    def wake(self) -> None:
+        """What is loaded is up to whoever has the page before them."""
+
     def loras(self) -> tuple[str, ...]:
         return _names(_module("utils").get_available_loras())
 
