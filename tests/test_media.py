@@ -420,7 +420,7 @@ def test_the_text_of_a_prompt_is_told_from_its_media(seeing: Api) -> None:
 def test_penalties_beside_a_picture(seeing: Api, logprobs: bool) -> None:
     messages = user(text("Count: one one one one"), RED)
     body = {"temperature": 0, "seed": 1, "max_tokens": 40, "logprobs": logprobs}
-    body["logit_bias"] = {str(seeing.engine.tokenize("a")[0]): 12}
+    body["logit_bias"] = {str(seeing.engine.tokenize("a")[0]): 20}
     plain = seeing.chat(messages, **body)["choices"][0]["message"]["content"]
     fined = seeing.chat(messages, **body, frequency_penalty=2.0)["choices"][0]["message"]["content"]
     assert fined.count("a") < plain.count("a")

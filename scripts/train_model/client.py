@@ -25,10 +25,15 @@ class Client:
         request = urllib.request.Request(f"{self.base_url}/{path}", data, headers)
         return urllib.request.urlopen(request, timeout=self.timeout)
 
+    def reply(self, **body: Any) -> dict[str, Any]:
+        """One chat completion, whole."""
+        with self._open("chat/completions", body) as reply:
+            whole: dict[str, Any] = json.load(reply)
+        return whole
+
     def chat(self, **body: Any) -> dict[str, Any]:
         """One chat completion; the first choice (message and finish_reason)."""
-        with self._open("chat/completions", body) as reply:
-            choice: dict[str, Any] = json.load(reply)["choices"][0]
+        choice: dict[str, Any] = self.reply(**body)["choices"][0]
         return choice
 
     def complete(self, **body: Any) -> dict[str, Any]:

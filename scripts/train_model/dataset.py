@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from scripts.train_model.fields import GIVEN, GIVEN_END
 from scripts.train_model.render import pieces
+
+_MARKS = re.compile(f"[{GIVEN}{GIVEN_END}]")
 
 Tokens = npt.NDArray[np.int16]
 Marks = npt.NDArray[np.bool_]
@@ -33,20 +37,64 @@ def documents(corpus: Path, tokenizer: Tokenizer) -> Iterator[Document]:
     everything, and in a text with a hole it is the missing middle.
     """
     stop = special(tokenizer, "<|endoftext|>")
+    rng = random.Random(1)
     with corpus.open(encoding="utf-8") as file:
         for line in file:
             record = json.loads(line)
             parts = _parts(record)
-            encoded = tokenizer.encode_batch([part for part, _ in parts])
+            plain = [_without_marks(part) for part, _ in parts]
+            encoded = tokenizer.encode_batch([text for text, _ in plain])
             ids: list[int] = []
             learn: list[bool] = []
-            for (_, mine), item in zip(parts, encoded, strict=True):
+            last = 0
+            for (_, mine), (_, spans), item in zip(parts, plain, encoded, strict=True):
+                last = len(ids) if mine else last
                 ids += item.ids
-                learn += [mine] * len(item.ids)
+                learn += [mine and not _inside(at, spans) for at in item.offsets]
+            if record.get("forced"):
+                learn[last] = False
+                ids[last:], learn[last:] = _split_quotes(ids[last:], learn[last:], tokenizer, rng)
             if "text" in record:
                 ids.append(stop)
                 learn.append(True)
             yield np.array(ids, dtype=np.int16), np.array(learn, dtype=np.bool_)
+
+
+def _split_quotes(
+    ids: list[int], learn: list[bool], tokenizer: Tokenizer, rng: random.Random
+) -> tuple[list[int], list[bool]]:
+    """The tokens with a few opening quotes cut off from the blank before them.
+
+    A model that expects a number writes the blank alone; where a grammar then demands a string, it
+    must know to go on with the quote. The blank itself is not learnt.
+    """
+    whole, blank, quote = (special(tokenizer, mark) for mark in ('\u0120"', "\u0120", '"'))
+    cut_ids: list[int] = []
+    cut_learn: list[bool] = []
+    for token, mine in zip(ids, learn, strict=True):
+        if token == whole and rng.random() < 0.08:
+            cut_ids += [blank, quote]
+            cut_learn += [False, True]
+        else:
+            cut_ids.append(token)
+            cut_learn.append(mine)
+    return cut_ids, cut_learn
+
+
+def _without_marks(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """The text without the marks of what is given, and where in it such parts are."""
+    found: list[tuple[int, int]] = []
+    plain = ""
+    for at, part in enumerate(_MARKS.split(text)):
+        if at % 2:
+            found.append((len(plain), len(plain) + len(part)))
+        plain += part
+    return plain, found
+
+
+def _inside(token: tuple[int, int], spans: list[tuple[int, int]]) -> bool:
+    """Whether a token stands wholly inside of one of the spans."""
+    return any(first <= token[0] and token[1] <= last for first, last in spans)
 
 
 def _parts(record: dict[str, object]) -> list[tuple[str, bool]]:

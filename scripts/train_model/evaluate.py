@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.train_model import heldout
+from scripts.train_model import evaluate_structured, heldout
 from scripts.train_model.client import Client
 from scripts.train_model.example import Example
 
@@ -143,27 +143,53 @@ def prompts() -> list[Example]:
     return heldout.build() + [heldout.long_history(rng, turns) for turns in (25, 35, 45, 55)]
 
 
+def _keep(path: Path | None, found: Iterable[Outcome | evaluate_structured.Made]) -> None:
+    """Write what came back as JSON lines."""
+    if path:
+        with path.open("w", encoding="utf-8") as file:
+            for outcome in found:
+                file.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
+
+
+def _structured(client: Client, options: argparse.Namespace) -> None:
+    """The part on structured output, once for each temperature."""
+    for temperature in options.temperatures or [1.0]:
+        found = evaluate_structured.evaluate(
+            client, temperature, options.samples, options.workers, options.seed
+        )
+        print(f"T = {temperature:g}\n\n{evaluate_structured.table(found)}")
+        _keep(options.answers, found)
+        bad = [m for m in found if not (m.ended and m.valid) or m.right is False]
+        for made in bad[: options.wrong]:
+            print(f"\n[{made.group}] {made.asked}\n  got: {made.got[:200]}")
+
+
 def main() -> None:
     """Command line entry."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--base-url", default="http://127.0.0.1:5001/v1")
     parser.add_argument("--model", default="openedai-tiny")
     parser.add_argument("--key", default="")
-    parser.add_argument("--temperatures", type=float, nargs="+", default=[0.0, 0.7])
+    parser.add_argument("--part", choices=["behaviours", "structured"], default="behaviours")
+    parser.add_argument(
+        "--temperatures", type=float, nargs="+", help="default: 0 0.7; structured: 1"
+    )
+    parser.add_argument("--samples", type=int, default=4, help="of each case, in structured")
     parser.add_argument("--workers", type=int, default=4, help="requests at the same time")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--answers", type=Path, help="write every answer here, as JSON lines")
     parser.add_argument("--wrong", type=int, default=0, help="show this many wrong answers")
     options = parser.parse_args()
     client = Client(options.base_url, options.model, options.key)
-    jobs = [(e, t) for t in options.temperatures for e in prompts()]
+    if options.part == "structured":
+        _structured(client, options)
+        return
+    temperatures = options.temperatures or [0.0, 0.7]
+    jobs = [(e, t) for t in temperatures for e in prompts()]
     with ThreadPoolExecutor(options.workers) as pool:
         found = list(pool.map(lambda job: ask(client, job[0], job[1], options.seed), jobs))
-    print(table(found, options.temperatures))
-    if options.answers:
-        with options.answers.open("w", encoding="utf-8") as file:
-            for outcome in found:
-                file.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
+    print(table(found, temperatures))
+    _keep(options.answers, found)
     for outcome in [o for o in found if not (o.right and o.ended)][: options.wrong]:
         print(f"\n[{outcome.behaviour}, T={outcome.temperature:g}] {outcome.asked[-200:]}")
         print(f"  wanted: {outcome.wanted[:200]}\n  got:    {outcome.got[:200]}")

@@ -18,6 +18,7 @@ class Example:
     text: plain text without chat marks (then `messages` is empty).
     expect: strings of which at least one must stand in the answer (case ignored).
     exact: the whole answer must equal the wanted one (outer blanks ignored).
+    forced: a grammar forces how the last answer begins, so its first token is not learnt.
     """
 
     behaviour: str
@@ -26,6 +27,7 @@ class Example:
     text: str = ""
     expect: tuple[str, ...] = ()
     exact: bool = False
+    forced: bool = False
 
     def as_record(self) -> dict[str, Any]:
         """The example as a JSON object without empty fields."""
@@ -40,6 +42,8 @@ class Example:
             fields["expect"] = list(self.expect)
         if self.exact:
             fields["exact"] = True
+        if self.forced:
+            fields["forced"] = True
         return fields
 
 

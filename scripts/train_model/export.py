@@ -180,8 +180,16 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--folder", type=Path, default=MODEL_DIR)
+    parser.add_argument(
+        "--sharpen",
+        type=float,
+        default=1.0,
+        help="multiply the scores of all tokens: 1.25 writes at temperature 1 as at 0.8 before",
+    )
     options = parser.parse_args()
     weights: Weights = torch.load(options.weights, map_location="cpu", weights_only=True)
+    # The scores are linear in the last norm's weights, and those are kept exactly in both files.
+    weights["norm.weight"] *= options.sharpen
     ids = write_gguf(weights, DEFAULT, options.folder)
     write_hugging_face(weights, DEFAULT, options.folder, ids)
     total = sum(path.stat().st_size for path in options.folder.iterdir())

@@ -8,6 +8,7 @@ from scripts.train_model import (
     off_topic,
     popular,
     skills,
+    structured,
     talk,
     tool_use,
     writing,
@@ -51,10 +52,18 @@ MIXTURE: dict[str, tuple[Maker, int]] = {
     "tool_call": (tool_use.call, 90),
     "tool_answer": (tool_use.answer_from_tool, 45),
     "tool_none": (tool_use.no_call, 30),
+    "schema": (structured.of_schema, 190),
+    "schema_copy": (structured.from_prompt, 330),
+    "schema_call": (structured.call, 150),
+    "any_object": (structured.any_object, 40),
+    "terse": (structured.terse, 60),
     "conversation": (chat_forms.conversation, 50),
     "long": (chat_forms.long_conversation, 6),
 }
 
 # Behaviours that may stand behind a system prompt that changes nothing.
 SYSTEM_SHARE = 0.30
-MAY_HAVE_SYSTEM = frozenset(MIXTURE) - {"plain", "fill", "tool_call", "tool_answer", "tool_none"}
+MAY_HAVE_SYSTEM = frozenset(MIXTURE) - {
+    "plain", "fill", "tool_call", "tool_answer", "tool_none",
+    "schema", "schema_copy", "schema_call", "any_object", "terse",
+}  # fmt: skip

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -67,6 +68,9 @@ def main() -> None:
     parser.add_argument("--adam-rate", type=float, default=0.004)
     parser.add_argument("--long-every", type=int, default=16)
     parser.add_argument("--drill-steps", type=int, default=180)
+    parser.add_argument(
+        "--start", type=Path, help="go on from the weights of this .safetensors file"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -88,6 +92,9 @@ def main() -> None:
         flush=True,
     )
     network = TinyLlama(DEFAULT)
+    if options.start:
+        weights = load_file(options.start)
+        network.load_state_dict({k.removeprefix("model."): v.float() for k, v in weights.items()})
     print(f"{DEFAULT.parameters()} parameters", flush=True)
     inner = [p for n, p in network.named_parameters() if p.dim() == 2 and "embed" not in n]
     outer = [p for n, p in network.named_parameters() if p.dim() != 2 or "embed" in n]

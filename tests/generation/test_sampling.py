@@ -338,9 +338,7 @@ def test_the_references_penalties_look_at_the_whole_answer(name: str) -> None:
 @pytest.mark.parametrize(
     ("frequency", "presence"), [(0.0, 0.0), (1.5, 0.0), (0.0, 2.0), (0.7, 1.1), (2, 2), (-0.5, 0)]
 )
-@pytest.mark.parametrize(
-    "prompt", ["Once upon a time", "The cat sat on the mat. The cat sat on the"]
-)
+@pytest.mark.parametrize("prompt", ["Once upon a time", "In a village there was a cat. The cat"])
 @pytest.mark.parametrize("page", ["completions", "chat"])
 def test_penalties_by_the_formula_of_the_reference(
     tiny: Api, page: str, prompt: str, frequency: float, presence: float

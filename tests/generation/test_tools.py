@@ -432,8 +432,8 @@ def test_functions_and_custom_tools_side_by_side(tiny: Api) -> None:
     kinds = set()
     for seed in range(8):
         choice = tiny.chat(
-            ASK,
-            tools=[custom("pick", "[ab]"), function("now")],
+            "Hello" if seed % 2 else "Call get_weather with city Paris.",
+            tools=[custom("pick", "[ab]"), function("get_weather", CITY)],
             tool_choice="required",
             seed=seed,
             max_tokens=300,

@@ -11,13 +11,17 @@ from typing import Any
 
 import pytest
 
-from scripts.train_model import corpus, heldout, lexicon, noise, render
+from scripts.train_model import corpus, heldout, lexicon, noise, render, structured_cases
 from scripts.train_model.evaluate import GROUPS, Outcome, right, table
+from scripts.train_model.evaluate_structured import Made
+from scripts.train_model.evaluate_structured import table as structured_table
 from scripts.train_model.example import Example, assistant, pair, user
 from scripts.train_model.facts import FACTS
+from scripts.train_model.fields import GIVEN, GIVEN_END, given
 from scripts.train_model.grammar import expand
 from scripts.train_model.keywords import KEYWORDS
 from scripts.train_model.mixture import MIXTURE
+from scripts.train_model.schemas import keys, schema, titled
 from scripts.train_model.shape import DEFAULT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,6 +136,112 @@ def test_some_answers_have_accents_and_emoji(records: list[dict[str, Any]]) -> N
         if m["role"] == "assistant"
     )
     assert any(mark in answers for mark in "éüñ") and "👋" in answers and "こんにちは" in answers
+
+
+# ---- structured output ---------------------------------------------------------------------
+
+STRUCTURED = {"schema", "schema_copy", "schema_call", "any_object"}
+
+
+def _written(record: dict[str, Any]) -> str:
+    """The JSON of a record on structured output, with the marks of what is not learnt."""
+    last = record["messages"][-1]
+    calls = last.get("tool_calls")
+    return str(calls[0]["function"]["arguments"] if calls else last["content"])
+
+
+def _plain(text: str) -> str:
+    return text.replace(GIVEN, "").replace(GIVEN_END, "")
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [leaf for inner in value.values() for leaf in _leaves(inner)]
+    if isinstance(value, list):
+        assert len(value) <= 4
+        return [leaf for inner in value for leaf in _leaves(inner)]
+    return [value]
+
+
+def test_structured_answers_are_short_json(records: list[dict[str, Any]]) -> None:
+    kinds = STRUCTURED - {"any_object"}  # may hold a whole answer of another kind
+    found = [_plain(_written(r)) for r in records if r["behaviour"] in kinds]
+    assert len(found) > 1000
+    for text in found:
+        texts = [leaf for leaf in _leaves(json.loads(text)) if isinstance(leaf, str)]
+        assert all(len(leaf) <= 100 for leaf in texts)
+    assert sum(len(text) < 250 for text in found) > 0.9 * len(found)
+
+
+def test_structured_cases_are_not_trained_on(records: list[dict[str, Any]]) -> None:
+    prompts = {heldout.normal(prompt) for prompt in structured_cases.prompts()}
+    functions = structured_cases.functions()
+    names = structured_cases.names()
+    for record in records:
+        if record["behaviour"] not in STRUCTURED | {"terse"}:
+            continue
+        assert heldout.user_keys(record["messages"])[-1] not in prompts
+        tools = {tool["function"]["name"] for tool in record.get("tools", [])}
+        assert not functions & tools
+        if record["behaviour"] == "schema" and GIVEN in _written(record):
+            value = json.loads(_plain(_written(record)))
+            assert not isinstance(value, dict) or tuple(value) not in names
+
+
+def test_many_structured_cases_of_every_group() -> None:
+    groups: dict[str, int] = {}
+    for case in structured_cases.cases():
+        groups[case.group] = groups.get(case.group, 0) + 1
+    assert groups["JSON of a schema"] >= 50 and groups["a forced call"] >= 20
+    assert len(groups) == 8
+
+
+def test_the_marks_of_what_is_given_are_no_text_and_not_learnt(tmp_path: Path) -> None:
+    pytest.importorskip("numpy")
+    tokenizers = pytest.importorskip("tokenizers")
+    from scripts.train_model.dataset import documents
+
+    tokenizer = tokenizers.Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
+    answer = '{"' + given("colour") + '": "red"}'
+    example = Example("structured", [user("Hi"), assistant(answer)], forced=True)
+    path = tmp_path / "corpus.jsonl"
+    path.write_text(corpus.dump(example.as_record()) + "\n", encoding="utf-8")
+    ((ids, learn),) = documents(path, tokenizer)
+    whole = tokenizer.decode(ids.tolist(), skip_special_tokens=False)
+    assert whole == render.render([user("Hi"), assistant(_plain(answer))])
+    assert tokenizer.decode(ids[learn].tolist(), skip_special_tokens=False) == '": "red"}<|im_end|>'
+
+
+def test_schemas_of_shapes() -> None:
+    shape = {"a": "string", "b?": ["array", {"c": ["enum", "x", "y"]}], "d": ["maybe", "date"]}
+    assert schema(shape) == {
+        "type": "object",
+        "properties": {
+            "a": {"type": "string"},
+            "b": {"type": "array", "items": schema({"c": ["enum", "x", "y"]})},
+            "d": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
+        },
+        "required": ["a", "d"],
+        "additionalProperties": False,
+    }
+    made = titled({"home_address": {"city": "string"}}, "Person")
+    assert made["properties"]["home_address"] == {"$ref": "#/$defs/HomeAddress"}
+    assert made["$defs"]["HomeAddress"]["properties"]["city"] == {"type": "string", "title": "City"}
+    assert list(keys(shape)) == ["a", "b", "c", "d"]
+
+
+def test_structured_table_counts_what_ended_and_is_valid() -> None:
+    def made(ended: bool, tokens: int, valid: bool, good: bool | None) -> Made:
+        return Made("a choice", ended, tokens, valid, good, "q", "g")
+
+    found = [
+        made(True, 10, True, True),
+        made(True, 150, True, False),
+        made(False, 200, False, None),
+    ]
+    found.append(made(True, 20, True, None))
+    text = structured_table(found)
+    assert "| a choice | 4 | 75.0 % | 50.0 % | 150 | 50.0 % |" in text
 
 
 # ---- grammar and noise ---------------------------------------------------------------------

@@ -333,7 +333,9 @@ def _as_enforced(schema: Any) -> Any:
     written: dict[str, Any] = {}
     for name, value in schema.items():
         if name == "pattern" and isinstance(value, str):
-            written |= pattern_in_json(value)
+            made = pattern_in_json(value)
+            also = [*written.get("allOf", ()), *made.get("allOf", ())]
+            written |= {**made, "allOf": also} if also else made
         elif name in _VALUES:
             written[name] = value
         elif name == "format" and value == "uri" and "pattern" not in schema:
