@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from scripts.train_model import structured_cases
+from tests.support.api import Api
+
 xllamacpp = pytest.importorskip("xllamacpp")
 tokenizers = pytest.importorskip("tokenizers")
 
@@ -179,3 +182,14 @@ def test_llama_cpp_cuts_text_like_the_tokenizer_file(engine: Engine) -> None:
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=10) as reply:
             assert json.load(reply)["tokens"] == tokenizer.encode(text).ids, text
+
+
+def test_structured_answers_end_at_the_temperature_that_clients_leave(tiny: Api) -> None:
+    """Schemas, functions, patterns and choices that are not trained on; the whole evaluation is in
+    scripts/train_model."""
+    asked = list(structured_cases.cases())[::4]
+    ended = 0
+    for case in asked:
+        choice = tiny.chat(case.prompt, max_tokens=200, seed=5, **case.body)["choices"][0]
+        ended += choice["finish_reason"] in ("stop", "tool_calls")
+    assert ended >= 0.95 * len(asked)
