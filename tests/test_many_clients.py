@@ -98,7 +98,7 @@ def test_clients_that_wait_cost_little_memory(server: ServerProcess) -> None:
         before = resident()
         for _ in range(100):
             stack.enter_context(Wire(port)).request("POST", CHAT, long_answer(server, stream=True))
-        wait_for(lambda: queue(port)["waiting"] == 100)
+        wait_for(lambda: queue(port)["waiting"] >= 90)  # some may have been answered by now
         assert resident() - before < 40 << 20  # 0.4 MiB each
         assert ask(port, "GET", "/health").status == 200
     wait_for(lambda: is_idle(port))

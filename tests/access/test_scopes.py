@@ -96,7 +96,7 @@ def test_every_address_refuses_whoever_has_no_key(
             assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
-@pytest.mark.parametrize("some", SETS, ids="-".join)
+@pytest.mark.parametrize("some", SETS, ids=lambda some: "-".join(sorted(some)))
 def test_every_address_wants_the_scope_that_it_declares(
     locked: tuple[FlaskClient, dict[Any, str]], some: frozenset[Scope]
 ) -> None:

@@ -77,7 +77,9 @@ GRAMMARS = [
 def test_a_grammar_is_kept_to_as_in_our_own_engine(
     host: MiniHost, own: LlamaCppEngine, grammar: str, logprobs: int | None
 ) -> None:
-    request = greedy(grammar=grammar, logprobs=logprobs)
+    # Where there is no end to the text, the model wants <|endoftext|> at some point, which llama.cpp does not
+    # take for the end of a grammar.
+    request = greedy(tokens=20 if "TEXT" in grammar else 40, grammar=grammar, logprobs=logprobs)
     pieces, expected = read(WebuiEngine().generate(request)), read(own.generate(request))
     assert text_of(iter(pieces)) == text_of(iter(expected))  # type: ignore[arg-type]
     assert pieces[-1].finish == expected[-1].finish

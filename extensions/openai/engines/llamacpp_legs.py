@@ -4,7 +4,7 @@ and with the log-probabilities of all of its tokens.
 A leg runs freely until it samples a token that does not fit. That one is dropped, and in its place one is
 sampled among those that do (by `logit_bias`); then the next leg begins. The distribution is that of sampling
 under the grammar: p + (1 - allowed) * p / allowed = p / allowed. What a grammar leaves no choice in is put
-down without being sampled, unless log-probabilities are asked for.
+down without being sampled.
 """
 
 from __future__ import annotations
@@ -86,12 +86,12 @@ class Legs:
 
     def _put_forced(self) -> None:
         """Put down the tokens that are the only ones that fit."""
-        if self._matcher is None or self._request.logprobs is not None:
+        if self._matcher is None:
             return
         for token in self._matcher.compute_ff_tokens():
             if self._over or token in self._words.ends or not self._fits(token):
                 return
-            self._put(token, None)
+            self._put(token, self._judged(token))
 
     def _free_leg(self) -> bool:
         """Go on until the answer is over or has come to a place where a single step is due (True)."""
