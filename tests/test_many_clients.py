@@ -94,7 +94,8 @@ def test_clients_that_wait_cost_little_memory(server: ServerProcess) -> None:
     with ExitStack() as stack:
         for _ in range(4):
             stack.enter_context(Wire(port)).request("POST", CHAT, long_answer(server, stream=True))
-        wait_for(lambda: queue(port)["running"] == 4)
+        # Not all four, where others were here just now: slots are spared for those.
+        wait_for(lambda: queue(port)["running"] >= 2)
         before = resident()
         for _ in range(100):
             stack.enter_context(Wire(port)).request("POST", CHAT, long_answer(server, stream=True))
