@@ -102,7 +102,7 @@ def _say(texts: Sequence[str]) -> None:
     try:
         for text in texts:
             print(text, flush=True)
-    except BrokenPipeError:
-        # Nobody reads (`| head`), which is no reason to stop serving. Python would complain again
-        # when it ends, so standard output leads nowhere from here on.
+    except OSError:
+        # Nobody reads (`| head`, a terminal that is gone), which is no reason to stop serving. Python
+        # would complain again when it ends, so standard output leads nowhere from here on.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
