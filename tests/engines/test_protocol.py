@@ -420,6 +420,28 @@ def test_silence_is_told_while_an_answer_waits(random_model: Path) -> None:
         engine.close()
 
 
+def test_slots_have_no_gap_between_them(random_model: Path) -> None:
+    """llama.cpp computes slots together where they are next to each other: with one more than answers run
+    the slots at work might have a gap, and each step would be two. Answers that ask get along with them."""
+    engine = LlamaCppEngine(random_model, name="narrow", threads=1, parallel=3)
+    try:
+        assert engine._listener.ask("GET", "/props")["total_slots"] == 3
+
+        def answer(seed: int) -> list[Piece]:
+            sampling = {"temperature": 1.0, "top_k": 0}
+            request = GenerateRequest("Hello", 20, sampling, seed=seed, logprobs=1)
+            return read(engine.generate(request))
+
+        with ThreadPoolExecutor(5) as pool:
+            answers = list(pool.map(answer, range(5)))
+        for pieces in answers:
+            assert_answer(pieces, max_tokens=20)
+        asked = [piece for pieces in answers for piece in pieces if len(piece.logprobs) > 1]
+        assert asked, "parts of characters were asked for"
+    finally:
+        engine.close()
+
+
 def test_closing_an_engine_ends_its_answers_and_twice_is_safe(random_model: Path) -> None:
     engine = LlamaCppEngine(random_model, name="closing", threads=1, parallel=2)
     pieces = completion(engine, "Hello", 1500, ignore_eos=True)

@@ -13,13 +13,13 @@ LATE = 5.0
 
 
 def test_what_fits_is_had_at_once() -> None:
-    room = Room(10)
+    room = Room(10, 9)
     with room.reserve(4) as one, room.reserve(6) as other:
         assert one.wait(0) and other.wait(0)
 
 
 def test_what_does_not_fit_waits_until_it_does() -> None:
-    room = Room(10)
+    room = Room(10, 9)
     with room.reserve(5) as second:
         with room.reserve(6) as first:
             # The one that asked first is served first.
@@ -31,7 +31,7 @@ def test_what_does_not_fit_waits_until_it_does() -> None:
 
 
 def test_nobody_overtakes() -> None:
-    room = Room(10)
+    room = Room(10, 9)
     with room.reserve(8) as first:
         assert first.wait(0)
         with room.reserve(8) as second, room.reserve(1) as third:
@@ -40,7 +40,7 @@ def test_nobody_overtakes() -> None:
 
 
 def test_who_leaves_the_line_makes_way() -> None:
-    room = Room(10)
+    room = Room(10, 9)
     with room.reserve(8) as first:
         assert first.wait(0)
         with room.reserve(8) as second:
@@ -50,7 +50,7 @@ def test_who_leaves_the_line_makes_way() -> None:
 
 
 def test_more_than_there_is_means_all_of_it() -> None:
-    room = Room(10)
+    room = Room(10, 9)
     with room.reserve(10**9) as everything:
         assert everything.tokens == 10
         assert everything.wait(0)
@@ -59,14 +59,14 @@ def test_more_than_there_is_means_all_of_it() -> None:
 
 
 def test_where_everybody_has_enough_nobody_waits() -> None:
-    room = Room(None)
+    room = Room(None, 9)
     with room.reserve(10**9) as first, room.reserve(10**9) as second:
         assert second.wait(SOON) is False, "in the order in which they came"
         assert first.wait(0) and second.wait(0)
 
 
 def test_who_waits_is_woken() -> None:
-    room = Room(10)
+    room = Room(10, 9)
     with ExitStack() as leaving, ThreadPoolExecutor(1) as pool:
         first = leaving.enter_context(room.reserve(10))
         assert first.wait(0)
@@ -77,7 +77,7 @@ def test_who_waits_is_woken() -> None:
 
 
 def test_an_error_inside_gives_the_tokens_back() -> None:
-    room = Room(10)
+    room = Room(10, 9)
     try:
         with room.reserve(10) as first:
             assert first.wait(0)
@@ -89,7 +89,7 @@ def test_an_error_inside_gives_the_tokens_back() -> None:
 
 
 def test_many_threads_never_hold_more_than_there_is() -> None:
-    room, lock = Room(10), threading.Lock()
+    room, lock = Room(10, 9), threading.Lock()
     held, most = 0, 0
 
     def work(tokens: int) -> None:
@@ -106,6 +106,32 @@ def test_many_threads_never_hold_more_than_there_is() -> None:
         for done in [pool.submit(work, 1 + at % 7) for at in range(200)]:
             done.result(LATE)
     assert held == 0 and most <= 10
+
+
+def test_no_more_at_once_than_there_are_slots() -> None:
+    room = Room(None, 2)
+    with room.reserve(1) as second:
+        with room.reserve(1) as first, room.reserve(1) as third:
+            assert second.wait(0) and first.wait(0)
+            assert not third.wait(SOON)
+        with room.reserve(1) as fourth:
+            assert fourth.wait(0)
+
+
+def test_who_asks_beside_an_answer_has_a_slot_for_it() -> None:
+    room = Room(None, 3)
+    with room.reserve(1, asks=True) as first, room.reserve(1) as second:
+        assert first.wait(0) and second.wait(0)
+        with room.reserve(1) as third:
+            assert not third.wait(SOON), "the last one is for questions"
+        with room.reserve(1, asks=True) as fourth:
+            assert not fourth.wait(SOON)
+    with room.reserve(1) as first, room.reserve(1) as second, room.reserve(1) as third:
+        assert first.wait(0) and second.wait(0) and third.wait(0)
+        with room.reserve(1, asks=True) as last:
+            assert not last.wait(SOON)
+    with room.reserve(1, asks=True) as first, room.reserve(1, asks=True) as second:
+        assert first.wait(0) and second.wait(0), "one slot does for the questions of all"
 
 
 def test_occupancy_tells_when_nobody_is_inside() -> None:

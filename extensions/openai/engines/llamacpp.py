@@ -92,15 +92,15 @@ class LlamaCppEngine:
             raise ModelLoadError(f"{mmproj.name} is no encoder of pictures or sounds (mmproj)")
         self._header: GGUFHeader = header
         for flag, value, most in (
-            ("parallel", parallel, MAX_SLOTS - 1),
+            ("parallel", parallel, MAX_SLOTS),
             ("threads", threads, MAX_THREADS),
         ):
             if value > most:
                 raise ModelLoadError(f"--{flag} may be {most} at most")
-        # One slot more than answers run: for judging tokens while an answer is under way.
-        cache = cache_for(
-            header.context_length, context_length, header.kv_bytes_per_token, parallel + 1
-        )
+        # One answer and a question beside it need two. No more than that are added: llama.cpp computes
+        # slots in one step only where they are next to each other, and with one more there may be a gap.
+        slots = max(2, parallel)
+        cache = cache_for(header.context_length, context_length, header.kv_bytes_per_token, slots)
         context = cache.context
         if context < context_length:
             log.warning("the model was made for %d tokens: --ctx-size is cut to that", context)
@@ -122,7 +122,7 @@ class LlamaCppEngine:
             ) from error
 
         self._encoded = mmproj is not None
-        self._room = Room(context * cache.contexts if cache.shared else None)
+        self._room = Room(context * cache.contexts if cache.shared else None, slots)
         self._closed = threading.Event()
         self._working = Occupancy()
         meta = self._listener.ask("GET", "/v1/models")["data"][0]["meta"]
@@ -405,7 +405,7 @@ class LlamaCppEngine:
                     failure.append(error)
                     return True
 
-            with self._working, self._room.reserve(room) as reservation:
+            with self._working, self._room.reserve(room, asks=reader.asks) as reservation:
                 while not reservation.wait(TICK):
                     if emit(None) or self._closed.is_set():
                         return

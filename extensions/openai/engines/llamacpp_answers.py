@@ -38,6 +38,11 @@ class AnswerReader:
         self.enough = False
         """Whether llama.cpp is to end here, though there could be more."""
 
+    @property
+    def asks(self) -> bool:
+        """Whether it may ask the engine about tokens while it reads."""
+        return False
+
     def read(self, chunk: dict[str, Any]) -> Piece:
         choice = choice_of(chunk)
         # /v1/completions has `text`, /v1/chat/completions a `delta`.
@@ -163,6 +168,10 @@ class LogprobReader(TokenReader):
         super().__init__(prompt, vocabulary, limit)
         self._alternatives = alternatives
         self._judge = judge
+
+    @property
+    def asks(self) -> bool:
+        return self._judge is not None
 
     def _judged(self, known: Sequence[Known]) -> tuple[TokenLogprob, ...]:
         found: list[TokenLogprob] = []

@@ -1,4 +1,4 @@
-"""Who may use how much of a cache that answers share."""
+"""Who may use how much of what answers share: the engine's slots, and its cache."""
 
 from __future__ import annotations
 
@@ -6,23 +6,26 @@ import threading
 
 
 class Room:
-    """Tokens of a shared cache, promised to answers before they begin. Thread-safe.
+    """Slots, and tokens of a shared cache, promised to answers before they begin. Thread-safe.
 
     llama.cpp ends every running answer with an error when its cache is full, so nothing starts that
     might fill it. First come, first served.
     """
 
-    def __init__(self, tokens: int | None) -> None:
-        """`tokens`: how many there are; None where everybody has enough."""
+    def __init__(self, tokens: int | None, slots: int) -> None:
+        """`tokens`: how many there are; None where everybody has enough. At least two slots."""
         self._tokens = tokens or 0
         self._free = self._tokens
+        self._slots = slots
+        self._running = 0
+        self._asking = 0  # how many of those that run may ask beside their answer
         self._condition = threading.Condition()
         self._line: list[Reservation] = []
 
-    def reserve(self, tokens: int) -> Reservation:
-        """A place in the line for so many tokens (or all there are); leave its `with` block to give
-        them back."""
-        return Reservation(self, min(tokens, self._tokens))
+    def reserve(self, tokens: int, *, asks: bool = False) -> Reservation:
+        """A place in the line for a slot and so many tokens (or all there are); leave its `with` block to
+        give them back. `asks`: while it runs a slot stays free, for short questions beside the answer."""
+        return Reservation(self, min(tokens, self._tokens), asks)
 
     def join(self, reservation: Reservation) -> None:
         with self._condition:
@@ -30,13 +33,15 @@ class Room:
 
     def take(self, reservation: Reservation, timeout: float) -> bool:
         def first_and_fits() -> bool:
-            return self._line[0] is reservation and reservation.tokens <= self._free
+            return self._line[0] is reservation and self._fits(reservation)
 
         with self._condition:
             if not self._condition.wait_for(first_and_fits, timeout):
                 return False
             self._line.pop(0)
             self._free -= reservation.tokens
+            self._running += 1
+            self._asking += reservation.asks
             reservation.held = True
             self._condition.notify_all()
             return True
@@ -45,17 +50,24 @@ class Room:
         with self._condition:
             if reservation.held:
                 self._free += reservation.tokens
+                self._running -= 1
+                self._asking -= reservation.asks
             else:
                 self._line.remove(reservation)
             self._condition.notify_all()
 
+    def _fits(self, reservation: Reservation) -> bool:
+        kept = 1 if self._asking or reservation.asks else 0
+        return self._running + 1 + kept <= self._slots and reservation.tokens <= self._free
+
 
 class Reservation:
-    """Tokens that wait for their turn, then are held."""
+    """A slot and tokens that are waited for, then held."""
 
-    def __init__(self, room: Room, tokens: int) -> None:
+    def __init__(self, room: Room, tokens: int, asks: bool) -> None:
         self._room = room
         self.tokens = tokens
+        self.asks = asks
         self.held = False
 
     def __enter__(self) -> Reservation:
@@ -63,7 +75,7 @@ class Reservation:
         return self
 
     def wait(self, timeout: float) -> bool:
-        """Wait at most `timeout` seconds; True once the tokens are held."""
+        """Wait at most `timeout` seconds; True once it is held."""
         return self._room.take(self, timeout)
 
     def __exit__(self, *_: object) -> None:
