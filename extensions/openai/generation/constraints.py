@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Annotated, Any, Literal, TypeVar
 
 from llguidance import LLMatcher, LLTokenizer
 from llguidance.gbnf_to_lark import any_to_lark, is_lark_syntax
@@ -23,6 +24,22 @@ from .patterns import URI, ascii_classes, pattern_in_json, regex_terminal
 
 # JSON on one line. Where white space is free, small models like to go on with it for ever.
 WHITESPACE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+
+
+REMEMBERED = 16 << 10  # characters of a grammar
+T = TypeVar("T")
+
+
+def _remembered(count: int) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
+    """Remember what a function made of the last `count` grammars: clients send the same schemas and tools
+    with each request, and to read one takes a millisecond. What is long is not kept: a matcher has some
+    thirty times the size of its grammar."""
+
+    def decorate(function: Callable[[str], T]) -> Callable[[str], T]:
+        remember = lru_cache(maxsize=count)(function)
+        return lambda lark: remember(lark) if len(lark) <= REMEMBERED else function(lark)
+
+    return decorate
 
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")]
@@ -273,7 +290,7 @@ def enforced(pieces: Pieces, grammar: str | None, param: str) -> Pieces:
 
 
 def _enforced(pieces: Pieces, grammar: str, param: str) -> Pieces:
-    matcher = LLMatcher(LLTokenizer("byte"), grammar, log_level=0)
+    matcher = _matcher(grammar).deep_copy()
     for piece in pieces:
         if piece is not None:
             text = piece.text.removesuffix(CUT) if piece.finish == "length" else piece.text
@@ -311,7 +328,7 @@ def literal(text: str) -> str:
 
 def checked(lark: str, param: str) -> str:
     """The grammar itself. Raises InvalidRequest, with what is wrong, when it cannot be enforced."""
-    problem = LLMatcher.validate_grammar(lark)
+    problem = _problem(lark)
     if problem:
         raise InvalidRequest(
             f"Invalid '{param}': it cannot be enforced: {problem.strip()[:500]}",
@@ -319,6 +336,18 @@ def checked(lark: str, param: str) -> str:
             code="invalid_value",
         )
     return lark
+
+
+@_remembered(512)
+def _problem(lark: str) -> str:
+    """What is wrong with a grammar; empty for a good one."""
+    return LLMatcher.validate_grammar(lark)
+
+
+@_remembered(64)
+def _matcher(lark: str) -> LLMatcher:
+    """One that has not begun, to be copied."""
+    return LLMatcher(LLTokenizer("byte"), lark, log_level=0)
 
 
 SAFE_INTEGER = 2**53 - 1  # beyond it, readers of JSON differ (RFC 8259, section 6)
