@@ -54,13 +54,14 @@ class FairQueue(Generic[Item]):
 
     def __init__(self) -> None:
         self._keys: dict[str, _Key[Item]] = {}
+        self._waiting = 0
         self._round = 0.0
         self._grants = 0
         self._places: dict[Item, tuple[str, str | None]] = {}
 
     def __len__(self) -> int:
         """How many wait."""
-        return sum(key.waiting for key in self._keys.values())
+        return self._waiting
 
     def __iter__(self) -> Iterator[Item]:
         """Those that wait, key by key."""
@@ -76,6 +77,7 @@ class FairQueue(Generic[Item]):
             # Who comes new waits for a round, as all have; otherwise newcomers would always go first.
             share.due = max(share.due, self._round + 1 / weight)
         share.waiting += 1
+        self._waiting += 1
         line = share.users.setdefault(user, _User())
         if not line.waiting:
             line.due = max(line.due, share.round + 1)
@@ -95,6 +97,7 @@ class FairQueue(Generic[Item]):
             return None
         key, user = found
         self._grants += 1
+        self._waiting -= 1
         self._round, key.round = key.due, user.due
         for share in (key, user):
             share.due += 1 / share.weight
@@ -113,6 +116,7 @@ class FairQueue(Generic[Item]):
         waits = item in user.line
         if waits:
             user.line.remove(item)
+            self._waiting -= 1
         for share in (key, user):
             share.waiting -= waits
             share.running -= not waits
@@ -153,10 +157,9 @@ class FairQueue(Generic[Item]):
         return longest[-1] if longest else None
 
     def _next(self) -> tuple[_Key[Item], _User[Item]] | None:
-        waiting = [key for key in self._keys.values() if key.waiting]
-        if not waiting:
+        if not self._waiting:
             return None
-        key = min(waiting, key=_rank)
+        key = min((key for key in self._keys.values() if key.waiting), key=_rank)
         return key, min((user for user in key.users.values() if user.waiting), key=_rank)
 
 

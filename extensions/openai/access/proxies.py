@@ -74,6 +74,8 @@ class TrustedProxies:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         told = {name: environ.pop(f"HTTP_X_FORWARDED_{name}", "") for name in HEADERS}
+        if not any(told.values()):
+            return self._app(environ, start_response)
         parts = {name: [each.strip() for each in value.split(",")] for name, value in told.items()}
         addresses = [part for part in parts["FOR"] if part]
         hops, client = self._trust.hops(environ.get("REMOTE_ADDR", ""), addresses)

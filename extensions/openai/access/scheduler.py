@@ -235,8 +235,8 @@ class Scheduler:
 
     def _grant(self, now: float) -> None:
         """Give away the slots that are free."""
-        batch = self._lines["batch"]
-        while len(self._running) < self._slots:
+        interactive, batch = self._lines.values()
+        while len(self._running) < self._slots and (len(interactive) or len(batch)):
             line = self._next_line(now)
             ticket = line.take() if line is not None else None
             if ticket is None:

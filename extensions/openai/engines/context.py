@@ -9,6 +9,11 @@ from ..errors import ContextLengthExceeded
 START_AND_END = 2  # tokens that a tokenizer may put around a text
 
 
+def most_tokens(text: str) -> int:
+    """The most tokens that a text may have: as many as it has bytes."""
+    return len(text.encode()) + START_AND_END
+
+
 def check_fits(
     prompt: str | tuple[int, ...],
     max_tokens: int | None,
@@ -25,7 +30,7 @@ def check_fits(
     if isinstance(prompt, str):
         check_bounded((prompt,), max_tokens, context_length, longest_token, param="prompt")
     answer = 1 if max_tokens is None else max_tokens
-    tokens = len(prompt.encode()) + START_AND_END if isinstance(prompt, str) else len(prompt)
+    tokens = most_tokens(prompt) if isinstance(prompt, str) else len(prompt)
     if tokens + answer > context_length and isinstance(prompt, str):
         tokens = len(tokenize(prompt))
     if tokens + answer > context_length:

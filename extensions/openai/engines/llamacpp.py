@@ -39,7 +39,7 @@ from .llamacpp_params import BATCH, cache_for, params_for
 from .llamacpp_recount import Recount
 from .penalties import PromptCounts, wants_uncounted
 from .pump import TICK, Emit, pump
-from .room import Occupancy, Room
+from .room import Room
 from .vocabulary import Vocabulary, read_vocabulary
 
 log = logging.getLogger("openedai")
@@ -124,7 +124,6 @@ class LlamaCppEngine:
         self._encoded = mmproj is not None
         self._room = Room(context * cache.contexts if cache.shared else None, slots)
         self._closed = threading.Event()
-        self._working = Occupancy()
         meta = self._listener.ask("GET", "/v1/models")["data"][0]["meta"]
         self._vocabulary_size = int(meta["n_vocab"])
         props = self._listener.ask("GET", "/props")
@@ -212,7 +211,7 @@ class LlamaCppEngine:
         room = context if limit is None else most + limit + TokenReader.TAIL
         alternatives = request.logprobs
         if isinstance(prompt, str) or (alternatives is None and not exact):
-            return self._run(self._complete, body, room, AnswerReader(), "prompt")
+            return self._run(self._complete, body, room, AnswerReader(limit), "prompt")
         if alternatives is None:
             reader = TokenReader(prompt, self._vocabulary, limit)
         else:
@@ -281,7 +280,7 @@ class LlamaCppEngine:
 
     def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
         self._check_ids(tokens, "prompt")
-        with self._working, self._room.reserve(len(tokens) + 1) as reservation:
+        with self._room.reserve(len(tokens) + 1) as reservation:
             while not reservation.wait(TICK):
                 yield None
             for at, token in enumerate(tokens):
@@ -316,7 +315,7 @@ class LlamaCppEngine:
             return
         self._closed.set()
         atexit.unregister(self.close)
-        self._working.wait_until_empty(CLOSE_PATIENCE)
+        self._room.wait_until_empty(CLOSE_PATIENCE)
         self._server = None
         self._listener.close()
 
@@ -405,7 +404,7 @@ class LlamaCppEngine:
                     failure.append(error)
                     return True
 
-            with self._working, self._room.reserve(room, asks=reader.asks) as reservation:
+            with self._room.reserve(room, asks=reader.asks) as reservation:
                 while not reservation.wait(TICK):
                     if emit(None) or self._closed.is_set():
                         return

@@ -29,8 +29,12 @@ Known = tuple[int, bytes, dict[str, Any] | None]
 class AnswerReader:
     """Turns the chunks of one answer into pieces, running totals into what each piece adds."""
 
-    def __init__(self) -> None:
-        self._sampled = 0
+    def __init__(self, limit: int | None = None) -> None:
+        """`limit`: the token that reaches it ends the answer, and not one more chunk that says so."""
+        self.total = 0
+        """How many tokens were sampled, in all calls."""
+        self._limit = limit
+        self._sampled = 0  # in this call
         self._prompt_told = False
         self.read_anew = 0
         """Tokens of the prompt that were not in the cache."""
@@ -49,11 +53,14 @@ class AnswerReader:
         delta = choice.get("delta") or {}
         tokens, prompt = self._count(chunk.get("timings"))
         finish = _finish(choice["finish_reason"])
-        self.finished = finish is not None
         text = choice.get("text") or delta.get("content") or ""
         # llama.cpp holds back a character that is not complete, and then drops it.
         if finish == "length" and tokens:
             text += CUT
+        self.total += tokens
+        if finish is None and text and self.total == self._limit:
+            finish, self.enough = "length", True
+        self.finished = finish is not None
         return Piece(
             text,
             delta.get("reasoning_content") or "",
@@ -86,17 +93,14 @@ class TokenReader(AnswerReader):
     TAIL = 3  # the longest character has four bytes
 
     def __init__(self, prompt: Sequence[int], vocabulary: Vocabulary, limit: int | None) -> None:
-        super().__init__()
+        super().__init__(limit)
         self.context = list(prompt)
         """The prompt and the tokens that are known so far."""
-        self.total = 0
-        """How many tokens were sampled, in all calls."""
         self.new: tuple[int, ...] = ()
         """The tokens of the last piece."""
         self.complete = True
         """Whether all sampled tokens are known."""
         self._vocabulary = vocabulary
-        self._limit = limit
 
     @property
     def wanted(self) -> int:
@@ -108,8 +112,8 @@ class TokenReader(AnswerReader):
         self._sampled = 0
 
     def read(self, chunk: dict[str, Any]) -> Piece:
-        piece, before = super().read(chunk), self.total
-        self.total += piece.tokens
+        before = self.total
+        piece = super().read(chunk)
         entries = (choice_of(chunk).get("logprobs") or {}).get("content") or ()
         known = self._known(entries, piece.tokens)
         room = piece.tokens if self._limit is None else self._limit - before
@@ -121,8 +125,6 @@ class TokenReader(AnswerReader):
             said = b"".join(said for _, said, _ in known[:room])
             text = said.decode(errors="replace")
             piece = replace(piece, text=text, tokens=max(0, room), finish="length")
-        elif self.total == self._limit and known and known[-1][1]:  # an end token says nothing
-            piece = replace(piece, finish=piece.finish or "length")
         if piece.finish and not self.finished:
             self.finished = self.enough = True
         return replace(piece, logprobs=logprobs)

@@ -23,15 +23,26 @@ class Room:
         self._line: list[Reservation] = []
 
     def reserve(self, tokens: int, *, asks: bool = False) -> Reservation:
-        """A place in the line for a slot and so many tokens (or all there are); leave its `with` block to
-        give them back. `asks`: while it runs a slot stays free, for short questions beside the answer."""
+        """A slot and so many tokens (or all there are), to be had in a `with` block, which gives them back.
+        `asks`: while it runs a slot stays free, for short questions beside the answer."""
         return Reservation(self, min(tokens, self._tokens), asks)
 
-    def join(self, reservation: Reservation) -> None:
+    def wait_until_empty(self, timeout: float) -> bool:
+        """Wait at most `timeout` seconds; True when nobody holds anything or waits."""
         with self._condition:
-            self._line.append(reservation)
+            return self._condition.wait_for(lambda: not (self._running or self._line), timeout)
+
+    def join(self, reservation: Reservation) -> None:
+        """Take it at once, or stand in line."""
+        with self._condition:
+            if not self._line and self._fits(reservation):
+                self._take(reservation)
+            else:
+                self._line.append(reservation)
 
     def take(self, reservation: Reservation, timeout: float) -> bool:
+        """Wait in line; True once it is held."""
+
         def first_and_fits() -> bool:
             return self._line[0] is reservation and self._fits(reservation)
 
@@ -39,10 +50,7 @@ class Room:
             if not self._condition.wait_for(first_and_fits, timeout):
                 return False
             self._line.pop(0)
-            self._free -= reservation.tokens
-            self._running += 1
-            self._asking += reservation.asks
-            reservation.held = True
+            self._take(reservation)
             self._condition.notify_all()
             return True
 
@@ -60,6 +68,12 @@ class Room:
         kept = 1 if self._asking or reservation.asks else 0
         return self._running + 1 + kept <= self._slots and reservation.tokens <= self._free
 
+    def _take(self, reservation: Reservation) -> None:
+        self._free -= reservation.tokens
+        self._running += 1
+        self._asking += reservation.asks
+        reservation.held = True
+
 
 class Reservation:
     """A slot and tokens that are waited for, then held."""
@@ -76,29 +90,7 @@ class Reservation:
 
     def wait(self, timeout: float) -> bool:
         """Wait at most `timeout` seconds; True once it is held."""
-        return self._room.take(self, timeout)
+        return self.held or self._room.take(self, timeout)
 
     def __exit__(self, *_: object) -> None:
         self._room.leave(self)
-
-
-class Occupancy:
-    """How many are inside of its `with` block. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._inside = 0
-
-    def __enter__(self) -> None:
-        with self._condition:
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._condition:
-            self._inside -= 1
-            self._condition.notify_all()
-
-    def wait_until_empty(self, timeout: float) -> bool:
-        """Wait at most `timeout` seconds; True when nobody is inside."""
-        with self._condition:
-            return self._condition.wait_for(lambda: self._inside == 0, timeout)
