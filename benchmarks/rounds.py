@@ -60,7 +60,8 @@ def measure(server: Server, peer: Peer, workload: Workload, alone: Figures | Non
     """One round of one server."""
     server.forget_peak()
     spent = server.cpu()
-    bodies = [peer.adapt(body) for body in workload.bodies()]
+    requests = max(workload.clients, workload.requests // peer.share)
+    bodies = [peer.adapt(body) for body in workload.bodies()[:requests]]
     plan = Plan(server.port, workload.path, bodies, workload.clients)
     seen = [Seen(**each) for each in ask(python("-m", "benchmarks.load"), asdict(plan))]
     failed = [each.status for each in seen if each.status != 200]

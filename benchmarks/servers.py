@@ -26,6 +26,8 @@ class Peer:
     """It lacks some of what is asked for: only workloads of OpenAI's common parameters."""
     adapt: Callable[[Body], Body] = lambda body: body
     """The body in this server's words."""
+    share: int = 1
+    """It is asked one in so many of a workload's requests: it would take too long over all."""
 
 
 def _ours(model: Path, parallel: int) -> Server:
@@ -62,6 +64,10 @@ def _without_an_end(body: Body) -> Body:
     return {**body, "logit_bias": {"2552": -100, "2554": -100}} if "ignore_eos" in body else body
 
 
+def _webuis_words(body: Body) -> Body:
+    return {**body, "ban_eos_token": body.get("ignore_eos", False)}
+
+
 def _webui(model: Path, parallel: int) -> Server:
     """text-generation-webui's own API on the same weights, which it takes as a folder for Transformers."""
     port = free_port()
@@ -88,7 +94,7 @@ def peers() -> tuple[Peer, ...]:
     if os.environ.get("LLAMA_CPP_PYTHON"):
         found.append(Peer("llama-cpp-python", _llama_cpp_python, True, _without_an_end))
     if os.environ.get("WEBUI_DIR"):
-        found.append(Peer("text-generation-webui", _webui, standard_only=True))
+        found.append(Peer("text-generation-webui", _webui, True, _webuis_words, share=20))
     return tuple(found)
 
 
