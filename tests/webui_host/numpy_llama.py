@@ -1,5 +1,5 @@
-"""A Llama in NumPy, from the embedded model's Hugging Face files, with a `generate` of the Transformers
-kind: logits processors before each token, stopping criteria behind it.
+"""A Llama in NumPy, from the embedded model's Hugging Face files or its GGUF file, with a `generate` of the
+Transformers kind: logits processors before each token, stopping criteria behind it.
 
 Small and plain: one sequence, a cache of keys and values, no batches.
 """
@@ -13,7 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file
+
+from .weights import read_weights
 
 Array = Any
 CHUNK = 256  # tokens of a prompt that are read at once
@@ -31,13 +32,13 @@ class Cache:
 class NumpyLlama:
     """The model. `generate` may be called by one thread at a time, as a webui's lock has it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, weights: str = "model.safetensors") -> None:
+        """`weights`: the name of their file in the folder, safetensors or GGUF."""
         config = json.loads((folder / "config.json").read_text())
         self.config = SimpleNamespace(**config)
         ends = json.loads((folder / "generation_config.json").read_text())
         self.generation_config = SimpleNamespace(**ends)
-        loaded = load_file(folder / "model.safetensors")
-        self.weights = {name: array.astype(np.float32) for name, array in loaded.items()}
+        self.weights = read_weights(folder / weights)
         self.heads: int = config["num_attention_heads"]
         self.groups: int = config["num_key_value_heads"]
         self.width: int = config["head_dim"]
