@@ -232,6 +232,25 @@ def test_log_probabilities_are_those_of_the_sampled_tokens(host: MiniHost) -> No
     assert plain.logprob == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_model_around_a_model_is_taken_part_in_once(modern: MiniHost) -> None:
+    """A LoRA that is added behind the first request: its model calls the one that we know already."""
+    engine = WebuiEngine()
+    request = greedy(tokens=4, logprobs=3, logit_bias=((engine.tokenize("a")[0], 100.0),))
+    before = [token for piece in read(engine.generate(request)) for token in piece.logprobs]
+    assert b"".join(token.bytes for token in before) == b"aaaa"
+
+    class Adapted:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(inner, name)
+
+        def generate(self, **options: Any) -> Any:
+            return inner.generate(**options)
+
+    inner, modern.shared.model = modern.shared.model, Adapted()
+    after = [token for piece in read(engine.generate(request)) for token in piece.logprobs]
+    assert after == before
+
+
 def test_the_answer_is_scored_as_it_was_sampled(modern: MiniHost) -> None:
     engine = WebuiEngine()
     answer = [t for p in read(engine.generate(greedy(tokens=6, logprobs=0))) for t in p.logprobs]

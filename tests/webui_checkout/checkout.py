@@ -42,6 +42,8 @@ class Checkout:
     model: str
     place: Path
     """Where the extension went."""
+    models: Path
+    """Its folder of models."""
     flags: frozenset[str] = field(default_factory=frozenset)
     """Those that this version knows."""
 
@@ -86,13 +88,9 @@ class Checkout:
     def has_own_api(self) -> bool:
         return (self.folder / "modules" / "api").is_dir()
 
-    @property
-    def models(self) -> Path:
-        return models_of(self.folder)
-
 
 def models_of(folder: Path) -> Path:
-    """The webui's folder of models."""
+    """The webui's folder of models. Ask before it runs: our own data make a `user_data` in any version."""
     newer = folder / "user_data" / "models"
     return newer if newer.parent.is_dir() else folder / "models"
 
@@ -121,6 +119,7 @@ def copy(original: Path, target: Path, python: str | None, model: str | None) ->
         python,
         model or (f"{TINY}.gguf" if LOADER == "llama.cpp" else TINY),
         target / place,
+        models_of(target),
         frozenset(part.split("'")[0] for part in known.split("add_argument('--")[1:]),
     )
     checkout.models.mkdir(parents=True, exist_ok=True)

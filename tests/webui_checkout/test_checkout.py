@@ -22,6 +22,7 @@ import pytest
 
 from tests.support.process import ROOT, free_port
 from tests.webui_checkout.checkout import LOADER, TINY, Checkout, Webui, copy
+from tests.webui_checkout.lora import write_lora
 from tests.webui_host.numpy_llama import NumpyLlama
 from tests.webui_host.tokenizer import HostTokenizer
 
@@ -62,7 +63,7 @@ def webui(checkout: Checkout) -> Iterator[Webui]:
 @pytest.fixture
 def client(webui: Webui) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(
-        base_url=f"{webui.url}/v1", api_key="unused", max_retries=0, timeout=120
+        base_url=f"{webui.url}/v1", api_key="unused", max_retries=0, timeout=300
     ) as client:
         yield client
 
@@ -153,21 +154,24 @@ def test_log_probabilities_are_those_of_the_weights(
     """Of prompt and answer. Temperature and bias, which has it say what it hardly would, do not show."""
     if not checkout.is_tiny:
         pytest.skip("only the embedded model is computed here as well")
-    folder = ROOT / "models" / TINY
-    names = HostTokenizer(folder).backend_tokenizer
+    model = NumpyLlama(ROOT / "models" / TINY, checkout.weights)
+    assert off_from(model, client) < checkout.rounding
+
+
+def off_from(model: NumpyLlama, client: openai.OpenAI) -> float:
+    """How far log-probabilities are from those of a model, at most."""
+    names = HostTokenizer(ROOT / "models" / TINY).backend_tokenizer
     (letter,) = names.encode("a").ids
     logprobs = complete(
         client, "Once upon a", logprobs=0, max_tokens=8, echo=True, temperature=0.7,
         logit_bias={str(letter): 100},
     ).choices[0].logprobs  # fmt: skip
     tokens = [names.encode(token).ids[0] for token in logprobs.tokens]
-    assert tokens[-8:] == [letter] * 8
-    logits = NumpyLlama(folder, checkout.weights)(np.array([tokens])).logits[0].astype(np.float64)
+    assert tokens[-8:] == [letter] * 8 and logprobs.token_logprobs[0] is None
+    logits = model(np.array([tokens])).logits[0].astype(np.float64)
     expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    assert logprobs.token_logprobs[0] is None
     told = np.array(logprobs.token_logprobs[1:])
-    off = np.abs(told - expected[np.arange(len(told)), tokens[1:]])
-    assert off.max() < checkout.rounding
+    return float(np.abs(told - expected[np.arange(len(told)), tokens[1:]]).max())
 
 
 def test_several_at_once_get_each_what_was_asked_for(client: openai.OpenAI, tiny: bool) -> None:
@@ -304,6 +308,26 @@ def test_models_are_changed_while_requests_run(
     loaded = webui.load(checkout.model)
     assert loaded.status_code == 200, loaded.text
     assert chat(client).choices[0].message.content
+
+
+def test_a_lora_is_added_and_taken_away(
+    webui: Webui, client: openai.OpenAI, checkout: Checkout
+) -> None:
+    if LOADER != "Transformers" or not checkout.is_tiny:
+        pytest.skip("a LoRA for the embedded model in the Transformers loader")
+    if "nowebui" not in checkout.flags:
+        pytest.skip("the PEFT of this version reads no safetensors")
+    folder = ROOT / "models" / TINY
+    plain, changed = NumpyLlama(folder), NumpyLlama(folder)
+    write_lora(checkout.models.parent / "loras" / "noise", changed)
+    assert "noise" in webui.admin("GET", "lora/list").json()["lora_names"]
+    added = webui.admin("POST", "lora/load", lora_names=["noise"])
+    assert added.status_code == 200, added.text
+    assert webui.admin("GET", "model/info").json()["lora_names"] == ["noise"]
+    assert off_from(changed, client) < checkout.rounding < off_from(plain, client)
+    assert webui.admin("POST", "lora/unload").status_code == 200
+    assert webui.admin("GET", "model/info").json()["lora_names"] == []
+    assert off_from(plain, client) < checkout.rounding
 
 
 def test_the_block_is_on_the_page(webui: Webui) -> None:

@@ -355,7 +355,7 @@ def attach(model: Any) -> None:
 
     def generate(*args: Any, **options: Any) -> Any:
         part = next((each.part for each in options.values() if isinstance(each, Carrier)), None)
-        if part is None:
+        if part is None or part.steps.begun:  # begun: by the model around this one, a LoRA's
             return before(*args, **options)
         steps = part.steps
         steps.limit = int(options["max_new_tokens"])
