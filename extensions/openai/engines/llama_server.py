@@ -12,6 +12,7 @@ import orjson
 
 from ..errors import EngineFailed
 from .llamacpp_answers import error_of
+from .llamacpp_listener import pass_on
 from .pump import TICK
 
 TIMEOUT = 60  # seconds, for questions that no model has to answer
@@ -56,10 +57,7 @@ class LlamaServer:
                 if "event-stream" not in (response.getheader("Content-Type") or ""):
                     receive(response.read())
                     return
-                for line in response:
-                    kind, _, data = line.partition(b": ")
-                    if kind in (b"data", b"error") and data.startswith(b"{") and receive(data):
-                        return
+                pass_on(response, receive)
         except _Left:
             return
         except (OSError, http.client.HTTPException) as error:

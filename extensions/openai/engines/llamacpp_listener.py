@@ -11,7 +11,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +64,7 @@ class PrivateListener:
             if response.status != 200:
                 receive(response.read())
                 return
-            for line in response:
-                kind, _, data = line.partition(b": ")
-                if kind in (b"data", b"error") and data.startswith(b"{") and receive(data):
-                    return
+            pass_on(response, receive)
         except (OSError, http.client.HTTPException) as error:
             raise EngineFailed("The engine does not answer.") from error
         finally:
@@ -75,6 +72,14 @@ class PrivateListener:
 
     def close(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def pass_on(lines: Iterable[bytes], receive: Callable[[bytes], bool]) -> None:
+    """Give the chunks of a stream to `receive`, errors too, until it answers True."""
+    for line in lines:
+        kind, _, data = line.partition(b": ")
+        if kind in (b"data", b"error") and data.startswith(b"{") and receive(data):
+            return
 
 
 class _UnixConnection(http.client.HTTPConnection):

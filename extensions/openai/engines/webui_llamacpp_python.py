@@ -36,15 +36,7 @@ class LlamaCppPythonWay:
         return words_of_file(Path(llama.model_path), plain) or plain_words(loaded)
 
     def join(self, loaded: Loaded, job: Job, state: dict[str, Any]) -> Steps:
-        sampling = job.request.sampling
-        steps = Steps(
-            job.request,
-            job.words,
-            job.limit,
-            job.emit,
-            endless=bool(sampling.get("ban_eos_token")),
-            skip_special=bool(sampling.get("skip_special_tokens", True)),
-        )
+        steps = job.steps()
         most = Limit(job.limit)
         most.part = partial(_run, steps, job)
         state.update(max_new_tokens=most)

@@ -22,15 +22,7 @@ class TransformersWay:
         return read_words(loaded)
 
     def join(self, loaded: Loaded, job: Job, state: dict[str, Any]) -> Steps:
-        sampling = job.request.sampling
-        steps = Steps(
-            job.request,
-            job.words,
-            job.limit,
-            job.emit,
-            endless=bool(sampling.get("ban_eos_token")),
-            skip_special=bool(sampling.get("skip_special_tokens", True)),
-        )
+        steps = job.steps()
         most, share = Limit(job.limit), Share(state["typical_p"])
         most.part = share.part = Part(steps, job.tokens, encode(job.text))
         state.update(max_new_tokens=most, typical_p=share, ban_eos_token=False)

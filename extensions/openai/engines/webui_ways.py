@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from .base import GenerateRequest, Piece, TokenLogprob
 from .pump import Emit
-from .steps import Words
+from .steps import Steps, Words
 from .webui_host_modules import Loaded
 
 
@@ -31,6 +31,18 @@ class Job:
     """The most tokens to sample."""
     emit: Emit[Piece | None]
     """Gets the answer's pieces; True: stop. It may be asked with None at any time."""
+
+    def steps(self) -> Steps:
+        """Its generation, where a way takes part in each step."""
+        sampling = self.request.sampling
+        return Steps(
+            self.request,
+            self.words,
+            self.limit,
+            self.emit,
+            endless=bool(sampling.get("ban_eos_token")),
+            skip_special=bool(sampling.get("skip_special_tokens", True)),
+        )
 
 
 class Part(Protocol):
