@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from extensions.openai.engines.context import check_bounded, check_fits
+from extensions.openai.engines.context import NORMALIZED, check_bounded, check_fits
 from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.errors import ContextLengthExceeded
 from tests.support.api import Api
@@ -126,3 +129,12 @@ def test_no_token_stands_for_more_than_the_longest(tiny: Api, words: list[str]) 
     longest = tiny.engine.info.longest_token
     assert longest > 1
     assert len(text.encode()) <= longest * len(tiny.engine.tokenize(text))
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFKC"])
+def test_a_text_in_another_form_of_unicode_is_not_longer_than_that(form: Any) -> None:
+    characters = (chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000)
+    grown = (
+        len(unicodedata.normalize(form, each).encode()) / len(each.encode()) for each in characters
+    )
+    assert 1 < max(grown) <= NORMALIZED

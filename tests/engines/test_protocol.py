@@ -442,6 +442,22 @@ def test_slots_have_no_gap_between_them(random_model: Path) -> None:
         engine.close()
 
 
+def test_log_probabilities_wait_for_nobody_whose_slot_they_do_not_need(random_model: Path) -> None:
+    engine = LlamaCppEngine(random_model, name="both", threads=1, parallel=2)
+    try:
+        long = completion(engine, "Hello", 1500, ignore_eos=True)
+        assert next(piece for piece in long if piece is not None)
+        short = GenerateRequest("Hello", 8, {"temperature": 1.0, "top_k": 0}, seed=3, logprobs=1)
+        pieces = read(engine.generate(short))
+        assert_answer(pieces, max_tokens=8)
+        assert any(len(piece.logprobs) > 1 for piece in pieces), "a character of several tokens"
+        rest = [piece for _, piece in zip(range(4), long, strict=False)]
+        assert all(piece is None or piece.finish is None for piece in rest), "it still runs"
+        long.close()
+    finally:
+        engine.close()
+
+
 def test_closing_an_engine_ends_its_answers_and_twice_is_safe(random_model: Path) -> None:
     engine = LlamaCppEngine(random_model, name="closing", threads=1, parallel=2)
     pieces = completion(engine, "Hello", 1500, ignore_eos=True)

@@ -117,20 +117,17 @@ def test_no_more_at_once_than_there_are_slots() -> None:
             assert fourth.wait(0)
 
 
-def test_who_asks_beside_an_answer_has_a_slot_for_it() -> None:
-    room = Room(None, 3)
-    with room.reserve(1, asks=True) as first, room.reserve(1) as second:
-        assert first.wait(0) and second.wait(0)
-        with room.reserve(1) as third:
-            assert not third.wait(SOON), "the last one is for questions"
-        with room.reserve(1, asks=True) as fourth:
-            assert not fourth.wait(SOON)
-    with room.reserve(1) as first, room.reserve(1) as second, room.reserve(1) as third:
-        assert first.wait(0) and second.wait(0) and third.wait(0)
-        with room.reserve(1, asks=True) as last:
-            assert not last.wait(SOON)
-    with room.reserve(1, asks=True) as first, room.reserve(1, asks=True) as second:
-        assert first.wait(0) and second.wait(0), "one slot does for the questions of all"
+def test_a_slot_is_borrowed_only_while_one_is_free() -> None:
+    room = Room(None, 2)
+    with room.reserve(1) as first:
+        assert first.wait(0)
+        assert room.borrow() and not room.borrow()
+        with ThreadPoolExecutor(1) as pool, room.reserve(1) as second:
+            assert not second.wait(SOON), "it is borrowed"
+            waiting = pool.submit(second.wait, LATE)
+            room.give_back()
+            assert waiting.result(LATE)
+            assert not room.borrow()
 
 
 def test_it_tells_when_nobody_is_inside() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from typing import Any
 
@@ -10,10 +11,12 @@ import jsonschema
 import pytest
 from llguidance import LLMatcher, LLTokenizer
 
+from extensions.openai.engines.base import Piece
 from extensions.openai.errors import InvalidRequest
 from extensions.openai.generation.constraints import (
     ConstraintFields,
     checked,
+    enforced,
     json_rule,
 )
 from extensions.openai.generation.patterns import ascii_classes
@@ -568,3 +571,19 @@ def test_what_is_wrong_with_a_grammar_is_told() -> None:
 def test_no_constraint_is_none() -> None:
     for body in ({}, {"response_format": {"type": "text"}}, {"grammar": None}):
         assert check(ConstraintFields, body).constraint is None
+
+
+def test_an_answer_that_is_too_complex_spoils_nothing_for_the_next() -> None:
+    grammar = checked('start: /(a|b)*a(a|b){3000}/ | "ok"', "guided_regex")
+
+    def match(text: str) -> None:
+        pieces: Any = (piece for piece in [Piece(text, tokens=1, finish="length")])
+        assert [piece.text for piece in enforced(pieces, grammar, "guided_regex") if piece] == [
+            text
+        ]
+
+    match("ok")
+    with pytest.raises(InvalidRequest, match="too complex"):
+        match("".join(random.Random(1).choices("ab", k=2000)))
+    match("ok")
+    match("ab" * 10)

@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from ..errors import ContextLengthExceeded
 
 START_AND_END = 2  # tokens that a tokenizer may put around a text
+NORMALIZED = (
+    11  # times as many bytes a text has at most in another form of Unicode, as tokenizers may use
+)
 
 
 def most_tokens(text: str) -> int:

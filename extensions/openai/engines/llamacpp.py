@@ -9,7 +9,7 @@ import atexit
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,27 +18,27 @@ from typing import Any
 import orjson
 
 from .. import refusals
-from ..errors import EngineFailed, InvalidRequest
+from ..errors import InvalidRequest
 from .base import (
     ChatRequest,
     EngineInfo,
     GenerateRequest,
     Message,
-    Piece,
     Pieces,
     Scores,
     TokenLogprob,
 )
 from .context import check_bounded, check_fits
 from .gguf import BadModelFile, GGUFHeader, read_header
-from .llamacpp_answers import AnswerReader, LogprobReader, TokenReader, error_of
-from .llamacpp_judge import judge
+from .llamacpp_answering import Answering
+from .llamacpp_answers import AnswerReader, LogprobReader, TokenReader
+from .llamacpp_judge import Complete, judge
 from .llamacpp_listener import PrivateListener
 from .llamacpp_messages import encoded, message_of, tool_of, without_data
 from .llamacpp_params import BATCH, cache_for, params_for
 from .llamacpp_recount import Recount
 from .penalties import PromptCounts, wants_uncounted
-from .pump import TICK, Emit, pump
+from .pump import TICK, pump
 from .room import Room
 from .vocabulary import Vocabulary, read_vocabulary
 
@@ -97,8 +97,8 @@ class LlamaCppEngine:
         ):
             if value > most:
                 raise ModelLoadError(f"--{flag} may be {most} at most")
-        # One answer and a question beside it need two. No more than that are added: llama.cpp computes
-        # slots in one step only where they are next to each other, and with one more there may be a gap.
+        # An answer and a question beside it need two. No more are added: llama.cpp computes slots in one
+        # step only where they are next to each other, and with one more there would be gaps.
         slots = max(2, parallel)
         cache = cache_for(header.context_length, context_length, header.kv_bytes_per_token, slots)
         context = cache.context
@@ -195,8 +195,7 @@ class LlamaCppEngine:
             self._check_ids(prompt, "prompt")
         elif request.logprobs is not None:
             prompt = self.tokenize(prompt)
-        context = self._info.context_length
-        longest = self._info.longest_token
+        context, longest = self._info.context_length, self._info.longest_token
         most = check_fits(prompt, request.max_tokens, context, self.tokenize, longest)
         body = self._body(request) | {"prompt": prompt, "return_progress": most > BATCH}
         limit, exact = request.max_tokens, False
@@ -211,7 +210,13 @@ class LlamaCppEngine:
         room = context if limit is None else most + limit + TokenReader.TAIL
         alternatives = request.logprobs
         if isinstance(prompt, str) or (alternatives is None and not exact):
-            return self._run(self._complete, body, room, AnswerReader(limit), "prompt")
+            return self._run(
+                self._complete,
+                body,
+                room,
+                AnswerReader(limit if self._silent_ends else None),
+                "prompt",
+            )
         if alternatives is None:
             reader = TokenReader(prompt, self._vocabulary, limit)
         else:
@@ -319,8 +324,13 @@ class LlamaCppEngine:
         self._server = None
         self._listener.close()
 
+    @cached_property
+    def _silent_ends(self) -> bool:
+        """Whether tokens that end an answer say nothing, as is usual: then what is said is no end."""
+        return not any(self._vocabulary.tokens[token] for token in self._info.end_tokens)
+
     @property
-    def _complete(self) -> Callable[[bytes, Callable[[bytes], bool]], None]:
+    def _complete(self) -> Complete:
         """Beside an encoder, xllamacpp's call takes neither token ids nor media."""
         return self._listener.complete if self._encoded else self._server.handle_completions
 
@@ -378,54 +388,16 @@ class LlamaCppEngine:
 
     def _run(
         self,
-        call: Callable[[bytes, Callable[[bytes], bool]], None],
+        call: Complete,
         body: dict[str, Any],
         room: int,
         reader: AnswerReader,
         param: str,
         recount: Recount | None = None,
     ) -> Pieces:
-        def produce(emit: Emit[Piece | None]) -> None:
-            failure: list[BaseException] = []
-
-            # llama.cpp takes an exception in here for "stop" and drops it, so it is kept by hand.
-            def receive(data: bytes) -> bool:
-                try:
-                    chunk = orjson.loads(data)
-                    if "error" in chunk:
-                        failure.append(error_of(chunk["error"], param))
-                        return True
-                    if "prompt_progress" in chunk:
-                        return emit(None) or self._closed.is_set()
-                    if emit(reader.read(chunk)) or reader.enough or self._closed.is_set():
-                        return True
-                    return recount is not None and recount.watch()
-                except Exception as error:
-                    failure.append(error)
-                    return True
-
-            with self._room.reserve(room, asks=reader.asks) as reservation:
-                while not reservation.wait(TICK):
-                    if emit(None) or self._closed.is_set():
-                        return
-                try:
-                    call(orjson.dumps(recount.body() if recount else body), receive)
-                    while recount and recount.due and not failure:
-                        call(orjson.dumps(recount.body()), receive)
-                except ValueError as error:  # what llama.cpp throws for a request it refuses
-                    message = f"The model cannot take this: {error}"
-                    raise InvalidRequest(message, param=param) from None
-                except RuntimeError as error:  # what it throws otherwise may quote the prompt
-                    log.error("llama.cpp failed with %s", type(error).__name__)
-                    raise EngineFailed(
-                        "The engine failed while it worked on this request."
-                    ) from None
-            if failure:
-                raise failure[0]
-            if self._closed.is_set() and not reader.finished:
-                raise EngineFailed("The model was unloaded while it answered.")
-
-        return pump(produce)
+        return pump(
+            Answering(call, body, reader, recount, self._room, room, self._closed, param).produce
+        )
 
     def _judge(self, before: Sequence[int], token: int, alternatives: int) -> TokenLogprob:
         return judge(self._complete, self._vocabulary, before, token, alternatives)

@@ -42,9 +42,8 @@ class AnswerReader:
         self.enough = False
         """Whether llama.cpp is to end here, though there could be more."""
 
-    @property
-    def asks(self) -> bool:
-        """Whether it may ask the engine about tokens while it reads."""
+    def asks(self, chunk: dict[str, Any]) -> bool:
+        """Whether it will ask the engine about tokens when it reads this chunk."""
         return False
 
     def read(self, chunk: dict[str, Any]) -> Piece:
@@ -171,9 +170,10 @@ class LogprobReader(TokenReader):
         self._alternatives = alternatives
         self._judge = judge
 
-    @property
-    def asks(self) -> bool:
-        return self._judge is not None
+    def asks(self, chunk: dict[str, Any]) -> bool:
+        timings = chunk.get("timings")
+        several = timings is not None and timings["predicted_n"] - self._sampled > 1
+        return self._judge is not None and several
 
     def _judged(self, known: Sequence[Known]) -> tuple[TokenLogprob, ...]:
         found: list[TokenLogprob] = []

@@ -13,19 +13,30 @@ class Room:
     """
 
     def __init__(self, tokens: int | None, slots: int) -> None:
-        """`tokens`: how many there are; None where everybody has enough. At least two slots."""
+        """`tokens`: how many there are; None where everybody has enough."""
         self._tokens = tokens or 0
         self._free = self._tokens
         self._slots = slots
         self._running = 0
-        self._asking = 0  # how many of those that run may ask beside their answer
+        self._lent = 0  # slots in which something is asked beside an answer
         self._condition = threading.Condition()
         self._line: list[Reservation] = []
 
-    def reserve(self, tokens: int, *, asks: bool = False) -> Reservation:
-        """A slot and so many tokens (or all there are), to be had in a `with` block, which gives them back.
-        `asks`: while it runs a slot stays free, for short questions beside the answer."""
-        return Reservation(self, min(tokens, self._tokens), asks)
+    def reserve(self, tokens: int) -> Reservation:
+        """A slot and so many tokens (or all there are), for as long as a `with` block."""
+        return Reservation(self, min(tokens, self._tokens))
+
+    def borrow(self) -> bool:
+        """A slot for a moment, if one is free right now; to be given back."""
+        with self._condition:
+            free = self._running + self._lent < self._slots
+            self._lent += free
+            return free
+
+    def give_back(self) -> None:
+        with self._condition:
+            self._lent -= 1
+            self._condition.notify_all()
 
     def wait_until_empty(self, timeout: float) -> bool:
         """Wait at most `timeout` seconds; True when nobody holds anything or waits."""
@@ -59,29 +70,26 @@ class Room:
             if reservation.held:
                 self._free += reservation.tokens
                 self._running -= 1
-                self._asking -= reservation.asks
             else:
                 self._line.remove(reservation)
             self._condition.notify_all()
 
     def _fits(self, reservation: Reservation) -> bool:
-        kept = 1 if self._asking or reservation.asks else 0
-        return self._running + 1 + kept <= self._slots and reservation.tokens <= self._free
+        free = self._running + self._lent < self._slots
+        return free and reservation.tokens <= self._free
 
     def _take(self, reservation: Reservation) -> None:
         self._free -= reservation.tokens
         self._running += 1
-        self._asking += reservation.asks
         reservation.held = True
 
 
 class Reservation:
     """A slot and tokens that are waited for, then held."""
 
-    def __init__(self, room: Room, tokens: int, asks: bool) -> None:
+    def __init__(self, room: Room, tokens: int) -> None:
         self._room = room
         self.tokens = tokens
-        self.asks = asks
         self.held = False
 
     def __enter__(self) -> Reservation:

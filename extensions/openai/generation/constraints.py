@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, lru_cache
+from typing import Annotated, Any, Literal
 
 from llguidance import LLMatcher, LLTokenizer
 from llguidance.gbnf_to_lark import any_to_lark, is_lark_syntax
@@ -26,22 +26,6 @@ from .patterns import URI, ascii_classes, pattern_in_json, regex_terminal
 WHITESPACE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
-REMEMBERED = 16 << 10  # characters of a grammar
-T = TypeVar("T")
-
-
-def _remembered(count: int) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
-    """Remember what a function made of the last `count` grammars: clients send the same schemas and tools
-    with each request, and to read one takes a millisecond. What is long is not kept: a matcher has some
-    thirty times the size of its grammar."""
-
-    def decorate(function: Callable[[str], T]) -> Callable[[str], T]:
-        remember = lru_cache(maxsize=count)(function)
-        return lambda lark: remember(lark) if len(lark) <= REMEMBERED else function(lark)
-
-    return decorate
-
-
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")]
 """Of a function, a tool or a schema."""
 Choices = Annotated[list[str], Field(min_length=1, max_length=1000)]
@@ -49,6 +33,7 @@ Words = Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Fie
 
 
 ANYTHING = r"/(.|\n)*/"
+REMEMBERED = 16 << 10  # characters of a grammar
 THINK, THOUGHT_END = "<think>", "</think>"  # around a thought, in the form of most models
 
 
@@ -290,7 +275,8 @@ def enforced(pieces: Pieces, grammar: str | None, param: str) -> Pieces:
 
 
 def _enforced(pieces: Pieces, grammar: str, param: str) -> Pieces:
-    matcher = _matcher(grammar).deep_copy()
+    # Not a copy of one that is kept: copies share what they may spend, and all fail with the first that has.
+    matcher = LLMatcher(_bytes(), grammar, log_level=0)
     for piece in pieces:
         if piece is not None:
             text = piece.text.removesuffix(CUT) if piece.finish == "length" else piece.text
@@ -338,16 +324,19 @@ def checked(lark: str, param: str) -> str:
     return lark
 
 
-@_remembered(512)
 def _problem(lark: str) -> str:
-    """What is wrong with a grammar; empty for a good one."""
-    return LLMatcher.validate_grammar(lark)
+    """What is wrong with a grammar; empty for a good one. Clients send the same schemas and tools with each
+    request, and to read one takes a millisecond."""
+    return _known_problem(lark) if len(lark) <= REMEMBERED else LLMatcher.validate_grammar(lark)
 
 
-@_remembered(64)
-def _matcher(lark: str) -> LLMatcher:
-    """One that has not begun, to be copied."""
-    return LLMatcher(LLTokenizer("byte"), lark, log_level=0)
+_known_problem = lru_cache(maxsize=512)(LLMatcher.validate_grammar)
+
+
+@cache
+def _bytes() -> LLTokenizer:
+    """Every byte a token; to make it takes longer than to read a grammar."""
+    return LLTokenizer("byte")
 
 
 SAFE_INTEGER = 2**53 - 1  # beyond it, readers of JSON differ (RFC 8259, section 6)

@@ -25,7 +25,7 @@ from ..engines.base import (
     TokenLogprob,
     ToolCallDelta,
 )
-from ..engines.context import most_tokens
+from ..engines.context import NORMALIZED, most_tokens
 from ..errors import ContextLengthExceeded
 from .call_forms import MARKS, calls_apart
 from .constraints import THINK, THOUGHT_END, after_thought, enforced
@@ -266,7 +266,7 @@ def _told_of_tools(request: ChatRequest) -> ChatRequest:
 def _limit(engine: Engine, prompt: str, asked: int | None) -> int:
     """How many tokens the answer may have: chat's limit is an upper bound only."""
     context = engine.info.context_length
-    if asked is not None and most_tokens(prompt) + asked <= context:
+    if asked is not None and NORMALIZED * most_tokens(prompt) + asked <= context:
         return asked
     tokens = len(engine.tokenize(prompt))
     if tokens >= context:

@@ -1,0 +1,109 @@
+"""One answer of llama.cpp while it is made: its room, the calls for it, and what comes of them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from typing import Any
+
+import orjson
+
+from ..errors import EngineFailed, InvalidRequest
+from .base import Piece
+from .llamacpp_answers import AnswerReader, error_of
+from .llamacpp_judge import Complete
+from .llamacpp_recount import Recount
+from .pump import TICK, Emit
+from .room import Room
+
+log = logging.getLogger("openedai")
+
+
+class Answering:
+    """Makes one answer, in the thread that calls `produce`."""
+
+    def __init__(
+        self,
+        call: Complete,
+        body: dict[str, Any],
+        reader: AnswerReader,
+        recount: Recount | None,
+        room: Room,
+        tokens: int,
+        closed: threading.Event,
+        param: str,
+    ) -> None:
+        """`call` is given `body`, or what `recount` makes of it; `tokens` of `room` are needed; `closed`: the
+        engine ends; `param` is the field the prompt was made of."""
+        self._call = call
+        self._body = body
+        self._reader = reader
+        self._recount = recount
+        self._room = room
+        self._tokens = tokens
+        self._closed = closed
+        self._param = param
+        self._chunks: deque[dict[str, Any]] = deque()
+        self._failure: BaseException | None = None
+
+    def produce(self, emit: Emit[Piece | None]) -> None:
+        """Emit the answer's pieces. Raises APIError."""
+        with self._room.reserve(self._tokens) as reservation:
+            while not reservation.wait(TICK):
+                if emit(None) or self._closed.is_set():
+                    return
+            try:
+                self._make(emit)
+                while self._recount and self._recount.due and self._failure is None:
+                    self._make(emit)
+            except ValueError as error:  # what llama.cpp throws for a request it refuses
+                message = f"The model cannot take this: {error}"
+                raise InvalidRequest(message, param=self._param) from None
+            except RuntimeError as error:  # what it throws otherwise may quote the prompt
+                log.error("llama.cpp failed with %s", type(error).__name__)
+                raise EngineFailed("The engine failed while it worked on this request.") from None
+        if self._failure is not None:
+            raise self._failure
+        if self._closed.is_set() and not self._reader.finished:
+            raise EngineFailed("The model was unloaded while it answered.")
+
+    def _make(self, emit: Emit[Piece | None]) -> None:
+        """One call. What llama.cpp is told by True is: stop."""
+
+        # It takes an exception in here for "stop" and drops it, so it is kept by hand.
+        def receive(data: bytes) -> bool:
+            try:
+                chunk = orjson.loads(data)
+                if "error" in chunk:
+                    self._failure = error_of(chunk["error"], self._param)
+                    return True
+                if "prompt_progress" in chunk:
+                    return emit(None) or self._closed.is_set()
+                self._chunks.append(chunk)
+                return self._read(emit)
+            except Exception as error:
+                self._failure = error
+                return True
+
+        self._call(orjson.dumps(self._recount.body() if self._recount else self._body), receive)
+        if self._failure is None:
+            self._read(emit, ended=True)
+
+    def _read(self, emit: Emit[Piece | None], *, ended: bool = False) -> bool:
+        """Pass on what has come; True: stop. What asks the engine about a token while no slot is free for it
+        waits, at the latest until the call has `ended`, when its own slot is."""
+        while self._chunks:
+            asks = not ended and self._reader.asks(self._chunks[0])
+            if asks and not self._room.borrow():
+                return emit(None) or self._closed.is_set()
+            try:
+                piece = self._reader.read(self._chunks.popleft())
+            finally:
+                if asks:
+                    self._room.give_back()
+            stop = emit(piece) or self._reader.enough or self._closed.is_set()
+            if stop or (self._recount is not None and self._recount.watch()):
+                self._chunks.clear()
+                return True
+        return False
