@@ -275,10 +275,12 @@ def enforced(pieces: Pieces, grammar: str | None, param: str) -> Pieces:
 
 
 def _enforced(pieces: Pieces, grammar: str, param: str) -> Pieces:
-    # Not a copy of one that is kept: copies share what they may spend, and all fail with the first that has.
-    matcher = LLMatcher(_bytes(), grammar, log_level=0)
+    matcher: LLMatcher | None = None
     for piece in pieces:
         if piece is not None:
+            if matcher is None:  # now that the engine is at work
+                # Not a copy of one that is kept: copies share what they may spend, and fail together.
+                matcher = LLMatcher(_bytes(), grammar, log_level=0)
             text = piece.text.removesuffix(CUT) if piece.finish == "length" else piece.text
             said = list(text.encode())
             matched = matcher.try_consume_tokens(said) == len(said)
