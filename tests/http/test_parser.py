@@ -281,6 +281,14 @@ def test_requests_with_any_bytes_changed(serve: Serve) -> None:
             assert wire.answer().status == 200
 
 
+def test_a_head_request_that_is_refused_has_no_body(serve: Serve) -> None:
+    with Wire(serve(EchoEngine()).port) as wire:
+        wire.send(b"HEAD /health HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n")
+        answer = wire.answer(method="HEAD")
+        assert answer.status == 400 and int(answer.headers["content-length"]) > 0
+        assert wire.rest() == b""
+
+
 @given(
     st.lists(st.binary(min_size=1, max_size=40), max_size=5),
     st.integers(1, 50),

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from ..errors import ContextLengthExceeded
 
 START_AND_END = 2  # tokens that a tokenizer may put around a text
-NORMALIZED = (
-    11  # times as many bytes a text has at most in another form of Unicode, as tokenizers may use
-)
+# Times as many bytes as before a text has at most in another form of Unicode, as tokenizers may use.
+NORMALIZED = 11
 
 
 def most_tokens(text: str) -> int:

@@ -31,6 +31,7 @@ class StrictParser(HTTPRequestParser):
     proxy_scheme: str  # the stubs leave these two out
     proxy_netloc: str
     path = ""  # waitress writes it to its log, also of a request that has none
+    command = ""
     _looked = 0  # bytes of the head in which there is no bare line feed
 
     def received(self, data: bytes) -> int:
@@ -50,6 +51,7 @@ class StrictParser(HTTPRequestParser):
     def parse_header(self, header_plus: bytes) -> None:
         """Raises ParsingError, which is answered with 400."""
         first, *lines = header_plus.split(b"\r\n")
+        self.command = first.partition(b" ")[0].decode("latin-1")  # for the answer to one that is refused
         fields: dict[bytes, list[bytes]] = {}
         for line in lines:
             if line.startswith((b" ", b"\t")):

@@ -37,7 +37,8 @@ class EnvelopeErrorTask(ErrorTask):
         ]
         self.set_close_on_finish()
         self.content_length = len(body)
-        self.write(body)
+        is_head = self.request.command == "HEAD"  # type: ignore[attr-defined]
+        self.write(b"" if is_head else body)
         channel: Any = self.channel
         channel.lingers = True
         record.address = str(channel.addr[0])
