@@ -407,7 +407,7 @@ def test_silence_is_told_while_an_answer_waits(random_model: Path) -> None:
     """More answers than slots: those that wait yield None, and all of them end."""
     engine = LlamaCppEngine(random_model, name="narrow", threads=1, parallel=1)
     try:
-        # Beside the one slot for answers there is a spare one (for judging tokens).
+        # A single answer has a second slot beside it (for judging tokens), so that two run.
         running = [completion(engine, "Hello", 1500, ignore_eos=True) for _ in range(2)]
         for answer in running:
             assert next(piece for piece in answer if piece is not None)

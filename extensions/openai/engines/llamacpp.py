@@ -210,13 +210,8 @@ class LlamaCppEngine:
         room = context if limit is None else most + limit + TokenReader.TAIL
         alternatives = request.logprobs
         if isinstance(prompt, str) or (alternatives is None and not exact):
-            return self._run(
-                self._complete,
-                body,
-                room,
-                AnswerReader(limit if self._silent_ends else None),
-                "prompt",
-            )
+            plain = AnswerReader(limit if self._silent_ends else None)
+            return self._run(self._complete, body, room, plain, "prompt")
         if alternatives is None:
             reader = TokenReader(prompt, self._vocabulary, limit)
         else:
@@ -395,9 +390,8 @@ class LlamaCppEngine:
         param: str,
         recount: Recount | None = None,
     ) -> Pieces:
-        return pump(
-            Answering(call, body, reader, recount, self._room, room, self._closed, param).produce
-        )
+        answer = Answering(call, body, reader, recount, self._room, room, self._closed, param)
+        return pump(answer.produce)
 
     def _judge(self, before: Sequence[int], token: int, alternatives: int) -> TokenLogprob:
         return judge(self._complete, self._vocabulary, before, token, alternatives)

@@ -51,7 +51,9 @@ class StrictParser(HTTPRequestParser):
     def parse_header(self, header_plus: bytes) -> None:
         """Raises ParsingError, which is answered with 400."""
         first, *lines = header_plus.split(b"\r\n")
-        self.command = first.partition(b" ")[0].decode("latin-1")  # for the answer to one that is refused
+        self.command = first.partition(b" ")[0].decode(
+            "latin-1"
+        )  # for the answer to one that is refused
         fields: dict[bytes, list[bytes]] = {}
         for line in lines:
             if line.startswith((b" ", b"\t")):
