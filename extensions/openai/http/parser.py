@@ -31,7 +31,7 @@ class StrictParser(HTTPRequestParser):
     proxy_scheme: str  # the stubs leave these two out
     proxy_netloc: str
     path = ""  # waitress writes it to its log, also of a request that has none
-    command = ""
+    command: Any = ""  # text, whatever the stubs say
     _looked = 0  # bytes of the head in which there is no bare line feed
 
     def received(self, data: bytes) -> int:
