@@ -23,7 +23,7 @@ def write_model(
     path: Path, *, seed: int = 1, context: int = CONTEXT, template: str = TEMPLATE
 ) -> Path:
     """Write the model to `path` and return it."""
-    tokens = [*_byte_alphabet(), "<|endoftext|>", "<|im_start|>", "<|im_end|>", "he"]
+    tokens = [*byte_alphabet(), "<|endoftext|>", "<|im_start|>", "<|im_end|>", "he"]
     while len(tokens) % 32:
         tokens.append(f"<|unused{len(tokens)}|>")
     normal, control = 1, 3
@@ -78,7 +78,7 @@ def write_model(
     return path
 
 
-def _byte_alphabet() -> list[str]:
+def byte_alphabet() -> list[str]:
     """The 256 characters that stand for bytes in byte-level vocabularies, in the order of bytes."""
     visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [byte for byte in range(256) if byte not in visible]

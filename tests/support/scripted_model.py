@@ -1,0 +1,317 @@
+"""A GGUF file whose model says given texts token by token: a real llama.cpp, with answers known in advance.
+
+    write_scripted_model(path, template, [Script("call", '<tool_call>\\n{"name": ...}')], speech)
+
+A model has several scripts. It says the one whose mark (`say:NAME`) stands in the prompt: of several the
+last one of the list, without a mark the first one. What it says depends on nothing else, so the answer of a
+request is known whatever a template makes of its messages.
+
+How it works: one layer, whose numbers are set by hand. Embeddings are one-hot. One attention head finds the
+mark, another one the token before the current one. Each hidden unit of the feed-forward is a rule: with this
+mark, after this token (and, where the text has it twice, that one before it) comes that one. Where no rule
+holds, a turn ends.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import gguf
+import numpy as np
+from gguf import TokenType
+from numpy.typing import NDArray
+
+from tests.support.random_model import byte_alphabet
+
+PIECE_LETTERS = 3
+TOKEN_WEIGHT = 0.25  # of the current token in the residual stream, beside 1 for the bias
+RULE_WEIGHT = 8.0
+ROPE_BASE = 1e12
+NEAR_PAIRS = 6  # pairs of dimensions that turn fast enough to tell neighbours apart
+SHARPNESS = 30.0  # nats between what a head looks for and all else
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One answer. Control tokens stand in it as text; `in_bytes`: everything is said byte by byte."""
+
+    name: str
+    text: str
+    in_bytes: bool = False
+    loop: str = ""
+    """Said after the text, for ever."""
+
+    @property
+    def mark(self) -> str:
+        """What a prompt has to hold for this script."""
+        return f"say:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """What a family's tokens are."""
+
+    eos: str
+    starts: tuple[str, ...]
+    """Tokens that end a prompt."""
+    bos: str | None = None
+    controls: tuple[str, ...] = ()
+    """Further control tokens."""
+    whole: tuple[str, ...] = ("<think>", "</think>", "\n\n")
+    """Texts that are one token each, but no control tokens; when a script has one again, in pieces."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    script: int
+    """Its number; 0 holds where there is no mark."""
+    current: int
+    before: int | None
+    """The token before the current one, where the script has the current one more than once."""
+    following: int
+
+
+@dataclass(slots=True)
+class _Vocabulary:
+    speech: Speech
+    tokens: list[str] = field(default_factory=byte_alphabet)
+    types: list[TokenType] = field(default_factory=lambda: [TokenType.NORMAL] * 256)
+    ids: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        first = [self.speech.eos, *([self.speech.bos] if self.speech.bos else [])]
+        for text in (*first, *self.speech.controls):
+            self.add(text, TokenType.CONTROL)
+        for text in (*self.speech.whole, *self.speech.starts):
+            self.add(text)
+
+    def add(self, text: str, kind: TokenType = TokenType.USER_DEFINED) -> int:
+        """The token of a text, as llama.cpp finds it in a prompt, too."""
+        data = text.encode()
+        if len(data) == 1:
+            return data[0]
+        if text not in self.ids:
+            self.ids[text] = len(self.tokens)
+            self.tokens.append(text)
+            self.types.append(kind)
+        return self.ids[text]
+
+    def chain(self, script: Script) -> tuple[list[int], list[int]]:
+        """The tokens of a script: those that are said once, those that are said for ever."""
+        if script.in_bytes:
+            return list(script.text.encode()), []
+        used = {*self.speech.controls, *self.speech.whole, *self.speech.starts}
+
+        def cut(whole: str) -> list[int]:
+            return [
+                self.add(piece)
+                for text, is_token in self._parts(whole)
+                for piece in ([text] if is_token else _pieces(text, used))
+            ]
+
+        return cut(script.text), cut(script.loop)
+
+    def _parts(self, text: str) -> Iterator[tuple[str, bool]]:
+        """A text cut at tokens: control tokens, and the first of each kind of those that are text."""
+        controls, whole = set(self.speech.controls), set(self.speech.whole)
+        pattern = "|".join(map(re.escape, sorted(controls | whole, key=len, reverse=True)))
+        between = ""
+        for part in re.split(f"({pattern})", text):
+            if part in controls or part in whole:
+                if between:
+                    yield between, False
+                yield part, True
+                between = ""
+                whole.discard(part)
+            else:
+                between += part
+        if between:
+            yield between, False
+
+
+def _pieces(text: str, used: set[str]) -> list[str]:
+    """Cut a text into pieces of a few letters, none of which was used before."""
+    pieces: list[str] = []
+    at = 0
+    while at < len(text):
+        size = PIECE_LETTERS
+        while text[at : at + size] in used and at + size < len(text):
+            size += 1
+        if len(text) - at - size < 2:
+            size = len(text) - at
+        piece = text[at : at + size]
+        at += size
+        if piece in used and len(piece) > 1 and pieces:  # only the last one can be
+            piece = pieces.pop() + piece
+        used.add(piece)
+        pieces.append(piece)
+    return pieces
+
+
+def write_scripted_model(
+    path: Path,
+    template: str,
+    scripts: Sequence[Script],
+    speech: Speech,
+    *,
+    context: int = 4096,
+) -> Path:
+    """Write the model to `path` and return it. Raises ValueError for ambiguous scripts."""
+    words = _Vocabulary(speech)
+    marks = [words.add(script.mark) for script in scripts]
+    rules: list[_Rule] = []
+    starts = [words.add(start) for start in speech.starts]
+    for number, script in enumerate(scripts):
+        once, loop = words.chain(script)
+        end = loop[0] if loop else words.ids[speech.eos]
+        rules += _rules(number, starts, [*once, *loop, end])
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name(path.stem)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(words.tokens)
+    writer.add_token_types(words.types)
+    writer.add_token_merges([f"{words.tokens[0]} {words.tokens[0]}"])
+    writer.add_eos_token_id(words.ids[speech.eos])
+    if speech.bos:
+        writer.add_bos_token_id(words.ids[speech.bos])
+    writer.add_add_bos_token(speech.bos is not None)
+    writer.add_chat_template(template)
+    weights = _Weights(len(words.tokens), marks, rules, words.ids[speech.eos])
+    weights.write(writer, context)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _rules(number: int, starts: list[int], chain: list[int]) -> list[_Rule]:
+    """What follows what in a script; `chain` ends with the token that ends it (or begins it again)."""
+    states: dict[tuple[int, int | None], int] = {(start, None): chain[0] for start in starts}
+    successors: dict[int, set[int]] = {}
+    for current, following in pairwise(chain):
+        successors.setdefault(current, set()).add(following)
+    for at, (current, following) in enumerate(pairwise(chain)):
+        several = len(successors[current]) > 1 or current in starts
+        for before in (starts if at == 0 else [chain[at - 1]]) if several else [None]:
+            if states.setdefault((current, before), following) != following:
+                raise ValueError(f"script {number} has token {current} twice after {before}")
+    return [_Rule(number, current, before, next_) for (current, before), next_ in states.items()]
+
+
+class _Weights:
+    """The numbers of the one layer.
+
+    Residual stream: the current token (one-hot), the bias, the script (one-hot), the token before
+    (one-hot, of those that rules ask for). The feed-forward adds the token that follows to the first part.
+    """
+
+    def __init__(self, vocabulary: int, marks: list[int], rules: list[_Rule], eos: int) -> None:
+        self.vocabulary, self.marks, self.rules, self.eos = vocabulary, marks, rules, eos
+        self.before = sorted({rule.before for rule in rules if rule.before is not None})
+        self.bias = vocabulary
+        self.scripts_at = vocabulary + 1
+        self.before_at = self.scripts_at + len(marks)
+        self.width = _padded(self.before_at + len(self.before))
+        self.head = _padded(max(64, len(marks), len(self.before)))
+
+    def write(self, writer: gguf.GGUFWriter, context: int) -> None:
+        writer.add_context_length(context)
+        writer.add_embedding_length(self.width)
+        writer.add_block_count(1)
+        writer.add_feed_forward_length(_padded(len(self.rules)))
+        writer.add_head_count(2)
+        writer.add_head_count_kv(2)
+        writer.add_key_length(self.head)
+        writer.add_value_length(self.head)
+        writer.add_layer_norm_rms_eps(1e-6)
+        writer.add_rope_dimension_count(self.head)
+        writer.add_rope_freq_base(ROPE_BASE)
+        writer.add_vocab_size(self.vocabulary)
+        for name, tensor in (self._ends() | self._attention() | self._feed_forward()).items():
+            writer.add_tensor(f"{name}.weight", tensor)
+
+    def _ends(self) -> dict[str, NDArray[np.float32]]:
+        embedding = np.eye(self.vocabulary, self.width, dtype=np.float32) * TOKEN_WEIGHT
+        embedding[:, self.bias] = 1
+        output = np.eye(self.vocabulary, self.width, dtype=np.float32)
+        output[self.eos, self.bias] = 1  # where no rule holds
+        ones = np.ones(self.width, np.float32)
+        return {
+            "token_embd": embedding,
+            "output": output,
+            "output_norm": ones,
+            "blk.0.attn_norm": ones,
+            "blk.0.ffn_norm": ones,
+        }
+
+    def _attention(self) -> dict[str, NDArray[np.float32]]:
+        # What RMS norm makes of 1: all embeddings have the same length.
+        unit = float(np.sqrt(self.width / (1 + TOKEN_WEIGHT**2)))
+        query, key, value = (_zeros(2 * self.head, self.width) for _ in range(3))
+        output = _zeros(self.width, 2 * self.head)
+        strength = SHARPNESS * np.sqrt(self.head)
+        # The first head: marks, in the pair of dimensions that does not turn.
+        still = self.head - 2
+        query[still, self.bias] = 1 / unit
+        for number, mark in enumerate(self.marks):
+            key[still, mark] = strength * (number + 1) / (unit * TOKEN_WEIGHT)
+            value[number, mark] = 1 / (unit * TOKEN_WEIGHT)
+            output[self.scripts_at + number, number] = 1
+        # The second head: the position before, where the angles of query and key agree.
+        for pair in range(NEAR_PAIRS):
+            angle = ROPE_BASE ** (-2 * pair / self.head)
+            row = self.head + 2 * pair
+            query[row, self.bias] = np.cos(angle) * strength / unit
+            query[row + 1, self.bias] = -np.sin(angle) * strength / unit
+            key[row, self.bias] = 1 / unit
+        for at, token in enumerate(self.before):
+            value[self.head + at, token] = 1 / (unit * TOKEN_WEIGHT)
+            output[self.before_at + at, self.head + at] = 1
+        return {
+            "blk.0.attn_q": query,
+            "blk.0.attn_k": key,
+            "blk.0.attn_v": value,
+            "blk.0.attn_output": output,
+        }
+
+    def _feed_forward(self) -> dict[str, NDArray[np.float32]]:
+        hidden = _padded(len(self.rules))
+        gate, up, down = (
+            _zeros(hidden, self.width),
+            _zeros(hidden, self.width),
+            _zeros(self.width, hidden),
+        )
+        unit = float(np.sqrt(self.width / 3))  # about what RMS norm makes of 1
+        for at, rule in enumerate(self.rules):
+            gate[at, rule.current] = 1 / TOKEN_WEIGHT
+            wanted = 1
+            if rule.before is not None:
+                gate[at, self.before_at + self.before.index(rule.before)] = 1
+                wanted += 1
+            if rule.script:
+                gate[at, self.scripts_at + rule.script] = 1
+                wanted += 1
+            else:
+                others = slice(self.scripts_at + 1, self.scripts_at + len(self.marks))
+                gate[at, others] = -1
+            gate[at, self.bias] = 0.5 - wanted
+            gate[at] *= 2 * SHARPNESS / unit
+            up[at, self.bias] = 1 / unit
+            # A rule that knows the token before wins over one that does not.
+            certainty = 1 if rule.before is None else 3
+            down[rule.following, at] = RULE_WEIGHT * certainty / SHARPNESS
+        return {"blk.0.ffn_gate": gate, "blk.0.ffn_up": up, "blk.0.ffn_down": down}
+
+
+def _zeros(rows: int, columns: int) -> NDArray[np.float32]:
+    return np.zeros((rows, columns), np.float32)
+
+
+def _padded(size: int) -> int:
+    return (size + 31) // 32 * 32
