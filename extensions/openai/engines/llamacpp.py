@@ -9,7 +9,7 @@ import atexit
 import hashlib
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -40,6 +40,7 @@ from .llamacpp_recount import Recount
 from .penalties import PromptCounts, wants_uncounted
 from .pump import TICK, pump
 from .room import Room
+from .thinking_probe import probe_thinking
 from .vocabulary import Vocabulary, read_vocabulary
 
 log = logging.getLogger("openedai")
@@ -129,7 +130,9 @@ class LlamaCppEngine:
         props = self._listener.ask("GET", "/props")
         self._mark = str(props.get("media_marker", "")) if mmproj else ""
         self._document_start = self._start_token(props)
-        capabilities, template = self._capabilities(props), str(props.get("chat_template", ""))
+        thinking = probe_thinking(self._render_with)
+        capabilities = self._capabilities(props, thinks=thinking is not None)
+        template = str(props.get("chat_template", ""))
         stat = model.stat()
         files = [model, mmproj] if mmproj else [model]
         self._info = EngineInfo(
@@ -148,17 +151,17 @@ class LlamaCppEngine:
             thinks_aloud=self._thinks_aloud(props),
             chat_counts_prompt="reasoning" not in capabilities or "<think>" in template,
             capabilities=capabilities,
+            thinking=thinking,
             end_tokens=self._end_tokens(),
         )
         # A thread inside of llama.cpp while the interpreter goes down would abort the process.
         atexit.register(self.close)
 
-    def _capabilities(self, props: dict[str, Any]) -> tuple[str, ...]:
+    def _capabilities(self, props: dict[str, Any], *, thinks: bool) -> tuple[str, ...]:
         found = ["completion", "chat", "grammar", "logprobs"]
-        template = str(props.get("chat_template", ""))
         if props.get("chat_template_caps", {}).get("supports_tools"):
             found.append("tools")
-        if "enable_thinking" in template or "reasoning_effort" in template:
+        if thinks:
             found.append("reasoning")
         if len(self._vocabulary.special) == 3:
             found.append("infill")
@@ -278,6 +281,9 @@ class LlamaCppEngine:
             self._listener.ask("POST", "/apply-template", self._conversation(request))["prompt"]
         )
 
+    def _render_with(self, messages: Sequence[Message], variables: Mapping[str, Any]) -> str:
+        return self.render(ChatRequest(tuple(messages), template_variables=variables))
+
     def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
         self._check_ids(tokens, "prompt")
         with self._room.reserve(len(tokens) + 1) as reservation:
@@ -358,7 +364,8 @@ class LlamaCppEngine:
             "stream": True,
             # Read from the cache or anew, a prompt's rounding differs in the last bit; who gives a seed
             # wants the same answer every time.
-            "cache_prompt": seed is None,
+            "cache_prompt": seed is None
+            or (isinstance(request, GenerateRequest) and request.begun > 0),
             "timings_per_token": True,  # the exact count of tokens with every piece
             # `return_progress`, where a prompt takes several steps: calls back after each, so that reading
             # it can be ended. After the only one it would just cost time.

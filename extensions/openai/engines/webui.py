@@ -15,8 +15,9 @@ import hashlib
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from .. import refusals
@@ -27,15 +28,18 @@ from .base import (
     EngineInfo,
     Finish,
     GenerateRequest,
+    Message,
     Page,
     Piece,
     Pieces,
     PromptUsage,
     Scores,
+    ThinkingTraits,
     TokenLogprob,
 )
 from .pump import Emit, pump
 from .steps import BAN, Words
+from .thinking_probe import probe_thinking
 from .webui_host_modules import (
     Loaded,
     context_length_of,
@@ -99,7 +103,8 @@ class WebuiEngine:
         source = template_source(loaded)
         if template.mentions(source, ["tools"]):
             capabilities.append("tools")
-        if template.mentions(source, ["enable_thinking", "reasoning_effort"]):
+        thinking = _thinking(source, tuple(special_texts().items()))
+        if thinking is not None:
             capabilities.append("reasoning")
         way = way_of(loaded.model)
         if way is not None:
@@ -119,6 +124,7 @@ class WebuiEngine:
             vocabulary_size=len(words.vocabulary.tokens),
             parallel=parallel_of(loaded),
             capabilities=tuple(capabilities),
+            thinking=thinking,
             honours=honoured(loaded),
         )
 
@@ -412,6 +418,17 @@ class WebuiEngine:
 
     def close(self) -> None:
         self._closed.set()
+
+
+@lru_cache(maxsize=16)
+def _thinking(source: str, special: tuple[tuple[str, Any], ...]) -> ThinkingTraits | None:
+    """What a template does about thinking; asked with each request."""
+
+    def prompt(messages: Sequence[Message], variables: Mapping[str, Any]) -> str:
+        request = ChatRequest(tuple(messages), template_variables=variables)
+        return template.render(source, request, dict(special))
+
+    return probe_thinking(prompt)
 
 
 def _guarded(produce: Callable[[Emit[Any]], None]) -> Callable[[Emit[Any]], None]:

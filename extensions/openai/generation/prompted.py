@@ -64,7 +64,7 @@ def answer_of(request: ChatRequest, info: EngineInfo, wanted: Prompted) -> Answe
     `generate`."""
     plan, thinking = wanted.tools, request.template_variables.get("enable_thinking")
     # What a template does not know of, it may do all the same.
-    quiet = thinking is False and "reasoning" not in info.capabilities
+    quiet = thinking is False and not (info.thinking and info.thinking.switch)
     thinks = thinking is True and ("reasoning" in info.capabilities or info.thinks_aloud)
     constrained = plan.demanded or plan.inputs or request.grammar is not None
     penalised = info.chat_counts_prompt and request.sampling.get("presence_penalty")
