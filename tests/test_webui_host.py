@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from extensions.openai import launch
+from extensions.openai import launch, webui_host
 from tests.support.process import ROOT, free_port
 
 WEBUI = """
@@ -25,7 +25,7 @@ from types import ModuleType
 # What a webui of 2023 to 2026 has where it loads extensions, and does then.
 shared, colors = ModuleType("modules.shared"), ModuleType("modules.logging_colors")
 shared.parser = argparse.ArgumentParser()
-for flag in ("--listen", "--public-api", "--nowebui"):
+for flag in ("--listen", "--public-api", "--nowebui", "--api"):
     shared.parser.add_argument(flag, action="store_true")
 shared.parser.add_argument("--listen-host", type=str)
 shared.parser.add_argument("--public-api-id", type=str)
@@ -117,6 +117,28 @@ def test_before_march_2026_the_webuis_flags_are_ours() -> None:
         assert httpx.get(url, headers={"Authorization": "Bearer hush"}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "spelling", [("--api-port", "5000"), ("--api-port=5000",), ("--api-po", "5000")]
+)
+def test_a_flag_with_its_default_value_counts_where_it_is_written(
+    spelling: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The webui's default port is 5000, ours is 5001."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--api-port", type=int, default=5000)
+    parser.add_argument("--listen", action="store_true")
+    parser.add_argument("--api-key", type=str, default="")
+    for written, expected in ((spelling, {"api_port": 5000}), ((), {})):
+        monkeypatch.setattr(sys, "argv", ["server.py", *written])
+        package = types.ModuleType("modules")
+        package.__path__ = []
+        monkeypatch.setitem(sys.modules, "modules", package)
+        shared: Any = types.ModuleType("modules.shared")
+        shared.parser, shared.args = parser, parser.parse_args(written)
+        monkeypatch.setitem(sys.modules, "modules.shared", shared)
+        assert webui_host.flags() == expected
+
+
 def test_beside_the_webuis_own_api_its_port_is_not_ours() -> None:
     theirs, ours = free_port(), free_port()
     program = "script.setup(); time.sleep(60)"
@@ -180,6 +202,55 @@ def test_without_its_page_the_webui_lives_until_it_is_stopped() -> None:
         webui.process.send_signal(signal.SIGINT)
         assert webui.process.wait(20) == 0
         assert "Traceback" not in webui.rest()
+
+
+OWN_API_RUNS = """
+import signal, threading
+ended = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+script.setup()
+before = signal.getsignal(signal.SIGTERM)
+# Its server takes the signals over and ends; only newer ones then pass on what they got.
+signal.signal(signal.SIGTERM, lambda *_: ended.set())
+print("it runs")
+while not ended.wait(0.1):
+    pass
+signal.signal(signal.SIGTERM, before)
+if PASSES_ON:
+    signal.raise_signal(signal.SIGTERM)
+"""
+
+
+@pytest.mark.parametrize("passes_on", [True, False])
+@pytest.mark.parametrize("api", [("--api",), ("--public-api",)])
+def test_beside_the_webuis_own_api_one_signal_ends_the_process(
+    api: tuple[str], passes_on: bool
+) -> None:
+    program = f"PASSES_ON = {passes_on}\n{OWN_API_RUNS}"
+    port = str(free_port())
+    with Webui(program, "--nowebui", *api, own_api=True, OPENEDAI_API_PORT=port) as webui:
+        webui.line("it runs")
+        webui.process.terminate()
+        assert webui.process.wait(20) == 0
+
+
+def test_a_signal_before_the_webui_is_ready_ends_it_as_well() -> None:
+    program = """
+    import signal
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    script.setup()
+    signal.raise_signal(signal.SIGTERM)  # while another extension is being loaded
+    """
+    with Webui(program, "--nowebui", OPENEDAI_API_PORT=str(free_port())) as webui:
+        assert webui.process.wait(20) == 0
+
+
+def test_where_the_webuis_own_api_did_not_start_ours_goes_on() -> None:
+    program = "script.setup(); print('it fails'); raise OSError('no address')"
+    port = free_port()
+    with Webui(program, "--nowebui", "--api", own_api=True, OPENEDAI_API_PORT=str(port)) as webui:
+        webui.line("no address")
+        assert httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
 
 
 def test_without_its_page_models_can_still_be_loaded() -> None:

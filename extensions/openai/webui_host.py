@@ -6,9 +6,11 @@ text-generation-webui, from 2023 to 2026, is known by its `modules.shared`. Its 
 
 from __future__ import annotations
 
+import argparse
 import atexit
 import importlib.util
 import logging
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -33,12 +35,33 @@ def inside() -> bool:
 def flags() -> dict[str, Any]:
     """Settings that were given on the webui's own command line."""
     shared = sys.modules["modules.shared"]
-    names = SHARED_FLAGS if importlib.util.find_spec("modules.api") else SHARED_FLAGS + API_FLAGS
+    names = SHARED_FLAGS if _own_api_exists() else SHARED_FLAGS + API_FLAGS
+    written = _written(shared.parser, names)
     return {
         name: value
         for name in names
-        if (value := getattr(shared.args, name, None)) and value != shared.parser.get_default(name)
+        if (value := getattr(shared.args, name, None)) not in (None, "")
+        and (name in written or (value and value != shared.parser.get_default(name)))
     }
+
+
+def _own_api_exists() -> bool:
+    return importlib.util.find_spec("modules.api") is not None
+
+
+_NOT_WRITTEN = object()
+
+
+def _written(parser: argparse.ArgumentParser, names: tuple[str, ...]) -> frozenset[str]:
+    """Those of the flags that stand on the command line, be it with their default value.
+
+    A webui puts the lines of its CMD_FLAGS.txt there as well. It has read the command line before us, so
+    there is no mistake in it.
+    """
+    # argparse sets a default only where the namespace does not have the name yet.
+    found = argparse.Namespace(**dict.fromkeys(names, _NOT_WRITTEN))
+    parser.parse_known_args(sys.argv[1:], found)
+    return frozenset(name for name in names if getattr(found, name) is not _NOT_WRITTEN)
 
 
 def preset_folder() -> str | None:
@@ -61,11 +84,22 @@ def join_log() -> None:
 
 
 def keep_alive(wait: Callable[[], None]) -> None:
-    """Hold the webui until `wait` returns: without its page (`--nowebui`) it ends when all is loaded."""
-    if not getattr(sys.modules["modules.shared"].args, "nowebui", False):
+    """Hold the webui until `wait` returns: without its page (`--nowebui`) it ends when all is loaded.
+
+    It is not held once a signal has told it to end, nor where its own API has kept it until now and has
+    ended: then one signal was for the whole process.
+    """
+    args = sys.modules["modules.shared"].args
+    if not getattr(args, "nowebui", False):
         return
+    asked = _signals_noted()
+    api = getattr(args, "api", False) or getattr(args, "public_api", False)
+    runs_own_api = bool(api) and _own_api_exists()
 
     def hold() -> None:
+        failed = getattr(sys, "last_value", None) is not None  # its API may not have started at all
+        if asked.is_set() or (runs_own_api and not failed):
+            return
         with suppress(SystemExit, KeyboardInterrupt):
             wait()
 
@@ -77,7 +111,26 @@ def keep_alive(wait: Callable[[], None]) -> None:
     if register is not None:
         register(hold)
     else:
-        threading.Thread(target=wait, name="openai-keep-alive").start()
+        threading.Thread(target=hold, name="openai-keep-alive").start()
+
+
+def _signals_noted() -> threading.Event:
+    """Set once the process is told to end. What the webui does about it stays as it is."""
+    asked = threading.Event()
+
+    def noting(before: Callable[..., Any]) -> Callable[..., Any]:
+        def handle(number: int, frame: Any) -> Any:
+            asked.set()
+            return before(number, frame)
+
+        return handle
+
+    if threading.current_thread() is threading.main_thread():  # only there may handlers be set
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before = signal.getsignal(number)
+            if callable(before):
+                signal.signal(number, noting(before))
+    return asked
 
 
 def at_end(stop: Callable[[], None]) -> None:

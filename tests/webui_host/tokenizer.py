@@ -28,7 +28,9 @@ class HostTokenizer:
         self, text: str, return_tensors: str | None = None, add_special_tokens: bool = True
     ) -> Any:
         ids = self.backend_tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
-        return ids if return_tensors is None else np.array([ids], dtype=np.int64)
+        # As torch does: no numbers are no integers, and a model fails at them.
+        kind = np.int64 if ids else np.float32
+        return ids if return_tensors is None else np.array([ids], dtype=kind)
 
     def decode(self, ids: Any, skip_special_tokens: bool = False) -> str:
         plain = [int(id) for id in np.asarray(ids).reshape(-1)]

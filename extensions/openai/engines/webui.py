@@ -81,6 +81,7 @@ from .webui_ways import Job, Way
 
 log = logging.getLogger("openedai")
 
+SLACK = 64  # tokens
 SEEDS = 2**31  # of a seed, the host's -1 is none
 
 
@@ -253,15 +254,15 @@ class WebuiEngine:
                 param="prompt",
             )
         text = prompt if isinstance(prompt, str) else self.detokenize(tokens)
+        if not text:  # a host fails at such a prompt; where we have a way in, the tokens count
+            special = special_texts()
+            text = special["bos_token"] or special["eos_token"] or "\n"
         way = way_of(loaded.model)
         if way is not None:
             return self._by_way(way, loaded, request, words, text, tokens, limit)
         if request.logit_bias and not takes_bias(loaded):
             raise refusals.unsupported("logit_bias", "is not something this loader can do.")
-        if not text:
-            special = special_texts()
-            text = special["bos_token"] or special["eos_token"] or "\n"
-        elif not isinstance(prompt, str) and self.tokenize(text) != tokens:
+        if prompt and not isinstance(prompt, str) and self.tokenize(text) != tokens:
             raise refusals.unsupported(
                 "prompt", "must be text: this loader does not take these token ids."
             )
@@ -294,6 +295,8 @@ class WebuiEngine:
                 return emit(piece) or self._closed.is_set()
 
             state = self._state(request, limit)
+            # What the host reads may be longer than the prompt's tokens, and it must not cut it.
+            state["truncation_length"] += SLACK
             job = Job(request, words, text, tokens, limit, emit_or_end)
             part = way.join(loaded, job, state)
             replies = host_reply(text, state)

@@ -27,6 +27,10 @@ def encode(text: str) -> tuple[int, ...]:
     own = _PROMPTS.get(type(model).__name__)
     if own is not None:
         return tuple(own(model, text))
+    if not text and hasattr(host_module("shared").tokenizer, "bos_token_id"):
+        # Some versions make an array of no numbers of it, others fail.
+        start = host_module("shared").tokenizer.bos_token_id
+        return tuple(token for token in encode("a")[:1] if token == start)
     encoded = host_module("text_generation").encode(text)
     return tuple(int(token) for token in to_numpy(encoded[0]).reshape(-1).tolist())
 
