@@ -14,7 +14,7 @@ from tests.support.scripted_model import Script, Speech, write_scripted_model
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
 SPEECH = Speech(
     *("<|im_end|>", ("\n", "\n\n"), None),
-    controls=("<|im_start|>", "<|channel|>"),
+    controls=("<|im_start|>", "<|channel|>", "<|message|>"),
     whole=("<think>", "</think>", "<tool_call>", "</tool_call>", "\n\n"),
 )
 SCRIPTS = [
@@ -23,6 +23,7 @@ SCRIPTS = [
     Script("thought", "<think>\nLet me see.\n</think>\n\nThe answer is 4."),
     Script("call", CALL),
     Script("calls", f"{CALL}\n{CALL}\n{CALL}"),
+    Script("twice", "<|message|><|channel|>a<|message|><|channel|>b"),
     Script("controls", "<|channel|>analysis<|channel|>final<|channel|>more"),
     Script("bytes", "Grüße 😀 x", in_bytes=True),
 ]
@@ -76,5 +77,5 @@ def test_after_a_token_of_no_script_the_turn_ends(api: Api) -> None:
 
 def test_a_script_that_is_ambiguous_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("scripted") / "ambiguous.gguf"
-    with pytest.raises(ValueError, match="script 0 has token"):
-        write_scripted_model(path, TEMPLATE, [Script("a", "abcabd", in_bytes=True)], SPEECH)
+    with pytest.raises(ValueError, match="script 0 goes on in two ways"):
+        write_scripted_model(path, TEMPLATE, [Script("a", "-abc-abd", in_bytes=True)], SPEECH)

@@ -6,10 +6,10 @@ A model has several scripts. It says the one whose mark (`say:NAME`) stands in t
 last one of the list, without a mark the first one. What it says depends on nothing else, so the answer of a
 request is known whatever a template makes of its messages.
 
-How it works: one layer, whose numbers are set by hand. Embeddings are one-hot. One attention head finds the
-mark, another one the token before the current one. Each hidden unit of the feed-forward is a rule: with this
-mark, after this token (and, where the text has it twice, that one before it) comes that one. Where no rule
-holds, a turn ends.
+How it works: one layer, whose numbers are set by hand. Embeddings are one-hot. One attention head finds
+the mark, two others the two tokens before the current one. Each hidden unit of the feed-forward is a rule:
+with this mark, after this token (and, where the text has it twice, those before it) comes that one. Where no
+rule holds, a turn ends.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 import gguf
@@ -31,6 +30,7 @@ PIECE_LETTERS = 3
 TOKEN_WEIGHT = 0.25  # of the current token in the residual stream, beside 1 for the bias
 RULE_WEIGHT = 8.0
 ROPE_BASE = 1e12
+BEFORE = 2  # how many tokens before the current one rules may ask for
 NEAR_PAIRS = 6  # pairs of dimensions that turn fast enough to tell neighbours apart
 SHARPNESS = 30.0  # nats between what a head looks for and all else
 
@@ -70,8 +70,9 @@ class _Rule:
     script: int
     """Its number; 0 holds where there is no mark."""
     current: int
-    before: int | None
-    """The token before the current one, where the script has the current one more than once."""
+    before: tuple[int, ...]
+    """Up to two tokens before the current one, the nearest first, where the script has the current one
+    more than once."""
     following: int
 
 
@@ -192,32 +193,44 @@ def write_scripted_model(
 
 def _rules(number: int, starts: list[int], chain: list[int]) -> list[_Rule]:
     """What follows what in a script; `chain` ends with the token that ends it (or begins it again)."""
-    states: dict[tuple[int, int | None], int] = {(start, None): chain[0] for start in starts}
-    successors: dict[int, set[int]] = {}
-    for current, following in pairwise(chain):
-        successors.setdefault(current, set()).add(following)
-    for at, (current, following) in enumerate(pairwise(chain)):
-        several = len(successors[current]) > 1 or current in starts
-        for before in (starts if at == 0 else [chain[at - 1]]) if several else [None]:
-            if states.setdefault((current, before), following) != following:
-                raise ValueError(f"script {number} has token {current} twice after {before}")
-    return [_Rule(number, current, before, next_) for (current, before), next_ in states.items()]
+    states: list[tuple[tuple[int, ...], int]] = []
+    for start in starts:
+        said = [start, *chain[:-1]]
+        states += [
+            (tuple(said[max(0, at - 2) : at + 1][::-1]), chain[at]) for at in range(len(chain))
+        ]
+    followers: dict[tuple[int, ...], set[int]] = {}
+    for state, following in states:
+        for size in range(1, len(state) + 1):
+            followers.setdefault(state[:size], set()).add(following)
+    rules: dict[tuple[int, ...], int] = {}
+    for state, following in states:
+        # At the end of a prompt the start alone decides.
+        sizes = [
+            n
+            for n in range(1, len(state) + 1)
+            if n == len(state) == 1 or len(followers[state[:n]]) == 1
+        ]
+        if not sizes:
+            raise ValueError(f"script {number} goes on in two ways after {state[::-1]}")
+        rules[state[: sizes[0]]] = following
+    return [_Rule(number, state[0], state[1:], following) for state, following in rules.items()]
 
 
 class _Weights:
     """The numbers of the one layer.
 
-    Residual stream: the current token (one-hot), the bias, the script (one-hot), the token before
-    (one-hot, of those that rules ask for). The feed-forward adds the token that follows to the first part.
+    Residual stream: the current token (one-hot), the bias, the script (one-hot), the tokens before
+    (one-hot each, of those that rules ask for). The feed-forward adds what follows to the first part.
     """
 
     def __init__(self, vocabulary: int, marks: list[int], rules: list[_Rule], eos: int) -> None:
         self.vocabulary, self.marks, self.rules, self.eos = vocabulary, marks, rules, eos
-        self.before = sorted({rule.before for rule in rules if rule.before is not None})
+        self.before = sorted({token for rule in rules for token in rule.before})
         self.bias = vocabulary
         self.scripts_at = vocabulary + 1
         self.before_at = self.scripts_at + len(marks)
-        self.width = _padded(self.before_at + len(self.before))
+        self.width = _padded(self.before_at + BEFORE * len(self.before))
         self.head = _padded(max(64, len(marks), len(self.before)))
 
     def write(self, writer: gguf.GGUFWriter, context: int) -> None:
@@ -225,8 +238,8 @@ class _Weights:
         writer.add_embedding_length(self.width)
         writer.add_block_count(1)
         writer.add_feed_forward_length(_padded(len(self.rules)))
-        writer.add_head_count(2)
-        writer.add_head_count_kv(2)
+        writer.add_head_count(1 + BEFORE)
+        writer.add_head_count_kv(1 + BEFORE)
         writer.add_key_length(self.head)
         writer.add_value_length(self.head)
         writer.add_layer_norm_rms_eps(1e-6)
@@ -253,8 +266,8 @@ class _Weights:
     def _attention(self) -> dict[str, NDArray[np.float32]]:
         # What RMS norm makes of 1: all embeddings have the same length.
         unit = float(np.sqrt(self.width / (1 + TOKEN_WEIGHT**2)))
-        query, key, value = (_zeros(2 * self.head, self.width) for _ in range(3))
-        output = _zeros(self.width, 2 * self.head)
+        query, key, value = (_zeros((1 + BEFORE) * self.head, self.width) for _ in range(3))
+        output = _zeros(self.width, (1 + BEFORE) * self.head)
         strength = SHARPNESS * np.sqrt(self.head)
         # The first head: marks, in the pair of dimensions that does not turn.
         still = self.head - 2
@@ -263,22 +276,28 @@ class _Weights:
             key[still, mark] = strength * (number + 1) / (unit * TOKEN_WEIGHT)
             value[number, mark] = 1 / (unit * TOKEN_WEIGHT)
             output[self.scripts_at + number, number] = 1
-        # The second head: the position before, where the angles of query and key agree.
-        for pair in range(NEAR_PAIRS):
-            angle = ROPE_BASE ** (-2 * pair / self.head)
-            row = self.head + 2 * pair
-            query[row, self.bias] = np.cos(angle) * strength / unit
-            query[row + 1, self.bias] = -np.sin(angle) * strength / unit
-            key[row, self.bias] = 1 / unit
-        for at, token in enumerate(self.before):
-            value[self.head + at, token] = 1 / (unit * TOKEN_WEIGHT)
-            output[self.before_at + at, self.head + at] = 1
+        # The other heads: a position before, where the angles of query and key agree.
+        for distance in range(1, BEFORE + 1):
+            first = distance * self.head
+            for pair in range(NEAR_PAIRS):
+                angle = distance * ROPE_BASE ** (-2 * pair / self.head)
+                row = first + 2 * pair
+                query[row, self.bias] = np.cos(angle) * strength / unit
+                query[row + 1, self.bias] = -np.sin(angle) * strength / unit
+                key[row, self.bias] = 1 / unit
+            for at, token in enumerate(self.before):
+                value[first + at, token] = 1 / (unit * TOKEN_WEIGHT)
+                output[self._place(distance, token), first + at] = 1
         return {
             "blk.0.attn_q": query,
             "blk.0.attn_k": key,
             "blk.0.attn_v": value,
             "blk.0.attn_output": output,
         }
+
+    def _place(self, distance: int, token: int) -> int:
+        """Where the residual stream has that this token stands that far before the current one."""
+        return self.before_at + (distance - 1) * len(self.before) + self.before.index(token)
 
     def _feed_forward(self) -> dict[str, NDArray[np.float32]]:
         hidden = _padded(len(self.rules))
@@ -291,8 +310,8 @@ class _Weights:
         for at, rule in enumerate(self.rules):
             gate[at, rule.current] = 1 / TOKEN_WEIGHT
             wanted = 1
-            if rule.before is not None:
-                gate[at, self.before_at + self.before.index(rule.before)] = 1
+            for distance, token in enumerate(rule.before, start=1):
+                gate[at, self._place(distance, token)] = 1
                 wanted += 1
             if rule.script:
                 gate[at, self.scripts_at + rule.script] = 1
@@ -303,9 +322,8 @@ class _Weights:
             gate[at, self.bias] = 0.5 - wanted
             gate[at] *= 2 * SHARPNESS / unit
             up[at, self.bias] = 1 / unit
-            # A rule that knows the token before wins over one that does not.
-            certainty = 1 if rule.before is None else 3
-            down[rule.following, at] = RULE_WEIGHT * certainty / SHARPNESS
+            # A rule that knows the tokens before wins over one that does not.
+            down[rule.following, at] = RULE_WEIGHT * 3 ** len(rule.before) / SHARPNESS
         return {"blk.0.ffn_gate": gate, "blk.0.ffn_up": up, "blk.0.ffn_down": down}
 
 
