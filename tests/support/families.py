@@ -201,6 +201,7 @@ FAMILIES: dict[str, Family] = {
             _deepseek,
             thought=OPENED,
             opens=True,
+            knows_tools=False,
         ),
         Family(
             "gptoss",
