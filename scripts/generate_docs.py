@@ -95,7 +95,7 @@ def sampling() -> str:
         (
             (
                 " or ".join(code(name) for name in (row.name, *row.aliases)),
-                _range(row.low, row.high),
+                _range(row.low, row.high) + _reference(row.reference_high),
                 "none" if row.default is None else code(_json(row.default)),
                 row.meaning,
                 *(_native(row, sampler) for sampler in PROFILES),
@@ -143,6 +143,10 @@ def _range(low: float | None, high: float | None) -> str:
     if low is None and high is None:
         return "-"
     return f"{low} to {high}" if high is not None and high < 2**20 else f"from {low}"
+
+
+def _reference(high: float | None) -> str:
+    return "" if high is None else f" ({high} with `--strict-parameters`)"
 
 
 def _json(value: object) -> str:

@@ -111,12 +111,8 @@ def test_a_limit_of_all_the_context_is_as_much_as_there_is(client: FlaskClient, 
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_limit_above_the_context_is_refused(client: FlaskClient, name: str, stream: bool) -> None:
-    error = refused(client, stream=stream, **{name: 10**9})
-    assert error["code"] == "context_length_exceeded"
-    numbers = [int(number) for number in re.findall(r"\d+", error["message"])]
-    assert 8192 in numbers and 10**9 in numbers
+def test_a_limit_above_the_context_is_an_upper_bound(client: FlaskClient, name: str) -> None:
+    assert create(client, **{name: 10**9})["choices"][0]["finish_reason"] == "stop"
 
 
 def test_n_choices(client: FlaskClient) -> None:
@@ -238,11 +234,11 @@ def test_choices_stream_at_the_same_time() -> None:
         ({"n": 0}, "n", "integer_below_min_value"),
         ({"n": "1"}, "n", "invalid_type"),
         ({"temperature": -0.1}, "temperature", "decimal_below_min_value"),
-        ({"temperature": 2.5}, "temperature", "decimal_above_max_value"),
+        ({"temperature": 100.5}, "temperature", "decimal_above_max_value"),
         ({"top_p": 1.5}, "top_p", "decimal_above_max_value"),
         ({"presence_penalty": -2.5}, "presence_penalty", "decimal_below_min_value"),
         ({"frequency_penalty": 2.5}, "frequency_penalty", "decimal_above_max_value"),
-        ({"stop": list("abcde")}, "stop", "array_above_max_length"),
+        ({"stop": list("abcdefghijklmnopq")}, "stop", "array_above_max_length"),
         ({"metadata": {"a": 1}}, "metadata.a", "invalid_type"),
         ({"stream_options": {}}, "stream_options", None),
         ({"stream": True, "stream_options": 5}, "stream_options", "invalid_type"),

@@ -115,7 +115,7 @@ def test_closing_a_stream_of_the_client_ends_the_work() -> None:
     [
         ({"model": "echo", "messages": []}, openai.BadRequestError, "empty_array", "messages"),
         (
-            {"model": "echo", "messages": HELLO, "temperature": 9},
+            {"model": "echo", "messages": HELLO, "temperature": 900},
             openai.BadRequestError,
             "decimal_above_max_value",
             "temperature",

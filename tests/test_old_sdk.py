@@ -128,7 +128,7 @@ hello = [{"role": "user", "content": "Hello"}]
 found = []
 for call in (
     lambda: openai.ChatCompletion.create(model="nope", messages=hello),
-    lambda: openai.ChatCompletion.create(model=model, messages=hello, temperature=9),
+    lambda: openai.ChatCompletion.create(model=model, messages=hello, temperature=900),
     lambda: openai.ChatCompletion.create(model=model, messages=[]),
     lambda: openai.Completion.create(model=model, prompt="x " * 100000),
     lambda: list(openai.ChatCompletion.create(model=model, messages=[], stream=True)),

@@ -341,11 +341,11 @@ def test_a_field_under_two_of_its_names(page: str, body: dict[str, Any]) -> None
 def test_the_status_of_requests_that_are_not_valid(page: str, body: dict[str, Any]) -> None:
     client = Api(EchoEngine(), validation_status=422).client
     for wrong in (
-        {**body, "temperature": 9},
+        {**body, "temperature": 900},
         {**body, "n": "1"},
         {**body, "stream_options": {}},
         {**body, "logprobs": 2 if "prompt" in body else True},
-        {**body, "temperature": 9, "stream": True},
+        {**body, "temperature": 900, "stream": True},
     ):
         answer = client.post(f"/v1/{page}", json=wrong)
         assert answer.status_code == 422

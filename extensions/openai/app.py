@@ -32,7 +32,7 @@ from .access.scheduler import Scheduler
 from .access.tunnel import Tunnel
 from .data_folder import data_folder
 from .engines.base import Engine
-from .exchange import Exchange, Exchanges, View
+from .exchange import IGNORED_HEADER, Exchange, Exchanges, View
 from .generation.policy import read_policy
 from .operations.capture import Capture, Redactor
 from .operations.logs import log_request
@@ -60,7 +60,7 @@ PAGES = (
 ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
 
 EXPOSED = [
-    *("x-request-id", "openai-processing-ms", "retry-after", "retry-after-ms"),
+    *("x-request-id", "openai-processing-ms", "retry-after", "retry-after-ms", IGNORED_HEADER),
     *(
         f"x-ratelimit-{what}-{kind}"
         for what in ("limit", "remaining", "reset")

@@ -12,7 +12,6 @@ from typing_extensions import NotRequired, TypedDict
 from . import models, refusals
 from .chat_request import ChatCompletionRequest
 from .engines.base import ChatRequest, Engine, EngineInfo, Page, Pieces
-from .errors import ContextLengthExceeded
 from .generation.answer import AnswerHead, answer_head
 from .generation.hooked import hooked_chat
 from .generation.hooks import Hooks
@@ -135,19 +134,12 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Reply:
         limit,
         to_native(body, info, stops),
         grammar=grammar,
-        logit_bias=body.bias_for(info),
+        logit_bias=body.bias_for(info, engine.tokenize),
         tools=plan.shown,
         parallel_tool_calls=plan.most > 1,
         template_variables=variables,
         page=_page(body, info),
     )
-    if asked is not None and asked > info.context_length:
-        raise ContextLengthExceeded(
-            prompt_tokens=len(engine.tokenize(engine.render(request))),
-            max_tokens=asked,
-            context_length=info.context_length,
-            param=param,
-        )
     wanted = Prompted(alternatives, plan, continued, grammar_param)
     answer = answer_of(request, info, wanted)
     hooks = call.services.hooks_for(body.hooks)

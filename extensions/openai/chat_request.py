@@ -48,13 +48,14 @@ class ChatCompletionRequest(ThinkingFields, GenerationRequest):
     messages: list[ChatMessage] = Field(min_length=1, description="The conversation so far.")
     max_completion_tokens: int | None = Field(
         None,
-        ge=1,
-        description="Tokens to generate at most, reasoning among them. Default: what the context holds.",
+        ge=-1,
+        description="Tokens to generate at most, reasoning among them; an upper bound, which may be more "
+        "than fits. Default: what the context holds. -1 is no limit with `--lenient-limits`.",
     )
     max_tokens: int | None = Field(
         None,
-        validation_alias=AliasChoices("max_tokens", *MAX_TOKENS_ALIASES),
-        ge=1,
+        validation_alias=AliasChoices(*MAX_TOKENS_ALIASES),
+        ge=-1,
         description="The older name of `max_completion_tokens`.",
     )
     logprobs: bool | None = Field(None, description="Tell each token's log-probability.")
@@ -143,13 +144,13 @@ class ChatCompletionRequest(ThinkingFields, GenerationRequest):
     def limit(self) -> tuple[int | None, str]:
         """The most tokens to generate, and the field that says so.
 
-        Raises InvalidRequest when it is given under both names.
+        Raises InvalidRequest when it is given under two names.
         """
         if self.max_tokens is None:
-            return self.max_completion_tokens, "max_completion_tokens"
+            return self.agreed_limit(self.max_completion_tokens, "max_completion_tokens")
         if self.max_completion_tokens is not None:
             raise refusals.exclusive("max_tokens", "max_completion_tokens")
-        return self.max_tokens, "max_tokens"
+        return self.agreed_limit(self.max_tokens, "max_tokens")
 
     @property
     def alternatives(self) -> int | None:

@@ -40,6 +40,8 @@ from .routing import Addresses, Call, Route
 from .streaming import respond
 
 MAX_PROMPTS = 2048
+DEFAULT_MAX_TOKENS = 16
+REFERENCE_LOGPROBS = 5
 Prompt = str | tuple[int, ...]
 
 TokenIds = Annotated[list[int], Field(min_length=1)]
@@ -73,6 +75,7 @@ class CompletionRequest(GenerationRequest):
     """Create completion. Names beyond the reference's are the native sampler's."""
 
     refused: ClassVar[Refused] = IN_COMPLETIONS
+    least_tokens: ClassVar[int] = 0
 
     prompt: PromptField | None = Field(
         None,
@@ -81,10 +84,10 @@ class CompletionRequest(GenerationRequest):
     )
     max_tokens: int | None = Field(
         None,
-        validation_alias=AliasChoices("max_tokens", *MAX_TOKENS_ALIASES),
-        ge=0,
+        validation_alias=AliasChoices(*MAX_TOKENS_ALIASES),
+        ge=-1,
         description="Tokens to generate at most, 16 unless given. With the prompt they must fit into "
-        "the model's context.",
+        "the model's context. -1 is no limit with `--lenient-limits`.",
     )
     echo: bool | None = Field(None, description="Put the prompt in front of the answer.")
     suffix: str | None = Field(
@@ -93,8 +96,9 @@ class CompletionRequest(GenerationRequest):
     logprobs: int | None = Field(
         None,
         ge=0,
-        le=5,
-        description="Tell each token's log-probability, and that many alternatives; 0 tells none.",
+        le=20,
+        description="Tell each token's log-probability, and that many alternatives (with "
+        "`--strict-parameters` 5 at most); 0 tells none.",
     )
     best_of: int | None = Field(
         None,
@@ -107,6 +111,21 @@ class CompletionRequest(GenerationRequest):
     def alternatives(self) -> int | None:
         """How many alternatives to tell for each token; None: no log-probabilities."""
         return self.n_probs or None if self.logprobs is None else self.logprobs
+
+    @property
+    def limit(self) -> tuple[int | None, str]:
+        """The most tokens to generate, and the field that says so.
+
+        Raises InvalidRequest when it is given under two names.
+        """
+        return self.agreed_limit(self.max_tokens, "max_tokens")
+
+    def check_reference(self) -> None:
+        super().check_reference()
+        if self.logprobs is not None and self.logprobs > REFERENCE_LOGPROBS:
+            raise refusals.out_of_range(
+                "logprobs", self.logprobs, low=None, high=REFERENCE_LOGPROBS
+            )
 
     @property
     def candidates(self) -> int:
@@ -161,7 +180,8 @@ def create_completion(call: Call, body: CompletionRequest) -> Reply:
     call.begin(body)
     policy = call.services.policy
     body, info = policy.apply(body), policy.marked(info)
-    body = body.kept_on(body.max_tokens, info)
+    asked, param = body.limit
+    body = body.kept_on(asked, info)
     n, prompts = body.n or 1, body.prompts
     # Where `best_of` stands for a parameter of the sampler, it is no number of candidates.
     candidates = n if "best_of" in profile_of(info).borrowed else body.candidates
@@ -174,9 +194,8 @@ def create_completion(call: Call, body: CompletionRequest) -> Reply:
     if body.suffix:
         needs(info, "infill", "suffix")
     stops, usage = policy.stops(body, info), body.wants_usage
-    max_tokens = policy.max_tokens(body.max_tokens, 16, "max_tokens")
-    assert max_tokens is not None  # there is a default
-    if body.max_tokens is None and max_tokens > 16:
+    max_tokens = policy.max_tokens(asked, DEFAULT_MAX_TOKENS, param)
+    if asked is None and max_tokens is not None and max_tokens > DEFAULT_MAX_TOKENS:
         # The operator's default gives way where the context ends; a request's own limit does not.
         longest = max(len(_tokens(engine, prompt)) for prompt in prompts)
         max_tokens = max(1, min(max_tokens, info.context_length - longest))
@@ -188,7 +207,7 @@ def create_completion(call: Call, body: CompletionRequest) -> Reply:
         max_tokens,
         to_native(body, info, stops),
         grammar=grammar,
-        logit_bias=body.bias_for(info),
+        logit_bias=body.bias_for(info, engine.tokenize),
         logprobs=0 if body.alternatives is None and candidates > n else body.alternatives,
     )
     echoes = [_Echo(engine, prompt, body.alternatives) if body.echo else None for prompt in prompts]
@@ -293,7 +312,7 @@ class _Echo:
             self._lock.release()
 
 
-def _check_prompt(engine: Engine, info: EngineInfo, prompt: Prompt, max_tokens: int) -> None:
+def _check_prompt(engine: Engine, info: EngineInfo, prompt: Prompt, max_tokens: int | None) -> None:
     """Refuse a prompt before anything is answered to those before it."""
     if not isinstance(prompt, str) and not all(0 <= id < info.vocabulary_size for id in prompt):
         raise refusals.no_token("prompt", info.vocabulary_size)

@@ -31,14 +31,17 @@ from .errors import (
     NotFound,
     UnsupportedMediaType,
 )
+from .field_names import header_of
 from .generation.estimate import expected_tokens
 from .replies import Reply, json_reply
 from .routing import Call, Pages, Route, Services, new_request_id
 from .streaming import ClientGone
-from .validation import RequestModel, parse, parse_query
+from .validation import RequestModel, ignored_fields, parse, parse_query
 
 log = logging.getLogger("openedai")
 
+IGNORED_HEADER = "x-openedai-ignored"
+"""Names what of a request is not known, or not to be had here, and was left out."""
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 KEYS_IN_ENVIRON = {name: "HTTP_" + name.upper().replace("-", "_") for name in KEY_HEADERS}
 
@@ -123,6 +126,7 @@ class Exchanges:
                         admission.enter(None)
                     raise
                 record.user = getattr(body, "user", None)
+                record.ignored = ignored_fields(body)
                 arguments["body"] = body
                 if admission is not None and admission.needs_user:
                     admission.enter(record.user)
@@ -170,6 +174,8 @@ class Exchanges:
         record.status = reply.status_code
         headers["x-request-id"] = record.id
         headers["openai-processing-ms"] = record.milliseconds
+        if record.ignored:
+            headers[IGNORED_HEADER] = header_of(record.ignored)
         if admission is not None:
             if not record.streamed or record.error:
                 # Before the client has its answer and asks again, which would be one too many at once.

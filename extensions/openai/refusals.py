@@ -35,7 +35,8 @@ CODES: Mapping[str, str] = {
     "image_too_small": "A picture is a mere line.",
     "image_parse_error": "A picture cannot be decoded.",
     "failed_to_download_image": "A picture could not be fetched from its address.",
-    "unknown_parameter": "Nobody knows the field, and `--strict-parameters` is on.",
+    "unknown_parameter": "The field is not known: it is one letter away from one that is, or "
+    "`--strict-parameters` is on.",
     "unsupported_parameter": "This server, or the loaded model, cannot do what the field asks for.",
     "invalid_parameter_combination": "Two fields exclude each other.",
 }
@@ -157,6 +158,14 @@ def no_token(param: str, vocabulary_size: int) -> InvalidRequest:
 def unknown(param: str) -> InvalidRequest:
     return InvalidRequest(
         f"Unknown parameter: '{param[:64]}'.", param=param[:64], code="unknown_parameter"
+    )
+
+
+def misspelt(param: str, meant: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Unknown parameter: '{param[:64]}'. Did you mean '{meant}'?",
+        param=param[:64],
+        code="unknown_parameter",
     )
 
 

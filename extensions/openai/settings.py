@@ -248,7 +248,14 @@ class Settings(BaseSettings):
     )
     strict_parameters: bool = Field(
         False,
-        description="Refuse fields that nobody knows, instead of logging them once.",
+        description="Refuse fields that are not known, more than 4 stop strings, and values beyond OpenAI's "
+        "ranges (temperature above 2, more than 5 log-probabilities of completions).",
+        json_schema_extra=RELOADABLE,
+    )
+    lenient_limits: bool = Field(
+        False,
+        description="Take `max_tokens: -1` as no limit but the context, as some clients of local servers "
+        "mean it, instead of refusing it.",
         json_schema_extra=RELOADABLE,
     )
     validation_status: Literal[400, 422] = Field(

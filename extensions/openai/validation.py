@@ -15,6 +15,7 @@ from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_sc
 
 from . import refusals
 from .errors import InvalidRequest
+from .field_names import meant_by
 
 
 class RequestModel(BaseModel):
@@ -132,12 +133,26 @@ def _check_unknown(body: RequestModel, strict: bool) -> None:
                 raise refusals.unsupported(name, "is not supported by this server yet.")
         elif strict:
             raise refusals.unknown(name)
+        elif meant := meant_by(name, _known_names(type(body)), body.model_fields_set):
+            raise refusals.misspelt(name, meant)
         elif name not in _logged and len(_logged) < 256:
             _logged.add(name)
             log.info("a request has a field that is not known and has no effect: %.64r", name)
     if strict:
         for name in type(body).model_fields:
             _refuse_unknown(getattr(body, name), name)
+
+
+def ignored_fields(body: RequestModel) -> list[str]:
+    """The names of a request's fields that are not known and have no effect."""
+    known = _known_names(type(body))
+    extra = (body.model_extra or {}).items()
+    return [name for name, value in extra if value is not None and name not in known]
+
+
+@cache
+def _known_names(model: type[RequestModel]) -> frozenset[str]:
+    return frozenset({*model.model_fields, *_other_names(model), *model.refused})
 
 
 @cache

@@ -107,7 +107,7 @@ def test_limits_above_the_context_give_way_to_it(flag: str) -> None:
     "flags",
     [
         {"sampling_defaults": "temprature=1"},
-        {"sampling_forced": "temperature=9"},
+        {"sampling_forced": "temperature=900"},
         {"sampling_limits": "foo=1"},
         {"sampling_limits": "n=many"},
         {"sampling_limits": "samplers=3"},

@@ -25,6 +25,8 @@ class Record:
     caller: Caller = NOBODY
     user: str | None = None
     """The request's `user` field."""
+    ignored: list[str] = field(default_factory=list)
+    """Names of what the request holds and has no effect, for a response header."""
     answer: str | None = None
     """The id of the answer, as `chatcmpl-...`."""
     model: str | None = None

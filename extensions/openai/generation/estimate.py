@@ -17,7 +17,7 @@ UNBROKEN = 4096
 """Characters without a blank beyond which a string is a picture or a sound."""
 
 ASKED = ("messages", "prompt", "input", "suffix")
-MOST = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+MOST = ("max_completion_tokens", "max_output_tokens", "max_tokens", "max_new_tokens", "n_predict")
 
 
 def expected_tokens(body: RequestModel) -> int:
@@ -35,7 +35,9 @@ def _most(body: RequestModel) -> int:
     """Tokens of one answer; none where the page makes no text."""
     fields = [name for name in MOST if name in type(body).model_fields]
     given = [most for name in fields if (most := getattr(body, name)) is not None]
-    return given[0] if given else ANSWER if fields else 0
+    if not given:
+        return ANSWER if fields else 0
+    return given[0] if given[0] >= 0 else ANSWER
 
 
 def _size(value: Any) -> int:

@@ -15,7 +15,7 @@ from ..errors import InvalidRequest
 from ..settings import Settings, SettingsError
 from ..validation import check
 from .profiles import ROLE_STOPS, profile_of
-from .request import GenerationRequest
+from .request import NO_LIMIT, GenerationRequest
 from .sampling import ROWS
 
 log = logging.getLogger("openedai")
@@ -36,6 +36,10 @@ class Policy:
     default_max_tokens: int = 0
     max_tokens_limit: int = 0
     streaming: bool = True
+    strict: bool = False
+    """No more is taken than the reference allows."""
+    lenient_limits: bool = False
+    """`max_tokens: -1` is no limit."""
     role_stops: Literal["auto", "always", "never"] = "auto"
     mark: str = ""
     """Changes when what shapes answers does; empty where nothing does."""
@@ -62,6 +66,7 @@ class Policy:
         update.update(self.forced)
         if update:
             body = body.model_copy(update=update)
+        body.check_limits(strict=self.strict, lenient=self.lenient_limits)
         for name, most in self.limits.items():
             value = getattr(body, name, None)
             if value is not None and value > most:
@@ -69,11 +74,14 @@ class Policy:
         return body
 
     def max_tokens(self, asked: int | None, otherwise: int | None, param: str) -> int | None:
-        """How many tokens an answer may have; `otherwise` is the reference's own default.
+        """How many tokens an answer may have, None for as many as fit; `otherwise` is the reference's own
+        default.
 
         Raises InvalidRequest for more than the operator allows.
         """
         most = self.max_tokens_limit or None
+        if asked == NO_LIMIT:
+            return most
         if asked is None:
             asked = self.default_max_tokens or otherwise
             return most if asked is None else min(asked, most or asked)
@@ -82,10 +90,7 @@ class Policy:
         return asked
 
     def stops(self, body: GenerationRequest, info: EngineInfo) -> tuple[str, ...]:
-        """The request's stop strings, and the role strings where they are in force.
-
-        Raises InvalidRequest for an empty one.
-        """
+        """The request's stop strings, and the role strings where they are in force."""
         roles = {"auto": profile_of(info).role_stops, "always": ROLE_STOPS, "never": ()}
         return tuple(dict.fromkeys(body.stops + roles[self.role_stops]))
 
@@ -117,6 +122,8 @@ def read_policy(settings: Settings) -> Policy:
         settings.default_max_tokens,
         settings.max_tokens_limit,
         settings.streaming,
+        settings.strict_parameters,
+        settings.lenient_limits,
         settings.role_stops,
         "" if shaping == ({}, {}, {}, "auto") else repr(shaping),
     )

@@ -25,6 +25,8 @@ from .sampling import (
     Parameter,
 )
 
+WINDOWS = ("repetition_penalty_range", "dry_penalty_last_n")  # in tokens; -1 is the context
+
 Values = dict[str, Any]
 """A value for each row, by the rows' names, while `to_native` works on it."""
 
@@ -246,6 +248,8 @@ def _given(row: Parameter, request: object) -> Any:
 
 def _value(row: Parameter, request: object, info: EngineInfo) -> Any:
     """What the request gives, or else the default; but OpenAI's penalties look at the whole answer."""
+    if row.name in WINDOWS and getattr(request, row.name, None) == -1:
+        return info.context_length
     if row.name == "repetition_penalty_range" and getattr(request, row.name, None) is None:
         penalties = ("presence_penalty", "frequency_penalty")
         if any(getattr(request, name, None) for name in penalties):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, ClassVar
+import json
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
 from .. import refusals
@@ -14,15 +16,43 @@ from ..errors import InvalidRequest
 from ..validation import RequestModel
 from .constraints import ConstraintFields
 from .elsewhere import ON_BOTH_PAGES, Refused
-from .sampling import NativeSampling, parameter
+from .sampling import ROWS, NativeSampling, parameter
 
-MAX_TOKENS_ALIASES = ("max_new_tokens", "n_predict", "max_output_tokens")
-"""What clients of other servers call `max_tokens`."""
+MAX_TOKENS_ALIASES = ("max_tokens", "max_output_tokens")
+NATIVE_LIMITS = ("max_new_tokens", "n_predict")
+"""Local servers' names for it; a negative number is none."""
+NO_LIMIT = -1  # tokens
+RANDOM_SEED = -1
+REFERENCE_STOPS = 4
 MAX_DIGITS = 10  # of a token id
 BAN = -100.0  # as a bias
-Stop = str | Annotated[list[str], Field(max_length=4)]
+Stop = str | Annotated[list[str], Field(max_length=16)]
 ManyIds = Annotated[list[int], Field(max_length=1024)]
 MoreStops = str | Annotated[list[str], Field(max_length=64)]
+
+
+def _from_pairs(value: Any) -> Any:
+    """llama.cpp's list of pairs, with an id or a text in each, as the object of the reference."""
+    if isinstance(value, dict):
+        return {key: BAN if bias is False else bias for key, bias in value.items()}
+    if not isinstance(value, list):
+        return value
+    found: dict[str, float] = {}
+    for pair in value:
+        match pair:
+            case [bool(), _] | [_, True]:
+                pass
+            case [int() | str() as token, int() | float() as bias]:
+                key = str(token) if isinstance(token, int) else json.dumps(token)
+                found[key] = found.get(key, 0.0) + (BAN if bias is False else bias)
+                continue
+        raise PydanticCustomError("wrong_type", "an object, or an array of tokens and numbers")
+    return found
+
+
+LogitBias = Annotated[
+    dict[str, Annotated[float, Field(ge=-100, le=100)]], BeforeValidator(_from_pairs)
+]
 
 
 class StreamOptions(RequestModel):
@@ -40,31 +70,50 @@ class GenerationRequest(ConstraintFields, NativeSampling):
     """The fields of both pages, and the native sampler's."""
 
     refused: ClassVar[Refused] = ON_BOTH_PAGES
+    least_tokens: ClassVar[int] = 1
+    """Of an answer."""
 
     model: str | None = Field(None, description="A name that GET /v1/models lists.")
     n: int | None = Field(None, ge=1, le=128, description="Choices for each prompt. Default 1.")
     stream: bool | None = Field(None, description="Send the answer as it is made.")
     stream_options: StreamOptions | None = Field(None, description="Only with `stream`.")
     stop: Stop | None = Field(
-        None, description="A string, or up to 4, before which the answer ends; none is shown."
+        None,
+        description="A string, or up to 16 (4 with `--strict-parameters`), before which the answer ends; "
+        "none is shown. Empty ones are none.",
     )
     stopping_strings: MoreStops | None = Field(
         None,
-        validation_alias=AliasChoices("stopping_strings", "custom_stopping_strings"),
+        validation_alias=AliasChoices(
+            "stopping_strings", "custom_stopping_strings", "stop_sequences", "stop_sequence"
+        ),
         description="More of them, up to 64, as webuis' clients send them. Not OpenAI's.",
     )
     seed: int | None = Field(
         None,
         ge=-(2**63),
         le=2**63 - 1,
-        description="The same seed and request give the same answer.",
+        description="The same seed and request give the same answer; -1: chance decides, as without one.",
     )
     temperature: float | None = parameter("temperature")
     top_p: float | None = parameter("top_p")
     presence_penalty: float | None = parameter("presence_penalty")
     frequency_penalty: float | None = parameter("frequency_penalty")
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
-        None, description="What to add to the logits of tokens, by id; -100 bans a token."
+    logit_bias: LogitBias | None = Field(
+        None,
+        description="What to add to the logits of tokens, by id; -100 bans a token. Also llama.cpp's list of "
+        'pairs, `[[15043, 1.5], [" Hello", false]]`: an id or a text, and false for a ban.',
+    )
+    max_new_tokens: int | None = Field(
+        None,
+        ge=-2,
+        description="`max_tokens` under webuis' name; negative: no limit but the context. Not OpenAI's.",
+    )
+    n_predict: int | None = Field(
+        None,
+        validation_alias=AliasChoices("n_predict", "num_predict"),
+        ge=-2,
+        description="The same under llama.cpp's name. Not OpenAI's.",
     )
     n_probs: int | None = Field(
         None,
@@ -117,15 +166,50 @@ class GenerationRequest(ConstraintFields, NativeSampling):
 
     @property
     def stops(self) -> tuple[str, ...]:
-        """The stop strings. Raises InvalidRequest for an empty one."""
-        stops = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
-        for at, stop in enumerate(stops):
-            if not stop:
-                param = "stop" if isinstance(self.stop, str) else f"stop[{at}]"
-                raise refusals.wrong_length(param, "string", 0, low=1)
-        more = self.stopping_strings or []
-        stops += (more,) if isinstance(more, str) else tuple(stop for stop in more if stop)
-        return tuple(dict.fromkeys(stops))
+        """The stop strings."""
+        stops: list[str] = []
+        for given in (self.stop, self.stopping_strings):
+            stops += [given] if isinstance(given, str) else given or ()
+        return tuple(dict.fromkeys(stop for stop in stops if stop))
+
+    def check_limits(self, *, strict: bool, lenient: bool) -> None:
+        """Raises InvalidRequest for what only some operators allow. `strict`: no more than the reference
+        does; `lenient`: -1 tokens are no limit."""
+        if strict:
+            self.check_reference()
+        for name in ("max_tokens", "max_completion_tokens", *NATIVE_LIMITS):
+            limit = getattr(self, name, None)
+            if limit is None or limit >= self.least_tokens:
+                continue
+            if limit >= 0 or not (lenient or name in NATIVE_LIMITS):
+                raise refusals.out_of_range(name, limit, low=self.least_tokens, high=None)
+
+    def check_reference(self) -> None:
+        """Raises InvalidRequest for what is taken here beyond the reference."""
+        if isinstance(self.stop, list) and len(self.stop) > REFERENCE_STOPS:
+            raise refusals.wrong_length("stop", "array", len(self.stop), high=REFERENCE_STOPS)
+        stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        if "" in stops:
+            param = "stop" if isinstance(self.stop, str) else f"stop[{stops.index('')}]"
+            raise refusals.wrong_length(param, "string", 0, low=1)
+        for name, row in ROWS.items():
+            value = getattr(self, name, None)
+            if row.reference_high is not None and value is not None and value > row.reference_high:
+                raise refusals.out_of_range(name, value, low=None, high=row.reference_high)
+
+    def agreed_limit(self, limit: int | None, param: str) -> tuple[int | None, str]:
+        """The most tokens to generate, NO_LIMIT for as many as fit, and the field that says so. `limit` is
+        that of the field `param`. Raises InvalidRequest where two fields differ."""
+        for name in NATIVE_LIMITS:
+            other = getattr(self, name)
+            if other is None:
+                continue
+            other = max(other, NO_LIMIT)
+            if limit is None:
+                limit, param = other, name
+            elif limit != other:
+                raise refusals.exclusive(name, param)
+        return limit, param
 
     def kept_on(self, limit: int | None, info: EngineInfo) -> Self:
         """The request with what it says of how an answer ends. `limit`: its own on tokens.
@@ -137,6 +221,7 @@ class GenerationRequest(ConstraintFields, NativeSampling):
                 "stop_token_ids", "holds tokens that do not end the answers of the loaded model."
             )
         least = self.min_tokens or 0
+        limit = None if limit == NO_LIMIT else limit
         if limit is not None and least > limit:
             raise refusals.out_of_range("min_tokens", least, low=None, high=limit)
         if not least or (self.ignore_eos and not self.stops):
@@ -149,8 +234,18 @@ class GenerationRequest(ConstraintFields, NativeSampling):
             )
         return self.model_copy(update={"ignore_eos": True})
 
-    def bias_for(self, info: EngineInfo) -> tuple[tuple[int, float], ...]:
+    def bias_for(
+        self, info: EngineInfo, tokenize: Callable[[str], tuple[int, ...]]
+    ) -> tuple[tuple[int, float], ...]:
         """`logit_bias` by token id. Raises InvalidRequest for a key that is no token of the model."""
+        found: dict[int, float] = {}
+        for param, key, bias in self._biases():
+            for token in _tokens_of(key, param, info, tokenize):
+                # Of two biases of a token the sum counts, as in llama.cpp; a ban stays one.
+                found[token] = max(BAN, min(-BAN, found.get(token, 0.0) + bias))
+        return tuple(found.items())
+
+    def _biases(self) -> list[tuple[str, str, float]]:
         pairs = [("logit_bias", key, bias) for key, bias in (self.logit_bias or {}).items()]
         for param, bans in (
             ("custom_token_bans", self.custom_token_bans),
@@ -158,7 +253,7 @@ class GenerationRequest(ConstraintFields, NativeSampling):
         ):
             each = bans.split(",") if isinstance(bans, str) else map(str, bans or ())
             pairs += [(param, ban.strip(), BAN) for ban in each if ban.strip()]
-        return tuple((_token_id(key, param, info), bias) for param, key, bias in pairs)
+        return pairs
 
     @property
     def wants_usage(self) -> bool:
@@ -184,7 +279,21 @@ class GenerationRequest(ConstraintFields, NativeSampling):
 
     def seeds(self, choices: int) -> Sequence[int | None]:
         """A seed for each choice: they differ from each other, and not from run to run."""
-        return [None if self.seed is None else self.seed + at for at in range(choices)]
+        if self.seed is None or self.seed == RANDOM_SEED:
+            return [None] * choices
+        return [self.seed + at for at in range(choices)]
+
+
+def _tokens_of(
+    key: str, param: str, info: EngineInfo, tokenize: Callable[[str], tuple[int, ...]]
+) -> tuple[int, ...]:
+    """The tokens that a key of `logit_bias` stands for: an id, or a text in JSON's quotes."""
+    if not key.startswith('"'):
+        return (_token_id(key, param, info),)
+    once, twice = (tokenize(json.loads(key) * n) for n in (1, 2))
+    # What a tokenizer puts before each text is no part of it.
+    extra = len(once) * 2 - len(twice)
+    return once[extra:] if 0 < extra < len(once) else once
 
 
 def _token_id(text: str, param: str, info: EngineInfo) -> int:

@@ -51,6 +51,8 @@ class Parameter:
     of: tuple[str, ...] = ()
     """The rows that this one refines: while all of them are at their defaults, it changes nothing."""
     source: str = LLAMA_CPP
+    reference_high: float | None = None
+    """The reference's upper limit where that of the range is another; in force with --strict-parameters."""
 
 
 LLAMACPP, WEBUI_2026, WEBUI_2023 = "llama.cpp", "webui", "webui-2023"
@@ -71,6 +73,7 @@ def _row(
     off: tuple[Any, ...] = (),
     of: tuple[str, ...] = (),
     source: str = LLAMA_CPP,
+    reference_high: float | None = None,
 ) -> Parameter:
     columns = {LLAMACPP: llama_cpp, WEBUI_2026: webui, WEBUI_2023: classic}
     native = {
@@ -78,7 +81,9 @@ def _row(
         for sampler, column in columns.items()
         if column is not None
     }
-    return Parameter(name, meaning, default, low, high, native, aliases, off, of, source)
+    return Parameter(
+        name, meaning, default, low, high, native, aliases, off, of, source, reference_high
+    )
 
 
 def repetition_of_presence(presence: float) -> float:
@@ -119,8 +124,9 @@ WINDOW = 2**20  # tokens; llama.cpp takes memory for as many as are asked for
 PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
 
 PARAMETERS: tuple[Parameter, ...] = (
-    _row("temperature", 1.0, 0, 2, "Higher is more varied; 0 always takes the likeliest token.",
-         llama_cpp=SAME, webui=SAME, classic=Column("temperature", warm), source=OPENAI),
+    _row("temperature", 1.0, 0, 100, "Higher is more varied; 0 always takes the likeliest token.",
+         llama_cpp=SAME, webui=SAME, classic=Column("temperature", warm), source=OPENAI,
+         reference_high=2),
     _row("top_p", 1.0, 0, 1,
          "Choose among the likeliest tokens that make up this share of the probability; 1 is all.",
          llama_cpp=SAME, webui=SAME, classic=SAME, source=OPENAI),
@@ -142,7 +148,7 @@ PARAMETERS: tuple[Parameter, ...] = (
          "Drop tokens less likely than this share of the likeliest one; 0 drops none.",
          llama_cpp=SAME, webui=SAME),
     _row("typical_p", 1.0, 0, 1, "Locally typical sampling; 1 is off.",
-         llama_cpp=SAME, webui=SAME, classic=SAME, aliases=("typical",)),
+         llama_cpp=SAME, webui=SAME, classic=SAME, aliases=("typical", "typ_p")),
     _row("top_n_sigma", -1.0, -1, 100,
          "Keep tokens within this many standard deviations of the best logit; negative or 0 is off.",
          llama_cpp=SAME, webui=Column("top_n_sigma", not_negative), aliases=("nsigma",), off=(0,)),
@@ -178,11 +184,14 @@ PARAMETERS: tuple[Parameter, ...] = (
     _row("smoothing_curve", 1.0, 1, 10, "The curve of quadratic sampling; 1 is the parabola.",
          webui=SAME, of=("smoothing_factor",), source=WEBUI),
     _row("repetition_penalty", 1.0, 0.01, 10, "Divides the logits of repeated tokens; 1 is off.",
-         llama_cpp="repeat_penalty", webui=SAME, classic=SAME, aliases=("repeat_penalty",)),
-    _row("repetition_penalty_range", 64, 0, WINDOW,
-         "How many of the last tokens, prompt included, the penalties look at; 0 is none. With a "
-         "presence or frequency penalty the default is the whole answer.",
-         llama_cpp="repeat_last_n", webui=SAME, aliases=("repeat_last_n",), of=PENALTIES),
+         llama_cpp="repeat_penalty", webui=SAME, classic=SAME,
+         aliases=("repeat_penalty", "rep_pen")),
+    _row("repetition_penalty_range", 64, -1, WINDOW,
+         "How many of the last tokens, prompt included, the penalties look at; 0 is none, -1 the whole "
+         "context. With a presence or frequency penalty the default is the whole answer.",
+         llama_cpp="repeat_last_n", webui=SAME,
+         aliases=("repeat_last_n", "repetition_range", "rep_pen_range", "penalty_range"),
+         of=PENALTIES),
     _row("encoder_repetition_penalty", 1.0, 0.01, 10,
          "Raises (or, below 1, lowers) tokens of the prompt; 1 is off.",
          webui=SAME, classic=SAME, source=WEBUI),
@@ -196,8 +205,8 @@ PARAMETERS: tuple[Parameter, ...] = (
          llama_cpp=SAME, webui=SAME, of=("dry_multiplier",)),
     _row("dry_allowed_length", 2, 0, INT32, "Repeated sequences up to this many tokens are free.",
          llama_cpp=SAME, webui=SAME, of=("dry_multiplier",)),
-    _row("dry_penalty_last_n", 64, 0, WINDOW,
-         "How many of the last tokens DRY looks at; 0 is off.",
+    _row("dry_penalty_last_n", 64, -1, WINDOW,
+         "How many of the last tokens DRY looks at; 0 is off, -1 the whole context.",
          llama_cpp=SAME, of=("dry_multiplier",)),
     _row("dry_sequence_breakers", ["\n", ":", "\"", "*"], None, None,
          "Texts at which DRY starts anew.", llama_cpp=SAME,
@@ -279,7 +288,18 @@ LETTERS: Mapping[str, SamplerName] = {
     "e": "penalties", "d": "dry", "s": "top_n_sigma", "k": "top_k", "y": "typ_p", "p": "top_p",
     "m": "min_p", "x": "xtc", "t": "temperature", "i": "infill", "a": "adaptive_p",
 }  # fmt: skip
-OTHER_NAMES = {"typical_p": "typ_p", "typical": "typ_p", "temp": "temperature"}
+OTHER_NAMES = {
+    "typical_p": "typ_p", "typical": "typ_p", "typ": "typ_p", "temp": "temperature", "nucleus": "top_p",
+    "repetition_penalty": "penalties", "repeat_penalty": "penalties", "rep_pen": "penalties",
+    "nsigma": "top_n_sigma", "top_nsigma": "top_n_sigma",
+}  # fmt: skip
+SWITCHED_OFF = {
+    "tfs_z", "tfs", "tail_free", "f", "top_a", "mirostat", "dynatemp", "dynamic_temperature",
+    "smoothing", "smoothing_factor", "quadratic", "quadratic_sampling", "epsilon_cutoff", "eta_cutoff",
+    "softmax", "logit_bias",
+}  # fmt: skip
+"""Samplers that clients of other servers, and of older llama.cpp, name in their orders. Their parameters are
+refused here unless they are off, or act at a fixed place: so their place in the order changes nothing."""
 WebuiSamplerName = Literal[
     "repetition_penalty", "presence_penalty", "frequency_penalty", "presence_frequency_penalty", "dry",
     "temperature", "dynamic_temperature", "quadratic_sampling", "top_n_sigma", "top_k", "top_p",
@@ -299,12 +319,18 @@ def _from_letters(value: object) -> object:
     """llama.cpp's clients send the list under several names, or as text: letters, or names with
     semicolons."""
     if isinstance(value, str):
-        letters = all(letter in LETTERS for letter in value)
-        value = [LETTERS[letter] for letter in value] if letters else value.split(";")
+        letters = all(letter in LETTERS or letter in SWITCHED_OFF for letter in value)
+        value = [LETTERS.get(letter, letter) for letter in value] if letters else value.split(";")
     if not isinstance(value, list):
         return value
-    plain = [name.replace("-", "_") if isinstance(name, str) else name for name in value]
-    return [OTHER_NAMES.get(name, name) if isinstance(name, str) else name for name in plain]
+    found: list[object] = []
+    for name in value:
+        plain = name.replace("-", "_") if isinstance(name, str) else name
+        if not isinstance(plain, str):
+            found.append(plain)
+        elif plain not in SWITCHED_OFF:
+            found.append(OTHER_NAMES.get(plain, plain))
+    return found
 
 
 def _from_lines(value: object) -> object:
