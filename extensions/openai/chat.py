@@ -11,7 +11,7 @@ from typing_extensions import NotRequired, TypedDict
 
 from . import models, refusals
 from .chat_request import ChatCompletionRequest
-from .engines.base import ChatRequest, Engine, EngineInfo, Page, Pieces
+from .engines.base import ChatRequest, Engine, EngineInfo, Page, Pieces, TokenLogprob
 from .generation.answer import AnswerHead, answer_head
 from .generation.hooked import hooked_chat
 from .generation.hooks import Hooks
@@ -19,7 +19,7 @@ from .generation.logprobs import ChatLogprobs, chat_logprobs
 from .generation.media import media_reader
 from .generation.messages import split_continued, to_engine
 from .generation.profiles import to_native
-from .generation.prompted import Answer, Prompted, answer_of
+from .generation.prompted import Answer, Wanted, answer_chat
 from .generation.request import needs
 from .generation.run import Event, Events, run
 from .generation.tool_calls import (
@@ -140,8 +140,10 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Reply:
         template_variables=variables,
         page=_page(body, info),
     )
-    wanted = Prompted(alternatives, plan, continued, grammar_param)
-    answer = answer_of(request, info, wanted)
+    thinks = variables.get("enable_thinking")
+    answer = partial(
+        answer_chat, wanted=Wanted(alternatives, plan, continued, grammar_param, thinks)
+    )
     hooks = call.services.hooks_for(body.hooks)
     start = partial(answer, engine)
     if hooks is not None:
@@ -205,6 +207,8 @@ def _chunks(
     count.record.answer = head["id"]
     calls = ToolCallWriter(plan)
     begun: set[int] = set()
+    # Log-probabilities of tokens that say nothing come with the next chunk that says something.
+    waiting: dict[int, tuple[TokenLogprob, ...]] = {}
     told, shows_thoughts = body.alternatives is not None, body.shows_thoughts
 
     def chunk(*choices: ChunkChoice) -> ChatCompletionChunk:
@@ -223,11 +227,13 @@ def _chunks(
         return made
 
     def choice(event: Event, delta: Delta, finish: CallFinish | None = None) -> ChunkChoice:
-        logprobs = chat_logprobs(event.logprobs) if told and "content" in delta else None
+        entries = waiting.pop(event.index, ())
         return {
             "index": event.index,
             "delta": delta,
-            "logprobs": logprobs,
+            "logprobs": chat_logprobs(entries)
+            if entries or (told and "content" in delta)
+            else None,
             "finish_reason": finish,
         }
 
@@ -244,12 +250,12 @@ def _chunks(
                 begun.add(event.index)
                 content = None if parts and not event.text else ""
                 first: Delta = {"role": "assistant", "content": content, "refusal": None}
-                # An answer of no text has log-probabilities, too: none.
-                none = chat_logprobs(()) if told and content is not None else None
-                yield chunk({**choice(event, {}), "delta": first, "logprobs": none})
+                yield chunk(choice(event, first))
+            if event.logprobs:
+                waiting[event.index] = waiting.get(event.index, ()) + event.logprobs
             if event.reasoning and shows_thoughts:
                 yield chunk(choice(event, {"reasoning_content": event.reasoning}))
-            if event.text or event.logprobs:
+            if event.text:
                 yield chunk(choice(event, {"content": event.text}))
             for part in parts:
                 delta: Delta = {}

@@ -144,9 +144,8 @@ def _hooks() -> Hooks | None:
 def _webui_engine() -> Engine:
     """The model of the webui around us, whichever it has loaded."""
     from .engines.webui import WebuiEngine
-    from .generation.prompted import PromptedChat
 
-    return PromptedChat(WebuiEngine())
+    return WebuiEngine()
 
 
 def _settings(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:

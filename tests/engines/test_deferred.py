@@ -24,7 +24,7 @@ def test_everything_says_that_the_model_is_loading() -> None:
     for call in (
         lambda: engine.info,
         lambda: next(engine.generate(GenerateRequest("x"))),
-        lambda: next(engine.chat(ChatRequest((Message("user", "x"),)))),
+        lambda: engine.render(ChatRequest((Message("user", "x"),))),
         lambda: engine.tokenize("x"),
         lambda: engine.detokenize((1,)),
     ):

@@ -26,7 +26,7 @@ from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.engines.webui import WebuiEngine
 from extensions.openai.errors import ContextLengthExceeded, EngineFailed, InvalidRequest
 from extensions.openai.generation.profiles import to_native
-from extensions.openai.generation.prompted import PromptedChat
+from extensions.openai.generation.prompted import Wanted, answer_chat
 from tests.support.paced import PacedEngine
 from tests.support.process import ROOT
 from tests.support.random_encoder import write_encoder
@@ -61,7 +61,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
         age, loader = WEBUIS[request.param]
         with install(age, TINY) as host:
             host.load(loader=loader)
-            yield PromptedChat(WebuiEngine())
+            yield WebuiEngine()
     else:
         yield request.getfixturevalue(request.param)
 
@@ -94,7 +94,8 @@ def completion(
 
 def conversation(engine: Engine, text: str, max_tokens: int | None = 8) -> Pieces:
     sampling = to_native(CompletionRequest(temperature=0.0), engine.info)
-    return engine.chat(ChatRequest((Message("user", text),), max_tokens, sampling, 7))
+    request = ChatRequest((Message("user", text),), max_tokens, sampling, 7)
+    return answer_chat(engine, request, wanted=Wanted())
 
 
 def read(pieces: Pieces) -> list[Piece]:

@@ -32,7 +32,6 @@ from extensions.openai.engines.webui import WebuiEngine
 from extensions.openai.engines.webui_page import FALLBACK
 from extensions.openai.errors import EngineFailed, InvalidRequest, ModelLoading
 from extensions.openai.generation.hooks import Hooks
-from extensions.openai.generation.prompted import PromptedChat
 from tests.support.api import Api, said
 from tests.support.process import ROOT
 from tests.webui_host import AGES, MiniHost, install
@@ -303,7 +302,7 @@ def test_calls_in_the_models_own_format_are_calls(modern: MiniHost) -> None:
             yield 'I look it up. [TOOL_CALLS]capital[ARGS]{"of": "France"}'
 
     modern.extend(own=Extension)
-    api = Api(PromptedChat(WebuiEngine()))
+    api = Api(WebuiEngine())
     function = {"name": "capital", "parameters": {"type": "object", "properties": {"of": {}}}}
     body = {"tools": [{"type": "function", "function": function}], "messages": said("Hello")}
     for answer in (api.chat(**body), api.folded("chat/completions", **body)):
@@ -343,10 +342,10 @@ def with_hooks(api: Api) -> Api:
 
 def test_extensions_of_the_page_act_on_answers(host: MiniHost) -> None:
     Loud.states = ()
-    plain = Api(PromptedChat(WebuiEngine()))
+    plain = Api(WebuiEngine())
     expected = plain.chat("Hello! What can you do?", temperature=0, max_tokens=6)
     host.extend(loud=Loud)
-    api = with_hooks(Api(PromptedChat(WebuiEngine())))
+    api = with_hooks(Api(WebuiEngine()))
     answer = api.chat("secret word", temperature=0, max_tokens=6)
     said = answer["choices"][0]["message"]["content"]
     assert said == f"[{expected['choices'][0]['message']['content']}]"
@@ -371,7 +370,7 @@ def test_what_an_extension_notes_in_the_state_is_there_while_it_generates(modern
             yield f"{state['note']} {state['name1']}"
 
     modern.extend(noting=Noting)
-    answer = with_hooks(Api(PromptedChat(WebuiEngine()))).chat("Hello")
+    answer = with_hooks(Api(WebuiEngine())).chat("Hello")
     assert answer["choices"][0]["message"]["content"] == "noted You"
 
 
@@ -388,7 +387,7 @@ def test_tokens_of_text_are_counted_also_where_a_stop_string_ends_it(modern: Min
     modern.load(loader="TensorRT-LLM")
     engine = WebuiEngine()
     assert engine.info.parallel == 8
-    answer = Api(PromptedChat(engine)).chat(
+    answer = Api(engine).chat(
         "Hello! What can you do?", temperature=0, max_tokens=30, stop="questions"
     )
     said = answer["choices"][0]["message"]["content"]
@@ -423,7 +422,7 @@ def test_extensions_may_make_prompts_with_the_hosts_own_function(host: MiniHost)
 
     host.shared.settings = {"truncation_length": 256}
     host.extend(retrieving=Retrieving)
-    api = with_hooks(Api(PromptedChat(WebuiEngine())))
+    api = with_hooks(Api(WebuiEngine()))
     answer = api.chat("Hello", max_tokens=2, temperature=0)
     assert prompts == ["\nYou: Hello (noted)\nAI:"]
     assert answer["usage"]["prompt_tokens"] == len(WebuiEngine().tokenize(prompts[0]))
@@ -481,7 +480,7 @@ def test_templates_of_the_host_are_found_by_name(
 
 
 def test_what_the_page_lacks_is_refused_by_name(modern: MiniHost) -> None:
-    api = Api(PromptedChat(WebuiEngine()))
+    api = Api(WebuiEngine())
     assert api.refused("chat/completions", character="Nobody")["param"] == "character"
     refused = api.refused("chat/completions", instruction_template="No")
     assert refused["param"] == "instruction_template"
@@ -558,7 +557,7 @@ def test_a_template_tells_what_ends_a_turn(source: str, ends: tuple[str, ...]) -
 @pytest.mark.parametrize("loader", ["Transformers", "llama.cpp", "TensorRT-LLM"])
 def test_pages_answer_from_it(modern: MiniHost, loader: str) -> None:
     modern.load(loader=loader)
-    api = Api(PromptedChat(WebuiEngine()))
+    api = Api(WebuiEngine())
     answer = api.chat("Hello!", max_tokens=12, temperature=0)
     assert answer["choices"][0]["message"]["content"]
     assert 0 < answer["usage"]["completion_tokens"] <= 12

@@ -17,7 +17,6 @@ from extensions.openai.engines.webui import WebuiEngine
 from extensions.openai.engines.webui_host_modules import host_model
 from extensions.openai.engines.webui_loaders import way_of
 from extensions.openai.errors import EngineFailed
-from extensions.openai.generation.prompted import PromptedChat
 from tests.engines.test_webui import PATIENCE, TINY, InThePage, greedy, read, text_of
 from tests.support.api import Api
 from tests.webui_host import MiniHost, install
@@ -122,7 +121,7 @@ def test_seeds_repeat_and_differ(host: MiniHost) -> None:
 
 
 def test_schemas_and_demanded_calls_are_kept_to(host: MiniHost) -> None:
-    api = Api(PromptedChat(WebuiEngine()))
+    api = Api(WebuiEngine())
     schema = {
         "type": "object",
         "properties": {"city": {"type": "string", "maxLength": 8}, "size": {"enum": ["S", "L"]}},

@@ -17,7 +17,6 @@ from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.engines.webui import WebuiEngine
 from extensions.openai.engines.webui_page import FALLBACK
 from extensions.openai.errors import EngineFailed
-from extensions.openai.generation.prompted import PromptedChat
 from tests.support.api import Api
 from tests.support.media import image, picture, text, user
 from tests.support.process import ROOT
@@ -37,7 +36,7 @@ def host() -> Iterator[MiniHost]:
 
 @pytest.fixture
 def api(host: MiniHost) -> Api:
-    return Api(PromptedChat(WebuiEngine()))
+    return Api(WebuiEngine())
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +313,7 @@ def seeing(host: MiniHost, tmp_path_factory: pytest.TempPathFactory) -> Api:
         width = read_header(next(TINY.glob("*.gguf"))).metadata["llama.embedding_length"]
         write_encoder(host.mmproj, model_width=int(str(width)))
     host.load(loader="llama.cpp")
-    return Api(PromptedChat(WebuiEngine()))
+    return Api(WebuiEngine())
 
 
 def test_pictures_are_seen_and_counted(seeing: Api) -> None:

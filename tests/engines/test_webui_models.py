@@ -23,7 +23,6 @@ from extensions.openai.errors import (
     ModelLoading,
     ModelNotFound,
 )
-from extensions.openai.generation.prompted import PromptedChat
 from tests.support.process import ROOT
 from tests.webui_host import AGES, MiniHost, install
 
@@ -104,7 +103,7 @@ def host(request: pytest.FixtureRequest) -> Iterator[MiniHost]:
 @pytest.fixture
 def engine() -> DeferredEngine:
     engine = DeferredEngine()
-    engine.set(PromptedChat(WebuiEngine()))
+    engine.set(WebuiEngine())
     return engine
 
 

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from extensions.openai.engines.base import ChatRequest, Finish, Message, Piece, Pieces, Tool
-from extensions.openai.generation.call_forms import FORMS, MARKS, calls_apart
-from extensions.openai.generation.harmony import channels_apart, is_harmony
-from extensions.openai.generation.prompted import PromptedChat
+from extensions.openai.generation.call_forms import FORMS, MARKS
+from extensions.openai.generation.call_reader import CallReader
+from extensions.openai.generation.harmony import ChannelReader, is_harmony
+from extensions.openai.generation.parts import apart
+from extensions.openai.generation.prompted import Wanted, answer_chat
+from extensions.openai.generation.tools import ToolPlan
 from tests.generation.test_prompted import Scripted
 from tests.support.process import ROOT
 
@@ -113,7 +116,7 @@ def test_each_form_is_read_however_it_is_split(
     form: str, before: str, said: str, calls: list[Any]
 ) -> None:
     for parts in splits(before + said):
-        text, _, found, pieces = read(calls_apart(pieces_of(parts), TOOLS))
+        text, _, found, pieces = read(apart(pieces_of(parts), CallReader(TOOLS)))
         assert (text, found) == (before.rstrip(), calls), parts
         assert pieces[-1].finish == "tool_calls"
         assert sum(piece.tokens for piece in pieces) == len(parts) + 1
@@ -128,8 +131,8 @@ def test_each_row_has_an_example() -> None:
 
 def test_a_call_comes_as_soon_as_it_is_complete() -> None:
     parts = [f"<tool_call>\n{ONE}\n</tool_call>", "\n", f"<tool_call>\n{TWO}\n</tool_call>"]
-    pieces = [piece for piece in calls_apart(pieces_of(parts), TOOLS) if piece is not None]
-    assert [len(piece.tool_calls) for piece in pieces] == [1, 0, 1, 0]
+    pieces = [piece for piece in apart(pieces_of(parts), CallReader(TOOLS)) if piece is not None]
+    assert [bool(piece.tool_calls) for piece in pieces] == [True, False, True, False]
 
 
 NO_CALLS = [
@@ -139,7 +142,6 @@ NO_CALLS = [
     "2 < 3 and [1, 2]",
     "<tool_call>\nnot one\n</tool_call> but text",
     "<tool_call>",
-    f"<tool_call>\n{ONE[:-3]}",
     '<tool_call>{"name": 3}</tool_call>',
     "A <function=x>y</function> in HTML",
     "[TOOL_CALLS] is how it begins",
@@ -162,21 +164,27 @@ NO_CALLS = [
 @pytest.mark.parametrize("said", NO_CALLS)
 def test_what_is_no_call_stays_text(said: str) -> None:
     for parts in ([said], list(said)) if len(said) < 100 else ([said],):
-        text, _, calls, pieces = read(calls_apart(pieces_of(parts), TOOLS))
+        text, _, calls, pieces = read(apart(pieces_of(parts), CallReader(TOOLS)))
         assert (text, calls) == (said, [])
         assert pieces[-1].finish == "stop"
 
 
 @pytest.mark.parametrize("said", ['{"answer": 42}, and more', "[1, 2]", "Hello there"])
 def test_text_that_cannot_be_a_call_is_not_held_up(said: str) -> None:
-    pieces = [piece for piece in calls_apart(pieces_of(list(said)), TOOLS) if piece is not None]
+    pieces = [
+        piece for piece in apart(pieces_of(list(said)), CallReader(TOOLS)) if piece is not None
+    ]
     assert "".join(piece.text for piece in pieces[:8])
 
 
-def test_a_call_that_a_limit_cuts_stays_text() -> None:
-    said = f"<tool_call>\n{ONE[:-1]}"
-    text, _, calls, pieces = read(calls_apart(pieces_of([said], "length"), TOOLS))
-    assert (text, calls, pieces[-1].finish) == (said, [], "length")
+def test_a_call_that_a_limit_cuts_before_its_arguments_is_no_text() -> None:
+    for said in ("So.\n<tool_call>", '<tool_call>\n{"name": "get_we', "[TOOL_CALLS]get_wea"):
+        text, _, calls, pieces = read(apart(pieces_of([said], "length"), CallReader(TOOLS)))
+        assert (text, calls, pieces[-1].finish) == (
+            said.partition("\n<")[0] if said[0] == "S" else "",
+            [],
+            "length",
+        )
 
 
 # gpt-oss
@@ -209,13 +217,13 @@ TALKS: list[tuple[str, str, str, list[Any]]] = [
 @pytest.mark.parametrize(("said", "thought", "text", "calls"), TALKS)
 def test_channels_are_told_apart(said: str, thought: str, text: str, calls: list[Any]) -> None:
     for parts in splits(said):
-        found = read(channels_apart(pieces_of(parts)))
+        found = read(apart(pieces_of(parts), ChannelReader()))
         assert found[:3] == (text, thought, calls), parts
         assert found[3][-1].finish == ("tool_calls" if calls else "stop")
 
 
 def test_arguments_are_streamed_as_they_are_written() -> None:
-    pieces = [piece for piece in channels_apart(pieces_of(list(CALL))) if piece is not None]
+    pieces = [piece for piece in apart(pieces_of(list(CALL)), ChannelReader()) if piece is not None]
     parts = [call for piece in pieces for call in piece.tool_calls]
     assert parts[0].name == "get_weather" and parts[0].arguments == ""
     assert len(parts) > 10 and all(part.name is None for part in parts[1:])
@@ -224,6 +232,9 @@ def test_arguments_are_streamed_as_they_are_written() -> None:
 def test_which_prompts_want_channels() -> None:
     assert is_harmony("<|start|>user<|message|>Hi<|end|><|start|>assistant")
     assert not is_harmony("<|im_start|>assistant\n")
+
+
+SHOWN = Wanted(tools=ToolPlan(shown=TOOLS))
 
 
 class Speaking(Scripted):
@@ -236,17 +247,19 @@ class Speaking(Scripted):
 def test_a_chat_reads_channels_where_the_prompt_wants_them() -> None:
     engine = Speaking([THOUGHT, PREAMBLE, CALL], opening="<|start|>assistant")
     request = ChatRequest((Message("user", "Hi"),), tools=TOOLS)
-    text, thought, calls, _ = read(PromptedChat(engine).chat(request))
+    text, thought, calls, _ = read(answer_chat(engine, request, wanted=SHOWN))
     assert (text, thought, calls) == ("I look it up.", "The user asks. 1<2.", [W])
     assert "<|channel|>" in engine.asked[0].marks
     # An answer that is kept to a form begins where text is said.
     constrained = replace(request, tools=(), grammar='start: "x"')
-    list(PromptedChat(engine).chat(constrained))
-    assert str(engine.asked[1].prompt).endswith("<|start|>assistant<|channel|>final<|message|>")
+    engine = Speaking(["x", "<|end|>", "y"], opening="<|start|>assistant")
+    text, *_ = read(answer_chat(engine, constrained))
+    assert text == "x"
+    assert str(engine.asked[0].prompt).endswith("<|start|>assistant<|channel|>final<|message|>")
 
 
 def test_a_chat_reads_calls_up_to_where_a_turn_ends() -> None:
     engine = Speaking(["So. <tool_", f"call>{ONE}</tool_call>\n<|en", "d|> and more"])
-    text, _, calls, pieces = read(PromptedChat(engine).chat(ChatRequest((), tools=TOOLS)))
+    text, _, calls, pieces = read(answer_chat(engine, ChatRequest((), tools=TOOLS), wanted=SHOWN))
     assert (text, calls, pieces[-1].finish) == ("So.", [W], "tool_calls")
     assert set(MARKS) <= set(engine.asked[0].marks)

@@ -13,6 +13,7 @@ from extensions.openai.engines.base import ChatRequest, GenerateRequest, Message
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.generation.hooked import hooked_chat
 from extensions.openai.generation.hooks import Hooks
+from extensions.openai.generation.prompted import answer_chat
 from extensions.openai.generation.turns import Turns
 from tests.support.api import Api
 from tests.support.paced import PacedEngine
@@ -115,7 +116,7 @@ def test_a_stream_that_waits_says_so_all_the_time() -> None:
     engine = PacedEngine(parallel=1)
     hooks = Hooks(lambda: [("slow", extension(output_modifier=lambda text: text))])
     request = ChatRequest((Message("user", "Hi"),), 5)
-    pieces = hooked_chat(hooks, engine, request, lambda e, r: e.chat(r), stops=(), continues=False)
+    pieces = hooked_chat(hooks, engine, request, answer_chat, stops=(), continues=False)
     got = list(pieces)
     told = [piece for piece in got if piece is not None]
     assert [bool(piece.text) for piece in told] == [False] * (len(told) - 1) + [True]
@@ -201,9 +202,9 @@ def test_changed_samplers_reach_the_engine_under_its_own_names() -> None:
     asked: list[Any] = []
 
     class Noting(EchoEngine):
-        def chat(self, request: ChatRequest) -> Any:
+        def generate(self, request: GenerateRequest) -> Any:
             asked.append(request.sampling)
-            return super().chat(request)
+            return super().generate(request)
 
     def state_modifier(state: dict[str, Any]) -> dict[str, Any]:
         state["repetition_penalty"] = 1.25
@@ -239,9 +240,9 @@ def test_a_history_hook_adds_turns_and_what_it_leaves_alone_stays() -> None:
     ]
     api = api_with(extension(history_modifier=history_modifier), engine=Noting())
     assert said(api.chat(messages)) == "three"
-    lines = prompts[-1].splitlines()
-    assert lines[:3] == ["system: Be brief.", "user: note", "assistant: noted"]
-    roles = [line.partition(":")[0] for line in lines[3:]]
+    turns = prompts[-1].removesuffix("<|assistant|>").removesuffix("<|end|>").split("<|end|>")
+    assert turns[:3] == ["<|system|>Be brief.", "<|user|>note", "<|assistant|>noted"]
+    roles = [turn.partition("|>")[0].removeprefix("<|") for turn in turns[3:]]
     assert roles == [
         "user",
         "assistant",
@@ -269,7 +270,7 @@ def test_an_extension_may_make_the_whole_prompt() -> None:
 def test_the_answer_begins_behind_a_prefix() -> None:
     one = extension(bot_prefix_modifier=lambda text, state: text + "Sure:")
     # The engine says its prompt back, so it shows what was behind the messages.
-    assert said(api_with(one).chat("Hi")).endswith("user: Hi\nSure:")
+    assert said(api_with(one).chat("Hi")).endswith("<|user|>Hi<|end|><|assistant|>Sure:")
 
 
 def test_hooks_are_left_out_where_the_request_or_the_operator_says_so() -> None:

@@ -28,7 +28,7 @@ from extensions.openai.engines.base import (
 )
 from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.errors import ContextLengthExceeded, InvalidRequest
-from extensions.openai.generation.prompted import Prompted, prompted_chat
+from extensions.openai.generation.prompted import Wanted, answer_chat
 from extensions.openai.generation.tools import ToolPlan
 from tests.support.api import Api, assert_alike, said
 from tests.support.random_model import TEMPLATE, write_model
@@ -65,12 +65,12 @@ class Scripted:
         prompt = None if self._parts else PromptUsage(len(request.prompt))
         yield Piece(tokens=1 if self._finish == "stop" else 0, prompt=prompt, finish=self._finish)
 
-    def chat(self, request: ChatRequest) -> Pieces:
-        raise AssertionError("the prompt is rendered")
-
     def render(self, request: ChatRequest) -> str:
         words = "".join(f"{m.role}: {m.content}\n" for m in request.messages)
         return words + "assistant: " + self._opening
+
+    def turn_ends(self, request: ChatRequest) -> tuple[str, ...]:
+        return ()
 
     def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
         raise AssertionError("not asked for")
@@ -91,9 +91,9 @@ class Scripted:
 ASK = ChatRequest((Message("user", "Why?"),))
 
 
-def answer(engine: Scripted, wanted: Prompted | None = None) -> tuple[str, str, list[Piece]]:
+def answer(engine: Scripted, wanted: Wanted | None = None) -> tuple[str, str, list[Piece]]:
     """The thought, the answer, and the pieces of both."""
-    pieces = [p for p in prompted_chat(engine, ASK, wanted or Prompted(0)) if p is not None]
+    pieces = [p for p in answer_chat(engine, ASK, wanted=wanted or Wanted(0)) if p is not None]
     assert [piece.finish is not None for piece in pieces] == [False] * (len(pieces) - 1) + [True]
     assert sum(piece.prompt is not None for piece in pieces) == 1
     assert not any(piece.text and piece.reasoning for piece in pieces[:0])
@@ -168,11 +168,14 @@ def test_a_thought_that_is_cut(length: int, opening: str) -> None:
         assert (thought, said_) == ("", text)
 
 
-def test_thoughts_have_no_log_probabilities() -> None:
-    _, said_, pieces = answer(Scripted(list(WHOLE)))
-    told = b"".join(token.bytes for piece in pieces for token in piece.logprobs)
-    assert said_.endswith(told.decode())
-    assert not any(piece.logprobs for piece in pieces if piece.reasoning)
+@pytest.mark.parametrize("parts", splits(WHOLE))
+def test_each_token_has_its_log_probability_and_those_of_the_text_are_the_text(
+    parts: list[str],
+) -> None:
+    _, said_, pieces = answer(Scripted(parts))
+    entries = [token for piece in pieces for token in piece.logprobs]
+    assert len(entries) == sum(1 for part in parts if part)
+    assert b"".join(entry.bytes for entry in entries).decode() == said_
 
 
 def test_closing_early_closes_the_engine() -> None:
@@ -185,7 +188,7 @@ def test_closing_early_closes_the_engine() -> None:
             finally:
                 closed.append(True)
 
-    pieces = prompted_chat(Closing(["a"] * 9), ASK, Prompted(0))
+    pieces = answer_chat(Closing(["a"] * 9), ASK, wanted=Wanted(0))
     assert next(pieces) is None
     pieces.close()
     assert closed
@@ -193,21 +196,23 @@ def test_closing_early_closes_the_engine() -> None:
 
 def test_a_continued_message_ends_the_prompt() -> None:
     engine = Scripted(["!"])
-    thought, said_, _ = answer(engine, Prompted(continued=Message("assistant", "Because, ")))
+    thought, said_, _ = answer(engine, Wanted(continued=Message("assistant", "Because, ")))
     assert engine.asked[0].prompt == "user: Why?\nassistant: Because, "
     assert (thought, said_) == ("", "!")
 
 
 def test_a_limit_is_an_upper_bound_and_the_context_another() -> None:
-    for asked, given in ((5, 5), (None, CONTEXT - 22), (10**6, CONTEXT - 22)):
+    for asked, given in ((5, 5), (None, None), (10**6, CONTEXT - 22)):
         engine = Scripted(["x"])
         request = ChatRequest(ASK.messages, max_tokens=asked)
-        list(prompted_chat(engine, request, Prompted(0)))
+        list(answer_chat(engine, request, wanted=Wanted(0)))
         (made,) = engine.asked
         assert len(made.prompt) == 22
         assert made.max_tokens == given
     with pytest.raises(ContextLengthExceeded) as caught:
-        list(prompted_chat(Scripted([]), ChatRequest((Message("user", "x" * 999),)), Prompted(0)))
+        list(
+            answer_chat(Scripted([]), ChatRequest((Message("user", "x" * 999),)), wanted=Wanted(0))
+        )
     assert caught.value.param == "messages"
 
 
@@ -271,8 +276,11 @@ def test_thoughts_are_told_apart_on_the_page() -> None:
             message = choice["message"]
             assert message["content"] == "Because </of> it."
             assert message["reasoning_content"].strip() == "Well, 1<2"
-            told = bytes(b for token in choice["logprobs"]["content"] for b in token["bytes"])
-            assert message["content"].endswith(told.decode())
+            entries = choice["logprobs"]["content"]
+            assert (
+                bytes(b for token in entries for b in token["bytes"]).decode() == message["content"]
+            )
+            assert len(entries) == len(WHOLE)
         details = whole["usage"]["completion_tokens_details"]
         tokens = whole["usage"]["completion_tokens"]
         assert 0 < details["reasoning_tokens"] < tokens
@@ -284,9 +292,9 @@ def test_the_tokens_of_a_thought_are_those_of_its_text(thought: str) -> None:
     """A token is a character here; the mark at its end and the answer are none of it."""
     engine = Scripted(list(thought + "</think>\n\nBecause."), opening="<think>")
     whole = Api(engine).chat("Why?", logprobs=True)
-    assert whole["choices"][0]["message"]["reasoning_content"] == thought
+    assert whole["choices"][0]["message"]["reasoning_content"] == thought.strip("\n")
     usage = whole["usage"]
-    assert usage["completion_tokens_details"]["reasoning_tokens"] == len(thought)
+    assert usage["completion_tokens_details"]["reasoning_tokens"] == len(thought.strip("\n"))
     assert usage["completion_tokens"] == len(thought + "</think>\n\nBecause.") + 1
 
 
@@ -302,7 +310,7 @@ def test_the_first_delta_of_a_thought_has_the_role() -> None:
 def test_a_grammar_is_for_the_answer_and_not_for_a_thought_that_the_template_opens() -> None:
     engine = Scripted(["ye", "s"], opening="<think>\n")
     request = ChatRequest((Message("user", "Hi"),), grammar='start: "yes"')
-    pieces = [piece for piece in prompted_chat(engine, request, Prompted()) if piece]
+    pieces = [piece for piece in answer_chat(engine, request, wanted=Wanted()) if piece]
     assert "".join(piece.text for piece in pieces) == "yes"
     assert not any(piece.reasoning for piece in pieces)
     asked = engine.asked[0].prompt
@@ -311,9 +319,9 @@ def test_a_grammar_is_for_the_answer_and_not_for_a_thought_that_the_template_ope
 
 def test_an_answer_that_leaves_its_grammar_is_an_error_that_names_the_field() -> None:
     request = ChatRequest((Message("user", "Hi"),), grammar='start: "yes"')
-    wanted = Prompted(grammar_param="guided_choice")
+    wanted = Wanted(grammar_param="guided_choice")
     with pytest.raises(InvalidRequest) as refused:
-        list(prompted_chat(Scripted(["ye", "p"]), request, wanted))
+        list(answer_chat(Scripted(["ye", "p"]), request, wanted=wanted))
     assert refused.value.param == "guided_choice"
 
 
@@ -328,17 +336,16 @@ def test_a_call_that_is_cut_is_the_beginning_of_the_whole(before: str, cut: int)
     said = before + CALLED[:cut]
     finish: Finish = "stop" if cut == len(CALLED) else "length"
     engine = Scripted(list(said), finish=finish)
-    pieces = [p for p in prompted_chat(engine, TOLD, Prompted(0, PLAN)) if p]
+    pieces = [p for p in answer_chat(engine, TOLD, wanted=Wanted(0, PLAN)) if p]
     text = "".join(piece.text for piece in pieces)
     calls = [call for piece in pieces for call in piece.tool_calls]
-    assert text == (said if cut < len("<tool_call>\n") else before)
+    # A mark is one once it is whole; line ends before a call are no part of the text.
+    assert text == (said if cut < len("<tool_call>") else before.rstrip())
     assert "{}".startswith("".join(call.arguments for call in calls))
-    assert [call.name for call in calls if call.name] == ["f"] * (cut >= CALLED.index("{}"))
+    assert [call.name for call in calls if call.name] == ["f"] * (cut >= CALLED.index("{}") + 2)
     assert pieces[-1].finish == ("tool_calls" if finish == "stop" else "length")
-    # What is told of tokens is told of text, and of nothing else.
     told = b"".join(token.bytes for piece in pieces for token in piece.logprobs)
-    assert text.startswith(told.decode())
-    assert text == told.decode() or calls or text[len(told) :] in "<tool_call>"
+    assert text == told.decode()
 
 
 DEMANDED = replace(PLAN, demanded=PLAN.shown)
@@ -348,9 +355,9 @@ DEMANDED = replace(PLAN, demanded=PLAN.shown)
 def test_a_demanded_call_that_is_cut_shows_no_mark(cut: int) -> None:
     """What is cut before the arguments begin is no text either."""
     engine = Scripted(list(CALLED[:cut]), finish="length")
-    pieces = [p for p in prompted_chat(engine, TOLD, Prompted(0, DEMANDED)) if p]
+    pieces = [p for p in answer_chat(engine, TOLD, wanted=Wanted(0, DEMANDED)) if p]
     assert "".join(piece.text for piece in pieces) == ""
-    assert not any(piece.logprobs for piece in pieces)
+    assert not any(entry.bytes for piece in pieces for entry in piece.logprobs)
     calls = [call for piece in pieces for call in piece.tool_calls]
     assert [call.name for call in calls if call.name] == ["f"] * (cut >= CALLED.index("{}"))
     assert pieces[-1].finish == "length"
@@ -371,7 +378,7 @@ def test_input_that_stands_as_it_is_and_is_cut(first: str, cut: int, demanded: b
     finish: Finish = "stop" if cut == len(RAW) else "length"
     engine = Scripted([first + RAW[:cut]] if first + RAW[:cut] else [], finish=finish)
     request = replace(TOLD, tools=shown)
-    pieces = [p for p in prompted_chat(engine, request, Prompted(0, plan)) if p]
+    pieces = [p for p in answer_chat(engine, request, wanted=Wanted(0, plan)) if p]
     text = "".join(piece.text for piece in pieces)
     calls = [call for piece in pieces for call in piece.tool_calls]
     assert pieces[-1].finish == ("tool_calls" if finish == "stop" else "length")
@@ -389,19 +396,8 @@ def test_input_that_stands_as_it_is_and_is_cut(first: str, cut: int, demanded: b
 def test_an_answer_may_begin_like_a_call() -> None:
     """HTML, say; nothing but a whole opening is a call."""
     said = "<table><tool_call></table>"
-    pieces = [p for p in prompted_chat(Scripted([said[:13], said[13:]]), TOLD, Prompted(0)) if p]
+    pieces = [p for p in answer_chat(Scripted([said[:13], said[13:]]), TOLD, wanted=Wanted(0)) if p]
     assert "".join(piece.text for piece in pieces) == said
-
-
-def test_a_strict_function_of_a_template_with_another_format_is_the_engines_own() -> None:
-    class Own(Scripted):
-        def chat(self, request: ChatRequest) -> Pieces:
-            yield Piece("own", tokens=1, finish="stop", prompt=PromptUsage(1))
-
-    plan = replace(PLAN, strict=True)
-    request = ChatRequest((Message("user", "Hi"),), tools=plan.shown)
-    (piece,) = prompted_chat(Own([]), request, Prompted(None, plan))
-    assert piece is not None and piece.text == "own"
 
 
 OPTIONS = 'start: "yes" | "no"'
@@ -415,22 +411,22 @@ def test_a_thought_before_an_answer_of_a_grammar(opening: str, size: int) -> Non
     parts = [text[at : at + size] for at in range(0, len(text), size)]
     request = ChatRequest((Message("user", "Hi"),), grammar=OPTIONS)
     engine = Scripted(parts, opening=opening)
-    pieces = [p for p in prompted_chat(engine, request, Prompted(thinks=True)) if p]
+    pieces = [p for p in answer_chat(engine, request, wanted=Wanted(thinks=True)) if p]
     assert "".join(piece.reasoning for piece in pieces).strip() == "yes or no? <hm>"
     assert "".join(piece.text for piece in pieces) == "no"
     grammar = engine.asked[0].grammar
     assert grammar is not None and LLMatcher.validate_grammar(grammar) == ""
     assert str(engine.asked[0].prompt).endswith(opening)
     with pytest.raises(InvalidRequest):
-        list(prompted_chat(Scripted([text[:-2], "maybe"], opening=opening), request,
-                           Prompted(thinks=True, grammar_param="guided_choice")))  # fmt: skip
+        list(answer_chat(Scripted([text[:-2], "maybe"], opening=opening), request,
+                         wanted=Wanted(thinks=True, grammar_param="guided_choice")))  # fmt: skip
 
 
 def test_a_thought_before_calls_that_are_demanded() -> None:
     plan = replace(PLAN, demanded=PLAN.shown)
     engine = Scripted(list("Hm.\n</think>\n\n" + CALLED), opening="<think>\n")
-    pieces = [p for p in prompted_chat(engine, TOLD, Prompted(None, plan, thinks=True)) if p]
-    assert "".join(piece.reasoning for piece in pieces) == "Hm.\n"
+    pieces = [p for p in answer_chat(engine, TOLD, wanted=Wanted(None, plan, thinks=True)) if p]
+    assert "".join(piece.reasoning for piece in pieces) == "Hm."
     assert "".join(piece.text for piece in pieces) == ""
     assert [c.name for piece in pieces for c in piece.tool_calls if c.name] == ["f"]
     assert pieces[-1].finish == "tool_calls"
@@ -451,7 +447,7 @@ def test_no_thought_where_a_template_opens_one_whatever_is_asked(tmp_path: Path)
     """`reasoning_effort: none` on a model whose template knows nothing of it."""
     asked = Scripted(["Yes."], opening="<think>\n")
     request = ChatRequest((Message("user", "Hi"),))
-    (*_, last) = prompted_chat(asked, request, Prompted(quiet=True))
+    (*_, last) = answer_chat(asked, request, wanted=Wanted(thinks=False))
     assert last is not None and last.finish == "stop"
     assert str(asked.asked[0].prompt).endswith("<think>\n\n</think>\n\n")
 

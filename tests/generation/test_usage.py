@@ -23,7 +23,7 @@ def test_a_prompt_counts_once_however_many_choices_it_has() -> None:
 
 def test_tokens_of_reasoning_count_among_the_others_and_apart() -> None:
     count = UsageCount(n=1)
-    count.add(Event(0, reasoning="hm", tokens=3, prompt=PromptUsage(1)))
+    count.add(Event(0, reasoning="hm", tokens=3, thought_tokens=3, prompt=PromptUsage(1)))
     count.add(Event(0, "so", tokens=2, finish="stop"))
     usage = count.total()
     assert usage["completion_tokens"] == 5

@@ -63,12 +63,11 @@ class PacedEngine:
     def generate(self, request: GenerateRequest) -> Pieces:
         return self._say(len(request.prompt), request.max_tokens)
 
-    def chat(self, request: ChatRequest) -> Pieces:
-        tokens = sum(len(message.content or "") for message in request.messages)
-        return self._say(tokens, request.max_tokens)
-
     def render(self, request: ChatRequest) -> str:
         return "".join(message.content or "" for message in request.messages)
+
+    def turn_ends(self, request: ChatRequest) -> tuple[str, ...]:
+        return ()
 
     def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
         raise AssertionError("no capability `logprobs`")

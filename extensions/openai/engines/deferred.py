@@ -84,11 +84,11 @@ class DeferredEngine:
     def generate(self, request: GenerateRequest) -> Pieces:
         return self._followed(lambda engine: engine.generate(request))
 
-    def chat(self, request: ChatRequest) -> Pieces:
-        return self._followed(lambda engine: engine.chat(request))
-
     def render(self, request: ChatRequest) -> str:
         return self._ready.render(request)
+
+    def turn_ends(self, request: ChatRequest) -> tuple[str, ...]:
+        return self._ready.turn_ends(request)
 
     def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
         return self._followed(lambda engine: engine.score(tokens, alternatives))

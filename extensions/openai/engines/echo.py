@@ -10,7 +10,7 @@ import codecs
 from collections.abc import Sequence
 
 from .. import refusals
-from ..errors import ContextLengthExceeded, EngineFailed
+from ..errors import EngineFailed
 from .base import ChatRequest, EngineInfo, GenerateRequest, Piece, Pieces, PromptUsage, Scores
 from .context import check_fits
 
@@ -18,6 +18,11 @@ CONTEXT_LENGTH = 8192  # bytes
 VOCABULARY_SIZE = 256  # one token for each byte
 PARALLEL = 4
 CREATED = 1677610602  # a fixed date, as the whole engine is
+USER, ASSISTANT, END = (
+    "<|user|>",
+    "<|assistant|>",
+    "<|end|>",
+)  # its chat template: <|user|>Hi<|end|><|assistant|>
 
 
 class EchoEngine:
@@ -42,21 +47,8 @@ class EchoEngine:
     def generate(self, request: GenerateRequest) -> Pieces:
         prompt = request.prompt
         check_fits(prompt, request.max_tokens, CONTEXT_LENGTH, self.tokenize)
-        if isinstance(prompt, str):
-            prompt = self.tokenize(prompt)
-        yield from self._say(_bytes(prompt), len(prompt), request.max_tokens)
-
-    def chat(self, request: ChatRequest) -> Pieces:
-        prompt = self.tokenize(self.render(request))
-        if len(prompt) >= CONTEXT_LENGTH:
-            raise ContextLengthExceeded(
-                prompt_tokens=len(prompt),
-                max_tokens=0,
-                context_length=CONTEXT_LENGTH,
-                param="messages",
-            )
-        last = next((m.content for m in reversed(request.messages) if m.role == "user"), None)
-        yield from self._say((last or "").encode(), len(prompt), request.max_tokens)
+        said = prompt.encode() if isinstance(prompt, str) else _bytes(prompt)
+        yield from self._say(_answer(said), len(said), request.max_tokens)
 
     def _say(self, answer: bytes, prompt_tokens: int, max_tokens: int | None) -> Pieces:
         room = CONTEXT_LENGTH - prompt_tokens
@@ -72,7 +64,11 @@ class EchoEngine:
             yield Piece(decoder.decode(b"", final=True), prompt=prompt, finish="length")
 
     def render(self, request: ChatRequest) -> str:
-        return "".join(f"{message.role}: {message.content}\n" for message in request.messages)
+        turns = (f"<|{m.role}|>{m.content or ''}{END}" for m in request.messages)
+        return "".join(turns) + ASSISTANT
+
+    def turn_ends(self, request: ChatRequest) -> tuple[str, ...]:
+        return ()
 
     def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
         raise EngineFailed("The echo engine has no probabilities.")
@@ -88,6 +84,17 @@ class EchoEngine:
 
     def close(self) -> None:
         """Nothing to free."""
+
+
+def _answer(prompt: bytes) -> bytes:
+    """What it says to a prompt: in a chat what the user said last."""
+    if not prompt.endswith(ASSISTANT.encode()):
+        return prompt
+    return (
+        prompt.rpartition(USER.encode())[2].partition(END.encode())[0]
+        if USER.encode() in prompt
+        else b""
+    )
 
 
 def _bytes(tokens: Sequence[int]) -> bytes:

@@ -15,10 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from .. import refusals
-from ..errors import InvalidRequest
+from . import template
 from .base import (
     ChatRequest,
     EngineInfo,
@@ -28,13 +26,13 @@ from .base import (
     Scores,
     TokenLogprob,
 )
-from .context import check_bounded, check_fits
+from .context import check_fits
 from .gguf import BadModelFile, GGUFHeader, read_header
 from .llamacpp_answering import Answering
 from .llamacpp_answers import AnswerReader, LogprobReader, TokenReader
 from .llamacpp_judge import Complete, judge
 from .llamacpp_listener import PrivateListener
-from .llamacpp_messages import encoded, message_of, tool_of, without_data
+from .llamacpp_messages import encoded
 from .llamacpp_params import BATCH, cache_for, params_for
 from .llamacpp_recount import Recount
 from .penalties import PromptCounts, wants_uncounted
@@ -42,6 +40,7 @@ from .pump import TICK, pump
 from .room import Room
 from .thinking_probe import probe_thinking
 from .vocabulary import Vocabulary, read_vocabulary
+from .webui_page import with_marks
 
 log = logging.getLogger("openedai")
 
@@ -130,9 +129,13 @@ class LlamaCppEngine:
         props = self._listener.ask("GET", "/props")
         self._mark = str(props.get("media_marker", "")) if mmproj else ""
         self._document_start = self._start_token(props)
+        self._template = str(props.get("chat_template", ""))
+        self._special_texts = {name: str(props[name]) for name in ("bos_token", "eos_token")}
+        self._adds_start = self.tokenize("x")[:1] == self._tokens(
+            self._special_texts["bos_token"], parse_special=True
+        )
         thinking = probe_thinking(self._render_with)
         capabilities = self._capabilities(props, thinks=thinking is not None)
-        template = str(props.get("chat_template", ""))
         stat = model.stat()
         files = [model, mmproj] if mmproj else [model]
         self._info = EngineInfo(
@@ -148,8 +151,6 @@ class LlamaCppEngine:
             longest_token=self._vocabulary.longest,
             parallel=parallel,
             description=str(header.metadata.get("general.description", ""))[:200],
-            thinks_aloud=self._thinks_aloud(props),
-            chat_counts_prompt="reasoning" not in capabilities or "<think>" in template,
             capabilities=capabilities,
             thinking=thinking,
             end_tokens=self._end_tokens(),
@@ -168,17 +169,6 @@ class LlamaCppEngine:
         modalities = props.get("modalities", {})
         found += [name for name in ("vision", "audio") if modalities.get(name)]
         return tuple(found)
-
-    def _thinks_aloud(self, props: dict[str, Any]) -> bool:
-        """llama.cpp learns from its template how a thought ends; some only say how it begins."""
-        template = str(props.get("chat_template", ""))
-        if "<think>" not in template or "</think>" in template:
-            return False
-        try:
-            prompt = self.render(ChatRequest((Message("user", "Hello"),)))
-        except InvalidRequest:  # a template may want more than that
-            return False
-        return prompt.rstrip().endswith("<think>")
 
     def _end_tokens(self) -> frozenset[int]:
         """llama.cpp tells them as the tokens that it bans where no end is wanted."""
@@ -245,28 +235,13 @@ class LlamaCppEngine:
         room = self._info.context_length
         return self._run(self._complete, body, room, reader, "messages")
 
-    def chat(self, request: ChatRequest) -> Pieces:
-        check_bounded(
-            [message.content or "" for message in request.messages],
-            request.max_tokens,
-            self._info.context_length,
-            self._info.longest_token,
-            param="messages",
+    def render(self, request: ChatRequest) -> str:
+        messages = tuple(with_marks(message, self._mark) for message in request.messages)
+        prompt = template.render(
+            self._template, replace(request, messages=messages), self._special_texts
         )
-        conversation = self._conversation(request)
-        # A template adds little, but for tools; a text has no more tokens than bytes.
-        long = (
-            bool(request.tools)
-            or any(message.parts for message in request.messages)
-            or len(orjson.dumps(conversation)) > BATCH
-        )
-        body = self._body(request) | conversation
-        body |= {"reasoning_format": "auto", "return_progress": long}
-        if wants_uncounted(request.sampling, self._info.context_length):
-            tokens = self._text_tokens(self.render(request))
-            body["logit_bias"] += PromptCounts(tokens, request.sampling).bias()
-        run, room = self._server.handle_chat_completions, self._info.context_length
-        return self._run(run, body, room, AnswerReader(), "messages")
+        # The tokenizer puts it in front by itself.
+        return prompt.removeprefix(self._special_texts["bos_token"]) if self._adds_start else prompt
 
     def _text_tokens(self, prompt: str) -> tuple[int, ...]:
         """The tokens of a rendered prompt, without its media."""
@@ -275,11 +250,8 @@ class LlamaCppEngine:
             (self._tokens(text, parse_special=True) for text in others), self.tokenize(first)
         )
 
-    def render(self, request: ChatRequest) -> str:
-        request = replace(request, messages=tuple(map(without_data, request.messages)))
-        return str(
-            self._listener.ask("POST", "/apply-template", self._conversation(request))["prompt"]
-        )
+    def turn_ends(self, request: ChatRequest) -> tuple[str, ...]:
+        return ()  # llama.cpp knows the tokens that end a turn
 
     def _render_with(self, messages: Sequence[Message], variables: Mapping[str, Any]) -> str:
         return self.render(ChatRequest(tuple(messages), template_variables=variables))
@@ -330,6 +302,10 @@ class LlamaCppEngine:
         """Whether tokens that end an answer say nothing, as is usual: then what is said is no end."""
         return not any(self._vocabulary.tokens[token] for token in self._info.end_tokens)
 
+    @cached_property
+    def _hidden(self) -> frozenset[str]:
+        return self._vocabulary.hidden
+
     @property
     def _complete(self) -> Complete:
         """Beside an encoder, xllamacpp's call takes neither token ids nor media."""
@@ -350,7 +326,7 @@ class LlamaCppEngine:
         if not all(0 <= token < self._vocabulary_size for token in tokens):
             raise refusals.no_token(param, self._vocabulary_size)
 
-    def _body(self, request: GenerateRequest | ChatRequest) -> dict[str, Any]:
+    def _body(self, request: GenerateRequest) -> dict[str, Any]:
         seed, limit, grammar = request.seed, request.max_tokens, request.grammar
         self._check_ids([token for token, _ in request.logit_bias], "logit_bias")
         body = {
@@ -370,23 +346,12 @@ class LlamaCppEngine:
             # `return_progress`, where a prompt takes several steps: calls back after each, so that reading
             # it can be ended. After the only one it would just cost time.
         }
+        marks = [mark for mark in request.marks if mark in self._hidden]
+        if marks:
+            body["preserved_tokens"] = marks
         if grammar is not None:
             body["grammar"] = LLGUIDANCE + grammar
         return body
-
-    def _conversation(self, request: ChatRequest) -> dict[str, Any]:
-        variables = dict(request.template_variables)
-        if request.grammar is not None:
-            # Where a template opens a thought, the grammar would be forced upon the thought.
-            variables["enable_thinking"] = False
-        conversation: dict[str, Any] = {
-            "messages": [message_of(message) for message in request.messages],
-            "chat_template_kwargs": variables,
-        }
-        if request.tools:
-            conversation["tools"] = [tool_of(tool) for tool in request.tools]
-            conversation["parallel_tool_calls"] = request.parallel_tool_calls
-        return conversation
 
     def _run(
         self,

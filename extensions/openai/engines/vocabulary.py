@@ -26,6 +26,12 @@ class Vocabulary:
     """Ids by GGUF's names, such as `fim_pre`, as far as the model has them."""
 
     @property
+    def hidden(self) -> frozenset[str]:
+        """Names of the tokens that say nothing."""
+        pairs = zip(self.tokens, self.names, strict=True)
+        return frozenset(name for text, name in pairs if not text)
+
+    @property
     def longest(self) -> int:
         """Bytes of a text that one token can stand for, at most; 0 where a token for what is unknown may
         stand for more."""

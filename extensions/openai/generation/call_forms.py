@@ -9,13 +9,11 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from ..engines.base import Pieces, Tool, ToolCallDelta
-from .stops import overlap
-from .tools import new_call_id
+from ..engines.base import Tool
 
 Tools = Mapping[str, Tool]
 """By their names."""
@@ -235,128 +233,3 @@ MARKS: tuple[str, ...] = tuple(
 """What has to be told of an answer for its calls to be seen, even where it is tokens that say nothing."""
 
 OPENINGS = tuple(dict.fromkeys(form.opening for form in FORMS if not form.bare))
-
-
-def calls_apart(pieces: Pieces, tools: Sequence[Tool]) -> Pieces:
-    """Move the calls of an answer from its text to `tool_calls`.
-
-    They come whole, each as soon as it is: only a complete one can be told from a text that looks like
-    it. What is none after all stays text.
-    """
-    reader = CallReader({tool.name: tool for tool in tools})
-    for piece in pieces:
-        if piece is None:
-            yield None
-            continue
-        text, calls = reader.push(piece.text, last=piece.finish is not None)
-        finish = "tool_calls" if reader.called and piece.finish == "stop" else piece.finish
-        yield replace(piece, text=text, tool_calls=tuple(calls), logprobs=(), finish=finish)
-
-
-class CallReader:
-    """Finds the calls in one answer, as its text comes in."""
-
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
-        self._held = ""
-        self._opening: str | None = None
-        """The mark that what is held stands behind."""
-        self._spaces = ""
-        """What stood before that mark."""
-        self._begun = False
-        """Whether the beginning is known to be no bare call."""
-        self.called = 0
-        """How many calls there were."""
-
-    def push(self, text: str, *, last: bool) -> tuple[str, list[ToolCallDelta]]:
-        """What more text adds to the text, and to the calls. `last`: that was all."""
-        self._held += text
-        shown, calls = list[str](), list[ToolCallDelta]()
-        if not self._begun:
-            start = self._held.lstrip()
-            if not last and (not start or _may_be_bare(start, self._tools)):
-                return "", []
-            self._begun = True
-            if last:
-                calls += self._bare_calls(start)
-        while self._advance(shown, calls, last):
-            pass
-        return "".join(shown), calls
-
-    def _bare_calls(self, text: str) -> list[ToolCallDelta]:
-        for form in FORMS:
-            if form.bare and text.startswith(form.opening):
-                found = self._read(form, text)
-                if found and all(call.name in self._tools for call in found):
-                    self._held = ""
-                    return [self._delta(call) for call in found]
-        return []
-
-    def _advance(self, shown: list[str], calls: list[ToolCallDelta], last: bool) -> bool:
-        """Read up to the next mark; whether there was one."""
-        if self._opening is None:
-            found = [(self._held.find(each), -len(each), each) for each in OPENINGS]
-            found = [each for each in found if each[0] >= 0]
-            if not found:
-                keep = 0 if last else max(overlap(self._held, each) for each in OPENINGS)
-                ready = self._held[: len(self._held) - keep]
-                if not last or (self.called and not ready.strip()):
-                    ready = ready.rstrip()  # spaces beside a call are no text
-                shown.append(ready)
-                self._held = "" if last else self._held[len(ready) :]
-                return False
-            at, _, self._opening = min(found)
-            before, self._held = self._held[:at], self._held[at + len(self._opening) :]
-            shown.append(before.rstrip())
-            self._spaces = before[len(before.rstrip()) :]
-            return True
-        forms = [form for form in FORMS if form.opening == self._opening]
-        closing = next((f.closing for f in forms if f.closing and f.closing in self._held), "")
-        if not closing and not last:
-            return False
-        inner, _, rest = self._held.partition(closing) if closing else (self._held, "", "")
-        found_calls = next(filter(None, (self._read(form, inner) for form in forms)), [])
-        if found_calls:
-            calls += [self._delta(call) for call in found_calls]
-            rest = rest.lstrip()
-        else:
-            shown.append(self._spaces + self._opening + inner + closing)
-        self._opening, self._held = None, rest
-        return True
-
-    def _read(self, form: CallForm, text: str) -> list[Called]:
-        try:
-            return form.read(text, self._tools)
-        except ValueError:
-            return []
-
-    def _delta(self, call: Called) -> ToolCallDelta:
-        self.called += 1
-        return ToolCallDelta(self.called - 1, call.arguments, new_call_id(), call.name)
-
-
-def _may_be_bare(text: str, tools: Tools) -> bool:
-    """Whether the beginning of an answer may become a call without a mark."""
-    if not text.startswith("["):
-        return _may_be_object(text)
-    inner = text[1:].lstrip()
-    if not inner or inner.startswith("{"):
-        return not inner or _may_be_object(inner)
-    name = re.match(r"[\w.-]*", inner)
-    begun = name[0] if name else ""
-    if begun == inner:
-        return any(each.startswith(begun) for each in tools)
-    return begun in tools and inner[len(begun) :].lstrip()[:1] in ("", "(")
-
-
-_FIRST_KEY = re.compile(r'\{\s*(?:"(?P<key>\w*)(?P<closed>")?)?(?P<rest>.?)', re.DOTALL)
-
-
-def _may_be_object(text: str) -> bool:
-    found = _FIRST_KEY.match(text)
-    if found is None:
-        return False
-    key = found["key"]
-    if key is None or not found["closed"]:
-        return not found["rest"] and any(each.startswith(key or "") for each in KEYS)
-    return key in KEYS

@@ -6,9 +6,9 @@ Source: OpenAI, "Harmony response format".
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
-from ..engines.base import Pieces, ToolCallDelta
+from ..engines.base import Finish, ToolCallDelta
+from .parts import Kind, Part
 from .stops import overlap
 from .tools import new_call_id
 
@@ -26,79 +26,78 @@ def is_harmony(prompt: str) -> bool:
     return prompt.endswith(f"{START}assistant")
 
 
-def channels_apart(pieces: Pieces) -> Pieces:
-    """Move thoughts to `reasoning` and calls to `tool_calls`, as they are written."""
-    reader = _Channels()
-    for piece in pieces:
-        if piece is None:
-            yield None
-            continue
-        text, reasoning, calls = reader.push(piece.text, last=piece.finish is not None)
-        finish = "tool_calls" if reader.called and piece.finish == "stop" else piece.finish
-        yield replace(
-            piece,
-            text=text,
-            reasoning=reasoning,
-            tool_calls=tuple(calls),
-            logprobs=(),
-            finish=finish,
-        )
+class ChannelReader:
+    """Takes the channels of one answer apart."""
 
+    plain = False
 
-class _Channels:
-    """Reads one answer."""
-
-    def __init__(self) -> None:
+    def __init__(self, *, parallel: bool = True) -> None:
+        """`parallel`: false ends the answer with its first call."""
+        self._parallel = parallel
         self._held = ""
-        self._kind: str | None = None
+        self._kind: Kind | None = None
         """What the text is that is being read; None: it stands before a message."""
         self._any = False
         """Whether there was a message."""
+        self._final = False
+        """Whether what is being read is the answer itself, which ends with its message."""
         self.called = 0
+        self.ended = False
 
-    def push(self, text: str, *, last: bool) -> tuple[str, str, list[ToolCallDelta]]:
-        """What more text adds to the text, to the thoughts, and to the calls."""
+    def push(self, text: str, finish: Finish | None) -> list[Part]:
         self._held += text
-        parts: dict[str, str] = {"text": "", "reasoning": ""}
-        calls: list[ToolCallDelta] = []
-        while self._held:
-            if self._kind is None:
-                head, message, rest = self._held.partition(MESSAGE)
-                if not message:
-                    start = self._held.lstrip()
-                    if not (self._any or start[:1] == "<" or "to=".startswith(start[:3])):
-                        self._kind = "text"  # an answer in no channel
-                        continue
-                    if last:  # it was cut before the message
-                        self._held = ""
-                    break
-                self._held, self._any = rest, True
-                self._kind = self._kind_of(head, calls)
-                continue
-            found = [(at, end) for end in ENDS if (at := self._held.find(end)) >= 0]
-            if found:
-                at, end = min(found)
-                self._add(self._held[:at], parts, calls)
-                self._held, self._kind = self._held[at + len(end) :], None
-                continue
-            keep = 0 if last else max(overlap(self._held, end) for end in ENDS)
-            self._add(self._held[: len(self._held) - keep], parts, calls)
-            self._held = self._held[len(self._held) - keep :]
-            break
-        return parts["text"], parts["reasoning"], calls
+        parts: list[Part] = []
+        while self._held and not self.ended and self._advance(parts, finish is not None):
+            pass
+        return parts
 
-    def _kind_of(self, head: str, calls: list[ToolCallDelta]) -> str:
+    def _advance(self, parts: list[Part], last: bool) -> bool:
+        """Read up to the next mark; whether there was one."""
+        if self._kind is None:
+            return self._read_head(parts, last)
+        found = [(at, end) for end in ENDS if (at := self._held.find(end)) >= 0]
+        if found:
+            at, end = min(found)
+            self._add(self._held[:at], parts)
+            parts.append(Part("mark", end))
+            self.ended = self._final or (not self._parallel and self._kind == "call")
+            self._held, self._kind = self._held[at + len(end) :], None
+            return True
+        keep = 0 if last else max(overlap(self._held, end) for end in ENDS)
+        ready = self._held[: len(self._held) - keep]
+        self._add(ready, parts)
+        self._held = self._held[len(ready) :]
+        return False
+
+    def _read_head(self, parts: list[Part], last: bool) -> bool:
+        head, message, rest = self._held.partition(MESSAGE)
+        if not message:
+            start = self._held.lstrip()
+            if not (self._any or start[:1] == "<" or "to=".startswith(start[:3])):
+                self._kind = "text"  # an answer in no channel
+                return True
+            if last:  # it was cut before the message
+                parts.append(Part("mark", self._held))
+                self._held = ""
+            return False
+        self._held, self._any = rest, True
         function = _FUNCTION.search(head)
-        if function:
-            calls.append(ToolCallDelta(self.called, "", new_call_id(), function[1]))
-            self.called += 1
-            return "call"
         channel = _CHANNEL.search(head)
-        return "reasoning" if channel and channel[1] == "analysis" else "text"
+        if function:
+            call = ToolCallDelta(self.called, "", new_call_id(), function[1])
+            self.called += 1
+            self._kind = "call"
+            parts.append(Part("call", head + message, calls=(call,)))
+            return True
+        self._kind = "thought" if channel and channel[1] == "analysis" else "text"
+        self._final = bool(channel and channel[1] == "final")
+        parts.append(Part("mark", head + message))
+        return True
 
-    def _add(self, text: str, parts: dict[str, str], calls: list[ToolCallDelta]) -> None:
+    def _add(self, text: str, parts: list[Part]) -> None:
+        if not text or self._kind is None:
+            return
         if self._kind == "call":
-            if text:
-                calls.append(ToolCallDelta(self.called - 1, text))
-        elif self._kind is not None:
-            parts[self._kind] += text
+            parts.append(Part("call", text, calls=(ToolCallDelta(self.called - 1, text),)))
+        else:
+            parts.append(Part(self._kind, text, text))

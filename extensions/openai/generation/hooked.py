@@ -8,14 +8,12 @@ from dataclasses import replace
 from ..engines.base import (
     ChatRequest,
     Engine,
-    EngineInfo,
     GenerateRequest,
     Pieces,
-    Scores,
 )
 from .hook_state import changed_limit, changed_sampling, changed_seed, state_of
 from .hooks import Hooks
-from .prompted import Answer, PromptedChat
+from .prompted import Answer
 from .turns import Turns
 
 
@@ -69,9 +67,8 @@ def hooked_chat(
         plain = tuple(replace(message, parts=()) for message in messages)
         request = replace(request, messages=plain)
     if prompt is not None or prefix:
-        own = engine.render(request) if prompt is None else str(prompt)
-        engine = PromptedChat(_Rendered(engine, own + prefix))
-    yield from _closing(run.apply_to(answer(engine, request), stops))
+        prompt = (engine.render(request) if prompt is None else str(prompt)) + prefix
+    yield from _closing(run.apply_to(answer(engine, request, prompt), stops))
 
 
 def hooked_completion(
@@ -104,40 +101,3 @@ def _closing(pieces: Pieces) -> Pieces:
         yield from pieces
     finally:
         pieces.close()
-
-
-class _Rendered:
-    """An engine whose prompt is settled. See `prompted.Continuing`."""
-
-    def __init__(self, engine: Engine, prompt: str) -> None:
-        self._engine = engine
-        self._prompt = prompt
-
-    @property
-    def info(self) -> EngineInfo:
-        return self._engine.info
-
-    def generate(self, request: GenerateRequest) -> Pieces:
-        return self._engine.generate(request)
-
-    def render(self, request: ChatRequest) -> str:
-        return self._prompt
-
-    def turn_ends(self, request: ChatRequest) -> tuple[str, ...]:
-        own = getattr(self._engine, "turn_ends", None)
-        return own(request) if own is not None else ()
-
-    def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
-        return self._engine.score(tokens, alternatives)
-
-    def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
-        return self._engine.infill(before, after)
-
-    def tokenize(self, text: str) -> tuple[int, ...]:
-        return self._engine.tokenize(text)
-
-    def detokenize(self, tokens: Sequence[int]) -> str:
-        return self._engine.detokenize(tokens)
-
-    def close(self) -> None:
-        """It belongs to others."""

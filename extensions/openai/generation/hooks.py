@@ -29,7 +29,7 @@ from ..engines.base import Piece, Pieces
 from ..engines.pump import Emit, pump
 from ..errors import APIError, EngineFailed
 from .hook_state import State
-from .prompted import up_to
+from .parts import up_to
 
 log = logging.getLogger("openedai")
 

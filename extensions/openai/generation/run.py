@@ -26,6 +26,7 @@ class Event:
     text: str = ""
     reasoning: str = ""
     tokens: int = 0
+    thought_tokens: int = 0
     prompt: PromptUsage | None = None
     finish: Finish | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
@@ -117,6 +118,7 @@ def _apply_stops(index: int, pieces: Pieces, matcher: StopMatcher, job: Job) -> 
             text,
             piece.reasoning,
             piece.tokens,
+            piece.thought_tokens,
             piece.prompt,
             finish,
             logprobs,

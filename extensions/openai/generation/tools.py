@@ -338,6 +338,11 @@ class CallParser:
         self._in_string = False
         self._escaped = False
 
+    @property
+    def called(self) -> int:
+        """How many calls have begun."""
+        return self._index + 1
+
     def push(self, text: str) -> tuple[ToolCallDelta, ...]:
         """What more text adds to the calls."""
         found: list[ToolCallDelta] = []

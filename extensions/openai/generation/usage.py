@@ -48,8 +48,7 @@ class UsageCount:
         self._completion += event.tokens
         if event.tokens:
             self.record.sampled(event.tokens)
-        if event.reasoning:
-            self._reasoning += event.tokens
+        self._reasoning += event.thought_tokens
         if event.prompt is not None:
             at = event.index // self.n
             self._prompt[at] = event.prompt.tokens

@@ -1,0 +1,186 @@
+"""Thoughts: what reasoning models write before they answer, between two tags.
+
+Sample, of most families: `<think>\nLet me see.\n</think>\n\nThe answer is 4.` Where the prompt ends with the
+first tag, the answer begins inside of the thought.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ..engines.base import Finish
+from .parts import Part, PartReader
+from .stops import overlap
+
+
+@dataclass(frozen=True, slots=True)
+class ThoughtTags:
+    """What stands around a thought."""
+
+    of: str
+    """Who writes so."""
+    opening: str
+    closing: str
+
+
+TAGS: tuple[ThoughtTags, ...] = (
+    ThoughtTags("Qwen, DeepSeek and most others", "<think>", "</think>"),
+    ThoughtTags("Magistral, Ministral", "[THINK]", "[/THINK]"),
+    ThoughtTags("Command A", "<|START_THINKING|>", "<|END_THINKING|>"),
+    ThoughtTags("Seed", "<seed:think>", "</seed:think>"),
+    ThoughtTags("Kimi-VL", "◁think▷", "◁/think▷"),
+    ThoughtTags("Gemma 4", "<|channel>thought\n", "<channel|>"),
+    ThoughtTags("LFM, EXAONE 3", "<thought>", "</thought>"),
+    ThoughtTags("Cogito, others", "<reasoning>", "</reasoning>"),
+)
+"""A row for each pair that is known. A template may have another pair."""
+
+DEFAULT = TAGS[0]
+
+
+def opened_in(prompt: str, own: ThoughtTags | None) -> ThoughtTags | None:
+    """The tags of the thought that a prompt ends in; None where it ends in none."""
+    end = prompt.rstrip()
+    return next((tags for tags in known(own) if end.endswith(tags.opening.rstrip())), None)
+
+
+def known(own: ThoughtTags | None) -> tuple[ThoughtTags, ...]:
+    """The template's own tags, if it has some, and all others."""
+    if own is None:
+        return TAGS
+    return (own, *(tags for tags in TAGS if tags.opening != own.opening))
+
+
+MARKS = tuple(mark for tags in TAGS for mark in (tags.opening.strip(), tags.closing))
+"""Special tokens that an engine has to report for a thought to be seen."""
+
+
+class ThoughtReader:
+    """Reads a thought at the beginning of an answer; another reader is given what comes behind it.
+
+    A call that stands in a thought which never ends was meant as a call.
+    """
+
+    def __init__(
+        self,
+        rest: PartReader,
+        tags: tuple[ThoughtTags, ...] = TAGS,
+        *,
+        opened: ThoughtTags | None = None,
+        call_marks: tuple[str, ...] = (),
+    ) -> None:
+        """`opened`: the prompt ends inside of a thought. `call_marks` begin calls."""
+        self._rest = rest
+        self._tags = tags
+        self._opened = opened
+        self._call_marks = call_marks
+        self._held = ""
+        self._inside = opened is not None
+        self._begun = False
+        """Whether there is something of the thought."""
+        self._outside = False
+        """Whether the thought is over, or there was none."""
+        self._gap = False
+        """Whether only line ends came behind the thought."""
+
+    @property
+    def called(self) -> int:
+        return self._rest.called
+
+    @property
+    def ended(self) -> bool:
+        return self._rest.ended
+
+    @property
+    def plain(self) -> bool:
+        return self._outside and not self._gap and self._rest.plain
+
+    def push(self, text: str, finish: Finish | None) -> list[Part]:
+        self._held += text
+        parts: list[Part] = []
+        last = finish is not None
+        if not self._outside:
+            if not self._begun and not self._begin(parts, last):
+                return parts
+            if self._inside and not self._think(parts, finish):
+                return parts
+        if self._gap:
+            spaces = re.match(r"\n*", self._held)
+            at = spaces.end() if spaces else 0
+            if at:
+                parts.append(Part("mark", self._held[:at]))
+            self._held = self._held[at:]
+            self._gap = not self._held
+        text, self._held = self._held, ""
+        return parts + self._rest.push(text, finish)
+
+    def _begin(self, parts: list[Part], last: bool) -> bool:
+        """Read up to the thought's first word; False: more is needed for that."""
+        start = self._held.lstrip()
+        if not last and not start:
+            return False
+        openings = [self._opened] if self._opened else self._tags
+        for tags in openings:
+            opening = tags.opening.rstrip() if self._opened else tags.opening
+            if start.startswith(opening):  # a model may write it though the prompt has
+                spaces = len(self._held) - len(start)
+                behind = start[len(opening) :]
+                trimmed = behind.lstrip("\n")
+                if not trimmed and not last:
+                    return False
+                size = spaces + len(opening) + len(behind) - len(trimmed)
+                parts.append(Part("mark", self._held[:size]))
+                self._held, self._opened, self._inside = self._held[size:], tags, True
+                break
+            if not last and opening.startswith(start):
+                return False
+        else:
+            if self._inside:
+                size = len(self._held) - len(self._held.lstrip("\n"))
+                if size:
+                    parts.append(Part("mark", self._held[:size]))
+                self._held = self._held[size:]
+        self._begun = True
+        self._outside = not self._inside
+        return True
+
+    def _think(self, parts: list[Part], finish: Finish | None) -> bool:
+        """Read the thought; whether it is over."""
+        assert self._opened is not None
+        last = finish is not None
+        closing = self._opened.closing
+        thought, mark, behind = self._held.partition(closing)
+        if mark:
+            shown = thought.rstrip()
+            if shown:
+                parts.append(Part("thought", shown, shown))
+            parts.append(Part("mark", thought[len(shown) :] + mark))
+            self._held = behind
+            self._inside, self._outside, self._gap = False, True, True
+            return True
+        calls_at = min(
+            (at for each in self._call_marks if (at := thought.find(each)) >= 0), default=-1
+        )
+        if last and calls_at >= 0:
+            found = self._rest.push(thought[calls_at:], finish)
+            before = thought[:calls_at].rstrip()
+            if self._rest.called:
+                parts.append(Part("thought", before, before))
+                parts.append(Part("mark", thought[len(before) : calls_at]))
+                parts += found
+                self._held, self._outside = "", True
+                return False
+        if last:
+            keep = 0
+        elif calls_at >= 0:
+            keep = len(thought) - calls_at
+        else:
+            keep = max(overlap(thought, mark) for mark in (closing, *self._call_marks))
+        ready = thought[: len(thought) - keep]
+        if not last:
+            ready = ready.rstrip()  # what stands before the closing tag is no part of the thought
+        if ready:
+            parts.append(Part("thought", ready, ready))
+        self._held = thought[len(ready) :]
+        return False
