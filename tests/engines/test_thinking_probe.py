@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import pytest
 
-from extensions.openai.engines.base import ChatRequest, Message, ThinkingTraits
-from extensions.openai.engines.template import render
-from extensions.openai.engines.thinking_probe import probe_thinking
+from extensions.openai.engines.base import ThinkingTraits
+from extensions.openai.engines.chat_template import ChatTemplate
 
 TURNS = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
 WITH_THOUGHTS = (
@@ -23,10 +19,7 @@ WITHOUT_THOUGHTS = (
 
 
 def probed(source: str) -> ThinkingTraits | None:
-    def prompt(messages: Sequence[Message], variables: Mapping[str, Any]) -> str:
-        return render(source, ChatRequest(tuple(messages), template_variables=variables), {})
-
-    return probe_thinking(prompt)
+    return ChatTemplate(source).traits.thinking
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from extensions.openai.engines import template, webui_page
+from extensions.openai.engines import webui_page
 from extensions.openai.engines.base import (
     ChatRequest,
     GenerateRequest,
@@ -24,6 +24,7 @@ from extensions.openai.engines.base import (
     Tool,
     ToolCall,
 )
+from extensions.openai.engines.chat_template import ChatTemplate
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.gguf import read_header
 from extensions.openai.engines.llamacpp import LlamaCppEngine
@@ -549,7 +550,7 @@ def test_the_vocabulary_is_that_of_the_gguf_file(modern: MiniHost) -> None:
     ],
 )  # fmt: skip
 def test_a_template_tells_what_ends_a_turn(source: str, ends: tuple[str, ...]) -> None:
-    found = template.turn_ends(source, {})
+    found = ChatTemplate(source).turn_ends()
     assert all(any(end in each for each in found) for end in ends), found
     assert bool(found) == bool(ends)
 

@@ -10,6 +10,9 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from .template_traits import TemplateTraits as TemplateTraits
+from .template_traits import ThinkingTraits as ThinkingTraits
+
 Finish = Literal["stop", "length", "tool_calls"]
 """Why an answer ended: the model (or a stop string) ended it, a limit on tokens did, or the model has
 called tools and waits for their results."""
@@ -19,24 +22,6 @@ Native = Mapping[str, Any]
 
 CUT = "\N{REPLACEMENT CHARACTER}"
 """What an answer ends with when its limit of tokens cuts a character."""
-
-
-@dataclass(frozen=True, slots=True)
-class ThinkingTraits:
-    """How a model's chat template has it think, found out by rendering small conversations."""
-
-    opening: str = "<think>"
-    """What a thought begins with."""
-    closing: str = "</think>"
-    """What ends it."""
-    end: str = "\n</think>\n\n"
-    """The template's own text between a thought and the answer, `closing` among it."""
-    opens: bool = False
-    """The prompt ends inside of a thought."""
-    switch: str | None = None
-    """The template's variable that turns thinking on and off; None: there is none."""
-    effort: bool = False
-    """`reasoning_effort` changes the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +56,8 @@ class EngineInfo:
     """None: as far as the template tells, the model does not think."""
     honours: frozenset[str] | None = None
     """The sampler's names for the parameters that the loaded model honours; None: all in its column."""
+    template: TemplateTraits | None = None
+    """What the model's chat template takes; None where the engine does not render one."""
 
 
 @dataclass(frozen=True, slots=True)

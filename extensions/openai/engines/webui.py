@@ -15,31 +15,27 @@ import hashlib
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 from .. import refusals
 from ..errors import APIError, ContextLengthExceeded, EngineFailed, InvalidRequest
-from . import template
 from .base import (
     ChatRequest,
     EngineInfo,
     Finish,
     GenerateRequest,
-    Message,
     Page,
     Piece,
     Pieces,
     PromptUsage,
     Scores,
-    ThinkingTraits,
     TokenLogprob,
 )
+from .chat_template import BadTemplate, ChatTemplate, TemplateTraits, cached_template
 from .pump import Emit, pump
 from .steps import BAN, Words
-from .thinking_probe import probe_thinking
 from .webui_host_modules import (
     Loaded,
     context_length_of,
@@ -101,11 +97,10 @@ class WebuiEngine:
         words = self._words_of(loaded)
         context = context_length_of(loaded)
         capabilities = ["completion", "chat"]
-        source = template_source(loaded)
-        if template.mentions(source, ["tools"]):
+        traits = self._traits_of(loaded)
+        if traits is not None and traits.tools:
             capabilities.append("tools")
-        thinking = _thinking(source, tuple(special_texts().items()))
-        if thinking is not None:
+        if traits is not None and traits.thinking is not None:
             capabilities.append("reasoning")
         way = way_of(loaded.model)
         if way is not None:
@@ -125,9 +120,16 @@ class WebuiEngine:
             vocabulary_size=len(words.vocabulary.tokens),
             parallel=parallel_of(loaded),
             capabilities=tuple(capabilities),
-            thinking=thinking,
+            thinking=None if traits is None else traits.thinking,
             honours=honoured(loaded),
+            template=traits,
         )
+
+    def _traits_of(self, loaded: Loaded) -> TemplateTraits | None:
+        try:
+            return cached_template(template_source(loaded), **special_texts()).traits
+        except BadTemplate:  # each chat says so
+            return None
 
     def _words_of(self, loaded: Loaded) -> Words:
         with self._lock:
@@ -143,11 +145,11 @@ class WebuiEngine:
     # Prompts
 
     def render(self, request: ChatRequest) -> str:
-        mark = self._words_of(host_model()).mark
-        messages = tuple(with_marks(message, mark) for message in request.messages)
-        request, page = replace(request, messages=messages), request.page
+        mark, page = self._words_of(host_model()).mark, request.page
         if page is None or page.mode == "instruct":
-            return template.render(self._source_for(page), request, special_texts())
+            return self._template_for(page).render(request, media_mark=mark)
+        messages = tuple(with_marks(message, mark) for message in request.messages)
+        request = replace(request, messages=messages)
         state, text = talk_of(self._page_state(request, page), request)
         try:
             prompt = host_module("chat").generate_chat_prompt(text, state, history=state["history"])
@@ -161,9 +163,16 @@ class WebuiEngine:
         """The texts by which a model shows that its turn is over, where it does so in plain text."""
         page = request.page
         if page is None or page.mode == "instruct":
-            return template.turn_ends(self._source_for(page), special_texts())
+            return self._template_for(page).turn_ends()
         state = talk_of(self._page_state(request, page), request)[0]
         return tuple(each for each in host_module("chat").get_stopping_strings(state) if each)
+
+    def _template_for(self, page: Page | None) -> ChatTemplate:
+        try:
+            return cached_template(self._source_for(page), **special_texts())
+        except BadTemplate as error:
+            why = f"The model's chat template cannot be used: {error}."
+            raise InvalidRequest(why, param="messages") from None
 
     def _source_for(self, page: Page | None) -> str:
         name = page and page.instruction_template
@@ -256,7 +265,7 @@ class WebuiEngine:
         text = prompt if isinstance(prompt, str) else self.detokenize(tokens)
         if not text:  # a host fails at such a prompt; where we have a way in, the tokens count
             special = special_texts()
-            text = special["bos_token"] or special["eos_token"] or "\n"
+            text = special["bos"] or special["eos"] or "\n"
         way = way_of(loaded.model)
         if way is not None:
             return self._by_way(way, loaded, request, words, text, tokens, limit)
@@ -421,17 +430,6 @@ class WebuiEngine:
 
     def close(self) -> None:
         self._closed.set()
-
-
-@lru_cache(maxsize=16)
-def _thinking(source: str, special: tuple[tuple[str, Any], ...]) -> ThinkingTraits | None:
-    """What a template does about thinking; asked with each request."""
-
-    def prompt(messages: Sequence[Message], variables: Mapping[str, Any]) -> str:
-        request = ChatRequest(tuple(messages), template_variables=variables)
-        return template.render(source, request, dict(special))
-
-    return probe_thinking(prompt)
 
 
 def _guarded(produce: Callable[[Emit[Any]], None]) -> Callable[[Emit[Any]], None]:

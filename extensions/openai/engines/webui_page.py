@@ -13,8 +13,8 @@ import orjson
 import yaml
 
 from .. import refusals
-from . import template
 from .base import ChatRequest, Message
+from .chat_template import from_old_form
 from .webui_host_modules import (
     OLD_CONTEXT,
     Loaded,
@@ -231,7 +231,7 @@ def named_template(name: str) -> tuple[str, dict[str, Any]]:
         "name2_instruct": found.get("bot", ""),
         "context_instruct": found.get("context", ""),
     }
-    return template.from_old_form(found), old
+    return from_old_form(found), old
 
 
 def known_characters() -> list[str]:
@@ -249,12 +249,12 @@ def character_of(name: str, user: str) -> dict[str, Any]:
     return {"name1": name1, "name2": name2, "greeting": greeting, "context": context}
 
 
-def special_texts() -> dict[str, Any]:
-    """The start and the end token as templates name them."""
+def special_texts() -> dict[str, str]:
+    """The texts of the start and the end token."""
     shared = host_module("shared")
 
     def text(name: str) -> str:
         found = getattr(shared.tokenizer, name, None)
         return str(found if found is not None else getattr(shared, name, None) or "")
 
-    return {"bos_token": text("bos_token"), "eos_token": text("eos_token")}
+    return {"bos": text("bos_token"), "eos": text("eos_token")}

@@ -1,0 +1,255 @@
+"""Tries a template with small conversations, to find out what it takes.
+
+Nothing is concluded from names in its source: a text counts as taken when its mark (`marks.py`) is in the
+prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any, Literal
+
+from ...errors import InvalidRequest
+from ..base import Message, Tool, ToolCall
+from ..template_traits import CallId, TemplateTraits, ThinkingTraits
+from ..thinking_probe import probe_thinking
+from .forms import Forms, messages_of, size_of, tools_of
+from .marks import SAMPLE_CALLS, TOOL, expected, mark
+from .meter import TemplateTooCostly
+from .program import Program, Refused
+
+USER = Message("user", mark("user"))
+AGAIN = Message("user", mark("again"))
+SYSTEM = Message("system", mark("system"))
+SECOND_SYSTEM = Message("system", mark("second"))
+SAID = Message("assistant", mark("said"))
+ALSO_SAID = Message("assistant", mark("also"))
+REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
+LONG_ID = "call_0123456789abcdef01234567"
+SHORT_ID = "abcDEF123"
+
+
+class Probe:
+    """One template with what it is always given, ready to be tried."""
+
+    def __init__(self, program: Program, fixed: Mapping[str, Any]) -> None:
+        self._program, self._fixed = program, fixed
+
+    def run(
+        self,
+        messages: Sequence[Message],
+        forms: Forms,
+        tools: Sequence[Tool] = (),
+        *,
+        media_mark: str = "",
+        variables: Mapping[str, Any] | None = None,
+        answer: bool = True,
+    ) -> str:
+        """The prompt; `answer`: up to where the answer begins. Raises as `Program.run`."""
+        given = {
+            **(variables or {}),
+            **self._fixed,
+            "messages": messages_of(messages, forms, media_mark),
+            "tools": tools_of(tools, forms),
+            "documents": (variables or {}).get("documents"),
+            "add_generation_prompt": answer,
+        }
+        return self._program.run(given, len(messages) + len(tools), size_of(messages, tools))
+
+    def text(
+        self,
+        messages: Sequence[Message],
+        forms: Forms,
+        tools: Sequence[Tool] = (),
+        *,
+        answer: bool = True,
+        variables: Mapping[str, Any] | None = None,
+    ) -> str | None:
+        """The same; None where the template refuses it."""
+        try:
+            return self.run(messages, forms, tools, variables=variables, answer=answer)
+        except (Refused, TemplateTooCostly):
+            return None
+
+    def takes(
+        self,
+        messages: Sequence[Message],
+        forms: Forms,
+        tools: Sequence[Tool] = (),
+        marks: Iterable[str] | None = None,
+    ) -> bool:
+        """Whether all texts of a conversation of marks are in its prompt."""
+        text = self.text(messages, forms, tools)
+        wanted = expected(messages) if marks is None else marks
+        return text is not None and all(each in text for each in wanted)
+
+
+def forms_of(probe: Probe) -> Forms:
+    """The forms in which the template takes messages and tools."""
+    forms = Forms()
+    in_parts = replace(forms, content="parts")
+    if not _plain(probe, forms) and _plain(probe, in_parts):
+        forms = in_parts
+    if not probe.takes([USER], forms, [replace(TOOL, description=None)], [TOOL.name]):
+        described = replace(forms, described=True)
+        if probe.takes([USER], described, [TOOL], [TOOL.name]):
+            forms = described
+    forms = _call_forms(probe, forms) or forms
+    return replace(forms, reasoning=_reasoning_field(probe, forms) or forms.reasoning)
+
+
+def traits_of(probe: Probe, forms: Forms) -> TemplateTraits:
+    """What the template takes, in these forms."""
+    tools = probe.takes([USER], forms, [TOOL], [TOOL.name])
+    calls = _call_forms(probe, forms, (forms,)) is not None
+    given = [TOOL] if tools else []
+    call, result = _call(1), _result(1)
+    both = replace(call, tool_calls=call.tool_calls + _call(2).tool_calls)
+    spoken = replace(call, content=mark("beside"))
+    empty = replace(call, tool_calls=(replace(call.tool_calls[0], arguments=""),))
+    cut = replace(call, tool_calls=(replace(call.tool_calls[0], arguments=mark("cut")),))
+
+    def takes(*messages: Message) -> bool:
+        return probe.takes(messages, forms, given)
+
+    results = takes(USER, call, result)
+    return TemplateTraits(
+        system=_system(probe, forms),
+        system_twice=probe.takes([SYSTEM, SECOND_SYSTEM, USER], forms),
+        developer=_developer(probe, forms),
+        user_twice=probe.takes([USER, AGAIN], forms),
+        assistant_first=probe.takes([SAID, USER], forms),
+        assistant_twice=probe.takes([USER, SAID, ALSO_SAID, AGAIN], forms),
+        assistant_last=probe.takes([USER, SAID], forms),
+        user_after_result=results and takes(USER, call, result, AGAIN),
+        result_without_call=takes(USER, SAID, result, AGAIN),
+        tools=tools,
+        calls=calls,
+        results=results,
+        parallel_calls=calls and takes(USER, both, result, _result(2)),
+        text_beside_calls=calls and takes(USER, spoken, result),
+        empty_arguments=calls and takes(USER, empty, result),
+        text_as_arguments=calls and takes(USER, cut, result),
+        call_id=forms.call_id,
+        arguments=forms.arguments,
+        content=forms.content,
+        thinking=_thinking(probe, forms),
+        turn_ends=turn_ends_of(probe, forms),
+        call_sample=_sample(probe, forms, given, SAMPLE_CALLS[:1]) if calls else None,
+        two_calls_sample=_sample(probe, forms, given, SAMPLE_CALLS) if calls else None,
+    )
+
+
+def turn_ends_of(probe: Probe, forms: Forms) -> tuple[str, ...]:
+    """The texts that end an answer: what stands behind it, and what begins the next message."""
+    text = probe.text([USER, SAID, AGAIN, ALSO_SAID], forms)
+    if text is None:
+        return ()
+    found = []
+    for before, after in ((SAID, AGAIN), (ALSO_SAID, None)):
+        _, seen, rest = text.partition(before.content or "")
+        if not seen:
+            return ()
+        found.append(_marker(rest.partition(after.content or "")[0] if after else rest))
+    return tuple(dict.fromkeys(each for each in found if each))
+
+
+def _plain(probe: Probe, forms: Forms) -> bool:
+    return probe.takes([USER], forms) or probe.takes([SYSTEM, USER], forms, (), [mark("user")])
+
+
+def _call_forms(probe: Probe, forms: Forms, tried: Iterable[Forms] = ()) -> Forms | None:
+    """The first forms in which the template shows an earlier call; None where it shows none."""
+    for each in tried or _forms_to_try(forms):
+        identifier = SHORT_ID if each.call_id == "9 letters and digits" else LONG_ID
+        conversation = [USER, _call(1, identifier), _result(1, identifier)]
+        wanted = expected(conversation[1:2])
+        for tools in ([TOOL], []):
+            text = probe.text(conversation, each, tools)
+            # Python's way to write an object shows that JSON text was meant.
+            if text and all(m in text for m in wanted) and "{'zqkeyqz'" not in text:
+                return each
+    return None
+
+
+def _forms_to_try(forms: Forms) -> Iterable[Forms]:
+    arguments: tuple[Literal["object", "text"], ...] = ("object", "text")
+    call_ids: tuple[CallId, ...] = ("any", "9 letters and digits", "functions.name:0")
+    contents: tuple[Literal["empty", "null", "absent"], ...] = ("empty", "null", "absent")
+    for call_id, no_content, form in product(call_ids, contents, arguments):
+        yield replace(forms, arguments=form, call_id=call_id, no_content=no_content)
+
+
+def _reasoning_field(probe: Probe, forms: Forms) -> str | None:
+    """The name under which the template shows what the assistant thought in its last turn."""
+    thought = mark("thought")
+    for name in REASONING_FIELDS:
+        each = replace(forms, reasoning=name)
+        said, call = replace(SAID, reasoning=thought), replace(_call(1), reasoning=thought)
+        for messages, answer in (
+            ([USER, said], False),
+            ([USER, call, _result(1)], True),
+            ([USER, said, AGAIN], True),
+        ):
+            if thought in (probe.text(messages, each, answer=answer) or ""):
+                return name
+    return None
+
+
+def _thinking(probe: Probe, forms: Forms) -> ThinkingTraits | None:
+    def rendered(messages: Sequence[Message], variables: Mapping[str, Any]) -> str:
+        try:
+            return probe.run(messages, forms, variables=variables)
+        except (Refused, TemplateTooCostly) as error:
+            raise InvalidRequest(str(error)) from None
+
+    return probe_thinking(rendered)
+
+
+def _system(probe: Probe, forms: Forms) -> Literal["none", "first", "anywhere"]:
+    if not probe.takes([SYSTEM, USER], forms):
+        return "none"
+    middle = probe.takes([SYSTEM, USER, SAID, SECOND_SYSTEM, AGAIN], forms)
+    return "anywhere" if middle and probe.takes([USER, SYSTEM], forms) else "first"
+
+
+def _developer(probe: Probe, forms: Forms) -> bool:
+    developer = replace(SYSTEM, role="developer")  # type: ignore[arg-type]  # no role of ours
+    return probe.takes([developer, USER], forms)
+
+
+def _call(number: int, identifier: str = "") -> Message:
+    name, value = mark(f"name{number}"), mark(f"value{number}")
+    arguments = f'{{"zqkeyqz": "{value}"}}'
+    call = ToolCall(identifier or f"abcDEF12{number}", name, arguments)
+    return Message("assistant", None, tool_calls=(call,))
+
+
+def _result(number: int, identifier: str = "") -> Message:
+    return Message("tool", mark(f"result{number}"), tool_call_id=identifier or f"abcDEF12{number}")
+
+
+def _sample(
+    probe: Probe, forms: Forms, tools: Sequence[Tool], calls: tuple[ToolCall, ...]
+) -> str | None:
+    """What a template writes for a turn that calls tools, without what begins each turn."""
+    turn = Message("assistant", None, tool_calls=calls)
+    whole = probe.text([USER, turn], forms, tools, answer=False)
+    spoken = probe.text([USER, SAID], forms, tools, answer=False)
+    if whole is None or spoken is None or not all(call.name in whole for call in calls):
+        return None
+    pairs = enumerate(zip(whole, spoken, strict=False))
+    sample = whole[next((at for at, (a, b) in pairs if a != b), 0) :]
+    return sample if calls[0].name in sample else None
+
+
+def _marker(text: str) -> str:
+    """The first thing in a text that an answer would hardly say by itself."""
+    stripped = text.strip()
+    for opening, closing in ("<>", "[]", "{}", "()"):
+        if stripped.startswith(opening) and closing in stripped:
+            return stripped.partition(closing)[0] + closing
+    head, colon, _ = text.partition(":")
+    return head + colon if colon and head.strip() else ""
