@@ -9,23 +9,21 @@ import atexit
 import hashlib
 import logging
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from .. import refusals
-from . import template
 from .base import (
     ChatRequest,
     EngineInfo,
     GenerateRequest,
-    Message,
     Pieces,
     Scores,
     TokenLogprob,
 )
+from .chat_template import TooCostlyTemplate
 from .context import check_fits
 from .gguf import BadModelFile, GGUFHeader, read_header
 from .llamacpp_answering import Answering
@@ -35,12 +33,11 @@ from .llamacpp_listener import PrivateListener
 from .llamacpp_messages import encoded
 from .llamacpp_params import BATCH, cache_for, params_for
 from .llamacpp_recount import Recount
+from .llamacpp_template import load_template
 from .penalties import PromptCounts, wants_uncounted
 from .pump import TICK, pump
 from .room import Room
-from .thinking_probe import probe_thinking
 from .vocabulary import Vocabulary, read_vocabulary
-from .webui_page import with_marks
 
 log = logging.getLogger("openedai")
 
@@ -104,6 +101,12 @@ class LlamaCppEngine:
         context = cache.context
         if context < context_length:
             log.warning("the model was made for %d tokens: --ctx-size is cut to that", context)
+        try:
+            load_template(header)  # a hostile one is refused before it costs anything
+        except TooCostlyTemplate as error:
+            raise ModelLoadError(
+                f"The chat template in {model.name} cannot be used: {error}"
+            ) from error
         self._listener = PrivateListener()
         params = params_for(
             model, cache, gpu_layers=gpu_layers, threads=threads, loras=loras, mmproj=mmproj
@@ -129,13 +132,10 @@ class LlamaCppEngine:
         props = self._listener.ask("GET", "/props")
         self._mark = str(props.get("media_marker", "")) if mmproj else ""
         self._document_start = self._start_token(props)
-        self._template = str(props.get("chat_template", ""))
-        self._special_texts = {name: str(props[name]) for name in ("bos_token", "eos_token")}
-        self._adds_start = self.tokenize("x")[:1] == self._tokens(
-            self._special_texts["bos_token"], parse_special=True
-        )
-        thinking = probe_thinking(self._render_with)
-        capabilities = self._capabilities(props, thinks=thinking is not None)
+        self._start = str(props["bos_token"])
+        self._template = load_template(header, bos=self._start, eos=str(props["eos_token"]))
+        self._adds_start = self.tokenize("x")[:1] == self._tokens(self._start, parse_special=True)
+        capabilities = self._capabilities(props)
         stat = model.stat()
         files = [model, mmproj] if mmproj else [model]
         self._info = EngineInfo(
@@ -152,17 +152,16 @@ class LlamaCppEngine:
             parallel=parallel,
             description=str(header.metadata.get("general.description", ""))[:200],
             capabilities=capabilities,
-            thinking=thinking,
+            thinking=self._template.traits.thinking,
+            template=self._template.traits,
             end_tokens=self._end_tokens(),
         )
         # A thread inside of llama.cpp while the interpreter goes down would abort the process.
         atexit.register(self.close)
 
-    def _capabilities(self, props: dict[str, Any], *, thinks: bool) -> tuple[str, ...]:
-        found = ["completion", "chat", "grammar", "logprobs"]
-        if props.get("chat_template_caps", {}).get("supports_tools"):
-            found.append("tools")
-        if thinks:
+    def _capabilities(self, props: dict[str, Any]) -> tuple[str, ...]:
+        found = ["completion", "chat", "grammar", "logprobs", "tools"]
+        if self._template.traits.thinking is not None:
             found.append("reasoning")
         if len(self._vocabulary.special) == 3:
             found.append("infill")
@@ -236,12 +235,9 @@ class LlamaCppEngine:
         return self._run(self._complete, body, room, reader, "messages")
 
     def render(self, request: ChatRequest) -> str:
-        messages = tuple(with_marks(message, self._mark) for message in request.messages)
-        prompt = template.render(
-            self._template, replace(request, messages=messages), self._special_texts
-        )
+        prompt = self._template.render(request, media_mark=self._mark)
         # The tokenizer puts it in front by itself.
-        return prompt.removeprefix(self._special_texts["bos_token"]) if self._adds_start else prompt
+        return prompt.removeprefix(self._start) if self._adds_start else prompt
 
     def _text_tokens(self, prompt: str) -> tuple[int, ...]:
         """The tokens of a rendered prompt, without its media."""
@@ -252,9 +248,6 @@ class LlamaCppEngine:
 
     def turn_ends(self, request: ChatRequest) -> tuple[str, ...]:
         return ()  # llama.cpp knows the tokens that end a turn
-
-    def _render_with(self, messages: Sequence[Message], variables: Mapping[str, Any]) -> str:
-        return self.render(ChatRequest(tuple(messages), template_variables=variables))
 
     def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
         self._check_ids(tokens, "prompt")

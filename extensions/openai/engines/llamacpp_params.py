@@ -67,6 +67,8 @@ def params_for(
         params.mmproj_use_gpu = gpu_layers != 0
     params.cache_ram_mib = PROMPT_CACHE_MIB
     params.prefill_assistant = False
+    # Prompts are rendered here; llama.cpp need not run the model's own template, which may be hostile.
+    params.chat_template = "chatml"
     if model.stat().st_size < TINY:
         params.cache_ram_mib = TINY_PROMPT_CACHE_MIB
         threads = threads or 1

@@ -7,7 +7,7 @@ templates within bounds; `probe.py` finds out what one takes; `repair.py` mends 
 from ..template_traits import TemplateTraits, ThinkingTraits
 from .marks import SAMPLE_CALLS
 from .old_forms import from_old_form
-from .program import CHATML, BadTemplate
+from .program import CHATML, BadTemplate, TooCostlyTemplate
 from .render import ChatTemplate, cached_template
 from .tools_as_text import CALL_CLOSING, CALL_OPENING
 
@@ -20,6 +20,7 @@ __all__ = [
     "ChatTemplate",
     "TemplateTraits",
     "ThinkingTraits",
+    "TooCostlyTemplate",
     "cached_template",
     "from_old_form",
 ]

@@ -22,7 +22,11 @@ CHATML = (
 
 
 class BadTemplate(Exception):
-    """The template is none, or its cost has no bound; the message says which, and where."""
+    """The source is no template; the message says why, and where."""
+
+
+class TooCostlyTemplate(BadTemplate):
+    """The cost of the template has no bound."""
 
 
 class Refused(Exception):
@@ -45,6 +49,8 @@ class Program:
             raise BadTemplate(f"line {error.lineno}: {error.message}") from None
         except RecursionError:
             raise BadTemplate("it is nested too deeply") from None
+        except TemplateTooCostly as error:
+            raise TooCostlyTemplate(str(error)) from None
         except Exception as error:
             raise BadTemplate(str(error) or type(error).__name__) from None
 

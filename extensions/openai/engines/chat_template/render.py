@@ -18,7 +18,7 @@ from .joining import EMPTY_LINE, with_text_behind
 from .marks import TOOL, expected, mark, marked, shape_of
 from .meter import TemplateTooCostly
 from .probe import Probe, forms_of, traits_of, turn_ends_of
-from .program import BadTemplate, Program, Refused
+from .program import BadTemplate, Program, Refused, TooCostlyTemplate
 from .repair import Plan, mended, plans_for
 from .tools_as_text import described, history_as_text
 
@@ -37,7 +37,7 @@ class ChatTemplate:
     names. `fixed`: variables that win over those of requests. `repair`: whether messages that the template
     refuses are mended.
 
-    Raises BadTemplate for a source that is no template, or whose cost has no bound.
+    Raises BadTemplate for a source that is no template, TooCostlyTemplate for one whose cost has no bound.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class _Variant:
         try:
             self._probe.run([Message("user", mark("user"))], Forms())
         except TemplateTooCostly as error:
-            raise BadTemplate(str(error)) from None
+            raise TooCostlyTemplate(str(error)) from None
         except Refused:
             pass  # it may want more than that
 
