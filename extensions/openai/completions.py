@@ -26,8 +26,8 @@ from .engines.context import check_fits
 from .engines.pump import TICK
 from .generation.answer import AnswerHead, answer_head, head_of
 from .generation.best_of import best_of
-from .generation.constraints import enforced
 from .generation.elsewhere import IN_COMPLETIONS, Refused
+from .generation.grammar.enforcing import enforced
 from .generation.hooked import hooked_completion
 from .generation.hooks import Hooks
 from .generation.logprobs import CompletionLogprobs, append_logprobs, completion_logprobs
@@ -276,7 +276,7 @@ def _answer(
         request = replace(request, prompt=engine.infill(request.prompt, suffix))
     pieces = engine.generate(request)
     try:
-        yield from enforced(pieces, request.grammar, grammar_param)
+        yield from enforced(pieces, request.grammar, grammar_param, engine.info.grammar_end)
     finally:
         pieces.close()
 

@@ -12,13 +12,13 @@ import pytest
 from llguidance import LLMatcher, LLTokenizer
 
 from extensions.openai.engines.base import Piece
-from extensions.openai.errors import InvalidRequest
+from extensions.openai.errors import EngineFailed, InvalidRequest
 from extensions.openai.generation.constraints import (
     ConstraintFields,
     checked,
-    enforced,
     json_rule,
 )
+from extensions.openai.generation.grammar.enforcing import enforced
 from extensions.openai.generation.patterns import ascii_classes
 from extensions.openai.validation import check
 from tests.support.api import Api, assert_alike, said
@@ -354,7 +354,7 @@ def test_structured_outputs_as_any_object(tiny: Api) -> None:
     for choice, text in both_pages(tiny, **body):
         assert choice["finish_reason"] == "length" or isinstance(json.loads(text), dict)
     # What asks for nothing constrains nothing.
-    for nothing in ({"structured_outputs": {}}, {"grammar_string": ""}):
+    for nothing in ({"structured_outputs": {}}, {"grammar_string": ""}, {"grammar": ""}):
         assert tiny.complete("Once", max_tokens=2, **nothing)
 
 
@@ -440,7 +440,6 @@ SCHEMA_PARAM = "response_format.json_schema.schema"
         ({"grammar": "no grammar at all"}, "grammar"),
         ({"grammar": 'root ::= "a" missing'}, "grammar"),
         ({"grammar": 'other ::= "a"'}, "grammar"),
-        ({"grammar": ""}, "grammar"),
         ({"grammar": "start: missing"}, "grammar"),
         ({"guided_grammar": 'root ::= ('}, "guided_grammar"),
         ({"guided_regex": "a", "guided_choice": ["a"]}, "guided_choice"),
@@ -583,7 +582,26 @@ def test_an_answer_that_is_too_complex_spoils_nothing_for_the_next() -> None:
         ]
 
     match("ok")
-    with pytest.raises(InvalidRequest, match="too complex"):
+    with pytest.raises(EngineFailed, match="too complex"):
         match("".join(random.Random(1).choices("ab", k=2000)))
     match("ok")
     match("ab" * 10)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_keys_that_a_schema_does_not_name_may_hold_escaped_slashes(noise: Api, seed: int) -> None:
+    """llama.cpp's grammars allow them, RFC 8259 as well."""
+    schema = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
+    liked = {str(ord("\\")): 9, str(ord("/")): 9}
+    choice = noise.complete(
+        "Hello", guided_json=schema, logit_bias=liked, max_tokens=300, seed=seed
+    )["choices"][0]
+    if choice["finish_reason"] == "stop":
+        valid(choice["text"], schema)
+
+
+def test_an_escaped_slash_is_none_outside_of_json() -> None:
+    for text, grammar in (("\\/", 'start: "\\\\" "x"'), ("/", 'start: "\\\\" "x"')):
+        pieces: Any = (piece for piece in [Piece(text, tokens=1)])
+        with pytest.raises(EngineFailed):
+            list(enforced(pieces, grammar, "grammar"))

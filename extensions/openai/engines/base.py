@@ -52,6 +52,9 @@ class EngineInfo:
     """What it can do, in words for the model list."""
     end_tokens: frozenset[int] = frozenset()
     """Those that end an answer, as far as the engine tells."""
+    grammar_end: str = ""
+    """The token that the engine ends an answer with where its grammar is complete, as text, if it is none
+    of `end_tokens`: the model would go on after it."""
     thinking: ThinkingTraits | None = None
     """None: as far as the template tells, the model does not think."""
     honours: frozenset[str] | None = None

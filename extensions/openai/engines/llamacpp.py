@@ -28,6 +28,7 @@ from .context import check_fits
 from .gguf import BadModelFile, GGUFHeader, read_header
 from .llamacpp_answering import Answering
 from .llamacpp_answers import AnswerReader, LogprobReader, TokenReader
+from .llamacpp_grammars import end_of_grammars, turns
 from .llamacpp_judge import Complete, judge
 from .llamacpp_listener import PrivateListener
 from .llamacpp_messages import encoded
@@ -154,10 +155,11 @@ class LlamaCppEngine:
             capabilities=capabilities,
             thinking=self._template.traits.thinking,
             template=self._template.traits,
-            end_tokens=self._end_tokens(),
+            end_tokens=(ends := self._end_tokens()),
+            grammar_end=self._grammar_end(ends),
         )
         # A thread inside of llama.cpp while the interpreter goes down would abort the process.
-        atexit.register(self.close)
+        atexit.register(self._free)
 
     def _capabilities(self, props: dict[str, Any]) -> tuple[str, ...]:
         found = ["completion", "chat", "grammar", "logprobs", "tools"]
@@ -174,6 +176,11 @@ class LlamaCppEngine:
         asked = {"prompt": [self._document_start], "n_predict": 0, "ignore_eos": True}
         told = self._listener.ask("POST", "/completion", asked)["generation_settings"]
         return frozenset(int(banned["token"]) for banned in told["logit_bias"])
+
+    def _grammar_end(self, ends: frozenset[int]) -> str:
+        with turns.turn(self, lambda: False):
+            token = end_of_grammars(self._complete, self._document_start)
+        return "" if token is None or token in ends else self._vocabulary.names[token]
 
     @property
     def info(self) -> EngineInfo:
@@ -285,7 +292,13 @@ class LlamaCppEngine:
         if self._closed.is_set():
             return
         self._closed.set()
-        atexit.unregister(self.close)
+        atexit.unregister(self._free)
+        self._room.wait_until_empty(CLOSE_PATIENCE)
+        turns.leave(self, self._server)
+        self._free()
+
+    def _free(self) -> None:
+        self._closed.set()
         self._room.wait_until_empty(CLOSE_PATIENCE)
         self._server = None
         self._listener.close()
@@ -355,7 +368,7 @@ class LlamaCppEngine:
         param: str,
         recount: Recount | None = None,
     ) -> Pieces:
-        answer = Answering(call, body, reader, recount, self._room, room, self._closed, param)
+        answer = Answering(call, body, reader, recount, self._room, room, self._closed, param, self)
         return pump(answer.produce)
 
     def _judge(self, before: Sequence[int], token: int, alternatives: int) -> TokenLogprob:

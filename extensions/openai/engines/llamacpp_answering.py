@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ import orjson
 from ..errors import EngineFailed, InvalidRequest
 from .base import Piece
 from .llamacpp_answers import AnswerReader, error_of
+from .llamacpp_grammars import turns
 from .llamacpp_judge import Complete
 from .llamacpp_recount import Recount
 from .pump import TICK, Emit
@@ -33,9 +35,10 @@ class Answering:
         tokens: int,
         closed: threading.Event,
         param: str,
+        owner: object,
     ) -> None:
         """`call` is given `body`, or what `recount` makes of it; `tokens` of `room` are needed; `closed`: the
-        engine ends; `param` is the field the prompt was made of."""
+        engine ends; `param` is the field the prompt was made of; `owner` is the engine."""
         self._call = call
         self._body = body
         self._reader = reader
@@ -44,6 +47,7 @@ class Answering:
         self._tokens = tokens
         self._closed = closed
         self._param = param
+        self._owner = owner
         self._chunks: deque[dict[str, Any]] = deque()
         self._failure: BaseException | None = None
 
@@ -69,10 +73,20 @@ class Answering:
             raise EngineFailed("The model was unloaded while it answered.")
 
     def _make(self, emit: Emit[Piece | None]) -> None:
-        """One call. What llama.cpp is told by True is: stop."""
+        """One call."""
+        if "grammar" not in self._body:
+            self._ask(emit, lambda: None)
+            return
+        with turns.turn(self._owner, lambda: emit(None) or self._closed.is_set()) as made:
+            if made is not None and not self._closed.is_set():
+                self._ask(emit, made)
+
+    def _ask(self, emit: Emit[Piece | None], begun: Callable[[], None]) -> None:
+        """Call llama.cpp, and `begun` once it is at work. True, in its callback, means: stop."""
 
         # It takes an exception in here for "stop" and drops it, so it is kept by hand.
         def receive(data: bytes) -> bool:
+            begun()
             try:
                 chunk = orjson.loads(data)
                 if "error" in chunk:

@@ -85,7 +85,8 @@ class _Pump(Generic[Item]):
         try:
             self._produce(self.emit)
         except BaseException as error:  # it is raised again where the items are read
-            self._items.put(_End(error))
+            # Unread, it would keep what its frames hold (a whole model) until the next collection.
+            self._items.put(_End(None if self._closed else error))
         else:
             self._items.put(_End(None))
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher
 from llguidance.gbnf_to_lark import any_to_lark, is_lark_syntax
 from pydantic import AliasChoices, Field
 
 from .. import refusals
-from ..engines.base import CUT, Pieces
 from ..errors import InvalidRequest
 from ..validation import RequestModel
 from .patterns import URI, ascii_classes, pattern_in_json, regex_terminal
@@ -104,7 +103,8 @@ class ConstraintFields(RequestModel):
         None, description="`text`, `json_object`, or `json_schema` with a schema that is enforced."
     )
     grammar: str | None = Field(
-        None, description="A grammar that the answer must match, in GBNF or Lark. Not OpenAI's."
+        None,
+        description="A grammar that the answer must match, in GBNF or Lark; empty is none. Not OpenAI's.",
     )
     guided_json: dict[str, Any] | str | None = Field(
         None,
@@ -176,7 +176,7 @@ class ConstraintFields(RequestModel):
         if self.guided_choice is not None:
             yield "guided_choice", _choice(self.guided_choice)
         for where, text in (
-            ("grammar", self.grammar),
+            ("grammar", self.grammar or None),
             ("guided_grammar", self.guided_grammar),
             ("grammar_string", self.grammar_string or None),
         ):
@@ -265,35 +265,6 @@ def _check_enforceable(schema: Any, param: str) -> None:
             _check_enforceable(value, param)
 
 
-def enforced(pieces: Pieces, grammar: str | None, param: str) -> Pieces:
-    """The pieces of an answer, as long as they match the grammar.
-
-    A grammar that is too large for the engine is not enforced by it, and it does not say so. Raises
-    InvalidRequest, naming the field, at the first character that does not match.
-    """
-    return pieces if grammar is None else _enforced(pieces, grammar, param)
-
-
-def _enforced(pieces: Pieces, grammar: str, param: str) -> Pieces:
-    matcher: LLMatcher | None = None
-    for piece in pieces:
-        if piece is not None:
-            if matcher is None:  # now that the engine is at work
-                # Not a copy of one that is kept: copies share what they may spend, and fail together.
-                matcher = LLMatcher(_bytes(), grammar, log_level=0)
-            text = piece.text.removesuffix(CUT) if piece.finish == "length" else piece.text
-            said = list(text.encode())
-            matched = matcher.try_consume_tokens(said) == len(said)
-            complete = piece.finish != "stop" or matcher.is_accepting()
-            if not (matched and complete):
-                raise InvalidRequest(
-                    f"Invalid '{param}': it is too complex to be enforced while the model writes.",
-                    param=param,
-                    code="invalid_value",
-                )
-        yield piece
-
-
 def after_thought(grammar: str, *, opened: bool) -> str:
     """The grammar of a free thought and then an answer of `grammar`. Where the prompt has not opened the
     thought, there may be none."""
@@ -333,12 +304,6 @@ def _problem(lark: str) -> str:
 
 
 _known_problem = lru_cache(maxsize=512)(LLMatcher.validate_grammar)
-
-
-@cache
-def _bytes() -> LLTokenizer:
-    """Every byte a token; to make it takes longer than to read a grammar."""
-    return LLTokenizer("byte")
 
 
 SAFE_INTEGER = 2**53 - 1  # beyond it, readers of JSON differ (RFC 8259, section 6)

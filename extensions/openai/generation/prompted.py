@@ -14,8 +14,9 @@ from ..engines.context import NORMALIZED, check_bounded, most_tokens
 from ..errors import ContextLengthExceeded
 from .call_forms import MARKS as CALL_MARKS
 from .call_reader import CallReader
-from .constraints import after_thought, enforced
+from .constraints import after_thought
 from .enforced_calls import CALL_BEGIN, EnforcedCallReader, RawCallReader
+from .grammar.enforcing import enforced
 from .harmony import ENDS, FINAL, ChannelReader, is_harmony
 from .harmony import MARKS as HARMONY_MARKS
 from .parts import EndReader, PartReader, TextReader, apart
@@ -83,7 +84,7 @@ def answer_chat(
     pieces = engine.generate(generate)
     try:
         answer = apart(pieces, EndReader(shape.ends)) if shape.ends else pieces
-        answer = enforced(answer, shape.grammar, shape.param)
+        answer = enforced(answer, shape.grammar, shape.param, engine.info.grammar_end)
         yield from apart(answer, shape.reader)
     finally:
         pieces.close()

@@ -1,0 +1,1 @@
+"""Grammars: from what clients send to what llguidance enforces, bounded all the way."""
