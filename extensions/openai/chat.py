@@ -139,6 +139,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Reply:
         parallel_tool_calls=plan.most > 1,
         template_variables=variables,
         page=_page(body, info),
+        whole=not body.stream,
     )
     thinks = variables.get("enable_thinking")
     answer = partial(
@@ -174,11 +175,12 @@ def _page(body: ChatCompletionRequest, info: EngineInfo) -> Page | None:
         "instruction_template": body.instruction_template,
     }
     given = [name for name, value in wanted.items() if value is not None]
-    if not given:
+    values = body.page_values
+    if not given and not (values and "modes" in info.capabilities):
         return None
-    needs(info, "modes", given[0])
+    needs(info, "modes", next(iter(given), ""))
     mode = body.mode or ("chat" if body.character is not None else "instruct")
-    return Page(mode, body.character, body.instruction_template)
+    return Page(mode, body.character, body.instruction_template, values)
 
 
 def _hooked(

@@ -96,6 +96,29 @@ class ChatCompletionRequest(ThinkingFields, GenerationRequest):
         None,
         description="A template of the webui, by its name; default: the model's own. Not OpenAI's.",
     )
+    user_name: str | None = Field(
+        None,
+        validation_alias=AliasChoices("user_name", "name1"),
+        description="The user's name in a webui's page. Not OpenAI's.",
+    )
+    bot_name: str | None = Field(
+        None,
+        validation_alias=AliasChoices("bot_name", "name2"),
+        description="The character's name there, in place of its own. Not OpenAI's.",
+    )
+    context: str | None = Field(
+        None,
+        description="What the model is told of the character, in place of its own. Not OpenAI's.",
+    )
+    greeting: str | None = Field(
+        None, description="What the character says first, in place of its own. Not OpenAI's."
+    )
+    user_bio: str | None = Field(
+        None, description="What the character knows of the user. Not OpenAI's."
+    )
+    chat_instruct_command: str | None = Field(
+        None, description="The instruction of the mode `chat-instruct`. Not OpenAI's."
+    )
     continue_final_message: bool | None = Field(
         None,
         validation_alias=AliasChoices("continue_final_message", "continue_"),
@@ -162,6 +185,19 @@ class ChatCompletionRequest(ThinkingFields, GenerationRequest):
         if self.top_logprobs is not None:
             raise refusals.unsupported("top_logprobs", "is only allowed when 'logprobs' is true.")
         return None
+
+    @property
+    def page_values(self) -> dict[str, str]:
+        """What it sets of a page's state, by the page's names."""
+        given = {
+            "name1": self.user_name,
+            "name2": self.bot_name,
+            "context": self.context,
+            "greeting": self.greeting,
+            "user_bio": self.user_bio,
+            "chat-instruct_command": self.chat_instruct_command,
+        }
+        return {name: value for name, value in given.items() if value}
 
     @property
     def plan(self) -> ToolPlan:

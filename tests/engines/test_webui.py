@@ -454,6 +454,125 @@ def test_the_page_puts_a_conversation(host: MiniHost, page: Page, prompt: str) -
     assert "\nYou:" in engine.turn_ends(request)
 
 
+class Lore:
+    """An extension that puts something into the text that the page reads in a mode, as a lorebook does."""
+
+    name = ""
+
+    @staticmethod
+    def chat_input_modifier(text: str, visible: str, state: dict[str, Any]) -> tuple[str, str]:
+        name = Lore.name or ("custom_system_message" if state["mode"] == "instruct" else "context")
+        state[name] += " Lore."
+        return text, visible
+
+    @staticmethod
+    def custom_generate_chat_prompt(text: str, state: dict[str, Any], **options: Any) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"mode": "chat"}, "A talk.\nIt rains. Lore.\nYou: Hi\nAI:"),
+        ({"character": "Jack"}, "Jack is a pirate.\nIt rains. Lore.\nYou: Hi\nJack:"),
+        (
+            {"character": "Jack", "user_name": "Ann", "bot_name": "Joe", "context": "A sea."},
+            "A sea.\nIt rains. Lore.\nAnn: Hi\nJoe:",
+        ),
+        (
+            {"character": "Jack", "name1": "Ann"},
+            "Jack is a pirate.\nIt rains. Lore.\nAnn: Hi\nJack:",
+        ),
+        (
+            {"mode": "chat-instruct", "character": "Jack"},
+            "System: It rains.\nJack is a pirate. Lore.\nYou: Hi\nJack:",
+        ),
+    ],
+)
+@pytest.mark.parametrize("own_prompt", [False, True])
+def test_hooks_act_on_the_context_in_the_modes_of_the_page(
+    modern: MiniHost,
+    monkeypatch: pytest.MonkeyPatch,
+    fields: dict[str, str],
+    expected: str,
+    own_prompt: bool,
+) -> None:
+    """Also where an extension makes the prompt, by the host's function, of the state that it is given."""
+    chat, prompts = vars(modern.modules["chat"]), list[str]()
+    make = chat["generate_chat_prompt"]
+
+    def noting(*args: Any, **options: Any) -> str:
+        prompts.append(make(*args, **options))
+        return prompts[-1]
+
+    monkeypatch.setitem(chat, "generate_chat_prompt", noting)
+    if own_prompt:
+        monkeypatch.setattr(Lore, "custom_generate_chat_prompt", noting)
+    modern.extend(lore=Lore)
+    messages = [{"role": "system", "content": "It rains."}, {"role": "user", "content": "Hi"}]
+    with_hooks(Api(WebuiEngine())).chat(messages, max_tokens=2, **fields)
+    assert set(prompts) == {expected}
+
+
+def test_a_hook_that_changes_the_system_message_acts_in_the_mode_chat(
+    modern: MiniHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Lore, "name", "custom_system_message")
+    modern.extend(lore=Lore)
+    chat, prompts = vars(modern.modules["chat"]), list[str]()
+    make = chat["generate_chat_prompt"]
+
+    def noting(*args: Any, **options: Any) -> str:
+        prompts.append(make(*args, **options))
+        return prompts[-1]
+
+    monkeypatch.setitem(chat, "generate_chat_prompt", noting)
+    messages = [{"role": "system", "content": "It rains."}, {"role": "user", "content": "Hi"}]
+    with_hooks(Api(WebuiEngine())).chat(messages, mode="chat", max_tokens=2)
+    assert set(prompts) == {"A talk.\nIt rains. Lore.\nYou: Hi\nAI:"}
+
+
+def test_hooks_see_mode_character_and_names_of_a_request(modern: MiniHost) -> None:
+    class Seeing:
+        states: tuple[dict[str, Any], ...] = ()
+
+        @staticmethod
+        def state_modifier(state: dict[str, Any]) -> dict[str, Any]:
+            Seeing.states += (dict(state),)
+            return state
+
+        @staticmethod
+        def custom_generate_reply(
+            question: str, original: str, state: dict[str, Any], *args: Any, **options: Any
+        ) -> Iterator[str]:
+            Seeing.states += (dict(state),)
+            yield "said"
+
+    modern.shared.settings["mode"] = "chat-instruct"
+    modern.extend(seeing=Seeing)
+    api = with_hooks(Api(WebuiEngine()))
+    names = ("mode", "character", "name1", "name2", "context", "user_bio")
+    api.chat("Hi", mode="chat", character="Jack", user_name="Ann", user_bio="A cook.")
+    api.chat("Hi")
+    api.complete("Hi")
+    told = [tuple(state[name] for name in names) for state in Seeing.states]
+    jack = ("chat", "Jack", "Ann", "Jack", "Jack is a pirate.", "A cook.")
+    assert told[:2] == [jack, jack]
+    assert [each[0] for each in told[2:]] == ["instruct"] * 4
+
+
+def test_a_hook_may_choose_the_mode(modern: MiniHost) -> None:
+    class Choosing:
+        @staticmethod
+        def state_modifier(state: dict[str, Any]) -> dict[str, Any]:
+            return {**state, "mode": "chat", "name1": "Ann"}
+
+    modern.extend(choosing=Choosing)
+    api = with_hooks(Api(WebuiEngine()))
+    plain = WebuiEngine().tokenize("A talk.\nAnn: Hi\nAI:")
+    assert api.chat("Hi", max_tokens=1)["usage"]["prompt_tokens"] == len(plain)
+
+
 def test_templates_of_the_host_are_found_by_name(
     modern: MiniHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -265,6 +266,110 @@ def test_an_extension_may_make_the_whole_prompt() -> None:
         {"role": "user", "content": "three"},
     ]
     assert said(api_with(one, two).chat(messages)) == "three after 1"
+
+
+class Rendering(EchoEngine):
+    """Notes the prompts that it makes of messages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prompts: list[str] = []
+
+    def render(self, request: ChatRequest) -> str:
+        self.prompts.append(super().render(request))
+        return self.prompts[-1]
+
+    def lines(self, *extensions: Any, system: str = "", **fields: Any) -> list[str]:
+        """The prompt of a chat under these extensions."""
+        first = [{"role": "system", "content": system}] if system else []
+        # One that prefixes an answer has the prompt made here, and not in the engine.
+        last = extension(bot_prefix_modifier=lambda text, state: "|")
+        api = api_with(*extensions, last, engine=self, settings=fields)
+        api.chat([*first, {"role": "user", "content": "Hi"}])
+        return self.last()
+
+    def last(self) -> list[str]:
+        """The lines of the last prompt."""
+        turns = re.findall(r"<\|(\w+)\|>(.*?)<\|end\|>", self.prompts[-1], re.DOTALL)
+        return "\n".join(f"{role}: {content}" for role, content in turns).splitlines()
+
+
+@pytest.mark.parametrize("name", ["custom_system_message", "context"])
+@pytest.mark.parametrize("hook", ["state_modifier", "chat_input_modifier", "input_modifier"])
+def test_what_hooks_put_into_the_system_text_acts(name: str, hook: str) -> None:
+    """As a lorebook does it, in whatever hook it is given the state."""
+
+    def add(state: dict[str, Any]) -> dict[str, Any]:
+        state[name] = f"{state[name]}\nDragons are blue.".strip()
+        return state
+
+    hooks: dict[str, Callable[..., Any]] = {
+        "state_modifier": add,
+        "chat_input_modifier": lambda text, visible, state: (add(state) and text, visible),
+        "input_modifier": lambda string, state: add(state) and string,
+    }
+    lore = extension(**{hook: hooks[hook]})
+    lines = Rendering().lines(lore, system="Be brief.", context="A talk.")
+    assert lines == ["system: Be brief.", "Dragons are blue.", "user: Hi"]
+    assert Rendering().lines(lore, context="A talk.") == ["system: Dragons are blue.", "user: Hi"]
+
+
+def test_a_hook_that_changes_both_texts_is_heard_once() -> None:
+    """It does not know which one a page reads."""
+
+    def state_modifier(state: dict[str, Any]) -> dict[str, Any]:
+        for name in ("custom_system_message", "context"):
+            state[name] += " Lore."
+        return state
+
+    lines = Rendering().lines(extension(state_modifier=state_modifier), system="Be brief.")
+    assert lines == ["system: Be brief. Lore.", "user: Hi"]
+
+
+def test_a_hook_may_take_the_system_text_away_or_set_the_context_anew() -> None:
+    silent = extension(state_modifier=lambda state: {**state, "custom_system_message": ""})
+    assert Rendering().lines(silent, system="Be brief.") == ["user: Hi"]
+    other = extension(state_modifier=lambda state: {**state, "context": "You are a pirate."})
+    expected = ["system: Be brief.", "You are a pirate.", "user: Hi"]
+    assert Rendering().lines(other, system="Be brief.", context="A talk.") == expected
+
+
+def test_several_system_messages_stay_where_they_are_unless_a_hook_changes_them() -> None:
+    engine = Rendering()
+    messages = [
+        {"role": "system", "content": "one"},
+        {"role": "user", "content": "Hi"},
+        {"role": "system", "content": "two"},
+        {"role": "user", "content": "there"},
+    ]
+    prefix = {"bot_prefix_modifier": lambda text, state: "|"}
+    api_with(extension(state_modifier=lambda state: state, **prefix), engine=engine).chat(messages)
+    assert engine.last() == [
+        "system: one",
+        "user: Hi",
+        "system: two",
+        "user: there",
+    ]
+
+    def state_modifier(state: dict[str, Any]) -> dict[str, Any]:
+        state["custom_system_message"] += "\nthree"
+        return state
+
+    api_with(extension(state_modifier=state_modifier, **prefix), engine=engine).chat(messages)
+    expected = ["system: one", "two", "three", "user: Hi", "user: there"]
+    assert engine.last() == expected
+
+
+def test_hooks_see_whether_the_answer_is_streamed_and_how_long_it_may_be() -> None:
+    seen: list[Any] = []
+
+    def state_modifier(state: dict[str, Any]) -> None:
+        seen.append((state["stream"], state["max_new_tokens"], state["auto_max_new_tokens"]))
+
+    api = api_with(extension(state_modifier=state_modifier))
+    api.chat("Hi")
+    api.chunks("chat/completions", messages=[{"role": "user", "content": "Hi"}], max_tokens=9)
+    assert seen == [(False, 512, True), (True, 9, False)]
 
 
 def test_the_answer_begins_behind_a_prefix() -> None:

@@ -147,6 +147,7 @@ class MiniHost:
         self._fill_chat()
         if age == "2026":
             self._fill_presets()
+            self.shared.settings["custom_system_message"] = ""
 
     # What a user does
 
@@ -230,6 +231,8 @@ class MiniHost:
         def generate_chat_prompt(user_input: str, state: dict[str, Any], **options: Any) -> str:
             rows = options.get("history", state["history"])["internal"]
             said = [state["context"]]
+            if self.age == "2026" and state["mode"] != "chat" and state["custom_system_message"]:
+                said.insert(0, f"System: {state['custom_system_message']}")
             for user, assistant in [*rows, [user_input, ""]]:
                 said += [f"{state['name1']}: {user}"] if user else []
                 said += [f"{state['name2']}: {assistant}"] if assistant else []

@@ -96,6 +96,10 @@ class GenerateRequest:
     """Pairs of token id and what is added to its logit; -100 bans the token. Capability `logprobs`."""
     logprobs: int | None = None
     """How many alternatives to tell for each token, 0 to 20; None: no log-probabilities."""
+    page: Page | None = field(default=None, kw_only=True)
+    """That of the chat that it comes from, for extensions of the host to see."""
+    whole: bool = field(default=False, kw_only=True)
+    """The client reads the answer only when it is whole: nothing needs to be shown early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,8 @@ class Page:
     """By the name that the host has it under; None: the one that is set in the page."""
     instruction_template: str | None = None
     """By the name that the host has it under; None: the model's own."""
+    values: Mapping[str, str] = field(default_factory=dict)
+    """What the request sets of the page's state itself (`name1`, `name2`, `context`, ...)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +170,8 @@ class ChatRequest:
     """What the chat template is given besides the messages, such as `enable_thinking`."""
     page: Page | None = None
     """None: the model's own template."""
+    whole: bool = field(default=False, kw_only=True)
+    """As in GenerateRequest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,6 @@ from .base import (
     EngineInfo,
     Finish,
     GenerateRequest,
-    Page,
     Piece,
     Pieces,
     PromptUsage,
@@ -48,17 +47,15 @@ from .webui_host_modules import (
     knows_stop_event,
     optional_module,
     parallel_of,
-    preset_defaults,
     sampler_of_host,
     takes_bias,
 )
 from .webui_loaders import way_of
 from .webui_page import (
     ENDLESS,
-    FALLBACK,
-    character_of,
-    known_characters,
-    named_template,
+    mode_of,
+    page_settings,
+    source_for,
     special_texts,
     talk_of,
     template_source,
@@ -145,12 +142,12 @@ class WebuiEngine:
     # Prompts
 
     def render(self, request: ChatRequest) -> str:
-        mark, page = self._words_of(host_model()).mark, request.page
-        if page is None or page.mode == "instruct":
-            return self._template_for(page).render(request, media_mark=mark)
+        mark = self._words_of(host_model()).mark
+        if mode_of(request) == "instruct":
+            return self._template_for(request).render(request, media_mark=mark)
         messages = tuple(with_marks(message, mark) for message in request.messages)
         request = replace(request, messages=messages)
-        state, text = talk_of(self._page_state(request, page), request)
+        state, text = talk_of(self._page_state(request), request)
         try:
             prompt = host_module("chat").generate_chat_prompt(text, state, history=state["history"])
         except Exception as error:
@@ -161,41 +158,24 @@ class WebuiEngine:
 
     def turn_ends(self, request: ChatRequest) -> tuple[str, ...]:
         """The texts by which a model shows that its turn is over, where it does so in plain text."""
-        page = request.page
-        if page is None or page.mode == "instruct":
-            return self._template_for(page).turn_ends()
-        state = talk_of(self._page_state(request, page), request)[0]
+        if mode_of(request) == "instruct":
+            return self._template_for(request).turn_ends()
+        state = talk_of(self._page_state(request), request)[0]
         return tuple(each for each in host_module("chat").get_stopping_strings(state) if each)
 
-    def _template_for(self, page: Page | None) -> ChatTemplate:
+    def _template_for(self, request: ChatRequest) -> ChatTemplate:
         try:
-            return cached_template(self._source_for(page), **special_texts())
+            return cached_template(source_for(request), **special_texts())
         except BadTemplate as error:
             why = f"The model's chat template cannot be used: {error}."
             raise InvalidRequest(why, param="messages") from None
 
-    def _source_for(self, page: Page | None) -> str:
-        name = page and page.instruction_template
-        return named_template(name)[0] if name else template_source(host_model())
-
-    def _page_state(self, request: ChatRequest, page: Page) -> dict[str, Any]:
+    def _page_state(self, request: ChatRequest) -> dict[str, Any]:
         """What the page's own function makes its prompt of."""
         plain = GenerateRequest("", 1, request.sampling, request.seed)
-        state = self._state(plain, 1) | {
-            "mode": page.mode,
-            # What does not fit is refused here, and never cut.
-            "truncation_length": ENDLESS,
-            "chat_prompt_size": ENDLESS,
-            "instruction_template_str": self._source_for(page),
-            "tools": None,
-        }
-        state["turn_template"] = state["turn_template"] or FALLBACK["turn_template"]
-        if page.instruction_template is not None:
-            state.update(named_template(page.instruction_template)[1])
-        character = page.character or str(state.get("character") or "None")
-        if page.character is not None or character in known_characters():
-            state.update(character_of(character, str(state["name1"])))
-        return state
+        state = self._state(plain, 1, page_settings(request.page))
+        # What does not fit is refused here, and never cut.
+        return state | {"truncation_length": ENDLESS, "chat_prompt_size": ENDLESS}
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         loaded = host_model()
@@ -392,11 +372,20 @@ class WebuiEngine:
 
         return pump(_guarded(produce), apart=True)
 
-    def _state(self, request: GenerateRequest, limit: int) -> dict[str, Any]:
-        """Everything that the host reads of a request: its own settings and defaults, then what was asked."""
-        shared = host_module("shared")
-        state = {**FALLBACK, **shared.settings, **preset_defaults()}
-        state.update(request.sampling)
+    def _state(
+        self, request: GenerateRequest, limit: int, base: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Everything that the host reads of a request: its own settings and defaults (`base`), then what was
+        asked and what hooks made of it."""
+        if base is None:
+            page = request.page
+            if page is not None and custom_reply() is None:
+                # Nobody else reads what is known of a character, and to load it takes a while.
+                page = replace(page, mode="instruct", character=None)
+            base = page_settings(page)
+        state = {**base, **request.sampling}
+        if request.page is not None:
+            state["mode"] = request.sampling.get("mode", request.page.mode)
         state.update(
             max_new_tokens=limit,
             auto_max_new_tokens=False,

@@ -13,7 +13,7 @@ import orjson
 import yaml
 
 from .. import refusals
-from .base import ChatRequest, Message
+from .base import ChatRequest, Message, Page
 from .chat_template import from_old_form
 from .webui_host_modules import (
     OLD_CONTEXT,
@@ -32,6 +32,7 @@ FALLBACK: Mapping[str, Any] = {
     "adaptive_target": 0,
     "auto_max_new_tokens": False,
     "ban_eos_token": False,
+    "character": "None",
     "character_menu": "None",
     "character_picture": None,
     "chat_generation_attempts": 1,
@@ -122,11 +123,41 @@ def extensions() -> list[tuple[str, Any]]:
     return [(name, extension) for extension, name in host_module("extensions").iterator()]
 
 
-def page_settings() -> dict[str, Any]:
-    """What a state holds in the host's page, where a chat goes by the model's template."""
-    settings = {**FALLBACK, **host_module("shared").settings, **preset_defaults()}
-    source = template_source(host_model())
-    return {**settings, "mode": "instruct", "instruction_template_str": source}
+def page_settings(page: Page | None = None) -> dict[str, Any]:
+    """What a state holds in the host's page, where a chat goes as `page` says; None: by the model's template.
+
+    Raises InvalidRequest for a template or a character that the host does not have.
+    """
+    page = page or Page()
+    state = {**FALLBACK, **host_module("shared").settings, **preset_defaults()}
+    state |= {"mode": page.mode, "tools": None}
+    state["turn_template"] = state["turn_template"] or FALLBACK["turn_template"]
+    if page.instruction_template is None:
+        state["instruction_template_str"] = template_source(host_model())
+    else:
+        source, old = named_template(page.instruction_template)
+        state.update(old, instruction_template_str=source)
+    character = page.character or str(state.get("character") or "None")
+    talks = page.mode != "instruct" and character in known_characters()
+    if page.character is not None or talks:
+        user = page.values.get("name1") or str(state["name1"])
+        state.update(character_of(character, user), character=character, character_menu=character)
+    return {**state, **page.values}
+
+
+def mode_of(request: ChatRequest) -> str:
+    """How the page would put a chat: as the request says, unless a hook has changed that."""
+    mode = request.sampling.get("mode") or (request.page or Page()).mode
+    return str(mode) if mode in ("chat", "chat-instruct") else "instruct"
+
+
+def source_for(request: ChatRequest) -> str:
+    """The template of a chat, likewise."""
+    changed = request.sampling.get("instruction_template_str")
+    if isinstance(changed, str) and changed:
+        return changed
+    name = request.page and request.page.instruction_template
+    return named_template(name)[0] if name else template_source(host_model())
 
 
 _STATE_HOOK = re.compile(r"""(if not is_chat:\s+)?state = \S*apply\w*\(["']state["']""")
@@ -143,7 +174,8 @@ def applied_hooks() -> frozenset[str]:
 def talk_of(state: dict[str, Any], request: ChatRequest) -> tuple[dict[str, Any], str]:
     """The state with the conversation as the page keeps it, and what the user says now.
 
-    What a system message says is put behind what the page knows of the character.
+    What a system message says is put where the page's builder reads it: in the mode `chat`, which knows of
+    none, behind what the page knows of the character, unless hooks have settled that; else into a message.
     """
     rows: list[list[str]] = []
     system: list[str] = []
@@ -158,9 +190,14 @@ def talk_of(state: dict[str, Any], request: ChatRequest) -> tuple[dict[str, Any]
     text = ""
     if rows and not rows[-1][1]:
         text = rows.pop()[0]
-    context = "\n".join([str(state.get("context") or ""), *system])
     history = {"internal": rows, "visible": [list(row) for row in rows]}
-    return {**state, "context": context, "history": history}, text
+    state = {**state, "custom_system_message": "\n".join(system), "history": history}
+    # The first versions' builders know of no such message in any mode.
+    if state["mode"] == "chat" or "custom_system_message" not in host_module("shared").settings:
+        if "context" not in request.sampling:
+            state["context"] = "\n".join([str(state.get("context") or ""), *system])
+        state["custom_system_message"] = ""
+    return state, text
 
 
 def with_marks(message: Message, mark: str) -> Message:

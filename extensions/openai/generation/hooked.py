@@ -8,10 +8,21 @@ from dataclasses import replace
 from ..engines.base import (
     ChatRequest,
     Engine,
+    EngineInfo,
     GenerateRequest,
+    Message,
     Pieces,
 )
-from .hook_state import changed_limit, changed_sampling, changed_seed, state_of
+from .hook_state import (
+    State,
+    changed_context,
+    changed_limit,
+    changed_sampling,
+    changed_seed,
+    changed_system,
+    state_of,
+    told_of_system,
+)
 from .hooks import Hooks
 from .prompted import Answer
 from .turns import Turns
@@ -32,12 +43,9 @@ def hooked_chat(
     Raises EngineFailed when a hook fails; the others are not asked then.
     """
     turns = Turns(request.messages, open_end=not continues)
-    before = state_of(
-        hooks.settings(), request.sampling, request.max_tokens, request.seed, engine.info
-    )
-    # A page has one text for what the system says; prompts that extensions make begin with it.
     system = [message.content or "" for message in request.messages if message.role == "system"]
-    before["custom_system_message"] = "\n".join(system)
+    before = _state_of(hooks, request, engine.info)
+    before = told_of_system(before, "\n".join(system))
     run = hooks.run(dict(before), is_chat=True)
     history = turns.history()
     for modify in run.each("history_modifier"):
@@ -48,7 +56,12 @@ def hooked_chat(
     text = turns.last
     if text is not None:
         text = run.modify_input(text)
-    messages = turns.messages(history, text)
+    if "modes" not in engine.info.capabilities:
+        run.state["mode"] = before["mode"]  # there is no other way to put it
+    messages = _with_system(turns.messages(history, text), changed_system(before, run.state))
+    context = changed_context(before, run.state)
+    if context is not None:
+        run.state["context"] = context
     request = replace(
         request,
         messages=messages,
@@ -61,7 +74,7 @@ def hooked_chat(
         prompt = make(text or "", run.state, history=history, _continue=continues)
         break  # webuis ask only the first one
     # Where the host makes the prompt it asks for the prefix, too.
-    theirs = continues or (request.page is not None and request.page.mode != "instruct")
+    theirs = continues or run.state.get("mode") in ("chat", "chat-instruct")
     prefix = "" if theirs else run.text("bot_prefix_modifier", "")
     if prompt is not None:  # it has no marks for media
         plain = tuple(replace(message, parts=()) for message in messages)
@@ -80,9 +93,7 @@ def hooked_completion(
     stops: Sequence[str],
 ) -> Pieces:
     """Continue a prompt as `answer` does, with all hooks; one of token ids is left as it is."""
-    before = state_of(
-        hooks.settings(), request.sampling, request.max_tokens, request.seed, engine.info
-    )
+    before = _state_of(hooks, request, engine.info)
     run = hooks.run(dict(before), is_chat=False)
     run.modify_state()
     prompt = request.prompt
@@ -94,6 +105,20 @@ def hooked_completion(
         seed=changed_seed(before, run.state, request.seed),
     )
     yield from _closing(run.apply_to(answer(request), stops))
+
+
+def _state_of(hooks: Hooks, request: ChatRequest | GenerateRequest, info: EngineInfo) -> State:
+    settings = hooks.state_for(request.page)
+    state = state_of(settings, request.sampling, request.max_tokens, request.seed, info)
+    return {**state, "stream": not request.whole}
+
+
+def _with_system(messages: Sequence[Message], system: str | None) -> tuple[Message, ...]:
+    """The messages with another text of the system's; None: as it is."""
+    if system is None:
+        return tuple(messages)
+    rest = tuple(message for message in messages if message.role != "system")
+    return (Message("system", system), *rest) if system.strip() else rest
 
 
 def _closing(pieces: Pieces) -> Pieces:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..engines.base import Piece, Pieces
+from ..engines.base import Page, Piece, Pieces
 from ..engines.pump import Emit, pump
 from ..errors import APIError, EngineFailed
 from .hook_state import State
@@ -40,8 +40,9 @@ class Hooks:
 
     extensions: Callable[[], Iterable[tuple[str, Any]]]
     """Names and modules, in the order in which they are applied; read anew for each request."""
-    settings: Callable[[], Mapping[str, Any]] = dict
-    """What the page's state holds besides the request's parameters."""
+    settings: Callable[..., Mapping[str, Any]] = dict
+    """What the page's state holds besides the request's parameters; where it takes an argument, for a
+    request that says so how the page would put it (`Page`, or None)."""
     applied: Callable[[], frozenset[str]] = frozenset
     """The names of hooks that the host itself applies to what we ask of it."""
 
@@ -63,6 +64,11 @@ class Hooks:
     def change_output(self) -> bool:
         """Whether clients may get another text than was generated."""
         return bool(self.having("output_modifier", "stream_modifier"))
+
+    def state_for(self, page: Page | None) -> Mapping[str, Any]:
+        """What the page's state holds for a request."""
+        takes = 0 if isinstance(self.settings, type) else len(_taken(self.settings, (page,), {}))
+        return self.settings(page) if takes else self.settings()
 
     def run(self, state: State, *, is_chat: bool) -> Run:
         """For one answer."""

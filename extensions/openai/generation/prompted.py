@@ -80,6 +80,8 @@ def answer_chat(
         wanted.logprobs,
         media=media,
         marks=shape.marks,
+        page=request.page,
+        whole=request.whole,
     )
     pieces = engine.generate(generate)
     try:
