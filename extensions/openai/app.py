@@ -34,6 +34,7 @@ from .data_folder import data_folder
 from .engines.base import Engine
 from .exchange import IGNORED_HEADER, Exchange, Exchanges, View
 from .generation.policy import read_policy
+from .head_check import HeadCheck
 from .operations.capture import Capture, Redactor
 from .operations.logs import log_request
 from .replies import Reply, as_flask
@@ -104,6 +105,7 @@ def create_app(
     pages = Pages(settings, {*(route.page for route in ROUTES), openapi.PAGE})
     exchanges = Exchanges(services, pages)
     direct: dict[str, View] = {}
+    named: dict[str, Route] = {}
     for route in ROUTES:
         if route.open_by(settings):
             route = replace(route, scope=None)
@@ -111,6 +113,7 @@ def create_app(
         for address in route.addresses.value:
             rule = settings.api_prefix + address + route.path
             name = f"{route.handler.__name__} {rule}"
+            named[name] = route
             app.add_url_rule(rule, name, _flask_view(view, route), methods=[route.method])
             if route.chunk is not None and "<" not in rule:
                 direct[rule] = view
@@ -135,6 +138,7 @@ def create_app(
     proxies = TrustedProxies(app.wsgi_app, settings)
     services.reloaders.append(proxies.configure)
     app.wsgi_app = proxies  # type: ignore[method-assign]
+    app.extensions["openai_head_check"] = HeadCheck(services, pages, app, named, proxies.adopt)
     return app
 
 

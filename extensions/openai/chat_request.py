@@ -30,6 +30,7 @@ Metadata = Annotated[
     ],
     Field(max_length=16),
 ]
+MAX_MESSAGES = 8192
 TEMPLATE_OWN = {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"}
 
 
@@ -45,7 +46,9 @@ class ChatCompletionRequest(ThinkingFields, GenerationRequest):
 
     refused: ClassVar[Refused] = IN_CHAT
 
-    messages: list[ChatMessage] = Field(min_length=1, description="The conversation so far.")
+    messages: list[ChatMessage] = Field(
+        min_length=1, max_length=MAX_MESSAGES, description="The conversation so far."
+    )
     max_completion_tokens: int | None = Field(
         None,
         ge=-1,

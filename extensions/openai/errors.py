@@ -29,6 +29,7 @@
         ├── ModelInUse
         ├── QueueFull
         ├── QueueTimeout
+        ├── RequestMemoryFull
         └── ShuttingDown
 
 Raise, never return, an error. `status`, `type` and `code` belong to the class; `message` and `param`
@@ -355,6 +356,13 @@ class QueueTimeout(Unavailable):
     """The request has waited in the queue for as long as it may."""
 
     code = "queue_timeout"
+    retry_after = 5
+
+
+class RequestMemoryFull(Unavailable):
+    """The bodies of all requests together take as much memory as they may."""
+
+    code = "request_memory_full"
     retry_after = 5
 
 

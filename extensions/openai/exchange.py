@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,9 @@ from flask import Response
 from werkzeug.exceptions import HTTPException
 from werkzeug.wsgi import get_host, get_input_stream
 
+from .access.caller import Caller, Scope
 from .access.job import Job
-from .access.keys import HEADERS as KEY_HEADERS
+from .access.keys import sent_keys
 from .access.limits import Admission
 from .access.network import check_source
 from .access.proxies import HOST_SENT
@@ -42,8 +43,10 @@ log = logging.getLogger("openedai")
 
 IGNORED_HEADER = "x-openedai-ignored"
 """Names what of a request is not known, or not to be had here, and was left out."""
+REFUSAL = "openedai.refusal"
+"""In a request's environment: the error that its head was judged with, before its body was read."""
+
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-KEYS_IN_ENVIRON = {name: "HTTP_" + name.upper().replace("-", "_") for name in KEY_HEADERS}
 
 
 @dataclass(slots=True)
@@ -103,13 +106,10 @@ class Exchanges:
             record.route = name
             self._pages.check(route.page)
             if route.scope is not None:
-                keys = {each: environ.get(key) for each, key in KEYS_IN_ENVIRON.items()}
-                record.caller = services.keys.identify(keys, record.address)
-                if route.scope not in record.caller.scopes:
-                    raise Forbidden(
-                        f"This page needs a key with the scope '{route.scope}'.",
-                        code="insufficient_permissions",
-                    )
+                if (refusal := environ.get(REFUSAL)) is not None:
+                    raise refusal
+                record.caller = services.keys.identify(sent_keys(environ), record.address)
+                check_scope(record.caller, route.scope)
             if record.caller.limits or record.caller.user_limits:
                 exchange.admission = services.limiter.admission(record)
                 exchange.job.leave = exchange.admission.leave
@@ -213,13 +213,7 @@ class Exchanges:
 
     def _json_bytes(self, environ: dict[str, Any]) -> bytes:
         """The body, which must be JSON by its type; a request that names no type is believed to be."""
-        kind = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
-        if kind and kind != "application/json" and not kind.endswith("+json"):
-            raise UnsupportedMediaType(
-                "The body of the request must be JSON. Send the header Content-Type: application/json."
-            )
-        if environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
-            raise UnsupportedMediaType("The body of the request must not be compressed.")
+        check_body_type(environ)
         data: bytes = get_input_stream(environ, max_content_length=self._longest_body).read()
         return data
 
@@ -238,6 +232,25 @@ class Exchanges:
             return InvalidRequest(error.description or error.name)
         log.error("request %s failed: %s", exchange.record.id, error.name)
         return InternalError("The server failed while it worked on this request.")
+
+
+def check_scope(caller: Caller, scope: Scope) -> None:
+    """Raises Forbidden for a key that does not allow it."""
+    if scope not in caller.scopes:
+        raise Forbidden(
+            f"This page needs a key with the scope '{scope}'.", code="insufficient_permissions"
+        )
+
+
+def check_body_type(environ: Mapping[str, Any]) -> None:
+    """Raises UnsupportedMediaType for a body that is not plain JSON, as its headers say."""
+    kind = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+    if kind and kind != "application/json" and not kind.endswith("+json"):
+        raise UnsupportedMediaType(
+            "The body of the request must be JSON. Send the header Content-Type: application/json."
+        )
+    if environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
+        raise UnsupportedMediaType("The body of the request must not be compressed.")
 
 
 def _nobody_knows() -> bool:

@@ -13,6 +13,8 @@ from .errors import InvalidRequest
 CODES: Mapping[str, str] = {
     "invalid_json": "The body is not JSON; the message says where.",
     "missing_required_parameter": "A field that must be there is not.",
+    "too_many_values": "The body holds more values than any request needs.",
+    "object_above_max_length": "An object has too many members.",
     "invalid_type": "A value has another JSON type than the field.",
     "invalid_value": "A value is none of those that are allowed.",
     "integer_below_min_value": "An integer is too small.",

@@ -18,9 +18,11 @@ from waitress.server import TcpWSGIServer, create_server
 
 from .access.network import bind_address
 from .errors import APIError
+from .http.bodies import HeldBytes
 from .http.channel import Channel
 from .http.reaper import Reaper
 from .http.workers import Workers
+from .machine import memory_bytes
 from .routing import Lifecycle, Services
 from .settings import Settings
 
@@ -67,6 +69,8 @@ class APIServer:
             max_request_body_size=(settings.max_body_mb + 1) << 20,
             # A client that reads too slowly holds its answer back once this much waits for it.
             outbuf_high_watermark=UNREAD,
+            # Nothing goes to temporary files: a full disk would end connections.
+            outbuf_overflow=1 << 40,
             # The reaper sees to idle ones, by a clock that nobody sets; waitress would also cut off answers
             # that are still being read.
             channel_timeout=10**9,
@@ -75,9 +79,10 @@ class APIServer:
             clear_untrusted_proxy_headers=False,
             ident=None,
         )
+        channel = _channel_class(HeldBytes(_request_memory(settings)), app)
         self._listeners = list(_listeners(server, self._sockets))
         for listener in self._listeners:
-            listener.channel_class = Channel
+            listener.channel_class = channel
         self._server = server
         self._reaper = Reaper(self._sockets, settings, crowd=CROWD)
         self._thread = threading.Thread(target=self._run, name="openai-server", daemon=True)
@@ -157,6 +162,24 @@ class APIServer:
         deadline = time.monotonic() + FLUSHING
         while time.monotonic() < deadline and any(map(_is_busy, list(self._sockets.values()))):
             time.sleep(0.01)
+
+
+def _channel_class(held: HeldBytes, app: Flask) -> type[Channel]:
+    """Channels of this server."""
+    return type(
+        "ServerChannel",
+        (Channel,),
+        {"held": held, "head_check": app.extensions["openai_head_check"]},
+    )
+
+
+def _request_memory(settings: Settings) -> int:
+    """Bytes that the bodies of all requests may take together."""
+    if settings.request_memory_mb:
+        return settings.request_memory_mb << 20
+    usual = min(max(memory_bytes() // 32, 64 << 20), 512 << 20)
+    # A long one may take three quarters.
+    return max(usual, 4 * (settings.max_body_mb + 1) << 20)
 
 
 def _close_door(listener: Any, done: threading.Event) -> None:

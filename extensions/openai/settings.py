@@ -273,6 +273,14 @@ class Settings(BaseSettings):
     max_body_mb: int = Field(
         20, ge=1, le=1024, description="Largest request body in MiB; a larger one is answered 413."
     )
+    request_memory_mb: int = Field(
+        0,
+        ge=0,
+        le=1 << 20,
+        description="MiB that the bodies of all requests that are received, wait or run may take together; "
+        "beyond that 503. Default 0: a 32nd of the machine's memory, 64 to 512 MiB, or four of the "
+        "largest bodies if that is more.",
+    )
     media_max_mb: int = Field(
         20,
         ge=1,

@@ -7,21 +7,51 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, TypeVar
+from types import UnionType
+from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
 import orjson
+from annotated_types import MaxLen
 from pydantic import AliasChoices, BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
 from . import refusals
 from .errors import InvalidRequest
 from .field_names import meant_by
+from .json_bounds import check_bounds
 
 
-class RequestModel(BaseModel):
-    """A request body. Types are strict, as JSON Schema means them; unknown fields are let through."""
+def _fail_fast(schema: Any) -> None:
+    """Let all lists in a schema of pydantic's stop at their first wrong element."""
+    waiting = [schema]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            if node.get("type") == "list":
+                node["fail_fast"] = True
+            waiting += node.values()
+        elif isinstance(node, (list, tuple)):
+            waiting += node
+
+
+class RequestPart(BaseModel):
+    """What a request body and its parts have in common: strict types, unknown fields are let through.
+
+    Of each list only the first wrong element is reported, and the rest is not looked at.
+    """
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True, hide_input_in_errors=True)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema = handler(source)
+        _fail_fast(schema)
+        return schema
+
+
+class RequestModel(RequestPart):
+    """A request body. Types are strict, as JSON Schema means them."""
 
     refused: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     """Names that other servers know and that would change the answer, with the values that would not."""
@@ -33,6 +63,12 @@ log = logging.getLogger("openedai")
 _logged: set[str] = set()
 
 Body = TypeVar("Body", bound=RequestModel)
+
+
+MAX_FIELDS = 1000
+"""Names at the top of a body; the API has about 200."""
+MAX_PARTS = 16_384
+"""What the elements of an array may hold in arrays of their own, as messages hold parts and calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +95,7 @@ def parse(model: type[Body], data: bytes, *, strict: bool = False) -> Body:
 
     Raises InvalidRequest, with the first problem's `param` and `code`.
     """
+    check_bounds(data)
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -97,6 +134,7 @@ def check(model: type[Body], value: Any, *, strict: bool = False) -> Body:
             f"The body of the request must be a JSON object, but it is {refusals.kind_of(value)}.",
             code="invalid_type",
         )
+    _check_lengths(model, value)
     _check_depth(value)
     try:
         body = model.model_validate(value)
@@ -105,6 +143,81 @@ def check(model: type[Body], value: Any, *, strict: bool = False) -> Body:
         raise _refusal(problems, value) from None
     _check_unknown(body, strict or model.always_strict)
     return body
+
+
+def _check_lengths(model: type[RequestModel], body: dict[str, Any]) -> None:
+    """Refuse fields with more elements than they may have, before each of them is looked at."""
+    if len(body) > MAX_FIELDS:
+        raise InvalidRequest(
+            f"The body of the request has more than {MAX_FIELDS} fields.", code="too_many_values"
+        )
+    for name, longest in _longest(model).items():
+        value = body.get(name)
+        most = longest.get(type(value))
+        if most is not None and len(value) > most:  # type: ignore[arg-type]  # a list or an object
+            kind = "array" if isinstance(value, list) else "object"
+            raise refusals.wrong_length(name, kind, len(value), high=most)  # type: ignore[arg-type]
+        if isinstance(value, list) and _parts_in(value) > MAX_PARTS:
+            raise InvalidRequest(
+                f"Invalid '{name}': the elements hold more than {MAX_PARTS} parts together.",
+                param=name,
+                code="too_many_values",
+            )
+
+
+def _parts_in(elements: Sequence[Any]) -> int:
+    """How many elements there are in arrays right below these."""
+    return sum(
+        len(each)
+        for element in elements
+        if isinstance(element, dict)
+        for each in element.values()
+        if isinstance(each, list)
+    )
+
+
+@cache
+def _longest(model: type[RequestModel]) -> Mapping[str, Mapping[type, int]]:
+    """How many elements lists and objects may have, by all names of the fields that have a bound."""
+    found: dict[str, Mapping[type, int]] = {}
+    for name, field in model.model_fields.items():
+        bounds: dict[type, int | None] = {}
+        _bounds_in(field.annotation, _max_length(field.metadata), bounds)
+        known = {kind: most for kind, most in bounds.items() if most is not None}
+        if known:
+            found |= dict.fromkeys((name, *_aliases(field)), known)
+    return found
+
+
+def _bounds_in(annotation: Any, most: int | None, bounds: dict[type, int | None]) -> None:
+    """Note the bound of each kind of container that a type allows, None where one of them has none.
+
+    `most` is what is said around the type."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        inner, *metadata = get_args(annotation)
+        _bounds_in(inner, _max_length(metadata) or most, bounds)
+    elif origin in (Union, UnionType):
+        for each in get_args(annotation):
+            _bounds_in(each, most, bounds)
+    elif origin in (list, dict):
+        before = bounds.get(origin, 0)
+        bounds[origin] = None if most is None or before is None else max(most, before)
+
+
+def _max_length(metadata: Sequence[Any]) -> int | None:
+    for each in metadata:
+        parts = each.metadata if isinstance(each, FieldInfo) else [each]
+        for part in parts:
+            if isinstance(part, MaxLen):
+                return part.max_length
+    return None
+
+
+def _aliases(field: FieldInfo) -> list[str]:
+    if isinstance(field.validation_alias, AliasChoices):
+        return [str(alias) for alias in field.validation_alias.choices]
+    return [str(name) for name in (field.validation_alias, field.alias) if name is not None]
 
 
 def _check_depth(body: dict[str, Any]) -> None:
@@ -162,7 +275,7 @@ def _other_names(model: type[RequestModel]) -> Mapping[str, str]:
         str(alias): name
         for name, field in model.model_fields.items()
         if isinstance(field.validation_alias, AliasChoices)
-        for alias in field.validation_alias.choices
+        for alias in _aliases(field)
     }
 
 

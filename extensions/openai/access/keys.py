@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -23,6 +24,7 @@ log = logging.getLogger("openedai")
 HEADERS = ("authorization", "x-api-key", "api-key")
 USE: frozenset[Scope] = frozenset({"read", "write"})
 ALL: frozenset[Scope] = USE | {"admin"}
+IN_ENVIRON = {name: "HTTP_" + name.upper().replace("-", "_") for name in HEADERS}
 LONGEST = 4096  # bytes; a named key has about 150
 NAMED_RPM = 60
 """Requests a minute of a named key, where neither it nor the settings say."""
@@ -82,6 +84,17 @@ class Keys:
             return self._limited(Caller(LOCAL.name, USE))
         self._guesses.right(address, given)
         return found
+
+    def is_shared(self, headers: Mapping[str, str | None]) -> bool:
+        """Whether the request brings the API key or the admin key. Waits for nothing, and counts nothing."""
+        try:
+            given = _given(headers)
+        except Unauthorized:
+            return False
+        shared = (self._settings.api_key, self._settings.admin_key)
+        # Both are compared, whichever matches.
+        right = [key is not None and given is not None and _same(given, key) for key in shared]
+        return any(right)
 
     def _whose(self, given: bytes) -> Caller | None:
         """Whose key it is; None for none of ours. Raises Unauthorized for one that is valid no more."""
@@ -151,6 +164,11 @@ class Keys:
         return replace(
             caller, limits=caller.limits.over(limits), user_limits=caller.user_limits.over(users)
         )
+
+
+def sent_keys(environ: Mapping[str, Any]) -> dict[str, str | None]:
+    """What a request's headers say of keys, for `Keys.identify`; `environ` is WSGI's."""
+    return {name: environ.get(key) for name, key in IN_ENVIRON.items()}
 
 
 def _given(headers: Mapping[str, str | None]) -> bytes | None:

@@ -73,16 +73,20 @@ class TrustedProxies:
         self._trust = Trust.of(settings.trusted_proxies, tunnel=settings.public_api)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        self.adopt(environ)
+        return self._app(environ, start_response)
+
+    def adopt(self, environ: dict[str, Any]) -> None:
+        """Put what trusted proxies say where the application looks, and take the headers away."""
         told = {name: environ.pop(f"HTTP_X_FORWARDED_{name}", "") for name in HEADERS}
         if not any(told.values()):
-            return self._app(environ, start_response)
+            return
         parts = {name: [each.strip() for each in value.split(",")] for name, value in told.items()}
         addresses = [part for part in parts["FOR"] if part]
         hops, client = self._trust.hops(environ.get("REMOTE_ADDR", ""), addresses)
         if hops:
             environ["REMOTE_ADDR"] = client
             _adopt(environ, {name: each[-min(hops, len(each))] for name, each in parts.items()})
-        return self._app(environ, start_response)
 
 
 def _adopt(environ: dict[str, Any], told: dict[str, str]) -> None:

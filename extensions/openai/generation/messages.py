@@ -6,21 +6,19 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import AliasChoices, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AliasChoices, Discriminator, Field, Tag
 
 from .. import refusals
 from ..engines.base import Media, Message, ToolCall
+from ..validation import RequestPart
 from .media import MediaReader
 from .pictures import Detail
 
-
-class _Part(BaseModel):
-    """What all parts of requests share: strict types, unknown fields let through."""
-
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+MAX_PARTS = 8192  # of one message
+MAX_CALLS = 1024  # of one message
 
 
-class _ContentPart(_Part):
+class _ContentPart(RequestPart):
     """What all parts of contents share."""
 
     prompt_cache_breakpoint: dict[str, Any] | None = None
@@ -34,14 +32,14 @@ class TextPart(_ContentPart):
     text: str
 
 
-class RefusalPart(_Part):
+class RefusalPart(RequestPart):
     """An earlier refusal of the assistant, given back as history."""
 
     type: Literal["refusal"]
     refusal: str
 
 
-class ImageURL(_Part):
+class ImageURL(RequestPart):
     """Where a picture is: in a data: URL with base64, or at an http(s) address."""
 
     url: str
@@ -55,7 +53,7 @@ class ImagePart(_ContentPart):
     image_url: ImageURL
 
 
-class InputAudio(_Part):
+class InputAudio(RequestPart):
     """A sound in base64."""
 
     data: str
@@ -69,7 +67,7 @@ class AudioPart(_ContentPart):
     input_audio: InputAudio
 
 
-class FileData(_Part):
+class FileData(RequestPart):
     """A file in base64, or as a data: URL."""
 
     filename: str | None = None
@@ -85,17 +83,17 @@ class FilePart(_ContentPart):
 
 
 MediaPart = ImagePart | AudioPart | FilePart
-Text = Annotated[list[TextPart], Field(min_length=1)]
+Text = Annotated[list[TextPart], Field(min_length=1, max_length=MAX_PARTS)]
 Content = str | Text
 UserPart = Annotated[
     TextPart | RefusalPart | ImagePart | AudioPart | FilePart, Field(discriminator="type")
 ]
-UserContent = str | Annotated[list[UserPart], Field(min_length=1)]
+UserContent = str | Annotated[list[UserPart], Field(min_length=1, max_length=MAX_PARTS)]
 AssistantPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
-AssistantContent = str | Annotated[list[AssistantPart], Field(min_length=1)]
+AssistantContent = str | Annotated[list[AssistantPart], Field(min_length=1, max_length=MAX_PARTS)]
 
 
-class FunctionCall(_Part):
+class FunctionCall(RequestPart):
     """A function's name and its arguments, as JSON text or, as some clients send them, as an object."""
 
     name: str
@@ -109,7 +107,7 @@ class FunctionCall(_Part):
         return orjson.dumps(self.arguments).decode()
 
 
-class FunctionToolCall(_Part):
+class FunctionToolCall(RequestPart):
     """A tool call that the assistant made earlier."""
 
     id: str
@@ -117,14 +115,14 @@ class FunctionToolCall(_Part):
     function: FunctionCall
 
 
-class CustomCall(_Part):
+class CustomCall(RequestPart):
     """A custom tool's name and its input."""
 
     name: str
     input: str
 
 
-class CustomToolCall(_Part):
+class CustomToolCall(RequestPart):
     """A call of a custom tool that the assistant made earlier."""
 
     id: str
@@ -144,7 +142,7 @@ EarlierCall = Annotated[
 ]
 
 
-class SystemMessage(_Part):
+class SystemMessage(RequestPart):
     """Instructions of the operator."""
 
     role: Literal["system"]
@@ -152,7 +150,7 @@ class SystemMessage(_Part):
     name: str | None = None
 
 
-class DeveloperMessage(_Part):
+class DeveloperMessage(RequestPart):
     """Instructions of the developer; models take them as a system message."""
 
     role: Literal["developer"]
@@ -160,7 +158,7 @@ class DeveloperMessage(_Part):
     name: str | None = None
 
 
-class UserMessage(_Part):
+class UserMessage(RequestPart):
     """What the user says."""
 
     role: Literal["user"]
@@ -168,7 +166,7 @@ class UserMessage(_Part):
     name: str | None = None
 
 
-class AssistantMessage(_Part):
+class AssistantMessage(RequestPart):
     """What the model said before; content may be null where it called tools."""
 
     role: Literal["assistant"]
@@ -178,11 +176,11 @@ class AssistantMessage(_Part):
         None, validation_alias=AliasChoices("reasoning_content", "reasoning")
     )
     name: str | None = None
-    tool_calls: list[EarlierCall] | None = None
+    tool_calls: Annotated[list[EarlierCall], Field(max_length=MAX_CALLS)] | None = None
     function_call: FunctionCall | None = None
 
 
-class ToolMessage(_Part):
+class ToolMessage(RequestPart):
     """The result of a tool call."""
 
     role: Literal["tool"]
@@ -190,7 +188,7 @@ class ToolMessage(_Part):
     tool_call_id: str
 
 
-class FunctionMessage(_Part):
+class FunctionMessage(RequestPart):
     """The result of a function call, in the older form."""
 
     role: Literal["function"]

@@ -25,6 +25,7 @@ NO_LIMIT = -1  # tokens
 RANDOM_SEED = -1
 REFERENCE_STOPS = 4
 MAX_DIGITS = 10  # of a token id
+MAX_BIASES = 10_000
 BAN = -100.0  # as a bias
 Stop = str | Annotated[list[str], Field(max_length=16)]
 ManyIds = Annotated[list[int], Field(max_length=1024)]
@@ -37,6 +38,8 @@ def _from_pairs(value: Any) -> Any:
         return {key: BAN if bias is False else bias for key, bias in value.items()}
     if not isinstance(value, list):
         return value
+    if len(value) > MAX_BIASES:
+        raise PydanticCustomError("too_long", "too long", {"max_length": MAX_BIASES})
     found: dict[str, float] = {}
     for pair in value:
         match pair:
@@ -51,7 +54,9 @@ def _from_pairs(value: Any) -> Any:
 
 
 LogitBias = Annotated[
-    dict[str, Annotated[float, Field(ge=-100, le=100)]], BeforeValidator(_from_pairs)
+    dict[str, Annotated[float, Field(ge=-100, le=100)]],
+    Field(max_length=MAX_BIASES),
+    BeforeValidator(_from_pairs),
 ]
 
 

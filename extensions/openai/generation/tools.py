@@ -107,7 +107,7 @@ class AllowedTools(RequestModel):
     """Only some of the tools, for this answer."""
 
     mode: Literal["auto", "required"]
-    tools: list[NamedTool] = Field(min_length=1)
+    tools: list[NamedTool] = Field(min_length=1, max_length=128)
 
 
 class AllowedToolsChoice(RequestModel):

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
+from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.channel import HTTPChannel
 
+from ..head_check import HeadCheck, Judgement
+from .bodies import HeldBytes
 from .looks import has_left, has_something
 from .parser import StrictParser
 from .task import AnswerTask, EnvelopeErrorTask, Slow
 
 RATE = 1000  # bytes a second: slower than that is too slow, in both directions
-LINGERING = 2.0  # seconds in which a client that was refused may go on sending
+LINGERING = 2.0  # seconds of silence for which a client that was refused may go on sending
+LINGERING_AT_MOST = 10.0  # seconds in all
 STAY = 0.01  # seconds that a thread waits for the next request of a client that asks again at once
+LARGE = 256 << 10  # bytes of an answer that are not copied into a buffer
 GLANCE = 0.05  # seconds between two looks whether the client of a thread that stays has left
+
+
+class _Judging:
+    """A look at a head that takes time, in a thread."""
+
+    def __init__(self, channel: Channel, request: Any, environ: dict[str, Any]) -> None:
+        self._channel = channel
+        self._request = request
+        self._environ = environ
+
+    def service(self) -> None:
+        self._channel.judged(self._request, self._channel.head_check.judge(self._environ))
+
+    def cancel(self) -> None:
+        """The server stops, and closes the connection."""
 
 
 class _QuietServer:
@@ -48,7 +70,15 @@ class Channel(HTTPChannel):
 
     task_class = AnswerTask
     error_task_class = EnvelopeErrorTask
-    parser_class = StrictParser
+
+    held: HeldBytes
+    """Of all connections; the server sets it on a class of its own."""
+    head_check: HeadCheck
+    """Likewise."""
+    deaf = False
+    """No other request is taken after one that was refused, as its body may still come."""
+    judging = False
+    """A thread looks whether the body is wanted; none of it is read meanwhile."""
 
     lingers = False
     """A client may still be sending what was refused. Were the connection closed at once, the system would
@@ -65,7 +95,7 @@ class Channel(HTTPChannel):
     """The next request, for the thread at work."""
 
     def __init__(self, server: Any, *args: Any, **kwargs: Any) -> None:
-        self._held: list[bytes] | None = None
+        self._first_parts: list[bytes] | None = None
         self.quiet_since = time.monotonic()
         """Since it was opened, or its last answer was complete."""
         self._answered = False
@@ -81,9 +111,11 @@ class Channel(HTTPChannel):
         self.sent = 0
         """Bytes to the client so far."""
         self.lingering_until: float | None = None
+        self._lingering_at_most = 0.0
         self.watched: tuple[float, int] | None = None
         """Since when it has bytes to send, and `sent` then; the reaper's own note."""
         self._loop = server
+        self.parser_class: Any = partial(StrictParser, held=self.held)
         super().__init__(_QuietServer(server, self), *args, **kwargs)  # type: ignore[arg-type]
 
     @property
@@ -103,18 +135,24 @@ class Channel(HTTPChannel):
 
     def hold(self) -> None:
         """Keep what is written, until `release`."""
-        self._held = []
+        self._first_parts = []
 
     def release(self) -> None:
-        held, self._held = self._held, None
-        if held:
-            self.write_soon(b"".join(held))
+        parts, self._first_parts = self._first_parts, None
+        if parts:
+            self.write_soon(b"".join(parts))
 
     def write_soon(self, data: Any) -> int:
         """Send at once, from the thread that writes, what goes out without waiting; the rest later."""
-        if self._held is not None:
-            self._held.append(data)
-            return len(data)
+        if self._first_parts is not None:
+            if len(data) <= LARGE:
+                self._first_parts.append(data)
+                return len(data)
+            self.release()
+        if isinstance(data, bytes) and len(data) > LARGE:
+            # As it is, in memory: it is sent from there in parts, and the thread is free for others.
+            data = ReadOnlyFileBasedBuffer(io.BytesIO(data))
+            data.prepare()
         if isinstance(data, bytes) and data and self.connected:
             with self.outbuf_lock:
                 if not self.total_outbufs_len and self.connected:
@@ -126,6 +164,8 @@ class Channel(HTTPChannel):
         return super().write_soon(data)
 
     def received(self, data: bytes) -> bool:
+        if self.deaf:
+            return False
         if self.request is None:
             self.came, self.begun = 0, time.monotonic()
             last = time.monotonic() if self.requests else self.quiet_since
@@ -138,7 +178,54 @@ class Channel(HTTPChannel):
                 with self.requests_lock:  # type: ignore[attr-defined]  # the stubs leave it out
                     # Where it is answered already, its thread may have left.
                     self.kept = bool(self.requests)
+        self._look_at_head()
         return taken
+
+    def _look_at_head(self) -> None:
+        """Ask whether the body of a request is wanted whose head has come."""
+        with self.requests_lock:  # type: ignore[attr-defined]
+            request: Any = self.request
+            if request is None or not request.headers_finished or request.judged:
+                return
+            request.judged = True
+        environ = AnswerTask(self, request).get_environment()
+        judgement = self.head_check.glance(environ)
+        if judgement is None and self.worker == threading.get_ident():
+            judgement = self.head_check.judge(environ)
+        if judgement is None:
+            self.judging = True
+            self._loop.task_dispatcher.add_task(_Judging(self, request, environ))
+        else:
+            self.judged(request, judgement)
+
+    def judged(self, request: Any, judgement: Judgement) -> None:
+        """Let the body come, or answer without it. From any thread."""
+        with self.requests_lock:  # type: ignore[attr-defined]
+            self.judging = False
+            is_there = self.request is request and self.connected
+            if is_there and not (self.will_close or self.close_when_flushed):
+                if judgement.wanted:
+                    request.let_in()
+                else:
+                    request.refuse_body(judgement.refusal)
+                if request.unread or request.error:
+                    self._answer_head(request)
+                elif request.waits:
+                    request.expect_continue = True
+                    if not self.requests and not self.sent_continue:
+                        self.send_continue()
+        if self.worker != threading.get_ident():
+            self._loop.pull_trigger()
+
+    def _answer_head(self, request: Any) -> None:
+        """The request is complete as it is. With the lock on requests."""
+        request.completed = self.deaf = True
+        self.request = None
+        self.came = 0
+        waiting: list[Any] = self.requests  # type: ignore[assignment]  # the stubs say a sequence
+        waiting.append(request)
+        if len(self.requests) == 1:
+            self.server.add_task(self)  # type: ignore[arg-type]  # as waitress itself does
 
     def service(self) -> None:
         """Answer a request, and those that follow it at once. waitress calls it in a thread of ours."""
@@ -203,7 +290,9 @@ class Channel(HTTPChannel):
         return count
 
     def readable(self) -> bool:
-        return self.lingering_until is not None or (not self.kept and super().readable())
+        if self.lingering_until is not None:
+            return True
+        return not (self.kept or self.judging or self.deaf) and super().readable()
 
     def writable(self) -> bool:
         return self.will_close or (self.lingering_until is None and super().writable())
@@ -211,13 +300,15 @@ class Channel(HTTPChannel):
     def handle_read(self) -> None:
         if self.lingering_until is None:
             super().handle_read()
-        else:
-            self.recv(self.adj.recv_bytes)  # closes the channel at the end
+        elif self.recv(self.adj.recv_bytes):  # it closes the channel at the end
+            self.lingering_until = min(time.monotonic() + LINGERING, self._lingering_at_most)
 
     def handle_write(self) -> None:
         if self.lingers and self.close_when_flushed and not self.total_outbufs_len:
             self.lingers = self.close_when_flushed = False
-            self.lingering_until = time.monotonic() + LINGERING
+            now = time.monotonic()
+            self.lingering_until = now + LINGERING
+            self._lingering_at_most = now + LINGERING_AT_MOST
             if self.socket is not None:
                 with suppress(OSError):
                     self.socket.shutdown(socket.SHUT_WR)
@@ -231,11 +322,13 @@ class Channel(HTTPChannel):
             if request is None or self.requests or self.will_close or self.close_when_flushed:
                 return
             request.error = Slow("")
-            request.completed = True
-            self.request = None
-            self.came = 0
-            self.requests = [request]
-            self.server.add_task(self)  # type: ignore[arg-type]  # as waitress itself does
+            self._answer_head(request)
+
+    def handle_close(self) -> None:
+        request = self.request
+        if request is not None:
+            request.close()  # what has come of its body
+        super().handle_close()
 
     def hang_up(self) -> None:
         """Close it, whatever it does; who works on an answer for it notices. From any thread."""

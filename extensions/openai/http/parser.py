@@ -8,12 +8,15 @@ would be the beginning of another.
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Any
 
-from waitress.buffers import OverflowableBuffer
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
+
+from ..errors import APIError, Unavailable
+from .bodies import Body, FixedBody, HeldBytes, NoRoom
 
 REQUEST_LINE = re.compile(rb"[!-~]+ [!-~\x80-\xff]+ HTTP/1\.([01])")
 BARE = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
@@ -26,13 +29,26 @@ TRAILERS = 8192  # bytes after the last chunk
 
 
 class StrictParser(HTTPRequestParser):
-    """waitress's parser, which never sees what is ambiguous."""
+    """waitress's parser, which never sees what is ambiguous, and asks before it lets a body come."""
 
     proxy_scheme: str  # the stubs leave these two out
     proxy_netloc: str
     path = ""  # waitress writes it to its log, also of a request that has none
     command: Any = ""  # text, whatever the stubs say
     _looked = 0  # bytes of the head in which there is no bare line feed
+
+    waits = False
+    """The client sends its body only when it is told to go on."""
+    judged = False
+    """It was looked at whether its body is wanted at all."""
+    unread = False
+    """It is answered by its head alone."""
+    refusal: APIError | None = None
+    """Why, where the answer is known already."""
+
+    def __init__(self, adj: Any, held: HeldBytes) -> None:
+        super().__init__(adj)
+        self._held = held
 
     def received(self, data: bytes) -> int:
         taken = super().received(data)
@@ -76,10 +92,24 @@ class StrictParser(HTTPRequestParser):
         # There is no other protocol to change to, and RFC 9110 (7.8) lets a server ignore the wish. Werkzeug
         # would look for a page that is a WebSocket.
         self.headers.pop("UPGRADE", None)  # type: ignore[attr-defined]  # it is a dict
+        # The channel tells the client to go on, once its body is wanted.
+        self.waits, self.expect_continue = self.expect_continue, False
         if self.chunked:
-            self.body_rcv: Any = ChunkedBody(
-                OverflowableBuffer(self.adj.inbuf_overflow), self.adj.max_request_body_size
-            )
+            self.body_rcv: Any = ChunkedBody(Body(self._held), self.adj.max_request_body_size)
+        elif self.body_rcv is not None:
+            self.body_rcv = FixedBody(self.content_length, Body(self._held))
+
+    def let_in(self) -> None:
+        """The body is wanted, if there is room for it."""
+        if not self._held.has_room(self.content_length):
+            self.error = NoRoom("")
+
+    def refuse_body(self, refusal: APIError | None) -> None:
+        """The body is not wanted."""
+        self.unread, self.refusal = True, refusal
+
+    def get_body_stream(self) -> Any:
+        return _Unread() if self.unread else super().get_body_stream()
 
     def _take_host(self) -> None:
         """A target such as http://localhost/health says itself which host it is for, and the Host header must
@@ -90,6 +120,17 @@ class StrictParser(HTTPRequestParser):
             raise ParsingError("Bad URI")
         if headers.setdefault("HOST", host).lower() != host.lower():
             raise ParsingError("The target and the Host header name different hosts")
+
+
+class _Unread(io.RawIOBase):
+    """In the place of a body that nobody wanted when its head came."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        # What the head was judged by has changed since.
+        raise Unavailable("The server's settings have just changed. Please send the request again.")
 
 
 def _check_framing(fields: dict[bytes, list[bytes]], *, newer: bool) -> None:
@@ -109,7 +150,7 @@ def _check_framing(fields: dict[bytes, list[bytes]], *, newer: bool) -> None:
 class ChunkedBody:
     """A chunked body, decoded into a buffer as it comes; what waitress calls a receiver."""
 
-    def __init__(self, buffer: OverflowableBuffer, most: int) -> None:
+    def __init__(self, buffer: Body, most: int) -> None:
         self._buffer = buffer
         self._room = most
         self._line = b""
@@ -128,7 +169,8 @@ class ChunkedBody:
         while at < len(data) and not self.completed and self.error is None:
             if self._remaining:
                 part = data[at : at + self._remaining]
-                self._buffer.append(part)
+                if not self._buffer.append(part):
+                    self.error = NoRoom("")
                 self._remaining -= len(part)
                 at += len(part)
                 continue
@@ -176,5 +218,5 @@ class ChunkedBody:
     def getfile(self) -> Any:
         return self._buffer.getfile()
 
-    def getbuf(self) -> OverflowableBuffer:
+    def getbuf(self) -> Body:
         return self._buffer

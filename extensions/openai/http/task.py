@@ -10,7 +10,8 @@ from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error, build_http_date
 
 from ..access.record import Record
-from ..errors import APIError, BodyTooLarge, InvalidRequest, RequestTooSlow
+from ..errors import APIError, BodyTooLarge, InvalidRequest, RequestMemoryFull, RequestTooSlow
+from ..exchange import REFUSAL
 from ..routing import Services, new_request_id
 
 
@@ -34,6 +35,7 @@ class EnvelopeErrorTask(ErrorTask):
             ("Content-Type", "application/json"),
             ("x-request-id", record.id),
             ("openai-processing-ms", "0"),
+            *error.headers.items(),
         ]
         self.set_close_on_finish()
         self.content_length = len(body)
@@ -51,6 +53,11 @@ def _envelope(status: int, reason: str, detail: str) -> APIError:
         return BodyTooLarge("The body of the request is larger than this server takes.")
     if status == 408:
         return RequestTooSlow("The request did not come in time.")
+    if status == 503:
+        return RequestMemoryFull(
+            "The requests that are being received or wait take all the memory that there is for them. "
+            "Please try again."
+        )
     if status < 500:
         return InvalidRequest(f"The HTTP request is malformed: {reason} ({detail}).")
     return APIError(f"The server cannot take this HTTP request: {reason}.", code="http_error")
@@ -59,6 +66,19 @@ def _envelope(status: int, reason: str, detail: str) -> APIError:
 class AnswerTask(WSGITask):
     """An answer of the application. waitress would close the connection after each that has no length;
     here a chunked one leaves it open, so that a client need not connect anew for its next stream."""
+
+    def __init__(self, channel: Any, request: Any) -> None:
+        super().__init__(channel, request)
+        if request.unread:
+            # The client may be sending its body still.
+            self.close_on_finish = channel.lingers = True
+
+    def get_environment(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environment()
+        refusal: APIError | None = self.request.refusal  # type: ignore[attr-defined]
+        if refusal is not None:
+            environ[REFUSAL] = refusal
+        return environ
 
     def build_response_header(self) -> bytes:
         """The status line and all headers (RFC 9112, 6.3 and 9.3)."""
