@@ -204,7 +204,8 @@ def test_a_full_disk_is_in_nobodys_way(serve: Serve, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
     text = "x" * 3_000_000
     port = serve(PacedEngine([text])).port
-    chat = {"model": "paced", "messages": [{"role": "user", "content": text}], "max_tokens": 1}
+    messages = [{"role": "user", "content": "Hi"}]
+    chat = {"model": "paced", "messages": messages, "user": text, "max_tokens": 1}
     answer = ask(port, "POST", "/v1/chat/completions", chat)
     assert answer.status == 200
     assert answer.json()["choices"][0]["message"]["content"] == text
