@@ -27,6 +27,7 @@ from extensions.openai.errors import APIError, all_errors
 from extensions.openai.generation.elsewhere import IN_CHAT, IN_COMPLETIONS
 from extensions.openai.generation.profiles import PROFILES
 from extensions.openai.generation.sampling import PARAMETERS, ROWS, Parameter
+from extensions.openai.generation.thinking import SHARES
 from extensions.openai.operations.logs import FIELDS
 from extensions.openai.operations.metrics import METRICS
 from extensions.openai.operations.metrics import PREFIX as METRIC_PREFIX
@@ -76,6 +77,8 @@ def _default(value: object) -> str:
         return "none"
     if isinstance(value, tuple):
         return code(",".join(value))
+    if isinstance(value, Mapping):
+        return code(",".join(f"{name}={each}" for name, each in value.items()))
     return code(str(value).lower() if isinstance(value, bool) else value)
 
 
@@ -256,6 +259,18 @@ def _code(error: type[APIError]) -> str:
     return code(error.code) if error.code else "null, or one of its own"
 
 
+def efforts() -> str:
+    rows = (
+        (
+            code(name),
+            code(tokens) if tokens >= 0 else "no limit",
+            f"{SHARES[name]:.0%} of `max_tokens`, or of the context" if name in SHARES else "-",
+        )
+        for name, tokens in Settings.model_fields["thinking_budgets"].default.items()
+    )
+    return table("`reasoning_effort` | Tokens of the thought | At most", rows)
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "settings": settings,
     "host": host,
@@ -263,6 +278,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "profiles": profiles,
     "completions": fields(CompletionRequest),
     "chat": fields(ChatCompletionRequest),
+    "efforts": efforts,
     "elsewhere": elsewhere,
     "routes": routes,
     "errors": errors,

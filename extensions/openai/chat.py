@@ -108,7 +108,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Reply:
         raise refusals.not_one_of("modalities", "audio", ["text"])
     if alternatives is not None:
         needs(info, "logprobs", "logprobs" if body.logprobs else "n_probs")
-    variables = body.template_variables(info)
+    thinking = body.plan_thinking(info, policy.thinking_budgets)
     if plan.shown:
         enforced_calls = bool(plan.demanded or plan.inputs)
         needs(
@@ -137,14 +137,12 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Reply:
         logit_bias=body.bias_for(info, engine.tokenize),
         tools=plan.shown,
         parallel_tool_calls=plan.most > 1,
-        template_variables=variables,
+        template_variables=thinking.variables,
         page=_page(body, info),
         whole=not body.stream,
     )
-    thinks = variables.get("enable_thinking")
-    answer = partial(
-        answer_chat, wanted=Wanted(alternatives, plan, continued, grammar_param, thinks)
-    )
+    wanted = Wanted(alternatives, plan, continued, grammar_param, thinking.enabled, thinking.budget)
+    answer = partial(answer_chat, wanted=wanted)
     hooks = call.services.hooks_for(body.hooks)
     start = partial(answer, engine)
     if hooks is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, Field
@@ -11,7 +13,7 @@ from .engines.base import EngineInfo
 from .generation.elsewhere import IN_CHAT, Refused
 from .generation.messages import ChatMessage, TextPart
 from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest
-from .generation.thinking import ThinkingFields
+from .generation.thinking import ThinkingFields, ThinkingPlan
 from .generation.tools import (
     AnyTool,
     FunctionCallChoice,
@@ -213,14 +215,15 @@ class ChatCompletionRequest(ThinkingFields, GenerationRequest):
         tools = [FunctionTool(type="function", function=each) for each in self.functions or ()]
         return plan_tools(tools, self.function_call, parallel=False, legacy=True)
 
-    def template_variables(self, info: EngineInfo) -> dict[str, Any]:
-        """What the chat template is given besides the messages.
+    def plan_thinking(self, info: EngineInfo, budgets: Mapping[str, int]) -> ThinkingPlan:
+        """Whether and how much to think, and all that the chat template is given besides the messages.
 
-        Raises InvalidRequest for what is the server's own, and for what the model cannot do.
+        Raises InvalidRequest for what is the server's own, contradicts itself, or cannot be done.
         """
-        variables = dict(self.chat_template_kwargs or {})
-        for name in TEMPLATE_OWN & variables.keys():
+        given = self.chat_template_kwargs or {}
+        for name in TEMPLATE_OWN & given.keys():
             raise refusals.unsupported(
                 f"chat_template_kwargs.{name}", "is set by the server itself."
             )
-        return variables | self.thinking_variables(info)
+        plan = self.thinking_plan(info, given, budgets)
+        return replace(plan, variables={**given, **plan.variables})

@@ -258,6 +258,13 @@ class Settings(BaseSettings):
         "mean it, instead of refusing it.",
         json_schema_extra=RELOADABLE,
     )
+    thinking_budgets: Pairs = Field(
+        {"low": 1024, "medium": 8192, "high": 24576, "xhigh": 32768, "default": -1},
+        description="Tokens that a thought may have at each `reasoning_effort`, where the chat template "
+        "knows of no effort, and in requests that ask for nothing (`default`); -1 is no limit. As "
+        "low=500,default=4000; what is not named keeps its default.",
+        json_schema_extra=RELOADABLE,
+    )
     validation_status: Literal[400, 422] = Field(
         400,
         description="The status of a request that is not valid: 400 as OpenAI's, or 422.",
@@ -428,7 +435,14 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
-        *("sampling_defaults", "sampling_forced", "sampling_limits", "user_limits"), mode="before"
+        *(
+            "sampling_defaults",
+            "sampling_forced",
+            "sampling_limits",
+            "user_limits",
+            "thinking_budgets",
+        ),
+        mode="before",
     )
     @classmethod
     def _pairs(cls, value: object) -> object:
@@ -500,6 +514,19 @@ class Settings(BaseSettings):
             if isinstance(most, bool) or not isinstance(most, int) or most < 0:
                 raise ValueError(f"{name} needs a whole number, 0 or more")
         return value
+
+    @field_validator("thinking_budgets")
+    @classmethod
+    def _budgets(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        known = cls.model_fields["thinking_budgets"].default
+        for name, most in value.items():
+            if name not in known:
+                raise ValueError(
+                    f"{name[:40]} is no effort that has a budget: {', '.join(known)} are"
+                )
+            if isinstance(most, bool) or not isinstance(most, int) or most < -1:
+                raise ValueError(f"{name} needs a whole number, -1 or more")
+        return {**known, **value}
 
     @field_validator("keys_secret", "password")
     @classmethod

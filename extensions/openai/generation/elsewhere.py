@@ -13,6 +13,15 @@ from typing import Any
 Refused = Mapping[str, tuple[Any, ...]]
 """Values that change nothing, by the names of fields."""
 
+BUDGETS = (
+    "thinking_token_budget",
+    "thinking_budget_tokens",
+    "thinking_budget",
+    "reasoning_budget",
+    "max_thinking_tokens",
+    "max_reasoning_tokens",
+)
+"""Names of a budget for thinking, as fields of a request and as variables of a template."""
 ON_BOTH_PAGES: Refused = {
     # How long an answer is, and how it ends.
     "min_length": (0,),
@@ -24,6 +33,7 @@ ON_BOTH_PAGES: Refused = {
     "allowed_token_ids": ([],),
     "allowed_tokens": ([],),
     "logits_processors": ([],),
+    "custom_logit_processor": (),
     "guided_whitespace_pattern": (),
     "structural_tag": (),
     "ebnf": (),
@@ -58,6 +68,7 @@ IN_COMPLETIONS: Refused = {
     "add_special_tokens": (True,),
     "reasoning": (),
     "thinking": (),
+    **dict.fromkeys(BUDGETS, (-1,)),
 }
 IN_CHAT: Refused = {
     **ON_BOTH_PAGES,

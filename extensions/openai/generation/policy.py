@@ -40,6 +40,8 @@ class Policy:
     """No more is taken than the reference allows."""
     lenient_limits: bool = False
     """`max_tokens: -1` is no limit."""
+    thinking_budgets: Mapping[str, int] = field(default_factory=dict)
+    """Tokens of a thought by effort; -1 is no limit."""
     role_stops: Literal["auto", "always", "never"] = "auto"
     mark: str = ""
     """Changes when what shapes answers does; empty where nothing does."""
@@ -124,6 +126,7 @@ def read_policy(settings: Settings) -> Policy:
         settings.streaming,
         settings.strict_parameters,
         settings.lenient_limits,
+        settings.thinking_budgets,
         settings.role_stops,
         "" if shaping == ({}, {}, {}, "auto") else repr(shaping),
     )

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from ..engines.base import ChatRequest, Engine, GenerateRequest, Media, Message, Pieces
+from ..engines.base import (
+    ChatRequest,
+    Engine,
+    GenerateRequest,
+    Media,
+    Message,
+    Pieces,
+    ThinkingTraits,
+)
 from ..engines.context import NORMALIZED, check_bounded, most_tokens
 from ..errors import ContextLengthExceeded
 from .call_forms import MARKS as CALL_MARKS
@@ -20,7 +28,9 @@ from .grammar.enforcing import enforced
 from .harmony import ENDS, FINAL, ChannelReader, is_harmony
 from .harmony import MARKS as HARMONY_MARKS
 from .parts import EndReader, PartReader, TextReader, apart
-from .thoughts import DEFAULT, ThoughtReader, ThoughtTags, opened_in
+from .thinking import ThinkingBudget
+from .thinking_budget import HARMONY_THINKING, ThoughtForm, budgeted, form_of
+from .thoughts import DEFAULT, ThoughtReader, ThoughtTags, known, opened_in
 from .thoughts import MARKS as THOUGHT_MARKS
 from .tools import ToolPlan
 
@@ -39,6 +49,8 @@ class Wanted:
     thinks: bool | None = None
     """Whether to think before the answer; None: as the template has it, but not before one that a grammar
     constrains."""
+    budget: ThinkingBudget | None = None
+    """How long it may think; None: as long as it likes."""
     bare_calls: bool = True
     """Whether a whole answer that is the JSON of a call is one, though the template has marks for calls."""
 
@@ -66,7 +78,7 @@ def answer_chat(
         variables = {**request.template_variables, "enable_thinking": False}
         request = replace(request, template_variables=variables)
     prompt = engine.render(request) if prompt is None else prompt
-    shape = _shape(prompt, request, wanted, engine.turn_ends(request))
+    shape = _shape(prompt, request, wanted, engine.turn_ends(request), info.thinking)
     media = tuple(p for m in request.messages for p in m.parts if isinstance(p, Media))
     # Where media stand only the engine knows how many tokens the prompt has.
     limit = request.max_tokens if media else _limit(engine, shape.prompt, request.max_tokens)
@@ -83,13 +95,29 @@ def answer_chat(
         page=request.page,
         whole=request.whole,
     )
-    pieces = engine.generate(generate)
+    pieces = _generate(engine, generate, shape, wanted.budget)
     try:
         answer = apart(pieces, EndReader(shape.ends)) if shape.ends else pieces
         answer = enforced(answer, shape.grammar, shape.param, engine.info.grammar_end)
         yield from apart(answer, shape.reader)
     finally:
         pieces.close()
+
+
+def _generate(
+    engine: Engine, request: GenerateRequest, shape: _Shape, budget: ThinkingBudget | None
+) -> Pieces:
+    if budget is None or shape.thought is None:
+        return engine.generate(request)
+    tokens = budget.within(request.max_tokens or engine.info.context_length)
+    return budgeted(
+        engine,
+        request,
+        tokens,
+        shape.thought,
+        opened=shape.opened,
+        answer_grammar=shape.answer_grammar,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,24 +132,41 @@ class _Shape:
     ends: tuple[str, ...]
     """Texts that end the answer, where the engine does not know."""
     reader: PartReader
+    thought: ThoughtForm | None = None
+    """The form of the thought that may come; None: none does."""
+    opened: bool = False
+    """The prompt ends inside of the thought."""
+    answer_grammar: str | None = None
+    """What the answer behind the thought must match."""
 
 
-def _shape(prompt: str, request: ChatRequest, wanted: Wanted, turn_ends: tuple[str, ...]) -> _Shape:
+def _shape(
+    prompt: str,
+    request: ChatRequest,
+    wanted: Wanted,
+    turn_ends: tuple[str, ...],
+    thinking: ThinkingTraits | None,
+) -> _Shape:
     plan, grammar, param = wanted.tools, request.grammar, wanted.grammar_param
-    marks = (*THOUGHT_MARKS, *(CALL_MARKS if plan.shown else ()))
+    own = _own(thinking)
+    tags = () if own is None else (own.opening.strip(), own.closing)
+    marks = (*THOUGHT_MARKS, *tags, *(CALL_MARKS if plan.shown else ()))
     calls_enforced = bool(plan.shown) and _enforces_calls(plan, grammar, prompt)
     if calls_enforced:
         grammar, param = plan.grammar(grammar), "functions" if plan.legacy else "tools"
-    constrained = request.grammar is not None or bool(plan.demanded)
+    constrained, answer_grammar = request.grammar is not None or bool(plan.demanded), grammar
     if is_harmony(prompt):
-        if wanted.continued is None and grammar is None:
+        # Behind the final channel's mark there is no call any more.
+        free = wanted.thinks is not False or bool(plan.shown)
+        if wanted.continued is None and grammar is None and free:
             reader: PartReader = ChannelReader(parallel=plan.most > 1)
-            return _Shape(prompt, None, param, HARMONY_MARKS, (), reader)
+            thought = form_of(HARMONY_THINKING, calls=bool(plan.shown))
+            return _Shape(prompt, None, param, HARMONY_MARKS, (), reader, thought)
         said = wanted.continued.content or "" if wanted.continued else ""
         prompt, turn_ends, opened = prompt + FINAL + said, ENDS, None
         marks += ENDS
     else:
-        opened = opened_in(prompt, None)
+        opened = opened_in(prompt, own)
         if wanted.continued is not None:
             prompt, opened = _continued(prompt, opened, wanted.continued)
         elif opened and not wanted.thinks and (constrained or wanted.thinks is False):
@@ -129,10 +174,29 @@ def _shape(prompt: str, request: ChatRequest, wanted: Wanted, turn_ends: tuple[s
         if constrained and wanted.thinks and grammar is not None:
             grammar = after_thought(grammar, opened=opened is not None)
     reader = _calls_of(plan, request, wanted, enforced=calls_enforced)
+    form = None
     if opened or not constrained or wanted.thinks:
         openings = reader.openings if isinstance(reader, CallReader) else ()
-        reader = ThoughtReader(reader, opened=opened, call_marks=openings)
-    return _Shape(prompt, grammar, param, marks, turn_ends, reader)
+        reader = ThoughtReader(reader, known(own), opened=opened, call_marks=openings)
+        form = _form(thinking, opened)
+    return _Shape(
+        prompt, grammar, param, marks, turn_ends, reader, form, opened is not None, answer_grammar
+    )
+
+
+def _own(thinking: ThinkingTraits | None) -> ThoughtTags | None:
+    """The tags that probing the template has found."""
+    if thinking is None:
+        return None
+    return ThoughtTags("the template", thinking.opening, thinking.closing)
+
+
+def _form(thinking: ThinkingTraits | None, opened: ThoughtTags | None) -> ThoughtForm:
+    """How the thought is closed: as the template does, or else as its tags say."""
+    if opened is not None and (thinking is None or thinking.opening != opened.opening):
+        closing = opened.closing
+        return form_of(ThinkingTraits(opened.opening, closing, f"\n{closing}\n\n"))
+    return form_of(thinking)
 
 
 def _enforces_calls(plan: ToolPlan, grammar: str | None, prompt: str) -> bool:

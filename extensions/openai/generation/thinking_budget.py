@@ -14,10 +14,12 @@ from typing import Protocol
 
 from ..engines.base import EngineInfo, GenerateRequest, Piece, Pieces, PromptUsage, ThinkingTraits
 from ..engines.context import NORMALIZED, most_tokens
+from ..engines.thinking_probe import HARMONY
 from .stops import overlap
 
 BAN = -100.0  # as a bias
 Bias = tuple[tuple[int, float], ...]
+HARMONY_THINKING = ThinkingTraits(*HARMONY, end=HARMONY[1])
 HARMONY_NEXT = "<|end|><|start|>assistant"
 HARMONY_FINAL = f"{HARMONY_NEXT}<|channel|>final<|message|>"
 
@@ -49,7 +51,7 @@ def form_of(traits: ThinkingTraits | None, *, calls: bool = False) -> ThoughtFor
     own where a template has channels."""
     traits = traits or ThinkingTraits()
     ends: tuple[str, ...] = (traits.end,)
-    if traits.closing == "<|end|>":
+    if traits.closing == HARMONY_THINKING.closing:
         ends = (HARMONY_NEXT, HARMONY_FINAL) if calls else (HARMONY_FINAL,)
     return ThoughtForm(traits.opening, traits.closing, ends)
 
