@@ -114,7 +114,7 @@ def traits_of(probe: Probe, forms: Forms) -> TemplateTraits:
     def takes(*messages: Message) -> bool:
         return probe.takes(messages, forms, given)
 
-    results = takes(USER, call, result)
+    results = takes(USER, call, result) and _distinct(probe, forms, [USER, call, result], given)
     return TemplateTraits(
         system=_system(probe, forms),
         system_twice=probe.takes([SYSTEM, SECOND_SYSTEM, USER], forms),
@@ -209,10 +209,27 @@ def _thinking(probe: Probe, forms: Forms) -> ThinkingTraits | None:
 
 
 def _system(probe: Probe, forms: Forms) -> Literal["none", "first", "anywhere"]:
-    if not probe.takes([SYSTEM, USER], forms):
+    if not (probe.takes([SYSTEM, USER], forms) and _distinct(probe, forms, [SYSTEM, USER])):
         return "none"
-    middle = probe.takes([SYSTEM, USER, SAID, SECOND_SYSTEM, AGAIN], forms)
-    return "anywhere" if middle and probe.takes([USER, SYSTEM], forms) else "first"
+    for messages in ([SYSTEM, USER, SAID, SECOND_SYSTEM, AGAIN], [USER, SYSTEM]):
+        if not (probe.takes(messages, forms) and _distinct(probe, forms, messages)):
+            return "first"
+    return "anywhere"
+
+
+def _distinct(
+    probe: Probe, forms: Forms, messages: list[Message], tools: Sequence[Tool] = ()
+) -> bool:
+    """Whether messages of the system and of tools are shown otherwise than those of the user and the
+    assistant."""
+    prompt = probe.text(messages, forms, tools)
+    for at, message in enumerate(messages):
+        for role in ("user", "assistant"):
+            other = replace(message, role=role, tool_call_id=None)
+            swapped = [*messages[:at], other, *messages[at + 1 :]]
+            if message.role in ("system", "tool") and prompt == probe.text(swapped, forms, tools):
+                return False
+    return True
 
 
 def _developer(probe: Probe, forms: Forms) -> bool:

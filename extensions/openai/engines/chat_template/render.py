@@ -95,15 +95,19 @@ class ChatTemplate:
         if request.tools and not variant.traits.tools:
             request = _with_tools_as_text(request)
         try:
-            return variant.prompt(request.messages, request.tools, variables, media_mark)
-        except Refused:
-            if request.tools and not variant.takes_tools(request.tools):
+            try:
+                return variant.prompt(request.messages, request.tools, variables, media_mark)
+            except Refused:
+                # A template may look into the schemas of tools.
+                if not request.tools or variant.takes_tools(request.tools):
+                    raise
                 request = _with_tools_as_text(request)
-                try:
-                    return variant.prompt(request.messages, (), variables, media_mark)
-                except Refused as error:
-                    refused = error
-            raise variant.refusal(request, variables, refused) from None
+                return variant.prompt(request.messages, (), variables, media_mark)
+        except Refused as error:
+            raise variant.refusal(request, variables, error) from None
+        except TemplateTooCostly as error:
+            why = f"The model's chat template needs too much for these messages: {error}."
+            raise InvalidRequest(why, param="messages") from None
 
 
 class _Variant:
@@ -117,7 +121,7 @@ class _Variant:
         self._traits: TemplateTraits | None = None
         self._turn_ends: tuple[str, ...] | None = None
         self._plans: list[Plan] = [()]
-        self._known: OrderedDict[object, int] = OrderedDict()
+        self._known: OrderedDict[int, int] = OrderedDict()
         try:
             self._probe.run([Message("user", mark("user"))], Forms())
         except TemplateTooCostly as error:
@@ -168,7 +172,8 @@ class _Variant:
 
         Raises Refused, with what it says of the messages as they are.
         """
-        key = (shape_of(messages), bool(tools), repr(sorted(variables.items())))
+        # Only its hash is kept: the shape of a long conversation is long.
+        key = hash((shape_of(messages), bool(tools), repr(sorted(variables.items()))))
         forms, first = self.forms, None
         self.traits  # noqa: B018  # the plans are made of them
         begin = self._known.get(key)
@@ -217,6 +222,28 @@ class _Variant:
         for at, message in enumerate(marks):
             if not all(each in prompt for each in expected([message])):
                 raise Dropped(at)
+        self._check_roles(mended(marks, plan), prompt, tools, variables)
+
+    def _check_roles(
+        self,
+        messages: Sequence[Message],
+        prompt: str,
+        tools: Sequence[Tool],
+        variables: Mapping[str, Any],
+    ) -> None:
+        """Raises Refused where the template shows a message out of order as one of another role."""
+        begin = next((at for at, m in enumerate(messages) if m.role != "system"), len(messages))
+        odd = [at for at, m in enumerate(messages) if m.role == "system" and at > begin]
+        if messages[begin:] and messages[begin].role == "assistant":
+            odd.append(begin)
+        for at in odd:
+            for role in ("user", "assistant"):
+                other = replace(messages[at], role=role, tool_calls=(), reasoning=None)
+                swapped = [*messages[:at], other, *messages[at + 1 :]]
+                if other.role != messages[at].role and prompt == self._probe.text(
+                    swapped, self.forms, [TOOL] if tools else (), variables=variables
+                ):
+                    raise Refused(f"it takes it for a message of the role '{role}'")
 
     def _place(self, request: ChatRequest, variables: Mapping[str, Any], sentence: str) -> int:
         """Which message the template refuses: the first one with which it says so."""
@@ -231,7 +258,7 @@ class _Variant:
                     return error.at if isinstance(error, Dropped) else at
         return max(0, len(messages) - 1)
 
-    def _remember(self, key: object, plan: int) -> None:
+    def _remember(self, key: int, plan: int) -> None:
         with self._lock:
             self._known[key] = plan
             while len(self._known) > MAX_KNOWN_SHAPES:

@@ -7,11 +7,13 @@ shape.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from ..base import Message
+from ..base import Message, ToolCall
 from ..template_traits import TemplateTraits
+from .forms import arguments_of
 from .joining import EMPTY_LINE, joined, with_text_behind
 from .tools_as_text import history_as_text
 
@@ -72,6 +74,20 @@ def _thoughts_into_text(messages: Messages) -> Messages:
         else m
         for m in messages
     )
+
+
+def _arguments_as_objects(messages: Messages) -> Messages:
+    """Put arguments that are no JSON object (they were cut, say) into one, as they are."""
+    return tuple(
+        replace(message, tool_calls=tuple(map(_as_object, message.tool_calls)))
+        for message in messages
+    )
+
+
+def _as_object(call: ToolCall) -> ToolCall:
+    if isinstance(arguments_of(call.arguments), dict):
+        return call
+    return replace(call, arguments=json.dumps({"arguments": call.arguments}, ensure_ascii=False))
 
 
 def _system_first(messages: Messages) -> Messages:
@@ -140,6 +156,12 @@ def _user_first(messages: Messages) -> Messages:
     return (*messages[:at], Message("user", ""), *messages[at:])
 
 
+def _question_first(messages: Messages) -> Messages:
+    """Put an empty question and answer before what is no question by itself, such as results."""
+    at = sum(1 for message in messages if message.role == "system")
+    return (*messages[:at], Message("user", ""), Message("assistant", ""), *messages[at:])
+
+
 def _answer_between(messages: Messages) -> Messages:
     """Put an empty answer between the result of a tool and what the user says next."""
     found: list[Message] = []
@@ -170,12 +192,14 @@ MENDS: Mapping[str, Callable[[Messages], Messages]] = {
     "results_behind_calls": _results_behind_calls,
     "orphans_as_text": _orphans_as_text,
     "history_as_text": history_as_text,
+    "arguments_as_objects": _arguments_as_objects,
     "thoughts_into_text": _thoughts_into_text,
     "system_first": _system_first,
     "neighbours_joined": _neighbours_joined,
     "text_before_calls": _text_before_calls,
     "one_call_each": _one_call_each,
     "user_first": _user_first,
+    "question_first": _question_first,
     "answer_between": _answer_between,
     "user_last": _user_last,
     "system_into_user": _system_into_user,
@@ -189,11 +213,12 @@ def plans_for(traits: TemplateTraits) -> list[Plan]:
     needed = _needed(traits)
     order = {"results_behind_calls", "orphans_as_text", "system_first", "neighbours_joined",
              "user_first", "answer_between", "user_last"}  # fmt: skip
-    turns = {"thoughts_into_text", "one_call_each", "text_before_calls"}
+    turns = {"arguments_as_objects", "thoughts_into_text", "one_call_each", "text_before_calls"}
     plain = {"history_as_text", "system_first", "neighbours_joined", "user_first", "user_last"}
     tried = [set(), needed, needed | {"thoughts_into_text"}, needed | turns, order | needed,
              order | needed | turns, order | turns - {"neighbours_joined"},
-             plain, plain | {"system_into_user"}]  # fmt: skip
+             plain, plain | {"system_into_user"}, plain | {"question_first"},
+             plain | {"system_into_user", "question_first"}]  # fmt: skip
     plans = [tuple(name for name in MENDS if name in names) for names in tried]
     return list(dict.fromkeys(plans))
 
@@ -208,6 +233,7 @@ def _needed(traits: TemplateTraits) -> set[str]:
         "history_as_text": not (traits.calls and traits.results),
         "system_first": traits.system != "anywhere",
         "neighbours_joined": not twice,
+        "arguments_as_objects": traits.calls and not traits.text_as_arguments,
         "text_before_calls": traits.calls and not traits.text_beside_calls,
         "one_call_each": traits.calls and not traits.parallel_calls,
         "user_first": not traits.assistant_first,
