@@ -139,7 +139,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Reply:
         parallel_tool_calls=plan.most > 1,
         template_variables=thinking.variables,
         page=_page(body, info),
-        whole=not body.stream,
+        whole=not body.stream or call.services.settings.output_hooks == "whole",
     )
     wanted = Wanted(alternatives, plan, continued, grammar_param, thinking.enabled, thinking.budget)
     answer = partial(answer_chat, wanted=wanted)

@@ -209,7 +209,7 @@ def create_completion(call: Call, body: CompletionRequest) -> Reply:
         grammar=grammar,
         logit_bias=body.bias_for(info, engine.tokenize),
         logprobs=0 if body.alternatives is None and candidates > n else body.alternatives,
-        whole=not body.stream,
+        whole=not body.stream or call.services.settings.output_hooks == "whole",
     )
     echoes = [_Echo(engine, prompt, body.alternatives) if body.echo else None for prompt in prompts]
     hooks = call.services.hooks_for(body.hooks)

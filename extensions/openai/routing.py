@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Literal
 
@@ -195,7 +195,8 @@ class Services:
         """What to apply to a request that says so in its field `hooks`; None: nothing."""
         if self.hooks is None or not self.settings.hooks or wanted is False:
             return None
-        return self.hooks if self.hooks.any else None
+        hooks = replace(self.hooks, live=self.settings.output_hooks == "live")
+        return hooks if hooks.any else None
 
     def observe(self, record: Record) -> None:
         """Tell everybody who wants to know that a request has ended."""

@@ -246,6 +246,12 @@ class Settings(BaseSettings):
         description="Let the host's other extensions act on requests, as they do in its page.",
         json_schema_extra=RELOADABLE,
     )
+    output_hooks: Literal["live", "whole"] = Field(
+        "live",
+        description="How answers are streamed that other extensions modify: `live`, as far as their hooks "
+        "leave the beginning as it is; `whole`, when the text is complete.",
+        json_schema_extra=RELOADABLE,
+    )
     strict_parameters: bool = Field(
         False,
         description="Refuse fields that are not known, more than 4 stop strings, and values beyond OpenAI's "

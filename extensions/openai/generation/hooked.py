@@ -81,7 +81,9 @@ def hooked_chat(
         request = replace(request, messages=plain)
     if prompt is not None or prefix:
         prompt = (engine.render(request) if prompt is None else str(prompt)) + prefix
-    yield from _closing(run.apply_to(answer(engine, request, prompt), stops))
+    yield from _closing(
+        run.apply_to(answer(engine, request, prompt), stops, live=not request.whole)
+    )
 
 
 def hooked_completion(
@@ -104,7 +106,7 @@ def hooked_completion(
         max_tokens=changed_limit(before, run.state, request.max_tokens),
         seed=changed_seed(before, run.state, request.seed),
     )
-    yield from _closing(run.apply_to(answer(request), stops))
+    yield from _closing(run.apply_to(answer(request), stops, live=not request.whole))
 
 
 def _state_of(hooks: Hooks, request: ChatRequest | GenerateRequest, info: EngineInfo) -> State:

@@ -9,7 +9,7 @@ much as it takes, since over the years they were given more.
   message of the user, or the prompt
 - `custom_generate_chat_prompt(text, state, history=..., _continue=...)`: the whole prompt of a chat
 - `bot_prefix_modifier(text, state)`: what the answer begins behind
-- `output_modifier(text, state, is_chat)`: the answer, once it is whole
+- `output_modifier(text, state, is_chat)`: the answer; tried while it is written (`hook_stream.py`)
 - `stream_modifier(pieces, state)`: our own: a generator from an iterator of texts, while they come. An
   extension that has it is not asked to modify the whole output besides
 
@@ -22,13 +22,15 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from ..engines.base import Page, Piece, Pieces
 from ..engines.pump import Emit, pump
 from ..errors import APIError, EngineFailed
 from .hook_state import State
+from .hook_stream import modified
 from .parts import up_to
 
 log = logging.getLogger("openedai")
@@ -45,6 +47,11 @@ class Hooks:
     request that says so how the page would put it (`Page`, or None)."""
     applied: Callable[[], frozenset[str]] = frozenset
     """The names of hooks that the host itself applies to what we ask of it."""
+
+    live: bool = True
+    """Whether answers are sent while they are written, where an output_modifier allows for it."""
+    contradicting: set[str] = field(default_factory=set, compare=False)
+    """Extensions that have changed, at the end, what was sent already."""
 
     def having(self, *names: str) -> list[tuple[str, Any]]:
         """The extensions that have one of these hooks."""
@@ -120,39 +127,51 @@ class Run:
         return self.text("input_modifier", text)
 
     def modify_output(self, text: str) -> str:
-        for name, module in self.hooks.having("output_modifier"):
-            if not callable(getattr(module, "stream_modifier", None)):
-                modify = _guarded(name, "output_modifier", module.output_modifier)
-                text = str(modify(text, self.state, is_chat=self.is_chat))
+        return self._output(text, self.state, whole=True)
+
+    def try_output(self, text: str) -> str:
+        """The same for a text that is not whole yet: what a hook notes in the state is not kept."""
+        return self._output(text, dict(self.state), whole=False)
+
+    def _output(self, text: str, state: State, *, whole: bool) -> str:
+        for name, module in self._output_hooks():
+            modify = _guarded(name, "output_modifier", module.output_modifier, logs=whole)
+            text = str(modify(text, state, is_chat=self.is_chat))
         return text
 
-    @property
-    def waits(self) -> bool:
-        """Whether the answer must be whole before it can be sent."""
+    def _output_hooks(self) -> list[tuple[str, Any]]:
+        """Of extensions that do not modify the text as it comes."""
         having = self.hooks.having("output_modifier")
-        return any(not callable(getattr(module, "stream_modifier", None)) for _, module in having)
+        return [each for each in having if not callable(getattr(each[1], "stream_modifier", None))]
 
-    def apply_to(self, pieces: Pieces, stops: Sequence[str]) -> Pieces:
-        """What clients get of an answer, which ends before the first stop string."""
-        pieces = up_to(pieces, stops)
-        for modify in self.each("stream_modifier"):
+    def apply_to(self, pieces: Pieces, stops: Sequence[str], *, live: bool) -> Pieces:
+        """What clients get of an answer, which ends before the first stop string. `live`: as early as
+        hooks allow for it."""
+        streamed, whole = list(self.each("stream_modifier")), self._output_hooks()
+        if streamed or not whole:
+            pieces, stops = up_to(pieces, stops), ()
+        for modify in streamed:
             pieces = _streamed(pieces, modify, self.state)
-        return _whole(pieces, self.modify_output) if self.waits else pieces
+        if not whole:
+            return pieces
+        names = [name for name, _ in whole]
+        live = live and self.hooks.live and self.hooks.contradicting.isdisjoint(names)
+        return modified(
+            pieces,
+            self.modify_output,
+            stops=stops,
+            attempt=self.try_output if live else None,
+            contradicted=partial(self._contradicted, names),
+        )
 
-
-def _whole(pieces: Pieces, modify: Callable[[str], str]) -> Pieces:
-    """All but the text as it comes, and the text when it is whole."""
-    said = ""
-    for piece in pieces:
-        if piece is None:
-            yield None
-            continue
-        if piece.echo:
-            yield piece
-            continue
-        said += piece.text
-        yield replace(piece, text=modify(said) if piece.finish else "")
-        yield None  # nothing to show: it is a silence for whoever reads
+    def _contradicted(self, names: Sequence[str]) -> None:
+        """They changed what was sent already: from now on their answers are sent when they are whole."""
+        self.hooks.contradicting.update(names)
+        log.warning(
+            "answers are streamed no more while these extensions are on, since they changed text that was "
+            "sent already (output_hooks: whole does the same from the start): %s",
+            ", ".join(names),
+        )
 
 
 def _streamed(
@@ -192,11 +211,14 @@ def _streamed(
     return pump(produce, apart=True)
 
 
-def _guarded(name: str, hook: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def _guarded(
+    name: str, hook: str, function: Callable[..., Any], *, logs: bool = True
+) -> Callable[..., Any]:
     """The function, given what it takes of the arguments; what it raises becomes an error that names it."""
 
     def fail(error: Exception) -> EngineFailed:
-        log.error("the extension %s failed in %s", name, hook, exc_info=error)
+        if logs:
+            log.error("the extension %s failed in %s", name, hook, exc_info=error)
         return EngineFailed(
             f"The extension '{name}' failed in its {hook} ({type(error).__name__}); "
             '"hooks": false leaves extensions out.'
