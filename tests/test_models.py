@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from extensions.openai.app import create_app
+from extensions.openai.engines.base import TemplateTraits, ThinkingTraits
 from extensions.openai.engines.deferred import DeferredEngine
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.settings import Settings
@@ -33,6 +35,47 @@ def test_the_list_of_the_reference(client: FlaskClient) -> None:
         assert isinstance(model["owned_by"], str) and model["owned_by"]
         assert model["context_length"] == 8192
         assert "chat" in " ".join(model["capabilities"])
+
+
+def test_what_the_template_takes_is_said() -> None:
+    traits = TemplateTraits(
+        system="first",
+        user_twice=True,
+        tools=True,
+        call_id="9 letters and digits",
+        thinking=ThinkingTraits("[THINK]", "[/THINK]", opens=True, switch="thinking"),
+    )
+    engine = EchoEngine()
+    engine._info = replace(engine.info, template=traits)
+    model = create_app(Settings(), engine).test_client().get("/v1/models/echo").json
+    assert model["template"] == {
+        "order": {
+            "system": "first",
+            "several_system": False,
+            "user_twice": True,
+            "assistant_first": False,
+            "assistant_twice": False,
+            "assistant_last": False,
+            "user_after_result": False,
+            "result_without_call": False,
+        },
+        "tools": {
+            "shown": True,
+            "calls": False,
+            "results": False,
+            "parallel_calls": False,
+            "text_beside_calls": False,
+            "call_id": "9 letters and digits",
+        },
+        "thinking": {
+            "opening": "[THINK]",
+            "closing": "[/THINK]",
+            "opened_by_prompt": True,
+            "switch": "thinking",
+            "effort": False,
+        },
+    }
+    assert "template" not in client_with().get("/v1/models/echo").json
 
 
 def test_a_model_is_what_the_list_says(client: FlaskClient) -> None:

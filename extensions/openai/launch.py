@@ -91,7 +91,7 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
         if settings.use_mock_api:
             engine.set(EchoEngine())
         elif webui_host.inside():
-            engine.set(_webui_engine())
+            engine.set(_webui_engine(settings))
         lifecycle = Lifecycle()
         tunnel = tunnel_for(settings)
         app = create_app(settings, engine, lifecycle, tunnel)
@@ -141,11 +141,11 @@ def _hooks() -> Hooks | None:
     return Hooks(webui_page.extensions, webui_page.page_settings, webui_page.applied_hooks)
 
 
-def _webui_engine() -> Engine:
+def _webui_engine(settings: Settings) -> Engine:
     """The model of the webui around us, whichever it has loaded."""
     from .engines.webui import WebuiEngine
 
-    return WebuiEngine()
+    return WebuiEngine(message_repair=settings.message_repair == "on")
 
 
 def _settings(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:
@@ -255,6 +255,7 @@ def _make(spec: ModelSpec) -> Engine:
         parallel=spec.parallel,
         loras=[(lora.path, lora.scale) for lora in spec.loras],
         mmproj=spec.mmproj,
+        message_repair=_running is None or _running.services.settings.message_repair == "on",
     )
 
 

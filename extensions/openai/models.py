@@ -8,11 +8,61 @@ from flask import Response
 from typing_extensions import NotRequired, TypedDict
 
 from . import refusals
-from .engines.base import EngineInfo
+from .engines.base import EngineInfo, TemplateTraits
 from .errors import ModelLoading, ModelNotFound
 from .routing import Addresses, Call, Route
 from .settings import Settings
 from .streaming import json_response
+
+
+class TemplateThinking(TypedDict):
+    """How a model thinks."""
+
+    opening: str
+    """What a thought begins with."""
+    closing: str
+    """What ends it."""
+    opened_by_prompt: bool
+    switch: str | None
+    """The template's variable that turns thinking on and off, which `enable_thinking` sets."""
+    effort: bool
+    """Whether `reasoning_effort` changes the prompt."""
+
+
+class TemplateOrder(TypedDict):
+    """Which orders of messages go through as they are; others are mended (docs/templates.md)."""
+
+    system: Literal["none", "first", "anywhere"]
+    """Where system messages may stand; none: their texts go into the first user message."""
+    several_system: bool
+    user_twice: bool
+    assistant_first: bool
+    assistant_twice: bool
+    assistant_last: bool
+    user_after_result: bool
+    result_without_call: bool
+
+
+class TemplateTools(TypedDict):
+    """How tools stand in prompts; what is false here is told in plain text."""
+
+    shown: bool
+    calls: bool
+    results: bool
+    parallel_calls: bool
+    """Two calls in one turn; else each gets a turn of its own."""
+    text_beside_calls: bool
+    call_id: Literal["any", "9 letters and digits", "functions.name:0"]
+    """The form in which the template gets ids of calls; clients keep theirs."""
+
+
+class Template(TypedDict):
+    """What a chat template takes."""
+
+    order: TemplateOrder
+    tools: TemplateTools
+    thinking: TemplateThinking | None
+    """Null: it knows nothing of thoughts."""
 
 
 class Model(TypedDict):
@@ -29,6 +79,8 @@ class Model(TypedDict):
     """False for a model that the host has but that is not in memory."""
     description: NotRequired[str]
     root: NotRequired[str]
+    template: NotRequired[Template]
+    """What the model's chat template takes, found out by trying it; where this server renders one."""
 
 
 class ModelList(TypedDict):
@@ -130,11 +182,46 @@ def _shape(name: str, info: EngineInfo) -> Model:
         "context_length": info.context_length,
         "capabilities": list(info.capabilities),
     }
+    if info.template is not None:
+        model["template"] = _template(info.template)
     if info.description:
         model["description"] = info.description
     if name != info.model:
         model["root"] = info.model
     return model
+
+
+def _template(traits: TemplateTraits) -> Template:
+    thinking = traits.thinking
+    return {
+        "order": {
+            "system": traits.system,
+            "several_system": traits.system_twice,
+            "user_twice": traits.user_twice,
+            "assistant_first": traits.assistant_first,
+            "assistant_twice": traits.assistant_twice,
+            "assistant_last": traits.assistant_last,
+            "user_after_result": traits.user_after_result,
+            "result_without_call": traits.result_without_call,
+        },
+        "tools": {
+            "shown": traits.tools,
+            "calls": traits.calls,
+            "results": traits.results,
+            "parallel_calls": traits.parallel_calls,
+            "text_beside_calls": traits.text_beside_calls,
+            "call_id": traits.call_id,
+        },
+        "thinking": None
+        if thinking is None
+        else {
+            "opening": thinking.opening,
+            "closing": thinking.closing,
+            "opened_by_prompt": thinking.opens,
+            "switch": thinking.switch,
+            "effort": thinking.effort,
+        },
+    }
 
 
 ROUTES = (

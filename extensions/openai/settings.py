@@ -181,6 +181,10 @@ class Settings(BaseSettings):
         description="Refuse a request without `model`, as OpenAI does; else: the loaded model.",
         json_schema_extra=RELOADABLE,
     )
+    message_repair: Literal["on", "off"] = Field(
+        "on",
+        description="Mend messages that the model's chat template refuses or leaves out; off: refuse them.",
+    )
     allowed_hosts: Names = Field(
         ("host.docker.internal", "host.containers.internal"),
         description="What requests may be addressed to, besides loopback names, while there is no "

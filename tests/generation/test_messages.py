@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from extensions.openai.engines.base import ChatRequest, Message, ToolCall
+from extensions.openai.chat_request import ChatCompletionRequest
+from extensions.openai.engines.base import ChatRequest, Media, Message, ToolCall
 from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.errors import InvalidRequest
+from extensions.openai.generation.media import MediaReader
 from extensions.openai.generation.messages import ChatMessage, to_engine
+from extensions.openai.validation import check
+from tests.support import media
 from tests.support.random_model import TEMPLATE, write_model
 
 ADAPTER: TypeAdapter[list[Any]] = TypeAdapter(list[ChatMessage])
@@ -95,10 +99,78 @@ def test_parts_that_the_model_cannot_take_are_refused_by_their_place(part: dict[
     assert caught.value.param == "messages[1].content[1]"
 
 
-def test_an_assistant_that_said_nothing_is_refused() -> None:
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
+def test_a_turn_that_only_thought_is_taken(field: str) -> None:
+    message = {"role": "assistant", "content": None, field: "Let me see"}
+    assert engine_messages(message) == (Message("assistant", "", reasoning="Let me see"),)
+
+
+def test_a_turn_that_said_nothing_is_taken() -> None:
+    assert engine_messages({"role": "assistant", "content": None}) == (Message("assistant", ""),)
+
+
+@pytest.mark.parametrize("content", [None, [], ""])
+def test_a_result_of_nothing_is_taken(content: Any) -> None:
+    message = {"role": "tool", "content": content, "tool_call_id": "c1"}
+    assert engine_messages(message) == (Message("tool", "", tool_call_id="c1"),)
+
+
+@pytest.mark.parametrize("missing", [{}, {"id": None}, {"id": ""}])
+def test_calls_without_ids_get_some_and_results_belong_to_them_in_order(
+    missing: dict[str, Any],
+) -> None:
+    function = {"name": "f", "arguments": "{}"}
+    of = {"tool_call_id": missing["id"]} if missing else {}
+    found = engine_messages(
+        {
+            "role": "assistant",
+            "tool_calls": [{"function": function, **missing}, {"id": "own", "function": function}],
+        },
+        {"role": "tool", "content": "1", **of},
+        {"role": "tool", "content": "2", **of},
+    )
+    first, second = (call.id for call in found[0].tool_calls)
+    assert second == "own" and first
+    assert [message.tool_call_id for message in found[1:]] == [first, second]
+
+
+@pytest.mark.parametrize("function", [{"name": "f"}, {"name": "f", "arguments": None}])
+def test_a_call_without_arguments_is_taken(function: dict[str, Any]) -> None:
+    (message,) = engine_messages(
+        {"role": "assistant", "tool_calls": [{"id": "c1", "function": function}]}
+    )
+    assert message.tool_calls == (ToolCall("c1", "f", ""),)
+
+
+@pytest.mark.parametrize(
+    ("call", "param"),
+    [
+        ({"id": 7, "function": {"name": "f"}}, "id"),
+        ({"id": "c", "function": {}}, "function.name"),
+        ({"id": "c", "function": {"name": 3}}, "function.name"),
+        ({"id": "c", "function": {"name": "f", "arguments": 3}}, "function.arguments"),
+        ({"id": "c"}, "function"),
+        ({"id": 7, "type": "custom", "custom": {"name": "f", "input": ""}}, "id"),
+        ({"id": "c", "type": "custom", "custom": {"name": "f"}}, "custom.input"),
+    ],
+)
+def test_a_wrong_call_is_named_by_its_place(call: dict[str, Any], param: str) -> None:
+    messages = [{"role": "assistant", "tool_calls": [call]}]
     with pytest.raises(InvalidRequest) as caught:
-        engine_messages({"role": "assistant", "content": None})
-    assert caught.value.param == "messages[0].content"
+        check(ChatCompletionRequest, {"model": "m", "messages": messages})
+    assert caught.value.param == f"messages[0].tool_calls[0].{param}"
+
+
+def test_pictures_in_results_are_passed_on_to_models_that_see() -> None:
+    content = [media.text("shot "), media.image(media.picture())]
+    messages = ADAPTER.validate_python([{"role": "tool", "content": content, "tool_call_id": "c"}])
+    (message,) = to_engine(messages, MediaReader(("vision",)))
+    assert message.content == "shot " and message.parts[0] == "shot "
+    assert isinstance(message.parts[1], Media)
+    with pytest.raises(InvalidRequest) as caught:
+        to_engine(messages)
+    assert caught.value.param == "messages[0].content[1]"
+    assert "takes no pictures" in str(caught.value)
 
 
 def test_earlier_thoughts_reach_a_template_that_knows_of_them(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ class LlamaCppEngine:
     values holds a whole context for each of `parallel` answers when that fits into a quarter of the
     machine's memory. Otherwise it holds fewer, they share it, and an answer whose worst case does not
     fit waits. `mmproj` is the encoder of pictures or sounds that belongs to the model.
+    `message_repair`: whether messages that the chat template refuses are mended.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class LlamaCppEngine:
         parallel: int = 4,
         loras: Sequence[tuple[Path, float]] = (),
         mmproj: Path | None = None,
+        message_repair: bool = True,
     ) -> None:
         try:
             import xllamacpp
@@ -134,7 +136,9 @@ class LlamaCppEngine:
         self._mark = str(props.get("media_marker", "")) if mmproj else ""
         self._document_start = self._start_token(props)
         self._start = str(props["bos_token"])
-        self._template = load_template(header, bos=self._start, eos=str(props["eos_token"]))
+        self._template = load_template(
+            header, bos=self._start, eos=str(props["eos_token"]), repair=message_repair
+        )
         self._adds_start = self.tokenize("x")[:1] == self._tokens(self._start, parse_special=True)
         capabilities = self._capabilities(props)
         stat = model.stat()

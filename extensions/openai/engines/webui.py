@@ -81,7 +81,8 @@ SEEDS = 2**31  # of a seed, the host's -1 is none
 class WebuiEngine:
     """Generates with the host's model. Holds nothing but what it has read of the tokenizer in use."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, message_repair: bool = True) -> None:
+        self._repair = message_repair
         self._closed = threading.Event()
         self._words: tuple[Way | None, weakref.ref[Any], Words] | None = None
         self._lock = threading.Lock()
@@ -124,7 +125,7 @@ class WebuiEngine:
 
     def _traits_of(self, loaded: Loaded) -> TemplateTraits | None:
         try:
-            return cached_template(template_source(loaded), **special_texts()).traits
+            return self._template_of(template_source(loaded)).traits
         except BadTemplate:  # each chat says so
             return None
 
@@ -165,10 +166,13 @@ class WebuiEngine:
 
     def _template_for(self, request: ChatRequest) -> ChatTemplate:
         try:
-            return cached_template(source_for(request), **special_texts())
+            return self._template_of(source_for(request))
         except BadTemplate as error:
             why = f"The model's chat template cannot be used: {error}."
             raise InvalidRequest(why, param="messages") from None
+
+    def _template_of(self, source: str) -> ChatTemplate:
+        return cached_template(source, **special_texts(), repair=self._repair)
 
     def _page_state(self, request: ChatRequest) -> dict[str, Any]:
         """What the page's own function makes its prompt of."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -89,6 +90,7 @@ UserPart = Annotated[
     TextPart | RefusalPart | ImagePart | AudioPart | FilePart, Field(discriminator="type")
 ]
 UserContent = str | Annotated[list[UserPart], Field(min_length=1, max_length=MAX_PARTS)]
+ToolContent = str | Annotated[list[UserPart], Field(max_length=MAX_PARTS)] | None
 AssistantPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
 AssistantContent = str | Annotated[list[AssistantPart], Field(min_length=1, max_length=MAX_PARTS)]
 
@@ -97,20 +99,22 @@ class FunctionCall(RequestPart):
     """A function's name and its arguments, as JSON text or, as some clients send them, as an object."""
 
     name: str
-    arguments: str | dict[str, Any]
+    arguments: str | dict[str, Any] | None = None
+    """Clients leave them out, or send null, for a function that takes none."""
 
     @property
     def text(self) -> str:
         """The arguments as JSON text."""
-        if isinstance(self.arguments, str):
-            return self.arguments
+        if not isinstance(self.arguments, dict):
+            return self.arguments or ""
         return orjson.dumps(self.arguments).decode()
 
 
 class FunctionToolCall(RequestPart):
     """A tool call that the assistant made earlier."""
 
-    id: str
+    id: str | None = None
+    """One without an id gets one here; results without an id then belong to the calls in their order."""
     type: Literal["function"] = "function"
     function: FunctionCall
 
@@ -125,7 +129,7 @@ class CustomCall(RequestPart):
 class CustomToolCall(RequestPart):
     """A call of a custom tool that the assistant made earlier."""
 
-    id: str
+    id: str | None = None
     type: Literal["custom"]
     custom: CustomCall
 
@@ -133,11 +137,12 @@ class CustomToolCall(RequestPart):
 def _call_type(value: Any) -> str:
     """A call is one of a function unless it says otherwise."""
     kind = value.get("type", "function") if isinstance(value, dict) else "function"
-    return "custom" if kind == "custom" else "function"
+    return "<custom>" if kind == "custom" else "<function>"
 
 
+# Tags stand in the places of errors, so none may be the name of a field.
 EarlierCall = Annotated[
-    Annotated[FunctionToolCall, Tag("function")] | Annotated[CustomToolCall, Tag("custom")],
+    Annotated[FunctionToolCall, Tag("<function>")] | Annotated[CustomToolCall, Tag("<custom>")],
     Discriminator(_call_type),
 ]
 
@@ -167,13 +172,13 @@ class UserMessage(RequestPart):
 
 
 class AssistantMessage(RequestPart):
-    """What the model said before; content may be null where it called tools."""
+    """What the model said before. Content may be null: it called tools, only thought, or said nothing."""
 
     role: Literal["assistant"]
     content: AssistantContent | None = None
     refusal: str | None = None
     reasoning_content: str | None = Field(
-        None, validation_alias=AliasChoices("reasoning_content", "reasoning")
+        None, validation_alias=AliasChoices("reasoning_content", "reasoning", "thinking")
     )
     name: str | None = None
     tool_calls: Annotated[list[EarlierCall], Field(max_length=MAX_CALLS)] | None = None
@@ -181,11 +186,12 @@ class AssistantMessage(RequestPart):
 
 
 class ToolMessage(RequestPart):
-    """The result of a tool call."""
+    """The result of a tool call; null and an empty list stand for a function that returns nothing."""
 
     role: Literal["tool"]
-    content: Content
-    tool_call_id: str
+    content: ToolContent = None
+    tool_call_id: str | None = None
+    name: str | None = None
 
 
 class FunctionMessage(RequestPart):
@@ -220,7 +226,28 @@ def to_engine(messages: list[ChatMessage], media: MediaReader = FILES_ONLY) -> t
             for part in message.content
         )
     )
-    return tuple(_plain(message, f"messages[{at}]", media) for at, message in enumerate(messages))
+    plain = [_plain(message, f"messages[{at}]", media) for at, message in enumerate(messages)]
+    return tuple(_with_ids(plain))
+
+
+def _with_ids(messages: Iterable[Message]) -> Iterator[Message]:
+    """Give each call an id, and each result that has none the id of the first call without a result."""
+    waiting: list[str] = []
+    for at, message in enumerate(messages):
+        if message.tool_calls:
+            calls = tuple(
+                replace(call, id=call.id or f"call_{at}_{index}")
+                for index, call in enumerate(message.tool_calls)
+            )
+            waiting += [call.id for call in calls]
+            yield replace(message, tool_calls=calls)
+        elif message.role == "tool":
+            of = message.tool_call_id or (waiting[0] if waiting else f"call_{at}")
+            if of in waiting:
+                waiting.remove(of)
+            yield replace(message, tool_call_id=of)
+        else:
+            yield message
 
 
 def _plain(message: ChatMessage, where: str, media: MediaReader) -> Message:
@@ -228,11 +255,13 @@ def _plain(message: ChatMessage, where: str, media: MediaReader) -> Message:
     text = None if parts is None else "".join(part for part in parts if isinstance(part, str))
     if isinstance(message, (SystemMessage, DeveloperMessage)):
         return Message("system", text, message.name)
+    seen = tuple(parts or ()) if any(isinstance(part, Media) for part in parts or ()) else ()
     if isinstance(message, UserMessage):
-        seen = any(isinstance(part, Media) for part in parts or ())
-        return Message("user", text, message.name, parts=tuple(parts or ()) if seen else ())
+        return Message("user", text, message.name, parts=seen)
     if isinstance(message, ToolMessage):
-        return Message("tool", text, tool_call_id=message.tool_call_id)
+        return Message(
+            "tool", text or "", message.name, tool_call_id=message.tool_call_id, parts=seen
+        )
     if isinstance(message, FunctionMessage):
         return Message("tool", text, message.name, tool_call_id=message.name)
     calls = tuple(map(_call, message.tool_calls or ()))
@@ -242,15 +271,15 @@ def _plain(message: ChatMessage, where: str, media: MediaReader) -> Message:
     if text is None and message.refusal is not None:
         text = message.refusal
     if text is None and not calls:
-        raise refusals.missing(f"{where}.content")
+        text = ""  # it only thought, or was ended before it said anything
     return Message("assistant", text, message.name, calls, reasoning=message.reasoning_content)
 
 
 def _call(call: FunctionToolCall | CustomToolCall) -> ToolCall:
     if isinstance(call, FunctionToolCall):
-        return ToolCall(call.id, call.function.name, call.function.text)
+        return ToolCall(call.id or "", call.function.name, call.function.text)
     arguments = orjson.dumps({"input": call.custom.input}).decode()
-    return ToolCall(call.id, call.custom.name, arguments)
+    return ToolCall(call.id or "", call.custom.name, arguments)
 
 
 def _parts(

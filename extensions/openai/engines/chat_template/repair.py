@@ -32,11 +32,12 @@ def mended(messages: Sequence[Message], plan: Plan) -> Messages:
 
 def _results_behind_calls(messages: Messages) -> Messages:
     """Put each result behind the call that it belongs to, in the order of the calls."""
-    calling = {call.id: at for at, m in enumerate(messages) for call in m.tool_calls}
+    calling: dict[str, int] = {}  # some clients use an id again; the last call of it counts
     moved: dict[int, list[Message]] = {}
     for at, message in enumerate(messages):
+        calling.update((call.id, at) for call in message.tool_calls)
         caller = calling.get(message.tool_call_id or "")
-        if message.role == "tool" and caller is not None and caller < at:
+        if message.role == "tool" and caller is not None:
             moved.setdefault(caller, []).append(message)
     taken = {id(message) for results in moved.values() for message in results}
     found: list[Message] = []
