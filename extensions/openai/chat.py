@@ -141,7 +141,15 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Reply:
         page=_page(body, info),
         whole=not body.stream or call.services.settings.output_hooks == "whole",
     )
-    wanted = Wanted(alternatives, plan, continued, grammar_param, thinking.enabled, thinking.budget)
+    wanted = Wanted(
+        alternatives,
+        plan,
+        continued,
+        grammar_param,
+        thinking.enabled,
+        thinking.budget,
+        call.services.settings.bare_calls,
+    )
     answer = partial(answer_chat, wanted=wanted)
     hooks = call.services.hooks_for(body.hooks)
     start = partial(answer, engine)

@@ -256,6 +256,12 @@ class Settings(BaseSettings):
         "leave the beginning as it is; `whole`, when the text is complete.",
         json_schema_extra=RELOADABLE,
     )
+    bare_calls: bool = Field(
+        True,
+        description="Read a whole answer that is nothing but the JSON of a call of a declared tool as that "
+        "call, also where the model's template has marks for calls.",
+        json_schema_extra=RELOADABLE,
+    )
     strict_parameters: bool = Field(
         False,
         description="Refuse fields that are not known, more than 4 stop strings, and values beyond OpenAI's "

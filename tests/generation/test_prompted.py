@@ -27,7 +27,7 @@ from extensions.openai.engines.base import (
     Tool,
 )
 from extensions.openai.engines.llamacpp import LlamaCppEngine
-from extensions.openai.errors import ContextLengthExceeded, InvalidRequest
+from extensions.openai.errors import ContextLengthExceeded, EngineFailed
 from extensions.openai.generation.prompted import Wanted, answer_chat
 from extensions.openai.generation.tools import ToolPlan
 from tests.support.api import Api, assert_alike, said
@@ -320,7 +320,7 @@ def test_a_grammar_is_for_the_answer_and_not_for_a_thought_that_the_template_ope
 def test_an_answer_that_leaves_its_grammar_is_an_error_that_names_the_field() -> None:
     request = ChatRequest((Message("user", "Hi"),), grammar='start: "yes"')
     wanted = Wanted(grammar_param="guided_choice")
-    with pytest.raises(InvalidRequest) as refused:
+    with pytest.raises(EngineFailed) as refused:
         list(answer_chat(Scripted(["ye", "p"]), request, wanted=wanted))
     assert refused.value.param == "guided_choice"
 
@@ -417,7 +417,7 @@ def test_a_thought_before_an_answer_of_a_grammar(opening: str, size: int) -> Non
     grammar = engine.asked[0].grammar
     assert grammar is not None and LLMatcher.validate_grammar(grammar) == ""
     assert str(engine.asked[0].prompt).endswith(opening)
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(EngineFailed):
         list(answer_chat(Scripted([text[:-2], "maybe"], opening=opening), request,
                          wanted=Wanted(thinks=True, grammar_param="guided_choice")))  # fmt: skip
 

@@ -130,9 +130,40 @@ def test_the_random_model_calls_validly_too(noise: Api) -> None:
         assert assert_calls(choice, {"f": tools[0]["function"]["parameters"]}) == 1
 
 
-def test_tools_that_may_be_called_need_a_template_that_knows_them(noise: Api) -> None:
-    error = noise.refused(CHAT, tools=TOOLS)
-    assert error["param"] == "tools"
+def test_tools_are_described_in_text_where_the_template_has_no_place_for_them(noise: Api) -> None:
+    bare = noise.chat("Hello", max_tokens=1)["usage"]["prompt_tokens"]
+    shown = noise.chat("Hello", tools=TOOLS, max_tokens=1)["usage"]["prompt_tokens"]
+    assert shown > bare + len(TOOLS)
+
+
+ODD_SCHEMAS = {
+    "a bound": {"type": "string", "maxLength": 65536},
+    "not": {"not": {"type": "null"}},
+    "names": {"type": "object", "propertyNames": {"pattern": "^[a-z]+$"}},
+    "anything": True,
+    "tuple": {"type": "array", "prefixItems": [{"type": "string"}], "items": False},
+    "no choice": {"enum": []},
+    "foreign": {"$ref": "https://example.com/schema.json"},
+    "look-ahead": {"type": "string", "pattern": "^(?!x).*$"},
+    "no type": {"type": "objekt"},
+}
+
+
+@pytest.mark.parametrize("odd", ODD_SCHEMAS)
+@pytest.mark.parametrize("choice", ["auto", "none"])
+def test_schemas_that_nobody_enforces_are_passed_on(tiny: Api, odd: str, choice: str) -> None:
+    tools = [TOOLS[0], function("other", an_object(q=ODD_SCHEMAS[odd]))]
+    assert tiny.chat("Hello", tools=tools, tool_choice=choice, max_tokens=5)["choices"]
+
+
+@pytest.mark.parametrize("demand", ["required", "named", "strict"])
+def test_a_schema_that_cannot_be_enforced_is_refused_where_it_has_to_be(
+    tiny: Api, demand: str
+) -> None:
+    other = function("other", an_object(q={"not": {"type": "null"}}), strict=demand == "strict")
+    choice = {"required": "required", "named": named("other"), "strict": "auto"}[demand]
+    error = tiny.refused(CHAT, tools=[TOOLS[0], other], tool_choice=choice)
+    assert error["param"].startswith("tools[1].function.parameters")
 
 
 @pytest.mark.parametrize("choice", [None, "auto"])
@@ -433,7 +464,7 @@ def test_functions_and_custom_tools_side_by_side(tiny: Api) -> None:
     for seed in range(8):
         choice = tiny.chat(
             "Hello" if seed % 2 else "Call get_weather with city Paris.",
-            tools=[custom("pick", "[ab]"), function("get_weather", CITY)],
+            tools=[function("get_weather", CITY), custom("pick", "[ab]")],
             tool_choice="required",
             seed=seed,
             max_tokens=300,
@@ -560,9 +591,15 @@ def test_custom_calls_in_the_history(tiny: Api) -> None:
         ({"tools": [function("")]}, "tools[0].function.name"),
         ({"tools": [function("x" * 65)]}, "tools[0].function.name"),
         ({"tools": [function("f", [])]}, "tools[0].function.parameters"),
-        ({"tools": [function("f", {"type": "array"})]}, "tools[0].function.parameters.type"),
         (
-            {"tools": [function("f"), function("g", an_object(x={"type": "objekt"}))]},
+            {"tools": [function("f", {"type": "array"})], "tool_choice": "required"},
+            "tools[0].function.parameters.type",
+        ),
+        (
+            {
+                "tools": [function("f"), function("g", an_object(x={"type": "objekt"}))],
+                "tool_choice": "required",
+            },
             "tools[1].function.parameters",
         ),
         ({"tools": [function("f"), function("f")]}, "tools[1]"),
@@ -602,7 +639,10 @@ def test_custom_calls_in_the_history(tiny: Api) -> None:
         ({"functions": []}, "functions"),
         ({"functions": [{"name": "a b"}]}, "functions[0].name"),
         (
-            {"functions": [{"name": "f", "parameters": an_object(x={"type": "objekt"})}]},
+            {
+                "functions": [{"name": "f", "parameters": an_object(x={"type": "objekt"})}],
+                "function_call": {"name": "f"},
+            },
             "functions[0].parameters",
         ),
         ({"functions": [{"name": "f"}, {"name": "f"}]}, "functions[1]"),

@@ -214,11 +214,11 @@ def _choice(choices: Sequence[str]) -> str:
 
 def _without(words: Sequence[str]) -> str:
     """Any text that holds none of the words."""
-    found = "|".join("".join(map(_in_pattern, word)) for word in words)
+    found = "|".join("".join(map(in_pattern, word)) for word in words)
     return f"start: TEXT\nTEXT: {ANYTHING} & ~/(.|\\n)*({found})(.|\\n)*/"
 
 
-def _in_pattern(character: str) -> str:
+def in_pattern(character: str) -> str:
     plain = character.isalnum() or character >= "\x80"
     return character if plain else f"\\x{ord(character):02x}"
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from ..engines.base import (
     ChatRequest,
     Engine,
+    EngineInfo,
     GenerateRequest,
     Media,
     Message,
@@ -20,19 +21,23 @@ from ..engines.base import (
 )
 from ..engines.context import NORMALIZED, check_bounded, most_tokens
 from ..errors import ContextLengthExceeded
-from .call_forms import MARKS as CALL_MARKS
+from .answer_format import AnswerFormat, CallShape, format_of
 from .call_reader import CallReader
 from .constraints import after_thought
-from .enforced_calls import CALL_BEGIN, EnforcedCallReader, RawCallReader
+from .enforced_calls import EnforcedCallReader, RawCallReader
 from .grammar.enforcing import enforced
 from .harmony import ENDS, FINAL, ChannelReader, is_harmony
 from .harmony import MARKS as HARMONY_MARKS
 from .parts import EndReader, PartReader, TextReader, apart
+from .tagged_calls import tagged_grammar
 from .thinking import ThinkingBudget
 from .thinking_budget import HARMONY_THINKING, ThoughtForm, budgeted, form_of
-from .thoughts import DEFAULT, ThoughtReader, ThoughtTags, known, opened_in
 from .thoughts import MARKS as THOUGHT_MARKS
-from .tools import ToolPlan
+from .thoughts import ThoughtReader, ThoughtTags, closed, known, opened_in, tags_of
+from .tools import CALL_CLOSING, CALL_OPENING, ToolPlan
+
+OWN_SHAPE = CallShape(CALL_OPENING + '{"name": "', '", "arguments": ', "}" + CALL_CLOSING)
+"""The template's own format is that of `ToolPlan.grammar`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ def answer_chat(
         variables = {**request.template_variables, "enable_thinking": False}
         request = replace(request, template_variables=variables)
     prompt = engine.render(request) if prompt is None else prompt
-    shape = _shape(prompt, request, wanted, engine.turn_ends(request), info.thinking)
+    shape = _shape(prompt, request, wanted, info, engine.turn_ends(request))
     media = tuple(p for m in request.messages for p in m.parts if isinstance(p, Media))
     # Where media stand only the engine knows how many tokens the prompt has.
     limit = request.max_tokens if media else _limit(engine, shape.prompt, request.max_tokens)
@@ -144,17 +149,21 @@ def _shape(
     prompt: str,
     request: ChatRequest,
     wanted: Wanted,
+    info: EngineInfo,
     turn_ends: tuple[str, ...],
-    thinking: ThinkingTraits | None,
 ) -> _Shape:
     plan, grammar, param = wanted.tools, request.grammar, wanted.grammar_param
-    own = _own(thinking)
-    tags = () if own is None else (own.opening.strip(), own.closing)
-    marks = (*THOUGHT_MARKS, *tags, *(CALL_MARKS if plan.shown else ()))
-    calls_enforced = bool(plan.shown) and _enforces_calls(plan, grammar, prompt)
+    format, tags = format_of(info), tags_of(info.thinking)
+    marks = (tags.opening.strip(), tags.closing, *THOUGHT_MARKS)
+    if plan.shown:
+        marks += format.marks
+    tools_param = "functions" if plan.legacy else "tools"
+    calls_enforced = bool(plan.shown) and _enforces_calls(plan, grammar, format)
     if calls_enforced:
-        grammar, param = plan.grammar(grammar), "functions" if plan.legacy else "tools"
-    constrained, answer_grammar = request.grammar is not None or bool(plan.demanded), grammar
+        grammar, param = plan.grammar(grammar), tools_param
+    constrained = request.grammar is not None or bool(plan.demanded)
+    answer_grammar = grammar
+    opened: ThoughtTags | None = None
     if is_harmony(prompt):
         # Behind the final channel's mark there is no call any more.
         free = wanted.thinks is not False or bool(plan.shown)
@@ -163,51 +172,46 @@ def _shape(
             thought = form_of(HARMONY_THINKING, calls=bool(plan.shown))
             return _Shape(prompt, None, param, HARMONY_MARKS, (), reader, thought)
         said = wanted.continued.content or "" if wanted.continued else ""
-        prompt, turn_ends, opened = prompt + FINAL + said, ENDS, None
+        prompt, turn_ends = prompt + FINAL + said, ENDS
         marks += ENDS
     else:
-        opened = opened_in(prompt, own)
+        opened = opened_in(prompt, tags)
+        if grammar is None and plan.strict and format.shape and format.shape.tags:
+            grammar, param = tagged_grammar(plan, format.shape), tools_param
+            answer_grammar = grammar
         if wanted.continued is not None:
-            prompt, opened = _continued(prompt, opened, wanted.continued)
+            prompt, opened = _continued(prompt, opened, tags, wanted.continued)
         elif opened and not wanted.thinks and (constrained or wanted.thinks is False):
-            prompt, opened = _closed(prompt, opened), None
+            prompt, opened = closed(prompt, opened), None
         if constrained and wanted.thinks and grammar is not None:
             grammar = after_thought(grammar, opened=opened is not None)
-    reader = _calls_of(plan, request, wanted, enforced=calls_enforced)
+    reader = _calls_of(plan, wanted, format, enforced=calls_enforced)
     form = None
     if opened or not constrained or wanted.thinks:
         openings = reader.openings if isinstance(reader, CallReader) else ()
-        reader = ThoughtReader(reader, known(own), opened=opened, call_marks=openings)
-        form = _form(thinking, opened)
+        reader = ThoughtReader(reader, known(tags), opened=opened, call_marks=openings)
+        form = _form(info.thinking, opened)
     return _Shape(
         prompt, grammar, param, marks, turn_ends, reader, form, opened is not None, answer_grammar
     )
 
 
-def _own(thinking: ThinkingTraits | None) -> ThoughtTags | None:
-    """The tags that probing the template has found."""
-    if thinking is None:
-        return None
-    return ThoughtTags("the template", thinking.opening, thinking.closing)
-
-
 def _form(thinking: ThinkingTraits | None, opened: ThoughtTags | None) -> ThoughtForm:
     """How the thought is closed: as the template does, or else as its tags say."""
     if opened is not None and (thinking is None or thinking.opening != opened.opening):
-        closing = opened.closing
-        return form_of(ThinkingTraits(opened.opening, closing, f"\n{closing}\n\n"))
+        return form_of(ThinkingTraits(opened.opening, opened.closing, opened.end))
     return form_of(thinking)
 
 
-def _enforces_calls(plan: ToolPlan, grammar: str | None, prompt: str) -> bool:
+def _enforces_calls(plan: ToolPlan, grammar: str | None, format: AnswerFormat) -> bool:
     """Whether calls are written in the format of `ToolPlan.grammar`."""
     if plan.demanded or plan.inputs or grammar is not None:
         return True
-    return plan.strict and CALL_BEGIN in prompt and "<function=" not in prompt
+    return bool(plan.strict) and (format.shape is None or format.shape == OWN_SHAPE)
 
 
 def _calls_of(
-    plan: ToolPlan, request: ChatRequest, wanted: Wanted, *, enforced: bool
+    plan: ToolPlan, wanted: Wanted, format: AnswerFormat, *, enforced: bool
 ) -> PartReader:
     if not plan.shown:
         return TextReader()
@@ -215,31 +219,23 @@ def _calls_of(
         return RawCallReader(demanded=bool(plan.demanded))
     if enforced:
         return EnforcedCallReader(demanded=bool(plan.demanded))
-    return CallReader(request.tools, parallel=plan.most > 1, bare=wanted.bare_calls)
-
-
-def _closed(prompt: str, opened: ThoughtTags) -> str:
-    """The prompt with the thought that it opens left empty."""
-    return f"{prompt.rstrip()}\n\n{opened.closing}\n\n"
+    bare = wanted.bare_calls or format.bare
+    return CallReader(plan.shown, format.forms, parallel=plan.most > 1, bare=bare)
 
 
 def _continued(
-    prompt: str, opened: ThoughtTags | None, message: Message
+    prompt: str, opened: ThoughtTags | None, tags: ThoughtTags, message: Message
 ) -> tuple[str, ThoughtTags | None]:
     """The prompt with the beginning of the answer, and the thought that this is still in."""
-    said, tags = message.content or "", opened or DEFAULT
-    if opened is not None:
-        begin = prompt.rstrip().removesuffix(opened.opening.rstrip())
-    else:
-        begin = prompt
+    said, begin, tags = message.content or "", prompt, opened or tags
+    if opened:
+        begin = prompt.rstrip().removesuffix(tags.opening.rstrip())
     if said.lstrip().startswith(tags.opening):
         return begin + said, None if tags.closing in said else tags
     if message.reasoning:
         thought = f"{tags.opening}\n{message.reasoning}"
-        if not said:
-            return begin + thought, tags
-        return f"{begin}{thought}\n{tags.closing}\n\n{said}", None
-    return (prompt if opened is None else _closed(prompt, opened)) + said, None
+        return (begin + thought + tags.end + said, None) if said else (begin + thought, tags)
+    return (closed(prompt, tags) if opened else prompt) + said, None
 
 
 def _limit(engine: Engine, prompt: str, asked: int | None) -> int | None:

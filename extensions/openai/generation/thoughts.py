@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
-from ..engines.base import Finish
+from ..engines.base import Finish, ThinkingTraits
 from .parts import Part, PartReader
 from .stops import overlap
 
@@ -22,6 +23,12 @@ class ThoughtTags:
     """Who writes so."""
     opening: str
     closing: str
+    between: str = ""
+    """What stands between a thought and the answer, `closing` among it; empty: as most have it."""
+
+    @property
+    def end(self) -> str:
+        return self.between or f"\n{self.closing}\n\n"
 
 
 TAGS: tuple[ThoughtTags, ...] = (
@@ -39,17 +46,28 @@ TAGS: tuple[ThoughtTags, ...] = (
 DEFAULT = TAGS[0]
 
 
-def opened_in(prompt: str, own: ThoughtTags | None) -> ThoughtTags | None:
+def tags_of(traits: ThinkingTraits | None) -> ThoughtTags:
+    """The tags of a template; the usual ones where it has none."""
+    if traits is None:
+        return DEFAULT
+    return ThoughtTags("the template's own", traits.opening, traits.closing, traits.end)
+
+
+def opened_in(prompt: str, own: ThoughtTags) -> ThoughtTags | None:
     """The tags of the thought that a prompt ends in; None where it ends in none."""
     end = prompt.rstrip()
     return next((tags for tags in known(own) if end.endswith(tags.opening.rstrip())), None)
 
 
-def known(own: ThoughtTags | None) -> tuple[ThoughtTags, ...]:
-    """The template's own tags, if it has some, and all others."""
-    if own is None:
-        return TAGS
+@lru_cache(maxsize=32)
+def known(own: ThoughtTags) -> tuple[ThoughtTags, ...]:
+    """The template's own tags, and all others."""
     return (own, *(tags for tags in TAGS if tags.opening != own.opening))
+
+
+def closed(prompt: str, opened: ThoughtTags) -> str:
+    """The prompt with the thought that it opens left empty."""
+    return f"{prompt.rstrip()}\n{opened.end}"
 
 
 MARKS = tuple(mark for tags in TAGS for mark in (tags.opening.strip(), tags.closing))

@@ -19,9 +19,11 @@ from pydantic import Field
 
 from .. import refusals
 from ..engines.base import Tool, ToolCallDelta
+from ..errors import InvalidRequest
 from ..validation import RequestModel
-from .constraints import ANYTHING, Name, checked, json_rule, literal
+from .constraints import ANYTHING, WHITESPACE, Name, checked, json_rule, literal
 from .patterns import regex_terminal
+from .tool_schemas import enforced_schema
 
 MAX_CALLS = 8  # that one answer is made to hold at most, where calls are demanded
 
@@ -141,8 +143,10 @@ class ToolPlan:
     """One of these must be called; empty where the model may choose."""
     most: int = MAX_CALLS
     """How many calls an answer holds at most, where they are demanded."""
-    strict: bool = False
-    """Some function's arguments must match its schema even where the model may choose to call it."""
+    strict: frozenset[str] = frozenset()
+    """Functions whose arguments must match their schema even where the model may choose to call them."""
+    schemas: Mapping[str, str] = field(default_factory=dict)
+    """What enforced arguments must match, by the names of their tools, as the right side of a rule."""
     legacy: bool = False
     """The request came, and the answer goes, in the older form of `functions`."""
 
@@ -157,7 +161,9 @@ class ToolPlan:
             field = "input" if tool.name in self.inputs else "arguments"
             head = literal(json.dumps({"name": tool.name})[:-1] + f', "{field}": ')
             tail = f"{literal('}')} {closing}"
-            inner = self.inputs.get(tool.name) or json_rule(tool.parameters, "tools")
+            inner = (
+                self.inputs.get(tool.name) or self.schemas.get(tool.name) or _possible_rule(tool)
+            )
             arguments = f"arguments_{at}"
             if inner.startswith("/"):
                 # A pattern may match the brace as well: it ends where the call first can.
@@ -178,6 +184,7 @@ class ToolPlan:
 
 CALL_OPENING = "<tool_call>\n"
 CALL_CLOSING = "\n</tool_call>"
+ANY_OBJECT = "%json " + json.dumps({"type": "object", "x-guidance": WHITESPACE})
 
 
 def plan_tools(
@@ -198,8 +205,7 @@ def plan_tools(
                 choice_param, f"is only allowed when '{param}' are specified."
             )
         return ToolPlan(legacy=legacy)
-    inner = "" if legacy else ".function"
-    plain = [_plain(tool, f"{param}[{at}]", inner) for at, tool in enumerate(tools)]
+    plain = [_plain(tool) for tool in tools]
     names = [tool.name for tool in plain]
     for at, name in enumerate(names):
         if name in names[:at]:
@@ -212,26 +218,62 @@ def plan_tools(
     }
     most = MAX_CALLS if parallel else 1
     strict = {t.function.name for t in tools if isinstance(t, FunctionTool) and t.function.strict}
-    plan = ToolPlan(tuple(plain), custom, inputs, most=most, strict=bool(strict), legacy=legacy)
+    places = {
+        tool.name: f"{param}[{at}]{'' if legacy else '.function'}.parameters"
+        for at, tool in enumerate(plain)
+    }
+    plan = ToolPlan(
+        tuple(plain), custom, inputs, most=most, strict=frozenset(strict), legacy=legacy
+    )
     if choice == "none":
         return ToolPlan(legacy=legacy)
     if choice in (None, "auto"):
-        return plan
+        return _enforcing(plan, places)
     if choice == "required":
-        return replace(plan, demanded=plan.shown)
+        return _enforcing(replace(plan, demanded=plan.shown), places)
     if isinstance(choice, AllowedToolsChoice):
         wanted = [_named(each) for each in choice.allowed_tools.tools]
         allowed = tuple(_find(plain, name, "tool_choice.allowed_tools.tools") for name in wanted)
         demanded = allowed if choice.allowed_tools.mode == "required" else ()
         inputs = {name: rule for name, rule in inputs.items() if name in wanted}
-        return replace(
+        plan = replace(
             plan,
             shown=allowed,
             inputs=inputs,
             demanded=demanded,
-            strict=not strict.isdisjoint(wanted),
+            strict=plan.strict.intersection(wanted),
         )
-    return replace(plan, demanded=(_find(plain, _named(choice), choice_param),), most=1)
+        return _enforcing(plan, places)
+    named = _find(plain, _named(choice), choice_param)
+    return _enforcing(replace(plan, demanded=(named,), most=1), places)
+
+
+def _possible_rule(tool: Tool) -> str:
+    """What the arguments of a tool match whose schema need not be enforced, but may be."""
+    try:
+        return checked_rule(tool, "tools")
+    except InvalidRequest:
+        return ANY_OBJECT
+
+
+def checked_rule(tool: Tool, param: str) -> str:
+    """What a tool's enforced arguments match, as the right side of a rule. Raises InvalidRequest."""
+    rule = json_rule(enforced_schema(tool.parameters, param), param)
+    checked(f"start: {rule}", param)
+    return rule
+
+
+def _enforcing(plan: ToolPlan, places: Mapping[str, str]) -> ToolPlan:
+    """The plan with the rules of all arguments that it enforces; `places` are their fields by their names.
+
+    Raises InvalidRequest for a schema that cannot be enforced.
+    """
+    schemas = {}
+    for tool in plan.demanded or plan.shown:
+        if tool.name in plan.inputs or not (plan.demanded or tool.name in plan.strict):
+            continue
+        schemas[tool.name] = checked_rule(tool, places[tool.name])
+    return replace(plan, schemas=schemas)
 
 
 def _input_rule(wanted: GrammarInput, param: str) -> str:
@@ -260,19 +302,10 @@ def _find(tools: Sequence[Tool], name: str, param: str) -> Tool:
     raise refusals.not_one_of(param, name, [tool.name for tool in tools])
 
 
-def _plain(tool: FunctionTool | CustomTool, param: str, inner: str) -> Tool:
+def _plain(tool: FunctionTool | CustomTool) -> Tool:
     if isinstance(tool, FunctionTool):
         function = tool.function
         schema: Mapping[str, Any] = function.parameters or {"type": "object", "properties": {}}
-        if function.strict and "additionalProperties" not in schema:
-            schema = {**schema, "additionalProperties": False}
-        if schema.get("type", "object") != "object":
-            raise refusals.not_one_of(
-                f"{param}{inner}.parameters.type", schema.get("type"), ["object"]
-            )
-        schema = {"type": "object", **schema}
-        where = f"{param}{inner}.parameters"
-        checked("start: " + json_rule(schema, where), where)
         return Tool(function.name, function.description, schema)
     custom = tool.custom
     return Tool(custom.name, custom.description, CUSTOM_PARAMETERS)
