@@ -6,9 +6,15 @@ from typing import Any
 
 import pytest
 
+from extensions.openai.completions import CompletionRequest
+from extensions.openai.engines.base import GenerateRequest
 from extensions.openai.engines.llamacpp_answers import TokenReader
 from extensions.openai.engines.llamacpp_recount import DEAR, Recount
+from extensions.openai.engines.penalties import PromptCounts
 from extensions.openai.engines.vocabulary import Vocabulary
+from extensions.openai.generation.profiles import to_native
+from extensions.openai.validation import check
+from tests.support.api import Api
 
 VOCABULARY = Vocabulary((b"a", b"b", b"c"), ("a", "b", "c"), {b"a": 0, b"b": 1, b"c": 2}, {})
 BODY = {
@@ -37,7 +43,7 @@ def reader() -> TokenReader:
 
 
 def test_a_token_of_the_prompt_asks_for_a_new_call(reader: TokenReader) -> None:
-    recount = Recount((0, 1, 1), BODY, reader)
+    recount = Recount(PromptCounts((0, 1, 1), BODY), BODY, reader)
     # 0.5 for each time, and 2 for being there at all
     assert recount.body() == BODY | {"logit_bias": [[2, 5.0], (0, 2.5), (1, 3.0)]}
     reader.read(chunk(2, predicted=1, read_anew=3))
@@ -62,7 +68,7 @@ def test_calls_that_cost_too_much_are_not_repeated(
     reader: TokenReader, read_anew: int, goes_on: bool
 ) -> None:
     """A model whose cache cannot be used again would read the whole prompt for each of them."""
-    recount = Recount((0, 1, 1), BODY, reader)
+    recount = Recount(PromptCounts((0, 1, 1), BODY), BODY, reader)
     recount.body()
     reader.read(chunk(1, predicted=1, read_anew=5000))
     assert recount.watch()
@@ -72,7 +78,33 @@ def test_calls_that_cost_too_much_are_not_repeated(
 
 
 def test_no_call_follows_the_end(reader: TokenReader) -> None:
-    recount = Recount((0, 1, 1), BODY, reader)
+    recount = Recount(PromptCounts((0, 1, 1), BODY), BODY, reader)
     recount.body()
     reader.read(chunk(1, predicted=10, read_anew=3))
     assert reader.finished and not recount.watch()
+
+
+@pytest.mark.parametrize("penalty", ["presence_penalty", "frequency_penalty"])
+@pytest.mark.parametrize("grammar", [None, "start: /(.|\\n)*/"])
+def test_an_answer_that_goes_on_in_a_further_call_is_penalised_as_one(
+    tiny: Api, penalty: str, grammar: str | None
+) -> None:
+    """What it said before counts, and what was asked does not."""
+    if grammar is not None and penalty == "presence_penalty":
+        pytest.skip("beside a grammar tokens of the prompt get no presence penalty")
+    engine, prompt = tiny.engine, "Once upon a time there was a"
+    asked = check(CompletionRequest, {"prompt": prompt, "temperature": 0, penalty: 2})
+    sampling = {**to_native(asked, engine.info), penalty: 6.0}
+
+    def said(request: GenerateRequest) -> str:
+        return "".join(piece.text for piece in engine.generate(request) if piece is not None)
+
+    whole = said(GenerateRequest(prompt, 40, sampling, grammar=grammar))
+    plain = said(GenerateRequest(prompt, 40, {**sampling, penalty: 0.0}, grammar=grammar))
+    assert whole != plain
+    for tokens in (5, 12, 25):
+        begun = said(GenerateRequest(prompt, tokens, sampling, grammar=grammar))
+        rest = GenerateRequest(
+            prompt + begun, 40 - tokens, sampling, grammar=grammar, begun=len(begun)
+        )
+        assert begun + said(rest) == whole

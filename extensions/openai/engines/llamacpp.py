@@ -201,15 +201,16 @@ class LlamaCppEngine:
         context, longest = self._info.context_length, self._info.longest_token
         most = check_fits(prompt, request.max_tokens, context, self.tokenize, longest)
         body = self._body(request) | {"prompt": prompt, "return_progress": most > BATCH}
-        limit, exact = request.max_tokens, False
+        limit, exact, counts = request.max_tokens, False, None
         if wants_uncounted(request.sampling, context):
             tokens = self.tokenize(prompt) if isinstance(prompt, str) else prompt
             # A grammar cannot be gone on with from its middle.
             exact = bool(request.sampling["presence_penalty"]) and request.grammar is None
             if exact:
                 body["prompt"] = prompt = tokens
-            else:
-                body["logit_bias"] += PromptCounts(tokens, request.sampling).bias()
+            counts = self._prompt_counts(request, tokens)
+            if not exact:
+                body["logit_bias"] += counts.bias()
         room = context if limit is None else most + limit + TokenReader.TAIL
         alternatives = request.logprobs
         if isinstance(prompt, str) or (alternatives is None and not exact):
@@ -222,8 +223,17 @@ class LlamaCppEngine:
             room *= 2  # for judging tokens beside it
         # 0 would mean none at all; what is not asked for is left out again.
         body |= {"n_probs": max(1, alternatives or 0), "n_predict": reader.wanted}
-        recount = Recount(prompt, body, reader) if exact else None
+        recount = Recount(counts, body, reader) if exact and counts else None
         return self._run(self._complete, body, room, reader, "prompt", recount)
+
+    def _prompt_counts(self, request: GenerateRequest, tokens: Sequence[int]) -> PromptCounts:
+        """What of a prompt penalties must not count: all but the answer's own beginning."""
+        if not request.begun or not isinstance(request.prompt, str):
+            return PromptCounts(tokens, request.sampling)
+        asked = len(self.tokenize(request.prompt[: -request.begun]))
+        counts = PromptCounts(tokens[:asked], request.sampling)
+        counts.sampled(tokens[asked:])
+        return counts
 
     def _generate_from_media(self, request: GenerateRequest) -> Pieces:
         """Only llama.cpp knows how many tokens media take, so it sees whether they fit."""

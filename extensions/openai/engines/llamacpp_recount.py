@@ -8,7 +8,6 @@ cache.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from .base import Native
@@ -22,9 +21,9 @@ SEEDS = 0xFFFFFFFF
 class Recount:
     """Watches the tokens of one answer, for its penalties. Used by one thread at a time."""
 
-    def __init__(self, prompt: Sequence[int], body: Native, reader: TokenReader) -> None:
-        """`body` is what llama.cpp is asked, still without what takes the prompt's counts back."""
-        self._counts = PromptCounts(prompt, body)
+    def __init__(self, counts: PromptCounts, body: Native, reader: TokenReader) -> None:
+        """`counts` are the prompt's; `body` is what llama.cpp is asked, without what takes them back."""
+        self._counts = counts
         self._body = body
         self._reader = reader
         self._calls = 0
