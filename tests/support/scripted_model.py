@@ -79,11 +79,19 @@ class _Rule:
 @dataclass(slots=True)
 class _Vocabulary:
     speech: Speech
+    merges: Sequence[str]
     tokens: list[str] = field(default_factory=byte_alphabet)
-    types: list[TokenType] = field(default_factory=lambda: [TokenType.NORMAL] * 256)
+    types: list[TokenType] = field(default_factory=list)
     ids: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        known = set(self.tokens)
+        for merge in self.merges:
+            text = merge.replace(" ", "")
+            if text not in known:
+                known.add(text)
+                self.tokens.append(text)
+        self.types += [TokenType.NORMAL] * len(self.tokens)
         first = [self.speech.eos, *([self.speech.bos] if self.speech.bos else [])]
         for text in (*first, *self.speech.controls):
             self.add(text, TokenType.CONTROL)
@@ -160,9 +168,13 @@ def write_scripted_model(
     speech: Speech,
     *,
     context: int = 4096,
+    merges: Sequence[str] = (),
 ) -> Path:
-    """Write the model to `path` and return it. Raises ValueError for ambiguous scripts."""
-    words = _Vocabulary(speech)
+    """Write the model to `path` and return it. Raises ValueError for ambiguous scripts.
+
+    `merges`: pairs of byte-level texts, as in model files, that make long prompts fewer tokens.
+    """
+    words = _Vocabulary(speech, merges)
     marks = [words.add(script.mark) for script in scripts]
     rules: list[_Rule] = []
     starts = [words.add(start) for start in speech.starts]
@@ -176,7 +188,7 @@ def write_scripted_model(
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(words.tokens)
     writer.add_token_types(words.types)
-    writer.add_token_merges([f"{words.tokens[0]} {words.tokens[0]}"])
+    writer.add_token_merges(list(merges) or [f"{words.tokens[0]} {words.tokens[0]}"])
     writer.add_eos_token_id(words.ids[speech.eos])
     if speech.bos:
         writer.add_bos_token_id(words.ids[speech.bos])
@@ -220,15 +232,19 @@ def _rules(number: int, starts: list[int], chain: list[int]) -> list[_Rule]:
 class _Weights:
     """The numbers of the one layer.
 
-    Residual stream: the current token (one-hot), the bias, the script (one-hot), the tokens before
-    (one-hot each, of those that rules ask for). The feed-forward adds what follows to the first part.
+    Residual stream: the current token (one-hot, of those of scripts), the bias, the script (one-hot), the
+    tokens before (one-hot each, of those that rules ask for). The feed-forward adds what follows to the
+    first part.
     """
 
     def __init__(self, vocabulary: int, marks: list[int], rules: list[_Rule], eos: int) -> None:
         self.vocabulary, self.marks, self.rules, self.eos = vocabulary, marks, rules, eos
         self.before = sorted({token for rule in rules for token in rule.before})
-        self.bias = vocabulary
-        self.scripts_at = vocabulary + 1
+        said = {token for rule in rules for token in (rule.current, rule.following)}
+        self.tokens = sorted({*marks, *said, *self.before, eos})
+        self.at = {token: at for at, token in enumerate(self.tokens)}
+        self.bias = len(self.tokens)
+        self.scripts_at = self.bias + 1
         self.before_at = self.scripts_at + len(marks)
         self.width = _padded(self.before_at + BEFORE * len(self.before))
         self.head = _padded(max(64, len(marks), len(self.before)))
@@ -250,9 +266,10 @@ class _Weights:
             writer.add_tensor(f"{name}.weight", tensor)
 
     def _ends(self) -> dict[str, NDArray[np.float32]]:
-        embedding = np.eye(self.vocabulary, self.width, dtype=np.float32) * TOKEN_WEIGHT
+        embedding, output = (_zeros(self.vocabulary, self.width) for _ in range(2))
+        embedding[self.tokens, range(len(self.tokens))] = TOKEN_WEIGHT
         embedding[:, self.bias] = 1
-        output = np.eye(self.vocabulary, self.width, dtype=np.float32)
+        output[self.tokens, range(len(self.tokens))] = 1
         output[self.eos, self.bias] = 1  # where no rule holds
         ones = np.ones(self.width, np.float32)
         return {
@@ -273,8 +290,8 @@ class _Weights:
         still = self.head - 2
         query[still, self.bias] = 1 / unit
         for number, mark in enumerate(self.marks):
-            key[still, mark] = strength * (number + 1) / (unit * TOKEN_WEIGHT)
-            value[number, mark] = 1 / (unit * TOKEN_WEIGHT)
+            key[still, self.at[mark]] = strength * (number + 1) / (unit * TOKEN_WEIGHT)
+            value[number, self.at[mark]] = 1 / (unit * TOKEN_WEIGHT)
             output[self.scripts_at + number, number] = 1
         # The other heads: a position before, where the angles of query and key agree.
         for distance in range(1, BEFORE + 1):
@@ -286,7 +303,7 @@ class _Weights:
                 query[row + 1, self.bias] = -np.sin(angle) * strength / unit
                 key[row, self.bias] = 1 / unit
             for at, token in enumerate(self.before):
-                value[first + at, token] = 1 / (unit * TOKEN_WEIGHT)
+                value[first + at, self.at[token]] = 1 / (unit * TOKEN_WEIGHT)
                 output[self._place(distance, token), first + at] = 1
         return {
             "blk.0.attn_q": query,
@@ -308,7 +325,7 @@ class _Weights:
         )
         unit = float(np.sqrt(self.width / 3))  # about what RMS norm makes of 1
         for at, rule in enumerate(self.rules):
-            gate[at, rule.current] = 1 / TOKEN_WEIGHT
+            gate[at, self.at[rule.current]] = 1 / TOKEN_WEIGHT
             wanted = 1
             for distance, token in enumerate(rule.before, start=1):
                 gate[at, self._place(distance, token)] = 1
@@ -323,7 +340,7 @@ class _Weights:
             gate[at] *= 2 * SHARPNESS / unit
             up[at, self.bias] = 1 / unit
             # A rule that knows the tokens before wins over one that does not.
-            down[rule.following, at] = RULE_WEIGHT * 3 ** len(rule.before) / SHARPNESS
+            down[self.at[rule.following], at] = RULE_WEIGHT * 3 ** len(rule.before) / SHARPNESS
         return {"blk.0.ffn_gate": gate, "blk.0.ffn_up": up, "blk.0.ffn_down": down}
 
 
