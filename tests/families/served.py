@@ -79,10 +79,11 @@ class Served:
         """The answer that this script gives, the same streamed and not. `messages` may be the user's text."""
         whole = self.whole(script, **body)
         streamed = self.streamed(script, **body)
-        assert (whole.content, whole.reasoning, whole.calls, whole.finish) == (
-            *(streamed.content, streamed.reasoning, streamed.calls, streamed.finish),
+        seen, wanted = (
+            (each.content, each.reasoning, each.calls, each.finish, each.tokens)
+            for each in (streamed, whole)
         )
-        assert whole.tokens == streamed.tokens
+        assert seen == wanted, f"streamed {seen}, whole {wanted}"
         return whole
 
     def whole(self, script: str, **body: Any) -> Answer:

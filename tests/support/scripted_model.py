@@ -32,7 +32,7 @@ RULE_WEIGHT = 8.0
 ROPE_BASE = 1e12
 BEFORE = 2  # how many tokens before the current one rules may ask for
 NEAR_PAIRS = 6  # pairs of dimensions that turn fast enough to tell neighbours apart
-SHARPNESS = 30.0  # nats between what a head looks for and all else
+SHARPNESS = 30.0  # nats between what a head looks for, or what is said, and all else
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,8 +269,9 @@ class _Weights:
         embedding, output = (_zeros(self.vocabulary, self.width) for _ in range(2))
         embedding[self.tokens, range(len(self.tokens))] = TOKEN_WEIGHT
         embedding[:, self.bias] = 1
-        output[self.tokens, range(len(self.tokens))] = 1
-        output[self.eos, self.bias] = 1  # where no rule holds
+        sure = SHARPNESS / float(np.sqrt(self.width))
+        output[self.tokens, range(len(self.tokens))] = sure
+        output[self.eos, self.bias] = sure  # where no rule holds
         ones = np.ones(self.width, np.float32)
         return {
             "token_embd": embedding,
