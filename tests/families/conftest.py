@@ -14,6 +14,13 @@ from tests.support.scripted_model import Script
 Speak = Callable[..., Served]
 
 
+@pytest.fixture(scope="module", params=FAMILIES.values(), ids=lambda family: family.name)
+def family(request: pytest.FixtureRequest) -> Family:
+    """Each family in turn."""
+    value: Family = request.param
+    return value
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("families")

@@ -26,7 +26,7 @@ class Answer:
     content: str
     reasoning: str
     calls: list[tuple[str, Any]]
-    """Names and arguments, which are JSON of an object."""
+    """Names and arguments: what their JSON says, or their text where it is no JSON."""
     finish: str
     raw: Body
 
@@ -131,11 +131,18 @@ def marked(messages: Any, script: str) -> list[Body]:
     raise AssertionError("no text of a user to put the mark into")
 
 
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def _answer(whole: Body) -> Answer:
     (choice,) = whole["choices"]
     message = choice["message"]
     calls = [
-        (call["function"]["name"], json.loads(call["function"]["arguments"]))
+        (call["function"]["name"], _json_or_text(call["function"]["arguments"]))
         for call in message.get("tool_calls", ())
     ]
     return Answer(

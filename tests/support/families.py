@@ -36,8 +36,8 @@ class Family:
     """More than one call fits into an answer."""
     final: str = "{}"
     """How the text of an answer stands."""
-    preamble: str = "{}\n\n"
-    """How a text stands before a call."""
+    preamble: str | None = "{}\n\n"
+    """How a text stands before a call; None: a call is the whole answer."""
 
     @property
     def template(self) -> str:
@@ -50,7 +50,11 @@ class Family:
         begin = "" if thought is None or self.thought is None else self.thought.format(thought)
         if not calls:
             return begin + self.final.format(text)
-        return begin + (self.preamble.format(text) if text else "") + self.calls(calls)
+        return (
+            begin
+            + (self.preamble.format(text) if text and self.preamble else "")
+            + self.calls(calls)
+        )
 
     def write(self, folder: Path, scripts: Sequence[Script], context: int = 4096) -> Path:
         """Write the model NAME.gguf that knows these scripts."""
@@ -148,6 +152,8 @@ OPENED = "{}\n</think>\n\n"
 TAGS = ("<think>", "</think>", "<tool_call>", "</tool_call>", "\n\n")
 CHATML = Speech("<|im_end|>", ("\n", "\n\n"), controls=("<|im_start|>",), whole=TAGS)
 
+MISTRAL_STARTS = ("[/INST]", "[/TOOL_RESULTS]", "[/SYSTEM_PROMPT]", "[/AVAILABLE_TOOLS]")
+
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
@@ -165,11 +171,12 @@ FAMILIES: dict[str, Family] = {
                 ),
             ),
             _llama,
+            preamble=None,
         ),
         Family(
             "mistral7",
             Speech(
-                *("</s>", ("[/INST]", "[/TOOL_RESULTS]"), "<s>"),
+                *("</s>", MISTRAL_STARTS, "<s>"),
                 controls=(
                     *("[INST]", "[/INST]", "[TOOL_CALLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]"),
                     *("[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]"),
