@@ -158,19 +158,20 @@ def test_what_is_wrong_is_named_and_the_model_stays(
     assert admin.get("/model/info").json()["model_name"] == "openedai-tiny"
 
 
-def test_a_file_that_is_no_model_leaves_none_and_another_can_be_loaded(
-    server: ServerProcess, admin: Admin
-) -> None:
+def test_a_file_that_is_no_model_changes_nothing(server: ServerProcess, admin: Admin) -> None:
     if "broken" not in admin.get("/model/list").json()["model_names"]:
         pytest.fail("the broken file is not listed")
+    before = admin.get("/model/info").json()["model_name"]
     answer = admin.post("/model/load", model_name="broken")
-    assert answer.status_code == 500 and answer.json()["error"]["code"] == "engine_failed"
-    assert "/" not in answer.json()["error"]["message"]
+    error = assert_envelope(answer.json())
+    assert answer.status_code == 500 and error["code"] == "model_load_failed"
+    assert "broken.gguf is cut off or damaged" in error["message"]
+    assert "/" not in error["message"]
     deadline = time.monotonic() + 10
-    while "could not be loaded" not in server.output:
+    while "the model broken is not loaded" not in server.output:
         assert time.monotonic() < deadline, "the log says nothing of it"
         threading.Event().wait(0.05)
-    assert admin.get("/model/info").json()["model_name"] is None
+    assert before is not None and admin.get("/model/info").json()["model_name"] == before
     assert admin.post("/model/load", model_name="second").status_code == 200
 
 

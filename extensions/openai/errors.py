@@ -20,6 +20,7 @@
     ├── ShareExceeded        429  the caller has more here than anybody else, and the queue is full
     ├── InternalError        500  our fault; the reason stays in the log
     │   └── EngineFailed          the engine broke while it worked
+    │       └── ModelLoadFailed
     └── Unavailable          503  try again after `retry_after` seconds
         ├── KeysUnreadable
         ├── LimitsUnavailable
@@ -283,6 +284,12 @@ class EngineFailed(InternalError):
     """The engine gave up on a request."""
 
     code = "engine_failed"
+
+
+class ModelLoadFailed(EngineFailed):
+    """The model that was asked for cannot be loaded."""
+
+    code = "model_load_failed"
 
 
 class Unavailable(APIError):

@@ -225,7 +225,7 @@ def load_model(spec: ModelSpec) -> None:
     if spec.loader == "echo":
         _running.engine.set(EchoEngine(name=spec.name))
         return
-    from .engines.llamacpp import ModelLoadError
+    from .engines.llamacpp_files import ModelLoadError
 
     # A full collection looks at every object of every library, 30 ms long, in the middle of somebody's
     # answer. What is there by now stays, so it need not be looked at again.
@@ -237,9 +237,29 @@ def load_model(spec: ModelSpec) -> None:
         raise SystemExit(str(error)) from error
     if spec.shelf is not None:
         patience = _running.services.settings.drain_timeout
-        library = FolderLibrary(_running.engine, spec.shelf, _make, patience)
+        library = FolderLibrary(_running.engine, spec.shelf, _make, patience, fault=_fault)
         library.begin(spec)
         _running.services.library = library
+
+
+def _fault(spec: ModelSpec) -> str | None:
+    """What is wrong with a model's files, as far as their heads tell."""
+    from .engines.llamacpp_files import ModelLoadError, read_files
+
+    if spec.loader == "echo" or spec.path is None:
+        return None
+    try:
+        read_files(
+            spec.path,
+            context_length=spec.context_length,
+            gpu_layers=spec.gpu_layers,
+            parallel=spec.parallel,
+            loras=[(lora.path, lora.scale) for lora in spec.loras],
+            mmproj=spec.mmproj,
+        )
+    except ModelLoadError as error:
+        return str(error)
+    return None
 
 
 def _make(spec: ModelSpec) -> Engine:

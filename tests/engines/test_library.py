@@ -17,6 +17,7 @@ from extensions.openai.errors import (
     EngineFailed,
     InvalidRequest,
     ModelChanged,
+    ModelLoadFailed,
     ModelLoading,
     ModelNotFound,
 )
@@ -210,3 +211,15 @@ def test_what_it_cannot_do_is_refused_by_name() -> None:
         assert caught.value.param == param
     models.apply_loras([])
     assert models.loras() == ()
+
+
+def test_a_model_that_cannot_come_takes_nothing_away() -> None:
+    """The file is looked at while the model before is served."""
+    engine, files = DeferredEngine(), Files()
+    faults = {"broken": "broken.gguf is damaged."}
+    models = FolderLibrary(engine, files, files.make, 1.0, fault=lambda spec: faults.get(spec.name))
+    models.load("a", {}, Template())
+    with pytest.raises(ModelLoadFailed, match=r"nothing has changed: broken\.gguf is damaged"):
+        models.load("broken", {}, Template())
+    assert engine.info.model == "a" and files.made == ["a"]
+    assert models.loaded().model == "a"

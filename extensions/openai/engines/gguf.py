@@ -1,12 +1,15 @@
-"""The head of a GGUF file: enough to size a context, and to tell a broken file before loading it.
+"""The head of a GGUF file: what it says of a model, read in bounded time and memory.
 
-Source: the GGUF specification (ggml, docs/gguf.md), versions 2 and 3.
+Source: the GGUF specification (ggml, docs/gguf.md), versions 2 and 3. Whether what the head says makes
+sense for a model is for `gguf_checks.py`.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,20 +28,30 @@ _SCALARS = {
     12: "d",
 }
 _STRING, _ARRAY = 8, 9
-_MAX_STRING = 1 << 28  # bytes; more can only be a broken file
-_MAX_DIMENSIONS = 8
+_MAX_HEAD = 512 << 20  # bytes; a vocabulary of 260,000 tokens takes about 10 million
+_MAX_ENTRIES = 65_536
+_MAX_TENSORS = 262_144
+_MAX_ELEMENTS = 16 << 20  # of all arrays together
+_MAX_KEY = 65_535  # bytes, as the specification says
+_MAX_TENSOR_NAME = 63  # bytes; GGML_MAX_NAME is 64 with the end
+_MAX_DIMENSIONS = 4  # GGML_MAX_DIMS
+_MAX_VALUES = 2**63 - 1  # of a tensor
 
 # Tensor types by number: values in a block, bytes of a block. Types that are missing here are only
 # checked to begin inside the file.
 _BLOCKS = {
     0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34),
-    10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210),
-    20: (32, 18), 23: (256, 136), 30: (1, 2),
+    9: (32, 40), 10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210),
+    15: (256, 292), 16: (256, 66), 17: (256, 74), 18: (256, 98), 19: (256, 50), 20: (32, 18),
+    21: (256, 110), 22: (256, 82), 23: (256, 136), 24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8),
+    28: (1, 8), 29: (256, 56), 30: (1, 2), 34: (256, 54), 35: (256, 66), 39: (32, 17),
+    40: (64, 36), 41: (128, 18),
 }  # fmt: skip
 
 
 class BadModelFile(Exception):
-    """Not a GGUF file, or not the whole of one. The message names the file only by its name."""
+    """Not a GGUF file, not the whole of one, or one that says what cannot be. The message names the file only
+    by its name."""
 
 
 Value = int | float | bool | str | list["Value"]
@@ -49,6 +62,8 @@ class GGUFHeader:
     """What the head of a model file says."""
 
     metadata: dict[str, Value]
+    tensors: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """The shapes of the tensors by their names, the fastest dimension first."""
 
     @property
     def architecture(self) -> str:
@@ -77,12 +92,17 @@ class GGUFHeader:
 
 
 def read_header(path: Path) -> GGUFHeader:
-    """Read a file's head and check that its last tensor is inside the file. Raises BadModelFile."""
+    """Read a file's head and check that its tensors are inside the file. Raises BadModelFile.
+
+    Takes at most some seconds and a few hundred MB, whatever the file says.
+    """
     try:
+        if not path.is_file():
+            raise BadModelFile(f"{path.name} cannot be read: it is no file.")
         size = path.stat().st_size
-        with path.open("rb") as file:
-            return _read(file, size, path.name)
-    except (struct.error, EOFError, MemoryError, RecursionError) as error:
+        with path.open("rb", buffering=1 << 20) as file:
+            return _Reader(file, size, path.name).header()
+    except (struct.error, EOFError, MemoryError, OverflowError) as error:
         raise BadModelFile(
             f"{path.name} is cut off or damaged: its head cannot be read."
         ) from error
@@ -90,63 +110,133 @@ def read_header(path: Path) -> GGUFHeader:
         raise BadModelFile(f"{path.name} cannot be read: {error.strerror}.") from error
 
 
-def _read(file: BinaryIO, size: int, name: str) -> GGUFHeader:
-    if file.read(4) != MAGIC:
-        raise BadModelFile(f"{name} is not a GGUF model file.")
-    version, tensors, entries = _unpack(file, "IQQ")
-    if version not in (2, 3):
-        raise BadModelFile(f"{name} has GGUF version {version}; versions 2 and 3 are known.")
-    metadata: dict[str, Value] = {}
-    for _ in range(entries):
-        key = _string(file)
-        metadata[key] = _value(file, *_unpack(file, "I"))
-    last_offset, last_size = 0, 0
-    for _ in range(tensors):
-        _string(file)
-        (dimensions,) = _unpack(file, "I")
-        if dimensions > _MAX_DIMENSIONS:
+class _Reader:
+    """Reads one file from its beginning. Raises BadModelFile, EOFError and struct.error."""
+
+    def __init__(self, file: BinaryIO, size: int, name: str) -> None:
+        self._file = file
+        self._size = size
+        self._name = name
+        self._left = min(size, _MAX_HEAD)  # bytes that the head may still have
+        self._elements = _MAX_ELEMENTS
+
+    def header(self) -> GGUFHeader:
+        if self._take(4) != MAGIC:
+            raise BadModelFile(f"{self._name} is not a GGUF model file.")
+        version, tensors, entries = self._unpack("IQQ")
+        if version not in (2, 3):
+            raise BadModelFile(
+                f"{self._name} has GGUF version {version}; versions 2 and 3 are known."
+            )
+        for what, count, most in (
+            ("entries", entries, _MAX_ENTRIES),
+            ("tensors", tensors, _MAX_TENSORS),
+        ):
+            if count > most:
+                raise BadModelFile(
+                    f"{self._name} is damaged: its head counts {count} {what}, and {most} is the most."
+                )
+        metadata = self._metadata(entries)
+        return GGUFHeader(metadata, self._tensors(tensors, self._alignment(metadata)))
+
+    def _metadata(self, entries: int) -> dict[str, Value]:
+        metadata: dict[str, Value] = {}
+        for _ in range(entries):
+            key = self._string(_MAX_KEY)
+            (kind,) = self._unpack("I")
+            if key in metadata:
+                raise BadModelFile(f"{self._name} is damaged: it has {_shown(key)} twice.")
+            metadata[key] = self._value(kind)
+        return metadata
+
+    def _alignment(self, metadata: Mapping[str, Value]) -> int:
+        alignment = metadata.get("general.alignment", 32)
+        if (
+            not isinstance(alignment, int)
+            or isinstance(alignment, bool)
+            or not 0 < alignment <= 1 << 20
+            or alignment & (alignment - 1)
+        ):
+            raise BadModelFile(f"{self._name} is damaged: general.alignment is not a power of two.")
+        return alignment
+
+    def _tensors(self, count: int, alignment: int) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {}
+        ends: list[int] = []
+        for _ in range(count):
+            name = self._string(_MAX_TENSOR_NAME)
+            (dimensions,) = self._unpack("I")
+            if not 0 < dimensions <= _MAX_DIMENSIONS:
+                raise BadModelFile(
+                    f"{self._name} is damaged: the tensor {_shown(name)} has {dimensions} dimensions."
+                )
+            shape = self._unpack(f"{dimensions}Q")
+            kind, offset = self._unpack("IQ")
+            if name in shapes:
+                raise BadModelFile(
+                    f"{self._name} is damaged: it has the tensor {_shown(name)} twice."
+                )
+            per_block, block = _BLOCKS.get(kind, (1, 0))
+            values = prod(shape)
+            if not 0 < values <= _MAX_VALUES or shape[0] % per_block or offset % alignment:
+                raise BadModelFile(
+                    f"{self._name} is damaged: the tensor {_shown(name)} has a shape, type or place that "
+                    "cannot be."
+                )
+            shapes[name] = shape
+            ends.append(offset + values // per_block * block)
+        begin = -(-self._file.tell() // alignment) * alignment
+        missing = begin + max(ends, default=0) - self._size
+        if missing > 0:
+            raise BadModelFile(
+                f"{self._name} is not whole: at least {missing} bytes are missing at its end. "
+                "Please download it again."
+            )
+        return shapes
+
+    def _take(self, count: int) -> bytes:
+        if count > self._left:
             raise EOFError
-        shape = _unpack(file, f"{dimensions}Q")
-        kind, offset = _unpack(file, "IQ")
-        if offset >= last_offset:
-            values, block = _BLOCKS.get(kind, (1, 0))
-            count = 1
-            for extent in shape:
-                count *= extent
-            last_offset, last_size = offset, count // values * block
-    alignment = metadata.get("general.alignment", 32)
-    step = alignment if isinstance(alignment, int) and alignment > 0 else 32
-    begin = -(-file.tell() // step) * step
-    missing = begin + last_offset + last_size - size
-    if missing > 0:
-        raise BadModelFile(
-            f"{name} is not whole: at least {missing} bytes are missing at its end. "
-            "Please download it again."
-        )
-    return GGUFHeader(metadata)
+        self._left -= count
+        data = self._file.read(count)
+        if len(data) < count:
+            raise EOFError
+        return data
+
+    def _unpack(self, layout: str) -> tuple[int, ...]:
+        layout = "<" + layout
+        return struct.unpack(layout, self._take(struct.calcsize(layout)))
+
+    def _string(self, longest: int = _MAX_HEAD) -> str:
+        (length,) = struct.unpack("<Q", self._take(8))
+        if length > longest:
+            raise EOFError
+        return self._take(length).decode("utf-8", "replace")
+
+    def _value(self, kind: int) -> Value:
+        if kind == _STRING:
+            return self._string()
+        if kind == _ARRAY:
+            inner, count = self._unpack("IQ")
+            return self._array(inner, count)
+        if kind not in _SCALARS:
+            raise EOFError
+        return self._unpack(_SCALARS[kind])[0]
+
+    def _array(self, inner: int, count: int) -> list[Value]:
+        """Arrays of arrays are in no model's file, and llama.cpp reads none."""
+        if count > self._elements:
+            raise EOFError
+        self._elements -= count
+        if inner == _STRING:
+            if 8 * count > self._left:
+                raise EOFError
+            return [self._string() for _ in range(count)]
+        if inner not in _SCALARS:
+            raise EOFError
+        return list(self._unpack(f"{count}{_SCALARS[inner]}"))
 
 
-def _unpack(file: BinaryIO, layout: str) -> tuple[int, ...]:
-    layout = "<" + layout
-    return struct.unpack(layout, file.read(struct.calcsize(layout)))
-
-
-def _string(file: BinaryIO) -> str:
-    (length,) = _unpack(file, "Q")
-    if length > _MAX_STRING:
-        raise EOFError
-    text = file.read(length)
-    if len(text) < length:
-        raise EOFError
-    return text.decode("utf-8", "replace")
-
-
-def _value(file: BinaryIO, kind: int) -> Value:
-    if kind == _STRING:
-        return _string(file)
-    if kind == _ARRAY:
-        inner, count = _unpack(file, "IQ")
-        return [_value(file, inner) for _ in range(count)]
-    if kind not in _SCALARS:
-        raise EOFError
-    return _unpack(file, _SCALARS[kind])[0]
+def _shown(name: str) -> str:
+    """A name out of a file, which may be anything, in a message."""
+    return repr(name[:80])

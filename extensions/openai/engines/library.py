@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..errors import EngineFailed, InvalidRequest, ModelNotFound
+from ..errors import InvalidRequest, ModelLoadFailed, ModelNotFound
 from .base import Engine
 from .deferred import DeferredEngine
 
@@ -96,11 +96,18 @@ class FolderLibrary(Generic[S]):
     """The GGUF files below `--model-dir`. The options of the command line hold for all of them."""
 
     def __init__(
-        self, engine: DeferredEngine, shelf: Shelf[S], make: Callable[[S], Engine], patience: float
+        self,
+        engine: DeferredEngine,
+        shelf: Shelf[S],
+        make: Callable[[S], Engine],
+        patience: float,
+        *,
+        fault: Callable[[S], str | None] = lambda spec: None,
     ) -> None:
         """`make` loads a model, or raises an exception whose text says why not. `patience` seconds are left
-        to answers under way."""
+        to answers under way. `fault` says what is wrong with a model's files, without a path."""
         self._engine, self._shelf, self._make, self._patience = engine, shelf, make, patience
+        self._fault = fault
         self._loaded: S | None = None
         self._asleep: S | None = None
 
@@ -127,8 +134,20 @@ class FolderLibrary(Generic[S]):
             )
         if name not in self.models():
             raise ModelNotFound(name[:200])
+        # The model that is served must not go for one that cannot come.
+        if (fault := self._checked(name)) is not None:
+            log.error("the model %s is not loaded: %s", name, fault)
+            raise ModelLoadFailed(f"The model is not loaded, and nothing has changed: {fault}")
         with self._engine.suspended(self._patience):
             self._serve(name, lambda: self._shelf.find(name))
+
+    def _checked(self, name: str) -> str | None:
+        try:
+            return self._fault(self._shelf.find(name))
+        except Exception as error:
+            # It may name a path, which is for the log only.
+            log.error("the model %s is not loaded: %s", name, error)
+            return "the server's log says why."
 
     def unload(self) -> None:
         with self._engine.suspended(self._patience):
@@ -153,7 +172,7 @@ class FolderLibrary(Generic[S]):
         except Exception as error:
             # It may name a path, which is for the log only.
             log.error("the model %s could not be loaded: %s", name, error)
-            raise EngineFailed(FAILED) from error
+            raise ModelLoadFailed(FAILED) from error
         self._engine.set(engine)
         self._loaded = spec
 

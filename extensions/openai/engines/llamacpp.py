@@ -23,16 +23,16 @@ from .base import (
     Scores,
     TokenLogprob,
 )
-from .chat_template import TooCostlyTemplate
 from .context import check_fits
-from .gguf import BadModelFile, GGUFHeader, read_header
+from .gguf import GGUFHeader
 from .llamacpp_answering import Answering
 from .llamacpp_answers import AnswerReader, LogprobReader, TokenReader
+from .llamacpp_files import ModelLoadError, read_files
 from .llamacpp_grammars import end_of_grammars, turns
 from .llamacpp_judge import Complete, judge
 from .llamacpp_listener import PrivateListener
 from .llamacpp_messages import encoded
-from .llamacpp_params import BATCH, cache_for, params_for
+from .llamacpp_params import BATCH, params_for
 from .llamacpp_recount import Recount
 from .llamacpp_template import load_template
 from .penalties import PromptCounts, wants_uncounted
@@ -48,10 +48,6 @@ MAX_SLOTS, MAX_THREADS = 256, 512  # llama.cpp's own limits
 RANDOM_SEED = 0xFFFFFFFF  # llama.cpp's word for "no seed"
 BAN = -100  # the end of logit_bias
 CLOSE_PATIENCE = 3.0  # seconds that running answers have to notice the end
-
-
-class ModelLoadError(Exception):
-    """The model cannot be loaded; the message is one clear line for the operator."""
 
 
 class LlamaCppEngine:
@@ -83,33 +79,24 @@ class LlamaCppEngine:
             raise ModelLoadError(
                 "The llama.cpp loader needs the package xllamacpp: pip install xllamacpp"
             ) from error
-        try:
-            header = read_header(model)
-            encoder = mmproj and read_header(mmproj)
-        except BadModelFile as error:
-            raise ModelLoadError(str(error)) from error
-        if mmproj and encoder and encoder.metadata.get("general.architecture") != "clip":
-            raise ModelLoadError(f"{mmproj.name} is no encoder of pictures or sounds (mmproj)")
-        self._header: GGUFHeader = header
         for flag, value, most in (
             ("parallel", parallel, MAX_SLOTS),
             ("threads", threads, MAX_THREADS),
         ):
             if value > most:
                 raise ModelLoadError(f"--{flag} may be {most} at most")
-        # An answer and a question beside it need two. No more are added: llama.cpp computes slots in one
-        # step only where they are next to each other, and with one more there would be gaps.
-        slots = max(2, parallel)
-        cache = cache_for(header.context_length, context_length, header.kv_bytes_per_token, slots)
-        context = cache.context
+        header, cache = read_files(
+            model,
+            context_length=context_length,
+            gpu_layers=gpu_layers,
+            parallel=parallel,
+            loras=loras,
+            mmproj=mmproj,
+        )
+        self._header: GGUFHeader = header
+        context, slots = cache.context, cache.slots
         if context < context_length:
             log.warning("the model was made for %d tokens: --ctx-size is cut to that", context)
-        try:
-            load_template(header)  # a hostile one is refused before it costs anything
-        except TooCostlyTemplate as error:
-            raise ModelLoadError(
-                f"The chat template in {model.name} cannot be used: {error}"
-            ) from error
         self._listener = PrivateListener()
         params = params_for(
             model, cache, gpu_layers=gpu_layers, threads=threads, loras=loras, mmproj=mmproj

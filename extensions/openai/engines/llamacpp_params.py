@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ..machine import memory_bytes
 
 DEFAULT_CONTEXT = 8192  # tokens, unless the model has fewer or --ctx-size asks for more
 BATCH = 512  # prompt tokens per step: how soon a reader who left stops the work
@@ -88,8 +89,14 @@ def params_for(
 
 def _contexts_that_fit(bytes_per_context: int, wanted: int) -> int:
     """How many whole contexts the cache holds: at least 1, at most `wanted`."""
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 1
-    return max(1, min(wanted, memory // 4 // max(1, bytes_per_context)))
+    return max(1, min(wanted, memory_bytes() // 4 // max(1, bytes_per_context)))
+
+
+def all_memory(gpu_layers: int) -> int:
+    """Bytes that a model may have: this machine's memory, and that of graphics cards where they are used."""
+    import xllamacpp
+
+    cards = xllamacpp.get_device_info() if gpu_layers else []
+    return memory_bytes() + sum(
+        int(card.get("memory_total", 0)) for card in cards if "GPU" in str(card.get("type"))
+    )

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import PurePath
 from typing import Any
 
-from ..errors import EngineFailed, InvalidRequest, ModelInUse, ModelLoading, ModelNotFound
+from ..errors import InvalidRequest, ModelInUse, ModelLoadFailed, ModelLoading, ModelNotFound
 from .deferred import NOTHING, DeferredEngine
 from .library import FAILED, Loaded, Template, unknown_option
 
@@ -59,10 +59,10 @@ class WebuiLibrary:
             except (Exception, SystemExit) as error:
                 _forget()
                 log.exception("the model %s could not be loaded", name)
-                raise EngineFailed(FAILED) from error
+                raise ModelLoadFailed(FAILED) from error
             if shared.model is None:
                 _forget()
-                raise EngineFailed(FAILED)
+                raise ModelLoadFailed(FAILED)
             shared.model_name = name
             if text is not None:
                 shared.settings["instruction_template_str"] = text
@@ -96,7 +96,7 @@ class WebuiLibrary:
                 _module("LoRA").add_lora_to_model(list(names))
             except (Exception, SystemExit) as error:
                 log.exception("the LoRAs could not be applied")
-                raise EngineFailed(
+                raise ModelLoadFailed(
                     "The LoRAs could not be applied to this model; the server's log says why."
                 ) from error
 
