@@ -11,6 +11,7 @@ from pydantic import AliasChoices, Field
 from . import refusals
 from .engines.base import EngineInfo
 from .generation.elsewhere import IN_CHAT, Refused
+from .generation.hosted_tools import HostedTool
 from .generation.messages import ChatMessage, TextPart
 from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest
 from .generation.thinking import ThinkingFields, ThinkingPlan
@@ -68,7 +69,10 @@ class ChatCompletionRequest(ThinkingFields, GenerationRequest):
         None, ge=0, le=20, description="Tell so many alternatives, too. Needs `logprobs`."
     )
     tools: list[AnyTool] | None = Field(
-        None, max_length=128, description="What the model may call."
+        None,
+        max_length=128,
+        description="What the model may call. Of a `namespace` its members; tools that a provider would run "
+        "(`web_search`, `mcp`, ...) are left out, and named in the header `x-openedai-ignored`.",
     )
     tool_choice: ToolChoice | None = Field(
         None,
@@ -203,6 +207,11 @@ class ChatCompletionRequest(ThinkingFields, GenerationRequest):
             "chat-instruct_command": self.chat_instruct_command,
         }
         return {name: value for name, value in given.items() if value}
+
+    @property
+    def left_out(self) -> list[str]:
+        hosted = enumerate(self.tools or ())
+        return [f"tools[{at}].{t.type}" for at, t in hosted if isinstance(t, HostedTool)]
 
     @property
     def plan(self) -> ToolPlan:

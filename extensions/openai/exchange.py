@@ -126,7 +126,7 @@ class Exchanges:
                         admission.enter(None)
                     raise
                 record.user = getattr(body, "user", None)
-                record.ignored = ignored_fields(body)
+                record.ignored = [*body.left_out, *ignored_fields(body)]
                 arguments["body"] = body
                 if admission is not None and admission.needs_user:
                     admission.enter(record.user)

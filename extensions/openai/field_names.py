@@ -11,6 +11,7 @@ MIN_LETTERS = 5
 MAX_NAMED = 20
 """Names that a response header tells."""
 PLAIN = re.compile(r"[A-Za-z0-9_.$-]{1,64}")
+PLACE = re.compile(r"[A-Za-z0-9_.$\[\]-]{1,64}")
 
 
 def meant_by(name: str, known: Collection[str], given: Collection[str]) -> str | None:
@@ -32,7 +33,7 @@ def meant_by(name: str, known: Collection[str], given: Collection[str]) -> str |
 
 def header_of(names: Iterable[str]) -> str:
     """Names for the value of a response header; those that could not stand there are left out."""
-    return ", ".join([name for name in names if PLAIN.fullmatch(name)][:MAX_NAMED])
+    return ", ".join([name for name in names if PLACE.fullmatch(name)][:MAX_NAMED])
 
 
 @lru_cache(maxsize=64)

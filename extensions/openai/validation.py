@@ -55,11 +55,18 @@ class RequestModel(RequestPart):
 
     refused: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     """Names that other servers know and that would change the answer, with the values that would not."""
+
+    @property
+    def left_out(self) -> list[str]:
+        """Places in it of what is known and has no effect here, for a response header."""
+        return []
+
     always_strict: ClassVar[bool] = False
     """Unknown fields are always refused, as a misspelt one would do harm."""
 
 
 log = logging.getLogger("openedai")
+MAX_LOGGED = 256  # names
 _logged: set[str] = set()
 
 Body = TypeVar("Body", bound=RequestModel)
@@ -248,9 +255,10 @@ def _check_unknown(body: RequestModel, strict: bool) -> None:
             raise refusals.unknown(name)
         elif meant := meant_by(name, _known_names(type(body)), body.model_fields_set):
             raise refusals.misspelt(name, meant)
-        elif name not in _logged and len(_logged) < 256:
-            _logged.add(name)
-            log.info("a request has a field that is not known and has no effect: %.64r", name)
+        else:
+            _log_once("a request has a field that is not known and has no effect: %.64r", name)
+    for place in body.left_out:
+        _log_once("a request has what this server does not have, and it is left out: %.64r", place)
     if strict:
         for name in type(body).model_fields:
             _refuse_unknown(getattr(body, name), name)
@@ -261,6 +269,12 @@ def ignored_fields(body: RequestModel) -> list[str]:
     known = _known_names(type(body))
     extra = (body.model_extra or {}).items()
     return [name for name, value in extra if value is not None and name not in known]
+
+
+def _log_once(message: str, name: str) -> None:
+    if name not in _logged and len(_logged) < MAX_LOGGED:
+        _logged.add(name)
+        log.info(message, name)
 
 
 @cache
@@ -398,12 +412,14 @@ def _words(
         name = "string" if kind.startswith("string") else "array"
         low, high = context.get("min_length", 0), context.get("max_length")
         return refusals.wrong_length(param, name, len(value), low=low, high=high)
-    if kind in ("literal_error", "union_tag_invalid"):
+    if kind in ("literal_error", "union_tag_invalid", "unknown_member"):
         allowed = context.get("expected") or context["expected_tags"]
         names = allowed.replace(" or ", ", ").replace("'", "").split(", ")
-        if kind == "union_tag_invalid":
+        if kind != "literal_error":
             field = context["discriminator"].strip("'")
             param, value = f"{param}.{field}", value.get(field)
+            if value is None:
+                return refusals.missing(param)
             if not isinstance(value, str):
                 return refusals.wrong_type(param, "a string", value)
         return refusals.not_one_of(param, value, names)

@@ -11,17 +11,18 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from .. import refusals
 from ..engines.base import Tool, ToolCallDelta
 from ..errors import InvalidRequest
 from ..validation import RequestModel
 from .constraints import ANYTHING, WHITESPACE, Name, checked, json_rule, literal
+from .hosted_tools import HOSTED, HostedTool, form_of_tool, nested
 from .patterns import regex_terminal
 from .tool_schemas import enforced_schema
 
@@ -79,7 +80,34 @@ class CustomTool(RequestModel):
     custom: CustomDefinition
 
 
-AnyTool = Annotated[FunctionTool | CustomTool, Field(discriminator="type")]
+OwnTool = Annotated[FunctionTool | CustomTool, Field(discriminator="type"), BeforeValidator(nested)]
+
+
+class Namespace(RequestModel):
+    """A group of functions and custom tools, which are offered as they are."""
+
+    type: Literal["namespace"]
+    name: str
+    description: str | None = None
+    tools: list[OwnTool] = Field(min_length=1, max_length=128)
+
+
+AnyTool = Annotated[
+    Annotated[FunctionTool, Tag("function")]
+    | Annotated[CustomTool, Tag("custom")]
+    | Annotated[Namespace, Tag("namespace")]
+    | Annotated[HostedTool, Tag("hosted")],
+    Discriminator(
+        form_of_tool,
+        custom_error_type="unknown_member",
+        custom_error_message="no type of a tool",
+        custom_error_context={
+            "discriminator": "'type'",
+            "expected_tags": "'function', 'custom', 'namespace', " + ", ".join(map(repr, HOSTED)),
+        },
+    ),
+    BeforeValidator(nested),
+]
 
 
 class ToolName(RequestModel):
@@ -187,8 +215,19 @@ CALL_CLOSING = "\n</tool_call>"
 ANY_OBJECT = "%json " + json.dumps({"type": "object", "x-guidance": WHITESPACE})
 
 
+def offered_tools(
+    tools: Sequence[FunctionTool | CustomTool | Namespace | HostedTool], param: str = "tools"
+) -> Iterator[tuple[str, FunctionTool | CustomTool]]:
+    """The tools that the model may call, with their places in the request."""
+    for at, tool in enumerate(tools):
+        if isinstance(tool, Namespace):
+            yield from offered_tools(tool.tools, f"{param}[{at}].tools")
+        elif not isinstance(tool, HostedTool):
+            yield f"{param}[{at}]", tool
+
+
 def plan_tools(
-    tools: Sequence[FunctionTool | CustomTool] | None,
+    tools: Sequence[FunctionTool | CustomTool | Namespace | HostedTool] | None,
     choice: object,
     *,
     parallel: bool,
@@ -199,28 +238,36 @@ def plan_tools(
     Raises InvalidRequest for what cannot be done.
     """
     param, choice_param = ("functions", "function_call") if legacy else ("tools", "tool_choice")
-    if not tools:
+    offered = list(offered_tools(tools or (), param))
+    if not offered:
         if choice not in (None, "none", "auto"):
             raise refusals.unsupported(
-                choice_param, f"is only allowed when '{param}' are specified."
+                choice_param,
+                f"is only allowed when '{param}' are specified."
+                if not tools
+                else f"cannot be kept: this server has none of the '{param}'.",
             )
         return ToolPlan(legacy=legacy)
-    plain = [_plain(tool) for tool in tools]
+    plain = [_plain(tool) for _, tool in offered]
     names = [tool.name for tool in plain]
     for at, name in enumerate(names):
         if name in names[:at]:
-            raise refusals.not_unique(f"{param}[{at}]", name)
-    custom = frozenset(tool.custom.name for tool in tools if isinstance(tool, CustomTool))
+            raise refusals.not_unique(offered[at][0], name)
+    custom = frozenset(tool.custom.name for _, tool in offered if isinstance(tool, CustomTool))
     inputs = {
-        tool.custom.name: _input_rule(tool.custom.format, f"{param}[{at}].custom.format.grammar")
-        for at, tool in enumerate(tools)
+        tool.custom.name: _input_rule(tool.custom.format, f"{place}.custom.format.grammar")
+        for place, tool in offered
         if isinstance(tool, CustomTool) and isinstance(tool.custom.format, GrammarInput)
     }
     most = MAX_CALLS if parallel else 1
-    strict = {t.function.name for t in tools if isinstance(t, FunctionTool) and t.function.strict}
+    strict = {
+        tool.function.name
+        for _, tool in offered
+        if isinstance(tool, FunctionTool) and tool.function.strict
+    }
     places = {
-        tool.name: f"{param}[{at}]{'' if legacy else '.function'}.parameters"
-        for at, tool in enumerate(plain)
+        tool.name: f"{place}{'' if legacy else '.function'}.parameters"
+        for (place, _), tool in zip(offered, plain, strict=True)
     }
     plan = ToolPlan(
         tuple(plain), custom, inputs, most=most, strict=frozenset(strict), legacy=legacy
