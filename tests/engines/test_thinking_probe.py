@@ -43,6 +43,10 @@ def probed(source: str) -> ThinkingTraits | None:
             TURNS + "{% if not reasoning is false %}<think>\n{% endif %}",
             ThinkingTraits(opens=True, switch="reasoning"),
         ),
+        (
+            WITH_THOUGHTS.replace("<think>", "<|channel>thought").replace("</think>\n\n", "<channel|>"),
+            ThinkingTraits("<|channel>thought", "<channel|>", "\n<channel|>"),
+        ),
         ("Effort: {{ reasoning_effort }}" + WITH_THOUGHTS, ThinkingTraits(effort=True)),
         (
             WITH_THOUGHTS.replace("<think>", "<mull>").replace("</think>", "</mull>"),

@@ -22,6 +22,7 @@ PAIRS = (
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("◁think▷", "◁/think▷"),
+    ("<|channel>thought", "<channel|>"),
 )
 """Marks of thoughts that stand in prompts of known families."""
 SWITCHES = ("enable_thinking", "thinking", "reasoning")
@@ -75,6 +76,9 @@ def _told(prompt: str | None) -> tuple[str, str, str] | None:
     """The marks that a template puts around an earlier thought, and all that stands before the answer."""
     before, found, after = (prompt or "").partition(_THOUGHT)
     end, answered, _ = after.partition(_ANSWER)
+    known = next((pair for pair in PAIRS if before.rstrip().endswith(pair[0])), None)
+    if found and answered and known is not None and known[1] in end:
+        return *known, end
     opening = _MARK.search(before)
     closing = _MARK.search(end)
     if not (found and answered and opening and closing):

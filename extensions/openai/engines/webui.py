@@ -94,10 +94,8 @@ class WebuiEngine:
         loaded, shared = host_model(), host_module("shared")
         words = self._words_of(loaded)
         context = context_length_of(loaded)
-        capabilities = ["completion", "chat"]
+        capabilities = ["completion", "chat", "tools"]
         traits = self._traits_of(loaded)
-        if traits is not None and traits.tools:
-            capabilities.append("tools")
         if traits is not None and traits.thinking is not None:
             capabilities.append("reasoning")
         way = way_of(loaded.model)
