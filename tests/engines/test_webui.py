@@ -314,6 +314,17 @@ def test_calls_in_the_models_own_format_are_calls(modern: MiniHost) -> None:
         assert call["function"] == {"name": "capital", "arguments": '{"of": "France"}'}
 
 
+def test_tools_are_described_where_the_template_knows_none(modern: MiniHost) -> None:
+    modern.shared.tokenizer.chat_template = (
+        "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
+    )
+    engine = WebuiEngine()
+    assert "tools" in engine.info.capabilities
+    prompt = engine.render(ChatRequest(CONVERSATION, tools=TOOLS))
+    assert prompt.startswith("[system]Be brief.\n\n") and '"name": "add"' in prompt
+    assert "[assistant]<tool_call>\n" in prompt and "[user]<tool_response>\n3\n" in prompt
+
+
 class Loud:
     """An extension as somebody might write it for the page."""
 
