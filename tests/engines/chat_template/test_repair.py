@@ -60,7 +60,7 @@ def words_of(messages: tuple[Message, ...]) -> set[str]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(messages=conversations(), tools=st.booleans())
 def test_no_text_is_lost_in_any_order(
     family: str, messages: tuple[Message, ...], tools: bool
