@@ -17,7 +17,6 @@ CGROUP_LIMITS = (
 )
 UNKNOWN_MEMORY = 4 << 30  # bytes, where the system does not say
 USUAL_FILES = 1024  # that may be open, where the system does not say
-MOST_FILES = 8192  # more are of no use here
 
 
 def memory_bytes() -> int:
@@ -32,19 +31,18 @@ def memory_bytes() -> int:
     return found
 
 
-def raise_file_limit() -> int:
-    """Raise the soft limit on open files to the hard one; return how many may be open now."""
+def raise_file_limit(wanted: int) -> int:
+    """See to it that `wanted` files may be open, if the system lets us; return how many may be."""
     if resource is None:
         return USUAL_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
-    if soft == resource.RLIM_INFINITY or soft >= most:
-        return MOST_FILES if soft == resource.RLIM_INFINITY else soft
-    for wanted in (most, 4096, 1024):  # macOS refuses what is above a limit of the kernel's
-        if soft < wanted <= most:
-            with suppress(OSError, ValueError):
-                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-                return wanted
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    if most > soft:
+        with suppress(OSError, ValueError):  # macOS refuses what is above a limit of the kernel's
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            return most
     return soft
 
 

@@ -20,9 +20,10 @@ from .access.network import bind_address
 from .errors import APIError
 from .http.bodies import HeldBytes
 from .http.channel import Channel
+from .http.door import Door
 from .http.reaper import Reaper
 from .http.workers import Workers
-from .machine import memory_bytes
+from .machine import memory_bytes, open_files, raise_file_limit
 from .routing import Lifecycle, Services
 from .settings import Settings
 
@@ -31,7 +32,10 @@ log = logging.getLogger("openedai")
 logging.getLogger("waitress").setLevel(logging.ERROR)
 
 CONNECTIONS = 900  # open at once, most of them idle; below the usual limit on open files
-CROWD = 700  # of them, from which on idle ones are closed
+LEAST_CONNECTIONS = 8
+OTHER_FILES = (
+    32  # that the server opens besides connections: models, keys, usage, llama.cpp's sockets
+)
 UNREAD = 1 << 20  # bytes
 ENDING = 3.0  # seconds that answers have to write their last event
 LETTING_IN = 0.5  # seconds, at most, for connections that nobody has taken in yet
@@ -57,12 +61,13 @@ class APIServer:
         sockets = _listen(host, settings.api_port)
         self.port: int = sockets[0].getsockname()[1]
         self._sockets: dict[int, Any] = {}
+        connections = _connections()
         server = create_server(
             app,
             map=self._sockets,
             sockets=sockets,
             _dispatcher=self._workers,  # type: ignore[arg-type]  # it has what is used of one
-            connection_limit=CONNECTIONS,
+            connection_limit=connections,
             # Without a look ahead, a client that leaves is seen only when something is written.
             channel_request_lookahead=64,
             # The application's own limit is a little smaller, and says more.
@@ -84,7 +89,10 @@ class APIServer:
         for listener in self._listeners:
             listener.channel_class = channel
         self._server = server
-        self._reaper = Reaper(self._sockets, settings, crowd=CROWD)
+        # From seven of nine on idle ones are closed.
+        self._reaper = Reaper(self._sockets, settings, crowd=connections * 7 // 9)
+        for listener in self._listeners:
+            Door(listener, self._reaper.make_room)
         self._thread = threading.Thread(target=self._run, name="openai-server", daemon=True)
         self._stopped = False
 
@@ -162,6 +170,20 @@ class APIServer:
         deadline = time.monotonic() + FLUSHING
         while time.monotonic() < deadline and any(map(_is_busy, list(self._sockets.values()))):
             time.sleep(0.01)
+
+
+def _connections() -> int:
+    """How many connections there may be: CONNECTIONS, or as many as open files allow."""
+    others = open_files() + OTHER_FILES
+    files = raise_file_limit(others + CONNECTIONS)
+    found = max(LEAST_CONNECTIONS, min(CONNECTIONS, files - others))
+    if found < CONNECTIONS:
+        log.warning(
+            "only %d files may be open here, so at most %d connections (ulimit -n raises it)",
+            files,
+            found,
+        )
+    return found
 
 
 def _channel_class(held: HeldBytes, app: Flask) -> type[Channel]:

@@ -22,7 +22,13 @@ START_SECONDS = 60.0
 class ServerProcess:
     """`python server.py ...`; ready when `wait_until_ready` returns. Ended by its own pid only."""
 
-    def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        environment: dict[str, str] | None = None,
+        limits: str | None = None,
+    ) -> None:
+        """`limits`: arguments of the shell's `ulimit` for it, as `-n 80`."""
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         inherited = {
@@ -38,6 +44,8 @@ class ServerProcess:
             *(sys.executable, str(ROOT / "server.py"), "--extensions", "openai"),
             *("--api-port", str(self.port), *arguments),
         ]
+        if limits is not None:
+            self.command = ["/bin/sh", "-c", f'ulimit {limits}; exec "$@"', "sh", *self.command]
         self.process = subprocess.Popen(
             self.command,
             cwd=ROOT,

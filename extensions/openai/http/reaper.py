@@ -18,6 +18,7 @@ log = logging.getLogger("openedai")
 LOOK = 0.5  # seconds between two looks, at most
 IDLE = 60.0  # seconds after which a connection that asks for nothing is closed
 FRESH = 1.0  # seconds for which a connection is not taken for idle, even in a crowd
+FRESH_UNDER_PRESSURE = 0.25  # seconds, where others wait to be taken in
 
 
 class Reaper:
@@ -29,17 +30,28 @@ class Reaper:
         self._stall = settings.stall_timeout
         self._receive = settings.receive_timeout
         self._crowd = crowd
-        self._stopping = threading.Event()
+        self._stopping = False
+        self._pressed = False
+        self._wake = threading.Event()
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="openai-reaper", daemon=True).start()
 
     def stop(self) -> None:
-        self._stopping.set()
+        self._stopping = True
+        self._wake.set()
+
+    def make_room(self) -> None:
+        """Others wait to be taken in: close idle connections now. From any thread."""
+        if not self._pressed:
+            self._pressed = True
+            self._wake.set()
 
     def _run(self) -> None:
         pause = min(LOOK, self._stall / 4, self._receive / 4)
-        while not self._stopping.wait(pause):
+        while not self._stopping:
+            if self._wake.wait(pause):
+                self._wake.clear()
             channels = [each for each in list(self._sockets.values()) if isinstance(each, Channel)]
             now = time.monotonic()
             for channel in channels:
@@ -79,13 +91,15 @@ class Reaper:
     def _thin_out(self, channels: list[Channel], now: float) -> None:
         """Close connections before there are as many as there may be: the idle ones first, then those
         whose request does not come, the oldest first."""
-        surplus = len(channels) - self._crowd
+        pressed, self._pressed = self._pressed, False
+        surplus = len(channels) - (self._crowd // 4 if pressed else self._crowd)
         if surplus <= 0:
             return
+        fresh = FRESH_UNDER_PRESSURE if pressed else FRESH
         unused = [
             channel
             for channel in channels
-            if channel.is_idle and now - max(channel.quiet_since, channel.begun) > FRESH
+            if channel.is_idle and now - max(channel.quiet_since, channel.begun) > fresh
         ]
         unused.sort(key=lambda channel: (bool(channel.came), channel.quiet_since))
         for channel in unused[:surplus]:
