@@ -77,6 +77,18 @@ def test_whoever_gives_the_right_field_too_means_another(api: Api) -> None:
     assert api.client.post("/v1/completions", json=body).status_code == 400
 
 
+def test_fields_inside_of_a_field(api: Api) -> None:
+    """Clients of the official SDK write `extra_body`; who sends it as JSON sends nothing that is read."""
+    body = {**PAGES["chat/completions"], "stream": True}
+    body |= {
+        "extra_body": {"top_k": 4},
+        "stream_options": {"include_usage": True, "x": 1, "y": None},
+    }
+    answer = api.client.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 200
+    assert set(answer.headers[HEADER].split(", ")) == {"extra_body.top_k", "stream_options.x"}
+
+
 def test_known_fields_are_not_named(api: Api) -> None:
     body = {"max_output_tokens": 3, "num_beams": 1, "typical": 1.0, "n_keep": 0, "temperature": 1}
     answer = api.client.post("/v1/completions", json={**PAGES["completions"], **body})

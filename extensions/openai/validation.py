@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import UnionType
@@ -265,10 +265,18 @@ def _check_unknown(body: RequestModel, strict: bool) -> None:
 
 
 def ignored_fields(body: RequestModel) -> list[str]:
-    """The names of a request's fields that are not known and have no effect."""
+    """The names of a request's fields that are not known and have no effect, also inside of other fields."""
     known = _known_names(type(body))
-    extra = (body.model_extra or {}).items()
-    return [name for name, value in extra if value is not None and name not in known]
+    found = [name for name, value in _extra(body) if value is not None and name not in known]
+    for field in body.model_fields_set & type(body).model_fields.keys():
+        value = getattr(body, field)
+        if isinstance(value, RequestModel):
+            found += [f"{field}.{name}" for name, each in _extra(value) if each is not None]
+    return found
+
+
+def _extra(body: RequestModel) -> Iterable[tuple[str, Any]]:
+    return (body.model_extra or {}).items()
 
 
 def _log_once(message: str, name: str) -> None:
