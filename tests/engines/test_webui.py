@@ -290,7 +290,6 @@ def test_what_an_extension_generates_is_the_answer_when_it_is_whole(modern: Mini
 
     modern.extend(own=Extension)
     engine = WebuiEngine()
-    assert "grammar" not in engine.info.capabilities
     pieces = read(engine.generate(greedy("Hello there", 50)))
     assert "".join(piece.text for piece in pieces) == "You said: Hello there"
     assert sum(piece.tokens for piece in pieces) == len(engine.tokenize("You said: Hello there"))

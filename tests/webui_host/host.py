@@ -278,6 +278,9 @@ class MiniHost:
         )
         if self.age == "2026":
             module._generate_reply = self._new_reply
+            # What extensions call that generate in the model's place.
+            module.generate_reply_HF = partial(self._transformers, SENT_BY_NEW)
+            module.generate_reply_custom = self._custom
             module.generate_reply = self._parallel_or_locked
         else:
             module._generate_reply = self._old_reply

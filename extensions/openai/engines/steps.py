@@ -134,6 +134,8 @@ class Answer:
         """Whether nobody reads any more."""
         self.error: BaseException | None = None
         """What ended the generation before its time."""
+        self.dropped = False
+        """Whether an extension has ended it so."""
 
     def begin(self, prompt_tokens: int) -> bool:
         """Told once, with the length of the prompt as the model reads it; whether to go on."""
@@ -302,11 +304,20 @@ class Processor:
 class Criterion:
     """As `model.generate` wants its stopping criteria."""
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: Steps, listeners: Sequence[Any] = ()) -> None:
+        """`listeners`: criteria of the host that are told each token behind us."""
         self._steps = steps
+        self._listeners = listeners
 
     def __call__(self, input_ids: Any, scores: Any, **_: Any) -> bool:
-        return self._steps.sample(input_ids[0])
+        over = self._steps.sample(input_ids[0])
+        for listener in self._listeners:
+            try:
+                listener(input_ids, scores)
+            except Exception:  # nobody in the host reads any more
+                self._steps.dropped = not over
+                raise
+        return over
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +329,8 @@ class Part:
     """The prompt's exact tokens, where the host may make others of its text."""
     expected: tuple[int, ...]
     """What the host makes of it, unless an extension changes it."""
+    is_heard: bool = False
+    """Whether an extension reads what the host makes of the answer."""
 
 
 class Carrier:
@@ -370,7 +383,9 @@ def attach(model: Any) -> None:
             model.past_seq = known[: inputs.shape[-1] - 1]
         criteria = options.get("stopping_criteria") or []
         kept = [each for each in criteria if type(each).__name__ not in THEIRS]
-        options["stopping_criteria"] = type(criteria)([*kept, Criterion(steps)])
+        streams = [each for each in criteria if type(each).__name__ == "Stream"]
+        ours = Criterion(steps, streams if part.is_heard else ())
+        options["stopping_criteria"] = type(criteria)([*kept, ours])
         processors = options.get("logits_processor") or []
         # Ours first: log-probabilities are told as they are before any sampler.
         options["logits_processor"] = type(processors)([Processor(steps), *processors])
@@ -381,8 +396,8 @@ def attach(model: Any) -> None:
         except BaseException as error:
             steps.error = error
             raise
-        for each in criteria:  # the host counts by it what it logs
-            if type(each).__name__ == "Stream":
+        if not part.is_heard:
+            for each in streams:  # the host counts by it what it logs
                 each(output, None)
         return output
 

@@ -40,6 +40,7 @@ from .webui_host_modules import (
     context_length_of,
     created_at,
     custom_reply,
+    custom_reply_of,
     honoured,
     host_model,
     host_module,
@@ -61,6 +62,7 @@ from .webui_page import (
     template_source,
     with_marks,
 )
+from .webui_relay import answer_through
 from .webui_tokens import (
     Texts,
     check_ids,
@@ -70,7 +72,7 @@ from .webui_tokens import (
     read_words,
     tokens_so_far,
 )
-from .webui_ways import Job, Way
+from .webui_ways import Job, Way, check_error
 
 log = logging.getLogger("openedai")
 
@@ -252,7 +254,10 @@ class WebuiEngine:
         if way is not None:
             return self._by_way(way, loaded, request, words, text, tokens, limit)
         if request.logit_bias and not takes_bias(loaded):
-            raise refusals.unsupported("logit_bias", "is not something this loader can do.")
+            why = "is not something this loader can do."
+            if extension := custom_reply_of():
+                why = f"cannot be had while the extension '{extension}' makes the answers."
+            raise refusals.unsupported("logit_bias", why)
         if prompt and not isinstance(prompt, str) and self.tokenize(text) != tokens:
             raise refusals.unsupported(
                 "prompt", "must be text: this loader does not take these token ids."
@@ -289,6 +294,10 @@ class WebuiEngine:
             # What the host reads may be longer than the prompt's tokens, and it must not cut it.
             state["truncation_length"] += SLACK
             job = Job(request, words, text, tokens, limit, emit_or_end)
+            if extension := custom_reply_of():
+                if not answer_through(extension, way, loaded, job, state):
+                    self._check_open()
+                return
             part = way.join(loaded, job, state)
             replies = host_reply(text, state)
             try:
@@ -302,19 +311,20 @@ class WebuiEngine:
                 log.debug("the host failed behind the answer with %s", type(error).__name__)
             finally:
                 replies.close()
-            if part.finished or part.left:
-                if self._closed.is_set() and not part.finished:
-                    raise EngineFailed("The server is stopping.")
+            if part.finished:
                 return
-            if isinstance(part.error, APIError):
-                raise part.error
-            if part.error is not None:
-                log.error("the model failed with %s", type(part.error).__name__)
-                raise EngineFailed("The engine failed while it worked on this request.")
+            if part.left:
+                self._check_open()
+                return
+            check_error(part)
             raise EngineFailed("The model was switched or unloaded before it answered.")
 
         # The host lets one generate at a time: a slow reader must not hold up the others.
         return pump(_guarded(produce), apart=True)
+
+    def _check_open(self) -> None:
+        if self._closed.is_set():
+            raise EngineFailed("The server is stopping.")
 
     def _by_text(
         self,

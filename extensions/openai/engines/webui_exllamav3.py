@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
+from dataclasses import replace
+from functools import partial
 from queue import Empty
 from typing import Any
 
@@ -33,8 +35,8 @@ from .steps import (
 )
 from .webui_exllamav3_tokens import AsTransformers
 from .webui_host_modules import Loaded, beyond_limit, knows_stop_event
-from .webui_tokens import words_of
-from .webui_ways import Job
+from .webui_tokens import encode, words_of
+from .webui_ways import Job, as_it_grows
 
 Result = dict[str, Any]
 """What the generator tells of a job: `token_ids` (1 x n), `logits` (1 x n x vocabulary), `eos`; and what it
@@ -44,6 +46,8 @@ Results = Generator[Result | None, None, None]
 
 class ExllamaWay:
     """ExLlamaV3, where the host drives its generator by itself."""
+
+    exact = True
 
     def capabilities(self, loaded: Loaded, words: Words) -> tuple[str, ...]:
         return ("logprobs",) if words.matching is None else ("logprobs", "grammar")
@@ -91,6 +95,8 @@ class Run(Answer):
         super().__init__(job.request, job.words, job.limit, self._tell, skip_special=skip_special)
         self._model, self._job = model, job
         self._said: list[str] = []
+        self.made = False
+        """Whether the host has made its job."""
         endless = bool(sampling.get("ban_eos_token"))
         self._constraint = Constraint(job.request, job.words, endless=endless)
 
@@ -116,19 +122,29 @@ class Run(Answer):
             "return_logits": request.logprobs is not None,
         }
 
-    def follow(self, before: Iterator[str]) -> Iterator[str]:
+    def follow(self, before: Iterator[str], prompt: str) -> Iterator[str]:
         """Run the job that the host makes when it begins (`before`). Yields the whole text once, at the end:
-        so the host cannot end it, and logs how long it was."""
-        self._run(before)
-        yield "".join(self._said)
+        so the host cannot end it, and logs how long it was. For an extension, as it grows; and that may have
+        changed the prompt."""
+        if prompt != self._job.text:
+            self._job = replace(self._job, text=prompt, tokens=encode(prompt))
+        if self._job.heard is None:
+            self._run(before)
+            yield "".join(self._said)
+            return
+        try:
+            yield from as_it_grows(self._job.heard, partial(self._run, before))
+        except GeneratorExit:
+            self.dropped = not self.finished
+            raise
 
-    def _run(self, before: Iterator[str]) -> None:
+    def _run(self, before: Iterator[str], is_over: Callable[[], bool] = lambda: False) -> None:
         try:
             if not self.begin(len(self._job.tokens)):
                 return
             with closing(self._results(_made_by(before))) as results:
                 for result in results:
-                    if not self._take(result):
+                    if not self._take(result) or is_over():
                         return
             if self.error is None:
                 raise EngineFailed("The engine ended the answer before its time.")
@@ -216,8 +232,9 @@ def attach(model: Any) -> None:
 
         def job(*args: Any, **options: Any) -> Any:
             run = carried(options)
-            if run is None:
+            if run is None or run.made:  # made: an extension asks for more than one answer
                 return make(*args, **options)
+            run.made = True
             raise Made(make(**run.options(options)))
 
         job.takes_over = True  # type: ignore[attr-defined]
@@ -226,10 +243,10 @@ def attach(model: Any) -> None:
 
         def generate_with_streaming(prompt: str, state: dict[str, Any]) -> Iterator[str]:
             run = carried(state)
-            if run is None:
+            if run is None or run.begun:
                 yield from before(prompt, state)
             else:
-                yield from run.follow(before(prompt, state))
+                yield from run.follow(before(prompt, state), prompt)
 
         generate_with_streaming.takes_over = True  # type: ignore[attr-defined]
         model.generate_with_streaming = generate_with_streaming

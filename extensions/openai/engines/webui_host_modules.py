@@ -84,6 +84,18 @@ def custom_reply() -> Any:
     return host_module("extensions").apply_extensions("custom_generate_reply")
 
 
+def custom_reply_of() -> str:
+    """The name of the extension that has it; empty where none has."""
+    if custom_reply() is None:
+        return ""
+    having = (
+        name
+        for extension, name in host_module("extensions").iterator()
+        if hasattr(extension, "custom_generate_reply")
+    )
+    return str(next(having, ""))
+
+
 def context_length_of(loaded: Loaded) -> int:
     shared = host_module("shared")
     length = int(shared.settings.get("truncation_length") or OLD_CONTEXT)

@@ -8,7 +8,7 @@ request, which nobody else can end.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from .pump import Emit
 from .steps import BAN, PENALTIES, Carrier, Words
 from .webui_host_modules import Loaded, knows_stop_event
 from .webui_tokens import encode, plain_words, words_of_file
-from .webui_ways import Job
+from .webui_ways import Job, as_it_grows
 
 MARK = "<__media__>"  # llama.cpp's, before it made one up at each start
 KEY = "openedai"  # under which a state carries our part
@@ -35,6 +35,8 @@ KEY = "openedai"  # under which a state carries our part
 
 class LlamaServerWay:
     """`LlamaServer`, as the host calls it."""
+
+    exact = True
 
     def capabilities(self, loaded: Loaded, words: Words) -> tuple[str, ...]:
         return words.media + (() if words.matching is None else ("logprobs", "grammar"))
@@ -77,21 +79,31 @@ class Served:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self.begun = self.finished = self.left = False
+        self.begun = self.finished = self.left = self.dropped = False
         self.error: BaseException | None = None
 
     def run(self, model: Any, prompt: str, state: dict[str, Any]) -> Iterator[str]:
-        """In place of the host's own call; what it yields is for the host's log."""
+        """In place of the host's own call; what it yields is for the host's log, or for an extension."""
         self.begun = True
+        answer = partial(self._answer, model, prompt, state)
         try:
-            said = self._answer(model, prompt, state)
+            if self._job.heard is not None:
+                yield from as_it_grows(self._job.heard, answer)
+                return
+            said = answer(lambda: self.left)
+        except GeneratorExit:
+            self.dropped = not self.finished
+            raise
         except Exception as error:  # the host would write it to its log, and go on
             self.error = error
             return
         # Once, when all is over: between two texts the host looks whether its page wants everything stopped.
         yield said
 
-    def _answer(self, model: Any, prompt: str, state: dict[str, Any]) -> str:
+    def _answer(
+        self, model: Any, prompt: str, state: dict[str, Any], is_over: Callable[[], bool]
+    ) -> str:
+        """The whole text. `is_over`: asked after each piece, whether to stop."""
         job, request = self._job, self._job.request
         tokens = job.tokens if prompt == job.text else encode(prompt)
         model.last_prompt_token_count = len(tokens)
@@ -121,7 +133,7 @@ class Served:
                 said.append(piece.text)
                 self.finished = piece.finish is not None
             self.left = job.emit(piece)
-            return self.left
+            return self.left or is_over()
 
         if request.media:
             self._read_media(server, body | {"prompt": _with_media(request, prompt)}, limit, emit)
@@ -188,7 +200,9 @@ def attach(kind: Any) -> None:
 
     def generate_with_streaming(model: Any, prompt: str, state: dict[str, Any]) -> Iterator[str]:
         carrier = state.get(KEY)
-        if carrier is None:
+        if (
+            carrier is None or carrier.part.begun
+        ):  # begun: an extension asks for more than one answer
             return before(model, prompt, state)  # type: ignore[no-any-return]
         served: Served = carrier.part
         return served.run(model, prompt, state)

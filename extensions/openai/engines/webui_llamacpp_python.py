@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ NOT_SAMPLERS = ("prompt", "max_tokens", "stream", "seed", "temperature", "logits
 class LlamaCppPythonWay:
     """`LlamaCppModel`, as the host calls its class; its `model` is the library's."""
 
+    exact = True
+
     def capabilities(self, loaded: Loaded, words: Words) -> tuple[str, ...]:
         return () if words.matching is None else ("logprobs", "grammar")
 
@@ -38,7 +42,9 @@ class LlamaCppPythonWay:
     def join(self, loaded: Loaded, job: Job, state: dict[str, Any]) -> Steps:
         steps = job.steps()
         most = Limit(job.limit)
-        most.part = partial(_run, steps, job)
+        # What the host makes of the prompt, unless an extension changes it.
+        plain = job.heard and loaded.model.decode(loaded.model.encode(job.text))
+        most.part = partial(_run, steps, job, plain)
         state.update(max_new_tokens=most)
         take_over_penalties(state)
         attach(type(loaded.model.model))
@@ -59,19 +65,36 @@ class LlamaCppPythonWay:
             llama.eval([token])  # one by one: it keeps the logits of the last one only
 
 
-def _run(steps: Steps, job: Job, llama: Any, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Answer a request of ours; what is yielded is for the host's log."""
+def _run(
+    steps: Steps, job: Job, plain: str | None, llama: Any, options: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Answer a request of ours; what is yielded is for the host's log, or for an extension."""
+    prompt = options.get("prompt")
+    if plain is not None and isinstance(prompt, str) and prompt not in (plain, job.text):
+        tokens = tuple(llama.tokenize(prompt.encode(), special=True))
+        job = replace(job, text=prompt, tokens=tokens)
     if steps.begin(len(job.tokens)):
+        shown = 0
         try:
-            _sample(steps, job, llama, options)
+            for _ in _sample(steps, job, llama, options):
+                new = job.heard()[shown:] if job.heard is not None else ""
+                if new:
+                    shown += len(new)
+                    yield {"choices": [{"text": new}]}
+        except GeneratorExit:
+            steps.dropped = not steps.finished
+            raise
         except Exception as error:  # the host would write it to its log, and go on
             steps.error = error
+            return
+        if job.heard is not None:
             return
     # Once, when all is over: after each text the host looks whether its page wants everything stopped.
     yield {"choices": [{"text": ""}]}
 
 
-def _sample(steps: Steps, job: Job, llama: Any, options: dict[str, Any]) -> None:
+def _sample(steps: Steps, job: Job, llama: Any, options: dict[str, Any]) -> Iterator[None]:
+    """Yields behind each token."""
     theirs = options.get("logits_processor") or []
     steps.limit = int(options["max_tokens"])
 
@@ -89,10 +112,12 @@ def _sample(steps: Steps, job: Job, llama: Any, options: dict[str, Any]) -> None
     sampled = llama.generate(
         list(job.tokens), temp=options["temperature"], logits_processor=process, **plain
     )
-    for token in sampled:
-        if steps.take(int(token)):
-            break
-    sampled.close()
+    with closing(sampled):
+        for token in sampled:
+            over = steps.take(int(token))
+            yield
+            if over:
+                return
 
 
 def attach(kind: Any) -> None:
@@ -104,7 +129,8 @@ def attach(kind: Any) -> None:
 
     def create_completion(llama: Any, *args: Any, **options: Any) -> Any:
         most = options.get("max_tokens")
-        if not isinstance(most, Limit):
+        # More than one answer to a request is an extension's own affair.
+        if not isinstance(most, Limit) or most.part.args[0].begun:
             return before(llama, *args, **options)
         return most.part(llama, options)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .webui_exllamav3 import ExllamaWay
-from .webui_host_modules import custom_reply, host_module
+from .webui_host_modules import host_module
 from .webui_llamacpp import LlamaServerWay
 from .webui_llamacpp_python import LlamaCppPythonWay
 from .webui_transformers import TransformersWay
@@ -24,8 +24,6 @@ STEPWISE: Way = TransformersWay()
 
 def way_of(model: Any) -> Way | None:
     """The way into a loaded model; None: it hands over the whole text so far, and that is all."""
-    if custom_reply() is not None:  # an extension generates in its place
-        return None
     # The server of ik_llama.cpp (`--ik`) does not tell the tokens that it samples.
     if type(model).__name__ in OWN and not getattr(host_module("shared").args, "ik", False):
         return OWN[type(model).__name__]

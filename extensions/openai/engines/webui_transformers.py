@@ -15,6 +15,8 @@ from .webui_ways import Job
 class TransformersWay:
     """Transformers, and the loaders that look like it (`..._HF`)."""
 
+    exact = False
+
     def capabilities(self, loaded: Loaded, words: Words) -> tuple[str, ...]:
         return ("logprobs",) if words.matching is None else ("logprobs", "grammar")
 
@@ -24,7 +26,8 @@ class TransformersWay:
     def join(self, loaded: Loaded, job: Job, state: dict[str, Any]) -> Steps:
         steps = job.steps()
         most, share = Limit(job.limit), Share(state["typical_p"])
-        most.part = share.part = Part(steps, job.tokens, encode(job.text))
+        heard = job.heard is not None
+        most.part = share.part = Part(steps, job.tokens, encode(job.text), heard)
         state.update(max_new_tokens=most, typical_p=share, ban_eos_token=False)
         take_over_penalties(state)
         attach(loaded.model)

@@ -7,14 +7,22 @@ carries them (`Carrier`), and lets all others pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
+from ..errors import APIError, EngineFailed
 from .base import GenerateRequest, Piece, TokenLogprob
-from .pump import Emit
+from .pump import Emit, pump
 from .steps import Steps, Words
 from .webui_host_modules import Loaded
+
+LAST_STEP = 30.0  # seconds, at most, that a model needs to come to the end of a step
+
+log = logging.getLogger("openedai")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,8 @@ class Job:
     """The most tokens to sample."""
     emit: Emit[Piece | None]
     """Gets the answer's pieces; True: stop. It may be asked with None at any time."""
+    heard: Callable[[], str] | None = None
+    """All that the model has said so far, where an extension reads what the host yields; else None."""
 
     def steps(self) -> Steps:
         """Its generation, where a way takes part in each step."""
@@ -43,6 +53,33 @@ class Job:
             endless=bool(sampling.get("ban_eos_token")),
             skip_special=bool(sampling.get("skip_special_tokens", True)),
         )
+
+
+def as_it_grows(
+    heard: Callable[[], str], produce: Callable[[Callable[[], bool]], object]
+) -> Iterator[str]:
+    """The text so far, each time that it has grown, while `produce` makes it in a thread of its own, which
+    asks behind each piece whether to stop."""
+
+    over = threading.Event()
+
+    def run(emit: Emit[bool]) -> None:
+        try:
+            produce(partial(emit, True))
+        finally:
+            over.set()
+
+    text, grown = "", pump(run, apart=True)
+    try:
+        for _ in grown:
+            if len(heard()) > len(text):
+                text = heard()
+                yield text
+    finally:
+        grown.close()
+        over.wait(LAST_STEP)  # whoever comes next finds the model free
+    if len(heard()) > len(text):
+        yield heard()
 
 
 class Part(Protocol):
@@ -64,9 +101,26 @@ class Part(Protocol):
     def error(self) -> BaseException | None:
         """What ended the generation before its time."""
 
+    @property
+    def dropped(self) -> bool:
+        """Whether an extension has ended it so."""
+
+
+def check_error(part: Part) -> None:
+    """Raise what ended our part in a generation before its time."""
+    if isinstance(part.error, APIError):
+        raise part.error
+    if part.error is not None:
+        log.error("the model failed with %s", type(part.error).__name__)
+        raise EngineFailed("The engine failed while it worked on this request.")
+
 
 class Way(Protocol):
     """One way in. Holds nothing: it is asked from any thread, with the model that is loaded right now."""
+
+    exact: bool
+    """Whether an extension gets the very text of our pieces (`Job.heard`), else what the host makes of the
+    tokens."""
 
     def capabilities(self, loaded: Loaded, words: Words) -> tuple[str, ...]:
         """What requests may ask for beyond text, in the words of EngineInfo."""
