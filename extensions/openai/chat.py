@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Literal
@@ -13,6 +13,7 @@ from . import models, refusals
 from .chat_request import ChatCompletionRequest
 from .engines.base import ChatRequest, Engine, EngineInfo, Page, Pieces, TokenLogprob
 from .generation.answer import AnswerHead, answer_head
+from .generation.answer_size import AnswerSize, Names
 from .generation.hooked import hooked_chat
 from .generation.hooks import Hooks
 from .generation.logprobs import ChatLogprobs, chat_logprobs
@@ -108,6 +109,9 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Reply:
         raise refusals.not_one_of("modalities", "audio", ["text"])
     if alternatives is not None:
         needs(info, "logprobs", "logprobs" if body.logprobs else "n_probs")
+    names = Names("n", param, "top_logprobs" if body.logprobs else "n_probs")
+    size = AnswerSize(n, limit, alternatives, info.context_length)
+    limit = size.bounded(names, call.services.settings.max_logprobs)
     thinking = body.plan_thinking(info, policy.thinking_budgets)
     if plan.shown:
         enforced_calls = bool(plan.demanded or plan.inputs)
@@ -169,8 +173,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Reply:
     )
     count = UsageCount(n, call.record)
     chunks = _chunks(events, info, body, plan, count, usage=usage)
-    whole = partial(fold, metadata=body.metadata)
-    return respond(call, chunks, stream=bool(body.stream), fold=whole)
+    return respond(call, chunks, stream=bool(body.stream), fold=Fold(body.metadata))
 
 
 def _page(body: ChatCompletionRequest, info: EngineInfo) -> Page | None:
@@ -279,33 +282,40 @@ def _chunks(
         events.close()
 
 
-def fold(
-    chunks: Iterable[ChatCompletionChunk], metadata: dict[str, str] | None = None
-) -> ChatCompletion:
+class Fold:
     """The whole object that the chunks of a stream (with usage) add up to; `metadata` is told in no chunk."""
-    folds: dict[int, _Fold] = {}
-    for chunk in chunks:
+
+    def __init__(self, metadata: dict[str, str] | None = None) -> None:
+        self._metadata = metadata
+        self._choices: dict[int, _ChoiceFold] = {}
+        self._last: ChatCompletionChunk
+
+    def add(self, chunk: ChatCompletionChunk) -> None:
+        self._last = chunk
         for part in chunk["choices"]:
-            folds.setdefault(part["index"], _Fold(part["index"])).add(part)
-    usage = chunk.get("usage")
-    assert usage is not None  # `wants_usage` is true for a request that is folded
-    completion: ChatCompletion = {
-        "id": chunk["id"],
-        "created": chunk["created"],
-        "model": chunk["model"],
-        "system_fingerprint": chunk["system_fingerprint"],
-        "object": "chat.completion",
-        "choices": [folds[index].choice() for index in sorted(folds)],
-        "usage": usage,
-    }
-    if "service_tier" in chunk:
-        completion["service_tier"] = chunk["service_tier"]
-    if metadata is not None:
-        completion["metadata"] = metadata
-    return completion
+            index = part["index"]
+            self._choices.setdefault(index, _ChoiceFold(index)).add(part)
+
+    def whole(self) -> ChatCompletion:
+        last, usage = self._last, self._last.get("usage")
+        assert usage is not None  # `wants_usage` is true for a request that is folded
+        completion: ChatCompletion = {
+            "id": last["id"],
+            "created": last["created"],
+            "model": last["model"],
+            "system_fingerprint": last["system_fingerprint"],
+            "object": "chat.completion",
+            "choices": [self._choices[index].choice() for index in sorted(self._choices)],
+            "usage": usage,
+        }
+        if "service_tier" in last:
+            completion["service_tier"] = last["service_tier"]
+        if self._metadata is not None:
+            completion["metadata"] = self._metadata
+        return completion
 
 
-class _Fold:
+class _ChoiceFold:
     """Adds up the parts of one choice."""
 
     def __init__(self, index: int) -> None:

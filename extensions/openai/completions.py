@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, ClassVar, Literal
@@ -25,6 +25,7 @@ from .engines.base import (
 from .engines.context import check_fits
 from .engines.pump import TICK
 from .generation.answer import AnswerHead, answer_head, head_of
+from .generation.answer_size import AnswerSize, Names
 from .generation.best_of import best_of
 from .generation.elsewhere import IN_COMPLETIONS, Refused
 from .generation.grammar.enforcing import enforced
@@ -201,6 +202,14 @@ def create_completion(call: Call, body: CompletionRequest) -> Reply:
         max_tokens = max(1, min(max_tokens, info.context_length - longest))
     for prompt in prompts:
         _check_prompt(engine, info, prompt, max_tokens)
+    size = AnswerSize(
+        len(prompts) * candidates,
+        max_tokens,
+        0 if body.alternatives is None and candidates > n else body.alternatives,
+        info.context_length,
+        max(len(_tokens(engine, prompt)) for prompt in prompts) if body.echo else 0,
+    )
+    max_tokens = size.bounded(_names(body, param), call.services.settings.max_logprobs)
     grammar, grammar_param = body.grammar_for(info)
     request = GenerateRequest(
         "",
@@ -208,7 +217,7 @@ def create_completion(call: Call, body: CompletionRequest) -> Reply:
         to_native(body, info, stops),
         grammar=grammar,
         logit_bias=body.bias_for(info, engine.tokenize),
-        logprobs=0 if body.alternatives is None and candidates > n else body.alternatives,
+        logprobs=size.alternatives,
         whole=not body.stream or call.services.settings.output_hooks == "whole",
     )
     echoes = [_Echo(engine, prompt, body.alternatives) if body.echo else None for prompt in prompts]
@@ -238,7 +247,13 @@ def create_completion(call: Call, body: CompletionRequest) -> Reply:
         events = best_of(events, n=n, candidates=candidates)
     count = UsageCount(n, call.record)
     chunks = _chunks(events, info, body.alternatives, count, usage=usage)
-    return respond(call, chunks, stream=bool(body.stream), fold=fold)
+    return respond(call, chunks, stream=bool(body.stream), fold=Fold())
+
+
+def _names(body: CompletionRequest, limit: str) -> Names:
+    many = "best_of" if body.best_of else "n" if body.n else "prompt"
+    alternatives = "n_probs" if body.logprobs is None and body.n_probs else "logprobs"
+    return Names(many, limit, alternatives if body.alternatives is not None else many)
 
 
 def _hooked(
@@ -377,27 +392,34 @@ def _chunks(
         events.close()
 
 
-def fold(chunks: Iterable[CompletionChunk]) -> Completion:
+class Fold:
     """The whole object that the chunks of a stream (with usage) add up to."""
-    choices: dict[int, CompletionChoice] = {}
-    texts: dict[int, list[str]] = {}
-    for chunk in chunks:
+
+    def __init__(self) -> None:
+        self._choices: dict[int, CompletionChoice] = {}
+        self._texts: dict[int, list[str]] = {}
+        self._last: CompletionChunk
+
+    def add(self, chunk: CompletionChunk) -> None:
+        self._last = chunk
         for part in chunk["choices"]:
-            whole = choices.setdefault(part["index"], part)
-            texts.setdefault(part["index"], []).append(part["text"])
+            whole = self._choices.setdefault(part["index"], part)
+            self._texts.setdefault(part["index"], []).append(part["text"])
             whole["finish_reason"] = part["finish_reason"]
             if whole is not part and whole["logprobs"] is not None:
                 append_logprobs(whole["logprobs"], part["logprobs"])
-    for index, parts in texts.items():
-        choices[index]["text"] = "".join(parts)
-    usage = chunk.get("usage")
-    assert usage is not None  # `wants_usage` is true for a request that is folded
-    return {
-        **head_of(chunk),
-        "object": "text_completion",
-        "choices": [choices[index] for index in sorted(choices)],
-        "usage": usage,
-    }
+
+    def whole(self) -> Completion:
+        for index, parts in self._texts.items():
+            self._choices[index]["text"] = "".join(parts)
+        usage = self._last.get("usage")
+        assert usage is not None  # `wants_usage` is true for a request that is folded
+        return {
+            **head_of(self._last),
+            "object": "text_completion",
+            "choices": [self._choices[index] for index in sorted(self._choices)],
+            "usage": usage,
+        }
 
 
 ROUTES = (

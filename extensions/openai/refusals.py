@@ -14,6 +14,7 @@ CODES: Mapping[str, str] = {
     "invalid_json": "The body is not JSON; the message says where.",
     "missing_required_parameter": "A field that must be there is not.",
     "too_many_values": "The body holds more values than any request needs.",
+    "answer_too_large": "Choices, tokens and alternatives together are more than one answer may hold.",
     "object_above_max_length": "An object has too many members.",
     "invalid_type": "A value has another JSON type than the field.",
     "invalid_value": "A value is none of those that are allowed.",

@@ -236,6 +236,14 @@ class Settings(BaseSettings):
         description="The most tokens that an answer may have; 0 is no limit.",
         json_schema_extra=RELOADABLE,
     )
+    max_logprobs: int = Field(
+        200_000,
+        ge=100,
+        le=100_000_000,
+        description="Log-probabilities that one request may ask for: choices x tokens x (alternatives + 1). "
+        "Each takes about 650 bytes of memory until the answer is sent.",
+        json_schema_extra=RELOADABLE,
+    )
     streaming: bool = Field(
         True, description="Whether answers may be streamed.", json_schema_extra=RELOADABLE
     )

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import orjson
 from flask import Response
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("openedai")
 
 Chunk = TypeVar("Chunk")
+Seen = TypeVar("Seen", contravariant=True)
 
 DONE = b"data: [DONE]\n\n"
 
@@ -34,14 +35,23 @@ class ClientGone(Exception):
     """The client hung up, so the work ends and nobody is told."""
 
 
+class Folding(Protocol[Seen]):
+    """Adds chunks up as they come, so that they need not all be kept."""
+
+    def add(self, chunk: Seen) -> None: ...
+
+    def whole(self) -> Any:
+        """The object that they make."""
+
+
 def respond(
     call: Call,
     chunks: Generator[Chunk | None, None, None],
     *,
     stream: bool,
-    fold: Callable[[Iterable[Chunk]], Any],
+    fold: Folding[Chunk],
 ) -> Reply:
-    """Send `chunks` as they come, or `fold(chunks)` when they are all there.
+    """Send `chunks` as they come, or what they add up to when they are all there.
 
     None among the chunks means that nothing has happened yet. A client that leaves ends the work within
     one step of it. An error before the first chunk keeps its status, unless the stream had to be opened
@@ -51,15 +61,14 @@ def respond(
     if stream:
         events = _events(call, chunks)
         return _PushedEvents(events, call) if call.pushed else _PulledEvents(events)
-    made: list[Chunk] = []
 
     def keep(chunk: Chunk | None) -> None:
         check_wanted(call)
         if chunk is not None:
-            made.append(chunk)
+            fold.add(chunk)
 
     drive(chunks, keep)
-    return json_reply(fold(made))
+    return json_reply(fold.whole())
 
 
 Events = Generator["bytes | None", None, None]

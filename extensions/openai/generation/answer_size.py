@@ -1,0 +1,68 @@
+"""How large an answer may become, before it is begun: so many choices, tokens and alternatives of each.
+
+An answer that is not streamed is put together in memory, and 200 bytes could ask for gigabytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import InvalidRequest
+
+MAX_ANSWER_TOKENS = 2_000_000
+"""Of all choices of a request together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the fields are called that say how large an answer may be."""
+
+    choices: str
+    tokens: str
+    alternatives: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSize:
+    """What a request asks for."""
+
+    choices: int
+    """Prompts times candidates."""
+    tokens: int | None
+    """The most tokens of one choice; None: as many as fit."""
+    alternatives: int | None
+    """For each token; None: no log-probabilities."""
+    context: int
+    """Tokens that the model can hold."""
+    echoed: int = 0
+    """Tokens of the longest prompt, where prompts are part of the answer."""
+
+    def bounded(self, names: Names, max_logprobs: int) -> int | None:
+        """The most tokens of one choice: what was asked for, or so many as keep the answer within its bounds.
+
+        Raises InvalidRequest, naming a field, where what was asked for is more than may be.
+        """
+        limit = self._within(1, MAX_ANSWER_TOKENS, "tokens", names)
+        if self.alternatives is None:
+            return limit
+        told = self._within(1 + self.alternatives, max_logprobs, "log-probabilities", names)
+        return told if limit is None else limit if told is None else min(limit, told)
+
+    def _within(self, per_token: int, most: int, what: str, names: Names) -> int | None:
+        room = most // (self.choices * per_token) - self.echoed
+        if self.tokens is None and room > 0:
+            return None if room >= self.context else room
+        longest = min(self.tokens or 0, self.context)
+        if longest <= room:
+            return self.tokens
+        total = self.choices * (longest + self.echoed) * per_token
+        if per_token > 1:
+            param, beside = names.alternatives, f" with {self.alternatives} alternatives for each"
+        else:
+            param, beside = (names.choices if self.choices > 1 else names.tokens), ""
+        raise InvalidRequest(
+            f"Invalid '{param}': {self.choices} answers of up to {longest + self.echoed} tokens{beside} are "
+            f"{total} {what}, and this server makes at most {most} for one request.",
+            param=param,
+            code="answer_too_large",
+        )
