@@ -273,7 +273,7 @@ def after_thought(grammar: str, *, opened: bool) -> str:
         [
             f"start: {thought}",
             f'thought[suffix="{THOUGHT_END}"]: {ANYTHING}',
-            "GAP: /\\n*/",
+            "GAP: /\\n{0,3}/",
             f"answer: %lark {{\n{grammar}\n}}",
         ]
     )
