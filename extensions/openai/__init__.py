@@ -4,4 +4,11 @@
 application to anybody who brings an engine of their own.
 """
 
+from pathlib import Path
+
+from . import private_packages
+
 __version__ = "0.1.0"
+
+# Before other modules are imported: the installer may have put what they need beside the host's packages.
+private_packages.attach(__name__, Path(__file__).resolve().parent)

@@ -7,12 +7,11 @@ import secrets
 from functools import cache
 from pathlib import Path
 
+from .private_packages import data_root
 from .settings import Settings
 
-_here = Path(__file__).resolve().parent.parent.parent
-
-DEFAULT = (_here if _here.name == "user_data" else _here / "user_data") / "openedai"
-"""`user_data/openedai` of the app that this folder is installed in, wherever it is started from."""
+DEFAULT = data_root(Path(__file__).resolve().parent)
+"""`openedai` in the `user_data` of the app that this folder is installed in, wherever it is started from."""
 
 
 def data_folder(settings: Settings) -> Path:

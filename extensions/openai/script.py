@@ -53,10 +53,12 @@ def _module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == _package().split(".")[0]:
             raise
-        line = (
-            f"the openai extension needs the package {error.name}: "
-            f"pip install -r {FOLDER}/requirements.txt"
+        requirements = FOLDER / "requirements.txt"
+        # The installer brings the packages itself, and leaves the list out.
+        way = (
+            f"pip install -r {requirements}" if requirements.exists() else "run its installer again"
         )
+        line = f"the openai extension needs the package {error.name}: {way}"
         raise (SystemExit if "host.shared" in sys.modules else ImportError)(line) from error
 
 

@@ -1,143 +1,154 @@
-"""The install script, on trees of the shape that the webui has had over the years."""
+"""The installer, on trees of the shapes that the web UI has had over the years: where the extension goes."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.scripts.webui_layouts import (
+    AGES,
+    BY_NAME,
+    EXTENSION,
+    Age,
+    extension_files,
+    files,
+    install,
+    installed,
+    plain_tree,
+    write,
+)
 from tests.support.process import ROOT
 
-SCRIPT = ROOT / "scripts" / "install_into_webui.sh"
-EVERY_AGE = ("2023", "January 2026", "May 2026", "May 2026, portable")
-PLACES = {
-    "2023": "extensions/openai",
-    "January 2026": "extensions/openai",
-    "May 2026": "user_data/extensions/opened_ai",
-    "May 2026, portable": "extensions/opened_ai",
+EVERY_AGE = pytest.mark.parametrize("age", AGES, ids=lambda age: age.name)
+
+
+@EVERY_AGE
+def test_it_lands_where_the_webui_looks_twice_and_leaves_as_it_came(
+    tmp_path: Path, age: Age
+) -> None:
+    webui = plain_tree(tmp_path, age.name)
+    before, place = files(webui), webui / age.place
+    for _ in range(2):
+        assert "--extensions opened_ai" in installed(webui)
+        assert files(place) == extension_files()
+    others = {name: text for name, text in files(webui).items() if not name.startswith(age.place)}
+    assert others == before, "nothing else is changed"
+    installed("--uninstall", webui)
+    assert files(webui) == before
+    assert "nothing to remove" in installed("--uninstall", webui)
+    assert files(webui) == before
+
+
+@EVERY_AGE
+def test_linked(tmp_path: Path, age: Age) -> None:
+    webui = plain_tree(tmp_path, age.name)
+    before, place, own = files(webui), webui / age.place, files(EXTENSION)
+    for _ in range(2):
+        installed("--link", webui)
+        assert place.is_symlink() and place.resolve() == EXTENSION
+    installed(webui)
+    assert not place.is_symlink() and files(place) == extension_files()
+    installed("--link", webui)
+    installed("--uninstall", webui)
+    assert files(webui) == before
+    assert files(EXTENSION) == own, "the link was removed, not what it points to"
+
+
+def test_a_copy_from_before_an_update_of_the_webui_moves_to_the_new_place(tmp_path: Path) -> None:
+    webui = plain_tree(tmp_path, "August 2024")
+    installed(webui)
+    (webui / "user_data" / "openedai").mkdir(parents=True)
+    (webui / "user_data" / "openedai" / "keys.json").write_text("{}")
+    write(webui, BY_NAME["January 2026"].files())
+    installed(webui)
+    assert not (webui / "extensions" / "opened_ai").exists()
+    assert files(webui / "user_data" / "extensions" / "opened_ai") == extension_files()
+    assert (webui / "user_data" / "openedai" / "keys.json").read_text() == "{}"
+
+
+def release(root: Path, *, of_app: bool) -> Path:
+    """A portable release: `user_data` beside the program, or (before May 2026) in it."""
+    top = root / "textgen-4.9"
+    app = top / "app" if of_app else top
+    names = BY_NAME["May 2026"].files()
+    in_user_data = {name: text for name, text in names.items() if name.startswith("user_data/")}
+    write(app, {name: text for name, text in names.items() if name not in in_user_data})
+    write(top, in_user_data)
+    (app / "portable_env").mkdir()
+    return top
+
+
+@pytest.mark.parametrize("of_app", [True, False])
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_portable_release_keeps_it_in_user_data(
+    tmp_path: Path, of_app: bool, shared: bool
+) -> None:
+    """`modules/paths.py`: a `user_data` beside the releases wins, so that the next one finds it."""
+    top = release(tmp_path, of_app=of_app)
+    user_data = (tmp_path if shared else top) / "user_data"
+    user_data.mkdir(exist_ok=True)
+    before = files(tmp_path)
+    for path in (top, top / "app" if of_app else top):
+        installed(path)
+        assert files(user_data / "extensions" / "opened_ai") == extension_files()
+    installed("--uninstall", top)
+    assert files(tmp_path) == before
+
+
+FLAGS = {
+    "--user-data-dir {}": True,
+    "# a comment\n--listen --user-data-dir={}\n": True,
+    "--listen \\\n--user-data-dir '{}' --api": True,
+    "# --user-data-dir {}": False,
+    "--model-dir {}": False,
 }
 
 
-def checkout(root: Path, age: str) -> Path:
-    """A tree of the shape that a checkout of this age has, as far as the script looks."""
-    webui = root / "text generation webui"
-    files = [
-        "server.py",
-        *(f"modules/{name}.py" for name in ("shared", "extensions", "text_generation")),
-    ]
-    files += ["extensions/gallery/script.py"]
-    if age in ("2023", "January 2026"):
-        files += ["extensions/openai/script.py", "extensions/openai/typing.py"]
-    if age == "January 2026":
-        files += ["user_data/extensions/place-your-extensions-here.txt"]
-    if age.startswith("May 2026"):
-        files += ["modules/api/script.py"]
-    if age == "May 2026":
-        files += ["user_data/extensions/place-your-extensions-here.txt"]
-    for file in files:
-        (webui / file).parent.mkdir(parents=True, exist_ok=True)
-        (webui / file).write_text(f"the webui's own {file}\n")
-    return webui
+@pytest.mark.parametrize("text", FLAGS)
+def test_another_user_data_folder_is_found_in_the_webuis_flags(tmp_path: Path, text: str) -> None:
+    webui = plain_tree(tmp_path, "May 2026")
+    other = tmp_path / "my data"
+    other.mkdir()
+    quoted = str(other) if "'" in text else str(other).replace(" ", "\\ ")
+    write(webui, {"user_data/CMD_FLAGS.txt": text.format(quoted)})
+    installed(webui)
+    place = other if FLAGS[text] else webui / "user_data"
+    assert files(place / "extensions" / "opened_ai") == extension_files()
 
 
-def install(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("VIRTUAL_ENV", "CONDA_PREFIX")
-    }
-    return subprocess.run(
-        [SCRIPT, *map(str, arguments)],
-        env=clean | {"PIP_NO_INDEX": "1"} | environment,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-
-
-OURS = files(ROOT / "extensions" / "openai")
-
-
-@pytest.mark.parametrize("age", EVERY_AGE)
-def test_it_lands_where_the_webui_looks_twice_and_leaves_as_it_came(
-    tmp_path: Path, age: str
-) -> None:
-    webui = checkout(tmp_path, age)
-    before, place = files(webui), webui / PLACES[age]
-    for _ in range(2):
-        done = install("--no-requirements", webui)
-        assert done.returncode == 0, done.stderr
-        assert f"--extensions {place.name}" in done.stdout
-        assert files(place) == OURS
-    others = {name: text for name, text in files(webui).items() if webui / name not in ours(place)}
-    kept = {
-        name.replace("extensions-before-openedai/", "extensions/"): text
-        for name, text in others.items()
-    }
-    assert kept == before, "what was there is still there, beside ours"
-    done = install("--uninstall", webui)
-    assert done.returncode == 0, done.stderr
-    assert files(webui) == before
-    again = install("--uninstall", webui)
-    assert again.returncode == 0 and "nothing to remove" in again.stdout
-    assert files(webui) == before
-
-
-def ours(place: Path) -> set[Path]:
-    return {path for path in place.rglob("*") if path.is_file()}
-
-
-@pytest.mark.parametrize("age", EVERY_AGE)
-def test_linked(tmp_path: Path, age: str) -> None:
-    webui = checkout(tmp_path, age)
-    before, place = files(webui), webui / PLACES[age]
-    for _ in range(2):
-        assert install("--link", "--no-requirements", webui).returncode == 0
-        assert place.is_symlink() and place.resolve() == ROOT / "extensions" / "openai"
-    assert install("--no-requirements", webui).returncode == 0
-    assert not place.is_symlink() and files(place) == OURS
-    assert install("--link", "--no-requirements", webui).returncode == 0
-    assert install("--uninstall", webui).returncode == 0
-    assert files(webui) == before
-    assert files(ROOT / "extensions" / "openai") == OURS, (
-        "the link was removed, not what it points to"
-    )
-
-
-def test_an_update_of_the_webui_that_brings_its_extension_back_is_kept_too(tmp_path: Path) -> None:
-    webui = checkout(tmp_path, "January 2026")
-    assert install("--no-requirements", webui).returncode == 0
-    assert install("--uninstall", webui).returncode == 0
-    assert install("--no-requirements", webui).returncode == 0
-    place = webui / "extensions" / "openai"
-    for path in sorted(place.rglob("*"), reverse=True):
-        path.unlink() if path.is_file() else path.rmdir()
-    (place / "script.py").write_text("the webui's newer one\n")
-    done = install("--no-requirements", webui)
-    assert "extensions-before-openedai/openai.2" in done.stdout
-    assert install("--uninstall", webui).returncode == 0
-    assert (place / "script.py").read_text() == "the webui's newer one\n"
+def test_another_user_data_folder_is_given(tmp_path: Path) -> None:
+    webui = plain_tree(tmp_path, "May 2026")
+    (tmp_path / "data").mkdir()
+    installed("--user-data-dir", tmp_path / "data", webui)
+    assert files(tmp_path / "data" / "extensions" / "opened_ai") == extension_files()
+    installed("--user-data-dir", "../data", "--uninstall", webui)
+    assert files(tmp_path / "data") == {}
+    for arguments in (("--user-data-dir", "nowhere"), ("--user-data-dir=nowhere",)):
+        done = install("--no-requirements", *arguments, webui)
+        assert done.returncode == 1 and "nowhere" in done.stderr
+    older = plain_tree(tmp_path / "older", "January 2026")
+    done = install("--no-requirements", "--user-data-dir", tmp_path / "data", older)
+    assert done.returncode == 1 and "has no --user-data-dir" in done.stderr
 
 
 @pytest.mark.parametrize("missing", ["server.py", "modules/extensions.py"])
 def test_what_is_no_webui_is_refused(tmp_path: Path, missing: str) -> None:
-    webui = checkout(tmp_path, "May 2026")
+    webui = plain_tree(tmp_path, "May 2026")
     (webui / missing).unlink()
     before = files(webui)
     done = install("--no-requirements", webui)
     assert done.returncode == 1 and missing in done.stderr and done.stderr.count("\n") == 1
+    assert files(webui) == before
+
+
+def test_a_webui_of_before_24_may_2023_is_refused_with_the_reason(tmp_path: Path) -> None:
+    webui = plain_tree(tmp_path, "June 2023")
+    (webui / "modules" / "shared.py").write_text("args = None\n")
+    before = files(webui)
+    done = install("--no-requirements", webui)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "24 May 2023" in done.stderr and "git pull" in done.stderr
     assert files(webui) == before
 
 
@@ -163,54 +174,79 @@ def test_help() -> None:
 
 
 def test_another_extension_of_that_name_is_left_alone(tmp_path: Path) -> None:
-    webui = checkout(tmp_path, "May 2026")
+    webui = plain_tree(tmp_path, "May 2026")
     other = webui / "user_data" / "extensions" / "opened_ai" / "script.py"
-    other.parent.mkdir()
-    other.write_text("somebody else's\n")
+    write(other.parent, {"script.py": "somebody else's\n"})
     done = install("--no-requirements", webui)
     assert done.returncode == 1 and "another extension" in done.stderr
+    installed("--uninstall", webui)
     assert other.read_text() == "somebody else's\n"
-    assert install("--uninstall", webui).returncode == 0
-    assert other.read_text() == "somebody else's\n"
 
 
-@pytest.mark.parametrize(
-    "place", ["installer_files/env", "portable_env", "venv", ".venv", "env", "", "active"]
-)
-def test_requirements_go_into_the_webuis_own_environment(tmp_path: Path, place: str) -> None:
-    """By a stand-in that notes what it is asked to do."""
-    webui = checkout(tmp_path, "May 2026")
-    root = tmp_path / "elsewhere" if place in ("", "active") else webui / place
-    python = root / "bin" / ("python3" if place == "portable_env" else "python")
-    python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/asked"\n')
-    python.chmod(0o755)
-    if place == "active":
-        done = install(webui, VIRTUAL_ENV=str(root))
-    else:
-        done = install(webui, *(() if place else ("--python", python)))
-    assert done.returncode == 0, done.stderr
-    asked = (tmp_path / "asked").read_text()
-    assert asked.startswith("-m pip install") and "openai/requirements.txt" in asked
-
-
-def test_where_there_is_no_environment_it_asks_for_one(tmp_path: Path) -> None:
-    webui = checkout(tmp_path, "May 2026")
-    done = install(webui)
-    assert done.returncode == 1 and "--python" in done.stderr
-    assert not (webui / PLACES["May 2026"]).exists()
-
-
-def test_requirements_that_fail_change_nothing(tmp_path: Path) -> None:
-    webui = checkout(tmp_path, "2023")
+@EVERY_AGE
+@pytest.mark.parametrize("options", [(), ("--uninstall",)])
+def test_a_dry_run_changes_nothing(tmp_path: Path, age: Age, options: tuple[str, ...]) -> None:
+    webui = plain_tree(tmp_path, age.name)
+    if options:
+        installed(webui)
     before = files(webui)
-    done = install("--python", "/bin/false", webui)
-    assert done.returncode == 1 and "nothing was changed" in done.stderr
+    said = installed("--dry-run", *options, webui)
+    assert files(webui) == before
+    assert f"would: {'remove' if options else 'install'} {age.place}" in said
+
+
+def test_a_check_tells_what_is_wrong(tmp_path: Path) -> None:
+    webui = plain_tree(tmp_path, "May 2026")
+
+    def problems() -> list[str]:
+        done = install("--check", "--no-requirements", webui)
+        found = [line for line in done.stdout.splitlines() if line.startswith("problem: ")]
+        assert done.returncode == (1 if found else 0), done.stderr
+        return found
+
+    assert "not installed" in problems()[0]
+    installed(webui)
+    assert problems() == []
+    (webui / BY_NAME["May 2026"].place / "script.py").write_text("an older one")
+    before = files(webui)
+    assert "another version" in problems()[0]
     assert files(webui) == before
 
 
-def test_with_a_real_pip_all_is_there_already(tmp_path: Path) -> None:
-    """The tests' own environment has what the extension needs; there is no network."""
-    webui = checkout(tmp_path, "May 2026")
-    done = install("--python", sys.executable, webui)
-    assert done.returncode == 0, done.stderr
+def test_the_name_openai_on_the_users_word(tmp_path: Path) -> None:
+    webui = plain_tree(tmp_path, "January 2026")
+    before = files(webui)
+    assert "--extensions openai" in installed("--take-over-openai", webui)
+    place = webui / "user_data" / "extensions" / "openai"
+    assert files(place) == extension_files(), "there the web UI prefers its user's extensions"
+    others = {
+        name: data
+        for name, data in files(webui).items()
+        if webui / name not in set(place.rglob("*"))
+    }
+    assert others == before
+    installed(webui)
+    assert not place.exists() and (webui / BY_NAME["January 2026"].place).exists()
+    installed("--uninstall", webui)
+    assert files(webui) == before
+
+
+def test_the_name_openai_in_place_of_the_webuis_own_and_back(tmp_path: Path) -> None:
+    webui = plain_tree(tmp_path, "August 2024")
+    before = files(webui)
+    for _ in range(2):
+        installed("--take-over-openai", webui)
+        assert files(webui / "extensions" / "openai") == extension_files()
+    installed("--uninstall", webui)
+    assert files(webui) == before
+    installed("--take-over-openai", webui)
+    installed(webui)
+    assert files(webui / "extensions" / "opened_ai") == extension_files()
+    installed("--uninstall", webui)
+    assert files(webui) == before
+
+
+def test_the_name_openai_cannot_be_taken_since_march_2026(tmp_path: Path) -> None:
+    webui = plain_tree(tmp_path, "May 2026")
+    done = install("--no-requirements", "--take-over-openai", webui)
+    assert done.returncode == 1 and "March 2026" in done.stderr and done.stderr.count("\n") == 1

@@ -1,0 +1,190 @@
+"""Packages of the extension's own, beside those of a web UI: found without a change to its environment.
+
+`scripts/install_into_webui.py` puts them into `openedai/packages/TAG` of the web UI's `user_data`. There are
+two kinds. Where the environment has nothing that contradicts our requirements, the folder holds only what it
+lacks and comes last on `sys.path`. Where it does (pydantic 1, say, that the web UI needs), the folder holds
+everything, and only this package's own modules see it: their `import pydantic` gives the module
+`openedai_packages.pydantic`, and the web UI goes on with its own. Only the standard library is used here.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import json
+import platform
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder, SourceFileLoader
+from importlib.metadata import Distribution, DistributionFinder, MetadataPathFinder
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+MANIFEST = "openedai-packages.json"
+"""What the installer writes beside the packages: `{"isolated": true, ...}`."""
+PRIVATE = "openedai_packages"
+"""The package under which modules are kept whose names the web UI has as well."""
+
+
+def interpreter_tag() -> str:
+    """What compiled packages depend on: implementation, version, system and processor."""
+    suffix = str(sysconfig.get_config_var("EXT_SUFFIX") or sys.implementation.cache_tag)
+    return f"{suffix.strip('.').split('.')[0]}-{platform.machine()}"
+
+
+def data_root(folder: Path) -> Path:
+    """`openedai` in the `user_data` of the app that the extension's folder is installed in.
+
+    The folder is `extensions/NAME` of either the app or its `user_data`, which may have any name; an app is
+    known by its `server.py`.
+    """
+    root = folder.parent.parent
+    is_app = root.name != "user_data" and (root / "server.py").exists()
+    return (root / "user_data" if is_app else root) / "openedai"
+
+
+def packages_folder(folder: Path) -> Path:
+    """Where the packages are for the extension in this folder; it need not be there."""
+    return data_root(folder) / "packages" / interpreter_tag()
+
+
+def attach(package: str, folder: Path) -> None:
+    """Let the modules of `package`, which lies in `folder`, find the packages installed for them."""
+    packages = packages_folder(folder)
+    try:
+        manifest = json.loads((packages / MANIFEST).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not manifest["isolated"]:
+        if str(packages) not in sys.path:
+            sys.path.append(str(packages))
+        return
+    for finder in sys.meta_path:
+        if isinstance(finder, IsolatedFinder) and finder.folder == packages:
+            finder.packages.add(package)
+            return
+    sys.meta_path.insert(0, IsolatedFinder(packages, package))
+
+
+class IsolatedFinder(MetaPathFinder):
+    """Finds the private packages, and gives them and our own modules an `import` that prefers them.
+
+    A name that the web UI's environment has too becomes a module of PRIVATE, so that both can be loaded;
+    other names stay as they are, as compiled modules look themselves up by name.
+    """
+
+    def __init__(self, folder: Path, package: str) -> None:
+        self.folder = folder
+        self.packages = {package}
+        names = _top_level_names(folder)
+        self.renamed = frozenset(name for name in names if _is_elsewhere(name))
+        self.plain = names - self.renamed
+        self.builtins = {**vars(builtins), "__import__": self.import_}
+        self._importlib = _Importlib(self.import_module)
+        parent = ModuleType(PRIVATE, "Packages that only the OpenAI API of this process sees.")
+        parent.__path__ = [str(folder)]
+        sys.modules[PRIVATE] = parent
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        top = fullname.partition(".")[0]
+        is_private = top in self.plain or (top == PRIVATE and fullname != PRIVATE)
+        if not is_private and not any(fullname.startswith(f"{name}.") for name in self.packages):
+            return None
+        spec = PathFinder.find_spec(fullname, [str(self.folder)] if path is None else path, target)
+        if spec is not None and type(spec.loader) is SourceFileLoader:
+            spec.loader = _Loader(spec.loader.name, spec.loader.path, self.builtins)
+        return spec
+
+    def find_distributions(
+        self, context: DistributionFinder.Context | None = None
+    ) -> Iterator[Distribution]:
+        """Let `importlib.metadata.version("llguidance")` find what the web UI does not have."""
+        name = None if context is None else context.name
+        if name is None or any(
+            MetadataPathFinder.find_distributions(DistributionFinder.Context(name=name))
+        ):
+            return
+        yield from MetadataPathFinder.find_distributions(
+            DistributionFinder.Context(name=name, path=[str(self.folder)])
+        )
+
+    def import_(
+        self,
+        name: str,
+        globals: Mapping[str, Any] | None = None,
+        locals: Mapping[str, Any] | None = None,
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        """`__import__` as the private packages and our own modules have it."""
+        if level == 0 and name.partition(".")[0] == "importlib" and not (fromlist and "." in name):
+            builtins.__import__(name, globals, locals, fromlist or (), level)
+            return self._importlib
+        private = self._private(name)
+        if level or private == name:
+            return builtins.__import__(name, globals, locals, fromlist or (), level)
+        found = builtins.__import__(private, globals, locals, fromlist or (), 0)
+        return found if fromlist else sys.modules[self._private(name.partition(".")[0])]
+
+    def import_module(self, name: str, package: str | None = None) -> ModuleType:
+        """`importlib.import_module` as they have it."""
+        if name.startswith("."):
+            return importlib.import_module(name, package and self._private(package))
+        return importlib.import_module(self._private(name))
+
+    def _private(self, name: str) -> str:
+        """The name under which a module is found: the private one where the web UI has another version."""
+        return f"{PRIVATE}.{name}" if name.partition(".")[0] in self.renamed else name
+
+
+class _Importlib(ModuleType):
+    """`importlib` with another `import_module`."""
+
+    def __init__(self, import_module: Callable[..., ModuleType]) -> None:
+        super().__init__("importlib", importlib.__doc__)
+        self.import_module = import_module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib, name)
+
+
+class _Loader(SourceFileLoader):
+    """Executes a module with builtins of its own, where `import` statements look for `__import__`."""
+
+    def __init__(self, fullname: str, path: str, namespace: dict[str, Any]) -> None:
+        super().__init__(fullname, path)
+        self._builtins = namespace
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__dict__["__builtins__"] = self._builtins
+        super().exec_module(module)
+
+
+def _top_level_names(folder: Path) -> frozenset[str]:
+    """What can be imported from a folder: `flask`, `typing_extensions`, `_cffi_backend`."""
+    names = set()
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            names.add(entry.name)
+        elif entry.suffix == ".py":
+            names.add(entry.stem)
+        elif any(entry.name.endswith(suffix) for suffix in EXTENSION_SUFFIXES):
+            names.add(entry.name.partition(".")[0])
+    return frozenset(
+        name for name in names if name.isidentifier() and name not in ("bin", "__pycache__")
+    )
+
+
+def _is_elsewhere(name: str) -> bool:
+    if name in sys.modules:
+        return True
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
