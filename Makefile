@@ -18,7 +18,7 @@ PEER := .venv-llama-cpp-python
 PEER_MADE := $(PEER)/.made
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --editable
 
-.PHONY: setup run test test-webui bench bench-peer check format check-webui-pins clean help
+.PHONY: setup run test test-webui test-webui-install bench bench-peer check format check-webui-pins clean help
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/'
@@ -49,6 +49,11 @@ test-webui: $(FOR_TEST) ## test inside a webui: make test-webui WEBUI_DIR=PATH [
 	@test -n "$(WEBUI_DIR)" || { echo "error: which webui? make test-webui WEBUI_DIR=path/of/text-generation-webui" >&2; exit 1; }
 	@WEBUI_DIR="$(abspath $(WEBUI_DIR))" MODEL="$(MODEL)" LOADER="$(LOADER)" WEBUI_PYTHON="$(WEBUI_PYTHON)" \
 		$(BIN)/python -m pytest tests/webui_checkout $(ARGS)
+
+# What a user's updates do after an install: real versions, one after the other, out of a clone of the webui.
+test-webui-install: $(FOR_TEST) ## install into real versions of a webui and update them: make test-webui-install WEBUI_GIT=PATH
+	@test -n "$(WEBUI_GIT)" || { echo "error: which repository? make test-webui-install WEBUI_GIT=path/of/a/clone" >&2; exit 1; }
+	@WEBUI_GIT="$(abspath $(WEBUI_GIT))" $(BIN)/python -m pytest tests/webui_checkout/test_install.py $(ARGS)
 
 format: $(FOR_CHECK) ## put the code into its format
 	$(BIN)/python -m ruff format .

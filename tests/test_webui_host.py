@@ -147,6 +147,31 @@ def test_beside_the_webuis_own_api_its_port_is_not_ours() -> None:
         assert f":{ours}/v1" in webui.line("OpenAI API")
 
 
+@pytest.mark.parametrize(
+    ("name", "extensions", "is_ours"),
+    [
+        ("opened_ai", ["opened_ai", "openai"], False),
+        ("opened_ai", ["opened_ai"], True),
+        ("openai", ["openai"], True),
+    ],
+)
+def test_before_march_2026_the_flags_are_those_of_the_api_that_runs(
+    monkeypatch: pytest.MonkeyPatch, name: str, extensions: list[str], is_ours: bool
+) -> None:
+    """`--api` loads the webui's own extension `openai`, also beside ours."""
+    shared: Any = types.ModuleType("modules.shared")
+    shared.parser = argparse.ArgumentParser()
+    shared.parser.add_argument("--api-port", type=int, default=5000)
+    shared.args = argparse.Namespace(api_port=6000, extensions=extensions)
+    modules = types.ModuleType("modules")
+    modules.__path__ = []
+    monkeypatch.setitem(sys.modules, "modules", modules)
+    monkeypatch.setitem(sys.modules, "modules.shared", shared)
+    monkeypatch.setattr(sys, "argv", ["server.py", "--api-port", "6000"])
+    monkeypatch.setattr(webui_host, "__package__", f"extensions.{name}")
+    assert webui_host.flags() == ({"api_port": 6000} if is_ours else {})
+
+
 def test_listen_without_a_key_is_for_the_page_only() -> None:
     port = free_port()
     with Webui("script.setup(); time.sleep(60)", "--listen", "--api-port", str(port)) as webui:
@@ -160,7 +185,7 @@ def test_a_port_in_use_is_one_line_and_is_told_in_the_block() -> None:
     taken = socket.create_server(("127.0.0.1", 0))
     script.params["api_port"] = taken.getsockname()[1]
     script.setup()
-    from extensions.openai import launch
+    from extensions.openai import launch, webui_host
     print("status:", launch.status())
     """
     with Webui(program) as webui:

@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from . import webui_host
@@ -117,10 +118,16 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
     _problem = None
     log.info("OpenAI API: %s/v1", server.url)
     if settings.api_key is None and settings.password is None and has_keys(settings):
-        log.info("requests need a named key (python -m %s keys list)", __package__)
+        log.info("requests need a named key (%s)", _keys_command())
     if webui_host.inside():
         webui_host.keep_alive(server.wait)
         webui_host.at_end(_stop_at_end)
+
+
+def _keys_command() -> str:
+    """How the operator lists the named keys, whatever name a host has imported this folder under."""
+    folder = Path(__file__).resolve().parent
+    return f"in {folder.parent.parent}: python -m {folder.parent.name}.{folder.name} keys list"
 
 
 def use_extensions(extensions: Sequence[tuple[str, Any]]) -> None:

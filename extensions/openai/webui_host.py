@@ -20,10 +20,12 @@ from typing import Any
 
 log = logging.getLogger("openedai")
 
+OWN_API = "openai"
+"""The extension that was the webui's own API before March 2026."""
 SHARED_FLAGS = ("listen", "listen_host", "api_key", "admin_key")
 """Flags of the webui that hold for every API in it."""
 API_FLAGS = ("api_port", "public_api", "public_api_id")
-"""Flags of the API extension whose place we take; from March 2026 on they belong to the webui's own API."""
+"""Flags of the webui's own API: ours where we took its place, or where it does not run."""
 
 
 def inside() -> bool:
@@ -46,7 +48,11 @@ def flags() -> dict[str, Any]:
 
 
 def _own_api_exists() -> bool:
-    return importlib.util.find_spec("modules.api") is not None
+    """Whether the webui's own API is there to take its flags: part of it, or an extension beside us."""
+    if importlib.util.find_spec("modules.api") is not None:
+        return True
+    extensions = getattr(sys.modules["modules.shared"].args, "extensions", None) or ()
+    return OWN_API in extensions and __package__.rpartition(".")[2] != OWN_API
 
 
 _NOT_WRITTEN = object()

@@ -90,9 +90,9 @@ class Checkout:
 
 
 def models_of(folder: Path) -> Path:
-    """The webui's folder of models. Ask before it runs: our own data make a `user_data` in any version."""
+    """The webui's folder of models; our own data make a `user_data` in any version."""
     newer = folder / "user_data" / "models"
-    return newer if newer.parent.is_dir() else folder / "models"
+    return newer if newer.is_dir() else folder / "models"
 
 
 def copy(original: Path, target: Path, python: str | None, model: str | None) -> Checkout:
@@ -102,13 +102,13 @@ def copy(original: Path, target: Path, python: str | None, model: str | None) ->
     python = python or next(iter(found), None)
     assert python, f"no Python environment in {original}: name one with WEBUI_PYTHON"
     done = subprocess.run(
-        [ROOT / "scripts" / "install_into_webui.sh", "--no-requirements", str(target)],
+        [ROOT / "scripts" / "install_into_webui.sh", "--python", python, str(target)],
         capture_output=True,
         text=True,
         check=True,
     )
     place = next(
-        line.split()[-1] for line in done.stdout.splitlines() if line.startswith("installed ")
+        line.split()[-1] for line in done.stdout.splitlines() if line.startswith("did: install ")
     )
     for example in ("example_rewrite", "example_notes"):
         shutil.copytree(ROOT / "extensions" / example, target / "extensions" / example)
@@ -119,7 +119,7 @@ def copy(original: Path, target: Path, python: str | None, model: str | None) ->
         python,
         model or (f"{TINY}.gguf" if LOADER == "llama.cpp" else TINY),
         target / place,
-        models_of(target),
+        target / models_of(original).relative_to(original),
         frozenset(part.split("'")[0] for part in known.split("add_argument('--")[1:]),
     )
     checkout.models.mkdir(parents=True, exist_ok=True)
