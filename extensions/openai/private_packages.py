@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder, SourceFileLoader
 from importlib.metadata import Distribution, DistributionFinder, MetadataPathFinder
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -85,9 +85,9 @@ class IsolatedFinder(MetaPathFinder):
         self.plain = names - self.renamed
         self.builtins = {**vars(builtins), "__import__": self.import_}
         self._importlib = _Importlib(self.import_module)
-        parent = ModuleType(PRIVATE, "Packages that only the OpenAI API of this process sees.")
-        parent.__path__ = [str(folder)]
-        sys.modules[PRIVATE] = parent
+        spec = ModuleSpec(PRIVATE, None, is_package=True)
+        spec.submodule_search_locations = [str(folder)]
+        sys.modules[PRIVATE] = module_from_spec(spec)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import filecmp
+import io
 import shutil
 import sys
 from collections.abc import Sequence
@@ -62,6 +63,9 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0, or 1 with one line on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console that lacks a letter of a path
+            stream.reconfigure(errors="replace")
     try:
         options = _parser().parse_args(arguments)
         if options.path is None:
@@ -150,14 +154,34 @@ def _install(job: Job) -> None:
     shown = webui.shown(job.place)
     verb = "link" if options.link else "install"
     work.do(f"{verb} {shown}", lambda: _place(job))
+    _remove_other_copies(job)
+    _exclude(job)
+    if not work.dry:
+        work.say(f"start the web UI with: --extensions {job.place.name}")
+
+
+def _remove_other_copies(job: Job) -> None:
+    """Those under another name, or where an older web UI looked; what they kept moves along."""
+    work, webui = job.work, job.webui
     for other in (*webui.places, webui.taken_place):
         if other in (job.place, webui.app / earlier.PLACE):
             continue
         if is_there(other) and is_ours(other):
             work.do(f"remove the other copy {webui.shown(other)}", partial(remove, other))
-    _exclude(job)
-    if not work.dry:
-        work.say(f"start the web UI with: --extensions {job.place.name}")
+            data = webui.app / "user_data" / "openedai"
+            if webui.app in other.parents and data != webui.data and data.is_dir():
+                work.do(
+                    f"move {webui.shown(data)} to {webui.data}", partial(_move, data, webui.data)
+                )
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move what the target does not have yet."""
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for entry in source.iterdir():
+        if not is_there(target / entry.name):
+            shutil.move(str(entry), str(target / entry.name))
+    remove_if_empty(source)
 
 
 def _check_name(job: Job) -> None:
@@ -178,7 +202,8 @@ def _environment(job: Job) -> tuple[Environment, Plan | None]:
     python = environment.find_python(job.webui.app, job.options.python)
     requirements = SOURCE / "requirements.txt"
     found = environment.look_at(python, SOURCE)
-    if _repair(job, found):
+    may_be_broken = job.options.repair_environment or earlier.traces(job.webui, job.repository)
+    if may_be_broken and _repair(job, found):
         found = environment.look_at(python, SOURCE)
     if environment.is_settled(found, job.packages, requirements):
         return found, None
@@ -255,7 +280,8 @@ def _uninstall(job: Job) -> None:
         if is_there(place) and is_ours(place):
             work.do(f"remove {webui.shown(place)}", partial(remove, place))
             removed = True
-    if earlier.traces(webui, repository):
+    had_earlier = earlier.traces(webui, repository)
+    if had_earlier:
         earlier.put_back(work, webui, repository, SOURCE)
         removed = True
     packages = webui.data / "packages"
@@ -267,11 +293,21 @@ def _uninstall(job: Job) -> None:
         work.say(
             f"nothing to remove: {webui.shown(webui.place)} is not there, or not this extension"
         )
-    if job.options.repair_environment:
-        python = environment.find_python(webui.app, job.options.python)
-        _repair(job, environment.look_at(python, SOURCE))
+    if job.options.repair_environment or (had_earlier and not job.options.no_requirements):
+        _look_for_damage(job)
     if webui.data.is_dir() and not work.dry:
         work.say(f"keys and usage stay in {webui.data}")
+
+
+def _look_for_damage(job: Job) -> None:
+    """An earlier install may have upgraded packages in the environment, wherever that is."""
+    try:
+        python = environment.find_python(job.webui.app, job.options.python)
+        _repair(job, environment.look_at(python, SOURCE))
+    except RefusalError:
+        if job.options.repair_environment:
+            raise
+        job.work.say("note: the web UI's Python was not looked at; --python PATH names it")
 
 
 def _tidy(job: Job) -> None:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -257,9 +258,11 @@ def _pip(environment: Environment) -> list[str]:
     """The pip of the web UI's Python; ours, acting for it, where that one has none or an old one."""
     if environment.pip is not None and _numbers(environment.pip) >= MIN_PIP:
         return [str(environment.python), "-m", "pip"]
-    done = _run([sys.executable, "-m", "pip", "--version"])
-    own = re.match(r"pip (\S+)", done.stdout)
-    if done.returncode == 0 and own and _numbers(own[1]) >= MIN_OWN_PIP:
+    try:
+        own = metadata.version("pip")
+    except metadata.PackageNotFoundError:
+        own = "0"
+    if _numbers(own) >= MIN_OWN_PIP:
         return [sys.executable, "-m", "pip", "--python", str(environment.python)]
     has = f"only pip {environment.pip}" if environment.pip else "no pip"
     way = "pip install --upgrade pip" if environment.pip else "ensurepip --upgrade"

@@ -84,6 +84,8 @@ def remove(path: Path) -> None:
     """Remove a file, a link (not what it points to) or a folder with all in it."""
     if path.is_symlink() or path.is_file():
         path.unlink()
+    elif path.is_dir() and sys.version_info >= (3, 12):
+        shutil.rmtree(path, onexc=_make_writable)
     elif path.is_dir():
         shutil.rmtree(path, onerror=_make_writable)
 

@@ -96,6 +96,18 @@ def test_a_portable_release_keeps_it_in_user_data(
     assert files(tmp_path) == before
 
 
+def test_keys_of_a_release_that_were_kept_in_its_program_move_along(tmp_path: Path) -> None:
+    """An earlier installer put the extension into `app`, which the next release leaves behind."""
+    top = release(tmp_path, of_app=True)
+    write(top / "app", {
+        "extensions/opened_ai/engines/base.py": "",
+        "user_data/openedai/keys.secret": "secret",
+    })  # fmt: skip
+    installed(top)
+    assert not (top / "app" / "extensions" / "opened_ai").exists()
+    assert (top / "user_data" / "openedai" / "keys.secret").read_text() == "secret"
+
+
 FLAGS = {
     "--user-data-dir {}": True,
     "# a comment\n--listen --user-data-dir={}\n": True,

@@ -11,7 +11,13 @@ import pytest
 
 from scripts.webui_install import environment
 from scripts.webui_install.work import RefusalError
-from tests.scripts.webui_layouts import extension_files, files, install, plain_tree
+from tests.scripts.webui_layouts import (
+    earlier_install,
+    extension_files,
+    files,
+    install,
+    plain_tree,
+)
 from tests.scripts.wheels import (
     REQUIRED,
     FakeEnvironment,
@@ -21,6 +27,7 @@ from tests.scripts.wheels import (
 )
 
 PLACE = "user_data/extensions/opened_ai"
+pytestmark = pytest.mark.timeout(240)  # pip takes seconds a call on a busy machine
 
 
 @pytest.fixture
@@ -129,20 +136,21 @@ def test_the_copy_has_no_list_that_the_webuis_updater_would_upgrade(
 
 
 def test_an_environment_that_an_earlier_install_has_broken_is_repaired_on_the_users_word(
-    webui: Path, python: FakeEnvironment, tmp_path: Path
+    tmp_path: Path, python: FakeEnvironment
 ) -> None:
+    webui = plain_tree(tmp_path, "August 2024")
+    earlier_install(webui)
     python.add("fastapi", "0.95.2", ["pydantic<2,>=1.6"])
     python.add_all_but()
     wheels = all_wheels(tmp_path / "wheels")
     make_wheel(wheels, "pydantic", "1.10.8")
-    said = run(webui, python, wheels)
-    assert '-m pip install "pydantic<2,>=1.6"' in said and "--repair-environment" in said
     check = install("--check", "--python", python.python, webui)
     assert check.returncode == 1 and "pydantic<2,>=1.6" in check.stdout
+    said = run(webui, python, wheels)
+    assert '-m pip install "pydantic<2,>=1.6"' in said and "--repair-environment" in said
     run(webui, python, wheels, "--repair-environment")
     assert (python.packages / "pydantic-1.10.8.dist-info").exists()
     assert brought(webui)[0]["isolated"] is True
-    assert install("--check", "--python", python.python, webui).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def install(*arguments: str | Path, **environment: str) -> subprocess.CompletedP
         env=clean | {"PIP_NO_INDEX": "1"} | environment,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=200,
         check=False,
     )
 

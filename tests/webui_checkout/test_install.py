@@ -1,7 +1,7 @@
 """Installing into real versions of the web UI, and updating from one to the next as its updater does it.
 
-`make test-webui-install WEBUI_GIT=path` takes a clone or a mirror of its repository that has the commits below.
-No model is loaded: the web UI's own loader loads the extension by name, with stand-ins for gradio and for the
+`make test-webui-install WEBUI_GIT=path` takes a clone or a mirror of its repository with the commits below.
+No model is loaded: the web UI's own loader loads ours by name, with stand-ins for gradio and for the
 command line.
 """
 
