@@ -96,7 +96,7 @@ def models_of(folder: Path) -> Path:
 
 
 def copy(original: Path, target: Path, python: str | None, model: str | None) -> Checkout:
-    """A copy of a checkout with the extension, both examples and the probe in it, and two models."""
+    """A copy of a checkout with the extension, both examples and the probes in it, and two models."""
     shutil.copytree(original, target, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
     found = [str(original / each) for each in PYTHONS if (original / each).exists()]
     python = python or next(iter(found), None)
@@ -112,7 +112,8 @@ def copy(original: Path, target: Path, python: str | None, model: str | None) ->
     )
     for example in ("example_rewrite", "example_notes"):
         shutil.copytree(ROOT / "extensions" / example, target / "extensions" / example)
-    shutil.copytree(Path(__file__).parent / "probe", target / "extensions" / "probe")
+    for probe in ("probe", "hook_probe"):
+        shutil.copytree(Path(__file__).parent / probe, target / "extensions" / probe)
     known = (target / "modules" / "shared.py").read_text()
     checkout = Checkout(
         target,
