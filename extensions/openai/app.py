@@ -32,6 +32,7 @@ from .access.scheduler import Scheduler
 from .access.tunnel import Tunnel
 from .data_folder import data_folder
 from .engines.base import Engine
+from .errors import APIError
 from .exchange import IGNORED_HEADER, Exchange, Exchanges, View
 from .generation.policy import read_policy
 from .head_check import HeadCheck
@@ -224,10 +225,13 @@ def _request_log(services: Services) -> Observer:
 def _capture(app: Flask, services: Services) -> None:
     """Write requests and answers down. Raises SettingsError where the folder cannot be had."""
 
+    segments = {part for rule in app.url_map.iter_rules() for part in rule.rule.split("/")}
+
     def redactor() -> Redactor:
         settings = services.settings
         keys = (settings.api_key, settings.admin_key, settings.password, settings.keys_secret)
-        return Redactor(key.get_secret_value() for key in keys if key is not None)
+        secrets = [key.get_secret_value() for key in keys if key is not None]
+        return Redactor(secrets, {*segments, *settings.model_aliases, *_model_names(services)})
 
     settings = services.settings
     chosen = settings.debug_folder
@@ -239,3 +243,10 @@ def _capture(app: Flask, services: Services) -> None:
             f"setting debug_folder: cannot make {folder}: {error.strerror}"
         ) from error
     log.warning("--debug: requests and answers are written to %s, with prompts", folder)
+
+
+def _model_names(services: Services) -> list[str]:
+    try:
+        return services.engine.info.model.split("/")
+    except APIError:  # there is no model
+        return []

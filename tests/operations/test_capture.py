@@ -8,6 +8,7 @@ import stat
 import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -166,3 +167,82 @@ def test_a_folder_that_goes_away_fails_no_request(
     assert answer.status_code == 200
     answer.close()
     assert "could not be written" in caplog.text
+
+
+FOREIGN = {
+    "X-Session": "MARK1",
+    "X-Csrf": "MARK2",
+    "Referer": "http://x/?key=MARK3",
+    "X-Amz-Security-Token": "MARK4",
+    "Cf-Access-Client-Id": "MARK5",
+    "X-Anything": "MARK6",
+    "Forwarded": "for=MARK7",
+    "X-Goog-Iap-Jwt": "MARK8",
+    "Ocp-Apim-Subscription-Key": "MARK9",
+}
+QUERIES = [
+    "subscription-key=MARK",
+    "sig=MARK",
+    "code=MARK",
+    "X-Amz-Signature=MARK",
+    "MARK",
+    "MARK&model=a",
+    "%6Dodel=a&key=MARK",
+    "a=1&MARK=",
+    "state=MARK#x",
+]
+
+
+def test_secrets_of_other_systems_are_not_known_by_name(serve: Serve, tmp_path: Path) -> None:
+    """So what is not known to be harmless is taken out; the names of headers are kept."""
+    port = serve(EchoEngine(), debug=True, debug_folder=str(tmp_path)).port
+    for query in QUERIES:
+        ask(
+            port,
+            "GET",
+            f"/v1/models?{query}",
+            **{k.replace("-", "_"): v for k, v in FOREIGN.items()},
+        )
+    kept = files(tmp_path, len(QUERIES))
+    text = "".join(file.read_text() for file in tmp_path.glob("2*.json"))
+    assert "MARK" not in text
+    assert {name.lower() for name in FOREIGN} <= kept[0]["request"]["headers"].keys()
+    assert kept[0]["request"]["query"] == f"subscription-key={REMOVED}"
+    assert kept[5]["request"]["query"] == f"{REMOVED}&model=a"
+    assert kept[6]["request"]["query"] == f"%6Dodel=a&key={REMOVED}"
+
+
+@pytest.mark.parametrize(
+    "key", ["our-own-key", "schlüssel-für-alle", 'a"b\\c key', "ключ ключ", "🔑🔑🔑"]
+)
+def test_our_own_keys_in_every_form(serve: Serve, tmp_path: Path, key: str) -> None:
+    port = serve(EchoEngine(), debug=True, debug_folder=str(tmp_path), api_key=key).port
+    with Wire(port) as wire:
+        wire.request(
+            "POST",
+            f"/v1/{quote(key, safe='')}/completions?model={quote_plus(key)}&{quote(key, safe='')}",
+            json.dumps({"prompt": key, "user": f"it is {key}"}).encode() + b"}",
+            headers={"User-Agent": key.encode().decode("latin-1")},
+        )
+        wire.answer()
+    (seen,) = files(tmp_path, 1)
+    (file,) = tmp_path.glob("2*.json")
+    text = file.read_text()
+    assert seen["request"]["path"] == f"/v1/{REMOVED}/completions"
+    shown = json.dumps(seen, ensure_ascii=False) + text
+    for form in (key, key.encode().decode("latin-1"), quote(key, safe=""), json.dumps(key)[1:-1]):
+        assert form not in shown, form
+
+
+def test_parts_of_addresses_that_there_are_not(tmp_path: Path) -> None:
+    client = create_app(
+        Settings(debug=True, debug_folder=str(tmp_path)), EchoEngine()
+    ).test_client()
+    for path in (
+        "/v1/hidden-secret/chat/completions",
+        "/v1/models/echo",
+        "/v1/models/hidden-secret",
+    ):
+        client.get(path).close()
+    kept = [seen["request"]["path"] for seen in files(tmp_path, 3)]
+    assert kept == [f"/v1/{REMOVED}/chat/completions", "/v1/models/echo", f"/v1/models/{REMOVED}"]

@@ -1,21 +1,23 @@
 """With `--debug`: each request and its answer in a file, without secrets, for whoever looks for a fault.
 
-Keys, passwords, tokens and the content of pictures and sounds are taken out; prompts and answers are
-what this is for, and stay.
+Of headers, addresses and what is behind the `?` only what is known to be harmless is shown. In bodies keys,
+passwords, tokens and the content of pictures and sounds are taken out; prompts and answers are what this is
+for, and stay.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import quote, quote_plus, unquote_plus
 
 import orjson
 
@@ -23,21 +25,45 @@ log = logging.getLogger("openedai")
 
 FILES = 500  # the oldest ones go when there are more
 LONGEST = 256 << 10  # bytes kept of a body
-REMOVED = "[removed]"
+REMOVED = "[redacted]"
+
+HARMLESS_HEADERS = frozenset(
+    """
+    accept accept-charset accept-encoding accept-language accept-ranges age allow cache-control connection
+    content-encoding content-language content-length content-type date dnt expect host keep-alive
+    openai-beta openai-processing-ms openai-version origin pragma priority range retry-after retry-after-ms
+    sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest sec-fetch-mode sec-fetch-site sec-gpc server
+    te transfer-encoding upgrade upgrade-insecure-requests user-agent vary www-authenticate
+    x-accel-buffering x-openedai-ignored x-request-id x-requested-with x-should-retry
+    access-control-allow-headers access-control-allow-methods access-control-allow-origin
+    access-control-allow-private-network access-control-expose-headers access-control-max-age
+    access-control-request-headers access-control-request-method access-control-request-private-network
+    x-ratelimit-limit-requests x-ratelimit-limit-tokens x-ratelimit-remaining-requests
+    x-ratelimit-remaining-tokens x-ratelimit-reset-requests x-ratelimit-reset-tokens
+    x-stainless-arch x-stainless-async x-stainless-helper-method x-stainless-lang x-stainless-os
+    x-stainless-package-version x-stainless-poll-helper x-stainless-raw-response x-stainless-read-timeout
+    x-stainless-retry-count x-stainless-runtime x-stainless-runtime-version x-stainless-timeout
+    """.split()
+)
+"""Only these are shown with their values: gateways and proxies pass on secrets under names of their own."""
+HARMLESS_QUERY = frozenset(
+    """
+    after api-version before beta bucket_width deployment end_date end_time group_by include limit model
+    models order page start_date start_time stream
+    """.split()
+)
+"""The same for what is behind the `?`."""
+PLAIN_NAME = re.compile(r"[A-Za-z][\w.\[\]-]{0,63}")
 
 NAMES = (
-    r"(?:proxy[-_])?authorization|(?:set[-_])?cookie|(?:x[-_])?api[-_]?key|password|passwd|secret"
-    r"|client[-_]secret|(?:access|refresh|id|auth|bearer)[-_]token"
+    r"(?:[\w-]*[-_])?(?:api[-_]?key|key|password|passwd|secret|token|credentials?|signature|sig|auth"
+    r"|authorization|cookie|session|csrf|jwt|assertion)"
 )
-SECRET_NAMES = re.compile(NAMES + "|token", re.IGNORECASE)
-SECRET_HEADERS = re.compile(
-    r".*(?:auth|authorization|cookie|key|token|secret|password|credentials?|signature|assertion)",
-    re.IGNORECASE,
-)
-"""Broader: proxies that ask who somebody is pass on what shows it under names of their own."""
+SECRET_NAMES = re.compile(NAMES, re.IGNORECASE)
+NOT_SECRET = frozenset({"prompt_cache_key"})
 SECRET_TEXTS = (
     # JSON that is broken or cut is text; so are events, in which `token` is a word of the answer.
-    (re.compile(rf'("(?:{NAMES})"\s*:\s*")(?:[^"\\]|\\.)*', re.IGNORECASE), r"\1" + REMOVED),
+    (re.compile(rf'("(?!token"){NAMES}"\s*:\s*")(?:[^"\\]|\\.)*', re.IGNORECASE), r"\1" + REMOVED),
     (re.compile(r"(data:[\w.+/;=-]{0,100};base64,)[\w+/=%-]+"), r"\1" + REMOVED),
     (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE), r"\1 " + REMOVED),
     (re.compile(r"\b(?:sk|pk|hf|gh[opsu]|xox[abp])[-_][\w.-]{8,}"), REMOVED),
@@ -50,9 +76,11 @@ BASE64 = re.compile(r"[A-Za-z0-9+/_-]{512,}={0,2}")
 class Redactor:
     """Takes secrets out of texts and of JSON."""
 
-    def __init__(self, keys: Iterable[str] = ()) -> None:
-        """`keys` are the server's own, found wherever they stand."""
-        self._keys = [key for key in keys if key]
+    def __init__(self, keys: Iterable[str] = (), segments: Collection[str] = ()) -> None:
+        """`keys` are the server's own, found wherever they stand, in every form in which HTTP and JSON carry
+        them; `segments` the parts of addresses that are shown."""
+        self._keys = sorted({form for key in keys if key for form in _forms(key)}, key=len)[::-1]
+        self._segments = frozenset(segments)
 
     def value(self, value: Any) -> Any:
         """A copy of a JSON value."""
@@ -64,7 +92,7 @@ class Redactor:
             is_logprob = "logprob" in value  # then `token` is a word of the answer
             return {
                 self.text(name): REMOVED
-                if SECRET_NAMES.fullmatch(name) and isinstance(each, str) and not is_logprob
+                if isinstance(each, str) and _is_secret(name, is_logprob)
                 else self.value(each)
                 for name, each in value.items()
             }
@@ -78,18 +106,30 @@ class Redactor:
         return BASE64.sub(lambda found: f"[{len(found[0])} characters of base64 removed]", text)
 
     def headers(self, headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+        """All names; values of harmless ones only."""
         return {
-            name: REMOVED if SECRET_HEADERS.fullmatch(name) else self.text(value)
+            self.text(name): self.text(value) if name.lower() in HARMLESS_HEADERS else REMOVED
             for name, value in headers
         }
 
     def query(self, query: str) -> str:
-        pairs = parse_qsl(query, keep_blank_values=True)
-        return urlencode(
-            [
-                (name, REMOVED if SECRET_NAMES.fullmatch(name) else self.text(value))
-                for name, value in pairs
-            ]
+        """All names; values of harmless ones only."""
+        shown = []
+        for part in query.split("&") if query else ():
+            name, _, value = part.partition("=")
+            if unquote_plus(name).lower() in HARMLESS_QUERY:
+                shown.append(f"{name}={quote(self.text(unquote_plus(value)), safe='[]')}")
+            elif not (value and PLAIN_NAME.fullmatch(unquote_plus(name))):
+                shown.append(REMOVED)  # what stands for itself may be anything
+            else:
+                shown.append(f"{self.text(name)}={REMOVED}")
+        return "&".join(shown)
+
+    def path(self, path: str) -> str:
+        """The parts of addresses that this server has; `path` is WSGI's."""
+        told = path.encode("latin-1", "replace").decode("utf-8", "replace")
+        return "/".join(
+            part if not part or part in self._segments else REMOVED for part in told.split("/")
         )
 
     def body(self, data: bytes, length: int, content_type: str) -> Any:
@@ -105,6 +145,27 @@ class Redactor:
             cut = "" if whole else f" [... {length} bytes in all]"
             return self.text(data.decode("utf-8", "replace")) + cut
         return f"[{length} bytes of {kind or 'no type'}]" if length else ""
+
+
+def _is_secret(name: str, is_logprob: bool) -> bool:
+    if name in NOT_SECRET or (is_logprob and name == "token"):
+        return False
+    return SECRET_NAMES.fullmatch(name) is not None
+
+
+def _forms(key: str) -> set[str]:
+    """How a key looks as it is, in WSGI's latin-1, in an address, and in JSON."""
+    raw = key.encode("utf-8", "replace")
+    return {
+        key,
+        raw.decode("latin-1"),
+        quote(key, safe=""),
+        quote(key, safe="").lower(),
+        quote(key),
+        quote_plus(key),
+        json.dumps(key)[1:-1],
+        orjson.dumps(key).decode()[1:-1],
+    }
 
 
 class Capture:
@@ -182,7 +243,7 @@ class _Exchange:
             "seconds": round(time.time() - self.began, 3),
             "request": {
                 "method": environ.get("REQUEST_METHOD"),
-                "path": redactor.text(environ.get("PATH_INFO", "")),
+                "path": redactor.path(environ.get("PATH_INFO", "")),
                 "query": query,
                 "headers": redactor.headers(sent),
                 "body": redactor.body(kept.data, kept.length, environ.get("CONTENT_TYPE", "")),
