@@ -208,25 +208,9 @@ def test_choices_stream_at_the_same_time() -> None:
             None,
         ),
         (
-            {"messages": [{"role": "tool", "content": "x"}]},
-            "messages[0].tool_call_id",
-            "missing_required_parameter",
-        ),
-        ({"messages": [{"role": "assistant"}]}, "messages[0].content", None),
-        (
             {"messages": [{"role": "user", "content": "x", "name": 5}]},
             "messages[0].name",
             "invalid_type",
-        ),
-        (
-            {
-                "messages": [
-                    *HELLO,
-                    {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f"}}]},
-                ]
-            },
-            "messages[1].tool_calls[0].function.arguments",
-            "missing_required_parameter",
         ),
         ({"max_tokens": 0}, "max_tokens", "integer_below_min_value"),
         ({"max_completion_tokens": 0}, "max_completion_tokens", "integer_below_min_value"),

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llguidance import LLMatcher
 
 from extensions.openai.engines.base import (
     ChatRequest,
@@ -27,6 +26,7 @@ from extensions.openai.engines.base import (
     Tool,
 )
 from extensions.openai.engines.llamacpp import LlamaCppEngine
+from extensions.openai.engines.template_traits import TemplateTraits
 from extensions.openai.errors import ContextLengthExceeded, EngineFailed
 from extensions.openai.generation.prompted import Wanted, answer_chat
 from extensions.openai.generation.tools import ToolPlan
@@ -403,33 +403,101 @@ def test_an_answer_may_begin_like_a_call() -> None:
 OPTIONS = 'start: "yes" | "no"'
 
 
+class Staged(Scripted):
+    """Says one text in each call, in parts of some characters."""
+
+    def __init__(self, *texts: str, size: int = 1, opening: str = "") -> None:
+        super().__init__([], opening=opening)
+        self._texts = [[text[at : at + size] for at in range(0, len(text), size)] for text in texts]
+
+    def generate(self, request: GenerateRequest) -> Pieces:
+        self._parts = self._texts[len(self.asked)]
+        return super().generate(request)
+
+
 @pytest.mark.parametrize("opening", ["", "<think>\n"])
 @pytest.mark.parametrize("size", [1, 3, 100])
 def test_a_thought_before_an_answer_of_a_grammar(opening: str, size: int) -> None:
-    """Free, and then the grammar is kept to; where none is asked for, the answer comes at once."""
-    text = ("" if opening else "<think>\n") + "yes or no? <hm>\n</think>\n\nno"
-    parts = [text[at : at + size] for at in range(0, len(text), size)]
+    """Free, and then the grammar is kept to, in a call of its own."""
+    thought = ("" if opening else "<think>\n") + "yes or no? <hm>\n</think>\n\nmaybe"
     request = ChatRequest((Message("user", "Hi"),), grammar=OPTIONS)
-    engine = Scripted(parts, opening=opening)
+    engine = Staged(thought, "no", size=size, opening=opening)
     pieces = [p for p in answer_chat(engine, request, wanted=Wanted(thinks=True)) if p]
     assert "".join(piece.reasoning for piece in pieces).strip() == "yes or no? <hm>"
     assert "".join(piece.text for piece in pieces) == "no"
-    grammar = engine.asked[0].grammar
-    assert grammar is not None and LLMatcher.validate_grammar(grammar) == ""
-    assert str(engine.asked[0].prompt).endswith(opening)
+    assert [asked.grammar for asked in engine.asked] == [None, OPTIONS]
+    first, second = (str(asked.prompt) for asked in engine.asked)
+    assert first.endswith(opening)
+    assert second == first + thought.removesuffix("maybe")
+    assert sum(piece.tokens for piece in pieces) <= len(thought) + len("no") + 2
+    wanted = Wanted(thinks=True, grammar_param="guided_choice")
     with pytest.raises(EngineFailed):
-        list(answer_chat(Scripted([text[:-2], "maybe"], opening=opening), request,
-                         wanted=Wanted(thinks=True, grammar_param="guided_choice")))  # fmt: skip
+        list(answer_chat(Staged(thought, "maybe", opening=opening), request, wanted=wanted))
+
+
+def test_an_answer_without_a_thought_is_begun_again_by_the_grammar() -> None:
+    request = ChatRequest((Message("user", "Hi"),), grammar=OPTIONS)
+    engine = Staged("No thought.", "no")
+    pieces = [p for p in answer_chat(engine, request, wanted=Wanted(thinks=True)) if p]
+    assert "".join(piece.text for piece in pieces) == "no"
+    assert not any(piece.reasoning for piece in pieces)
+    assert engine.asked[1].prompt == engine.asked[0].prompt
+    assert sum(piece.prompt is not None for piece in pieces) == 1
 
 
 def test_a_thought_before_calls_that_are_demanded() -> None:
     plan = replace(PLAN, demanded=PLAN.shown)
-    engine = Scripted(list("Hm.\n</think>\n\n" + CALLED), opening="<think>\n")
+    engine = Staged("Hm.\n</think>\n\n", CALLED, opening="<think>\n")
     pieces = [p for p in answer_chat(engine, TOLD, wanted=Wanted(None, plan, thinks=True)) if p]
     assert "".join(piece.reasoning for piece in pieces) == "Hm."
     assert "".join(piece.text for piece in pieces) == ""
     assert [c.name for piece in pieces for c in piece.tool_calls if c.name] == ["f"]
     assert pieces[-1].finish == "tool_calls"
+
+
+STRICT = replace(
+    PLAN,
+    strict=frozenset({"f"}),
+    schemas={"f": '%json {"type": "object"}'},
+    places={"f": "tools[0].function.parameters"},
+)
+
+
+@pytest.mark.parametrize(
+    ("sample", "free", "rest"),
+    [
+        (
+            '{"name": "find_places", "parameters": {"city": "Oslo", "limit": 3}}',
+            '{"name": "f", "parameters": ',
+            "",
+        ),
+        (
+            '[TOOL_CALLS][{"name": "find_places", "arguments": {"city": "Oslo", "limit": 3}, "id": "x"}]',
+            'I do. [TOOL_CALLS][{"name": "f", "arguments": ',
+            ', "id": "abcDEF123"}]',
+        ),
+        (
+            '<|calls|><|call|>find_places<|sep|>{"city": "Oslo", "limit": 3}<|call_end|><|calls_end|>',
+            "<|calls|><|call|>f<|sep|>",
+            "<|calls_end|>",
+        ),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 5, 200])
+def test_arguments_of_a_strict_function_in_any_format(
+    sample: str, free: str, rest: str, size: int
+) -> None:
+    """The model's own arguments are not taken: they are made again, by the schema."""
+    engine = Staged(free + '{"a": 1}' + rest, '{"b": 2}', rest, size=size)
+    engine.info = replace(engine.info, template=TemplateTraits(call_sample=sample))
+    pieces = [p for p in answer_chat(engine, TOLD, wanted=Wanted(None, STRICT)) if p]
+    calls = [call for piece in pieces for call in piece.tool_calls]
+    assert [call.name for call in calls if call.name] == ["f"]
+    assert json.loads("".join(call.arguments for call in calls)) == {"b": 2}
+    assert "".join(piece.text for piece in pieces) == ("I do." if free.startswith("I do") else "")
+    assert pieces[-1].finish == "tool_calls"
+    assert [bool(asked.grammar) for asked in engine.asked] == [False, True, False]
+    assert str(engine.asked[1].prompt).endswith((free, free.rstrip()))
 
 
 def test_an_effort_lets_a_model_think_before_json(tmp_path: Path) -> None:

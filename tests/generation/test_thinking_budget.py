@@ -17,7 +17,7 @@ from extensions.openai.engines.base import (
     TokenLogprob,
 )
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.generation.thinking_budget import ThoughtForm, budgeted, form_of
+from extensions.openai.generation.thinking_budget import AnswerRule, ThoughtForm, budgeted, form_of
 
 INFO = replace(
     EchoEngine().info,
@@ -71,7 +71,6 @@ def run(
     request: GenerateRequest | None = None,
     form: ThoughtForm | None = None,
     grammar: str | None = None,
-    message: str = "",
 ) -> tuple[str, list[Piece]]:
     """All text, and the pieces; what holds of every answer is checked."""
     request = request or GenerateRequest("Why?<think>\n" if opened else "Why?")
@@ -81,8 +80,7 @@ def run(
         budget,
         form or ThoughtForm(),
         opened=opened,
-        answer_grammar=grammar,
-        message=message,
+        rule=None if grammar is None else AnswerRule(grammar, lambda pieces: pieces),
     )
     pieces = [piece for piece in found if piece is not None]
     assert [piece.finish is not None for piece in pieces] == [False] * (len(pieces) - 1) + [True]
@@ -213,12 +211,6 @@ def test_seeds_grammars_and_all_else_of_the_further_call() -> None:
         )
         == request
     )
-
-
-def test_a_message_before_the_end() -> None:
-    engine = Continuing(THOUGHT, ANSWER)
-    assert run(engine, 1, message="\n\nEnough.")[0] == "One \n\nEnough." + END + "It is."
-    assert run(Continuing(ANSWER), 0, message="\n\nEnough.")[0] == END + "It is."
 
 
 @pytest.mark.parametrize("reopened", [["<think>"], ["<th", "ink>"], ["\n", "<think>"]])

@@ -21,7 +21,7 @@ _NAME = SAMPLE_CALLS[0].name
 _ARGUMENTS = json.loads(SAMPLE_CALLS[0].arguments)
 _KEYS, _VALUES = list(_ARGUMENTS), [str(value) for value in _ARGUMENTS.values()]
 _TOOLS = tuple(Tool(call.name, None, {"type": "object"}) for call in SAMPLE_CALLS)
-_MARK = re.compile(r"<[^<>\s]+>|\[[A-Z_/]+\]")
+MARK = re.compile(r"<[^<>\s]+>|\[[A-Z_/]+\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def _format(sample: str, turn_ends: Sequence[str]) -> AnswerFormat:
     form = _form_of(shape) if shape else None
     if form is None or not _reads([form], sample):
         return AnswerFormat()
-    marks = (*MARKS, form.opening, form.closing, *_MARK.findall(sample))
+    marks = (*MARKS, form.opening, form.closing, *MARK.findall(sample))
     return AnswerFormat((form, *FORMS), marks, shape)
 
 
@@ -132,9 +132,9 @@ def _form_of(shape: CallShape) -> CallForm | None:
     if shape.tags is None and enclosed[1]:  # the name stands in the JSON
         opening, closing = enclosed[0].strip(), shape.end.rpartition("}")[2].strip()
         return CallForm("the template's own", opening, closing, read_json) if opening else None
-    mark = _MARK.match(shape.begin)
+    mark = MARK.match(shape.begin)
     opening = mark[0] if mark else shape.begin.strip()
-    last = list(_MARK.finditer(shape.end))
+    last = list(MARK.finditer(shape.end))
     closing = last[-1][0] if last and shape.end.rstrip().endswith(last[-1][0]) else ""
     if not opening:
         return None

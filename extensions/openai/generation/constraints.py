@@ -33,7 +33,6 @@ Words = Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Fie
 
 ANYTHING = r"/(.|\n)*/"
 REMEMBERED = 16 << 10  # characters of a grammar
-THINK, THOUGHT_END = "<think>", "</think>"  # around a thought, in the form of most models
 
 
 class TextFormat(RequestModel):
@@ -263,20 +262,6 @@ def _check_enforceable(schema: Any, param: str) -> None:
     for value in inner:
         if isinstance(value, (dict, list)):
             _check_enforceable(value, param)
-
-
-def after_thought(grammar: str, *, opened: bool) -> str:
-    """The grammar of a free thought and then an answer of `grammar`. Where the prompt has not opened the
-    thought, there may be none."""
-    thought = "thought GAP answer" if opened else f'"{THINK}" thought GAP answer | answer'
-    return "\n".join(
-        [
-            f"start: {thought}",
-            f'thought[suffix="{THOUGHT_END}"]: {ANYTHING}',
-            "GAP: /\\n{0,3}/",
-            f"answer: %lark {{\n{grammar}\n}}",
-        ]
-    )
 
 
 def literal(text: str) -> str:

@@ -6,8 +6,10 @@ Source: OpenAI, "Harmony response format".
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 
 from ..engines.base import Finish, ToolCallDelta
+from .constraints import literal
 from .parts import Kind, Part
 from .stops import overlap
 from .tools import new_call_id
@@ -21,6 +23,30 @@ _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)")
 _FUNCTION = re.compile(r"to=(?:functions\.)?([^\s<]+)")
 
 
+CALL = " to=functions."
+"""What a call begins with behind the assistant's role."""
+_CALL_MIDDLE = f"{CHANNEL}commentary json{MESSAGE}"
+
+
+def strict_heads(names: Iterable[str]) -> re.Pattern[str]:
+    """What finds the beginning of a call of one of the functions, up to where its arguments begin; group 1 is
+    the name."""
+    any_name = "|".join(map(re.escape, names))
+    return re.compile(
+        rf"to=(?:functions\.)?({any_name})(?![\w.-])[^{{}}]*?<\|message\|>\s*(?=\{{|\Z)"
+    )
+
+
+def demanded_grammar(rules: Mapping[str, str]) -> str:
+    """The grammar of one call behind CALL; `rules` are what arguments match, by the functions' names."""
+    lines = [
+        f"call_{at}: {literal(name + _CALL_MIDDLE)} arguments_{at}\narguments_{at}: {rule}"
+        for at, (name, rule) in enumerate(rules.items())
+    ]
+    start = " | ".join(f"call_{at}" for at in range(len(rules)))
+    return "\n".join([f"start: {start}", *lines])
+
+
 def is_harmony(prompt: str) -> bool:
     """Whether a prompt wants its answer in this format."""
     return prompt.endswith(f"{START}assistant")
@@ -31,8 +57,10 @@ class ChannelReader:
 
     plain = False
 
-    def __init__(self, *, parallel: bool = True) -> None:
-        """`parallel`: false ends the answer with its first call."""
+    def __init__(self, begun: str = "", *, parallel: bool = True) -> None:
+        """`begun`: what the prompt has of the answer. `parallel`: false ends the answer with its first
+        call."""
+        self._begun = begun
         self._parallel = parallel
         self._held = ""
         self._kind: Kind | None = None
@@ -43,6 +71,9 @@ class ChannelReader:
         """Whether what is being read is the answer itself, which ends with its message."""
         self.called = 0
         self.ended = False
+        if begun.endswith(MESSAGE):
+            self._begin(begun, "", [])
+            self._begun = ""
 
     def push(self, text: str, finish: Finish | None) -> list[Part]:
         self._held += text
@@ -72,7 +103,7 @@ class ChannelReader:
     def _read_head(self, parts: list[Part], last: bool) -> bool:
         head, message, rest = self._held.partition(MESSAGE)
         if not message:
-            start = self._held.lstrip()
+            start = (self._begun + self._held).lstrip()
             if not (self._any or start[:1] == "<" or "to=".startswith(start[:3])):
                 self._kind = "text"  # an answer in no channel
                 return True
@@ -80,19 +111,25 @@ class ChannelReader:
                 parts.append(Part("mark", self._held))
                 self._held = ""
             return False
-        self._held, self._any = rest, True
-        function = _FUNCTION.search(head)
-        channel = _CHANNEL.search(head)
+        self._held = rest
+        self._begin(self._begun + head, head + message, parts)
+        self._begun = ""
+        return True
+
+    def _begin(self, head: str, source: str, parts: list[Part]) -> None:
+        """Begin the message behind a head; `source` is what the model wrote of this."""
+        self._any = True
+        function, channel = _FUNCTION.search(head), _CHANNEL.search(head)
         if function:
             call = ToolCallDelta(self.called, "", new_call_id(), function[1])
             self.called += 1
             self._kind = "call"
-            parts.append(Part("call", head + message, calls=(call,)))
-            return True
+            parts.append(Part("call", source, calls=(call,)))
+            return
         self._kind = "thought" if channel and channel[1] == "analysis" else "text"
         self._final = bool(channel and channel[1] == "final")
-        parts.append(Part("mark", head + message))
-        return True
+        if source:
+            parts.append(Part("mark", source))
 
     def _add(self, text: str, parts: list[Part]) -> None:
         if not text or self._kind is None:

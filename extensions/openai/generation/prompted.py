@@ -6,6 +6,7 @@ structured output, log-probabilities, messages to continue.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -23,15 +24,23 @@ from ..engines.context import NORMALIZED, check_bounded, most_tokens
 from ..errors import ContextLengthExceeded
 from .answer_format import AnswerFormat, CallShape, format_of
 from .call_reader import CallReader
-from .constraints import after_thought
+from .continuation import Generating
 from .enforced_calls import EnforcedCallReader, RawCallReader
 from .grammar.enforcing import enforced
-from .harmony import ENDS, FINAL, ChannelReader, is_harmony
+from .harmony import CALL, ENDS, FINAL, ChannelReader, demanded_grammar, is_harmony, strict_heads
 from .harmony import MARKS as HARMONY_MARKS
 from .parts import EndReader, PartReader, TextReader, apart
+from .strict_arguments import StrictArguments, end_of, heads_of
 from .tagged_calls import tagged_grammar
 from .thinking import ThinkingBudget
-from .thinking_budget import HARMONY_THINKING, ThoughtForm, budgeted, form_of
+from .thinking_budget import (
+    HARMONY_NEXT,
+    HARMONY_THINKING,
+    AnswerRule,
+    ThoughtForm,
+    budgeted,
+    form_of,
+)
 from .thoughts import MARKS as THOUGHT_MARKS
 from .thoughts import ThoughtReader, ThoughtTags, closed, known, opened_in, tags_of
 from .tools import CALL_CLOSING, CALL_OPENING, ToolPlan
@@ -92,7 +101,7 @@ def answer_chat(
         limit,
         request.sampling,
         request.seed,
-        shape.grammar,
+        None if shape.staged else shape.grammar,
         request.logit_bias,
         wanted.logprobs,
         media=media,
@@ -100,29 +109,36 @@ def answer_chat(
         page=request.page,
         whole=request.whole,
     )
-    pieces = _generate(engine, generate, shape, wanted.budget)
+    pieces = _generate(engine, generate, shape, wanted)
     try:
-        answer = apart(pieces, EndReader(shape.ends)) if shape.ends else pieces
-        answer = enforced(answer, shape.grammar, shape.param, engine.info.grammar_end)
-        yield from apart(answer, shape.reader)
+        yield from apart(pieces, shape.reader)
     finally:
         pieces.close()
 
 
-def _generate(
-    engine: Engine, request: GenerateRequest, shape: _Shape, budget: ThinkingBudget | None
-) -> Pieces:
-    if budget is None or shape.thought is None:
-        return engine.generate(request)
-    tokens = budget.within(request.max_tokens or engine.info.context_length)
-    return budgeted(
-        engine,
-        request,
-        tokens,
-        shape.thought,
-        opened=shape.opened,
-        answer_grammar=shape.answer_grammar,
-    )
+def _generate(engine: Engine, request: GenerateRequest, shape: _Shape, wanted: Wanted) -> Pieces:
+    """The pieces of the answer, which match what they have to."""
+    end = engine.info.grammar_end
+    generating: Generating = engine
+    if shape.strict is not None:
+
+        def check(pieces: Pieces, grammar: str, name: str) -> Pieces:
+            return enforced(pieces, grammar, wanted.tools.places[name], end)
+
+        generating = StrictArguments(
+            engine, shape.strict, shape.strict_end, wanted.tools.schemas, check
+        )
+
+    def checked(pieces: Pieces) -> Pieces:
+        ended = apart(pieces, EndReader(shape.ends)) if shape.ends else pieces
+        return enforced(ended, shape.grammar, shape.param, end)
+
+    if shape.thought is None or not (shape.staged or wanted.budget):
+        return checked(generating.generate(request))
+    room = request.max_tokens or engine.info.context_length
+    budget = None if wanted.budget is None else wanted.budget.within(room)
+    rule = AnswerRule(shape.grammar or "", checked) if shape.staged else None
+    return budgeted(generating, request, budget, shape.thought, opened=shape.opened, rule=rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +150,19 @@ class _Shape:
     param: str
     """The field that the grammar came from."""
     marks: tuple[str, ...]
-    ends: tuple[str, ...]
-    """Texts that end the answer, where the engine does not know."""
     reader: PartReader
+    ends: tuple[str, ...] = ()
+    """Texts that end the answer, where the engine does not know."""
     thought: ThoughtForm | None = None
     """The form of the thought that may come; None: none does."""
     opened: bool = False
     """The prompt ends inside of the thought."""
-    answer_grammar: str | None = None
-    """What the answer behind the thought must match."""
+    staged: bool = False
+    """The grammar is for what comes behind a thought."""
+    strict: re.Pattern[str] | None = None
+    """Finds the calls whose arguments have to match the schemas of strict functions."""
+    strict_end: str = ""
+    """What closes such a call."""
 
 
 def _shape(
@@ -152,48 +172,83 @@ def _shape(
     info: EngineInfo,
     turn_ends: tuple[str, ...],
 ) -> _Shape:
+    if is_harmony(prompt):
+        return _harmony_shape(prompt, request, wanted)
     plan, grammar, param = wanted.tools, request.grammar, wanted.grammar_param
+    constrained = grammar is not None or bool(plan.demanded)
     format, tags = format_of(info), tags_of(info.thinking)
     marks = (tags.opening.strip(), tags.closing, *THOUGHT_MARKS)
     if plan.shown:
         marks += format.marks
-    tools_param = "functions" if plan.legacy else "tools"
     calls_enforced = bool(plan.shown) and _enforces_calls(plan, grammar, format)
+    strict, strict_end = None, ""
     if calls_enforced:
-        grammar, param = plan.grammar(grammar), tools_param
-    constrained = request.grammar is not None or bool(plan.demanded)
-    answer_grammar = grammar
-    opened: ThoughtTags | None = None
-    if is_harmony(prompt):
-        # Behind the final channel's mark there is no call any more.
-        free = wanted.thinks is not False or bool(plan.shown)
-        if wanted.continued is None and grammar is None and free:
-            reader: PartReader = ChannelReader(parallel=plan.most > 1)
-            thought = form_of(HARMONY_THINKING, calls=bool(plan.shown))
-            return _Shape(prompt, None, param, HARMONY_MARKS, (), reader, thought)
-        said = wanted.continued.content or "" if wanted.continued else ""
-        prompt, turn_ends = prompt + FINAL + said, ENDS
-        marks += ENDS
-    else:
-        opened = opened_in(prompt, tags)
-        if grammar is None and plan.strict and format.shape and format.shape.tags:
-            grammar, param = tagged_grammar(plan, format.shape), tools_param
-            answer_grammar = grammar
-        if wanted.continued is not None:
-            prompt, opened = _continued(prompt, opened, tags, wanted.continued)
-        elif opened and not wanted.thinks and (constrained or wanted.thinks is False):
-            prompt, opened = closed(prompt, opened), None
-        if constrained and wanted.thinks and grammar is not None:
-            grammar = after_thought(grammar, opened=opened is not None)
+        grammar, param = plan.grammar(grammar), _tools_param(plan)
+    elif plan.strict and format.shape and format.shape.tags:
+        grammar, param = tagged_grammar(plan, format.shape), _tools_param(plan)
+    elif plan.strict and format.shape:
+        strict, strict_end = heads_of(format.shape, plan.schemas), end_of(format.shape)
+    opened = opened_in(prompt, tags)
+    if wanted.continued is not None:
+        prompt, opened = _continued(prompt, opened, tags, wanted.continued)
+    elif opened and not wanted.thinks and (constrained or wanted.thinks is False):
+        prompt, opened = closed(prompt, opened), None
     reader = _calls_of(plan, wanted, format, enforced=calls_enforced)
-    form = None
-    if opened or not constrained or wanted.thinks:
-        openings = reader.openings if isinstance(reader, CallReader) else ()
-        reader = ThoughtReader(reader, known(tags), opened=opened, call_marks=openings)
-        form = _form(info.thinking, opened)
+    if constrained and not opened and not wanted.thinks:
+        return _Shape(prompt, grammar, param, marks, reader, turn_ends)
+    openings = reader.openings if isinstance(reader, CallReader) else ()
+    may_think = bool(opened or wanted.thinks or (info.thinking and wanted.thinks is not False))
     return _Shape(
-        prompt, grammar, param, marks, turn_ends, reader, form, opened is not None, answer_grammar
+        prompt,
+        grammar,
+        param,
+        marks,
+        ThoughtReader(reader, known(tags), opened=opened, call_marks=openings),
+        turn_ends,
+        _form(info.thinking, opened),
+        opened is not None,
+        grammar is not None and may_think and wanted.continued is None,
+        strict,
+        strict_end,
     )
+
+
+def _harmony_shape(prompt: str, request: ChatRequest, wanted: Wanted) -> _Shape:
+    """As `_shape`, in the format of gpt-oss, where an answer and a call have channels of their own."""
+    plan, grammar, param = wanted.tools, request.grammar, wanted.grammar_param
+    if wanted.continued is not None:
+        prompt += FINAL + (wanted.continued.content or "")
+        return _Shape(prompt, grammar, param, HARMONY_MARKS, TextReader(), ENDS)
+    if plan.inputs or (plan.shown and grammar is not None):  # in our own format, as text
+        reader = _calls_of(plan, wanted, AnswerFormat(), enforced=True)
+        grammar, param = plan.grammar(grammar), _tools_param(plan)
+        return _Shape(prompt + FINAL, grammar, param, HARMONY_MARKS, reader, ENDS)
+    begin = ""
+    if plan.demanded:
+        grammar, param, begin = demanded_grammar(plan.schemas), _tools_param(plan), CALL
+    elif grammar is not None or (wanted.thinks is False and not plan.shown):
+        begin = FINAL  # behind it there is no call any more
+    if begin and not wanted.thinks:
+        reader = ChannelReader(begin, parallel=plan.most > 1)
+        return _Shape(prompt + begin, grammar, param, HARMONY_MARKS, reader, ENDS)
+    form = form_of(HARMONY_THINKING, calls=bool(plan.shown))
+    if begin:
+        form = replace(form, ends=(HARMONY_NEXT + begin,), begin=begin)
+    return _Shape(
+        prompt,
+        grammar,
+        param,
+        HARMONY_MARKS,
+        ChannelReader(parallel=plan.most > 1),
+        ENDS if grammar is not None else (),
+        form,
+        staged=grammar is not None,
+        strict=strict_heads(plan.schemas) if plan.strict and grammar is None else None,
+    )
+
+
+def _tools_param(plan: ToolPlan) -> str:
+    return "functions" if plan.legacy else "tools"
 
 
 def _form(thinking: ThinkingTraits | None, opened: ThoughtTags | None) -> ThoughtForm:

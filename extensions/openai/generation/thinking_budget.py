@@ -1,38 +1,24 @@
-"""A bound on how long a model thinks: at the bound its thought is closed, and it goes on with the answer.
+"""A thought and then an answer, in calls of their own: where a thought may have so many tokens only, and
+where a grammar is for the answer alone.
 
-An engine cannot be made to say a text in the middle of a call. So the call is ended, and a new one goes on
-behind the prompt, the thought so far and the template's own end of a thought; all but that end is in the
-engine's cache.
-Source: Qwen3 technical report, "Thinking budget".
+At the bound the thought is closed by the template's own end of a thought, and the model goes on with the
+answer. Source: Qwen3 technical report, "Thinking budget".
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 
-from ..engines.base import EngineInfo, GenerateRequest, Piece, Pieces, PromptUsage, ThinkingTraits
-from ..engines.context import NORMALIZED, most_tokens
+from ..engines.base import GenerateRequest, Piece, Pieces, ThinkingTraits
 from ..engines.thinking_probe import HARMONY
+from .continuation import Bias, Continuation, Generating, cut, unshown
 from .stops import overlap
 
 BAN = -100.0  # as a bias
-Bias = tuple[tuple[int, float], ...]
 HARMONY_THINKING = ThinkingTraits(*HARMONY, end=HARMONY[1])
 HARMONY_NEXT = "<|end|><|start|>assistant"
 HARMONY_FINAL = f"{HARMONY_NEXT}<|channel|>final<|message|>"
-
-
-class Generating(Protocol):
-    """What is needed of an engine."""
-
-    @property
-    def info(self) -> EngineInfo: ...
-
-    def generate(self, request: GenerateRequest) -> Pieces: ...
-
-    def tokenize(self, text: str) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +30,8 @@ class ThoughtForm:
     ends: tuple[str, ...] = ("\n</think>\n\n",)
     """What closes a thought, with `closing` in it. Where the model thinks again at once, the next one is used
     instead."""
+    begin: str = ""
+    """What stands before an answer that no thought comes before."""
 
 
 def form_of(traits: ThinkingTraits | None, *, calls: bool = False) -> ThoughtForm:
@@ -56,31 +44,39 @@ def form_of(traits: ThinkingTraits | None, *, calls: bool = False) -> ThoughtFor
     return ThoughtForm(traits.opening, traits.closing, ends)
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerRule:
+    """What an answer behind a thought must match, and nothing of the thought."""
+
+    grammar: str
+    check: Callable[[Pieces], Pieces]
+    """Fails where what is said does not match after all."""
+
+
 def budgeted(
     engine: Generating,
     request: GenerateRequest,
-    budget: int,
+    budget: int | None,
     form: ThoughtForm,
     *,
     opened: bool,
-    answer_grammar: str | None = None,
-    message: str = "",
+    rule: AnswerRule | None = None,
 ) -> Pieces:
     """As `engine.generate(request)`, with a thought of at most `budget` tokens at its beginning.
 
-    `request.prompt` is a text; `opened`: it ends inside of the thought. `answer_grammar` is what the answer
-    alone must match, where the request's grammar is that of a thought and an answer. What closes the thought,
-    `message` before it, is among the pieces' texts as if the model had written it, and counts as no sampled
-    token. A character is not cut, so a thought may be up to three tokens longer. Usage, limits and the seed
-    are those of one answer. Raises what the engine raises; closing it ends the work within one decode step.
+    `request.prompt` is a text; `opened`: it ends inside of the thought. With a `rule` the answer is made in
+    a call of its own; an answer without a thought is begun again, kept to the rule. What closes the thought
+    is among the pieces' texts as if the model had written it, and counts as no sampled token. A character
+    is not cut, so a thought may be up to three tokens longer. Usage, limits and the seed are those of one
+    answer. Raises what the engine and the rule raise; closing it ends the work within one decode step.
     """
-    work = _Budgeted(engine, request, form, answer_grammar)
+    work = _Budgeted(engine, request, form, rule)
     thought = _Beginning(form, thinking=opened)
     if not (opened and budget == 0):
-        spent = yield from work.think(thought, budget)
-        if not spent:
+        goes_on = yield from work.think(thought, budget)
+        if not goes_on:
             return
-    yield from work.answer(thought.text, message if budget else "")
+    yield from work.answer(thought)
 
 
 class _Beginning:
@@ -88,6 +84,8 @@ class _Beginning:
 
     def __init__(self, form: ThoughtForm, *, thinking: bool) -> None:
         self._form = form
+        self.opened = thinking
+        """The prompt has begun the thought."""
         self.text = ""
         self.thinking = thinking
         """It is a thought, which is not over."""
@@ -105,10 +103,25 @@ class _Beginning:
         else:
             begin = self.text.lstrip()
             self.thinking = begin.startswith(self._form.opening)
-            self.over = not self._form.opening.startswith(begin[: len(self._form.opening)])
+            self.over = (
+                self._form.closing in begin
+                if self.thinking
+                else not self._form.opening.startswith(begin[: len(self._form.opening)])
+            )
         if piece.finish is not None:
             self.over = True
         self.thinking = self.thinking and not self.over
+
+    def cut(self) -> int:
+        """Forget what came behind the thought: how many characters that were."""
+        thought, closing, behind = self.text.partition(self._form.closing)
+        if not closing:  # it ended in the thought, or there was none
+            thought, behind = (thought, "") if self._was_thought() else ("", thought)
+        self.text = thought + closing
+        return len(behind)
+
+    def _was_thought(self) -> bool:
+        return self.opened or self.text.lstrip().startswith(self._form.opening)
 
 
 class _Budgeted:
@@ -119,18 +132,17 @@ class _Budgeted:
         engine: Generating,
         request: GenerateRequest,
         form: ThoughtForm,
-        answer_grammar: str | None,
+        rule: AnswerRule | None,
     ) -> None:
         self._engine = engine
         self._request = request
         self._form = form
-        self._grammar = answer_grammar
-        self._sampled = 0
-        self._usage_told = False
-        self._further_calls = False
+        self._rule = rule
+        self._calls = Continuation(engine, request)
 
-    def think(self, thought: _Beginning, budget: int) -> Generator[Piece | None, None, bool]:
-        """The first call; True when it was ended because the budget is spent."""
+    def think(self, thought: _Beginning, budget: int | None) -> Generator[Piece | None, None, bool]:
+        """The first call; True when the answer needs another one: the budget is spent, or there is a rule."""
+        waiting: list[Piece] = []
         pieces = self._engine.generate(self._request)
         try:
             for piece in pieces:
@@ -139,25 +151,46 @@ class _Budgeted:
                     continue
                 if not thought.over:
                     thought.push(piece)
-                yield self._counted(piece)
-                if thought.thinking and thought.tokens >= budget:
-                    self._further_calls = True
+                waiting.append(self._calls.counted(piece))
+                if self._rule and thought.over and piece.finish != "length":
+                    yield from self._thought_only(thought, waiting)
+                    return True
+                if self._rule and not (thought.thinking or thought.over):
+                    continue
+                yield from waiting
+                waiting.clear()
+                if budget is not None and thought.thinking and thought.tokens >= budget:
                     return True
             return False
         finally:
             pieces.close()
 
-    def answer(self, thought: str, message: str) -> Pieces:
+    def _thought_only(self, thought: _Beginning, pieces: list[Piece]) -> Pieces:
+        """The pieces without what is said behind the thought: that comes again, kept to the rule."""
+        behind = thought.cut()
+        if thought.text:
+            yield from pieces[:-1]
+            yield cut(pieces[-1], behind)
+        else:
+            yield unshown(pieces)
+
+    def answer(self, thought: _Beginning) -> Pieces:
         """The calls behind the closed thought: one, or more where the model thinks again at once."""
-        attempts: list[tuple[str, Bias]] = [(end, ()) for end in self._form.ends]
-        bans = self._bans()
+        ends = self._form.ends
+        attempts: list[tuple[str, Bias]] = [
+            (end, ()) for end in (ends[-1:] if self._rule else ends)
+        ]
+        bans = () if self._rule else self._bans()
         if bans:
-            attempts.append((self._form.ends[-1], bans))
+            attempts.append((ends[-1], bans))
+        grammar = self._rule.grammar if self._rule else None
         for at, (end, banned) in enumerate(attempts, 1):
-            text = _closed(thought, self._form.closing, message, end)
-            request = self._further(thought + text, banned)
+            text = _closed(thought.text, self._form.closing, end)
+            if not thought.text and not thought.opened:
+                text = self._form.begin
+            request = self._calls.request(thought.text + text, grammar, banned)
             if request is None:
-                yield self._counted(Piece(finish="length"))
+                yield self._calls.counted(Piece(finish="length"))
                 return
             if (yield from self._attempt(request, text, last=at == len(attempts))):
                 return
@@ -171,15 +204,15 @@ class _Budgeted:
         waiting: list[Piece] = [Piece(end)]
         pieces = self._engine.generate(request)
         try:
-            for piece in pieces:
+            for piece in self._rule.check(pieces) if self._rule else pieces:
                 if piece is None:
                     yield None
                     continue
-                waiting.append(self._counted(piece))
+                waiting.append(self._calls.counted(piece))
                 if not (last or beginning.over):
                     beginning.push(piece)
                     if beginning.thinking:
-                        yield _unshown(waiting)
+                        yield unshown(waiting)
                         return False
                     if not beginning.over:
                         continue
@@ -189,31 +222,6 @@ class _Budgeted:
         finally:
             pieces.close()
 
-    def _further(self, begun: str, bias: Bias) -> GenerateRequest | None:
-        """What the engine is asked for behind the closed thought; None where no token fits any more."""
-        prompt, limit = f"{self._request.prompt}{begun}", self._request.max_tokens
-        left = None if limit is None else limit - self._sampled
-        context = self._engine.info.context_length
-        # How many tokens media take only the engine knows.
-        if not self._request.media and NORMALIZED * most_tokens(prompt) + (left or 1) > context:
-            room = context - len(self._engine.tokenize(prompt))
-            if room <= 0:
-                return None
-            left = left and min(left, room)
-        if left is not None and left <= 0:
-            return None
-        seed = self._request.seed
-        return replace(
-            self._request,
-            prompt=prompt,
-            begun=len(begun),
-            max_tokens=left,
-            # Drawing the same numbers again would make answers repeat themselves.
-            seed=None if seed is None else seed + self._sampled,
-            grammar=self._grammar,
-            logit_bias=self._request.logit_bias + bias,
-        )
-
     def _bans(self) -> Bias:
         """What keeps the model from opening a thought, where one token does that."""
         if "logprobs" not in self._engine.info.capabilities:
@@ -221,29 +229,10 @@ class _Budgeted:
         once, twice = (self._engine.tokenize(self._form.opening * n) for n in (1, 2))
         return ((once[-1], BAN),) if len(twice) - len(once) == 1 else ()
 
-    def _counted(self, piece: Piece) -> Piece:
-        """The piece, with the prompt's usage on one piece of the answer only. That of a further call would
-        count the thought as well."""
-        self._sampled += piece.tokens
-        if self._usage_told:
-            return piece if piece.prompt is None else replace(piece, prompt=None)
-        if self._further_calls:
-            usage = PromptUsage(len(self._engine.tokenize(str(self._request.prompt))))
-            piece = replace(piece, prompt=usage)
-        self._usage_told = piece.prompt is not None
-        return piece
 
-
-def _unshown(pieces: list[Piece]) -> Piece:
-    """What is left of pieces that are not shown."""
-    prompt = next((piece.prompt for piece in pieces if piece.prompt is not None), None)
-    return Piece(tokens=sum(piece.tokens for piece in pieces), prompt=prompt)
-
-
-def _closed(thought: str, closing: str, message: str, end: str) -> str:
+def _closed(thought: str, closing: str, end: str) -> str:
     """What a thought is gone on with so that it is closed. The model may have begun to do so."""
-    begun = overlap(thought, closing)
+    begun = len(closing) if thought.endswith(closing) else overlap(thought, closing)
     if begun:
         return closing[begun:] + end.partition(closing)[2]
-    text = message + end
-    return text.removeprefix("\n") if thought.endswith("\n") else text
+    return end.removeprefix("\n") if thought.endswith("\n") else end

@@ -175,6 +175,8 @@ class ToolPlan:
     """Functions whose arguments must match their schema even where the model may choose to call them."""
     schemas: Mapping[str, str] = field(default_factory=dict)
     """What enforced arguments must match, by the names of their tools, as the right side of a rule."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """The fields that their schemas came from."""
     legacy: bool = False
     """The request came, and the answer goes, in the older form of `functions`."""
 
@@ -320,7 +322,7 @@ def _enforcing(plan: ToolPlan, places: Mapping[str, str]) -> ToolPlan:
         if tool.name in plan.inputs or not (plan.demanded or tool.name in plan.strict):
             continue
         schemas[tool.name] = checked_rule(tool, places[tool.name])
-    return replace(plan, schemas=schemas)
+    return replace(plan, schemas=schemas, places=places)
 
 
 def _input_rule(wanted: GrammarInput, param: str) -> str:
