@@ -18,7 +18,7 @@ PEER := .venv-llama-cpp-python
 PEER_MADE := $(PEER)/.made
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --editable
 
-.PHONY: setup run test test-webui test-webui-install bench bench-peer check format check-webui-pins clean help
+.PHONY: setup run test test-grammars test-webui test-webui-install bench bench-peer check format check-webui-pins clean help
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/'
@@ -31,6 +31,9 @@ run: $(FOR_RUN) ## set up and start: make run ARGS="--model MODEL --api-port 500
 
 test: $(FOR_TEST) ## set up and run all tests: make test ARGS="tests/host -x"
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
+
+test-grammars: $(FOR_TEST) ## send hostile schemas, patterns and grammars through the engine: make test-grammars COUNT=10000
+	@$(BIN)/python -m tests.support.hostile_grammars $(or $(COUNT),10000)
 
 bench: $(FOR_TEST) ## measure beside llama-server and others: make bench ARGS="--rounds 1 --models embedded"
 	@LLAMA_CPP_PYTHON=$${LLAMA_CPP_PYTHON:-$$(test ! -e $(PEER_MADE) || echo $(abspath $(PEER))/bin/python)} \

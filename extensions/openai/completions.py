@@ -28,6 +28,7 @@ from .generation.answer import AnswerHead, answer_head, head_of
 from .generation.answer_size import AnswerSize, Names
 from .generation.best_of import best_of
 from .generation.elsewhere import IN_COMPLETIONS, Refused
+from .generation.grammar.compiled import compiled
 from .generation.grammar.enforcing import enforced
 from .generation.hooked import hooked_completion
 from .generation.hooks import Hooks
@@ -290,6 +291,7 @@ def _answer(
         return
     if suffix:
         request = replace(request, prompt=engine.infill(request.prompt, suffix))
+    yield from compiled(request.grammar, grammar_param, engine.info)
     pieces = engine.generate(request)
     try:
         yield from enforced(pieces, request.grammar, grammar_param, engine.info.grammar_end)

@@ -11,19 +11,24 @@ import jsonschema
 import pytest
 from llguidance import LLMatcher, LLTokenizer
 
-from extensions.openai.engines.base import Piece
+from extensions.openai.engines.base import EngineInfo, Piece
 from extensions.openai.errors import EngineFailed, InvalidRequest
-from extensions.openai.generation.constraints import (
-    ConstraintFields,
-    checked,
-    json_rule,
-)
+from extensions.openai.generation.constraints import ConstraintFields
+from extensions.openai.generation.grammar.compiled import compiled
 from extensions.openai.generation.grammar.enforcing import enforced
-from extensions.openai.generation.patterns import ascii_classes
+from extensions.openai.generation.grammar.patterns import ascii_classes
+from extensions.openai.generation.grammar.schemas import json_rule
 from extensions.openai.validation import check
 from tests.support.api import Api, assert_alike, said
 
 WORD = {"type": "string", "maxLength": 12}
+
+
+def checked(lark: str, param: str) -> str:
+    """The grammar, after it was compiled for a model that nothing is known of."""
+    for _ in compiled(lark, param, EngineInfo("m", 0, "nobody", 9, "llama.cpp", "fp", 256)):
+        pass
+    return lark
 
 
 def an_object(_optional: tuple[str, ...] = (), /, **properties: Any) -> dict[str, Any]:
@@ -171,7 +176,7 @@ def test_a_format_that_cannot_be_enforced_is_refused(tiny: Api, format: str) -> 
     """What checks a schema and what enforces it must know the same: else it is dropped silently."""
     schema = an_object(it={"type": "string", "format": format})
     error = tiny.refused("chat/completions", response_format=json_schema(schema))
-    assert error["param"] == SCHEMA_PARAM
+    assert error["param"] == f"{SCHEMA_PARAM}.properties.it"
 
 
 @pytest.mark.parametrize(
@@ -344,7 +349,7 @@ def test_a_schema_beside_json_object(tiny: Api, name: str) -> None:
     error = tiny.refused(
         "completions", response_format={"type": "json_object", name: {"type": "objekt"}}
     )
-    assert error["param"] == "response_format.schema"
+    assert error["param"] == "response_format.schema.type"
     error = tiny.refused("completions", response_format={"type": "json_object", name: 5})
     assert error["param"] == f"response_format.{name}"
 
@@ -388,12 +393,12 @@ SCHEMA_PARAM = "response_format.json_schema.schema"
             {"response_format": {"type": "json_schema", "json_schema": {"name": "a b"}}},
             "response_format.json_schema.name",
         ),
-        ({"response_format": json_schema({"type": "objekt"})}, SCHEMA_PARAM),
-        ({"response_format": json_schema({"type": 5})}, SCHEMA_PARAM),
-        ({"response_format": json_schema({"$ref": "#/$defs/missing"})}, SCHEMA_PARAM),
+        ({"response_format": json_schema({"type": "objekt"})}, f"{SCHEMA_PARAM}.type"),
+        ({"response_format": json_schema({"type": 5})}, f"{SCHEMA_PARAM}.type"),
+        ({"response_format": json_schema({"$ref": "#/$defs/missing"})}, f"{SCHEMA_PARAM}.$ref"),
         (
             {"response_format": json_schema(an_object(n={"type": "string", "pattern": "("}))},
-            SCHEMA_PARAM,
+            f"{SCHEMA_PARAM}.properties.n",
         ),
         (
             {
@@ -401,25 +406,25 @@ SCHEMA_PARAM = "response_format.json_schema.schema"
                     an_object(n={"type": "integer", "minimum": 5, "maximum": 4})
                 )
             },
-            SCHEMA_PARAM,
+            f"{SCHEMA_PARAM}.properties.n",
         ),
-        ({"response_format": json_schema(an_object(n={"enum": []}))}, SCHEMA_PARAM),
-        ({"response_format": json_schema({"not": {"type": "string"}})}, SCHEMA_PARAM),
+        ({"response_format": json_schema(an_object(n={"enum": []}))}, f"{SCHEMA_PARAM}.properties.n.enum"),
+        ({"response_format": json_schema({"not": {"type": "string"}})}, f"{SCHEMA_PARAM}.not"),
         (
             {
                 "response_format": json_schema(
                     {"type": "array", "items": WORD, "uniqueItems": True}
                 )
             },
-            SCHEMA_PARAM,
+            f"{SCHEMA_PARAM}.uniqueItems",
         ),
         (
             {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": []}}},
             SCHEMA_PARAM,
         ),
-        ({"guided_json": {"type": "objekt"}}, "guided_json"),
-        ({"json_schema": {"type": "objekt"}}, "json_schema"),
-        ({"structured_outputs": {"json": {"type": "objekt"}}}, "structured_outputs.json"),
+        ({"guided_json": {"type": "objekt"}}, "guided_json.type"),
+        ({"json_schema": {"type": "objekt"}}, "json_schema.type"),
+        ({"structured_outputs": {"json": {"type": "objekt"}}}, "structured_outputs.json.type"),
         ({"structured_outputs": {"json": "[]"}}, "structured_outputs.json"),
         ({"structured_outputs": {"json": "{"}}, "structured_outputs.json"),
         ({"structured_outputs": {"regex": "("}}, "structured_outputs.regex"),

@@ -52,6 +52,8 @@ class EngineInfo:
     """What it can do, in words for the model list."""
     end_tokens: frozenset[int] = frozenset()
     """Those that end an answer, as far as the engine tells."""
+    token_bytes: Sequence[bytes] | None = field(default=None, repr=False, compare=False)
+    """What each token says, where grammars are followed token by token; None: not told."""
     grammar_end: str = ""
     """The token that the engine ends an answer with where its grammar is complete, as text, if it is none
     of `end_tokens`: the model would go on after it."""

@@ -148,6 +148,7 @@ class LlamaCppEngine:
             template=self._template.traits,
             end_tokens=(ends := self._end_tokens()),
             grammar_end=self._grammar_end(ends),
+            token_bytes=self._vocabulary.tokens,
         )
         # A thread inside of llama.cpp while the interpreter goes down would abort the process.
         atexit.register(self._free)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from ..engines.base import Finish, ToolCallDelta
-from .constraints import literal
+from .grammar.lark import literal
 from .parts import Kind, Part
 from .stops import overlap
 from .tools import new_call_id

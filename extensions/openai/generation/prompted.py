@@ -7,7 +7,7 @@ structured output, log-probabilities, messages to continue.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 
 from ..engines.base import (
@@ -26,6 +26,7 @@ from .answer_format import AnswerFormat, CallShape, format_of
 from .call_reader import CallReader
 from .continuation import Generating
 from .enforced_calls import EnforcedCallReader, RawCallReader
+from .grammar.compiled import Part, compiled
 from .grammar.enforcing import enforced
 from .harmony import CALL, ENDS, FINAL, ChannelReader, demanded_grammar, is_harmony, strict_heads
 from .harmony import MARKS as HARMONY_MARKS
@@ -109,11 +110,25 @@ def answer_chat(
         page=request.page,
         whole=request.whole,
     )
+    yield from _compiled(shape, request, wanted, info)
     pieces = _generate(engine, generate, shape, wanted)
     try:
         yield from apart(pieces, shape.reader)
     finally:
         pieces.close()
+
+
+def _compiled(
+    shape: _Shape, request: ChatRequest, wanted: Wanted, info: EngineInfo
+) -> Generator[None, None, None]:
+    """Return when all grammars that the answer is made with are known to be good."""
+    parts: tuple[Part, ...] = wanted.tools.parts
+    if request.grammar is not None:
+        parts = ((wanted.grammar_param, request.grammar), *parts)
+    yield from compiled(shape.grammar, shape.param, info, parts)
+    if shape.strict is not None:
+        for name, rule in wanted.tools.schemas.items():
+            yield from compiled(f"start: {rule}", wanted.tools.places[name], info)
 
 
 def _generate(engine: Engine, request: GenerateRequest, shape: _Shape, wanted: Wanted) -> Pieces:

@@ -5,13 +5,14 @@ Sample: `<call=get_weather><parameter=city>Oslo</parameter></call>`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .answer_format import CallShape
-from .constraints import ANYTHING, WHITESPACE, in_pattern, literal
-from .patterns import regex_terminal
+from .constraints import ANYTHING
+from .grammar.lark import class_member, literal
+from .grammar.patterns import regex_terminal
+from .grammar.schemas import json_rule
 from .tool_schemas import enforced_schema
 from .tools import ToolPlan
 
@@ -40,7 +41,7 @@ def tagged_grammar(plan: ToolPlan, shape: CallShape) -> str:
     rules.append("call: " + " | ".join(f"call_{at}" for at in range(len(plan.shown))))
     rules.append(f"any_value[suffix={literal(_tags(shape)[2])}]: {ANYTHING}")
     rules.append(f"before[suffix={begin}]: {ANYTHING}")
-    rules.append(f"TEXT: {ANYTHING} & ~/(.|\\n)*{''.join(map(in_pattern, shape.begin))}(.|\\n)*/")
+    rules.append(f"TEXT: {ANYTHING} & ~/(.|\\n)*{''.join(map(class_member, shape.begin))}(.|\\n)*/")
     more = f" (/\\n*/ {begin} call){{0,{plan.most - 1}}}" if plan.most > 1 else ""
     return "\n".join([f"start: TEXT | before call{more}", *rules])
 
@@ -77,7 +78,7 @@ def _value(schema: Any, shared: Mapping[str, Any], behind: str) -> str:
             least, most = schema.get("minLength", 0), schema.get("maxLength", "")
             return f"/(.|\\n){{{least},{most}}}/ {behind}"
         return "any_value"
-    return f"%json {json.dumps({**schema, **shared, 'x-guidance': WHITESPACE})} {behind}"
+    return f"{json_rule({**schema, **shared}, 'tools')} {behind}"
 
 
 def _is_union(schema: Mapping[str, Any]) -> bool:

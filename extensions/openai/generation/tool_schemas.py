@@ -36,10 +36,11 @@ def enforced_schema(schema: Mapping[str, Any], param: str) -> dict[str, Any]:
     """
     if schema.get("type", "object") != "object":
         raise refusals.not_one_of(f"{param}.type", schema.get("type"), ["object"])
-    return {"type": "object", **_closed(schema)}
+    return {"type": "object", **closed(schema)}
 
 
-def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
+def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema with nothing in its objects that they do not name, unless they say so."""
     shared = not _mentions(schema, "allOf")
     root: dict[str, Any] = {}
     waiting: list[tuple[Mapping[str, Any], dict[str, Any], bool]] = [(schema, root, True)]

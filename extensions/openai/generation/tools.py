@@ -21,9 +21,13 @@ from .. import refusals
 from ..engines.base import Tool, ToolCallDelta
 from ..errors import InvalidRequest
 from ..validation import RequestModel
-from .constraints import ANYTHING, WHITESPACE, Name, checked, json_rule, literal
+from .constraints import ANYTHING, Name
+from .grammar.bounds import check_lark, check_pattern
+from .grammar.compiled import Part
+from .grammar.lark import literal
+from .grammar.patterns import regex_terminal
+from .grammar.schemas import WHITESPACE, json_rule, surely_enforceable
 from .hosted_tools import HOSTED, HostedTool, form_of_tool, nested
-from .patterns import regex_terminal
 from .tool_schemas import enforced_schema
 
 MAX_CALLS = 8  # that one answer is made to hold at most, where calls are demanded
@@ -176,9 +180,17 @@ class ToolPlan:
     schemas: Mapping[str, str] = field(default_factory=dict)
     """What enforced arguments must match, by the names of their tools, as the right side of a rule."""
     places: Mapping[str, str] = field(default_factory=dict)
-    """The fields that their schemas came from."""
+    """Where in the request each tool says what it takes, by their names."""
     legacy: bool = False
     """The request came, and the answer goes, in the older form of `functions`."""
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What each tool takes, as a grammar of its own, with its place in the request."""
+        rules = {**self.schemas, **self.inputs}
+        return tuple(
+            (self.places.get(name, "tools"), f"start: {rule}") for name, rule in rules.items()
+        )
 
     def grammar(self, answer: str | None = None) -> str:
         """The grammar of an answer that is made of calls and of nothing else where they are demanded. Where
@@ -251,69 +263,73 @@ def plan_tools(
             )
         return ToolPlan(legacy=legacy)
     plain = [_plain(tool) for _, tool in offered]
-    names = [tool.name for tool in plain]
-    for at, name in enumerate(names):
-        if name in names[:at]:
-            raise refusals.not_unique(offered[at][0], name)
-    custom = frozenset(tool.custom.name for _, tool in offered if isinstance(tool, CustomTool))
-    inputs = {
-        tool.custom.name: _input_rule(tool.custom.format, f"{place}.custom.format.grammar")
-        for place, tool in offered
-        if isinstance(tool, CustomTool) and isinstance(tool.custom.format, GrammarInput)
-    }
-    most = MAX_CALLS if parallel else 1
-    strict = {
-        tool.function.name
-        for _, tool in offered
-        if isinstance(tool, FunctionTool) and tool.function.strict
-    }
-    places = {
-        tool.name: f"{place}{'' if legacy else '.function'}.parameters"
-        for (place, _), tool in zip(offered, plain, strict=True)
-    }
-    plan = ToolPlan(
-        tuple(plain), custom, inputs, most=most, strict=frozenset(strict), legacy=legacy
-    )
+    places: dict[str, str] = {}
+    for (place, sent), tool in zip(offered, plain, strict=True):
+        if tool.name in places:
+            raise refusals.not_unique(place, tool.name)
+        if isinstance(sent, CustomTool):
+            places[tool.name] = f"{place}.custom.format.grammar.definition"
+        else:
+            places[tool.name] = f"{place}{'' if legacy else '.function'}.parameters"
     if choice == "none":
         return ToolPlan(legacy=legacy)
+    custom = {t.custom.name: t.custom for _, t in offered if isinstance(t, CustomTool)}
+    inputs = {
+        name: _input_rule(tool.format, places[name])
+        for name, tool in custom.items()
+        if isinstance(tool.format, GrammarInput)
+    }
+    plan = ToolPlan(
+        tuple(plain),
+        frozenset(custom),
+        inputs,
+        most=MAX_CALLS if parallel else 1,
+        strict=frozenset(
+            t.function.name for _, t in offered if isinstance(t, FunctionTool) and t.function.strict
+        ),
+        places=places,
+        legacy=legacy,
+    )
+    return _enforcing(_chosen(plan, choice, choice_param))
+
+
+def _chosen(plan: ToolPlan, choice: object, param: str) -> ToolPlan:
+    """The plan with what `tool_choice` demands or leaves out."""
     if choice in (None, "auto"):
-        return _enforcing(plan, places)
+        return plan
     if choice == "required":
-        return _enforcing(replace(plan, demanded=plan.shown), places)
+        return replace(plan, demanded=plan.shown)
     if isinstance(choice, AllowedToolsChoice):
         wanted = [_named(each) for each in choice.allowed_tools.tools]
-        allowed = tuple(_find(plain, name, "tool_choice.allowed_tools.tools") for name in wanted)
-        demanded = allowed if choice.allowed_tools.mode == "required" else ()
-        inputs = {name: rule for name, rule in inputs.items() if name in wanted}
-        plan = replace(
+        where = "tool_choice.allowed_tools.tools"
+        allowed = tuple(_find(plan.shown, name, where) for name in wanted)
+        return replace(
             plan,
             shown=allowed,
-            inputs=inputs,
-            demanded=demanded,
+            inputs={name: rule for name, rule in plan.inputs.items() if name in wanted},
+            demanded=allowed if choice.allowed_tools.mode == "required" else (),
             strict=plan.strict.intersection(wanted),
         )
-        return _enforcing(plan, places)
-    named = _find(plain, _named(choice), choice_param)
-    return _enforcing(replace(plan, demanded=(named,), most=1), places)
+    return replace(plan, demanded=(_find(plan.shown, _named(choice), param),), most=1)
 
 
 def _possible_rule(tool: Tool) -> str:
     """What the arguments of a tool match whose schema need not be enforced, but may be."""
+    if not surely_enforceable(tool.parameters):
+        return ANY_OBJECT
     try:
-        return checked_rule(tool, "tools")
+        return argument_rule(tool, "tools")
     except InvalidRequest:
         return ANY_OBJECT
 
 
-def checked_rule(tool: Tool, param: str) -> str:
+def argument_rule(tool: Tool, param: str) -> str:
     """What a tool's enforced arguments match, as the right side of a rule. Raises InvalidRequest."""
-    rule = json_rule(enforced_schema(tool.parameters, param), param)
-    checked(f"start: {rule}", param)
-    return rule
+    return json_rule(enforced_schema(tool.parameters, param), param)
 
 
-def _enforcing(plan: ToolPlan, places: Mapping[str, str]) -> ToolPlan:
-    """The plan with the rules of all arguments that it enforces; `places` are their fields by their names.
+def _enforcing(plan: ToolPlan) -> ToolPlan:
+    """The plan with the rules of all arguments that it enforces.
 
     Raises InvalidRequest for a schema that cannot be enforced.
     """
@@ -321,18 +337,18 @@ def _enforcing(plan: ToolPlan, places: Mapping[str, str]) -> ToolPlan:
     for tool in plan.demanded or plan.shown:
         if tool.name in plan.inputs or not (plan.demanded or tool.name in plan.strict):
             continue
-        schemas[tool.name] = checked_rule(tool, places[tool.name])
-    return replace(plan, schemas=schemas, places=places)
+        schemas[tool.name] = argument_rule(tool, plan.places[tool.name])
+    return replace(plan, schemas=schemas)
 
 
 def _input_rule(wanted: GrammarInput, param: str) -> str:
     """What a custom tool's input must match, as the right side of a rule."""
     grammar = wanted.grammar
-    rule = regex_terminal(grammar.definition)
     if grammar.syntax == "lark":
-        rule = f"%lark {{\n{grammar.definition}\n}}"
-    checked(f"start: input\ninput: {rule}", f"{param}.definition")
-    return rule
+        check_lark(grammar.definition, param)
+        return f"%lark {{\n{grammar.definition}\n}}"
+    check_pattern(grammar.definition, param)
+    return regex_terminal(grammar.definition)
 
 
 def _named(choice: object) -> str:

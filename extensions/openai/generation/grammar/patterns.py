@@ -57,7 +57,8 @@ def pattern_in_json(pattern: str) -> dict[str, Any]:
 
 
 _ESCAPE = r"\\x[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\."
-_ONE = re.compile(rf"{_ESCAPE}|\[(?:[^\]\\]|{_ESCAPE})*\]|.", re.DOTALL)
+# Within a class each character has one way to match only: else a class that never ends takes for ever.
+_ONE = re.compile(rf"{_ESCAPE}|\[(?:[^\]\\]|\\.)*(?:\]|\Z)|.", re.DOTALL)
 _ALONE = re.compile(rf"\[({_ESCAPE}|[^^\\])\]", re.DOTALL)
 _NAMED = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", '"': '"', "\\": "\\"}
 

@@ -1,0 +1,208 @@
+"""Grammars are compiled in a process of their own: what ends it is refused, and nothing else suffers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from extensions.openai.engines.base import EngineInfo
+from extensions.openai.errors import EngineFailed, InvalidRequest, QueueFull
+from extensions.openai.generation.grammar import compiler as module
+from extensions.openai.generation.grammar.compiled import compiled
+from extensions.openai.generation.grammar.compiler import Compiler, Vocabulary
+from extensions.openai.generation.grammar.schemas import json_rule
+from tests.support.process import ROOT
+
+INFO = EngineInfo("m", 0, "nobody", 9, "llama.cpp", "fp", 256)
+CHAIN = "start: r0\n" + "".join(f'r{at}: "a" r{at + 1}\n' for at in range(3_000)) + 'r3000: "b"'
+NEVER = "start: T\nT: " + " & ".join(f"/(.|\\n)*w{at}(.|\\n)*/" for at in range(40))
+
+
+def problem(compiler: Compiler, grammar: str, vocabulary: Vocabulary | None = None) -> str:
+    asked = compiler.problem(grammar, vocabulary)
+    while True:
+        try:
+            next(asked)
+        except StopIteration as end:
+            return str(end.value)
+
+
+@pytest.fixture(scope="module")
+def compiler() -> Any:
+    made = Compiler()
+    yield made
+    made.close()
+
+
+def test_a_good_grammar_has_no_problem(compiler: Compiler) -> None:
+    assert problem(compiler, 'start: "a" | "b"') == ""
+
+
+def test_a_bad_one_says_what_is_wrong(compiler: Compiler) -> None:
+    assert "missing" in problem(compiler, "start: missing")
+
+
+def test_a_stack_that_overflows_is_a_problem(compiler: Compiler) -> None:
+    assert problem(compiler, CHAIN) == module.TOO_DEEP
+
+
+def test_time_without_end_is_a_problem(compiler: Compiler) -> None:
+    assert problem(compiler, NEVER) == module.TOO_LONG
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        "start: start",
+        "start: (" + " | ".join(f'"w{at}"' for at in range(3_900)) + "){9000}",
+        'start: ("a"{3182}){706,3182}',
+        "start: %json "
+        + '{"$ref": "#/$defs/a", "$defs": {"a": {"allOf": [{"$ref": "#/$defs/a"}]}}}',
+    ],
+)
+def test_what_cannot_be_followed_is_a_problem(compiler: Compiler, grammar: str) -> None:
+    assert problem(compiler, grammar)
+
+
+def test_one_that_takes_a_vocabulary_long_is_a_problem(compiler: Compiler) -> None:
+    """This one is compiled at once where there are no tokens."""
+    tokens = [bytes([at]) for at in range(256)] + [f"{at}".encode() for at in range(2_000)] + [b""]
+    grammar = 'start: %json {"type": "integer", "multipleOf": 1000003}'
+    assert problem(compiler, grammar, Vocabulary(tokens, 2_256)) == module.TOO_LONG
+    assert problem(compiler, 'start: "a"', Vocabulary(tokens, 2_256)) == ""
+    assert problem(compiler, 'start: "a"') == ""
+
+
+def test_results_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler, found = Compiler(), Counter[str]()
+    inner = Compiler._found
+
+    def counted(self: Compiler, grammar: str, vocabulary: Any) -> Any:
+        found[grammar] += 1
+        return inner(self, grammar, vocabulary)
+
+    monkeypatch.setattr(Compiler, "_found", counted)
+    for _ in range(3):
+        assert problem(compiler, CHAIN) == module.TOO_DEEP
+        assert problem(compiler, 'start: "a"') == ""
+    assert set(found.values()) == {1}
+    compiler.close()
+
+
+def test_a_helper_that_is_ended_is_started_again(compiler: Compiler) -> None:
+    assert problem(compiler, 'start: "a1"') == ""
+    helper = compiler._helper
+    assert helper is not None
+    os.kill(helper._process.pid, signal.SIGKILL)
+    helper._process.wait()
+    assert problem(compiler, 'start: "a2"') == ""
+    assert compiler._helper is not helper
+
+
+def test_a_client_that_leaves_gives_its_grammar_up(compiler: Compiler) -> None:
+    asked = compiler.problem("start: T\nT: " + NEVER.removeprefix("start: T\nT: ") + " & /a*/")
+    next(asked, None)
+    asked.close()
+    assert compiler._waiting == 0
+    assert problem(compiler, 'start: "after"') == ""
+
+
+def test_many_at_once(compiler: Compiler) -> None:
+    results: list[str] = []
+
+    def ask(number: int) -> None:
+        good = number % 3
+        results.append(
+            problem(compiler, f'start: "x{number}"' if good else f"{CHAIN}\n// {number}")
+        )
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Counter(results) == {"": 16, module.TOO_DEEP: 8}
+
+
+def test_the_queue_is_bounded(compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING", 0)
+    with pytest.raises(QueueFull):
+        problem(compiler, 'start: "never asked before"')
+    assert problem(compiler, 'start: "a" | "b"') == ""  # known
+
+
+@pytest.mark.parametrize("python", ["", "/bin/false", "/no/such/python"])
+def test_without_a_helper_grammars_are_compiled_here(python: str) -> None:
+    if python == "":
+        python = "/dev/null"
+    compiler = Compiler(python)
+    assert problem(compiler, 'start: "a"') == ""
+    assert "missing" in problem(compiler, "start: missing")
+    compiler.close()
+
+
+def test_a_helper_that_always_ends_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = Compiler()
+    assert problem(compiler, 'start: "a"') == ""
+
+    def send(self: Any, *_: Any) -> Any:
+        job = module._Job()
+        job.done.set()
+        self.ready = True
+        return job
+
+    monkeypatch.setattr(module._Helper, "send", send)
+    with pytest.raises(EngineFailed):
+        problem(compiler, 'start: "b"')
+    compiler.close()
+
+
+def refused(grammar: str, *parts: tuple[str, str]) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as caught:
+        for _ in compiled(grammar, "field", INFO, parts):
+            pass
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("schema", "place"),
+    [
+        ({"properties": {"x": {"type": "string", "pattern": "("}}}, ".properties.x"),
+        ({"anyOf": [{}, {"type": "array", "items": {"format": "zzz"}}]}, ".anyOf[1].items"),
+        (
+            {
+                "properties": {"x": {"$ref": "#/$defs/bad"}},
+                "$defs": {"bad": {"type": "string", "pattern": "(?=a)"}},
+            },
+            ".$defs.bad",
+        ),
+        ({"type": "integer", "minimum": 5, "maximum": 4}, ""),
+    ],
+)
+def test_the_place_of_what_does_not_compile(schema: Any, place: str) -> None:
+    grammar = f"start: {json_rule(schema, 'field')}"
+    assert refused(grammar).param == f"field{place}"
+    good = ("other", 'start: "a"')
+    assert refused(f"{grammar}\nother: start", good, ("mine", grammar)).param == f"mine{place}"
+
+
+def test_the_worker_needs_nothing_of_ours() -> None:
+    """It is run as a script, wherever the extension lies."""
+    worker = Path(module.__file__).with_name("worker.py")
+    job = '{"path": %s, "stack": 1048576}\n{"id": 1, "grammar": "start: \\"a\\"", "ms": 900}\n'
+    import json
+
+    made = subprocess.run(
+        [sys.executable, str(worker)],
+        input=(job % json.dumps(sys.path)).encode(), capture_output=True, check=False, cwd=ROOT / "docs",
+        timeout=60,
+    )  # fmt: skip
+    assert made.stdout.startswith(b"ready\n"), made.stderr
