@@ -42,6 +42,8 @@ def ask(path, **body):
 
 messages = [{{"role": "user", "content": "Hello"}}]
 answer = json.loads(ask("/v1/chat/completions", model="echo", messages=messages))
+from extensions.opened_ai.completions import CompletionRequest
+
 now = [(sys.modules[name], importlib.import_module(name)) for name in names]
 print(json.dumps({{
     "text": answer["choices"][0]["message"]["content"],
@@ -49,6 +51,7 @@ print(json.dumps({{
     "host is as it was": now == [(module, module) for module in before.values()],
     "host's versions": sorted({{module.VERSION for module in before.values()}}),
     "private": [name.split(".")[1] for name in sys.modules if name.startswith("openedai_packages.")],
+    "dumped": json.loads(CompletionRequest(model="m", prompt="p").model_dump_json())["prompt"],
     "llguidance": importlib.metadata.version("llguidance"),
     "path": [entry for entry in sys.path if "packages" in entry],
 }}))
@@ -117,6 +120,7 @@ def test_both_have_their_own_versions_in_one_process(tmp_path: Path) -> None:
     seen = run(tmp_path, isolated=True, host_names=HOSTS_OWN)
     assert "Hello" in seen["text"] and all(seen["pages"])
     assert seen["host is as it was"] and seen["host's versions"] == ["of the web UI"]
+    assert seen["dumped"] == "p", "compiled modules find their own kind"
     assert seen["path"] == [], "the web UI's own imports do not see the folder"
     assert {"pydantic", "typing_extensions", "flask", "werkzeug", "orjson"} <= set(seen["private"])
     assert seen["llguidance"] == metadata.version("llguidance")

@@ -164,6 +164,27 @@ class _Loader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         module.__dict__["__builtins__"] = self._builtins
         super().exec_module(module)
+        if module.__name__ == f"{PRIVATE}.pydantic_core":
+            _settle(module)
+
+
+def _settle(pydantic_core: Any) -> None:
+    """Let a compiled module look itself up by its public name, once: afterwards it remembers what it found.
+
+    It does so at its first serialization (`pydantic-core/src/common/missing_sentinel.rs`), and would find the
+    web UI's version, or none.
+    """
+    public = sys.modules.get("pydantic_core")
+    sys.modules["pydantic_core"] = pydantic_core
+    try:
+        field = {"type": "typed-dict-field", "schema": {"type": "any"}}
+        schema = {"type": "typed-dict", "fields": {"field": field}}
+        pydantic_core.SchemaSerializer(schema).to_json({"field": 1})
+    finally:
+        if public is None:
+            del sys.modules["pydantic_core"]
+        else:
+            sys.modules["pydantic_core"] = public
 
 
 def _top_level_names(folder: Path) -> frozenset[str]:
