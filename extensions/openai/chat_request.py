@@ -64,7 +64,9 @@ class ChatCompletionRequest(ThinkingFields, GenerationRequest):
         ge=-1,
         description="The older name of `max_completion_tokens`.",
     )
-    logprobs: bool | None = Field(None, description="Tell each token's log-probability.")
+    logprobs: bool | None = Field(
+        None, description="Report the log-probability of each counted token."
+    )
     top_logprobs: int | None = Field(
         None, ge=0, le=20, description="Tell so many alternatives, too. Needs `logprobs`."
     )

@@ -36,6 +36,7 @@ from .generation.logprobs import CompletionLogprobs, append_logprobs, completion
 from .generation.profiles import profile_of, to_native
 from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest, needs
 from .generation.run import Event, Events, run
+from .generation.token_splitter import aligned
 from .generation.usage import Usage, UsageCount
 from .replies import Reply
 from .routing import Addresses, Call, Route
@@ -99,8 +100,8 @@ class CompletionRequest(GenerationRequest):
         None,
         ge=0,
         le=20,
-        description="Tell each token's log-probability, and that many alternatives (with "
-        "`--strict-parameters` 5 at most); 0 tells none.",
+        description="Report the log-probability of each counted token, and that many alternatives (with "
+        "`--strict-parameters` 5 at most); 0: none.",
     )
     best_of: int | None = Field(
         None,
@@ -324,7 +325,7 @@ class _Echo:
                 text = self._prompt
                 if not isinstance(text, str):
                     text = self._engine.detokenize(text)
-                self._piece = Piece(text, logprobs=tuple(tokens), echo=True)
+                self._piece = Piece(text, logprobs=aligned(tokens, text), echo=True)
             yield self._piece
         finally:
             self._lock.release()
@@ -384,7 +385,7 @@ def _chunks(
                 yield None
                 continue
             count.add(event)
-            if event.text or event.finish:
+            if event.text or event.finish or event.logprobs:
                 yield chunk(choice(event))
         if usage:
             last = chunk()

@@ -8,7 +8,7 @@ import pytest
 
 from extensions.openai.completions import CompletionRequest
 from extensions.openai.engines.base import GenerateRequest
-from extensions.openai.engines.llamacpp_answers import TokenReader
+from extensions.openai.engines.llamacpp_answers import Spelling, TokenReader
 from extensions.openai.engines.llamacpp_recount import DEAR, Recount
 from extensions.openai.engines.penalties import PromptCounts
 from extensions.openai.engines.vocabulary import Vocabulary
@@ -39,7 +39,7 @@ def chunk(id: int, *, predicted: int, read_anew: int) -> dict[str, Any]:
 
 @pytest.fixture
 def reader() -> TokenReader:
-    return TokenReader((0, 1, 1), VOCABULARY, 10)
+    return TokenReader((0, 1, 1), Spelling(VOCABULARY, frozenset()), 10)
 
 
 def test_a_token_of_the_prompt_asks_for_a_new_call(reader: TokenReader) -> None:

@@ -370,8 +370,24 @@ def test_the_tokens_of_an_answer_make_its_text(engine: Engine) -> None:
     request = GenerateRequest("Hello", 20, {"temperature": 0.0}, seed=7, logprobs=2)
     pieces = read(engine.generate(request))
     assert_answer(pieces, max_tokens=20)
-    said = b"".join(token.bytes for piece in pieces for token in piece.logprobs)
+    told = [token for piece in pieces for token in piece.logprobs]
+    said = b"".join(token.bytes for token in told)
     assert said.decode(errors="replace") == "".join(piece.text for piece in pieces)
+    assert len(told) == sum(piece.tokens for piece in pieces)
+
+
+def test_the_end_token_has_its_log_probability_and_no_text(engine: Engine) -> None:
+    (end,) = capable(engine, "logprobs").tokenize("<|im_end|>")
+    bias = ((end, 100.0),)
+    request = GenerateRequest("Hello", 9, {"temperature": 0.0}, logit_bias=bias, logprobs=2)
+    pieces = read(engine.generate(request))
+    (told,) = [token for piece in pieces for token in piece.logprobs]
+    assert (told.bytes, told.id, pieces[-1].finish) == (b"", end, "stop")
+    assert sum(piece.tokens for piece in pieces) == 1
+    assert told.logprob is not None and told.logprob < 0
+    (score,) = [s for s in engine.score((*engine.tokenize("Hello"), end), 0) if s][-1:]
+    assert score.logprob == pytest.approx(told.logprob, abs=0.05)
+    assert score.bytes == b"<|im_end|>"
 
 
 @pytest.mark.parametrize("seed", range(3))

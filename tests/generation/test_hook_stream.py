@@ -155,8 +155,8 @@ def test_what_has_no_blanks_is_not_held_up_to_its_end() -> None:
 @pytest.mark.parametrize(
     ("stop", "shown", "tokens"),
     [
-        ("Paris", "The capital of France is ", 6),
-        (".", "The capital of France is Paris", 7),
+        ("Paris", "The capital of France is ", 7),
+        (".", "The capital of France is Paris", 8),
         ("nowhere", TEXT, 15),
     ],
 )

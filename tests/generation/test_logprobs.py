@@ -85,11 +85,7 @@ def test_a_completion_tells_its_tokens(tiny: Api, prompt: str, alternatives: int
     whole = tiny.complete(prompt, **body)
     choice = whole["choices"][0]
     assert_legacy(choice, alternatives)
-    told = choice["logprobs"]["tokens"]
-    ended = choice["finish_reason"] == "stop"
-    # An end token says nothing; nor does a character that the limit cuts.
-    rest = whole["usage"]["completion_tokens"] - ended - len(told)
-    assert rest == 0 if ended else 0 <= rest < 4
+    assert len(choice["logprobs"]["tokens"]) == whole["usage"]["completion_tokens"]
     folded = tiny.folded("completions", prompt=prompt, **body)
     assert_alike(folded, whole)
 
@@ -230,30 +226,36 @@ def test_every_byte_of_a_character_that_is_forced_is_told(noise: Api, text: str)
     choice = noise.complete("x", guided_choice=[text], logprobs=1, max_tokens=40)["choices"][0]
     assert choice["text"] == text
     told = choice["logprobs"]
+    end = b""  # an end token has no text
     assert [token_bytes(token) for token in told["tokens"]] == [
-        bytes([byte]) for byte in text.encode()
+        *(bytes([byte]) for byte in text.encode()),
+        end,
     ]
     starts = [at for at, character in enumerate(text) for _ in character.encode()]
-    assert told["text_offset"] == starts
+    assert told["text_offset"] == [*starts, len(text)]
     ids = list(noise.engine.tokenize("x" + text))
     read = noise.complete(ids, echo=True, logprobs=1, max_tokens=0)["choices"][0]["logprobs"]
-    for one, other in zip(told["token_logprobs"], read["token_logprobs"][1:], strict=True):
+    for one, other in zip(told["token_logprobs"][:-1], read["token_logprobs"][1:], strict=True):
         assert one == pytest.approx(other, abs=SLACK)
 
 
 @pytest.mark.parametrize("stop", [" time", "me th", [" upo", "zzz"], "a time there"])
 def test_tokens_end_where_a_stop_string_does(tiny: Api, stop: Any) -> None:
-    """Also a stop string that begins or ends inside of a token: none of the tokens told of lies behind
-    the text, and all the text is told."""
-    free = tiny.complete("Once", logprobs=2, max_tokens=12, temperature=0)["choices"][0]
-    cut = tiny.complete("Once", logprobs=2, max_tokens=12, temperature=0, stop=stop)["choices"][0]
+    """Also a stop string that begins or ends inside of a token: the tokens make the text exactly, and those
+    of the stop string are there without text, as they are counted."""
+    body = {"logprobs": 2, "max_tokens": 12, "temperature": 0}
+    free = tiny.complete("Once", **body)["choices"][0]
+    whole = tiny.complete("Once", **body, stop=stop)
+    cut, count = whole["choices"][0], whole["usage"]["completion_tokens"]
     stops = [stop] if isinstance(stop, str) else stop
     end = min(at for each in stops if (at := free["text"].find(each)) >= 0)
     assert (cut["text"], cut["finish_reason"]) == (free["text"][:end], "stop")
-    shown = [at for at in free["logprobs"]["text_offset"] if at < end]
-    assert cut["logprobs"]["text_offset"] == shown
-    assert cut["logprobs"]["tokens"] == free["logprobs"]["tokens"][: len(shown)]
-    assert "".join(cut["logprobs"]["tokens"]).startswith(cut["text"])
+    assert_legacy(cut, 2)
+    told = cut["logprobs"]
+    assert count == len(told["tokens"]) < 12
+    assert told["token_logprobs"] == free["logprobs"]["token_logprobs"][:count]
+    assert told["text_offset"] == [min(at, end) for at in free["logprobs"]["text_offset"][:count]]
+    assert told["tokens"][-1] == "" or free["text"][:end].endswith(told["tokens"][-1])
     folded = tiny.folded(
         "completions", prompt="Once", logprobs=2, max_tokens=12, temperature=0, stop=stop
     )
@@ -270,14 +272,14 @@ def test_several_choices_each_tell_their_own(tiny: Api, page: str) -> None:
         for choice in whole["choices"]:
             told = choice["logprobs"]
             said_bytes = b"".join(map(token_bytes, told["tokens"]))
-            assert said_bytes.decode(errors="replace").startswith(choice["text"])
+            assert said_bytes.decode(errors="replace") == choice["text"]
     else:
         body |= {"messages": said("Hello"), "logprobs": True, "top_logprobs": 2}
         whole = tiny.chat(**body)
         for choice in whole["choices"]:
             said_bytes = b"".join(bytes(token["bytes"]) for token in choice["logprobs"]["content"])
             content = choice["message"]["content"]
-            assert said_bytes.decode(errors="replace").startswith(content)
+            assert said_bytes.decode(errors="replace") == content
     folded = tiny.folded(page, **body)
     assert_alike(folded, whole)
 

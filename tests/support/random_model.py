@@ -12,6 +12,8 @@ import gguf
 import numpy as np
 
 CONTEXT = 2048
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6  # kinds of tokens
+END = 258
 WIDTH, LAYERS, HEADS, INNER = 64, 2, 4, 128
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -20,14 +22,57 @@ TEMPLATE = (
 
 
 def write_model(
-    path: Path, *, seed: int = 1, context: int = CONTEXT, template: str = TEMPLATE
+    path: Path,
+    *,
+    seed: int = 1,
+    context: int = CONTEXT,
+    template: str = TEMPLATE,
+    end: str = "<|im_end|>",
+    end_kind: int = CONTROL,
 ) -> Path:
-    """Write the model to `path` and return it."""
-    tokens = [*byte_alphabet(), "<|endoftext|>", "<|im_start|>", "<|im_end|>", "he"]
+    """Write the model to `path` and return it. `end`: its end token, and which kind of token that is."""
+    tokens = [*byte_alphabet(), "<|endoftext|>", "<|im_start|>", end, "he"]
     while len(tokens) % 32:
         tokens.append(f"<|unused{len(tokens)}|>")
-    normal, control = 1, 3
-    kinds = [normal if at < 256 or token == "he" else control for at, token in enumerate(tokens)]
+    kinds = [NORMAL if at < 256 or token == "he" else CONTROL for at, token in enumerate(tokens)]
+    kinds[END] = end_kind
+
+    writer = _begun(path, tokens, kinds, context)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_merges(["h e"])
+    writer.add_bos_token_id(256)
+    writer.add_eos_token_id(END)
+    writer.add_add_bos_token(False)
+    writer.add_chat_template(template)
+    return _with_weights(path, writer, len(tokens), seed)
+
+
+def write_sentencepiece_model(path: Path, *, seed: int = 1, context: int = CONTEXT) -> Path:
+    """The same with a vocabulary as SentencePiece makes them: bytes that are no letter of it are tokens of
+    their own, a space goes before each text, and a start token before that."""
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
+    pieces = [
+        "\N{LOWER ONE EIGHTH BLOCK}",
+        *"etaoinshr",
+        "\N{LOWER ONE EIGHTH BLOCK}t",
+        "he",
+        "\u00fc",
+    ]
+    tokens = ["<unk>", "<s>", "</s>", *bytes_, *pieces]
+    kinds = [UNKNOWN, CONTROL, CONTROL, *[BYTE] * 256, *[NORMAL] * len(pieces)]
+    writer = _begun(path, tokens, kinds, context)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_scores([0.0] * 259 + [-float(at) for at in range(len(pieces))])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    writer.add_add_bos_token(True)
+    writer.add_chat_template(TEMPLATE)
+    return _with_weights(path, writer, len(tokens), seed)
+
+
+def _begun(path: Path, tokens: list[str], kinds: list[int], context: int) -> gguf.GGUFWriter:
 
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("random")
@@ -41,16 +86,12 @@ def write_model(
     writer.add_rope_dimension_count(WIDTH // HEADS)
     writer.add_vocab_size(len(tokens))
     writer.add_file_type(0)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
-    writer.add_token_merges(["h e"])
-    writer.add_bos_token_id(256)
-    writer.add_eos_token_id(258)
-    writer.add_add_bos_token(False)
-    writer.add_chat_template(template)
+    return writer
 
+
+def _with_weights(path: Path, writer: gguf.GGUFWriter, size: int, seed: int) -> Path:
     random = np.random.default_rng(seed)
 
     def add(name: str, *shape: int) -> None:
@@ -59,9 +100,9 @@ def write_model(
     def add_ones(name: str) -> None:
         writer.add_tensor(name, np.ones(WIDTH, np.float32))
 
-    add("token_embd.weight", len(tokens), WIDTH)
+    add("token_embd.weight", size, WIDTH)
     add_ones("output_norm.weight")
-    add("output.weight", len(tokens), WIDTH)
+    add("output.weight", size, WIDTH)
     for layer in range(LAYERS):
         block = f"blk.{layer}."
         add_ones(block + "attn_norm.weight")

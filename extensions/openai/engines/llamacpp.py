@@ -10,12 +10,15 @@ import hashlib
 import logging
 import threading
 from collections.abc import Sequence
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from .. import refusals
+from ..errors import APIError
 from .base import (
+    CUT,
     ChatRequest,
     EngineInfo,
     GenerateRequest,
@@ -26,10 +29,10 @@ from .base import (
 from .context import check_fits
 from .gguf import GGUFHeader
 from .llamacpp_answering import Answering
-from .llamacpp_answers import AnswerReader, LogprobReader, TokenReader
+from .llamacpp_answers import AnswerReader, LogprobReader, Spelling, TokenReader
 from .llamacpp_files import ModelLoadError, read_files
 from .llamacpp_grammars import end_of_grammars, turns
-from .llamacpp_judge import Complete, judge
+from .llamacpp_judge import Complete, hidden_text, judge
 from .llamacpp_listener import PrivateListener
 from .llamacpp_messages import encoded
 from .llamacpp_params import BATCH, params_for
@@ -44,8 +47,11 @@ log = logging.getLogger("openedai")
 
 DIGESTED = 1 << 20  # bytes at each end of a file
 LLGUIDANCE = "%llguidance {}\n"  # tells llama.cpp that a grammar is Lark and not GBNF
+# A text that a grammar forces is tokenized by llama.cpp, which may put a space before it that does not fit.
+LLGUIDANCE_UNFORCED = '%llguidance {"no_forcing": true}\n'
 MAX_SLOTS, MAX_THREADS = 256, 512  # llama.cpp's own limits
 RANDOM_SEED = 0xFFFFFFFF  # llama.cpp's word for "no seed"
+MAX_REPORTED = 300  # special tokens whose names one request asks for
 BAN = -100  # the end of logit_bias
 CLOSE_PATIENCE = 3.0  # seconds that running answers have to notice the end
 
@@ -201,16 +207,20 @@ class LlamaCppEngine:
                 body["logit_bias"] += counts.bias()
         room = context if limit is None else most + limit + TokenReader.TAIL
         alternatives = request.logprobs
+        spelling = self._spelling(request, tokens=alternatives is not None or exact)
         if isinstance(prompt, str) or (alternatives is None and not exact):
-            plain = AnswerReader(limit if self._silent_ends else None)
+            # What a grammar lets pass is not asked again.
+            hidden_text = partial(self._hidden_text, prompt) if request.grammar is None else None
+            plain = AnswerReader(limit, spelling.end_texts(), hidden_text)
             return self._run(self._complete, body, room, plain, "prompt")
         if alternatives is None:
-            reader = TokenReader(prompt, self._vocabulary, limit)
+            reader = TokenReader(prompt, spelling, limit)
         else:
-            reader = LogprobReader(prompt, self._vocabulary, limit, alternatives, self._judge)
+            reader = LogprobReader(prompt, spelling, limit, alternatives, self._judge)
             room *= 2  # for judging tokens beside it
         # 0 would mean none at all; what is not asked for is left out again.
         body |= {"n_probs": max(1, alternatives or 0), "n_predict": reader.wanted}
+        body["preserved_tokens"] = self._preserved(spelling)
         recount = Recount(counts, body, reader) if exact and counts else None
         return self._run(self._complete, body, room, reader, "prompt", recount)
 
@@ -233,13 +243,15 @@ class LlamaCppEngine:
         if wants_uncounted(request.sampling, self._info.context_length):
             tokens = self._text_tokens(str(request.prompt))
             body["logit_bias"] += PromptCounts(tokens, request.sampling).bias()
-        reader = AnswerReader()
+        spelling = self._spelling(request, tokens=request.logprobs is not None)
+        reader = AnswerReader(end_texts=spelling.end_texts())
         if request.logprobs is not None:
             body["n_probs"] = max(1, request.logprobs)
             # Without the prompt's token ids, a token that is a part of a character cannot be judged.
             limit = request.max_tokens
-            reader = LogprobReader((), self._vocabulary, limit, request.logprobs, judge=None)
+            reader = LogprobReader((), spelling, limit, request.logprobs, judge=None)
             body["n_predict"] = reader.wanted
+            body["preserved_tokens"] = self._preserved(spelling)
         room = self._info.context_length
         return self._run(self._complete, body, room, reader, "messages")
 
@@ -264,10 +276,11 @@ class LlamaCppEngine:
             while not reservation.wait(TICK):
                 yield None
             for at, token in enumerate(tokens):
+                said = self._vocabulary.name(token)
                 if at == 0:
-                    yield TokenLogprob(self._vocabulary.tokens[token], None)
+                    yield TokenLogprob(said, None, id=token)
                 else:
-                    yield self._judge(tokens[:at], token, alternatives)
+                    yield replace(self._judge(tokens[:at], token, alternatives), bytes=said)
 
     def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
         special = self._vocabulary.special
@@ -306,13 +319,30 @@ class LlamaCppEngine:
         self._listener.close()
 
     @cached_property
-    def _silent_ends(self) -> bool:
-        """Whether tokens that end an answer say nothing, as is usual: then what is said is no end."""
-        return not any(self._vocabulary.tokens[token] for token in self._info.end_tokens)
+    def _adds_space(self) -> bool:
+        """Whether the tokenizer puts a space before each text, as many of SentencePiece's do."""
+        first = self._plain_tokens("a")[:1]
+        return any(self._vocabulary.tokens[token].startswith(b" ") for token in first)
 
     @cached_property
     def _hidden(self) -> frozenset[str]:
         return self._vocabulary.hidden
+
+    def _spelling(self, request: GenerateRequest, *, tokens: bool) -> Spelling:
+        """What the tokens of an answer say; `tokens`: each of them is to be known.
+
+        Then llama.cpp is asked for the names of special tokens, or, where there are very many, of end tokens.
+        """
+        ends, reported = self._info.end_tokens, frozenset[str]()
+        if tokens:
+            reported = self._hidden
+            if len(reported) > MAX_REPORTED:
+                reported &= frozenset(self._vocabulary.names[end] for end in ends)
+        return Spelling(self._vocabulary, ends, frozenset(request.marks), reported)
+
+    def _preserved(self, spelling: Spelling) -> list[str]:
+        """The special tokens that llama.cpp is to report by their names."""
+        return sorted((spelling.marks & self._hidden) | spelling.reported)
 
     @property
     def _complete(self) -> Complete:
@@ -354,11 +384,12 @@ class LlamaCppEngine:
             # `return_progress`, where a prompt takes several steps: calls back after each, so that reading
             # it can be ended. After the only one it would just cost time.
         }
-        marks = [mark for mark in request.marks if mark in self._hidden]
+        marks = self._hidden & set(request.marks)
         if marks:
-            body["preserved_tokens"] = marks
+            body["preserved_tokens"] = sorted(marks)
         if grammar is not None:
-            body["grammar"] = LLGUIDANCE + grammar
+            head = LLGUIDANCE_UNFORCED if self._adds_space else LLGUIDANCE
+            body["grammar"] = head + grammar
         return body
 
     def _run(
@@ -375,6 +406,19 @@ class LlamaCppEngine:
 
     def _judge(self, before: Sequence[int], token: int, alternatives: int) -> TokenLogprob:
         return judge(self._complete, self._vocabulary, before, token, alternatives)
+
+    def _hidden_text(self, prompt: str | Sequence[int], said: str, hidden: int) -> str:
+        """See AnswerReader."""
+        if isinstance(prompt, str):
+            before = self.tokenize(prompt + said)
+        else:
+            before = (*prompt, *self._tokens(said, parse_special=True))
+        if len(before) + hidden >= self._info.context_length:
+            return CUT
+        try:
+            return hidden_text(self._complete, self._vocabulary, before, hidden)
+        except APIError:  # it was logged; the answer itself is whole
+            return CUT
 
     def _start_token(self, props: dict[str, Any]) -> int:
         """What an empty prompt stands for: the token that begins (or else ends) a document."""

@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 
 from ..errors import EngineFailed
-from .base import TokenLogprob
+from .base import CUT, TokenLogprob
 from .llamacpp_answers import choice_of, error_of, token_logprob
-from .vocabulary import Vocabulary, is_text
+from .vocabulary import Vocabulary, is_incomplete, is_text
 
 FORCE = 1000  # a bias that no logit outweighs
 JUDGED = 64  # likeliest tokens to look through first for one
@@ -44,6 +44,27 @@ def judge(
                 likely = {**entry, "logprob": other["logprob"]}
                 return token_logprob(likely, said, alternatives, vocabulary)
     raise EngineFailed("The engine did not tell a log-probability.")
+
+
+def hidden_text(
+    complete: Complete, vocabulary: Vocabulary, before: Sequence[int], hidden: int
+) -> str:
+    """What the last tokens of an answer say that llama.cpp has not reported, because a character was not
+    complete when it ended: the likeliest tokens that leave it so. Raises EngineFailed.
+
+    A first one such as ` \\xf0\\x9f` holds a space besides, that must not get lost.
+    """
+    context, said = list(before), b""
+    for _ in range(hidden):
+        entry = _sample(complete, context, vocabulary.ids[b"a"], JUDGED)
+        likeliest = (int(other["id"]) for other in entry["top_logprobs"])
+        fitting = (id for id in likeliest if is_incomplete(said + vocabulary.tokens[id]))
+        token = next(fitting, None)
+        if token is None:
+            return said.decode(errors="replace") if said else CUT
+        context.append(token)
+        said += vocabulary.tokens[token]
+    return said.decode(errors="replace")
 
 
 def _sample(complete: Complete, before: Sequence[int], token: int, count: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ down without being sampled.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -44,7 +44,7 @@ class Legs:
         skip_special: bool,
     ) -> None:
         self._server, self._request, self._words, self._emit = server, request, words, emit
-        self._text = TokenText(words.vocabulary, skip_special, frozenset(request.marks))
+        self._text = TokenText(words, request.marks, skip_special=skip_special)
         self._matcher: LLMatcher | None = None
         if request.grammar is not None:
             assert words.matching is not None
@@ -101,6 +101,8 @@ class Legs:
         self._server.complete(orjson.dumps(asked), partial(self._receive, leg), self._tick)
         if leg.failure is not None:
             raise leg.failure
+        if leg.ended:
+            self._end()
         for token, entry in leg.unjudged:
             if self._over or not self._fits(token):
                 return True
@@ -123,16 +125,20 @@ class Legs:
         silent, leg.silent = leg.silent, None
         if chunk["stop"] and chunk["stop_type"] == "eos":
             leg.stuck = self._matcher is not None and not self._matcher.is_accepting()
-            if not leg.stuck:
+            if new > 1:  # behind a part of a character: sampled once more, by itself
+                leg.stuck = True
+            elif not leg.stuck:
                 self._uncounted += new + (silent is not None)
-                self._finish("stop")
+                leg.ended = silent is None
+                if silent is not None:
+                    self._finish("stop", self._told(silent[1], silent[0]))
             return True
         if silent is not None and self._take(leg, silent):
             return True
         if chunk["stop"]:
             hidden = min(new, self._limit - self._sampled)
             self._uncounted += hidden
-            self._finish("length", CUT if hidden else "")
+            self._finish("length", cut=CUT if hidden else "")
             return True
         return self._take_all(leg, chunk, new)
 
@@ -153,7 +159,7 @@ class Legs:
                 return True
             if any(self._take(leg, (each, None)) for each in hidden):
                 return True
-        if not said:
+        if not said or token in self._words.ends:
             leg.silent = token, entry
             return False
         return self._take(leg, (token, entry))
@@ -183,7 +189,7 @@ class Legs:
         token = next(iter(answer.get("tokens") or ()), None)
         if answer["stop_type"] == "eos":
             self._uncounted += 1
-            self._finish("stop")
+            self._end()
         elif token is None or not self._fits(token):
             raise EngineFailed("The model could not be kept to the grammar.")
         else:
@@ -246,10 +252,16 @@ class Legs:
     def _judged(self, token: int) -> TokenLogprob | None:
         """How likely a token is at this place, where that is asked for and llama.cpp did not tell it."""
         alternatives = self._request.logprobs
-        if alternatives is None or not self._text.said_by(token):
+        if alternatives is None:
             return None
         words = self._words.vocabulary
-        return judge(self._complete, words, self._tokens, token, alternatives)
+        told = judge(self._complete, words, self._tokens, token, alternatives)
+        return replace(told, bytes=self._text.said_by(token))
+
+    def _end(self) -> None:
+        """Finish with an end token that the server did not report: the likeliest one."""
+        found = [told for end in sorted(self._words.ends) if (told := self._judged(end))]
+        self._finish("stop", max(found, key=lambda told: told.logprob or 0.0, default=None))
 
     def _told(self, entry: dict[str, Any] | None, token: int) -> TokenLogprob | None:
         alternatives = self._request.logprobs
@@ -271,8 +283,8 @@ class Legs:
             ended = "stop"
         self._emit_text(*self._text.add(token, told, last=ended is not None), ended)
 
-    def _finish(self, finish: Finish, cut: str = "") -> None:
-        text, logprobs = self._text.add(None, None, last=True)
+    def _finish(self, finish: Finish, end: TokenLogprob | None = None, cut: str = "") -> None:
+        text, logprobs = self._text.add(None, end, last=True)
         self._emit_text(text + cut, logprobs, finish)
 
     def _emit_text(
@@ -297,6 +309,8 @@ class _Leg:
     """The tokens that came last, without all of their log-probabilities."""
     stuck: bool = False
     """Whether what came last does not fit."""
+    ended: bool = False
+    """Whether the answer is over, with an end token that was not reported."""
     recounted: bool = False
     """Whether what came last changes the bias, so that the next leg begins here."""
     failure: BaseException | None = None

@@ -7,17 +7,17 @@ torch's; only operations that both have are used on them.
 
 from __future__ import annotations
 
-import codecs
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer
 
 from ..errors import EngineFailed
-from .base import Finish, GenerateRequest, LikelyToken, Piece, PromptUsage, TokenLogprob
+from .base import Finish, GenerateRequest, Piece, PromptUsage, TokenLogprob
+from .characters import CharacterBuffer
 from .pump import Emit
 from .vocabulary import Vocabulary
 
@@ -122,7 +122,7 @@ class Answer:
         """The most tokens to sample; an extension may still change it."""
         self._emit = emit
         self._alternatives = request.logprobs
-        self._text = TokenText(words.vocabulary, skip_special, frozenset(request.marks))
+        self._text = TokenText(words, request.marks, skip_special=skip_special)
         self._prompt: PromptUsage | None = None
         self.sampled = 0
         """Tokens so far."""
@@ -156,8 +156,7 @@ class Answer:
             finish = "stop"
         elif self.sampled >= self.limit:
             finish = "length"
-        said = None if finish == "stop" else token
-        text, logprobs = self._text.add(said, self._told(said, raw), last=finish is not None)
+        text, logprobs = self._text.add(token, self._told(token, raw), last=finish is not None)
         self.finished = finish is not None
         self.left = self._emit(
             Piece(text, tokens=1, prompt=self._prompt, finish=finish, logprobs=logprobs)
@@ -165,8 +164,8 @@ class Answer:
         self._prompt = None
         return not (self.finished or self.left)
 
-    def _told(self, token: int | None, raw: Any) -> TokenLogprob | None:
-        if self._alternatives is None or raw is None or token is None:
+    def _told(self, token: int, raw: Any) -> TokenLogprob | None:
+        if self._alternatives is None or raw is None:
             return None
         said = self._text.said_by(token)
         return judged(raw, token, said, self._alternatives, self._words.vocabulary)
@@ -217,42 +216,31 @@ class Steps(Answer):
         return not self.add(token, raw)
 
 
-@dataclass(slots=True)
 class TokenText:
-    """From tokens to whole characters, and the log-probabilities of those that make them."""
+    """From the tokens of one answer to whole characters. Not thread-safe."""
 
-    vocabulary: Vocabulary
-    skip_special: bool
-    """Leave out the names of tokens that say nothing, ..."""
-    marks: frozenset[str] = frozenset()
-    """... but for these."""
-    _decoder: codecs.IncrementalDecoder = field(
-        default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
-    )
-    _waiting: list[TokenLogprob] = field(default_factory=list)
+    def __init__(self, words: Words, marks: Collection[str], *, skip_special: bool) -> None:
+        """`skip_special`: leave out the names of special tokens, but for `marks`."""
+        self._words = words
+        self._marks = frozenset(marks)
+        self._skip_special = skip_special
+        self._characters = CharacterBuffer()
 
     def said_by(self, token: int) -> bytes:
-        words = self.vocabulary
-        if self.skip_special and words.names[token] not in self.marks:
-            return words.tokens[token]
-        return words.name(token)
+        """The text of a token; an end token has none, whatever its name."""
+        vocabulary = self._words.vocabulary
+        if token in self._words.ends:
+            return b""
+        if self._skip_special and vocabulary.names[token] not in self._marks:
+            return vocabulary.tokens[token]
+        return vocabulary.name(token)
 
     def add(
         self, token: int | None, told: TokenLogprob | None, *, last: bool
     ) -> tuple[str, tuple[TokenLogprob, ...]]:
-        """The text that one more token completes, and the tokens of that text. None: the end token,
-        which says nothing."""
+        """The text that one more token completes, and its tokens; None: there is no further one."""
         said = b"" if token is None else self.said_by(token)
-        if said and told is not None:
-            self._waiting.append(told)
-        text = self._decoder.decode(said, last)
-        undecided = len(self._decoder.getstate()[0])
-        shown = len(self._waiting)
-        while shown and undecided > 0:
-            shown -= 1
-            undecided -= len(self._waiting[shown].bytes)
-        logprobs, self._waiting = tuple(self._waiting[:shown]), self._waiting[shown:]
-        return text, logprobs
+        return self._characters.add(said, told, last=last)
 
 
 def judged(
@@ -266,8 +254,8 @@ def judged(
     if alternatives:
         near = np.argpartition(-logprobs, min(alternatives, size - 1))[:alternatives]
         best = near[np.argsort(-logprobs[near], kind="stable")].tolist()
-    top = tuple(LikelyToken(vocabulary.name(id), float(logprobs[id])) for id in best)
-    return TokenLogprob(said, float(logprobs[token]), top)
+    top = tuple(vocabulary.likely(id, float(logprobs[id])) for id in best)
+    return TokenLogprob(said, float(logprobs[token]), top, token)
 
 
 def to_numpy(array: Any) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .base import LikelyToken
 from .gguf import GGUFHeader
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
@@ -42,6 +44,10 @@ class Vocabulary:
     def name(self, id: int) -> bytes:
         """What a token says; of one that says nothing its name, such as <|im_end|>."""
         return self.tokens[id] or self.names[id].encode()
+
+    def likely(self, id: int, logprob: float) -> LikelyToken:
+        """A token as an alternative to another."""
+        return LikelyToken(self.tokens[id], logprob, id, self.names[id])
 
     def spell(self, text: bytes, count: int) -> tuple[int, ...] | None:
         """`count` tokens that together are `text`, longer ones first; None if there are none such."""
@@ -139,6 +145,16 @@ def is_text(said: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def is_incomplete(said: bytes) -> bool:
+    """Whether the last character of some bytes lacks bytes, and nothing else is wrong with them."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        decoder.decode(said)
+    except UnicodeDecodeError:
+        return False
+    return bool(decoder.getstate()[0])
 
 
 def _list(header: GGUFHeader, key: str) -> Sequence[object]:

@@ -78,9 +78,9 @@ class ExllamaWay:
                 input_ids=as_inputs(tokens, like), params={"attn_mode": "flash_attn_nc"}
             )
         for at, token in enumerate(tokens):
-            said = words.vocabulary.tokens[token]
+            said = words.vocabulary.name(token)
             if at == 0:
-                yield TokenLogprob(said, None)
+                yield TokenLogprob(said, None, id=token)
             else:
                 raw = to_numpy(logits[0, at - 1]).astype(np.float64)
                 yield judged(raw, token, said, alternatives, words.vocabulary)

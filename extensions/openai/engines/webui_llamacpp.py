@@ -16,11 +16,11 @@ from typing import Any
 
 import orjson
 
-from ..errors import EngineFailed
-from .base import GenerateRequest, Piece, TokenLogprob
+from ..errors import APIError, EngineFailed
+from .base import CUT, GenerateRequest, Piece, TokenLogprob
 from .llama_server import LlamaServer, chunk_of
-from .llamacpp_answers import AnswerReader, LogprobReader, error_of
-from .llamacpp_judge import judge
+from .llamacpp_answers import AnswerReader, LogprobReader, Spelling, error_of
+from .llamacpp_judge import hidden_text, judge
 from .llamacpp_legs import Legs
 from .llamacpp_messages import encoded
 from .pump import Emit
@@ -68,10 +68,12 @@ class LlamaServerWay:
     ) -> Iterator[TokenLogprob]:
         complete = LlamaServer(loaded.model.port).complete
         for at, token in enumerate(tokens):
+            said = words.vocabulary.name(token)
             if at == 0:
-                yield TokenLogprob(words.vocabulary.tokens[token], None)
+                yield TokenLogprob(said, None, id=token)
             else:
-                yield judge(complete, words.vocabulary, tokens[:at], token, alternatives)
+                told = judge(complete, words.vocabulary, tokens[:at], token, alternatives)
+                yield replace(told, bytes=said)
 
 
 class Served:
@@ -143,20 +145,38 @@ class Served:
             legs.run(body, tokens, limit, penalised=penalised)
         else:
             body |= {"prompt": list(tokens), "n_predict": limit}
-            self._read(server, body, AnswerReader(), emit)
+            hidden = partial(self._hidden_text, server, tokens) if job.words.matching else None
+            reader = AnswerReader(end_texts=self._spelling.end_texts(), hidden_text=hidden)
+            self._read(server, body, reader, emit)
         return "".join(said)
+
+    def _hidden_text(
+        self, server: LlamaServer, tokens: Sequence[int], said: str, hidden: int
+    ) -> str:
+        """See AnswerReader."""
+        asked = {"content": said, "add_special": False, "parse_special": True}
+        try:
+            before = [*tokens, *server.ask("/tokenize", asked)["tokens"]]
+            return hidden_text(server.complete, self._job.words.vocabulary, before, hidden)
+        except APIError:  # the context may be full; the answer itself is whole
+            return CUT
+
+    @property
+    def _spelling(self) -> Spelling:
+        words = self._job.words
+        return Spelling(words.vocabulary, words.ends, frozenset(self._job.request.marks))
 
     def _read_media(
         self, server: LlamaServer, body: dict[str, Any], limit: int, emit: Emit[Piece | None]
     ) -> None:
-        request, words = self._job.request, self._job.words
+        request = self._job.request
         body["n_predict"] = limit
         if request.logprobs is None:
-            self._read(server, body, AnswerReader(), emit)
+            self._read(server, body, AnswerReader(end_texts=self._spelling.end_texts()), emit)
             return
         # Without the prompt's token ids, a token that is a part of a character cannot be judged.
         most = None if limit < 0 else limit
-        reader = LogprobReader((), words.vocabulary, most, request.logprobs, judge=None)
+        reader = LogprobReader((), self._spelling, most, request.logprobs, judge=None)
         body |= {"n_predict": reader.wanted, "n_probs": max(1, request.logprobs)}
         self._read(server, body, reader, emit)
 

@@ -56,9 +56,9 @@ class LlamaCppPythonWay:
         llama = loaded.model.model
         llama.reset()
         for at, token in enumerate(tokens):
-            said = words.vocabulary.tokens[token]
+            said = words.vocabulary.name(token)
             if at == 0:
-                yield TokenLogprob(said, None)
+                yield TokenLogprob(said, None, id=token)
             else:
                 raw = np.array(llama.scores[llama.n_tokens - 1], dtype=np.float64)
                 yield judged(raw, token, said, alternatives, words.vocabulary)

@@ -38,8 +38,8 @@ class TransformersWay:
     ) -> Iterator[TokenLogprob]:
         logits = prompt_logits(loaded, tokens)
         for at, token in enumerate(tokens):
-            said = words.vocabulary.tokens[token]
+            said = words.vocabulary.name(token)
             if at == 0:
-                yield TokenLogprob(said, None)
+                yield TokenLogprob(said, None, id=token)
             else:
                 yield judged(logits[at - 1], token, said, alternatives, words.vocabulary)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from ..engines.base import Finish, Piece, Pieces, TokenLogprob
 from ..errors import APIError
-from .stops import StopMatcher
+from .token_splitter import StoppedText
 
 SHARE = 0.1
 """Of the time that an answer takes, at most so much is for tries; what the last one takes comes on top."""
@@ -44,23 +44,16 @@ class _Part:
 class _Written:
     """What the model has said, up to the first stop string, and what of it is held back."""
 
-    matcher: StopMatcher
+    stopped: StoppedText
     text: str = ""
-    _taken: int = 0
     _held: deque[_Part] = field(default_factory=deque)
 
     def add(self, piece: Piece) -> Finish | None:
         """One more piece; how the answer ends with it, if it does."""
-        self._held.append(
-            _Part(self._taken, self._taken + len(piece.text), piece.text, piece.logprobs)
-        )
-        self._taken += len(piece.text)
-        self.text += self.matcher.push(piece.text)
-        if self.matcher.matched is not None:
-            return "stop"
-        if piece.finish is not None:
-            self.text += self.matcher.flush()
-        return piece.finish
+        text, logprobs = self.stopped.push(piece)
+        begin, self.text = len(self.text), self.text + text
+        self._held.append(_Part(begin, len(self.text), text, logprobs))
+        return "stop" if self.stopped.matched else piece.finish
 
     @property
     def judged(self) -> bool:
@@ -76,14 +69,7 @@ class _Written:
 
     def tokens(self) -> tuple[TokenLogprob, ...]:
         """Those that are held, without their text, which has become another one."""
-        end = len(self.text)
-        found = tuple(
-            token
-            for part in self._held
-            # A stop string may cut the last one; those behind it are no part of the answer.
-            if part.begin < end or part.end <= end
-            for token in part.logprobs
-        )
+        found = tuple(token for part in self._held for token in part.logprobs)
         self._held.clear()
         return found
 
@@ -103,7 +89,7 @@ def modified(
     whole. `contradicted` is called where hooks change, in the end, what was sent already. What is no text
     (counts, thoughts, calls) passes by at once.
     """
-    written = _Written(StopMatcher(stops))
+    written = _Written(StoppedText(stops))
     tries = _Tries(written, modify if attempt is None else attempt, clock)
     for piece in pieces:
         if piece is None or piece.echo:

@@ -48,8 +48,10 @@ def chat_logprobs(tokens: Iterable[TokenLogprob]) -> ChatLogprobs:
     return {
         "content": [
             {
-                **_likely(token.bytes, token.logprob or 0.0),
-                "top_logprobs": [_likely(other.bytes, other.logprob) for other in token.top],
+                "token": _shown(token.bytes, ""),
+                "logprob": token.logprob or 0.0,
+                "bytes": list(token.bytes),
+                "top_logprobs": [_alternative(other, token) for other in token.top],
             }
             for token in tokens
         ],
@@ -57,8 +59,20 @@ def chat_logprobs(tokens: Iterable[TokenLogprob]) -> ChatLogprobs:
     }
 
 
-def _likely(said: bytes, logprob: float) -> TopLogprob:
-    return {"token": _shown(said, ""), "logprob": logprob, "bytes": list(said)}
+def _alternative(other: LikelyToken, taken: TokenLogprob) -> TopLogprob:
+    """A token that has no text is told by its name; the one that was taken is written as it was there."""
+    said = taken.bytes if _same(other, taken) else other.bytes
+    return {"token": _name(other, taken, ""), "logprob": other.logprob, "bytes": list(said)}
+
+
+def _same(other: LikelyToken, taken: TokenLogprob) -> bool:
+    return other.id is not None and other.id == taken.id
+
+
+def _name(other: LikelyToken, taken: TokenLogprob, mark: str) -> str:
+    if _same(other, taken):
+        return _shown(taken.bytes, mark)
+    return _shown(other.bytes, mark) or other.name
 
 
 def completion_logprobs(tokens: Sequence[TokenLogprob], offset: int) -> CompletionLogprobs:
@@ -85,8 +99,8 @@ def _legacy_top(token: TokenLogprob) -> dict[str, float] | None:
     """The likeliest tokens and, as the reference has it, the one that was taken."""
     if token.logprob is None:
         return None
-    taken = LikelyToken(token.bytes, token.logprob)
-    return {_shown(other.bytes, "bytes:"): other.logprob for other in (*token.top, taken)}
+    likeliest = {_name(other, token, "bytes:"): other.logprob for other in token.top}
+    return likeliest | {_shown(token.bytes, "bytes:"): token.logprob}
 
 
 def _offsets(tokens: Sequence[TokenLogprob], offset: int) -> list[int]:

@@ -6,13 +6,13 @@ tokens and their log-probabilities right.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-from ..engines.base import Finish, Piece, Pieces, TokenLogprob, ToolCallDelta
+from ..engines.base import Finish, Piece, Pieces, ToolCallDelta
 from .stops import StopMatcher
+from .token_splitter import StoppedText, TokenSplitter
 
 Kind = Literal["text", "thought", "call", "mark"]
 
@@ -90,22 +90,24 @@ def apart(pieces: Pieces, reader: PartReader) -> Pieces:
     Tokens are counted as they come. Each has its log-probability; those of tokens that are no part of the
     text have no bytes, so that the bytes of all of them are the text.
     """
-    trail = _TokenTrail()
+    splitter = TokenSplitter()
     try:
         for piece in pieces:
-            if piece is None or (reader.plain and trail.settled):
+            if piece is None or (reader.plain and splitter.idle):
                 yield piece
                 continue
-            trail.add(piece)
+            splitter.push(piece)
             finish = piece.finish
             parts = _merged(reader.push(piece.text, finish))
-            made = [made for part in parts if (made := trail.piece(part)) is not None]
+            made = [made for part in parts if (made := _piece_of(part, splitter)) is not None]
             if reader.called and (finish == "stop" or reader.ended):
                 finish = "tool_calls"
             elif reader.ended:
                 finish = "stop"
             if piece.finish or reader.ended:
-                made.append(trail.rest())
+                splitter.drop()
+                text, logprobs = splitter.take()
+                made.append(Piece(text, logprobs=logprobs))
             elif not made:
                 made.append(Piece())
             made[0].tokens, made[0].prompt = piece.tokens, piece.prompt
@@ -117,20 +119,36 @@ def apart(pieces: Pieces, reader: PartReader) -> Pieces:
         pieces.close()
 
 
+def _piece_of(part: Part, splitter: TokenSplitter) -> Piece | None:
+    """What is to be passed on of the next part, if anything is."""
+    decide = splitter.keep if part.kind == "text" else splitter.drop
+    decide(len(part.source))
+    text, logprobs = splitter.take()
+    dropped = splitter.take_dropped()
+    thought_tokens = dropped if part.kind == "thought" else 0
+    reasoning = part.text if part.kind == "thought" else ""
+    if not (text or reasoning or part.calls or logprobs or thought_tokens):
+        return None
+    return Piece(
+        text,
+        reasoning,
+        logprobs=logprobs,
+        tool_calls=part.calls,
+        thought_tokens=thought_tokens,
+    )
+
+
 def up_to(pieces: Pieces, ends: Sequence[str]) -> Pieces:
     """The pieces of an answer that was taken apart, before the first of some texts in what it says."""
-    matcher = StopMatcher(ends)
+    stopped = StoppedText(ends)
     for piece in pieces:
         if piece is None or piece.echo:
             yield piece
             continue
-        text, finish = matcher.push(piece.text), piece.finish
-        if matcher.matched is not None:
-            finish = "stop"
-        elif finish is not None:
-            text += matcher.flush()
-        yield replace(piece, text=text, finish=finish)
-        if matcher.matched is not None:
+        text, logprobs = stopped.push(piece)
+        finish = "stop" if stopped.matched else piece.finish
+        yield replace(piece, text=text, logprobs=logprobs, finish=finish)
+        if stopped.matched:
             return
 
 
@@ -149,85 +167,3 @@ def _merged(parts: Sequence[Part]) -> list[Part]:
         else:
             merged.append(part)
     return merged
-
-
-@dataclass(slots=True)
-class _Token:
-    """A token (or several that came together), and where in the answer's bytes it stands."""
-
-    start: int
-    end: int
-    count: int
-    logprob: TokenLogprob | None
-    shown: bool = False
-    """Whether its log-probability was passed on."""
-
-
-class _TokenTrail:
-    """Which tokens belong to which part."""
-
-    def __init__(self) -> None:
-        self._tokens: deque[_Token] = deque()
-        self._came = 0
-        self._taken = 0
-
-    @property
-    def settled(self) -> bool:
-        """Whether all that came was handed out."""
-        return self._came == self._taken and not self._tokens
-
-    def add(self, piece: Piece) -> None:
-        end = self._came + _size(piece.text)
-        if not piece.logprobs and piece.tokens:
-            self._tokens.append(_Token(self._came, end, piece.tokens, None))
-        at = self._came
-        for logprob in piece.logprobs:
-            stop = min(end, at + len(logprob.bytes))
-            self._tokens.append(_Token(at, stop, 1, logprob))
-            at = stop
-        self._came = end
-
-    def piece(self, part: Part) -> Piece | None:
-        """What is to be passed on of the next part, if anything is."""
-        start, self._taken = self._taken, self._taken + _size(part.source)
-        logprobs: list[TokenLogprob] = []
-        count = 0
-        while self._tokens and self._tokens[0].end <= self._taken:
-            token = self._tokens.popleft()
-            count += token.count
-            self._tell(token, part.kind, start, logprobs)
-        if part.kind == "text" and self._tokens and self._tokens[0].start < self._taken:
-            self._tell(self._tokens[0], part.kind, start, logprobs)
-        if not (part.text or part.calls or logprobs or (count and part.kind == "thought")):
-            return None
-        return Piece(
-            text=part.text if part.kind == "text" else "",
-            reasoning=part.text if part.kind == "thought" else "",
-            thought_tokens=count if part.kind == "thought" else 0,
-            logprobs=tuple(logprobs),
-            tool_calls=part.calls,
-        )
-
-    def rest(self) -> Piece:
-        """What is left when the answer is over: tokens that say nothing."""
-        left = [token.logprob for token in self._tokens if token.logprob and not token.shown]
-        self._tokens.clear()
-        return Piece(logprobs=tuple(replace(logprob, bytes=b"") for logprob in left))
-
-    def _tell(self, token: _Token, kind: Kind, start: int, logprobs: list[TokenLogprob]) -> None:
-        if token.logprob is None or token.shown:
-            return
-        token.shown = True
-        said = b""
-        if kind == "text":
-            said = token.logprob.bytes
-            # A token may begin before the text or end behind it.
-            if token.start < start or token.end > self._taken:
-                said = said[max(0, start - token.start) :][: self._taken - max(start, token.start)]
-        logprobs.append(
-            token.logprob if said == token.logprob.bytes else replace(token.logprob, bytes=said)
-        )
-
-
-def _size(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))

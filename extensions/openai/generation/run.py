@@ -6,7 +6,6 @@ Everything a page streams goes through `run`, one choice or many, streamed or fo
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,7 @@ from ..access.job import Job
 from ..access.scheduler import Scheduler
 from ..engines.base import Finish, Pieces, PromptUsage, TokenLogprob, ToolCallDelta
 from ..engines.pump import Emit, drive, pump
-from .stops import StopMatcher
+from .token_splitter import StoppedText
 
 
 @dataclass(slots=True)  # not frozen, as in `Piece`
@@ -87,18 +86,17 @@ def _choice(
         job.begin()
         pieces = start()
         try:
-            yield from _apply_stops(index, pieces, StopMatcher(stops), job)
+            yield from _apply_stops(index, pieces, StoppedText(stops), job)
         finally:
             pieces.close()
 
 
-def _apply_stops(index: int, pieces: Pieces, matcher: StopMatcher, job: Job) -> Events:
-    tokens = _HeldTokens()
+def _apply_stops(index: int, pieces: Pieces, stopped: StoppedText, job: Job) -> Events:
+    shown = 0
     for piece in pieces:
         if job.stopped and (piece is None or piece.finish is None):
-            text = matcher.flush()
-            at, logprobs = tokens.show(len(text), last=True)
-            yield Event(index, text, finish="stop", logprobs=logprobs, logprobs_at=at)
+            text, logprobs = stopped.end()
+            yield Event(index, text, finish="stop", logprobs=logprobs, logprobs_at=shown)
             return
         if piece is None:
             yield None
@@ -106,13 +104,8 @@ def _apply_stops(index: int, pieces: Pieces, matcher: StopMatcher, job: Job) -> 
         if piece.echo:
             yield Event(index, piece.text, prompt=piece.prompt, logprobs=piece.logprobs, echo=True)
             continue
-        tokens.add(len(piece.text), piece.logprobs)
-        text, finish = matcher.push(piece.text), piece.finish
-        if matcher.matched is not None:
-            finish = "stop"
-        elif finish is not None:
-            text += matcher.flush()
-        at, logprobs = tokens.show(len(text), last=finish is not None)
+        text, logprobs = stopped.push(piece)
+        finish = "stop" if stopped.matched else piece.finish
         yield Event(
             index,
             text,
@@ -122,40 +115,12 @@ def _apply_stops(index: int, pieces: Pieces, matcher: StopMatcher, job: Job) -> 
             piece.prompt,
             finish,
             logprobs,
-            at,
+            shown,
             piece.tool_calls,
         )
+        shown += len(text)
         if finish is not None:
             return
-
-
-class _HeldTokens:
-    """Log-probabilities, held back as long as the text of their tokens is."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[tuple[int, int, tuple[TokenLogprob, ...]]] = deque()
-        self._taken = 0
-        self._shown = 0
-
-    def add(self, length: int, logprobs: tuple[TokenLogprob, ...]) -> None:
-        """The next `length` characters, and the tokens they are made of."""
-        if logprobs:
-            self._waiting.append((self._taken, self._taken + length, logprobs))
-        self._taken += length
-
-    def show(self, length: int, *, last: bool) -> tuple[int, tuple[TokenLogprob, ...]]:
-        """Where they begin, and the tokens of what is shown once `length` more characters are; at the
-        end also the token that a stop string cuts."""
-        self._shown += length
-        found: tuple[TokenLogprob, ...] = ()
-        at = self._waiting[0][0] if self._waiting else self._shown
-        while self._waiting:
-            start, end, logprobs = self._waiting[0]
-            if end > self._shown and not (last and start < self._shown):
-                break
-            found += logprobs
-            self._waiting.popleft()
-        return at, found
 
 
 class _NotWanted(Exception):

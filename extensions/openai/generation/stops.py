@@ -18,6 +18,11 @@ class StopMatcher:
         self._held = ""
         self.matched: str | None = None
 
+    @property
+    def held(self) -> str:
+        """Text that is held back."""
+        return self._held
+
     def push(self, text: str) -> str:
         """Take more text; return what may be shown. Sets `matched` when a stop string is complete.
 

@@ -10,6 +10,7 @@ from llguidance import LLMatcher, LLTokenizer
 
 from ...engines.base import CUT, Pieces
 from ...errors import EngineFailed
+from ..token_splitter import TokenSplitter
 
 log = logging.getLogger("openedai")
 
@@ -39,7 +40,12 @@ def _enforced(pieces: Pieces, grammar: str, param: str, end: str) -> Pieces:
             yield piece
             continue
         if end and matching.complete and said[matched:].startswith(end.encode()):
-            yield replace(piece, text=said[:matched].decode(), finish="stop")
+            splitter = TokenSplitter()
+            splitter.push(piece)
+            splitter.keep(len(said[:matched].decode()))
+            splitter.drop()
+            text, logprobs = splitter.take()
+            yield replace(piece, text=text, logprobs=logprobs, finish="stop")
             return
         log.error("a grammar was not enforced: %s", matching.error[:200] or "no match")
         raise EngineFailed(
