@@ -20,6 +20,11 @@
     ├── ShareExceeded        429  the caller has more here than anybody else, and the queue is full
     ├── InternalError        500  our fault; the reason stays in the log
     │   └── EngineFailed          the engine broke while it worked
+    │       ├── ConstraintGivenUp
+    │       ├── DecodeFailed
+    │       ├── EngineOutOfMemory   503
+    │       ├── EngineUnreachable   503
+    │       ├── ExtensionFailed
     │       └── ModelLoadFailed
     └── Unavailable          503  try again after `retry_after` seconds
         ├── KeysUnreadable
@@ -284,6 +289,46 @@ class EngineFailed(InternalError):
     """The engine gave up on a request."""
 
     code = "engine_failed"
+
+
+class ConstraintGivenUp(EngineFailed):
+    """A constraint became too complex to follow while the model wrote."""
+
+    code = "constraint_given_up"
+
+
+class DecodeFailed(EngineFailed):
+    """The engine could not compute the next token."""
+
+    code = "decode_failed"
+
+
+class EngineOutOfMemory(EngineFailed):
+    """There was no memory left for the request, the machine's or that of the model's context."""
+
+    status = 503
+    code = "engine_out_of_memory"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "5"}
+
+
+class EngineUnreachable(EngineFailed):
+    """The engine's process has ended, or does not answer."""
+
+    status = 503
+    code = "engine_unreachable"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "5"}
+
+
+class ExtensionFailed(EngineFailed):
+    """Another extension of the host failed while it had a hand in the request."""
+
+    code = "extension_failed"
 
 
 class ModelLoadFailed(EngineFailed):

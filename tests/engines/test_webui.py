@@ -31,7 +31,7 @@ from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.engines.vocabulary import read_vocabulary, vocabulary_of
 from extensions.openai.engines.webui import WebuiEngine
 from extensions.openai.engines.webui_page import FALLBACK
-from extensions.openai.errors import EngineFailed, InvalidRequest, ModelLoading
+from extensions.openai.errors import EngineFailed, InvalidRequest, ModelChanged, ModelLoading
 from extensions.openai.generation.hooks import Hooks
 from tests.support.api import Api, said
 from tests.support.process import ROOT
@@ -155,7 +155,7 @@ def test_a_model_that_is_switched_while_a_request_waits_is_one_clear_error(host:
     assert next(pieces) is None
     host.load("other")
     threading.Timer(0.1, page.join).start()
-    with pytest.raises(EngineFailed, match="switched or unloaded"):
+    with pytest.raises(ModelChanged, match="changed or unloaded"):
         read(pieces)
     assert text_of(engine.generate(greedy()))
 

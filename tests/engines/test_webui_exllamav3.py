@@ -16,7 +16,7 @@ from extensions.openai.engines.base import GenerateRequest
 from extensions.openai.engines.webui import WebuiEngine
 from extensions.openai.engines.webui_host_modules import host_model
 from extensions.openai.engines.webui_loaders import way_of
-from extensions.openai.errors import EngineFailed
+from extensions.openai.errors import ConstraintGivenUp, EngineFailed, ModelChanged
 from tests.engines.test_webui import PATIENCE, TINY, InThePage, greedy, read, text_of
 from tests.support.api import Api
 from tests.webui_host import MiniHost, install
@@ -152,7 +152,7 @@ def test_a_grammar_that_fails_is_one_error_and_ends_nobody_else(
         request = greedy(tokens=20, grammar='start: /[a-z]{4}/ "x"')
         with monkeypatch.context() as patch:
             patch.setattr("llguidance.LLMatcher.is_error", lambda self: True)
-            with pytest.raises(EngineFailed, match="too large"):
+            with pytest.raises(ConstraintGivenUp, match="too complex"):
                 read(engine.generate(request))
         assert other.result(PATIENCE) == text_of(engine.generate(endless(60)))
     assert text_of(engine.generate(request)).endswith("x")
@@ -194,7 +194,7 @@ def test_a_model_that_is_unloaded_under_an_answer_is_one_clear_error(several: Mi
     pieces = WebuiEngine().generate(endless(450))
     next(piece for piece in pieces if piece is not None)
     several.unload()
-    with pytest.raises(EngineFailed, match="switched or unloaded"):
+    with pytest.raises(ModelChanged, match="changed or unloaded"):
         read(pieces)
 
 

@@ -16,7 +16,7 @@ from extensions.openai.engines.gguf import read_header
 from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.engines.webui import WebuiEngine
 from extensions.openai.engines.webui_page import FALLBACK
-from extensions.openai.errors import EngineFailed
+from extensions.openai.errors import EngineFailed, ModelChanged
 from tests.support.api import Api
 from tests.support.media import image, picture, text, user
 from tests.support.process import ROOT
@@ -302,7 +302,7 @@ def test_a_model_that_is_switched_while_a_request_waits_is_one_clear_error(host:
         pieces = engine.generate(greedy())
         assert next(pieces) is None
         host.unload()
-    with pytest.raises(EngineFailed, match="switched or unloaded"):
+    with pytest.raises(ModelChanged, match="changed or unloaded"):
         read(pieces)
 
 

@@ -402,7 +402,7 @@ def test_a_hook_that_fails_is_one_clear_error_and_the_server_goes_on(hook: str) 
         json={"model": "echo", "messages": [{"role": "user", "content": "x"}]},
     )
     error = answer.get_json()["error"]
-    assert answer.status_code == 500 and error["code"] == "engine_failed"
+    assert answer.status_code == 500 and error["code"] == "extension_failed"
     assert "extension0" in error["message"] and hook in error["message"]
     assert "secret" not in error["message"]
     assert said(api.chat("hi", hooks=False)) == "hi"

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from ..errors import EngineFailed
+from .failures import unreachable
 from .llamacpp_answers import error_of
 from .llamacpp_listener import pass_on
 from .pump import TICK
@@ -61,7 +61,7 @@ class LlamaServer:
         except _Left:
             return
         except (OSError, http.client.HTTPException) as error:
-            raise EngineFailed("The engine does not answer.") from error
+            raise unreachable() from error
         finally:
             connection.close()
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import orjson
 
-from ..errors import EngineFailed, InvalidRequest
+from ..errors import InvalidRequest
 from .base import Piece
+from .failures import failure_from, taken_away
 from .llamacpp_answers import AnswerReader, error_of
 from .llamacpp_grammars import turns
 from .llamacpp_judge import Complete
@@ -50,6 +51,8 @@ class Answering:
         self._owner = owner
         self._chunks: deque[dict[str, Any]] = deque()
         self._failure: BaseException | None = None
+        self._under_way = False
+        """llama.cpp has taken the request: what fails now is no fault of it."""
 
     def produce(self, emit: Emit[Piece | None]) -> None:
         """Emit the answer's pieces. Raises APIError."""
@@ -62,15 +65,16 @@ class Answering:
                 while self._recount and self._recount.due and self._failure is None:
                     self._make(emit)
             except ValueError as error:  # what llama.cpp throws for a request it refuses
+                if self._under_way:
+                    raise failure_from(error) from None
                 message = f"The model cannot take this: {error}"
                 raise InvalidRequest(message, param=self._param) from None
             except RuntimeError as error:  # what it throws otherwise may quote the prompt
-                log.error("llama.cpp failed with %s", type(error).__name__)
-                raise EngineFailed("The engine failed while it worked on this request.") from None
+                raise failure_from(error) from None
         if self._failure is not None:
             raise self._failure
         if self._closed.is_set() and not self._reader.finished:
-            raise EngineFailed("The model was unloaded while it answered.")
+            raise taken_away()
 
     def _make(self, emit: Emit[Piece | None]) -> None:
         """One call."""
@@ -90,8 +94,9 @@ class Answering:
             try:
                 chunk = orjson.loads(data)
                 if "error" in chunk:
-                    self._failure = error_of(chunk["error"], self._param)
+                    self._failure = error_of(chunk["error"], self._param, late=self._under_way)
                     return True
+                self._under_way = True
                 if "prompt_progress" in chunk:
                     return emit(None) or self._closed.is_set()
                 self._chunks.append(chunk)

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import APIError, ContextLengthExceeded, EngineFailed, InvalidRequest
+from ..errors import APIError, ContextLengthExceeded, InvalidRequest
 from .base import CUT, Finish, Piece, PromptUsage, TokenLogprob, ToolCallDelta
 from .characters import CharacterBuffer
+from .failures import failure_of
 from .vocabulary import Vocabulary
 
 log = logging.getLogger("openedai")
@@ -336,16 +337,18 @@ def _finish(reason: str | None) -> Finish | None:
     return "stop"
 
 
-def error_of(error: dict[str, Any], param: str) -> APIError:
-    """llama.cpp's error object as one of ours; `param` is the field the prompt was made of."""
-    if error.get("type") == "exceed_context_size_error":
+def error_of(error: dict[str, Any], param: str, *, late: bool = False) -> APIError:
+    """llama.cpp's error object as one of ours; `param` is the field the prompt was made of.
+
+    `late`: it had taken the request before.
+    """
+    if not late and error.get("type") == "exceed_context_size_error":
         return ContextLengthExceeded(
             prompt_tokens=error["n_prompt_tokens"],
             max_tokens=0,
             context_length=error["n_ctx"],
             param=param,
         )
-    if error.get("code") == 400:
+    if not late and error.get("code") == 400:
         return InvalidRequest(f"The model cannot take this: {error.get('message')}", param=param)
-    log.error("llama.cpp failed: %s", error.get("message"))
-    return EngineFailed("The engine failed while it worked on this request.")
+    return failure_of(str(error.get("message")))

@@ -18,8 +18,8 @@ import numpy as np
 import orjson
 from llguidance import LLMatcher
 
-from ..errors import EngineFailed
 from .base import CUT, Finish, GenerateRequest, Piece, PromptUsage, TokenLogprob
+from .failures import failure_of, too_complex
 from .llama_server import LlamaServer, chunk_of, collect
 from .llamacpp_answers import TokenReader, error_of, token_logprob
 from .llamacpp_judge import judge
@@ -108,7 +108,7 @@ class Legs:
                 return True
             self._put(token, self._told(entry, token) or self._judged(token))
         if not (leg.stuck or leg.unjudged or leg.recounted or self._over):
-            raise EngineFailed("The engine broke off its answer.")
+            raise failure_of("it broke off its answer")
         return leg.stuck
 
     def _receive(self, leg: _Leg, data: bytes) -> bool:
@@ -191,7 +191,7 @@ class Legs:
             self._uncounted += 1
             self._end()
         elif token is None or not self._fits(token):
-            raise EngineFailed("The model could not be kept to the grammar.")
+            raise too_complex()
         else:
             entry = next(iter(answer.get("completion_probabilities") or ()), None)
             self._put(token, self._told(entry, token) or self._judged(token))
@@ -231,7 +231,7 @@ class Legs:
         assert self._matcher is not None
         mask = self._matcher.compute_bitmask()
         if self._matcher.is_error():
-            raise EngineFailed("The grammar is too large to be followed.")
+            raise too_complex()
         bits = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little")
         return np.flatnonzero(bits[: len(self._words.vocabulary.tokens)])
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from ..errors import EngineFailed
+from .failures import unreachable
 from .llamacpp_answers import error_of
 
 log = logging.getLogger("openedai")
@@ -46,7 +46,7 @@ class PrivateListener:
             response = connection.getresponse()
             answer = response.read()
         except OSError as error:
-            raise EngineFailed("The engine does not answer.") from error
+            raise unreachable() from error
         finally:
             connection.close()
         if response.status != 200:
@@ -66,7 +66,7 @@ class PrivateListener:
                 return
             pass_on(response, receive)
         except (OSError, http.client.HTTPException) as error:
-            raise EngineFailed("The engine does not answer.") from error
+            raise unreachable() from error
         finally:
             connection.close()
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer
 
-from ..errors import EngineFailed
 from .base import Finish, GenerateRequest, Piece, PromptUsage, TokenLogprob
 from .characters import CharacterBuffer
+from .failures import too_complex
 from .pump import Emit
 from .vocabulary import Vocabulary
 
@@ -90,7 +90,7 @@ class Constraint:
         """The tokens that the grammar has no place for."""
         mask = matcher.compute_bitmask()
         if matcher.is_error():
-            raise EngineFailed("The grammar is too large to be followed.")
+            raise too_complex()
         allowed = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little")
         if len(allowed) < width:
             allowed = np.concatenate([allowed, np.zeros(width - len(allowed), np.uint8)])

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any
 
 from .. import refusals
-from ..errors import APIError, ContextLengthExceeded, EngineFailed, InvalidRequest
+from ..errors import APIError, ContextLengthExceeded, EngineFailed, InvalidRequest, ShuttingDown
 from .base import (
     ChatRequest,
     EngineInfo,
@@ -33,6 +33,7 @@ from .base import (
     TokenLogprob,
 )
 from .chat_template import BadTemplate, ChatTemplate, TemplateTraits, cached_template
+from .failures import failure_from, taken_away
 from .pump import Emit, pump
 from .steps import BAN, Words
 from .webui_host_modules import (
@@ -268,7 +269,7 @@ class WebuiEngine:
         """Only the loader knows how many tokens media take, so it sees whether they fit."""
         way = way_of(loaded.model)
         if way is None or not words.media:
-            raise EngineFailed("The model was switched or unloaded before it answered.")
+            raise taken_away()
         if request.grammar is not None:
             raise refusals.unsupported(
                 "messages", "must be text where the answer has to keep to a form, with this loader."
@@ -317,14 +318,14 @@ class WebuiEngine:
                 self._check_open()
                 return
             check_error(part)
-            raise EngineFailed("The model was switched or unloaded before it answered.")
+            raise taken_away()
 
         # The host lets one generate at a time: a slow reader must not hold up the others.
         return pump(_guarded(produce), apart=True)
 
     def _check_open(self) -> None:
         if self._closed.is_set():
-            raise EngineFailed("The server is stopping.")
+            raise ShuttingDown("The server is shutting down; this answer is not complete.")
 
     def _by_text(
         self,
@@ -365,11 +366,13 @@ class WebuiEngine:
                         return
                     if self._closed.is_set():
                         stop.set()
-                        raise EngineFailed("The server is stopping.")
+                        raise ShuttingDown(
+                            "The server is shutting down; this answer is not complete."
+                        )
             finally:
                 replies.close()
             if not said and host_module("shared").model is not loaded.model:
-                raise EngineFailed("The model was switched or unloaded before it answered.")
+                raise taken_away()
             if not rewrites and not said.startswith(shown):
                 raise EngineFailed("The engine changed text that was already sent.")
             whole = counted_tokens(loaded, said)
@@ -443,8 +446,6 @@ def _guarded(produce: Callable[[Emit[Any]], None]) -> Callable[[Emit[Any]], None
             raise
         except Exception as error:
             log.exception("the host failed")
-            raise EngineFailed(
-                f"The engine failed while it worked on this request ({type(error).__name__})."
-            ) from None
+            raise failure_from(error) from None
 
     return guarded

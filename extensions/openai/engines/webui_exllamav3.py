@@ -21,6 +21,7 @@ import numpy as np
 
 from ..errors import APIError, EngineFailed
 from .base import Piece, TokenLogprob
+from .failures import failure_of, taken_away
 from .pump import TICK
 from .steps import (
     Answer,
@@ -147,7 +148,7 @@ class Run(Answer):
                     if not self._take(result) or is_over():
                         return
             if self.error is None:
-                raise EngineFailed("The engine ended the answer before its time.")
+                raise failure_of("it ended the answer before its time")
         except Exception as error:
             self.error = self.error or error
 
@@ -181,13 +182,11 @@ def _beside(several: Any, job: Any) -> Results:
                 result = results.get(timeout=TICK)
             except Empty:
                 if not several.active:
-                    raise EngineFailed(
-                        "The model was switched or unloaded before it answered."
-                    ) from None
+                    raise taken_away() from None
                 yield None
                 continue
             if result is None:  # the host has logged why
-                raise EngineFailed("The engine failed while it worked on this request.")
+                raise failure_of("the host has logged why")
             yield result
             if result.get("eos"):
                 return

@@ -16,8 +16,9 @@ from typing import Any
 
 import orjson
 
-from ..errors import APIError, EngineFailed
+from ..errors import APIError
 from .base import CUT, GenerateRequest, Piece, TokenLogprob
+from .failures import taken_away
 from .llama_server import LlamaServer, chunk_of
 from .llamacpp_answers import AnswerReader, LogprobReader, Spelling, error_of
 from .llamacpp_judge import hidden_text, judge
@@ -204,7 +205,7 @@ class Served:
         if failures:
             raise failures[0]
         if not (self.finished or self.left):
-            raise EngineFailed("The model was switched or unloaded before it answered.")
+            raise taken_away()
 
 
 def _with_media(request: GenerateRequest, prompt: str) -> dict[str, Any]:

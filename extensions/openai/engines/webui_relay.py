@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from ..errors import APIError, EngineFailed, InvalidRequest
+from ..errors import APIError, ExtensionFailed, InvalidRequest
 from .base import CUT, Finish, GenerateRequest, Piece, PromptUsage
+from .failures import taken_away
 from .pump import Emit
 from .webui_host_modules import Loaded, host_module, host_reply
 from .webui_tokens import counted_tokens
@@ -48,7 +49,7 @@ def answer_through(
         raise
     except Exception as error:
         log.exception("the extension %s failed in custom_generate_reply", extension)
-        raise EngineFailed(
+        raise ExtensionFailed(
             f"The extension '{extension}' failed in its custom_generate_reply "
             f"({type(error).__name__}). Turn it off in the web UI."
         ) from None
@@ -59,7 +60,7 @@ def answer_through(
     if relay.passes and not part.dropped:
         check_error(part)
     if not (relay.heard or part.begun) and host_module("shared").model is not loaded.model:
-        raise EngineFailed("The model was switched or unloaded before it answered.")
+        raise taken_away()
     relay.end(part, len(job.tokens))
     return True
 
@@ -180,7 +181,7 @@ class Relay:
             f"{WORDS[found]} cannot be had. Turn the extension off in the web UI."
         )
         if self._sent:
-            raise EngineFailed(why)
+            raise ExtensionFailed(why)
         raise InvalidRequest(why, param=None if found == "grammar" else found)
 
     def end(self, part: Part, prompt_tokens: int) -> None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from ..errors import APIError, EngineFailed
 from .base import GenerateRequest, Piece, TokenLogprob
+from .failures import failure_from
 from .pump import Emit, pump
 from .steps import Steps, Words
 from .webui_host_modules import Loaded
@@ -108,11 +108,8 @@ class Part(Protocol):
 
 def check_error(part: Part) -> None:
     """Raise what ended our part in a generation before its time."""
-    if isinstance(part.error, APIError):
-        raise part.error
     if part.error is not None:
-        log.error("the model failed with %s", type(part.error).__name__)
-        raise EngineFailed("The engine failed while it worked on this request.")
+        raise failure_from(part.error)
 
 
 class Way(Protocol):

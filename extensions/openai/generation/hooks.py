@@ -28,7 +28,7 @@ from typing import Any
 
 from ..engines.base import Page, Piece, Pieces
 from ..engines.pump import Emit, pump
-from ..errors import APIError, EngineFailed
+from ..errors import APIError, EngineFailed, ExtensionFailed
 from .hook_state import State
 from .hook_stream import modified
 from .parts import up_to
@@ -216,10 +216,10 @@ def _guarded(
 ) -> Callable[..., Any]:
     """The function, given what it takes of the arguments; what it raises becomes an error that names it."""
 
-    def fail(error: Exception) -> EngineFailed:
+    def fail(error: Exception) -> ExtensionFailed:
         if logs:
             log.error("the extension %s failed in %s", name, hook, exc_info=error)
-        return EngineFailed(
+        return ExtensionFailed(
             f"The extension '{name}' failed in its {hook} ({type(error).__name__}); "
             '"hooks": false leaves extensions out.'
         )

@@ -9,7 +9,7 @@ from functools import cache
 from llguidance import LLMatcher, LLTokenizer
 
 from ...engines.base import CUT, Pieces
-from ...errors import EngineFailed
+from ...errors import ConstraintGivenUp
 from ..token_splitter import TokenSplitter
 
 log = logging.getLogger("openedai")
@@ -19,8 +19,8 @@ def enforced(pieces: Pieces, grammar: str | None, param: str, end: str = "") -> 
     """The pieces of an answer, as long as they match the grammar.
 
     `end`: the text of a token by which the engine ends a grammar, although the model would go on after it
-    (`EngineInfo.grammar_end`): where the grammar is complete, the answer is over there. Raises EngineFailed,
-    naming the field, at the first character that does not match.
+    (`EngineInfo.grammar_end`): where the grammar is complete, the answer is over there. Raises
+    ConstraintGivenUp, naming the field, at the first character that does not match.
     """
     return pieces if grammar is None else _enforced(pieces, grammar, param, end)
 
@@ -48,7 +48,7 @@ def _enforced(pieces: Pieces, grammar: str, param: str, end: str) -> Pieces:
             yield replace(piece, text=text, logprobs=logprobs, finish="stop")
             return
         log.error("a grammar was not enforced: %s", matching.error[:200] or "no match")
-        raise EngineFailed(
+        raise ConstraintGivenUp(
             f"The engine gave up the constraint of '{param}' while the model wrote, as it became too "
             "complex to follow; the answer up to here matches it. Ask again, with another 'seed' or a "
             "lower 'temperature', or make the constraint simpler: shorter lengths and counts, fewer "
