@@ -12,7 +12,7 @@ import pytest
 
 from extensions.openai.engines.base import Piece
 from extensions.openai.engines.llamacpp import LlamaCppEngine
-from extensions.openai.engines.llamacpp_grammars import GrammarTurns
+from extensions.openai.engines.llamacpp_grammars import GrammarTurns, keeper_file
 from extensions.openai.generation.grammar.enforcing import enforced
 from tests.support.api import Api
 from tests.support.families import FAMILIES
@@ -160,3 +160,17 @@ def test_without_a_keeper_memory_is_kept() -> None:
     before = sys.getrefcount(memory)
     turns.leave("a", memory)
     assert sys.getrefcount(memory) == before + 1
+
+
+def test_a_vocabulary_that_llama_cpp_misreads_is_held_to_no_grammar(tmp_path: Path) -> None:
+    """Where texts get a space before them, as in Llama 2, its grammars are made of other texts."""
+    path, key = tmp_path / "spaced.gguf", b"tokenizer.ggml.add_space_prefix\x07\0\0\0"
+    assert keeper_file().count(key + b"\0") == 1
+    path.write_bytes(keeper_file().replace(key + b"\0", key + b"\1"))
+    engine = LlamaCppEngine(path, name="spaced", threads=1)
+    try:
+        assert "grammar" not in engine.info.capabilities
+        error = Api(engine).refused("completions", guided_choice=["a"])
+        assert error["param"] == "guided_choice"
+    finally:
+        engine.close()

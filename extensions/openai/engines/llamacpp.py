@@ -31,7 +31,7 @@ from .gguf import GGUFHeader
 from .llamacpp_answering import Answering
 from .llamacpp_answers import AnswerReader, LogprobReader, Spelling, TokenReader
 from .llamacpp_files import ModelLoadError, read_files
-from .llamacpp_grammars import end_of_grammars, turns
+from .llamacpp_grammars import end_of_grammars, follows_grammars, turns
 from .llamacpp_judge import Complete, hidden_text, judge
 from .llamacpp_listener import PrivateListener
 from .llamacpp_messages import encoded
@@ -133,7 +133,11 @@ class LlamaCppEngine:
             header, bos=self._start, eos=str(props["eos_token"]), repair=message_repair
         )
         self._adds_start = self.tokenize("x")[:1] == self._tokens(self._start, parse_special=True)
-        capabilities = self._capabilities(props)
+        capabilities, ends = self._capabilities(props), self._end_tokens()
+        grammar_end = self._grammar_end(ends)
+        if grammar_end is None:
+            log.warning("llama.cpp cannot hold this model to grammars: its tokens are misread")
+            capabilities = tuple(each for each in capabilities if each != "grammar")
         stat = model.stat()
         files = [model, mmproj] if mmproj else [model]
         self._info = EngineInfo(
@@ -152,8 +156,8 @@ class LlamaCppEngine:
             capabilities=capabilities,
             thinking=self._template.traits.thinking,
             template=self._template.traits,
-            end_tokens=(ends := self._end_tokens()),
-            grammar_end=self._grammar_end(ends),
+            end_tokens=ends,
+            grammar_end=grammar_end or "",
             token_bytes=self._vocabulary.tokens,
         )
         # A thread inside of llama.cpp while the interpreter goes down would abort the process.
@@ -175,9 +179,12 @@ class LlamaCppEngine:
         told = self._listener.ask("POST", "/completion", asked)["generation_settings"]
         return frozenset(int(banned["token"]) for banned in told["logit_bias"])
 
-    def _grammar_end(self, ends: frozenset[int]) -> str:
+    def _grammar_end(self, ends: frozenset[int]) -> str | None:
+        """As in EngineInfo; None where grammars do not work."""
         with turns.turn(self, lambda: False):
             token = end_of_grammars(self._complete, self._document_start)
+            if not follows_grammars(self._complete, self._document_start):
+                return None
         return "" if token is None or token in ends else self._vocabulary.names[token]
 
     @property

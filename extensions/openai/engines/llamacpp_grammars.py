@@ -29,6 +29,7 @@ from .pump import TICK
 log = logging.getLogger("openedai")
 
 EMPTY_GRAMMAR = '%llguidance {}\nstart: ""'
+SAMPLE_TEXT = "say: a b, [c d]"
 Complete = Callable[[bytes, Callable[[bytes], bool]], object]
 """As `handle_completions` of xllamacpp's Server: the callback gets each chunk, and answers True to stop."""
 
@@ -36,12 +37,28 @@ Complete = Callable[[bytes, Callable[[bytes], bool]], object]
 def end_of_grammars(complete: Complete, token: int) -> int | None:
     """Have llama.cpp make its tokenizer for grammars, which takes a moment with a large vocabulary; the token
     that it ends an answer with where the grammar is complete. `token`: any, as the prompt."""
-    return _sampled(complete, token, 1)
+    for chunk in _chunks(complete, token, 1, EMPTY_GRAMMAR):
+        for entry in (choice_of(chunk)["logprobs"] or {}).get("content") or ():
+            return int(entry["id"])
+    return None
 
 
-def _sampled(complete: Complete, prompt: int, limit: int) -> int | None:
-    """The first token under a grammar of no text; None where none is sampled. Raises RuntimeError."""
-    body = {"prompt": [prompt], "n_predict": limit, "n_probs": 1, "grammar": EMPTY_GRAMMAR}
+def follows_grammars(complete: Complete, token: int) -> bool:
+    """Whether an answer is what a grammar says.
+
+    Where a vocabulary (SentencePiece) puts a space before each text, llama.cpp gives its library for grammars
+    other texts for the tokens than they have (`llama_detokenize` of one token drops its space).
+    """
+    chunks = _chunks(
+        complete, token, len(SAMPLE_TEXT) + 1, f'%llguidance {{}}\nstart: "{SAMPLE_TEXT}"'
+    )
+    said = "".join(choice_of(chunk)["text"] or "" for chunk in chunks)
+    return said.startswith(SAMPLE_TEXT)  # the model may go on behind the end of a grammar
+
+
+def _chunks(complete: Complete, prompt: int, limit: int, grammar: str) -> list[dict[str, Any]]:
+    """An answer of at most `limit` tokens under a grammar. Raises RuntimeError."""
+    body = {"prompt": [prompt], "n_predict": limit, "n_probs": 1, "grammar": grammar}
     chunks: list[dict[str, Any]] = []
 
     def receive(data: bytes) -> bool:
@@ -52,9 +69,7 @@ def _sampled(complete: Complete, prompt: int, limit: int) -> int | None:
     for chunk in chunks:
         if "error" in chunk:
             raise RuntimeError(str(chunk["error"])[:200])
-        for entry in (choice_of(chunk)["logprobs"] or {}).get("content") or ():
-            return int(entry["id"])
-    return None
+    return chunks
 
 
 class GrammarTurns:
@@ -138,7 +153,7 @@ class GrammarTurns:
         try:
             if self._keeper is None:
                 self._keeper = self._make_keeper()
-            _sampled(self._keeper, 0, 0)
+            _chunks(self._keeper, 0, 0, EMPTY_GRAMMAR)
         except Exception as error:
             log.warning("no keeper of grammars (%s): the model's memory is kept", str(error))
             return False

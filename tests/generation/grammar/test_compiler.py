@@ -85,9 +85,9 @@ def test_results_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     compiler, found = Compiler(), Counter[str]()
     inner = Compiler._found
 
-    def counted(self: Compiler, grammar: str, vocabulary: Any) -> Any:
+    def counted(self: Compiler, grammar: str, *more: Any) -> Any:
         found[grammar] += 1
-        return inner(self, grammar, vocabulary)
+        return inner(self, grammar, *more)
 
     monkeypatch.setattr(Compiler, "_found", counted)
     for _ in range(3):

@@ -20,6 +20,7 @@ MAX_REPETITIONS = 10_000  # the largest count in a grammar or pattern
 MAX_SCHEMA_SIZE = 20_000  # values in a schema, all levels together
 MAX_SCHEMA_TEXT = 512 << 10  # characters of its strings and keys, together
 MAX_SCHEMA_DEPTH = 96  # objects and arrays within each other
+MAX_MULTIPLE = 2_000  # of `multipleOf`, without the zeros at its end
 MAX_ENUM = 5_000  # members of all `enum`s together
 MAX_PROPERTIES = 5_000  # of all objects together
 MAX_REFS = 2_000

@@ -9,7 +9,7 @@ from typing import Any
 from ...engines.base import EngineInfo
 from ...errors import InvalidRequest
 from .bounds import check_count, place
-from .compiler import Compiler, Vocabulary, compiler
+from .compiler import COSTS, Compiler, Vocabulary, compiler
 from .schemas import WHITESPACE, schema_children
 
 MAX_WHOLE_LENGTH = 2 << 20  # characters, as when many tools make one grammar
@@ -63,7 +63,7 @@ def _inside(
 ) -> Generator[None, None, tuple[str, str]]:
     """The place in a field's schema that is wrong by itself, and what is wrong with it."""
     begin = "start: %json "
-    if not grammar.startswith(begin):
+    if not grammar.startswith(begin) or problem in COSTS:
         return field, problem
     try:
         root: dict[str, Any] = json.loads(grammar[len(begin) :])

@@ -34,11 +34,12 @@ from ...errors import EngineFailed, QueueFull
 log = logging.getLogger("openedai")
 
 WORKER = Path(__file__).with_name("worker.py")
-CPU_MS = 250.0  # for one grammar, after which the helper gives it up
+QUICK_MS = 40.0  # of CPU time, which nearly all grammars need less of
+CPU_MS = 200.0  # for one that needs more, after which the helper gives it up
 MAX_COMPILE_MS = 80.0  # that the engine's thread would stand still
 MAX_STEP_MS = 30.0  # the same, for each token
 WALL_S = 20.0  # on a machine that is busy with other things
-AT_ONCE, MAX_WAITING = 4, 64
+AT_ONCE, SLOW_AT_ONCE, MAX_WAITING = 4, 1, 64
 REMEMBERED = 1024  # results
 SMALL_STACK, LARGE_STACK = 1 << 20, 64 << 20  # bytes
 STACKS = {"linux": SMALL_STACK, "darwin": 256 << 10, "win32": 512 << 10}
@@ -48,6 +49,7 @@ TOO_LONG = "it takes too long to compile, which would hold up everybody else's a
 TOO_DEEP = "it is nested too deeply, or refers to itself over too many steps"
 TOO_LARGE = "it takes too much memory"
 TOO_SLOW = "finding out which tokens may come next takes too long, which would slow everybody else's answers"
+COSTS = (TOO_LONG, TOO_DEEP, TOO_LARGE, TOO_SLOW)
 SIGNALS = {"SIGPROF": TOO_LONG, "SIGXCPU": TOO_LONG, "SIGSEGV": TOO_DEEP, "SIGBUS": TOO_DEEP,
            "SIGABRT": TOO_LARGE, "SIGKILL": TOO_LARGE}  # fmt: skip
 
@@ -76,7 +78,8 @@ class Compiler:
         self._python = sys.executable if python is None else python
         self._known: OrderedDict[bytes, str] = OrderedDict()
         self._lock = threading.Lock()
-        self._free = threading.Semaphore(AT_ONCE)
+        # So that no one waits for those that take long.
+        self._quick, self._slow = threading.Semaphore(AT_ONCE), threading.Semaphore(SLOW_AT_ONCE)
         self._waiting = 0
         self._helper: _Helper | None = None
         self._alone = False
@@ -99,12 +102,9 @@ class Compiler:
                 raise QueueFull("Too many constraints are waiting to be checked.")
             self._waiting += 1
         try:
-            while not self._free.acquire(timeout=TICK):
-                yield
-            try:
-                found = yield from self._found(grammar, vocabulary)
-            finally:
-                self._free.release()
+            found = yield from self._in_turn(self._quick, grammar, vocabulary, QUICK_MS)
+            if found == TOO_LONG:
+                found = yield from self._in_turn(self._slow, grammar, vocabulary, CPU_MS)
         finally:
             with self._lock:
                 self._waiting -= 1
@@ -121,12 +121,28 @@ class Compiler:
         if helper is not None:
             helper.close()
 
-    def _found(self, grammar: str, vocabulary: Vocabulary | None) -> Generator[None, None, str]:
+    def _in_turn(
+        self,
+        lane: threading.Semaphore,
+        grammar: str,
+        vocabulary: Vocabulary | None,
+        milliseconds: float,
+    ) -> Generator[None, None, str]:
+        while not lane.acquire(timeout=TICK):
+            yield
+        try:
+            return (yield from self._found(grammar, vocabulary, milliseconds))
+        finally:
+            lane.release()
+
+    def _found(
+        self, grammar: str, vocabulary: Vocabulary | None, milliseconds: float
+    ) -> Generator[None, None, str]:
         for _ in range(2):  # a helper may have been ended from outside
             helper = self._started()
             if helper is None:
                 break
-            job = helper.send(grammar, vocabulary)
+            job = helper.send(grammar, vocabulary, milliseconds)
             while not job.done.wait(TICK):
                 if time.monotonic() - job.sent > WALL_S:
                     self._drop(helper)
@@ -224,8 +240,8 @@ class _Helper:
             threading.Thread(target=work, name="openai-grammars", daemon=True).start()
         atexit.register(self.close)
 
-    def send(self, grammar: str, vocabulary: Vocabulary | None) -> _Job:
-        """Have a grammar tried with these tokens; None: with bytes."""
+    def send(self, grammar: str, vocabulary: Vocabulary | None, milliseconds: float) -> _Job:
+        """Have a grammar tried with these tokens (None: with bytes) for so much CPU time."""
         job = _Job(sent=time.monotonic())
         with self._lock:
             if self._ended:
@@ -238,7 +254,7 @@ class _Helper:
                 words = [token.decode("latin-1") for token in tokens or ()]
                 self._lines.put({"vocabulary": words, "end": vocabulary.end if vocabulary else 0})
                 self._tokens = tokens
-            self._lines.put({"id": number, "grammar": grammar, "ms": CPU_MS})
+            self._lines.put({"id": number, "grammar": grammar, "ms": milliseconds})
         return job
 
     def close(self) -> None:

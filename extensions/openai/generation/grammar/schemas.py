@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from ... import refusals
 from .bounds import (
     MAX_ENUM,
+    MAX_MULTIPLE,
     MAX_PROPERTIES,
     MAX_REFS,
     MAX_REPETITIONS,
@@ -148,6 +149,10 @@ def _check_node(node: Mapping[str, Any], path: Path, param: str) -> None:
         if isinstance(count, (int, float)) and count > MAX_REPETITIONS:
             where = place(param, (*path, name))
             raise refusals.out_of_range(where, count, low=None, high=MAX_REPETITIONS)
+    multiple = node.get("multipleOf")
+    if isinstance(multiple, (int, float)) and _digits(multiple) > MAX_MULTIPLE:
+        where = place(param, (*path, "multipleOf"))
+        raise refusals.out_of_range(where, multiple, low=None, high=MAX_MULTIPLE)
     kinds = node.get("type", [])
     for kind in kinds if isinstance(kinds, list) else [kinds]:
         if kind not in _TYPES:
@@ -157,6 +162,12 @@ def _check_node(node: Mapping[str, Any], path: Path, param: str) -> None:
     for name in _NAMED_SCHEMAS:
         if name in node and not isinstance(node[name], dict):
             raise refusals.wrong_type(place(param, (*path, name)), "an object", node[name])
+
+
+def _digits(number: float) -> int:
+    """A number without its point and the zeros around it: as many states has a multiple of it."""
+    digits = str(number).lower().partition("e")[0].replace(".", "").strip("-0")
+    return int(digits[:12] or 0)
 
 
 def _asks_nothing(node: Mapping[str, Any], name: str, neutral: tuple[Any, ...]) -> bool:
