@@ -259,6 +259,20 @@ def test_beside_the_webuis_own_api_one_signal_ends_the_process(
         assert webui.process.wait(20) == 0
 
 
+def test_beside_the_api_that_was_an_extension_one_signal_ends_the_process() -> None:
+    program = f"""
+PASSES_ON = False
+shared.args.extensions = ["opened_ai", "openai"]
+from extensions.openai import webui_host
+webui_host.__package__ = "extensions.opened_ai"
+{OWN_API_RUNS}
+"""
+    with Webui(program, "--nowebui", OPENEDAI_API_PORT=str(free_port())) as webui:
+        webui.line("it runs")
+        webui.process.terminate()
+        assert webui.process.wait(20) == 0
+
+
 def test_a_signal_before_the_webui_is_ready_ends_it_as_well() -> None:
     program = """
     import signal

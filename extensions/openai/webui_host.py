@@ -99,8 +99,12 @@ def keep_alive(wait: Callable[[], None]) -> None:
     if not getattr(args, "nowebui", False):
         return
     asked = _signals_noted()
-    api = getattr(args, "api", False) or getattr(args, "public_api", False)
-    runs_own_api = bool(api) and _own_api_exists()
+    asks_for_api = (
+        getattr(args, "api", False)
+        or getattr(args, "public_api", False)
+        or OWN_API in (getattr(args, "extensions", None) or ())
+    )
+    runs_own_api = bool(asks_for_api) and _own_api_exists()
 
     def hold() -> None:
         failed = getattr(sys, "last_value", None) is not None  # its API may not have started at all

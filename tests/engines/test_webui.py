@@ -691,3 +691,43 @@ def test_pages_answer_from_it(modern: MiniHost, loader: str) -> None:
     answer = api.chat("Hello!", max_tokens=12, temperature=0)
     assert answer["choices"][0]["message"]["content"]
     assert 0 < answer["usage"]["completion_tokens"] <= 12
+
+
+TEMPLATES = ROOT / "tests" / "support" / "templates"
+
+
+def test_messages_that_a_models_template_refuses_are_mended_in_a_webui(host: MiniHost) -> None:
+    """Two of the user's in a row, under a template that alternates."""
+    host.shared.tokenizer.chat_template = (TEMPLATES / "gemma3.jinja").read_text()
+    api = Api(WebuiEngine())
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "one"},
+        {"role": "user", "content": "two"},
+    ]
+    talk = (Message("system", "Be brief."), Message("user", "one"), Message("user", "two"))
+    prompt = WebuiEngine().render(ChatRequest(talk))
+    assert prompt.count("<start_of_turn>user") == 1
+    assert all(text in prompt for text in ("Be brief.", "one", "two"))
+    assert api.chat(messages, max_tokens=2)["usage"]["completion_tokens"] <= 2
+    strict = Api(WebuiEngine(message_repair=False))
+    assert strict.refused("chat/completions", messages=messages)["param"].startswith("messages")
+
+
+def test_tools_are_told_in_words_where_a_models_template_knows_none(host: MiniHost) -> None:
+    host.shared.tokenizer.chat_template = (TEMPLATES / "gemma3.jinja").read_text()
+    engine = WebuiEngine()
+    assert "tools" in engine.info.capabilities
+    prompt = engine.render(ChatRequest((Message("user", "1 + 1?"),), tools=TOOLS))
+    assert '"add"' in prompt and "<tool_call>" in prompt
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+    answer = Api(engine).chat("Hi", tools=[tool], max_tokens=4)
+    assert answer["usage"]["prompt_tokens"] > len(engine.tokenize("Hi"))
+
+
+def test_what_a_models_template_does_about_thinking_is_found_out(host: MiniHost) -> None:
+    host.shared.tokenizer.chat_template = (TEMPLATES / "deepseek_r1.jinja").read_text()
+    info = WebuiEngine().info
+    assert "reasoning" in info.capabilities and info.thinking is not None
+    host.shared.tokenizer.chat_template = (TEMPLATES / "gemma3.jinja").read_text()
+    assert "reasoning" not in WebuiEngine().info.capabilities

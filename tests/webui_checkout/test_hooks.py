@@ -202,10 +202,12 @@ def test_one_signal_ends_a_webui_without_its_page(checkout: Checkout, number: in
     if "nowebui" not in checkout.flags:
         pytest.skip("this version always has its page")
     own = free_port()
-    flags = ["--api", "--api-port", str(own)] if checkout.has_own_api else []
+    extension = (checkout.folder / "extensions" / "openai").is_dir() and checkout.name != "openai"
+    beside = checkout.has_own_api or extension
+    flags = ["--api", "--api-port", str(own)] if beside else []
     server = Webui(checkout, *flags, page=False)
     try:
-        if checkout.has_own_api:
+        if beside:
             wait_for(lambda: _answers(f"http://127.0.0.1:{own}/v1/models"))
         server.process.send_signal(number)
         server.process.wait(30)
