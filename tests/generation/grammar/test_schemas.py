@@ -175,3 +175,14 @@ def test_what_is_sure_to_be_enforceable() -> None:
         json.loads(json_rule({"type": "integer"}, "x").removeprefix("%json "))["maximum"]
         == 2**53 - 1
     )
+
+
+def test_a_schema_that_comes_again_is_not_read_again() -> None:
+    schema = within({"type": "string", "maxLength": 77})
+    first = json_rule(schema, "one")
+    assert json_rule(json.loads(json.dumps(schema)), "another") is first
+    assert json_rule(within({"type": "string", "maxLength": 78}), "one") != first
+    for param in ("one", "another"):  # what is wrong is told of the field that it stands in
+        with pytest.raises(InvalidRequest) as caught:
+            json_rule({"not": {}}, param)
+        assert caught.value.param == f"{param}.not"

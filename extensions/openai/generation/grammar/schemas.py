@@ -6,9 +6,13 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
+
+import orjson
 
 from ... import refusals
 from .bounds import (
@@ -64,8 +68,42 @@ def json_rule(schema: Mapping[str, Any], param: str) -> str:
 
     Raises InvalidRequest, naming the place, for what cannot be enforced.
     """
-    check_enforceable(schema, param)
-    return "%json " + json.dumps({**_as_enforced(schema), "x-guidance": WHITESPACE})
+    try:
+        key = orjson.dumps(schema)
+    except TypeError:  # numbers or levels beyond what it takes
+        key = b""
+    known = _rules.get(key)
+    if known is None:
+        check_enforceable(schema, param)
+        known = "%json " + json.dumps({**_as_enforced(schema), "x-guidance": WHITESPACE})
+        if key and len(key) <= MAX_REMEMBERED_SIZE:
+            _rules.put(key, known)
+    return known
+
+
+class _Remembered:
+    """The rules of schemas that came before, as clients send the same ones again and again. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rules: OrderedDict[bytes, str] = OrderedDict()
+
+    def get(self, key: bytes) -> str | None:
+        with self._lock:
+            found = self._rules.get(key)
+            if found is not None:
+                self._rules.move_to_end(key)
+            return found
+
+    def put(self, key: bytes, rule: str) -> None:
+        with self._lock:
+            self._rules[key] = rule
+            if len(self._rules) > MAX_REMEMBERED:
+                self._rules.popitem(last=False)
+
+
+MAX_REMEMBERED, MAX_REMEMBERED_SIZE = 512, 32 << 10  # schemas, and bytes of each
+_rules = _Remembered()
 
 
 def check_enforceable(schema: Any, param: str) -> None:
