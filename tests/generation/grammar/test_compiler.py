@@ -46,6 +46,28 @@ def test_a_good_grammar_has_no_problem(compiler: Compiler) -> None:
     assert problem(compiler, 'start: "a" | "b"') == ""
 
 
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        "start: " + " | ".join(f'"choice {at}"' for at in range(1_000)),
+        "start: "
+        + json_rule({"properties": {f"p{at}": {"type": "string"} for at in range(250)}}, "x"),
+        "start: "
+        + json_rule(
+            {
+                "type": "object",
+                "properties": {f"p{at}": {"type": "string"} for at in range(300)},
+                "required": [f"p{at}" for at in range(300)],
+                "additionalProperties": False,
+            },
+            "x",
+        ),
+    ],
+)
+def test_large_ones_are_good(compiler: Compiler, grammar: str) -> None:
+    assert problem(compiler, grammar) == ""
+
+
 def test_a_bad_one_says_what_is_wrong(compiler: Compiler) -> None:
     assert "missing" in problem(compiler, "start: missing")
 

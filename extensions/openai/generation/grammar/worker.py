@@ -34,7 +34,7 @@ WALK_MS = 60.0  # of CPU time, after which the tour is over
 PROBLEM_LENGTH = 600
 # A part of what the engine's library spends at most on one step, as its version differs and random ways do
 # not lead everywhere: what comes near to its limits here might be given up in the middle of an answer there.
-STEP_FUEL, STEP_ITEMS, ROW_ITEMS = 50_000, 25_000, 1_000
+STEP_FUEL, STEP_ITEMS = 50_000, 25_000
 NOTHING = "no answer matches it, as it goes on for ever"
 
 
@@ -71,9 +71,7 @@ class Worker:
     def __init__(self, stack: int) -> None:
         from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
-        self._limits = LLParserLimits(
-            step_lexer_fuel=STEP_FUEL, step_max_items=STEP_ITEMS, max_items_in_row=ROW_ITEMS
-        )
+        self._limits = LLParserLimits(step_lexer_fuel=STEP_FUEL, step_max_items=STEP_ITEMS)
         self._matcher, self._tokenizer = LLMatcher, LLTokenizer
         self._bytes = LLTokenizer("byte")
         self._words = self._bytes
