@@ -29,12 +29,12 @@ Attack = Callable[[int], str]
 
 
 def _messages(element: bytes, count: int) -> bytes:
-    return b'{"model":"m","messages":[' + b",".join([element] * count) + b"]}"
+    return b'{"model":"openedai-tiny","messages":[' + b",".join([element] * count) + b"]}"
 
 
 def _user(text: bytes, more: bytes = b"") -> bytes:
     return (
-        b'{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"'
+        b'{"model":"openedai-tiny","max_tokens":1,"messages":[{"role":"user","content":"'
         + text
         + b'"}]'
         + more
@@ -53,7 +53,7 @@ def bodies() -> Mapping[str, bytes]:
         "19 MB of blanks in a message": _user(b" " * SIZE),
         "19 MB of text": _user(b"word " * (SIZE // 5)),
         "19 MB of commas and quotes": _user(b'\\",[{:' * (SIZE // 6)),
-        "lists in lists": b'{"model":"m","messages":' + b"[" * SIZE,
+        "lists in lists": b'{"model":"openedai-tiny","messages":' + b"[" * SIZE,
         "190,000 fields": b"{" + b",".join(b'"a%d":1' % at for at in range(190_000)) + b"}",
         "8,000 messages": _messages(b'{"role":"user","content":"a"}', 8000),
         "16,000 parts": _messages(

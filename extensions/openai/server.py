@@ -37,6 +37,7 @@ OTHER_FILES = (
     32  # that the server opens besides connections: models, keys, usage, llama.cpp's sockets
 )
 UNREAD = 1 << 20  # bytes
+READ = 64 << 10  # bytes that are taken from a connection at once
 ENDING = 3.0  # seconds that answers have to write their last event
 LETTING_IN = 0.5  # seconds, at most, for connections that nobody has taken in yet
 LAST_WORDS = 0.2  # seconds for requests of connections that were just made
@@ -74,6 +75,8 @@ class APIServer:
             max_request_body_size=(settings.max_body_mb + 1) << 20,
             # A client that reads too slowly holds its answer back once this much waits for it.
             outbuf_high_watermark=UNREAD,
+            # In waitress's 8 KiB a body of megabytes keeps the loop busy for seconds.
+            recv_bytes=READ,
             # Nothing goes to temporary files: a full disk would end connections.
             outbuf_overflow=1 << 40,
             # The reaper sees to idle ones, by a clock that nobody sets; waitress would also cut off answers
