@@ -8,6 +8,7 @@ from ..errors import ContextLengthExceeded
 
 START_AND_END = 2  # tokens that a tokenizer may put around a text
 # Times as many bytes as before a text has at most in another form of Unicode, as tokenizers may use.
+MAX_BLANKS = 16_384  # characters; megabytes of them take a tokenizer half a minute
 NORMALIZED = 11
 
 
@@ -52,15 +53,22 @@ def check_bounded(
     longest_token: int,
     *,
     param: str,
+    trimmed: bool = False,
 ) -> None:
     """Raises ContextLengthExceeded for texts that cannot fit, however many tokens they are.
 
     Templates and tokenizers take seconds for megabytes and hear nothing of a client that leaves. Each text
-    is a token at least, and blanks at its ends may be cut off.
+    is a token at least. Blanks at their ends may be cut off by a tokenizer, up to
+    MAX_BLANKS of them; `trimmed`: by a template, however many.
     """
+
+    def size(text: str) -> int:
+        bare = text.strip()
+        return len((bare if trimmed or len(text) - len(bare) <= MAX_BLANKS else text).encode())
+
     tokens = len(texts)
     if longest_token:
-        tokens = max(tokens, sum(len(text.strip().encode()) for text in texts) // longest_token)
+        tokens = max(tokens, sum(map(size, texts)) // longest_token)
     if tokens > context_length:
         raise ContextLengthExceeded(
             prompt_tokens=tokens,

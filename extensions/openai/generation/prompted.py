@@ -86,7 +86,12 @@ def answer_chat(
     info, plan = engine.info, wanted.tools
     texts = [message.content or "" for message in request.messages]
     check_bounded(
-        texts, request.max_tokens, info.context_length, info.longest_token, param="messages"
+        texts,
+        request.max_tokens,
+        info.context_length,
+        info.longest_token,
+        param="messages",
+        trimmed=True,
     )
     constrained = request.grammar is not None or bool(plan.demanded)
     if constrained and not wanted.thinks:
@@ -313,6 +318,8 @@ def _limit(engine: Engine, prompt: str, asked: int | None) -> int | None:
     context = engine.info.context_length
     if NORMALIZED * most_tokens(prompt) + (asked or 1) <= context:
         return asked
+    # Blanks of megabytes, which a template may have cut off, take a tokenizer half a minute.
+    check_bounded((prompt,), None, context, engine.info.longest_token, param="messages")
     tokens = len(engine.tokenize(prompt))
     if tokens >= context:
         raise ContextLengthExceeded(
