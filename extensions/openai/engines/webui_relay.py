@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from typing import Any
 from ..errors import APIError, ExtensionFailed, InvalidRequest
 from .base import CUT, Finish, GenerateRequest, Piece, PromptUsage
 from .failures import taken_away
-from .pump import Emit
+from .pump import TICK, Emit
 from .webui_host_modules import Loaded, host_module, host_reply
 from .webui_tokens import counted_tokens
 from .webui_ways import Job, Part, Way, check_error
@@ -108,6 +109,8 @@ class Relay:
         self.heard = ""
         """What the extension has said so far."""
         self._differs = False
+        self._left = False
+        self._told = time.monotonic()
 
     @property
     def passes(self) -> bool:
@@ -117,20 +120,24 @@ class Relay:
     # The model's side
 
     def take(self, piece: Piece | None) -> bool:
-        """A piece of the model's answer. What was counted is told at once; whether to stop."""
-        if piece is None:
-            return self._emit(None)
+        """A piece of the model's answer; whether to stop."""
         with self._lock:
-            self.text += piece.text
-            self._model += self._comparable(piece.text)
-            if CUT in piece.text:
-                self._lost.add(len(self._model))
-            if piece.text or piece.logprobs:
-                self._held.append(_Held(len(self._model), piece))
-            self._finish = self._finish or piece.finish
-            self._tokens += piece.tokens
-            self._prompt = self._prompt or piece.prompt
-            return self._emit(Piece(tokens=piece.tokens, prompt=piece.prompt))
+            if piece is not None:
+                self._add(piece)
+            if time.monotonic() - self._told >= TICK:  # the extension is silent
+                self._tell_counts()
+            return self._left
+
+    def _add(self, piece: Piece) -> None:
+        self.text += piece.text
+        self._model += self._comparable(piece.text)
+        if CUT in piece.text:
+            self._lost.add(len(self._model))
+        self._finish = self._finish or piece.finish
+        self._tokens += piece.tokens
+        self._prompt = self._prompt or piece.prompt
+        # How the answer ends, the extension decides.
+        self._held.append(_Held(len(self._model), replace(piece, finish=None)))
 
     def _comparable(self, text: str) -> str:
         if self._exact:
@@ -139,6 +146,20 @@ class Relay:
             for mark in self._request.marks:
                 text = text.replace(mark, "")
         return "".join(text.replace(CUT, "").split())
+
+    def _tell(self, piece: Piece | None) -> None:
+        self._told = time.monotonic()
+        self._left = self._emit(piece) or self._left
+
+    def _tell_counts(self) -> None:
+        """What is counted is told, though its text is held back; and so it is seen who has left."""
+        counts = Piece(
+            tokens=sum(held.piece.tokens for held in self._held),
+            prompt=next((held.piece.prompt for held in self._held if held.piece.prompt), None),
+        )
+        for held in self._held:
+            held.piece = replace(held.piece, tokens=0, prompt=None)
+        self._tell(counts if counts.tokens or counts.prompt else None)
 
     # The host's side
 
@@ -158,13 +179,15 @@ class Relay:
                 self._refuse(("grammar",) if added else ("grammar", "logprobs"))
             elif self._live and not self._differs:
                 self._pass_on(len(heard))
-        return self._emit(None)
+            if time.monotonic() - self._told >= TICK:
+                self._tell_counts()
+            return self._left
 
     def _pass_on(self, end: int) -> None:
         while self._held and self._held[0].end <= end:
             held = self._held.popleft()
             self._sent = held.end
-            self._emit(Piece(held.piece.text, logprobs=held.piece.logprobs))
+            self._tell(held.piece)
 
     def _refuse(self, wanted: Sequence[str]) -> None:
         request = self._request
@@ -205,6 +228,7 @@ class Relay:
                     "from now on",
                     self.extension,
                 )
+            self._tell_counts()
             rest = self._behind(min(same, self._sent))
             counted = self._count(self.heard) if self.heard else 0
             prompt = None if self._prompt else PromptUsage(prompt_tokens)

@@ -100,10 +100,11 @@ def modified(
             yield from tries.rest(modify(written.text), contradicted)
             yield replace(piece, text="", logprobs=(), finish=finish)
             return
-        yield replace(piece, text="", logprobs=())
-        if attempt is not None:
-            yield from tries.step()
-        yield None  # there may be nothing to show: it is a silence for whoever reads
+        first, *others = (attempt is not None and list(tries.step())) or [Piece()]
+        yield replace(piece, text=first.text, logprobs=first.logprobs)
+        yield from others
+        if not first.text:
+            yield None  # nothing to show: it is a silence for whoever reads
 
 
 @dataclass(slots=True)
