@@ -47,7 +47,7 @@ from .thoughts import ThoughtReader, ThoughtTags, closed, known, opened_in, tags
 from .tools import CALL_CLOSING, CALL_OPENING, ToolPlan
 
 OWN_SHAPE = CallShape(CALL_OPENING + '{"name": "', '", "arguments": ', "}" + CALL_CLOSING)
-"""The template's own format is that of `ToolPlan.grammar`."""
+"""How models are told to call where their template shows no tools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,14 +200,16 @@ def _shape(
     marks = (tags.opening.strip(), tags.closing, *THOUGHT_MARKS)
     if plan.shown:
         marks += format.marks
-    calls_enforced = bool(plan.shown) and _enforces_calls(plan, grammar, format)
+    # Calls are written in the format of `ToolPlan.grammar`.
+    calls_enforced = bool(plan.demanded or plan.inputs or (plan.shown and grammar is not None))
     strict, strict_end = None, ""
     if calls_enforced:
         grammar, param = plan.grammar(grammar), _tools_param(plan)
     elif plan.strict and format.shape and format.shape.tags:
         grammar, param = tagged_grammar(plan, format.shape), _tools_param(plan)
-    elif plan.strict and format.shape:
-        strict, strict_end = heads_of(format.shape, plan.schemas), end_of(format.shape)
+    elif plan.strict:
+        own = format.shape or OWN_SHAPE
+        strict, strict_end = heads_of(own, plan.schemas, bare=wanted.bare_calls), end_of(own)
     opened = opened_in(prompt, tags)
     if wanted.continued is not None:
         prompt, opened = _continued(prompt, opened, tags, wanted.continued)
@@ -276,13 +278,6 @@ def _form(thinking: ThinkingTraits | None, opened: ThoughtTags | None) -> Though
     if opened is not None and (thinking is None or thinking.opening != opened.opening):
         return form_of(ThinkingTraits(opened.opening, opened.closing, opened.end))
     return form_of(thinking)
-
-
-def _enforces_calls(plan: ToolPlan, grammar: str | None, format: AnswerFormat) -> bool:
-    """Whether calls are written in the format of `ToolPlan.grammar`."""
-    if plan.demanded or plan.inputs or grammar is not None:
-        return True
-    return bool(plan.strict) and (format.shape is None or format.shape == OWN_SHAPE)
 
 
 def _calls_of(

@@ -20,12 +20,15 @@ Check = Callable[[Pieces, str, str], Pieces]
 """The pieces of an answer as long as they match a grammar; the third is the function's name."""
 
 
-def heads_of(shape: CallShape, names: Mapping[str, str]) -> re.Pattern[str]:
+def heads_of(shape: CallShape, names: Mapping[str, str], *, bare: bool = False) -> re.Pattern[str]:
     """What finds the beginning of a call of one of the functions, up to where its arguments begin; group 1 is
-    the name."""
+    the name. `bare`: JSON at the beginning of an answer is one, too."""
     any_name = "|".join(map(re.escape, names))
     if "{" in shape.begin:  # the name stands in the JSON
-        mark = _spaced(shape.begin.partition("{")[0].rstrip("[")) or r"\A\s*"
+        mark = _spaced(shape.begin.partition("{")[0].rstrip("["))
+        if bare or not mark:  # behind a thought, maybe
+            mark = "|".join(filter(None, (mark, r"\A", r"</[^<>]*>\s*", r"\[/THINK\]\s*")))
+            mark = f"(?:{mark})"
         key, value = "|".join(NAME_KEYS), "|".join(ARGUMENT_KEYS)
         return re.compile(
             rf'(?:{mark}\s*\[?|[,;])\s*\{{\s*"(?:{key})"\s*:\s*"({any_name})"\s*,\s*"(?:{value})"'
@@ -43,12 +46,16 @@ def _spaced(text: str) -> str:
 
 
 def end_of(shape: CallShape) -> str:
-    """What closes a call behind its arguments and is no matter of choice: the brace of the JSON that the name
-    stands in, or all up to the first mark."""
-    if "{" in shape.begin:
-        return "}" if shape.end.lstrip().startswith("}") else ""
+    """What closes a call behind its arguments and is no matter of choice: all up to the first mark, or the
+    brace of the JSON that the name stands in."""
     mark = MARK.search(shape.end)
-    return shape.end[: mark.end()] if mark else ""
+    end = shape.end[: mark.end()] if mark else ""
+    if "{" not in shape.begin:
+        return end
+    brace, rest = shape.end[:1], end[1:]
+    if brace != "}":
+        return ""
+    return end if mark and rest.strip() == mark[0] else brace
 
 
 class StrictArguments:
