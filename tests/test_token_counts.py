@@ -264,6 +264,39 @@ def test_thoughts_and_calls_that_are_cut_anywhere(
             assert entries[-1]["bytes"] == []
 
 
+SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"enum": ["é🙂"]}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
+JSON_ANSWER = {
+    "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
+}
+ASKED: dict[str, Body] = {
+    "a thought that is closed": {"thinking_token_budget": 3},
+    "no thought": {"thinking_token_budget": 0},
+    "structured output": JSON_ANSWER,
+    "a call that is demanded": {"tools": [TOOL], "tool_choice": "required"},
+    "stop strings": {"stop": ["4", "🙂"]},
+    "a penalty": {"presence_penalty": 0.5},
+}
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_answers_that_are_made_in_several_calls(
+    scripted: tuple[Api, tuple[str, ...]], asked: str
+) -> None:
+    """What one call of the engine said and another one says again is counted, and has no text."""
+    api, scripts = scripted
+    for script, limit in product(scripts, (3, 6, 9, 200)):
+        body = {"temperature": 0, "max_tokens": limit, **ASKED[asked]}
+        if "thinking_token_budget" in body and "reasoning" not in api.engine.info.capabilities:
+            pytest.skip("this model does not think")
+        _, entries, usage = chatted(api, f"say:{script}", **body)
+        assert usage["completion_tokens"] == len(entries) <= limit
+
+
 # Vocabularies of other kinds
 
 
@@ -280,12 +313,12 @@ def test_a_vocabulary_with_tokens_for_bytes(tmp_path: Path) -> None:
                 body = {"echo": True, "logprobs": 1, "max_tokens": limit, "temperature": 0}
                 choice, count = completed(api, prompt, **body)
                 assert len(choice["logprobs"]["tokens"]) == size + count
-        text = "é日🙂"  # of which é and the others are nothing but bytes
-        for limit in range(1, 10):
-            body = {"guided_choice": [text], "max_tokens": limit, "temperature": 0, "logprobs": 1}
-            choice, count = completed(api, "x", **body)
-            assert count == len(choice["logprobs"]["tokens"]) == limit
-            assert choice["text"] == text.encode()[:limit].decode(errors="replace")
+        for seed in range(12):  # random weights: mostly bytes, few of which are characters
+            whole = api.complete("x", seed=seed, max_tokens=1 + seed, temperature=1, logprobs=1)
+            choice = whole["choices"][0]
+            data = b"".join(map(legacy_bytes, choice["logprobs"]["tokens"]))
+            assert data.decode(errors="replace") == choice["text"]
+            assert len(choice["logprobs"]["tokens"]) == whole["usage"]["completion_tokens"]
     finally:
         engine.close()
 

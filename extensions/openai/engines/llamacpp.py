@@ -47,8 +47,6 @@ log = logging.getLogger("openedai")
 
 DIGESTED = 1 << 20  # bytes at each end of a file
 LLGUIDANCE = "%llguidance {}\n"  # tells llama.cpp that a grammar is Lark and not GBNF
-# A text that a grammar forces is tokenized by llama.cpp, which may put a space before it that does not fit.
-LLGUIDANCE_UNFORCED = '%llguidance {"no_forcing": true}\n'
 MAX_SLOTS, MAX_THREADS = 256, 512  # llama.cpp's own limits
 RANDOM_SEED = 0xFFFFFFFF  # llama.cpp's word for "no seed"
 MAX_REPORTED = 300  # special tokens whose names one request asks for
@@ -326,12 +324,6 @@ class LlamaCppEngine:
         self._listener.close()
 
     @cached_property
-    def _adds_space(self) -> bool:
-        """Whether the tokenizer puts a space before each text, as many of SentencePiece's do."""
-        first = self._plain_tokens("a")[:1]
-        return any(self._vocabulary.tokens[token].startswith(b" ") for token in first)
-
-    @cached_property
     def _hidden(self) -> frozenset[str]:
         return self._vocabulary.hidden
 
@@ -395,8 +387,7 @@ class LlamaCppEngine:
         if marks:
             body["preserved_tokens"] = sorted(marks)
         if grammar is not None:
-            head = LLGUIDANCE_UNFORCED if self._adds_space else LLGUIDANCE
-            body["grammar"] = head + grammar
+            body["grammar"] = LLGUIDANCE + grammar
         return body
 
     def _run(

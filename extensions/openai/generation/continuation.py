@@ -12,6 +12,7 @@ from typing import Protocol
 
 from ..engines.base import EngineInfo, GenerateRequest, Piece, Pieces, PromptUsage
 from ..engines.context import NORMALIZED, most_tokens
+from .token_splitter import TokenSplitter
 
 Bias = tuple[tuple[int, float], ...]
 
@@ -80,11 +81,17 @@ class Continuation:
 
 
 def unshown(pieces: Sequence[Piece]) -> Piece:
-    """What is left of pieces that are not shown."""
+    """What is left of pieces that are not shown: their tokens are counted, and have no text."""
     prompt = next((piece.prompt for piece in pieces if piece.prompt is not None), None)
-    return Piece(tokens=sum(piece.tokens for piece in pieces), prompt=prompt)
+    logprobs = tuple(replace(token, bytes=b"") for piece in pieces for token in piece.logprobs)
+    return Piece(tokens=sum(piece.tokens for piece in pieces), prompt=prompt, logprobs=logprobs)
 
 
 def cut(piece: Piece, size: int) -> Piece:
     """The piece without its last `size` characters, and without the end of the answer."""
-    return replace(piece, text=piece.text[: len(piece.text) - size], finish=None)
+    splitter = TokenSplitter()
+    splitter.push(replace(piece, finish=None))
+    splitter.keep(len(piece.text) - size)
+    splitter.drop()
+    text, logprobs = splitter.take()
+    return replace(piece, text=text, logprobs=logprobs, finish=None)

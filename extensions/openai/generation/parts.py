@@ -107,8 +107,9 @@ def apart(pieces: Pieces, reader: PartReader) -> Pieces:
             if piece.finish or reader.ended:
                 splitter.drop()
                 text, logprobs = splitter.take()
-                made.append(Piece(text, logprobs=logprobs))
-            elif not made:
+                if text or logprobs:
+                    made.append(Piece(text, logprobs=logprobs))
+            if not made:
                 made.append(Piece())
             made[0].tokens, made[0].prompt = piece.tokens, piece.prompt
             made[-1].finish = finish

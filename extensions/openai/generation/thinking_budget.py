@@ -159,7 +159,8 @@ class _Budgeted:
                     continue
                 yield from waiting
                 waiting.clear()
-                if budget is not None and thought.thinking and thought.tokens >= budget:
+                spent = budget is not None and thought.tokens >= budget
+                if spent and thought.thinking and piece.text:  # no text: a part of a character
                     return True
             return False
         finally:
