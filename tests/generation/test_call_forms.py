@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -82,6 +83,42 @@ SAID: list[tuple[str, str, str, list[Any]]] = [
      [W, ("now", {})]),
     ("xLAM", "", f"[{ONE}, {TWO}]", [W, A]),
     ("Llama 4", "", "[get_weather(city='Paris \"<>\" 🙂', days=3)]", [W]),
+    ("Llama 4", "", "<|python_start|>[get_weather(city='Paris \"<>\" 🙂', days=3)]<|python_end|>", [W]),
+    ("Seed-OSS", "", "<seed:tool_call>\n<function=get_weather>\n<parameter=city>Paris \"<>\" 🙂</parameter>\n"
+     "<parameter=days>3</parameter>\n</function>\n</seed:tool_call>", [W]),
+    ("Olmo 3", "", "<function_calls>get_weather(city='Paris \"<>\" 🙂', days=3)\nnow()</function_calls>",
+     [W, ("now", {})]),
+    ("Apertus", "", f'<|tools_prefix|>[{{"get_weather": {ARGUMENTS}}}, {{"now": {{}}}}]<|tools_suffix|>',
+     [W, ("now", {})]),
+    ("DeepSeek V3.2", "", '<｜DSML｜function_calls>\n<｜DSML｜invoke name="get_weather">\n<｜DSML｜parameter '
+     'name="city" string="true">Paris "<>" 🙂</｜DSML｜parameter>\n<｜DSML｜parameter name="days" '
+     'string="false">3</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜function_calls>', [W]),
+    ("Gemma 4", "", '<|tool_call>call:get_weather{city:<|"|>Paris "<>" 🙂<|"|>,days:3}<tool_call|>'
+     '<|tool_call>call:now{}<tool_call|>', [W, ("now", {})]),
+    ("Gemma 4", "", '<|tool_call>call:add-up{numbers:[1,[2]]}<tool_call|>', [A]),
+    ("FunctionGemma", "", '<start_function_call>call:get_weather{city:<escape>Paris "<>" 🙂<escape>, days:3}'
+     '<end_function_call>', [W]),
+    # Models leave tags out, write them twice, quote them, and begin again.
+    ("Qwen3-Coder", "So.\n", '<function=get_weather>\n<parameter=city>\nParis "<>" 🙂\n</parameter>\n'
+     "<parameter=days>\n3\n</parameter>\n</function>\n</tool_call>", [W]),
+    ("Qwen3-Coder", "", '<tool_call>\n<function=get_weather>\n<parameter=city>\nParis "<>" 🙂\n'
+     "<parameter=days>\n3\n</function>\n</tool_call>", [W]),
+    ("Qwen3-Coder", "", '<tool_call>\n<function=get_weather>\n<parameter=city>\nParis "<>" 🙂\n</parameter>'
+     "\n<parameter=days>\n3\n</parameter>\n</tool_call>", [W]),
+    ("Qwen3-Coder", "", "<tool_call>\n<function=get_weather>\n<parameter=city>\n"
+     "<tool_call> and </tool_call>\n</parameter>\n</function>\n</tool_call>",
+     [("get_weather", {"city": "<tool_call> and </tool_call>"})]),
+    ("Hermes, Qwen", "Calls stand in `<tool_call>` so:\n", f"<tool_call>\n{TWO}\n</tool_call>", [A]),
+    ("Hermes, Qwen", "", f"<tool_call>\n{ONE}\n<tool_call>\n{TWO}\n</tool_call>", [W, A]),
+    ("Hermes, Qwen", "", f"<tool_call>\n{TWO}}}\n</tool_call>", [A]),
+    ("Hermes, Qwen", "", '<tool_call>{"arguments": {"city": "</tool_call>"}, "name": "get_weather"}'
+     "</tool_call>", [("get_weather", {"city": "</tool_call>"})]),
+    ("Hermes, Qwen", "", '<tool_call>\n{"name": "now", "arguments": null}\n</tool_call>', [("now", {})]),
+    # What is no JSON in a string is made to be.
+    ("Hermes, Qwen", "", '<tool_call>\n{"name": "get_weather", "arguments": {"city": "a\n\tb"}}\n'
+     "</tool_call>", [("get_weather", {"city": "a\n\tb"})]),
+    ("Hermes, Qwen", "", '<tool_call>\n{"name": "get_weather", "arguments": {"city": "C:\\dir"}}\n'
+     "</tool_call>", [("get_weather", {"city": "C:\\dir"})]),
 ]  # fmt: skip
 
 
@@ -124,9 +161,128 @@ def test_each_form_is_read_however_it_is_split(
 
 def test_each_row_has_an_example() -> None:
     assert {form.of for form in FORMS} == {form for form, *_ in SAID}
-    assert all("<" in mark or "[" in mark for mark in MARKS)
+    assert all(re.search(r"[<\[｜]", mark) for mark in MARKS)
     told = " ".join((ROOT / "docs" / "webui.md").read_text().split())
     assert all(name in told for form in FORMS for name in form.of.split(", "))
+
+
+@pytest.mark.parametrize("behind", ["Done.\n", "Done. ", "</b> Done", "<think>x</think>"])
+def test_text_behind_a_call_is_kept_without_the_spaces_between(behind: str) -> None:
+    for parts in splits(f"<tool_call>\n{TWO}\n</tool_call>\n\n{behind}"):
+        text, _, calls, _ = read(apart(pieces_of(parts), CallReader(TOOLS)))
+        assert (text, calls) == (behind, [A]), parts
+
+
+UNION = Tool(
+    "set",
+    None,
+    {
+        "type": "object",
+        "$defs": {"Size": {"enum": ["1", "2"]}},
+        "properties": {
+            "maybe": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+            "also": {"type": ["string", "null"]},
+            "count": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+            "size": {"$ref": "#/$defs/Size"},
+            "on": {"type": "boolean"},
+            "map": {"type": "object"},
+            "number": {"type": "number"},
+            "open": {},
+        },
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "value"),
+    [
+        ("maybe", "123", "123"),
+        ("maybe", "null", None),
+        ("maybe", '"quoted"', '"quoted"'),
+        ("also", "true", "true"),
+        ("also", "null", None),
+        ("count", "7", 7),
+        ("count", "None", None),
+        ("size", "1", "1"),
+        ("on", "True", True),
+        ("map", "{'a': None, 'b': [True]}", {"a": None, "b": [True]}),
+        ("map", '{"a": null}', {"a": None}),
+        ("number", "2", 2),
+        ("number", "1e999", "1e999"),
+        ("open", "NaN", "NaN"),
+        ("open", "[1]", [1]),
+        ("open", "9" * 5000, "9" * 5000),
+    ],
+)
+def test_values_without_quotes_have_the_types_of_their_schema(
+    key: str, written: str, value: Any
+) -> None:
+    parameter = f"<parameter={key}>\n{written}\n</parameter>"
+    said = f"<tool_call>\n<function=set>\n{parameter}\n</function>\n</tool_call>"
+    _, _, calls, _ = read(apart(pieces_of([said]), CallReader((UNION,))))
+    assert calls == [("set", {key: value})]
+
+
+def test_a_recursive_schema_of_a_value_is_given_up() -> None:
+    node = {"anyOf": [{"$ref": "#/properties/x"}] * 32}
+    tool = Tool("set", None, {"type": "object", "properties": {"x": node}})
+    said = "<tool_call><function=set><parameter=x>1</parameter></function></tool_call>"
+    assert read(apart(pieces_of([said]), CallReader((tool,))))[2] == [("set", {"x": 1})]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '<tool_call>{"function": {"name": "get_weather", "arguments": {"city": "\\ud83d"}}}</tool_call>',
+        '[TOOL_CALLS]get_weather[ARGS]{"city": "\\ud83d", "days": 1e999}',
+        "<|tool_call_start|>[get_weather(city='\\ud83d')]<|tool_call_end|>",
+    ],
+)
+def test_arguments_can_be_sent(said: str) -> None:
+    *_, pieces = read(apart(pieces_of([said]), CallReader(TOOLS)))
+    arguments = "".join(call.arguments for piece in pieces for call in piece.tool_calls)
+    arguments.encode()
+    assert json.loads(arguments)["city"] == "\ud83d" and "Infinity" not in arguments
+
+
+def test_a_limit_makes_no_call_of_a_part_of_one() -> None:
+    parameter = '<parameter=city>\nParis "<>" 🙂\n</parameter>'
+    said = f"<tool_call>\n<function=get_weather>\n{parameter}\n</function>\n</tool_call>"
+    for cut in range(1, said.index("\n</tool_call>")):
+        for parts in ([said[:cut]], list(said[:cut])):
+            found = read(apart(pieces_of(parts, "length"), CallReader(TOOLS)))
+            assert found[2] == [], parts
+
+
+# Sample: `{"name": "get_weather", "arguments": {"city": "abc abc abc ...`
+U = '<tool_call>\n{"name": "get_weather", "arguments": {"city": '
+
+
+@pytest.mark.parametrize(
+    ("begin", "unit", "end"),
+    [
+        (U + "[0.", "1234", "]}}\n</tool_call>"),
+        (U + '"', "abc ", '"}}\n</tool_call>'),
+        (U.replace("get_weather", "unknown") + '"', "abc ", '"}}\n</tool_call>'),
+        ('<tool_call>\n{"name": "', "abcd", '", "arguments": {}}\n</tool_call>'),
+        (U + '"x"}', "abcd", ""),
+        (
+            "<tool_call>\n<function=get_weather>\n<parameter=city>\n",
+            "ab\n",
+            "</parameter>\n</function>\n</tool_call>",
+        ),
+        ("Let me see.", "\n", f"<tool_call>\n{TWO}\n</tool_call>"),
+        ("", "<tool_call>\n", ""),
+        ("", "<tool_call>{", ""),
+    ],
+)
+def test_long_answers_take_time_in_their_length(begin: str, unit: str, end: str) -> None:
+    """With time in the square of it, these take minutes."""
+    parts = [*begin, *[unit] * 30_000, *end]
+    found = [piece for piece in apart(pieces_of(parts), CallReader(TOOLS)) if piece is not None]
+    assert sum(piece.tokens for piece in found) == len(parts) + 1
+    text, _, calls, _ = read(iter(found))
+    assert calls or text == "".join(parts)
 
 
 def test_a_call_comes_as_soon_as_it_is_complete() -> None:
@@ -209,21 +365,46 @@ TALKS: list[tuple[str, str, str, list[Any]]] = [
     ),
     (THOUGHT + PREAMBLE + CALL, "The user asks. 1<2.", "I look it up.", [W]),
     (OTHER_CALL.removeprefix("<|start|>assistant"), "", "", [W]),
+    (
+        "<|channel|>commentary to=functions.now <|constrain|>json<|message|><|call|>",
+        "",
+        "",
+        [("now", {})],
+    ),
+    ("<|channel|>commentary to=now<|constrain|>json<|message|>{}<|call|>", "", "", [("now", {})]),
+    ("<|channel|>analysis to=python code<|message|>print(1)<|call|>", "print(1)", "", []),
+    (
+        '<|channel|>analysis to=browser.search code<|message|>{"query": "x"}<|call|>',
+        '{"query": "x"}',
+        "",
+        [],
+    ),
+    ("<|channel|>final to=user<|message|>Hi.<|return|>", "", "Hi.", []),
     ("It is <b>fine</b>.", "", "It is <b>fine</b>.", []),
     ("", "", "", []),
 ]
 
 
+NAMES = [tool.name for tool in TOOLS]
+
+
+def test_nothing_is_called_where_nothing_was_offered() -> None:
+    text, thought, calls, pieces = read(apart(pieces_of([CALL]), ChannelReader()))
+    assert (text, thought, calls) == ("", ARGUMENTS, [])
+    assert pieces[-1].finish == "stop"
+
+
 @pytest.mark.parametrize(("said", "thought", "text", "calls"), TALKS)
 def test_channels_are_told_apart(said: str, thought: str, text: str, calls: list[Any]) -> None:
     for parts in splits(said):
-        found = read(apart(pieces_of(parts), ChannelReader()))
+        found = read(apart(pieces_of(parts), ChannelReader(tools=NAMES)))
         assert found[:3] == (text, thought, calls), parts
         assert found[3][-1].finish == ("tool_calls" if calls else "stop")
 
 
 def test_arguments_are_streamed_as_they_are_written() -> None:
-    pieces = [piece for piece in apart(pieces_of(list(CALL)), ChannelReader()) if piece is not None]
+    reader = ChannelReader(tools=NAMES)
+    pieces = [piece for piece in apart(pieces_of(list(CALL)), reader) if piece is not None]
     parts = [call for piece in pieces for call in piece.tool_calls]
     assert parts[0].name == "get_weather" and parts[0].arguments == ""
     assert len(parts) > 10 and all(part.name is None for part in parts[1:])

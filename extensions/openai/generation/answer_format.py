@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from ..engines.base import EngineInfo, Tool
 from ..engines.chat_template import SAMPLE_CALLS
-from .call_forms import FORMS, MARKS, CallForm, named, read_json, tagged
+from .call_forms import FORMS, MARKS, CallForm, Read, named, read_json, tagged
 from .call_reader import CallReader
 
 _NAME = SAMPLE_CALLS[0].name
@@ -126,12 +126,16 @@ def _tagged_shape(begin: str, rest: str) -> CallShape | None:
     return CallShape(begin, middle, rest[len(behind_value) :], (before_key, to_value, behind_value))
 
 
+def _own_form(opening: str, closing: str, read: Read, value: tuple[str, ...] = ()) -> CallForm:
+    return CallForm("the template's own", opening, closing, read, value=value, begin=None)
+
+
 def _form_of(shape: CallShape) -> CallForm | None:
     """A row for a format that no row has."""
     enclosed = shape.begin.partition("{")
     if shape.tags is None and enclosed[1]:  # the name stands in the JSON
         opening, closing = enclosed[0].strip(), shape.end.rpartition("}")[2].strip()
-        return CallForm("the template's own", opening, closing, read_json) if opening else None
+        return _own_form(opening, closing, read_json) if opening else None
     mark = MARK.match(shape.begin)
     opening = mark[0] if mark else shape.begin.strip()
     last = list(MARK.finditer(shape.end))
@@ -142,20 +146,19 @@ def _form_of(shape: CallShape) -> CallForm | None:
     end = re.escape(shape.end[: len(shape.end.rstrip()) - len(closing)].strip())
     if shape.tags is None:
         middle = re.escape(shape.middle.strip())
-        return CallForm(
-            "the template's own",
+        return _own_form(
             opening,
             closing,
             named(rf"{inner}\s*(.*?)\s*{middle}\s*(\{{.*\}})\s*{end}"),
         )
     before_key, to_value, behind_value = map(re.escape, shape.tags)
     middle = re.escape(shape.middle)
-    return CallForm(
-        "the template's own",
+    return _own_form(
         opening,
         closing,
         tagged(
             rf"{inner}(.*?){middle}((?:{before_key}.*?{behind_value})*){end}",
             rf"{before_key}(.*?){to_value}(.*?){behind_value}",
         ),
+        (shape.tags[1], shape.tags[2]),
     )

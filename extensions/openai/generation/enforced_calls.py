@@ -7,6 +7,7 @@ custom tool that has a grammar stands in it as it is: `{"name": "sql", "input": 
 from __future__ import annotations
 
 from ..engines.base import Finish, ToolCallDelta
+from .held_text import HeldText
 from .parts import Part, text_part
 from .stops import overlap
 from .tools import CALL_CLOSING, CALL_OPENING, CallParser, begun_call, read_call
@@ -53,37 +54,41 @@ class RawCallReader:
 
     def __init__(self, *, demanded: bool) -> None:
         self._demanded = demanded
-        self._held = ""
+        self._held = HeldText()
         self._inside = False
         self.called = 0
 
     def push(self, text: str, finish: Finish | None) -> list[Part]:
-        self._held += text
         parts: list[Part] = []
+        if not self._held.add(text, last=finish is not None):
+            return parts
+        held = self._held.text
         while True:
-            before, mark, after = self._held.partition(CALL_END if self._inside else CALL_BEGIN)
+            before, mark, after = held.partition(CALL_END if self._inside else CALL_BEGIN)
             if not mark:
                 break
             if self._inside:
-                self._held = after.lstrip("\n")
-                source = CALL_BEGIN + before + mark + after[: len(after) - len(self._held)]
+                held = after.lstrip("\n")
+                source = CALL_BEGIN + before + mark + after[: len(after) - len(held)]
                 parts.append(self._call(before, source))
             else:
                 parts.append(text_part(before) if before.strip() else Part("mark", before))
-                self._held = after
+                held = after
             self._inside = not self._inside
         if self._inside and finish is not None:
-            calls = tuple(begun_call(self._held, self.called))
+            calls = tuple(begun_call(held, self.called))
             self.called += any(call.name is not None for call in calls)
-            parts.append(Part("call", CALL_BEGIN + self._held, calls=calls))
-            self._held = ""
+            parts.append(Part("call", CALL_BEGIN + held, calls=calls))
+            held = ""
         if not self._inside:
             only_calls = self._demanded or self.called > 0
-            keep = overlap(self._held, CALL_BEGIN) if only_calls or finish is None else 0
-            shown = self._held[: len(self._held) - keep]
-            self._held = self._held[len(shown) :]
+            keep = overlap(held, CALL_BEGIN) if only_calls or finish is None else 0
+            shown, held = held[: len(held) - keep], held[len(held) - keep :]
             if shown:
                 parts.append(text_part(shown))
+        self._held.text = held
+        if self._inside:
+            self._held.wait_for((CALL_END,))
         return parts
 
     def _call(self, inner: str, source: str) -> Part:

@@ -6,10 +6,11 @@ Source: OpenAI, "Harmony response format".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from ..engines.base import Finish, ToolCallDelta
 from .grammar.lark import literal
+from .held_text import HeldText
 from .parts import Kind, Part
 from .stops import overlap
 from .tools import new_call_id
@@ -20,8 +21,7 @@ MARKS = (START, CHANNEL, MESSAGE, "<|constrain|>", *ENDS[:3])
 FINAL = f"{CHANNEL}final{MESSAGE}"
 
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)")
-_FUNCTION = re.compile(r"to=(?:functions\.)?([^\s<]+)")
-
+_RECIPIENT = re.compile(r"to=(functions\.)?([^\s<]+)")
 
 CALL = " to=functions."
 """What a call begins with behind the assistant's role."""
@@ -57,16 +57,21 @@ class ChannelReader:
 
     plain = False
 
-    def __init__(self, begun: str = "", *, parallel: bool = True) -> None:
-        """`begun`: what the prompt has of the answer. `parallel`: false ends the answer with its first
-        call."""
+    def __init__(
+        self, begun: str = "", *, tools: Collection[str] = (), parallel: bool = True
+    ) -> None:
+        """`begun`: what the prompt has of the answer. `tools`: the names of the functions that were offered.
+        `parallel`: false ends the answer with its first call."""
         self._begun = begun
+        self._tools = tools
         self._parallel = parallel
-        self._held = ""
+        self._held = HeldText()
         self._kind: Kind | None = None
         """What the text is that is being read; None: it stands before a message."""
         self._any = False
         """Whether there was a message."""
+        self._is_empty = False
+        """Whether nothing of the message's text has come."""
         self._final = False
         """Whether what is being read is the answer itself, which ends with its message."""
         self.called = 0
@@ -76,9 +81,10 @@ class ChannelReader:
             self._begun = ""
 
     def push(self, text: str, finish: Finish | None) -> list[Part]:
-        self._held += text
         parts: list[Part] = []
-        while self._held and not self.ended and self._advance(parts, finish is not None):
+        if not self._held.add(text, last=finish is not None):
+            return parts
+        while self._held.text and not self.ended and self._advance(parts, finish is not None):
             pass
         return parts
 
@@ -86,54 +92,66 @@ class ChannelReader:
         """Read up to the next mark; whether there was one."""
         if self._kind is None:
             return self._read_head(parts, last)
-        found = [(at, end) for end in ENDS if (at := self._held.find(end)) >= 0]
+        held = self._held.text
+        found = [(at, end) for end in ENDS if (at := held.find(end)) >= 0]
         if found:
             at, end = min(found)
-            self._add(self._held[:at], parts)
+            self._add(held[:at], parts)
+            if self._kind == "call" and self._is_empty:
+                parts.append(Part("call", "", calls=(ToolCallDelta(self.called - 1, "{}"),)))
             parts.append(Part("mark", end))
             self.ended = self._final or (not self._parallel and self._kind == "call")
-            self._held, self._kind = self._held[at + len(end) :], None
+            self._held.text, self._kind = held[at + len(end) :], None
             return True
-        keep = 0 if last else max(overlap(self._held, end) for end in ENDS)
-        ready = self._held[: len(self._held) - keep]
+        keep = 0 if last else max(overlap(held, end) for end in ENDS)
+        ready = held[: len(held) - keep]
         self._add(ready, parts)
-        self._held = self._held[len(ready) :]
+        self._held.text = held[len(ready) :]
         return False
 
     def _read_head(self, parts: list[Part], last: bool) -> bool:
-        head, message, rest = self._held.partition(MESSAGE)
+        held = self._held.text
+        head, message, rest = held.partition(MESSAGE)
         if not message:
-            start = (self._begun + self._held).lstrip()
+            start = (self._begun + held).lstrip()
             if not (self._any or start[:1] == "<" or "to=".startswith(start[:3])):
                 self._kind = "text"  # an answer in no channel
                 return True
             if last:  # it was cut before the message
-                parts.append(Part("mark", self._held))
-                self._held = ""
+                parts.append(Part("mark", held))
+                self._held.text = ""
+            elif len(start) >= len("to="):
+                self._held.wait_for((MESSAGE,))
             return False
-        self._held = rest
+        self._held.text = rest
         self._begin(self._begun + head, head + message, parts)
         self._begun = ""
         return True
 
     def _begin(self, head: str, source: str, parts: list[Part]) -> None:
         """Begin the message behind a head; `source` is what the model wrote of this."""
-        self._any = True
-        function, channel = _FUNCTION.search(head), _CHANNEL.search(head)
-        if function:
-            call = ToolCallDelta(self.called, "", new_call_id(), function[1])
+        self._any = self._is_empty = True
+        recipient, channel = _RECIPIENT.search(head), _CHANNEL.search(head)
+        if recipient and self._is_function(*recipient.groups()):
+            call = ToolCallDelta(self.called, "", new_call_id(), recipient[2])
             self.called += 1
             self._kind = "call"
             parts.append(Part("call", source, calls=(call,)))
             return
-        self._kind = "thought" if channel and channel[1] == "analysis" else "text"
         self._final = bool(channel and channel[1] == "final")
+        # What is for a tool of the model's own, like `to=python`, is not said to the user.
+        is_thought = (recipient and not self._final) or (channel and channel[1] == "analysis")
+        self._kind = "thought" if is_thought else "text"
         if source:
             parts.append(Part("mark", source))
+
+    def _is_function(self, namespace: str | None, name: str) -> bool:
+        return name in self._tools or (bool(self._tools) and namespace is not None)
 
     def _add(self, text: str, parts: list[Part]) -> None:
         if not text or self._kind is None:
             return
+        self._is_empty = False
         if self._kind == "call":
             parts.append(Part("call", text, calls=(ToolCallDelta(self.called - 1, text),)))
         else:

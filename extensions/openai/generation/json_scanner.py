@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Literal
 
 State = Literal["value", "value or end", "key", "key or end", "colon", "comma or end", "over"]
 
-_SCALAR = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|true|false|null")
-# Every beginning of one.
-_SCALAR_BEGUN = re.compile(
-    r"-?((0|[1-9]\d*)(\.\d*)?([eE][+-]?\d*)?)?|t(r(ue?)?)?|f(a(l(se?)?)?)?|n(u(ll?)?)?"
-)
+_LITERALS = {"t": "rue", "f": "alse", "n": "ull"}
+_DIGITS = frozenset("0123456789")
+# What may follow within a number, by what the number ends with so far.
+_NUMBER: dict[str, dict[str, str]] = {
+    "-": {"0": "zero", **dict.fromkeys("123456789", "whole")},
+    "zero": {".": ".", "e": "e", "E": "e"},
+    "whole": {**dict.fromkeys(_DIGITS, "whole"), ".": ".", "e": "e", "E": "e"},
+    ".": dict.fromkeys(_DIGITS, "fraction"),
+    "fraction": {**dict.fromkeys(_DIGITS, "fraction"), "e": "e", "E": "e"},
+    "e": {**dict.fromkeys(_DIGITS, "exponent"), "+": "sign", "-": "sign"},
+    "sign": dict.fromkeys(_DIGITS, "exponent"),
+    "exponent": dict.fromkeys(_DIGITS, "exponent"),
+}
+_NUMBER_ENDS = ("zero", "whole", "fraction", "exponent")
+_BEGINS_NUMBER = {"-": "-", **_NUMBER["-"]}
+_PLAIN = re.compile(r'[^"\\\x00-\x1f]+')  # in a string
 _ESCAPE = re.compile(r'["\\/bfnrt]|u[0-9a-fA-F]{4}')
 _ESCAPE_BEGUN = re.compile(r"u[0-9a-fA-F]{0,3}")
 MAX_DEPTH = 500
@@ -30,34 +42,57 @@ class JSONScanner:
         self._stack: list[str] = []
         self._string = False
         self._escape: str | None = None
-        self._scalar = ""
+        self._number = ""
+        """What the number that is being read ends with; empty outside of one."""
+        self._literal = ""
+        """What is still to come of `true`, `false` or `null`."""
+
+    @property
+    def in_string(self) -> bool:
+        """Whether the last character was in a string, and not in an escape."""
+        return self._string and self._escape is None
 
     def push(self, text: str) -> int:
         """How many characters of `text` belong to the object and are valid."""
-        for at, character in enumerate(text):
-            if self.over or not self.valid:
-                return at
-            self._read(character)
-            if not self.valid:
-                return at
-        return len(text)
+        at = 0
+        while at < len(text) and self.valid and not self.over:
+            plain = _PLAIN.match(text, at) if self.in_string else None
+            if plain:
+                at = plain.end()
+                continue
+            self._read(text[at])
+            at += self.valid
+        return at
+
+    def mend(self, character: str) -> str | None:
+        """Accept the character that is not valid, and return what JSON has for it: for a control character in
+        a string, or for what a stray backslash stands before there. None: it cannot be mended."""
+        if self.valid or not self._string:
+            return None
+        mended = json.dumps(character, ensure_ascii=False)[1:-1]
+        if self._escape is not None:
+            if len(self._escape) > 1:  # of an escape like \\u00e9
+                return None
+            mended = "\\" + mended
+        self.valid, self._escape = True, None
+        return mended
 
     def _read(self, character: str) -> None:
         if self._string:
             self._read_string(character)
             return
-        if self._scalar:
-            begun = self._scalar + character
-            if _SCALAR_BEGUN.fullmatch(begun):
-                self._scalar = begun
-                return
-            if not _SCALAR.fullmatch(self._scalar):
-                self.valid = False
-                return
-            self._scalar, self._state = "", "comma or end"
-        if character in " \t\r\n":
+        if self._literal:
+            self.valid = character == self._literal[0]
+            self._literal = self._literal[1:]
             return
-        self._read_mark(character)
+        if self._number:
+            following = _NUMBER[self._number].get(character, "")
+            if following or self._number not in _NUMBER_ENDS:
+                self.valid, self._number = bool(following), following
+                return
+            self._number = ""
+        if character not in " \t\r\n":
+            self._read_mark(character)
 
     def _read_string(self, character: str) -> None:
         if self._escape is not None:
@@ -103,8 +138,10 @@ class JSONScanner:
             self._state = "value or end"
         elif character == '"':
             self._string, self._state = True, "comma or end"
-        elif _SCALAR_BEGUN.fullmatch(character):
-            self._scalar = character
+        elif character in _LITERALS:
+            self._literal, self._state = _LITERALS[character], "comma or end"
+        elif character in _BEGINS_NUMBER:
+            self._number, self._state = _BEGINS_NUMBER[character], "comma or end"
         else:
             self.valid = False
         self.valid = self.valid and len(self._stack) <= MAX_DEPTH

@@ -245,13 +245,13 @@ def _harmony_shape(prompt: str, request: ChatRequest, wanted: Wanted) -> _Shape:
         reader = _calls_of(plan, wanted, AnswerFormat(), enforced=True)
         grammar, param = plan.grammar(grammar), _tools_param(plan)
         return _Shape(prompt + FINAL, grammar, param, HARMONY_MARKS, reader, ENDS)
-    begin = ""
+    begin, names = "", frozenset(tool.name for tool in plan.shown)
     if plan.demanded:
         grammar, param, begin = demanded_grammar(plan.schemas), _tools_param(plan), CALL
     elif grammar is not None or (wanted.thinks is False and not plan.shown):
         begin = FINAL  # behind it there is no call any more
     if begin and not wanted.thinks:
-        reader = ChannelReader(begin, parallel=plan.most > 1)
+        reader = ChannelReader(begin, tools=names, parallel=plan.most > 1)
         return _Shape(prompt + begin, grammar, param, HARMONY_MARKS, reader, ENDS)
     form = form_of(HARMONY_THINKING, calls=bool(plan.shown))
     if begin:
@@ -261,7 +261,7 @@ def _harmony_shape(prompt: str, request: ChatRequest, wanted: Wanted) -> _Shape:
         grammar,
         param,
         HARMONY_MARKS,
-        ChannelReader(parallel=plan.most > 1),
+        ChannelReader(tools=names, parallel=plan.most > 1),
         ENDS if grammar is not None else (),
         form,
         staged=grammar is not None,

@@ -57,6 +57,7 @@ class StopMatcher:
 
 def overlap(text: str, mark: str) -> int:
     """How long an end of `text` is that begins `mark`."""
-    return next(
-        (n for n in range(min(len(text), len(mark) - 1), 0, -1) if mark.startswith(text[-n:])), 0
-    )
+    at = text.find(mark[0], max(0, len(text) - len(mark) + 1))
+    while at >= 0 and not mark.startswith(text[at:]):
+        at = text.find(mark[0], at + 1)
+    return len(text) - at if at >= 0 else 0

@@ -16,6 +16,8 @@ from .call_forms import ARGUMENT_KEYS, NAME_KEYS
 from .continuation import Continuation, Generating, cut
 from .json_scanner import JSONScanner
 
+MAX_HEAD_CHARS = 1000  # of the beginning of a call, up to its arguments
+
 Check = Callable[[Pieces, str, str], Pieces]
 """The pieces of an answer as long as they match a grammar; the third is the function's name."""
 
@@ -121,6 +123,7 @@ class StrictArguments:
                     yield None
                     continue
                 said += piece.text
+                begin = max(begin, len(said) - len(piece.text) - MAX_HEAD_CHARS)
                 found = self._heads.search(said, begin) if piece.text else None
                 if found is None or piece.finish == "length":
                     yield calls.counted(piece)

@@ -6,11 +6,11 @@ first tag, the answer begins inside of the thought.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 
 from ..engines.base import Finish, ThinkingTraits
+from .held_text import HeldText
 from .parts import Part, PartReader
 from .stops import overlap
 
@@ -93,7 +93,7 @@ class ThoughtReader:
         self._tags = tags
         self._opened = opened
         self._call_marks = call_marks
-        self._held = ""
+        self._held = HeldText()
         self._inside = opened is not None
         self._begun = False
         """Whether there is something of the thought."""
@@ -115,66 +115,66 @@ class ThoughtReader:
         return self._outside and not self._gap and self._rest.plain
 
     def push(self, text: str, finish: Finish | None) -> list[Part]:
-        self._held += text
         parts: list[Part] = []
         last = finish is not None
         if not self._outside:
+            if not self._held.add(text, last=last):
+                return parts
             if not self._begun and not self._begin(parts, last):
                 return parts
             if self._inside and not self._think(parts, finish):
                 return parts
+            text, self._held.text = self._held.text, ""
         if self._gap:
-            spaces = re.match(r"\n*", self._held)
-            at = spaces.end() if spaces else 0
-            if at:
-                parts.append(Part("mark", self._held[:at]))
-            self._held = self._held[at:]
-            self._gap = not self._held
-        text, self._held = self._held, ""
+            behind = text.lstrip("\n")
+            if behind != text:
+                parts.append(Part("mark", text[: len(text) - len(behind)]))
+            text, self._gap = behind, not behind
         return parts + self._rest.push(text, finish)
 
     def _begin(self, parts: list[Part], last: bool) -> bool:
         """Read up to the thought's first word; False: more is needed for that."""
-        start = self._held.lstrip()
+        held = self._held.text
+        start = held.lstrip()
         if not last and not start:
             return False
         openings = [self._opened] if self._opened else self._tags
         for tags in openings:
             opening = tags.opening.rstrip() if self._opened else tags.opening
             if start.startswith(opening):  # a model may write it though the prompt has
-                spaces = len(self._held) - len(start)
-                behind = start[len(opening) :]
-                trimmed = behind.lstrip("\n")
-                if not trimmed and not last:
+                behind = start[len(opening) :].lstrip("\n")
+                if not behind and not last:
                     return False
-                size = spaces + len(opening) + len(behind) - len(trimmed)
-                parts.append(Part("mark", self._held[:size]))
-                self._held, self._opened, self._inside = self._held[size:], tags, True
+                self._opened, self._inside = tags, True
+                self._skip(len(held) - len(behind), parts)
                 break
             if not last and opening.startswith(start):
                 return False
         else:
             if self._inside:
-                size = len(self._held) - len(self._held.lstrip("\n"))
-                if size:
-                    parts.append(Part("mark", self._held[:size]))
-                self._held = self._held[size:]
+                self._skip(len(held) - len(held.lstrip("\n")), parts)
         self._begun = True
         self._outside = not self._inside
         return True
+
+    def _skip(self, size: int, parts: list[Part]) -> None:
+        """Take the beginning of what is held as a mark."""
+        if size:
+            parts.append(Part("mark", self._held.text[:size]))
+            self._held.text = self._held.text[size:]
 
     def _think(self, parts: list[Part], finish: Finish | None) -> bool:
         """Read the thought; whether it is over."""
         assert self._opened is not None
         last = finish is not None
         closing = self._opened.closing
-        thought, mark, behind = self._held.partition(closing)
+        thought, mark, behind = self._held.text.partition(closing)
         if mark:
             shown = thought.rstrip()
             if shown:
                 parts.append(Part("thought", shown, shown))
             parts.append(Part("mark", thought[len(shown) :] + mark))
-            self._held = behind
+            self._held.text = behind
             self._inside, self._outside, self._gap = False, True, True
             return True
         calls_at = min(
@@ -182,12 +182,9 @@ class ThoughtReader:
         )
         if last and calls_at >= 0:
             found = self._rest.push(thought[calls_at:], finish)
-            before = thought[:calls_at].rstrip()
             if self._rest.called:
-                parts.append(Part("thought", before, before))
-                parts.append(Part("mark", thought[len(before) : calls_at]))
-                parts += found
-                self._held, self._outside = "", True
+                parts += _called_in(thought[:calls_at], found)
+                self._held.text, self._outside = "", True
                 return False
         if last:
             keep = 0
@@ -200,5 +197,19 @@ class ThoughtReader:
             ready = ready.rstrip()  # what stands before the closing tag is no part of the thought
         if ready:
             parts.append(Part("thought", ready, ready))
-        self._held = thought[len(ready) :]
+        self._held.text = thought[len(ready) :]
+        if calls_at >= 0:
+            self._held.wait_for((closing,))
         return False
+
+
+def _called_in(before: str, found: list[Part]) -> list[Part]:
+    """What was read in a thought that never ended: up to the first call it is a thought."""
+    first = next(at for at, part in enumerate(found) if part.calls)
+    thought = before + "".join(part.source for part in found[:first])
+    shown = thought.rstrip()
+    return [
+        Part("thought", shown, shown),
+        Part("mark", thought[len(shown) :]),
+        *found[first:],
+    ]
