@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from extensions.openai.engines.base import ChatRequest, Finish, Message, Piece, Pieces, Tool
+from extensions.openai.errors import EngineFailed
 from extensions.openai.generation.call_forms import FORMS, MARKS
 from extensions.openai.generation.call_reader import CallReader
 from extensions.openai.generation.harmony import ChannelReader, is_harmony
@@ -444,3 +445,34 @@ def test_a_chat_reads_calls_up_to_where_a_turn_ends() -> None:
     text, _, calls, pieces = read(answer_chat(engine, ChatRequest((), tools=TOOLS), wanted=SHOWN))
     assert (text, calls, pieces[-1].finish) == ("So.", [W], "tool_calls")
     assert set(MARKS) <= set(engine.asked[0].marks)
+
+
+def test_a_thought_in_a_channel_is_continued() -> None:
+    continued = Message("assistant", None, reasoning="The user")
+    said = [" asks.<|end|>", *SPOKEN]
+    for wanted in (Wanted(continued=continued), replace(SHOWN, continued=continued)):
+        engine = Speaking(said, opening="<|start|>assistant")
+        text, thought, *_ = read(answer_chat(engine, ChatRequest(()), wanted=wanted))
+        assert (text, thought) == ("It is <b>fine</b>.", " asks.")
+        assert str(engine.asked[0].prompt).endswith("<|channel|>analysis<|message|>The user")
+    said_too = replace(continued, content="It is")
+    engine = Speaking([" fine."], opening="<|start|>assistant")
+    text, *_ = read(answer_chat(engine, ChatRequest(()), wanted=Wanted(continued=said_too)))
+    assert text == " fine."
+    assert str(engine.asked[0].prompt).endswith(
+        "<|channel|>analysis<|message|>The user<|end|><|start|>assistant<|channel|>final<|message|>It is"
+    )
+
+
+@pytest.mark.parametrize("opening", ["", "<|start|>assistant"])
+def test_a_continued_thought_is_not_kept_to_the_grammar_of_the_answer(opening: str) -> None:
+    continued = Message("assistant", None, reasoning="The user")
+    end = "</think>" if not opening else "<|end|>"
+    engine = Speaking([" asks.", end], opening=opening)
+    request = ChatRequest((), grammar='start: "x"')
+    thought = ""
+    with pytest.raises(EngineFailed):  # this engine keeps to no grammar
+        for piece in answer_chat(engine, request, wanted=Wanted(continued=continued)):
+            thought += piece.reasoning if piece else ""
+    assert thought == " asks."
+    assert [each.grammar for each in engine.asked] == [None, 'start: "x"']

@@ -37,3 +37,12 @@ def test_a_custom_call_that_is_cut_gets_the_beginning_of_its_input(cut: int) -> 
 @pytest.mark.parametrize("arguments", ["{}", "[1]", "null", '"text"', '{"inputs": 1}'])
 def test_a_custom_call_in_another_form_keeps_what_the_model_wrote(arguments: str) -> None:
     assert custom_input(arguments, "stop") == arguments
+
+
+def test_an_input_that_is_no_text_stays_json() -> None:
+    assert custom_input('{"input": {"a": [true, null]}}', "stop") == '{"a":[true,null]}'
+
+
+def test_an_input_that_the_model_wrote_as_it_is_is_kept() -> None:
+    assert custom_input("print(1)", "stop") == "print(1)"
+    assert custom_input('{"input":"print(', "length") == "print("

@@ -21,6 +21,7 @@ from ..engines.base import (
     ThinkingTraits,
 )
 from ..engines.context import NORMALIZED, check_bounded, most_tokens
+from ..engines.thinking_probe import HARMONY
 from ..errors import ContextLengthExceeded
 from .answer_format import AnswerFormat, CallShape, format_of
 from .call_reader import CallReader
@@ -229,7 +230,7 @@ def _shape(
         turn_ends,
         _form(info.thinking, opened),
         opened is not None,
-        grammar is not None and may_think and wanted.continued is None,
+        grammar is not None and may_think and (opened is not None or wanted.continued is None),
         strict,
         strict_end,
     )
@@ -238,14 +239,27 @@ def _shape(
 def _harmony_shape(prompt: str, request: ChatRequest, wanted: Wanted) -> _Shape:
     """As `_shape`, in the format of gpt-oss, where an answer and a call have channels of their own."""
     plan, grammar, param = wanted.tools, request.grammar, wanted.grammar_param
+    names = frozenset(tool.name for tool in plan.shown)
     if wanted.continued is not None:
-        prompt += FINAL + (wanted.continued.content or "")
-        return _Shape(prompt, grammar, param, HARMONY_MARKS, TextReader(), ENDS)
+        begun = _begun_channels(wanted.continued)
+        if wanted.continued.content or not wanted.continued.reasoning:
+            return _Shape(prompt + begun, grammar, param, HARMONY_MARKS, TextReader(), ENDS)
+        return _Shape(
+            prompt + begun,
+            grammar,
+            param,
+            HARMONY_MARKS,
+            ChannelReader(HARMONY[0], tools=names, parallel=plan.most > 1),
+            ENDS if grammar is not None else (),
+            form_of(HARMONY_THINKING, calls=bool(plan.shown)),
+            opened=True,
+            staged=grammar is not None,
+        )
     if plan.inputs or (plan.shown and grammar is not None):  # in our own format, as text
         reader = _calls_of(plan, wanted, AnswerFormat(), enforced=True)
         grammar, param = plan.grammar(grammar), _tools_param(plan)
         return _Shape(prompt + FINAL, grammar, param, HARMONY_MARKS, reader, ENDS)
-    begin, names = "", frozenset(tool.name for tool in plan.shown)
+    begin = ""
     if plan.demanded:
         grammar, param, begin = demanded_grammar(plan.schemas), _tools_param(plan), CALL
     elif grammar is not None or (wanted.thinks is False and not plan.shown):
@@ -267,6 +281,15 @@ def _harmony_shape(prompt: str, request: ChatRequest, wanted: Wanted) -> _Shape:
         staged=grammar is not None,
         strict=strict_heads(plan.schemas) if plan.strict and grammar is None else None,
     )
+
+
+def _begun_channels(message: Message) -> str:
+    """The beginning of an answer in channels, up to where it goes on."""
+    said = FINAL + (message.content or "")
+    if not message.reasoning:
+        return said
+    thought = HARMONY[0] + message.reasoning
+    return thought + HARMONY_NEXT + said if message.content else thought
 
 
 def _tools_param(plan: ToolPlan) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import orjson
@@ -134,7 +135,7 @@ def _custom_call(index: int, id: str, name: str, arguments: str) -> ToolCallChun
         text = _begun_input(arguments)
     else:  # a model that was free in its form may have written any JSON
         known = isinstance(called, dict) and "input" in called
-        text = str(called["input"]) if known else arguments
+        text = _input_text(called["input"]) if known else arguments
     return {
         "index": index,
         "id": id,
@@ -143,15 +144,26 @@ def _custom_call(index: int, id: str, name: str, arguments: str) -> ToolCallChun
     }
 
 
+def _input_text(value: object) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+_BEGUN_INPUT = re.compile(r'\s*\{\s*"input"\s*:\s*"(.*)', re.DOTALL)
+
+
 def _begun_input(arguments: str) -> str:
-    """As much of the input as there is in arguments that a limit on tokens has cut."""
-    begun = arguments.partition('{"input": "')[2]
+    """As much of the input as there is in arguments that are no JSON: a limit on tokens has cut them, or the
+    model wrote the input as it is."""
+    found = _BEGUN_INPUT.match(arguments)
+    if found is None:
+        return "" if arguments.lstrip().startswith("{") else arguments
+    begun = found[1]
     for cut in range(len(begun), max(-1, len(begun) - 6), -1):  # it may end inside of an escape
         try:
             return str(orjson.loads(f'"{begun[:cut]}"'))
         except orjson.JSONDecodeError:
             continue
-    return ""
+    return arguments
 
 
 class CallFold:
