@@ -6,17 +6,29 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from extensions.openai.engines.base import ChatRequest, Finish, Message, Piece, Pieces, Tool
+from extensions.openai.engines.base import (
+    ChatRequest,
+    Finish,
+    Message,
+    Piece,
+    Pieces,
+    TokenLogprob,
+    Tool,
+)
 from extensions.openai.errors import EngineFailed
 from extensions.openai.generation.call_forms import FORMS, MARKS
 from extensions.openai.generation.call_reader import CallReader
 from extensions.openai.generation.harmony import ChannelReader, is_harmony
-from extensions.openai.generation.parts import apart
+from extensions.openai.generation.parts import PartReader, apart
 from extensions.openai.generation.prompted import Wanted, answer_chat
+from extensions.openai.generation.thoughts import TAGS, ThoughtReader
 from extensions.openai.generation.tools import ToolPlan
 from tests.generation.test_prompted import Scripted
 from tests.support.process import ROOT
@@ -380,6 +392,8 @@ TALKS: list[tuple[str, str, str, list[Any]]] = [
         "",
         [],
     ),
+    ("to", "", "to", []),
+    ("Write <|message|> so", "", "Write <|message|> so", []),
     ("<|channel|>final to=user<|message|>Hi.<|return|>", "", "Hi.", []),
     ("It is <b>fine</b>.", "", "It is <b>fine</b>.", []),
     ("", "", "", []),
@@ -476,3 +490,64 @@ def test_a_continued_thought_is_not_kept_to_the_grammar_of_the_answer(opening: s
             thought += piece.reasoning if piece else ""
     assert thought == " asks."
     assert [each.grammar for each in engine.asked] == [None, 'start: "x"']
+
+
+ATOMS = (
+    "<tool_call>", "</tool_call>", "\n", " ", "<function=now>", "</function>",
+    "<parameter=city>", "</parameter>", '{"name": "get_weather", "arguments": ',
+    '{"city": "Oslo"}', '{"city": "a\nb"}', "{}", "}", "]", "[", '"', ", ", "[TOOL_CALLS]",
+    "[ARGS]", "now", "<|python_tag|>", "<think>", "</think>", "Hi. ", "🙂",
+    "<arg_key>city</arg_key>", "<arg_value>x</arg_value>", "<|tool_call>", "call:now{}",
+    "<tool_call|>", "null", "\\d", "<", "`",
+)  # fmt: skip
+CHANNELS = (
+    "<|channel|>", "analysis", "commentary", "final", " to=functions.now", " to=python",
+    "<|message|>", "<|end|>", "<|start|>", "assistant", "<|call|>", "<|return|>", "{}", "Hi",
+    " ", "<|constrain|>json", "<", "🙂",
+)  # fmt: skip
+
+
+def reader_of(kind: str) -> PartReader:
+    calls = CallReader(TOOLS, parallel=kind != "one call")
+    if kind == "channels":
+        return ChannelReader(tools=NAMES)
+    if kind == "calls" or kind == "one call":
+        return calls
+    opened = TAGS[0] if kind == "opened thought" else None
+    return ThoughtReader(calls, opened=opened, call_marks=calls.openings)
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["calls", "one call", "thought", "opened thought", "channels"]),
+    st.lists(st.integers(0, 1000), max_size=9),
+    st.lists(st.integers(0, 1000), max_size=4),
+    st.sampled_from(["stop", "length"]),
+)
+def test_where_an_answer_is_cut_makes_no_difference(
+    kind: str, atoms: list[int], cuts: list[int], finish: Finish
+) -> None:
+    words = CHANNELS if kind == "channels" else ATOMS
+    said = "".join(words[at % len(words)] for at in atoms)
+    places = sorted({0, len(said), *(cut % (len(said) + 1) for cut in cuts)})
+    some = [said[begin:end] for begin, end in pairwise(places)]
+    found = []
+    for parts in ([said], list(said), some):
+        made = [
+            piece for piece in apart(scored(parts, finish), reader_of(kind)) if piece is not None
+        ]
+        tokens = [token for piece in made for token in piece.logprobs]
+        text = "".join(piece.text for piece in made)
+        assert b"".join(token.bytes for token in tokens) == text.encode()
+        assert len(tokens) == sum(piece.tokens for piece in made)
+        calls: dict[int, str] = {}
+        for call in (call for piece in made for call in piece.tool_calls):
+            calls[call.index] = calls.get(call.index, "") + (call.name or "") + call.arguments
+        found.append((text, "".join(piece.reasoning for piece in made), calls, made[-1].finish))
+    assert found[0] == found[1] == found[2]
+
+
+def scored(parts: list[str], finish: Finish) -> Pieces:
+    for part in parts:
+        yield Piece(part, tokens=1, logprobs=(TokenLogprob(part.encode(), -1.0),))
+    yield Piece(tokens=1, finish=finish, logprobs=(TokenLogprob(b"", -1.0),))

@@ -111,12 +111,13 @@ class ChannelReader:
 
     def _read_head(self, parts: list[Part], last: bool) -> bool:
         held = self._held.text
+        start = (self._begun + held).lstrip()
+        is_head = start.startswith(("<", "to=")) or (not last and "to=".startswith(start))
+        if not (self._any or is_head):
+            self._kind = "text"  # an answer in no channel
+            return True
         head, message, rest = held.partition(MESSAGE)
         if not message:
-            start = (self._begun + held).lstrip()
-            if not (self._any or start[:1] == "<" or "to=".startswith(start[:3])):
-                self._kind = "text"  # an answer in no channel
-                return True
             if last:  # it was cut before the message
                 parts.append(Part("mark", held))
                 self._held.text = ""
