@@ -9,7 +9,6 @@ Source: OpenAI guide "Function calling".
 from __future__ import annotations
 
 import json
-import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from .. import refusals
-from ..engines.base import Tool, ToolCallDelta
+from ..engines.base import Tool
 from ..errors import InvalidRequest
 from ..validation import RequestModel
 from .constraints import ANYTHING, Name
@@ -386,109 +385,3 @@ CUSTOM_PARAMETERS: Mapping[str, Any] = {
 
 def new_call_id() -> str:
     return "call_" + secrets.token_hex(12)
-
-
-_RAW_INPUT = re.compile(r'\{"name": "([^"]+)", "input": (.*)\}', re.DOTALL)
-
-
-def read_call(text: str, index: int) -> ToolCallDelta:
-    """A whole call in the form that most templates teach, or with an input that stands as it is.
-
-    Raises ValueError for what is none.
-    """
-    raw = _RAW_INPUT.fullmatch(text.strip("\n"))
-    if raw:
-        arguments = json.dumps({"input": raw[2]}, ensure_ascii=False)
-        return ToolCallDelta(index, arguments, new_call_id(), raw[1])
-    call = json.loads(text)
-    if not isinstance(call, dict) or not isinstance(call.get("name"), str):
-        raise ValueError
-    arguments = call.get("arguments", {})
-    if not isinstance(arguments, str):
-        arguments = json.dumps(arguments, ensure_ascii=False)
-    return ToolCallDelta(index, arguments, new_call_id(), call["name"])
-
-
-_BEGUN_INPUT = re.compile(r'\{"name": "([^"]+)", "input": (.*)', re.DOTALL)
-
-
-def begun_call(text: str, index: int) -> list[ToolCallDelta]:
-    """As much of a call as there is of it where the answer was cut; nothing while it has no name."""
-    text = text.lstrip("\n")
-    found = _BEGUN_INPUT.fullmatch(text)
-    if found is None:
-        return [replace(part, index=index) for part in CallParser().push(text)]
-    name, said = found.groups()
-    closing = "}" + CALL_CLOSING
-    cut = next(n for n in range(len(closing), -1, -1) if said.endswith(closing[:n]))
-    begun = json.dumps({"input": said[: len(said) - cut]}, ensure_ascii=False)
-    return [ToolCallDelta(index, begun, new_call_id(), name)]
-
-
-class CallParser:
-    """Reads demanded calls from an answer that matches `ToolPlan.grammar`, as the text comes in."""
-
-    def __init__(self) -> None:
-        self._text = ""
-        self._index = -1
-        self._state: Literal["head", "arguments", "tail"] = "head"
-        self._depth = 0
-        self._in_string = False
-        self._escaped = False
-
-    @property
-    def called(self) -> int:
-        """How many calls have begun."""
-        return self._index + 1
-
-    def push(self, text: str) -> tuple[ToolCallDelta, ...]:
-        """What more text adds to the calls."""
-        found: list[ToolCallDelta] = []
-        self._text += text
-        while True:
-            before = len(self._text), self._state
-            if self._state == "head":
-                self._read_head(found)
-            elif self._state == "arguments":
-                self._read_arguments(found)
-            else:
-                self._read_tail()
-            if (len(self._text), self._state) == before:
-                return tuple(found)
-
-    def _read_head(self, found: list[ToolCallDelta]) -> None:
-        mark = '", "arguments": '
-        head, arguments, rest = self._text.partition(mark)
-        if not arguments:
-            return
-        self._text, self._state = rest, "arguments"
-        self._index += 1
-        name = json.loads('"' + head.partition('{"name": "')[2] + '"')
-        found.append(ToolCallDelta(self._index, "", new_call_id(), name))
-
-    def _read_arguments(self, found: list[ToolCallDelta]) -> None:
-        """Up to the brace that closes the object."""
-        end = len(self._text)
-        for at, character in enumerate(self._text):
-            if self._escaped:
-                self._escaped = False
-            elif self._in_string:
-                self._escaped = character == "\\"
-                self._in_string = character != '"'
-            elif character == '"':
-                self._in_string = True
-            elif character == "{":
-                self._depth += 1
-            elif character == "}":
-                self._depth -= 1
-                if self._depth == 0:
-                    end, self._state = at + 1, "tail"
-                    break
-        if end:
-            found.append(ToolCallDelta(self._index, self._text[:end]))
-        self._text = self._text[end:]
-
-    def _read_tail(self) -> None:
-        tail = "}" + CALL_CLOSING
-        if self._text.startswith(tail):
-            self._text, self._state = self._text[len(tail) :], "head"
