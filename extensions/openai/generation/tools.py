@@ -1,8 +1,8 @@
 """Tools: what clients offer and demand, and calls that are forced by constrained decoding.
 
-A model that may choose freely uses its own format, which the engine knows. A call that is demanded
-(`required`, or by name), or that stands beside a grammar, log-probabilities or a strict function, is
-written in one format of ours, enforced by a grammar, so that it comes whatever the template knows.
+A model that may choose writes calls in its own format. Calls that are demanded (`required`, or by name), or
+that stand beside a grammar, are written in one format of ours, enforced by a grammar, so that they come
+whatever the template knows; gpt-oss has a format of its own for them (`harmony.py`).
 Source: OpenAI guide "Function calling".
 """
 
