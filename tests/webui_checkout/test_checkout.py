@@ -228,7 +228,7 @@ def test_tool_calls_that_are_demanded_come(client: openai.OpenAI) -> None:
 
 def test_what_is_not_there_is_a_400_that_names_it(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        chat(client, temperature=9)
+        chat(client, temperature=-1)
     assert caught.value.param == "temperature"
     with pytest.raises(openai.NotFoundError):
         chat(client, model="no-such-model")

@@ -19,10 +19,10 @@ def generate(prompt: str, tokens: int) -> dict[str, Any]:
     from modules import shared
     from modules.text_generation import generate_reply
 
-    engine = next(
-        module for name, module in list(sys.modules.items()) if name.endswith(".engines.webui")
+    page = next(
+        module for name, module in list(sys.modules.items()) if name.endswith(".engines.webui_page")
     )
-    state = {**engine.FALLBACK, **shared.settings, "max_new_tokens": tokens, "ban_eos_token": True}
+    state = {**page.FALLBACK, **shared.settings, "max_new_tokens": tokens, "ban_eos_token": True}
     state |= {
         "stream": True,
         "seed": 1,
