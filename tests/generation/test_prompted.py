@@ -28,7 +28,9 @@ from extensions.openai.engines.base import (
 from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.engines.template_traits import TemplateTraits
 from extensions.openai.errors import ContextLengthExceeded, EngineFailed
+from extensions.openai.generation.answer_format import CallShape
 from extensions.openai.generation.prompted import Wanted, answer_chat
+from extensions.openai.generation.strict_arguments import heads_of
 from extensions.openai.generation.tools import ToolPlan
 from tests.support.api import Api, assert_alike, said
 from tests.support.random_model import TEMPLATE, write_model
@@ -96,7 +98,7 @@ def answer(engine: Scripted, wanted: Wanted | None = None) -> tuple[str, str, li
     pieces = [p for p in answer_chat(engine, ASK, wanted=wanted or Wanted(0)) if p is not None]
     assert [piece.finish is not None for piece in pieces] == [False] * (len(pieces) - 1) + [True]
     assert sum(piece.prompt is not None for piece in pieces) == 1
-    assert not any(piece.text and piece.reasoning for piece in pieces[:0])
+    assert not any(piece.text and piece.reasoning for piece in pieces)
     return "".join(p.reasoning for p in pieces), "".join(p.text for p in pieces), pieces
 
 
@@ -547,3 +549,10 @@ def test_a_thought_is_told_apart_with_and_without_log_probabilities(tmp_path: Pa
         plain = api.chat("Hello", **body)["choices"][0]["message"]
         assert plain == told
         assert plain["reasoning_content"] and not plain["content"]
+
+
+def test_the_name_of_a_strict_function_is_not_taken_for_the_beginning_of_another() -> None:
+    heads = heads_of(CallShape("[TOOL_CALLS]", "", ""), {"get": "", "get_weather": ""})
+    assert heads.search("[TOOL_CALLS]get") is None
+    found = heads.search("[TOOL_CALLS]get_weather{")
+    assert found is not None and found[1] == "get_weather"

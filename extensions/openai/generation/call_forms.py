@@ -42,7 +42,7 @@ class CallForm:
     """One format. Several may have the same marks: the first that can read what stands between them does."""
 
     of: str
-    """Who writes so."""
+    """The models that write calls so."""
     opening: str
     closing: str
     """Empty: the end of the answer, which in any case closes what is complete."""
@@ -318,4 +318,4 @@ MARKS: tuple[str, ...] = tuple(
         if mark and not form.bare
     )
 )
-"""What has to be told of an answer for its calls to be seen, even where it is tokens that say nothing."""
+"""Special tokens to report as text, as calls are made of them."""

@@ -39,7 +39,9 @@ def heads_of(shape: CallShape, names: Mapping[str, str], *, bare: bool = False) 
     # Where several calls have a mark around them, the last one before the name is that of one call.
     last = max(shape.begin.rfind("<"), shape.begin.rfind("["), 0)
     middle = re.sub(r"\d+", r"\\d+", _spaced(shape.middle))
-    return re.compile(rf"{_spaced(shape.begin[last:])}({any_name}){middle}(?=\{{|\Z)")
+    # With nothing behind it, a name may be the beginning of a longer one.
+    begun = r"(?=\{|\Z)" if middle.strip() else r"(?=\{)"
+    return re.compile(rf"{_spaced(shape.begin[last:])}({any_name}){middle}{begun}")
 
 
 def _spaced(text: str) -> str:

@@ -20,7 +20,7 @@ class ThoughtTags:
     """What stands around a thought."""
 
     of: str
-    """Who writes so."""
+    """The models that write thoughts so."""
     opening: str
     closing: str
     between: str = ""
