@@ -75,7 +75,11 @@ ORDERS: dict[str, list[Body]] = {
     "call without a result": [user(), called(OWN), user("Never mind.")],
     "empty arguments": [user(), called(OWN, arguments=""), result(OWN)],
     "no calls after all": [user(), said("Yes.", tool_calls=[]), user("So?")],
+    "a thought only": [user(), said(None, reasoning_content="Let me think"), user("Go on.")],
     "a thought before a call": [user(), called(OWN, reasoning_content="Shall I?"), result(OWN)],
+    "a thought and a text before a call": [
+        *(user(), called(OWN, content="I look.", reasoning_content="Shall I?"), result(OWN)),
+    ],
     "a thought before a text": [user(), said("Yes.", reasoning_content="Hm."), user("Go on.")],
     "an empty answer": [user(), said(""), user("Are you there?")],
     "parts": [user([{"type": "text", "text": "Hello."}, {"type": "text", "text": "Who?"}])],

@@ -8,7 +8,7 @@ import pytest
 
 from tests.families.choosing import families_that, thinking
 from tests.families.conftest import Speak
-from tests.families.served import Served
+from tests.families.served import Answer, Served
 from tests.families.tools import TOOLS
 from tests.support.families import Call, Family
 
@@ -74,6 +74,26 @@ def test_more_stop_strings_than_four_are_taken(server: Served) -> None:
 def test_a_stop_string_in_a_thought_does_not_end_it(server: Served, family: Family) -> None:
     answer = server.ask("thought", stop="see")
     assert (answer.content, answer.reasoning.strip()) == (ANSWER, "Let me see.")
+
+
+@pytest.mark.parametrize("script", ["answer", "thought"])
+def test_each_counted_token_has_its_probability(server: Served, script: str) -> None:
+    whole = server.whole(script, logprobs=True, top_logprobs=2)
+    streamed = server.streamed(script, logprobs=True, top_logprobs=2)
+    plain = server.whole(script)
+    assert texts(whole) == texts(streamed)
+    assert whole.content == plain.content == "".join(texts(whole))
+    assert whole.reasoning.strip() == plain.reasoning.strip()
+    assert whole.tokens == plain.tokens
+    if not whole.reasoning:
+        assert len(whole.logprobs) == whole.tokens  # the end token has an entry without text
+    for entry in whole.logprobs:
+        assert -0.1 < entry["logprob"] <= 0
+        assert len(entry["top_logprobs"]) == 2
+
+
+def texts(answer: Answer) -> list[str]:
+    return [str(entry["token"]) for entry in answer.logprobs]
 
 
 @families_that(lambda family: not family.opens and family.final == "{}")

@@ -12,7 +12,6 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.families.choosing import families_that
 from tests.families.conftest import Speak
 from tests.families.served import Answer, Served
 from tests.families.tools import TIME, TOOLS, WEATHER, function
@@ -34,8 +33,6 @@ CLOSED = {
 OPEN = function(
     "pick", {"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"]}
 )
-ENFORCED = ("qwen3", "qwen35", "gemma3", "phi4", "commandr", "hermes")
-"""Families whose calls stand between tags that are text, so that a grammar can begin at them."""
 REPEATABLE: dict[str, Any] = {"temperature": 0, "max_tokens": 800}
 
 
@@ -152,7 +149,6 @@ def test_a_strict_function_is_called_as_the_model_wants(server: Served) -> None:
     assert (answer.content, answer.calls, answer.finish) == ("The answer is 4.", [], "stop")
 
 
-@families_that(lambda family: family.name in ENFORCED)
 def test_the_arguments_of_a_strict_function_match_its_schema(server: Served) -> None:
     other = {"type": "object", "properties": {"city": {"enum": ["Rome"]}}, "required": ["city"]}
     strict = function("get_weather", other | {"additionalProperties": False}, strict=True)

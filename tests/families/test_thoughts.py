@@ -97,7 +97,7 @@ def test_a_budget_beside_a_call(server: Served) -> None:
     assert (answer.calls, answer.content) == ([OSLO], "")
 
 
-@families_that(lambda family: family.thought and family.name != "gptoss")
+@thinking
 def test_a_thought_before_json(server: Served) -> None:
     answer = server.ask(
         "thought",

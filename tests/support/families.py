@@ -56,10 +56,24 @@ class Family:
             + self.calls(calls)
         )
 
-    def write(self, folder: Path, scripts: Sequence[Script], context: int = 4096) -> Path:
+    def write(
+        self,
+        folder: Path,
+        scripts: Sequence[Script],
+        context: int = 4096,
+        merges: Sequence[str] = (),
+        memory: int = 2,
+    ) -> Path:
         """Write the model NAME.gguf that knows these scripts."""
-        path = folder / f"{self.name}.gguf"
-        return write_scripted_model(path, self.template, scripts, self.speech, context=context)
+        return write_scripted_model(
+            folder / f"{self.name}.gguf",
+            self.template,
+            scripts,
+            self.speech,
+            context=context,
+            merges=merges,
+            memory=memory,
+        )
 
 
 def _json(value: Any) -> str:

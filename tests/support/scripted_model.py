@@ -7,9 +7,9 @@ last one of the list, without a mark the first one. What it says depends on noth
 request is known whatever a template makes of its messages.
 
 How it works: one layer, whose numbers are set by hand. Embeddings are one-hot. One attention head finds
-the mark, two others the two tokens before the current one. Each hidden unit of the feed-forward is a rule:
-with this mark, after this token (and, where the text has it twice, those before it) comes that one. Where no
-rule holds, a turn ends.
+the mark, two others (or more) the tokens before the current one. Each hidden unit of the feed-forward is a
+rule: with this mark, after this token (and, where the text has it twice, those before it) comes that one.
+Where no rule holds, a turn ends.
 """
 
 from __future__ import annotations
@@ -28,16 +28,19 @@ from tests.support.random_model import byte_alphabet
 
 PIECE_LETTERS = 3
 TOKEN_WEIGHT = 0.25  # of the current token in the residual stream, beside 1 for the bias
-RULE_WEIGHT = 8.0
+RULE_WEIGHT = 80.0
 ROPE_BASE = 1e12
-BEFORE = 2  # how many tokens before the current one rules may ask for
 NEAR_PAIRS = 6  # pairs of dimensions that turn fast enough to tell neighbours apart
 SHARPNESS = 30.0  # nats between what a head looks for, or what is said, and all else
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One answer. Control tokens stand in it as text; `in_bytes`: everything is said byte by byte."""
+    """One answer. Control tokens stand in it as text.
+
+    `in_bytes`: all but those tokens is said byte by byte. Where a grammar forces a text, llama.cpp takes the
+    tokens that it would cut that text into; a model of whole pieces would lose its place there.
+    """
 
     name: str
     text: str
@@ -71,8 +74,8 @@ class _Rule:
     """Its number; 0 holds where there is no mark."""
     current: int
     before: tuple[int, ...]
-    """Up to two tokens before the current one, the nearest first, where the script has the current one
-    more than once."""
+    """The tokens before the current one, the nearest first, as far as they are needed to tell places apart
+    in the script."""
     following: int
 
 
@@ -85,21 +88,24 @@ class _Vocabulary:
     ids: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        known = set(self.tokens)
+        letters = self.tokens[:256]
+        known = set(letters)
         for merge in self.merges:
-            text = merge.replace(" ", "")
-            if text not in known:
-                known.add(text)
-                self.tokens.append(text)
+            shown = merge.replace(" ", "")
+            if shown not in known:
+                known.add(shown)
+                text = bytes(letters.index(letter) for letter in shown)
+                self.ids[text.decode(errors="surrogateescape")] = len(self.tokens)
+                self.tokens.append(shown)
         self.types += [TokenType.NORMAL] * len(self.tokens)
         first = [self.speech.eos, *([self.speech.bos] if self.speech.bos else [])]
         for text in (*first, *self.speech.controls):
             self.add(text, TokenType.CONTROL)
         for text in (*self.speech.whole, *self.speech.starts):
-            self.add(text)
+            self.mark(text)
 
     def add(self, text: str, kind: TokenType = TokenType.USER_DEFINED) -> int:
-        """The token of a text, as llama.cpp finds it in a prompt, too."""
+        """The token of a text."""
         data = text.encode()
         if len(data) == 1:
             return data[0]
@@ -109,23 +115,32 @@ class _Vocabulary:
             self.types.append(kind)
         return self.ids[text]
 
+    def mark(self, text: str) -> int:
+        """The same for a text that is one token wherever it stands in a prompt."""
+        token = self.add(text)
+        if token >= 256 and self.types[token] == TokenType.NORMAL:  # it comes from the merges
+            self.types[token] = TokenType.USER_DEFINED
+        return token
+
     def chain(self, script: Script) -> tuple[list[int], list[int]]:
         """The tokens of a script: those that are said once, those that are said for ever."""
-        if script.in_bytes:
-            return list(script.text.encode()), []
         used = {*self.speech.controls, *self.speech.whole, *self.speech.starts}
 
         def cut(whole: str) -> list[int]:
-            return [
-                self.add(piece)
-                for text, is_token in self._parts(whole)
-                for piece in ([text] if is_token else _pieces(text, used))
-            ]
+            tokens: list[int] = []
+            for text, is_token in self._parts(whole, again=script.in_bytes):
+                if script.in_bytes and not is_token:
+                    tokens += text.encode()
+                else:
+                    tokens += [
+                        self.add(piece) for piece in ([text] if is_token else _pieces(text, used))
+                    ]
+            return tokens
 
         return cut(script.text), cut(script.loop)
 
-    def _parts(self, text: str) -> Iterator[tuple[str, bool]]:
-        """A text cut at tokens: control tokens, and the first of each kind of those that are text."""
+    def _parts(self, text: str, *, again: bool) -> Iterator[tuple[str, bool]]:
+        """A text cut at tokens: control tokens, and those that are text, the first of each or `again`."""
         controls, whole = set(self.speech.controls), set(self.speech.whole)
         pattern = "|".join(map(re.escape, sorted(controls | whole, key=len, reverse=True)))
         between = ""
@@ -135,7 +150,8 @@ class _Vocabulary:
                     yield between, False
                 yield part, True
                 between = ""
-                whole.discard(part)
+                if not again:
+                    whole.discard(part)
             else:
                 between += part
         if between:
@@ -169,19 +185,21 @@ def write_scripted_model(
     *,
     context: int = 4096,
     merges: Sequence[str] = (),
+    memory: int = 2,
 ) -> Path:
     """Write the model to `path` and return it. Raises ValueError for ambiguous scripts.
 
-    `merges`: pairs of byte-level texts, as in model files, that make long prompts fewer tokens.
+    `merges`: pairs of byte-level texts, as in model files, that make long prompts fewer tokens. `memory`: how
+    many tokens before the current one may decide what follows; scripts in bytes need many.
     """
     words = _Vocabulary(speech, merges)
-    marks = [words.add(script.mark) for script in scripts]
+    marks = [words.mark(script.mark) for script in scripts]
     rules: list[_Rule] = []
     starts = [words.add(start) for start in speech.starts]
     for number, script in enumerate(scripts):
         once, loop = words.chain(script)
         end = loop[0] if loop else words.ids[speech.eos]
-        rules += _rules(number, starts, [*once, *loop, end])
+        rules += _rules(number, starts, [*once, *loop, end], memory)
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(path.stem)
     writer.add_tokenizer_model("gpt2")
@@ -194,7 +212,7 @@ def write_scripted_model(
         writer.add_bos_token_id(words.ids[speech.bos])
     writer.add_add_bos_token(speech.bos is not None)
     writer.add_chat_template(template)
-    weights = _Weights(len(words.tokens), marks, rules, words.ids[speech.eos])
+    weights = _Weights(len(words.tokens), marks, rules, words.ids[speech.eos], memory)
     weights.write(writer, context)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -203,13 +221,13 @@ def write_scripted_model(
     return path
 
 
-def _rules(number: int, starts: list[int], chain: list[int]) -> list[_Rule]:
+def _rules(number: int, starts: list[int], chain: list[int], memory: int) -> list[_Rule]:
     """What follows what in a script; `chain` ends with the token that ends it (or begins it again)."""
     states: list[tuple[tuple[int, ...], int]] = []
     for start in starts:
         said = [start, *chain[:-1]]
         states += [
-            (tuple(said[max(0, at - 2) : at + 1][::-1]), chain[at]) for at in range(len(chain))
+            (tuple(said[max(0, at - memory) : at + 1][::-1]), chain[at]) for at in range(len(chain))
         ]
     followers: dict[tuple[int, ...], set[int]] = {}
     for state, following in states:
@@ -237,7 +255,10 @@ class _Weights:
     first part.
     """
 
-    def __init__(self, vocabulary: int, marks: list[int], rules: list[_Rule], eos: int) -> None:
+    def __init__(
+        self, vocabulary: int, marks: list[int], rules: list[_Rule], eos: int, memory: int
+    ) -> None:
+        self.memory = memory
         self.vocabulary, self.marks, self.rules, self.eos = vocabulary, marks, rules, eos
         self.before = sorted({token for rule in rules for token in rule.before})
         said = {token for rule in rules for token in (rule.current, rule.following)}
@@ -246,7 +267,7 @@ class _Weights:
         self.bias = len(self.tokens)
         self.scripts_at = self.bias + 1
         self.before_at = self.scripts_at + len(marks)
-        self.width = _padded(self.before_at + BEFORE * len(self.before))
+        self.width = _padded(self.before_at + self.memory * len(self.before))
         self.head = _padded(max(64, len(marks), len(self.before)))
 
     def write(self, writer: gguf.GGUFWriter, context: int) -> None:
@@ -254,8 +275,8 @@ class _Weights:
         writer.add_embedding_length(self.width)
         writer.add_block_count(1)
         writer.add_feed_forward_length(_padded(len(self.rules)))
-        writer.add_head_count(1 + BEFORE)
-        writer.add_head_count_kv(1 + BEFORE)
+        writer.add_head_count(1 + self.memory)
+        writer.add_head_count_kv(1 + self.memory)
         writer.add_key_length(self.head)
         writer.add_value_length(self.head)
         writer.add_layer_norm_rms_eps(1e-6)
@@ -284,8 +305,8 @@ class _Weights:
     def _attention(self) -> dict[str, NDArray[np.float32]]:
         # What RMS norm makes of 1: all embeddings have the same length.
         unit = float(np.sqrt(self.width / (1 + TOKEN_WEIGHT**2)))
-        query, key, value = (_zeros((1 + BEFORE) * self.head, self.width) for _ in range(3))
-        output = _zeros(self.width, (1 + BEFORE) * self.head)
+        query, key, value = (_zeros((1 + self.memory) * self.head, self.width) for _ in range(3))
+        output = _zeros(self.width, (1 + self.memory) * self.head)
         strength = SHARPNESS * np.sqrt(self.head)
         # The first head: marks, in the pair of dimensions that does not turn.
         still = self.head - 2
@@ -295,7 +316,7 @@ class _Weights:
             value[number, self.at[mark]] = 1 / (unit * TOKEN_WEIGHT)
             output[self.scripts_at + number, number] = 1
         # The other heads: a position before, where the angles of query and key agree.
-        for distance in range(1, BEFORE + 1):
+        for distance in range(1, self.memory + 1):
             first = distance * self.head
             for pair in range(NEAR_PAIRS):
                 angle = distance * ROPE_BASE ** (-2 * pair / self.head)
@@ -341,7 +362,7 @@ class _Weights:
             gate[at] *= 2 * SHARPNESS / unit
             up[at, self.bias] = 1 / unit
             # A rule that knows the tokens before wins over one that does not.
-            down[self.at[rule.following], at] = RULE_WEIGHT * 3 ** len(rule.before) / SHARPNESS
+            down[self.at[rule.following], at] = RULE_WEIGHT * (3 if rule.before else 1) / SHARPNESS
         return {"blk.0.ffn_gate": gate, "blk.0.ffn_up": up, "blk.0.ffn_down": down}
 
 
