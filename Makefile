@@ -18,7 +18,9 @@ PEER := .venv-llama-cpp-python
 PEER_MADE := $(PEER)/.made
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --editable
 
-.PHONY: setup run test test-grammars test-webui test-webui-install bench bench-peer check format check-webui-pins clean help
+AGENTS := .agents
+
+.PHONY: setup run test test-grammars test-webui test-webui-install test-agents bench bench-peer check format check-webui-pins clean help
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/'
@@ -58,6 +60,10 @@ test-webui-install: $(FOR_TEST) ## install into real versions of a webui and upd
 	@test -n "$(WEBUI_GIT)" || { echo "error: which repository? make test-webui-install WEBUI_GIT=path/of/a/clone" >&2; exit 1; }
 	@WEBUI_GIT="$(abspath $(WEBUI_GIT))" $(BIN)/python -m pytest tests/webui_checkout/test_install.py $(ARGS)
 
+# Coding agents from npm and PyPI, in a folder of their own that git ignores.
+test-agents: $(FOR_TEST) $(AGENTS)/.made ## test with coding agents: make test-agents [MODEL=PATH]
+	@AGENTS_DIR="$(AGENTS)" AGENTS_MODEL="$(MODEL)" $(BIN)/python -m pytest tests/agents $(ARGS)
+
 format: $(FOR_CHECK) ## put the code into its format
 	$(BIN)/python -m ruff format .
 	$(BIN)/python -m ruff check --fix .
@@ -78,6 +84,10 @@ $(PEER_MADE):
 	@$(PYTHON) -m venv --clear $(PEER)
 	@CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON" \
 		$(PEER)/bin/python -m pip install --no-cache-dir "llama-cpp-python[server]>=0.3.16,<0.4"
+	@touch $@
+
+$(AGENTS)/.made: scripts/install_agents.sh
+	@PYTHON="$(PYTHON)" scripts/install_agents.sh $(AGENTS)
 	@touch $@
 
 $(MADE):

@@ -1,0 +1,46 @@
+"""An agent made with the openai-agents SDK: python sdk_agent.py BASE_URL MODEL PROMPT. It has three tools."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+from agents import Agent, OpenAIChatCompletionsModel, Runner, function_tool
+from openai import AsyncOpenAI
+
+
+@function_tool
+def write_file(path: str, content: str) -> str:
+    """Write a text file."""
+    Path(path).write_text(content)
+    return f"wrote {len(content)} characters"
+
+
+@function_tool
+def read_file(path: str) -> str:
+    """Read a text file."""
+    return Path(path).read_text()
+
+
+@function_tool
+def run_command(command: str) -> str:
+    """Run a shell command and return what it prints."""
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=30)
+    return f"exit status {done.returncode}\n{done.stdout}{done.stderr}"
+
+
+async def main(base_url: str, name: str, prompt: str) -> None:
+    model = OpenAIChatCompletionsModel(name, AsyncOpenAI(base_url=base_url, api_key="none"))
+    tools = [write_file, read_file, run_command]
+    agent = Agent("worker", instructions="Do what you are asked.", model=model, tools=tools)
+    result = await Runner.run(agent, prompt)
+    print(result.final_output)
+    streamed = Runner.run_streamed(agent, f"Once more. {prompt}")
+    async for _ in streamed.stream_events():
+        pass
+    print(streamed.final_output)
+
+
+asyncio.run(main(*sys.argv[1:]))
