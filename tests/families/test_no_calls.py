@@ -42,7 +42,8 @@ def scripts(family: Family) -> dict[str, str]:
     said["broken"] = call.replace('"Oslo"', "Oslo")
     said["unknown"] = family.says("", UNKNOWN)
     if family.thought and not family.opens:
-        thought = f"I could write {call} now." if family.name != "gptoss" else "I could call it."
+        written = family.calls([OSLO]).strip()
+        thought = f"I could write {written} now." if family.name != "gptoss" else "I could call it."
         said["thought of a call"] = family.says("No, I do not.", thought=thought)
     if family.opens:
         said["call in a thought"] = f"I look.\n{family.calls([OSLO])}"

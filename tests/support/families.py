@@ -30,6 +30,8 @@ class Family:
     """How a thought stands before an answer; None: it does not think."""
     opens: bool = False
     """The template opens the thought, so each answer has to close one."""
+    always_thinks: bool = False
+    """Each answer has a thought, maybe an empty one."""
     knows_tools: bool = True
     """The template has a place for tools. Where it has none, calls come in this server's own format."""
     several: bool = True
@@ -45,7 +47,7 @@ class Family:
 
     def says(self, text: str = "", *calls: Call, thought: str | None = None) -> str:
         """An answer with these parts in this family's format."""
-        if thought is None and self.opens:
+        if thought is None and (self.opens or self.always_thinks):
             thought = ""
         begin = "" if thought is None or self.thought is None else self.thought.format(thought)
         if not calls:
@@ -62,7 +64,7 @@ class Family:
         scripts: Sequence[Script],
         context: int = 4096,
         merges: Sequence[str] = (),
-        memory: int = 2,
+        memory: int = 3,
     ) -> Path:
         """Write the model NAME.gguf that knows these scripts."""
         return write_scripted_model(
@@ -148,7 +150,7 @@ def _glm(calls: Sequence[Call]) -> str:
             for key, value in arguments.items()
         )
         found.append(f"<tool_call>{name}\n{inner}</tool_call>")
-    return "\n".join(found)
+    return "\n" + "\n".join(found)
 
 
 def _kimi(calls: Sequence[Call]) -> str:
@@ -261,6 +263,57 @@ FAMILIES: dict[str, Family] = {
             "hermes",
             Speech(*("<|im_end|>", ("\n",), "<|begin_of_text|>"), ("<|im_start|>",), TAGS),
             in_tags,
+        ),
+        Family("qwen3_coder", CHATML, in_xml),
+        Family(
+            "granite",
+            Speech(
+                *("<|end_of_text|>", ("<|end_of_role|>",)),
+                controls=("<|start_of_role|>", "<|end_of_role|>", "<|tool_call|>"),
+            ),
+            _granite,
+        ),
+        Family(
+            "glm45",
+            Speech(
+                *("<|user|>", ("<|assistant|>",)),
+                controls=(
+                    *("<|assistant|>", "<|system|>", "<|observation|>"),
+                    *("[gMASK]", "<sop>"),
+                ),
+                whole=(*TAGS, "\n", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
+            ),
+            _glm,
+            thought="\n<think>{}</think>",
+            always_thinks=True,
+            final="\n{}",
+            preamble="\n{}",
+        ),
+        Family(
+            "kimi2",
+            Speech(
+                *("<|im_end|>", ("<|im_middle|>",)),
+                controls=(
+                    *("<|im_user|>", "<|im_assistant|>", "<|im_system|>", "<|im_middle|>"),
+                    *("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"),
+                    *("<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"),
+                ),
+            ),
+            _kimi,
+        ),
+        Family(
+            "magistral",
+            Speech(
+                *("</s>", MISTRAL_STARTS, "<s>"),
+                controls=(
+                    *("[INST]", "[/INST]", "[TOOL_CALLS]", "[ARGS]", "[THINK]", "[/THINK]"),
+                    *("[TOOL_RESULTS]", "[/TOOL_RESULTS]"),
+                    *("[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]"),
+                    *("[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"),
+                ),
+            ),
+            _magistral,
+            thought="[THINK]{}[/THINK]",
         ),
     )
 }

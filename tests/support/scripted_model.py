@@ -150,7 +150,7 @@ class _Vocabulary:
                     yield between, False
                 yield part, True
                 between = ""
-                if not again:
+                if not again and len(part) > 1:
                     whole.discard(part)
             else:
                 between += part

@@ -44,7 +44,15 @@ from .thinking_budget import (
     form_of,
 )
 from .thoughts import MARKS as THOUGHT_MARKS
-from .thoughts import ThoughtReader, ThoughtTags, closed, known, opened_in, tags_of
+from .thoughts import (
+    ThoughtReader,
+    ThoughtTags,
+    closed,
+    is_behind_thought,
+    known,
+    opened_in,
+    tags_of,
+)
 from .tools import CALL_CLOSING, CALL_OPENING, ToolPlan
 
 OWN_SHAPE = CallShape(CALL_OPENING + '{"name": "', '", "arguments": ', "}" + CALL_CLOSING)
@@ -220,13 +228,14 @@ def _shape(
     if constrained and not opened and not wanted.thinks:
         return _Shape(prompt, grammar, param, marks, reader, turn_ends)
     openings = reader.openings if isinstance(reader, CallReader) else ()
+    behind = is_behind_thought(prompt, tags)
     may_think = bool(opened or wanted.thinks or (info.thinking and wanted.thinks is not False))
     return _Shape(
         prompt,
         grammar,
         param,
         marks,
-        ThoughtReader(reader, known(tags), opened=opened, call_marks=openings),
+        ThoughtReader(reader, known(tags), opened=opened, behind=behind, call_marks=openings),
         turn_ends,
         _form(info.thinking, opened),
         opened is not None,

@@ -59,6 +59,12 @@ def opened_in(prompt: str, own: ThoughtTags) -> ThoughtTags | None:
     return next((tags for tags in known(own) if end.endswith(tags.opening.rstrip())), None)
 
 
+def is_behind_thought(prompt: str, own: ThoughtTags) -> bool:
+    """Whether a prompt ends with a thought that is over, as where the template leaves it empty."""
+    end = prompt.rstrip()
+    return any(end.endswith(tags.closing) for tags in known(own))
+
+
 @lru_cache(maxsize=32)
 def known(own: ThoughtTags) -> tuple[ThoughtTags, ...]:
     """The template's own tags, and all others."""
@@ -86,9 +92,11 @@ class ThoughtReader:
         tags: tuple[ThoughtTags, ...] = TAGS,
         *,
         opened: ThoughtTags | None = None,
+        behind: bool = False,
         call_marks: tuple[str, ...] = (),
     ) -> None:
-        """`opened`: the prompt ends inside of a thought. `call_marks` begin calls."""
+        """`opened`: the prompt ends inside of a thought; `behind`: it ends behind one. `call_marks` begin
+        calls."""
         self._rest = rest
         self._tags = tags
         self._opened = opened
@@ -99,7 +107,7 @@ class ThoughtReader:
         """Whether there is something of the thought."""
         self._outside = False
         """Whether the thought is over, or there was none."""
-        self._gap = False
+        self._gap = behind
         """Whether only line ends came behind the thought."""
 
     @property
