@@ -50,7 +50,7 @@ def test_too_much_is_refused_unparsed(data: bytes, monkeypatch: pytest.MonkeyPat
     def never(_: bytes) -> None:
         raise AssertionError("it was parsed")
 
-    monkeypatch.setattr("extensions.openai.validation.orjson.loads", never)
+    monkeypatch.setattr(orjson, "loads", never)
     assert refusal(data).code == "too_many_values"
 
 

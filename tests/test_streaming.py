@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any
 
@@ -47,12 +47,21 @@ def call(*, gone: bool = False, lifecycle: Lifecycle | None = None, keep_alive: 
     return Call(services, "http://localhost", client_gone=lambda: gone)
 
 
-def fold(chunks: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    return {"all": list(chunks)}
+class Folded:
+    """All chunks, as they are."""
+
+    def __init__(self) -> None:
+        self._chunks: list[Any] = []
+
+    def add(self, chunk: Any) -> None:
+        self._chunks.append(chunk)
+
+    def whole(self) -> dict[str, Any]:
+        return {"all": self._chunks}
 
 
 def answer(source: Source, *, stream: bool, **options: Any) -> Reply:
-    return respond(call(**options), source.chunks(), stream=stream, fold=fold)
+    return respond(call(**options), source.chunks(), stream=stream, fold=Folded())
 
 
 def data_of(reply: Reply) -> bytes:
@@ -149,7 +158,7 @@ def pushed(source: Source, write: Callable[[bytes], None]) -> list[str]:
         return json_reply(error.envelope(), 400)
 
     asked = replace(call(), pushed=True, refuse=refuse)
-    response = respond(asked, source.chunks(), stream=True, fold=fold)
+    response = respond(asked, source.chunks(), stream=True, fold=Folded())
     assert not begun  # the view answers before the first chunk is there
     for part in response({}, start_response):  # type: ignore[arg-type]
         write(part)

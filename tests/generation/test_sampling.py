@@ -484,13 +484,14 @@ def test_unknown_samplers_are_refused_and_not_left_out(tiny: Api, given: object)
 def test_the_order_of_samplers_changes_the_answer(tiny: Api) -> None:
     """A sampler that is not on the list is not applied, whatever its parameter says."""
     body: dict[str, Any] = {"seed": 3, "max_tokens": 12, "top_k": 1}
-    greedy = texts(tiny.complete("Once upon a time", temperature=0, max_tokens=12))
+    # With a seed no prompt is read from the cache, whose rounding may decide between two likely words.
+    greedy = texts(tiny.complete("Once upon a time", temperature=0, seed=3, max_tokens=12))
     assert texts(tiny.complete("Once upon a time", samplers=["top_k"], **body)) == greedy
     assert texts(tiny.complete("Once upon a time", samplers="k", **body)) == greedy
     free = texts(tiny.complete("Once upon a time", seed=3, max_tokens=12))
     assert texts(tiny.complete("Once upon a time", samplers=["temperature"], **body)) == free
     # Temperature 0 is greedy, whatever else is said.
-    cold = tiny.complete("Once upon a time", samplers=[], temperature=0, max_tokens=12)
+    cold = tiny.complete("Once upon a time", samplers=[], temperature=0, seed=3, max_tokens=12)
     assert texts(cold) == greedy
 
 
