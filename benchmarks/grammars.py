@@ -4,7 +4,7 @@
 
 One client reads a long stream; others send schemas, patterns and grammars, each kind for so many seconds, as
 fast as they are answered. What counts is the longest time between two tokens of the stream, and the longest
-time that somebody else's new, small schema took.
+time that another client's new, small schema took.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def main() -> None:
         print(f"{machine()}; {CLIENTS} clients send each kind for {options.seconds:.0f} s\n")
         print("| Beside | longest gap | p99 | p50 | a new small schema, longest | answers |")
         print("| --- | --- | --- | --- | --- | --- |")
-        _row("nobody", alone, [], Counter())
+        _row("no request", alone, [], Counter())
         for name, make in KINDS:
             small: list[float] = []
             with Attack(port, make) as attack:
