@@ -72,7 +72,7 @@ def test_what_it_matches(grammar: str, good: list[str], bad: list[str]) -> None:
         ('root ::= "a"{99999}', "10000"),
         ("root ::= " + "(" * 70 + '"a"' + ")" * 70, "64"),
         ("root ::= " + ' | "a"' * 5_000, "4000"),
-        ('root ::= "a"\n' + "".join(f'r{at} ::= "a"\n' for at in range(5_000)), "4000"),
+        ('root ::= "a"\n' + "".join(f'r{at} ::= "a"\n' for at in range(5_000)), "2000"),
         ("root ::= " + " " * (300 << 10), "characters"),
         ('root ::= "a" ::= "b"', "name"),
     ],

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from ...errors import InvalidRequest
 
 MAX_GRAMMAR_LENGTH = 256 << 10  # characters of a grammar in GBNF or Lark
-MAX_RULES = 4_000
+MAX_RULES = 2_000
 MAX_ALTERNATIVES = 4_000  # in a whole grammar
 MAX_NESTING = 64  # brackets within brackets
 MAX_PATTERN_LENGTH = 8_192  # characters of a regular expression
