@@ -14,7 +14,7 @@ from pathlib import Path
 import gguf
 import pytest
 
-from tests.agents.catalogue import AGENTS, DONE, Place, scripts_of, surroundings
+from tests.agents.catalogue import AGENTS, DONE, TASKS, Place, scripts_of, surroundings
 from tests.families.served import Served
 from tests.support.families import FAMILIES
 from tests.support.process import ROOT
@@ -86,7 +86,7 @@ def test_an_agent_writes_changes_and_runs(
         server.folder, scripts, CONTEXT, () if enforced else merges, MEMORY if enforced else 2
     )
     server.load_by_name(path.stem)
-    output = run(name, place, "Do the three tasks, beginning with say:1.")
+    output = run(name, place, TASKS)
     assert (place.work / "notes.txt").read_text() == "two\n", output
     assert (place.work / "copy.txt").read_text() == "two\n", output
     assert DONE in output or name == "aider", output
