@@ -16,8 +16,10 @@ from tests.support.families import Call, Family
 from tests.support.scripted_model import Script
 
 MODEL = "scripted"
-TASKS = "Do the three tasks, beginning with say:1."
+TASKS = "Do the three tasks, beginning with say:step-number-1."
 DONE = "All three tasks are done."
+STEP = "step-number-"
+"""Marks are longer than pieces of texts, so that no piece takes a part of one in a prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ class Agent:
     """What starts it with a prompt."""
     prepare: Callable[[Place], None] = field(default=lambda place: None)
     enforced: bool = False
-    """It demands that arguments match their schemas, so its models speak in bytes."""
+    """It demands that arguments match their schemas, so its models speak in bytes, and the results of its
+    tools say what comes next."""
 
 
 COPY = "cp notes.txt copy.txt"
@@ -148,7 +151,7 @@ def _aider_turns(place: Place) -> list[str]:
 
 def _aider(place: Place, prompt: str) -> list[str]:
     # What the test command says goes to the model, until it is content.
-    check = "grep two notes.txt && cp notes.txt copy.txt || (echo say:2; exit 1)"
+    check = "grep two notes.txt && cp notes.txt copy.txt || (echo say:step-number-2; exit 1)"
     return [
         *(str(place.installed / "aider" / "bin" / "aider"), "--model", f"openai/{place.model}"),
         *("--edit-format", "whole", "--yes-always", "--no-git", "--no-show-model-warnings"),
@@ -208,12 +211,14 @@ AGENTS: dict[str, Agent] = {
 def scripts_of(agent: Agent, family: Family, place: Place) -> list[Script]:
     """What the model says: turn by turn, each with the mark of the next one, then that all is done."""
     turns = agent.turns(place)
-    scripts = [Script("0", family.says(DONE))]
+    scripts = [Script(f"{STEP}0", family.says(DONE))]
     for number, turn in enumerate(turns, start=1):
-        following = f"This is step {number}, then say:{number + 1}."
+        following = f"This is step {number}."
+        if not agent.enforced:  # what it has said would be in the prompt of the enforced part
+            following += f" Then say:{STEP}{number + 1}."
         if isinstance(turn, str):
             text = family.says(f"{turn}\nThis is step {number}.")
         else:
             text = family.says(following, turn, thought=f"Now step {number}.")
-        scripts.append(Script(str(number), text, in_bytes=agent.enforced))
-    return [*scripts, Script(str(len(turns) + 1), family.says(DONE))]
+        scripts.append(Script(f"{STEP}{number}", text, in_bytes=agent.enforced))
+    return [*scripts, Script(f"{STEP}{len(turns) + 1}", family.says(DONE))]

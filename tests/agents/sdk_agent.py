@@ -10,25 +10,35 @@ from pathlib import Path
 from agents import Agent, OpenAIChatCompletionsModel, Runner, function_tool
 from openai import AsyncOpenAI
 
+called: list[str] = []
+"""The tools that were called in this run."""
+
+
+def following(tool: str) -> str:
+    """What the model is to do next: a scripted model finds that in the results."""
+    called.append(tool)
+    return f"now say:step-number-{len(called) + 1}"
+
 
 @function_tool
 def write_file(path: str, content: str) -> str:
     """Write a text file."""
     Path(path).write_text(content)
-    return f"wrote {len(content)} characters"
+    return f"wrote {len(content)} characters, {following('write_file')}"
 
 
 @function_tool
 def read_file(path: str) -> str:
     """Read a text file."""
-    return Path(path).read_text()
+    return f"{Path(path).read_text()}\n{following('read_file')}"
 
 
 @function_tool
 def run_command(command: str) -> str:
     """Run a shell command and return what it prints."""
     done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=30)
-    return f"exit status {done.returncode}\n{done.stdout}{done.stderr}"
+    printed = done.stdout + done.stderr
+    return f"exit status {done.returncode}\n{printed}\n{following('run_command')}"
 
 
 async def main(base_url: str, name: str, prompt: str) -> None:
@@ -37,6 +47,7 @@ async def main(base_url: str, name: str, prompt: str) -> None:
     agent = Agent("worker", instructions="Do what you are asked.", model=model, tools=tools)
     result = await Runner.run(agent, prompt)
     print(result.final_output)
+    called.clear()
     streamed = Runner.run_streamed(agent, f"Once more. {prompt}")
     async for _ in streamed.stream_events():
         pass
