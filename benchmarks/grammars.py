@@ -90,7 +90,7 @@ KINDS: tuple[tuple[str, Callable[[int], Body]], ...] = (
 
 
 class Attack:
-    """Clients that send one kind until they are told to stop."""
+    """Clients that send one kind until they are stopped."""
 
     def __init__(self, port: int, make: Callable[[int], Body]) -> None:
         self.answers = Counter[int]()
