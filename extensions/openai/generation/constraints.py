@@ -22,6 +22,7 @@ from .grammar.bounds import (
     check_count,
     check_lark,
     check_pattern,
+    one_at_a_time,
 )
 from .grammar.gbnf import GBNFError, gbnf_to_lark, is_gbnf
 from .grammar.lark import class_member, literal
@@ -233,7 +234,8 @@ def _from_grammar(text: str, param: str) -> str:
     check_count(param, "characters", len(text), MAX_GRAMMAR_LENGTH)
     if is_gbnf(text):
         try:
-            return gbnf_to_lark(text)
+            with one_at_a_time(len(text)):
+                return gbnf_to_lark(text)
         except GBNFError as error:
             raise InvalidRequest(
                 f"Invalid '{param}': it is no grammar in GBNF or Lark: {str(error)[:300]}",

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,15 @@ import pytest
 from extensions.openai.engines.base import EngineInfo
 from extensions.openai.errors import EngineFailed, InvalidRequest, QueueFull
 from extensions.openai.generation.grammar import compiler as module
+from extensions.openai.generation.grammar.bounds import LONG, one_at_a_time
 from extensions.openai.generation.grammar.compiled import compiled
-from extensions.openai.generation.grammar.compiler import Compiler, Vocabulary
+from extensions.openai.generation.grammar.compiler import Compiler
+from extensions.openai.generation.grammar.helper import Helper, Job, Vocabulary
+from extensions.openai.generation.grammar.lanes import Lane, Pace
 from extensions.openai.generation.grammar.schemas import json_rule
 from tests.support.process import ROOT
 
+STRING = {"type": "string"}
 INFO = EngineInfo("m", 0, "nobody", 9, "llama.cpp", "fp", 256)
 CHAIN = "start: r0\n" + "".join(f'r{at}: "a" r{at + 1}\n' for at in range(3_000)) + 'r3000: "b"'
 NEVER = "start: T\nT: " + " & ".join(f"/(.|\\n)*w{at}(.|\\n)*/" for at in range(40))
@@ -43,7 +48,7 @@ def compiler() -> Any:
 
 
 def test_a_good_grammar_has_no_problem(compiler: Compiler) -> None:
-    assert problem(compiler, 'start: "a" | "b"') == ""
+    assert problem(compiler, "start: /a|b/") == ""
 
 
 @pytest.mark.parametrize(
@@ -99,8 +104,8 @@ def test_one_that_takes_a_vocabulary_long_is_a_problem(compiler: Compiler) -> No
     tokens = [bytes([at]) for at in range(256)] + [f"{at}".encode() for at in range(2_000)] + [b""]
     grammar = 'start: %json {"type": "integer", "multipleOf": 1000003}'
     assert problem(compiler, grammar, Vocabulary(tokens, 2_256)) == module.TOO_LONG
-    assert problem(compiler, 'start: "a"', Vocabulary(tokens, 2_256)) == ""
-    assert problem(compiler, 'start: "a"') == ""
+    assert problem(compiler, "start: /a/", Vocabulary(tokens, 2_256)) == ""
+    assert problem(compiler, "start: /a/") == ""
 
 
 def test_results_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,18 +119,18 @@ def test_results_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Compiler, "_found", counted)
     for _ in range(3):
         assert problem(compiler, CHAIN) == module.TOO_DEEP
-        assert problem(compiler, 'start: "a"') == ""
+        assert problem(compiler, "start: /a/") == ""
     assert set(found.values()) == {1}
     compiler.close()
 
 
 def test_a_helper_that_is_ended_is_started_again(compiler: Compiler) -> None:
-    assert problem(compiler, 'start: "a1"') == ""
+    assert problem(compiler, "start: /a1/") == ""
     helper = compiler._helper
     assert helper is not None
     os.kill(helper._process.pid, signal.SIGKILL)
     helper._process.wait()
-    assert problem(compiler, 'start: "a2"') == ""
+    assert problem(compiler, "start: /a2/") == ""
     assert compiler._helper is not helper
 
 
@@ -134,7 +139,7 @@ def test_a_client_that_leaves_gives_its_grammar_up(compiler: Compiler) -> None:
     next(asked, None)
     asked.close()
     assert compiler._waiting == 0
-    assert problem(compiler, 'start: "after"') == ""
+    assert problem(compiler, "start: /after/") == ""
 
 
 def test_many_at_once(compiler: Compiler) -> None:
@@ -143,7 +148,7 @@ def test_many_at_once(compiler: Compiler) -> None:
     def ask(number: int) -> None:
         good = number % 3
         results.append(
-            problem(compiler, f'start: "x{number}"' if good else f"{CHAIN}\n// {number}")
+            problem(compiler, f"start: /x{number}/" if good else f"{CHAIN}\n// {number}")
         )
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(24)]
@@ -157,8 +162,8 @@ def test_many_at_once(compiler: Compiler) -> None:
 def test_the_queue_is_bounded(compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_WAITING", 0)
     with pytest.raises(QueueFull):
-        problem(compiler, 'start: "never asked before"')
-    assert problem(compiler, 'start: "a" | "b"') == ""  # known
+        problem(compiler, "start: /never asked before/")
+    assert problem(compiler, "start: /a|b/") == ""  # known
 
 
 @pytest.mark.parametrize("python", ["", "/bin/false", "/no/such/python"])
@@ -166,24 +171,24 @@ def test_without_a_helper_grammars_are_compiled_here(python: str) -> None:
     if python == "":
         python = "/dev/null"
     compiler = Compiler(python)
-    assert problem(compiler, 'start: "a"') == ""
+    assert problem(compiler, "start: /a/") == ""
     assert "missing" in problem(compiler, "start: missing")
     compiler.close()
 
 
 def test_a_helper_that_always_ends_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     compiler = Compiler()
-    assert problem(compiler, 'start: "a"') == ""
+    assert problem(compiler, "start: /a/") == ""
 
     def send(self: Any, *_: Any) -> Any:
-        job = module._Job()
+        job = Job()
         job.done.set()
         self.ready = True
         return job
 
-    monkeypatch.setattr(module._Helper, "send", send)
+    monkeypatch.setattr(Helper, "send", send)
     with pytest.raises(EngineFailed):
-        problem(compiler, 'start: "b"')
+        problem(compiler, "start: /b/")
     compiler.close()
 
 
@@ -212,7 +217,7 @@ def refused(grammar: str, *parts: tuple[str, str]) -> InvalidRequest:
 def test_the_place_of_what_does_not_compile(schema: Any, place: str) -> None:
     grammar = f"start: {json_rule(schema, 'field')}"
     assert refused(grammar).param == f"field{place}"
-    good = ("other", 'start: "a"')
+    good = ("other", "start: /a/")
     assert refused(f"{grammar}\nother: start", good, ("mine", grammar)).param == f"mine{place}"
 
 
@@ -228,3 +233,82 @@ def test_the_worker_needs_nothing_of_ours() -> None:
         timeout=60,
     )  # fmt: skip
     assert made.stdout.startswith(b"ready\n"), made.stderr
+
+
+def test_a_short_one_goes_before_long_ones_that_wait() -> None:
+    lane, order = Lane(1), list[str]()
+    for _ in lane.enter(1):
+        raise AssertionError("there was room")
+
+    def wait(name: str, length: int) -> None:
+        for _ in lane.enter(length):
+            pass
+        order.append(name)
+        lane.leave()
+
+    threads = []
+    for number, (name, length) in enumerate((("long", 200_000), ("longer", 300_000), ("short", 9))):
+        threads.append(threading.Thread(target=wait, args=(name, length)))
+        threads[-1].start()
+        while len(lane._waiting) <= number:
+            time.sleep(0.001)
+    lane.leave()
+    for thread in threads:
+        thread.join()
+    assert order == ["short", "long", "longer"]
+
+
+def test_one_that_nobody_waits_for_any_more_holds_no_one_up() -> None:
+    lane = Lane(1)
+    for _ in lane.enter(1):
+        raise AssertionError("there was room")
+    given_up = lane.enter(1)
+    next(given_up)
+    given_up.close()
+    lane.leave()
+    for _ in lane.enter(9):
+        raise AssertionError("there was room")
+
+
+def test_long_constraints_are_read_one_at_a_time() -> None:
+    inside, most = 0, 0
+
+    def read(length: int) -> None:
+        nonlocal inside, most
+        with one_at_a_time(length):
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.02)
+            inside -= 1
+
+    def at_once(length: int) -> int:
+        nonlocal most
+        most = 0
+        threads = [threading.Thread(target=read, args=(length,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return most
+
+    assert at_once(LONG + 1) == 1
+    assert at_once(LONG) > 1
+
+
+def test_costly_ones_do_not_come_to_the_engine_right_after_each_other() -> None:
+    pace = Pace()
+    assert list(pace.wait(0.05)) == []
+    began = time.monotonic()
+    assert list(pace.wait(0.0))
+    assert time.monotonic() - began >= 0.14
+
+
+def test_a_good_one_waits_until_the_engine_may_have_it(compiler: Compiler) -> None:
+    pairs = [{"properties": {f"a{at}": STRING, f"b{at % 7}": STRING}} for at in range(60)]
+    grammar = "start: " + json_rule({"anyOf": pairs}, "x")
+    assert problem(compiler, grammar) == ""
+    began = time.monotonic()
+    assert [problem(compiler, grammar) for _ in range(3)] == ["", "", ""]
+    milliseconds = next(reversed(compiler._known.values())).milliseconds
+    assert milliseconds > 1
+    assert time.monotonic() - began >= 3 * 2.9 * milliseconds / 1000

@@ -7,6 +7,9 @@ What is within these bounds is compiled away from the server's threads (`compile
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from ...errors import InvalidRequest
@@ -25,6 +28,7 @@ MAX_ENUM = 5_000  # members of all `enum`s together
 MAX_PROPERTIES = 5_000  # of all objects together
 MAX_REFS = 2_000
 MAX_CHOICES_LENGTH = 128 << 10  # characters of all choices together
+LONG = 4 << 10  # characters of a constraint that takes a while to read
 
 
 def refuse(param: str, problem: str) -> NoReturn:
@@ -32,6 +36,20 @@ def refuse(param: str, problem: str) -> NoReturn:
     raise InvalidRequest(
         f"Invalid '{param}': it cannot be enforced: {problem}", param=param, code="invalid_value"
     )
+
+
+_long_ones = threading.Lock()
+
+
+@contextmanager
+def one_at_a_time(length: int) -> Iterator[None]:
+    """Around the reading of a constraint with so many characters. Of long ones one is read at a time: threads
+    that compute share one interpreter with those that stream, which would wait for each of them."""
+    if length <= LONG:
+        yield
+        return
+    with _long_ones:
+        yield
 
 
 def check_count(param: str, what: str, count: int, most: int) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 from ...engines.base import EngineInfo
 from ...errors import InvalidRequest
 from .bounds import check_count, place
-from .compiler import COSTS, Compiler, Vocabulary, compiler
+from .compiler import COSTS, Compiler, compiler
+from .helper import Vocabulary
 from .schemas import WHITESPACE, schema_children
 
 MAX_WHOLE_LENGTH = 2 << 20  # characters, as when many tools make one grammar

@@ -2,48 +2,43 @@
 
 The library that enforces grammars recurses on the stack of the thread that compiles one, needs time and
 memory without bound for some, and the engine compiles each on the only thread that all answers share. So each
-grammar is compiled in a helper process first, with less stack than the server's threads have, little time
-and little memory. What ends it there is refused; what passes is safe here, and quick enough for the engine's
-thread. Results are remembered: a grammar that comes again costs nothing.
+grammar is compiled in a helper process first, with less stack than the server's threads have, little time and
+little memory; only small and plain ones are read right here (`tame.py`). What ends the helper is refused;
+what passes is safe here, and quick enough for the engine's thread. Results are remembered: a grammar that
+comes again costs nothing.
 """
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import itertools
-import json
 import logging
-import subprocess
 import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator
+from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 from llguidance import LLMatcher
 
 from ...engines.pump import TICK
 from ...errors import EngineFailed, QueueFull
+from .enforcing import read_here
+from .helper import Helper, Vocabulary
+from .lanes import Lane, Pace
+from .tame import is_tame
 
 log = logging.getLogger("openedai")
 
-WORKER = Path(__file__).with_name("worker.py")
 QUICK_MS = 40.0  # of CPU time, which nearly all grammars need less of
 CPU_MS = 200.0  # for one that needs more, after which the helper gives it up
-MAX_COMPILE_MS = 80.0  # that the engine's thread would stand still
+MAX_COMPILE_MS = 70.0  # that the engine's thread would stand still
 MAX_STEP_MS = 30.0  # the same, for each token
 WALL_S = 20.0  # on a machine that is busy with other things
-AT_ONCE, SLOW_AT_ONCE, MAX_WAITING = 4, 1, 64
+AT_ONCE, SLOW_AT_ONCE, MAX_WAITING = 2, 1, 64
 REMEMBERED = 1024  # results
-SMALL_STACK, LARGE_STACK = 1 << 20, 64 << 20  # bytes
-STACKS = {"linux": SMALL_STACK, "darwin": 256 << 10, "win32": 512 << 10}
-"""A part of what threads that C++ starts have there: 8 MiB, 512 KiB and 1 MiB."""
+LARGE_STACK = 64 << 20  # bytes
 
 TOO_LONG = "it takes too long to compile, which would hold up everybody else's answers"
 TOO_DEEP = "it is nested too deeply, or refers to itself over too many steps"
@@ -55,20 +50,13 @@ SIGNALS = {"SIGPROF": TOO_LONG, "SIGXCPU": TOO_LONG, "SIGSEGV": TOO_DEEP, "SIGBU
 
 
 @dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """The tokens that grammars are tried with: those of the model."""
+class Verdict:
+    """What came of trying a grammar."""
 
-    tokens: Sequence[bytes]
-    end: int
-    """The one that ends an answer."""
-
-
-@dataclass(slots=True)
-class _Job:
-    done: threading.Event = field(default_factory=threading.Event)
-    answer: dict[str, Any] | None = None
-    """None after `done`: the helper ended before it came to this."""
-    sent: float = 0.0
+    problem: str
+    """Empty for a good one."""
+    milliseconds: float = 0.0
+    """Of CPU time that compiling it takes."""
 
 
 class Compiler:
@@ -76,20 +64,31 @@ class Compiler:
 
     def __init__(self, python: str | None = None) -> None:
         self._python = sys.executable if python is None else python
-        self._known: OrderedDict[bytes, str] = OrderedDict()
+        self._known: OrderedDict[bytes, Verdict] = OrderedDict()
         self._lock = threading.Lock()
         # So that no one waits for those that take long.
-        self._quick, self._slow = threading.Semaphore(AT_ONCE), threading.Semaphore(SLOW_AT_ONCE)
+        self._quick, self._slow = Lane(AT_ONCE), Lane(SLOW_AT_ONCE)
+        self._pace = Pace()
         self._waiting = 0
-        self._helper: _Helper | None = None
+        self._helper: Helper | None = None
         self._alone = False
         """Whether there can be no helper."""
 
     def problem(
         self, grammar: str, vocabulary: Vocabulary | None = None
     ) -> Generator[None, None, str]:
-        """What is wrong with a grammar; empty for a good one. Yields at least every TICK while that is not
-        known yet; closing the generator gives it up. Raises QueueFull, EngineFailed."""
+        """What is wrong with a grammar; empty for a good one, when the engine may be given it. Yields at
+        least every TICK until then; closing the generator gives it up. Raises QueueFull, EngineFailed."""
+        if is_tame(grammar):
+            return read_here(grammar)
+        verdict = yield from self._verdict(grammar, vocabulary)
+        if not verdict.problem:
+            yield from self._pace.wait(verdict.milliseconds / 1000)
+        return verdict.problem
+
+    def _verdict(
+        self, grammar: str, vocabulary: Vocabulary | None
+    ) -> Generator[None, None, Verdict]:
         key = sha256(
             f"{id(vocabulary and vocabulary.tokens)} {grammar}".encode(errors="replace")
         ).digest()
@@ -103,7 +102,7 @@ class Compiler:
             self._waiting += 1
         try:
             found = yield from self._in_turn(self._quick, grammar, vocabulary, QUICK_MS)
-            if found == TOO_LONG:
+            if found.problem == TOO_LONG:
                 found = yield from self._in_turn(self._slow, grammar, vocabulary, CPU_MS)
         finally:
             with self._lock:
@@ -123,21 +122,20 @@ class Compiler:
 
     def _in_turn(
         self,
-        lane: threading.Semaphore,
+        lane: Lane,
         grammar: str,
         vocabulary: Vocabulary | None,
         milliseconds: float,
-    ) -> Generator[None, None, str]:
-        while not lane.acquire(timeout=TICK):
-            yield
+    ) -> Generator[None, None, Verdict]:
+        yield from lane.enter(len(grammar))
         try:
             return (yield from self._found(grammar, vocabulary, milliseconds))
         finally:
-            lane.release()
+            lane.leave()
 
     def _found(
         self, grammar: str, vocabulary: Vocabulary | None, milliseconds: float
-    ) -> Generator[None, None, str]:
+    ) -> Generator[None, None, Verdict]:
         for _ in range(2):  # a helper may have been ended from outside
             helper = self._started()
             if helper is None:
@@ -146,7 +144,7 @@ class Compiler:
             while not job.done.wait(TICK):
                 if time.monotonic() - job.sent > WALL_S:
                     self._drop(helper)
-                    return TOO_LONG
+                    return Verdict(TOO_LONG)
                 yield
             if job.answer is not None:
                 return _judged(job.answer)
@@ -155,18 +153,18 @@ class Compiler:
                 self._alone = True
                 log.warning("constraints are checked in this process: the helper does not start")
             elif not helper.forks:
-                return TOO_DEEP  # this very job has ended it
+                return Verdict(TOO_DEEP)  # this very job has ended it
         if self._alone:
-            return self._found_here(grammar)
+            return Verdict(self._found_here(grammar))
         raise EngineFailed(
             "The process that checks constraints ended unexpectedly. Please try again."
         )
 
-    def _started(self) -> _Helper | None:
+    def _started(self) -> Helper | None:
         with self._lock:
             if self._helper is None and not self._alone:
                 try:
-                    self._helper = _Helper(self._python)
+                    self._helper = Helper(self._python)
                 except OSError as error:
                     self._alone = True
                     log.warning(
@@ -174,7 +172,7 @@ class Compiler:
                     )
             return self._helper
 
-    def _drop(self, helper: _Helper) -> None:
+    def _drop(self, helper: Helper) -> None:
         with self._lock:
             if self._helper is helper:
                 self._helper = None
@@ -200,99 +198,16 @@ class Compiler:
 _stack = threading.Lock()  # its size is one setting for all threads
 
 
-def _judged(answer: dict[str, Any]) -> str:
-    """The problem in a worker's answer."""
+def _judged(answer: dict[str, Any]) -> Verdict:
+    """What a worker's answer comes to."""
     died = answer.get("died")
     if died is not None:
-        return SIGNALS.get(died, f"it ended the process that compiles it ({died})")
+        return Verdict(SIGNALS.get(died, f"it ended the process that compiles it ({died})"))
     if answer["problem"]:
-        return str(answer["problem"]).strip()
+        return Verdict(str(answer["problem"]).strip())
     if answer["compile"] > MAX_COMPILE_MS:
-        return TOO_LONG
-    return TOO_SLOW if answer["step"] > MAX_STEP_MS else ""
-
-
-class _Helper:
-    """The helper process. Thread-safe."""
-
-    def __init__(self, python: str) -> None:
-        """Start it, without waiting for it. Raises OSError where that is not possible."""
-        if getattr(sys, "frozen", False) or not python:
-            raise OSError("there is no Python to run it")
-        self._process = subprocess.Popen(
-            [python, "-X", "utf8", str(WORKER)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is not for it
-        )
-        self.forks = sys.platform != "win32"
-        self.ready = False
-        """Whether it was able to work."""
-        self._lock = threading.Lock()
-        self._jobs: dict[int, _Job] = {}
-        self._numbers = itertools.count()
-        self._tokens: Sequence[bytes] | None = None
-        self._lines: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
-        self._ended = False
-        self._lines.put({"path": sys.path, "stack": STACKS.get(sys.platform, 256 << 10)})
-        for work in (self._read, self._write):
-            threading.Thread(target=work, name="openai-grammars", daemon=True).start()
-        atexit.register(self.close)
-
-    def send(self, grammar: str, vocabulary: Vocabulary | None, milliseconds: float) -> _Job:
-        """Have a grammar tried with these tokens (None: with bytes) for so much CPU time."""
-        job = _Job(sent=time.monotonic())
-        with self._lock:
-            if self._ended:
-                job.done.set()
-                return job
-            number = next(self._numbers)
-            self._jobs[number] = job
-            tokens = None if vocabulary is None else vocabulary.tokens
-            if tokens is not self._tokens:
-                words = [token.decode("latin-1") for token in tokens or ()]
-                self._lines.put({"vocabulary": words, "end": vocabulary.end if vocabulary else 0})
-                self._tokens = tokens
-            self._lines.put({"id": number, "grammar": grammar, "ms": milliseconds})
-        return job
-
-    def close(self) -> None:
-        atexit.unregister(self.close)
-        self._process.kill()
-        self._process.wait()
-        self._lines.put(None)
-
-    def _write(self) -> None:
-        pipe = self._process.stdin
-        assert pipe is not None
-        with contextlib.suppress(OSError):  # it has ended, which the other thread sees
-            while (line := self._lines.get()) is not None:
-                pipe.write(json.dumps(line).encode() + b"\n")
-                pipe.flush()
-        with contextlib.suppress(OSError):
-            pipe.close()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as lines:
-            for line in lines:
-                if line == b"ready\n":
-                    self.ready = True
-                    continue
-                answer = json.loads(line)
-                with self._lock:
-                    job = self._jobs.pop(answer["id"], None)
-                if job is not None:
-                    job.answer = answer
-                    job.done.set()
-        with self._lock:
-            self._ended = True
-            left, self._jobs = list(self._jobs.values()), {}
-        for job in left:
-            job.done.set()
-        self._lines.put(None)
-        self._process.wait()
+        return Verdict(TOO_LONG)
+    return Verdict(TOO_SLOW if answer["step"] > MAX_STEP_MS else "", answer["compile"])
 
 
 compiler = Compiler()

@@ -13,6 +13,7 @@ from ...errors import ConstraintGivenUp
 from ..token_splitter import TokenSplitter
 
 log = logging.getLogger("openedai")
+PROBLEM_LENGTH = 600
 
 
 def enforced(pieces: Pieces, grammar: str | None, param: str, end: str = "") -> Pieces:
@@ -93,6 +94,11 @@ class _Matching:
     @property
     def error(self) -> str:
         return self._matcher.get_error()
+
+
+def read_here(grammar: str) -> str:
+    """What is wrong with a grammar that is known to be read quickly (`tame.py`); empty for a good one."""
+    return LLMatcher(_bytes(), grammar, log_level=0).get_error()[:PROBLEM_LENGTH].strip()
 
 
 @cache

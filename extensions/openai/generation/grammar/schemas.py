@@ -26,6 +26,7 @@ from .bounds import (
     MAX_SCHEMA_TEXT,
     check_count,
     check_pattern,
+    one_at_a_time,
     place,
     refuse,
 )
@@ -74,8 +75,9 @@ def json_rule(schema: Mapping[str, Any], param: str) -> str:
         key = b""
     known = _rules.get(key)
     if known is None:
-        check_enforceable(schema, param)
-        known = "%json " + json.dumps({**_as_enforced(schema), "x-guidance": WHITESPACE})
+        with one_at_a_time(len(key) or MAX_SCHEMA_TEXT):
+            check_enforceable(schema, param)
+            known = "%json " + json.dumps({**_as_enforced(schema), "x-guidance": WHITESPACE})
         if key and len(key) <= MAX_REMEMBERED_SIZE:
             _rules.put(key, known)
     return known

@@ -28,6 +28,11 @@ from typing import Any
 
 FORKS = hasattr(os, "fork")
 MAX_CHILDREN = 8
+QUICK_MS, SHORT = (
+    100.0,
+    4_096,
+)  # of CPU time, and characters: a grammar beyond them is compiled at low priority
+NICE = 10
 MEMORY = 768 << 20  # bytes of address space that one grammar may take beyond what there is
 WALKS, STEPS = 3, 24  # how many ways through a grammar are tried, and how far
 WALK_MS = 60.0  # of CPU time, after which the tour is over
@@ -177,8 +182,8 @@ def _fork(worker: Worker, job: dict[str, Any]) -> int:
     if child:
         return child
     try:
-        if job["ms"] > 100:
-            os.nice(5)
+        if job["ms"] > QUICK_MS or len(job["grammar"]) > SHORT:
+            os.nice(NICE)
         _limit(job["ms"])
         _say({"id": job["id"], **worker.attempt(job["grammar"])})
     finally:
