@@ -162,15 +162,15 @@ def test_without_a_keeper_memory_is_kept() -> None:
     assert sys.getrefcount(memory) == before + 1
 
 
-def test_a_vocabulary_that_llama_cpp_misreads_is_held_to_no_grammar(tmp_path: Path) -> None:
-    """Where texts get a space before them, as in Llama 2, its grammars are made of other texts."""
+def test_a_vocabulary_that_llama_cpp_misreads_is_found_out(tmp_path: Path) -> None:
+    """Where texts get a space before them, as in Llama 2, its grammars are made of other texts; so they are
+    matched here (`test_llamacpp_matched.py`)."""
     path, key = tmp_path / "spaced.gguf", b"tokenizer.ggml.add_space_prefix\x07\0\0\0"
     assert keeper_file().count(key + b"\0") == 1
     path.write_bytes(keeper_file().replace(key + b"\0", key + b"\1"))
     engine = LlamaCppEngine(path, name="spaced", threads=1)
     try:
-        assert "grammar" not in engine.info.capabilities
-        error = Api(engine).refused("completions", guided_choice=["a"])
-        assert error["param"] == "guided_choice"
+        assert engine._matched is not None
+        assert "grammar" in engine.info.capabilities
     finally:
         engine.close()

@@ -1,18 +1,19 @@
-"""llama.cpp's own server on a port of this machine, as a webui starts it: asked, and streamed from."""
+"""llama.cpp's own server, on a port of this machine as a webui starts it, or on a unix socket: asked, and
+streamed from."""
 
 from __future__ import annotations
 
 import http.client
 import io
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import orjson
 
 from .failures import unreachable
 from .llamacpp_answers import error_of
-from .llamacpp_listener import pass_on
 from .pump import TICK
 
 TIMEOUT = 60  # seconds, for questions that no model has to answer
@@ -21,8 +22,12 @@ TIMEOUT = 60  # seconds, for questions that no model has to answer
 class LlamaServer:
     """One server. Thread-safe: each question has a connection of its own."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, address: int | Path, key: str = "") -> None:
+        """`address`: a port, or the path of a socket."""
+        self._address = address
+        self._headers = {"Content-Type": "application/json"}
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """The JSON answer to a question. Raises EngineFailed, or what llama.cpp's error stands for."""
@@ -49,10 +54,10 @@ class LlamaServer:
         receive: Callable[[bytes], bool],
         tick: Callable[[], bool] | None,
     ) -> None:
-        connection = _Connection(self._port, tick)
+        connection = _Connection(self._address, tick)
         try:
             method = "GET" if body is None else "POST"
-            connection.request(method, path, body, {"Content-Type": "application/json"})
+            connection.request(method, path, body, self._headers)
             with connection.getresponse() as response:
                 if "event-stream" not in (response.getheader("Content-Type") or ""):
                     receive(response.read())
@@ -64,6 +69,14 @@ class LlamaServer:
             raise unreachable() from error
         finally:
             connection.close()
+
+
+def pass_on(lines: Iterable[bytes], receive: Callable[[bytes], bool]) -> None:
+    """Give the chunks of a stream to `receive`, errors too, until it answers True."""
+    for line in lines:
+        kind, _, data = line.partition(b": ")
+        if kind in (b"data", b"error") and data.startswith(b"{") and receive(data):
+            return
 
 
 def chunk_of(data: bytes) -> dict[str, Any]:
@@ -95,12 +108,19 @@ class _Left(Exception):
 class _Connection(http.client.HTTPConnection):
     """HTTP whose reader looks about while it waits."""
 
-    def __init__(self, port: int, tick: Callable[[], bool] | None) -> None:
+    def __init__(self, address: int | Path, tick: Callable[[], bool] | None) -> None:
+        self._path = None if isinstance(address, int) else address
+        port = address if isinstance(address, int) else None
         super().__init__("127.0.0.1", port, timeout=TIMEOUT)
         self._tick = tick
 
     def connect(self) -> None:
-        super().connect()
+        if self._path is None:
+            super().connect()
+        else:
+            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(str(self._path))
         if self._tick is not None:
             self.sock = _Looking(self.sock, self._tick)
 

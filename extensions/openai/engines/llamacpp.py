@@ -34,6 +34,7 @@ from .llamacpp_files import ModelLoadError, read_files
 from .llamacpp_grammars import end_of_grammars, follows_grammars, turns
 from .llamacpp_judge import Complete, hidden_text, judge
 from .llamacpp_listener import PrivateListener
+from .llamacpp_matched import MatchedAnswers
 from .llamacpp_messages import encoded
 from .llamacpp_params import BATCH, params_for
 from .llamacpp_recount import Recount
@@ -121,9 +122,9 @@ class LlamaCppEngine:
         self._encoded = mmproj is not None
         self._room = Room(context * cache.contexts if cache.shared else None, slots)
         self._closed = threading.Event()
-        meta = self._listener.ask("GET", "/v1/models")["data"][0]["meta"]
+        meta = self._listener.ask("/v1/models")["data"][0]["meta"]
         self._vocabulary_size = int(meta["n_vocab"])
-        props = self._listener.ask("GET", "/props")
+        props = self._listener.ask("/props")
         self._mark = str(props.get("media_marker", "")) if mmproj else ""
         self._document_start = self._start_token(props)
         self._start = str(props["bos_token"])
@@ -133,9 +134,11 @@ class LlamaCppEngine:
         self._adds_start = self.tokenize("x")[:1] == self._tokens(self._start, parse_special=True)
         capabilities, ends = self._capabilities(props), self._end_tokens()
         grammar_end = self._grammar_end(ends)
+        self._matched: MatchedAnswers | None = None
         if grammar_end is None:
-            log.warning("llama.cpp cannot hold this model to grammars: its tokens are misread")
-            capabilities = tuple(each for each in capabilities if each != "grammar")
+            self._matched = MatchedAnswers(
+                self._listener, self._vocabulary, ends, self._plain_tokens, self._room, self._closed
+            )
         stat = model.stat()
         files = [model, mmproj] if mmproj else [model]
         self._info = EngineInfo(
@@ -174,7 +177,7 @@ class LlamaCppEngine:
     def _end_tokens(self) -> frozenset[int]:
         """llama.cpp tells them as the tokens that it bans where no end is wanted."""
         asked = {"prompt": [self._document_start], "n_predict": 0, "ignore_eos": True}
-        told = self._listener.ask("POST", "/completion", asked)["generation_settings"]
+        told = self._listener.ask("/completion", asked)["generation_settings"]
         return frozenset(int(banned["token"]) for banned in told["logit_bias"])
 
     def _grammar_end(self, ends: frozenset[int]) -> str | None:
@@ -199,6 +202,8 @@ class LlamaCppEngine:
             prompt = self.tokenize(prompt)
         context, longest = self._info.context_length, self._info.longest_token
         most = check_fits(prompt, request.max_tokens, context, self.tokenize, longest)
+        if request.grammar is not None and self._matched is not None:
+            return self._generate_matched(request, prompt, self._matched)
         body = self._body(request) | {"prompt": prompt, "return_progress": most > BATCH}
         limit, exact, counts = request.max_tokens, False, None
         if wants_uncounted(request.sampling, context):
@@ -229,6 +234,16 @@ class LlamaCppEngine:
         recount = Recount(counts, body, reader) if exact and counts else None
         return self._run(self._complete, body, room, reader, "prompt", recount)
 
+    def _generate_matched(
+        self, request: GenerateRequest, prompt: str | Sequence[int], matched: MatchedAnswers
+    ) -> Pieces:
+        tokens = self.tokenize(prompt) if isinstance(prompt, str) else prompt
+        rest = self._info.context_length - len(tokens)
+        limit = rest if request.max_tokens is None else min(request.max_tokens, rest)
+        penalised = wants_uncounted(request.sampling, self._info.context_length)
+        body = self._body(replace(request, grammar=None)) | {"stream": False}
+        return matched.answer(request, body, tokens, limit, penalised=penalised)
+
     def _prompt_counts(self, request: GenerateRequest, tokens: Sequence[int]) -> PromptCounts:
         """What of a prompt penalties must not count: all but the answer's own beginning."""
         if not request.begun or not isinstance(request.prompt, str):
@@ -240,6 +255,11 @@ class LlamaCppEngine:
 
     def _generate_from_media(self, request: GenerateRequest) -> Pieces:
         """Only llama.cpp knows how many tokens media take, so it sees whether they fit."""
+        if request.grammar is not None and self._matched is not None:
+            raise refusals.unsupported(
+                "messages",
+                "cannot have media together with a grammar: this model's tokens forbid it.",
+            )
         prompt = {
             "prompt_string": request.prompt,
             "multimodal_data": [encoded(media) for media in request.media],
@@ -300,12 +320,12 @@ class LlamaCppEngine:
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         asked = {"content": text, "add_special": True, "parse_special": True}
-        tokens = tuple(self._listener.ask("POST", "/tokenize", asked)["tokens"])
+        tokens = tuple(self._listener.ask("/tokenize", asked)["tokens"])
         return tokens or (self._document_start,)
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         self._check_ids(tokens, "prompt")
-        text = self._listener.ask("POST", "/detokenize", {"tokens": list(tokens)})["content"]
+        text = self._listener.ask("/detokenize", {"tokens": list(tokens)})["content"]
         return str(text)
 
     def close(self) -> None:
@@ -357,7 +377,7 @@ class LlamaCppEngine:
 
     def _tokens(self, text: str, *, parse_special: bool) -> tuple[int, ...]:
         asked = {"content": text, "add_special": False, "parse_special": parse_special}
-        return tuple(self._listener.ask("POST", "/tokenize", asked)["tokens"])
+        return tuple(self._listener.ask("/tokenize", asked)["tokens"])
 
     def _check_ids(self, tokens: Sequence[int], param: str) -> None:
         if not all(0 <= token < self._vocabulary_size for token in tokens):
@@ -422,7 +442,7 @@ class LlamaCppEngine:
         """What an empty prompt stands for: the token that begins (or else ends) a document."""
         text = props["bos_token"] or props["eos_token"]
         asked = {"content": text, "add_special": False, "parse_special": True}
-        tokens = self._listener.ask("POST", "/tokenize", asked)["tokens"]
+        tokens = self._listener.ask("/tokenize", asked)["tokens"]
         return int(tokens[0]) if tokens else 0
 
 

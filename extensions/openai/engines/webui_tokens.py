@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from llguidance import LLTokenizer, TokenizerWrapper
 
 from .. import refusals
 from .gguf import BadModelFile, read_header
+from .matching import matching_of
 from .steps import Words, as_inputs, to_numpy
 from .vocabulary import Vocabulary, read_vocabulary, vocabulary_of
 from .webui_exllamav3_tokens import prompt_tokens
@@ -135,40 +135,6 @@ def words_of_file(model: Path, encode: Callable[[str], Sequence[int]]) -> Words 
         return None
     matching = matching_of(vocabulary, ends, start, encode)
     return Words(vocabulary, frozenset(ends), matching, start)
-
-
-def matching_of(
-    vocabulary: Vocabulary,
-    ends: Sequence[int],
-    start: int | None,
-    encode: Callable[[str], Sequence[int]],
-) -> LLTokenizer:
-    """A tokenizer as grammars want it. `ends`: the tokens that end an answer, at least one; `encode`: the
-    tokens of a text, with none added to it."""
-    return LLTokenizer(
-        TokenizerWrapper(_Spelled(vocabulary, ends[0], start, encode)), eos_token=list(ends)
-    )
-
-
-class _Spelled:
-    """A tokenizer as llguidance wants it: tokens that look like markup but are text stay text."""
-
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        end: int,
-        start: int | None,
-        encode: Callable[[str], Sequence[int]],
-    ) -> None:
-        self._encode = encode
-        self.eos_token_id = end
-        self.bos_token_id = start
-        self.tokens = [vocabulary.name(id) for id in range(len(vocabulary.tokens))]
-        self.special_token_ids = [id for id, text in enumerate(vocabulary.tokens) if not text]
-
-    def __call__(self, text: bytes | str) -> list[int]:
-        text = text.decode() if isinstance(text, bytes) else text
-        return list(map(int, self._encode(text)))
 
 
 def plain_words(loaded: Loaded) -> Words:
