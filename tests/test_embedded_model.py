@@ -1,21 +1,17 @@
-"""The embedded model in llama.cpp: greets, calls tools, ends its turns, cuts text alike."""
+"""The embedded model is whole, and answers in llama.cpp as the README shows."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import random
-import urllib.request
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scripts.train_model import structured_cases
-from tests.support.api import Api
-
 xllamacpp = pytest.importorskip("xllamacpp")
-tokenizers = pytest.importorskip("tokenizers")
 
 FOLDER = Path(__file__).resolve().parents[1] / "models" / "openedai-tiny"
 TOOLS = [
@@ -34,6 +30,22 @@ TOOLS = [
 ]
 Engine = Any
 Ask = Callable[..., list[dict[str, Any]]]
+
+
+def test_the_files_are_those_of_the_card() -> None:
+    card = (FOLDER / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w.-]+)` \| (\d+) \| `([0-9a-f]{64})` \|$", card, re.MULTILINE)
+    assert {name for name, _, _ in rows} == {
+        path.name for path in FOLDER.iterdir() if path.is_file() and path.name != "README.md"
+    }
+    for name, size, digest in rows:
+        data = (FOLDER / name).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (int(size), digest), name
+
+
+def test_the_card_says_that_it_is_tiny() -> None:
+    card = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert "tiny demonstration model" in card and "--model" in card and "held-out" in card
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +89,7 @@ def _choice(events: list[dict[str, Any]]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("prompt", "wanted"),
     [
+        ("Hello! What are you?", "tiny demonstration model"),  # the README's request
         ("Hello!", "Hello"),
         ("Who are you?", "OpenedAI Tiny"),
         ("What is the base URL?", "http://127.0.0.1:5001/v1"),
@@ -153,43 +166,3 @@ def test_answers_after_a_long_history(ask: Ask) -> None:
     choice = _choice(events)
     assert "127.0.0.1:5001" in choice["message"]["content"]
     assert choice["finish_reason"] == "stop"
-
-
-def test_llama_cpp_cuts_text_like_the_tokenizer_file(engine: Engine) -> None:
-    tokenizer = tokenizers.Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
-    rng = random.Random(9)
-    bits = [
-        "'s",
-        "'LL",
-        " ",
-        "  ",
-        "\n",
-        "\r\n",
-        "a",
-        "É",
-        "12",
-        "!?",
-        "👋",
-        "あ",
-        "don't",
-        "\u3000",
-    ]
-    texts = ["".join(rng.choice(bits) for _ in range(rng.randint(1, 20))) for _ in range(120)]
-    texts += ["<|im_start|>user\nhi<|im_end|>", "<tool_call>\n{}\n</tool_call>", "👩‍👩‍👧 日本語"]
-    for text in texts:
-        body = json.dumps({"content": text, "parse_special": True}).encode()
-        url = f"{engine.listening_address}/tokenize"
-        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=10) as reply:
-            assert json.load(reply)["tokens"] == tokenizer.encode(text).ids, text
-
-
-def test_structured_answers_end_at_the_temperature_that_clients_leave(tiny: Api) -> None:
-    """Schemas, functions, patterns and choices that are not trained on; the whole evaluation is in
-    scripts/train_model."""
-    asked = list(structured_cases.cases())[::4]
-    ended = 0
-    for case in asked:
-        choice = tiny.chat(case.prompt, max_tokens=200, seed=5, **case.body)["choices"][0]
-        ended += choice["finish_reason"] in ("stop", "tool_calls")
-    assert ended >= 0.95 * len(asked)
