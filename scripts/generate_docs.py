@@ -187,18 +187,18 @@ def elsewhere() -> str:
             if name in refused and not (both and page == "chat"):
                 taken = " or ".join(code(_json(value)) for value in refused[name])
                 rows.append((code(name), "both" if both else page, taken or "-"))
-    return table("Field | Page | Taken if it is", rows)
+    return table("Field | Endpoint | Taken if it is", rows)
 
 
 def routes() -> str:
     return table(
-        "Method | Path | What | Page | Also at | Key",
+        "Method | Path | What | Endpoint | Also at | Key",
         (
             (
                 route.method,
                 code(_path(route.addresses.value[0] + route.path)),
                 route.summary,
-                code(route.page),
+                code(route.endpoint),
                 ", ".join(code(_path(a + route.path)) for a in route.addresses.value[1:]),
                 route.scope or "none",
             )

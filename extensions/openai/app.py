@@ -39,7 +39,7 @@ from .head_check import HeadCheck
 from .operations.capture import Capture, Redactor
 from .operations.logs import log_request
 from .replies import Reply, as_flask
-from .routing import Lifecycle, Pages, Route, Services
+from .routing import Lifecycle, Route, ServedEndpoints, Services
 from .settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ def create_app(
     services.reloaders.append(scheduler.configure)
     app.extensions["openai"] = services
     services.observers.append(_request_log(services))
-    pages = Pages(settings, {*(route.page for route in ROUTES), openapi.PAGE})
-    exchanges = Exchanges(services, pages)
+    endpoints = ServedEndpoints(settings, {*(route.endpoint for route in ROUTES), openapi.ENDPOINT})
+    exchanges = Exchanges(services, endpoints)
     direct: dict[str, View] = {}
     named: dict[str, Route] = {}
     for route in ROUTES:
@@ -118,8 +118,8 @@ def create_app(
             app.add_url_rule(rule, name, _flask_view(view, route), methods=[route.method])
             if route.chunk is not None and "<" not in rule:
                 direct[rule] = view
-    served = [route for route in ROUTES if route.page in pages]
-    openapi.add_pages(app, served, settings.api_prefix, pages)
+    served = [route for route in ROUTES if route.endpoint in endpoints]
+    openapi.add_pages(app, served, settings.api_prefix, endpoints)
     _flask_hooks(app, exchanges)
     app.wsgi_app = _ShortCut(app.wsgi_app, exchanges, direct)  # type: ignore[method-assign]
     if settings.debug:
@@ -139,7 +139,7 @@ def create_app(
     proxies = TrustedProxies(app.wsgi_app, settings)
     services.reloaders.append(proxies.configure)
     app.wsgi_app = proxies  # type: ignore[method-assign]
-    app.extensions["openai_head_check"] = HeadCheck(services, pages, app, named, proxies.adopt)
+    app.extensions["openai_head_check"] = HeadCheck(services, endpoints, app, named, proxies.adopt)
     return app
 
 

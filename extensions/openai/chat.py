@@ -33,7 +33,7 @@ from .generation.tool_calls import (
 from .generation.tools import ToolPlan
 from .generation.usage import Usage, UsageCount
 from .replies import Reply
-from .routing import Addresses, Call, Route
+from .routing import Addresses, Call, Route, endpoint
 from .streaming import check_wanted, respond
 
 
@@ -356,7 +356,8 @@ class _ChoiceFold:
         }
 
 
-ROUTES = (
+ROUTES = endpoint(
+    "chat",
     Route(
         "POST",
         "/chat/completions",

@@ -39,7 +39,7 @@ from .generation.run import Event, Events, run
 from .generation.token_splitter import aligned
 from .generation.usage import Usage, UsageCount
 from .replies import Reply
-from .routing import Addresses, Call, Route
+from .routing import Addresses, Call, Route, endpoint
 from .streaming import respond
 
 MAX_PROMPTS = 2048
@@ -425,7 +425,8 @@ class Fold:
         }
 
 
-ROUTES = (
+ROUTES = endpoint(
+    "completions",
     Route(
         "POST",
         "/completions",

@@ -35,7 +35,7 @@ from .errors import (
 from .field_names import header_of
 from .generation.estimate import expected_tokens
 from .replies import Reply, json_reply
-from .routing import Call, Pages, Route, Services, new_request_id
+from .routing import Call, Route, ServedEndpoints, Services, new_request_id
 from .streaming import ClientGone
 from .validation import RequestModel, ignored_fields, parse, parse_query
 
@@ -77,9 +77,9 @@ View = Callable[..., "Reply | Response"]
 class Exchanges:
     """The way of all requests of one application. Thread-safe."""
 
-    def __init__(self, services: Services, pages: Pages) -> None:
+    def __init__(self, services: Services, endpoints: ServedEndpoints) -> None:
         self._services = services
-        self._pages = pages
+        self._endpoints = endpoints
         self._longest_body = services.settings.max_body_mb << 20
 
     def begin(self, exchange: Exchange) -> None:
@@ -104,7 +104,7 @@ class Exchanges:
         ) -> Reply | Response:
             record, environ = exchange.record, exchange.environ
             record.route = name
-            self._pages.check(route.page)
+            self._endpoints.check(route.endpoint)
             if route.scope is not None:
                 if (refusal := environ.get(REFUSAL)) is not None:
                     raise refusal

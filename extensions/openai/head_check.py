@@ -20,7 +20,7 @@ from werkzeug.routing import RequestRedirect
 from .access.keys import has_keys, sent_keys
 from .errors import APIError
 from .exchange import check_body_type, check_scope
-from .routing import Pages, Route, Services
+from .routing import Route, ServedEndpoints, Services
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -46,14 +46,14 @@ class HeadCheck:
     def __init__(
         self,
         services: Services,
-        pages: Pages,
+        endpoints: ServedEndpoints,
         app: Flask,
         routes: Mapping[str, Route],
         adopt: Callable[[dict[str, Any]], None],
     ) -> None:
         """`routes` by their names in Flask; `adopt` puts what trusted proxies say into an environment."""
         self._services = services
-        self._pages = pages
+        self._endpoints = endpoints
         self._app = app
         self._routes = routes
         self._adopt = adopt
@@ -84,7 +84,7 @@ class HeadCheck:
             return UNWANTED
         keys = sent_keys(environ)
         try:
-            self._pages.check(route.page)
+            self._endpoints.check(route.endpoint)
             caller = self._services.keys.identify(keys, environ.get("REMOTE_ADDR") or "")
             check_scope(caller, route.scope)
         except APIError as error:

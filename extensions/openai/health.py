@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 from . import __version__
 from .access.tunnel import Tunnel
 from .errors import ModelLoading
-from .routing import Addresses, Call, Route
+from .routing import Addresses, Call, Route, endpoint
 from .streaming import json_response
 
 PACKAGES = ("flask", "waitress", "pydantic", "xllamacpp", "llguidance")
@@ -154,7 +154,8 @@ def _memory() -> int | None:
     return most if sys.platform == "darwin" else most * 1024
 
 
-ROUTES = (
+ROUTES = endpoint(
+    "health",
     Route("GET", "/health", health, "Health check", Addresses.ROOT, Health, scope=None),
     Route(
         *("GET", "/internal/health", health_details, "Health in detail", Addresses.API),

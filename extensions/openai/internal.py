@@ -10,7 +10,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from .access.job import Job
-from .routing import Addresses, Call, Route
+from .routing import Addresses, Call, Route, endpoint
 from .streaming import json_response
 from .validation import RequestModel
 
@@ -137,7 +137,8 @@ def _shown(job: Job) -> QueuedRequest:
     }
 
 
-ROUTES = (
+ROUTES = endpoint(
+    "queue",
     Route("GET", "/internal/queue", show_queue, "Show the queue", Addresses.API, Queue),
     Route(
         "POST",

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from .engines.library import Library, Template
 from .errors import NotSupported
-from .routing import Addresses, Call, Route
+from .routing import Addresses, Call, Route, endpoint
 from .streaming import json_response
 from .validation import RequestModel
 
@@ -142,7 +142,8 @@ def _loaded(library: Library) -> Response:
 
 
 API = Addresses.API
-ROUTES = (
+ROUTES = endpoint(
+    "model_management",
     Route("GET", "/internal/model/info", model_info, "Show the loaded model", API, LoadedModel),
     Route(
         "GET", "/internal/model/list", list_host_models, "List models to load", API, ModelNames,

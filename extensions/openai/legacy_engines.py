@@ -8,7 +8,7 @@ from flask import Response
 from typing_extensions import TypedDict
 
 from . import models
-from .routing import Addresses, Call, Route
+from .routing import Addresses, Call, Route, endpoint
 from .streaming import json_response
 
 
@@ -53,7 +53,8 @@ def _shape(model: models.Model) -> LegacyEngine:
     }
 
 
-ROUTES = (
+ROUTES = endpoint(
+    "legacy_engines",
     Route("GET", "/engines", list_engines, "List engines", Addresses.API, answer=LegacyEngineList),
     Route(
         "GET",

@@ -10,7 +10,7 @@ from typing_extensions import NotRequired, TypedDict
 from . import refusals
 from .engines.base import EngineInfo, TemplateTraits
 from .errors import ModelLoading, ModelNotFound
-from .routing import Addresses, Call, Route
+from .routing import Addresses, Call, Route, endpoint
 from .settings import Settings
 from .streaming import json_response
 
@@ -224,7 +224,8 @@ def _template(traits: TemplateTraits) -> Template:
     }
 
 
-ROUTES = (
+ROUTES = endpoint(
+    "models",
     Route("GET", "/models", list_models, "List models", Addresses.API, answer=ModelList),
     Route(
         "GET", "/models/<path:id>", retrieve_model, "Retrieve a model", Addresses.API, answer=Model

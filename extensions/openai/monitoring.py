@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response, request
 
 from .errors import NotFound
-from .routing import Addresses, Call, Route
+from .routing import Addresses, Call, Route, endpoint
 
 
 def metrics(call: Call) -> Response:
@@ -20,7 +20,8 @@ def metrics(call: Call) -> Response:
     return Response(body, content_type=content_type)
 
 
-ROUTES = (
+ROUTES = endpoint(
+    "metrics",
     Route(
         *("GET", "/metrics", metrics, "Metrics", Addresses.ROOT),
         media="text/plain",

@@ -18,11 +18,11 @@ from pydantic import TypeAdapter
 
 from . import __version__
 from .errors import APIError, ErrorEnvelope, all_errors
-from .routing import Pages, Route
+from .routing import Route, ServedEndpoints
 from .streaming import json_response
 from .validation import RequestModel
 
-PAGE = "docs"
+ENDPOINT = "docs"
 """The name under which all of this is switched off."""
 REF = "#/components/schemas/{model}"
 
@@ -47,12 +47,12 @@ REDOC_PAGE = """<!doctype html>
 """
 
 
-def add_pages(app: Flask, routes: Sequence[Route], prefix: str, pages: Pages) -> None:
-    """Serve /openapi.json, /docs and /redoc below the prefix, where `pages` has them."""
+def add_pages(app: Flask, routes: Sequence[Route], prefix: str, endpoints: ServedEndpoints) -> None:
+    """Serve /openapi.json, /docs and /redoc below the prefix, where `endpoints` has them."""
 
     def served(view: Callable[..., Response]) -> Callable[..., Response]:
         def checked(**arguments: Any) -> Response:
-            pages.check(PAGE)
+            endpoints.check(ENDPOINT)
             return view(**arguments)
 
         return checked

@@ -68,11 +68,8 @@ class Route:
     """Whether settings open it, so that it needs no key after all."""
     media: str = "text/html"
     """The type of an answer that is no JSON."""
-
-    @property
-    def page(self) -> str:
-        """The name of the page it belongs to, which is that of its file."""
-        return self.handler.__module__.rpartition(".")[2]
+    endpoint: str = ""
+    """Its public name, for `--endpoints` and `--disabled-endpoints`; several routes may share one."""
 
     @property
     def name(self) -> str:
@@ -80,30 +77,35 @@ class Route:
         return f"{self.method} {self.addresses.value[0]}{self.path}"
 
 
-class Pages:
-    """Which pages are served, by the names of their files; `docs` are the document and its two readers."""
+def endpoint(name: str, *routes: Route) -> tuple[Route, ...]:
+    """The routes of an endpoint, under its public name."""
+    return tuple(replace(route, endpoint=name) for route in routes)
+
+
+class ServedEndpoints:
+    """Which endpoints are served, by their public names; `docs` are the document and its two readers."""
 
     def __init__(self, settings: Settings, known: Collection[str]) -> None:
         """Raises SettingsError for a name that is not known."""
-        for setting in ("pages", "disabled_pages"):
+        for setting in ("endpoints", "disabled_endpoints"):
             unknown = set(getattr(settings, setting)) - set(known)
             if unknown:
                 raise SettingsError(
-                    f"setting {setting}: there is no page {', '.join(sorted(unknown))}; "
+                    f"setting {setting}: there is no endpoint {', '.join(sorted(unknown))}; "
                     f"there are {', '.join(sorted(known))}"
                 )
-        self._on = set(settings.pages or known) - set(settings.disabled_pages)
+        self._on = set(settings.endpoints or known) - set(settings.disabled_endpoints)
 
     def __contains__(self, name: str) -> bool:
         return name in self._on
 
     def check(self, name: str) -> None:
-        """Raises NotFound for a page that is off."""
+        """Raises NotFound for an endpoint that is off."""
         if name not in self._on:
             raise NotFound(
-                f"The page '{name}' is switched off on this server (its settings --pages and "
-                "--disabled-pages say so).",
-                code="page_disabled",
+                f"The endpoint '{name}' is switched off on this server (its settings --endpoints and "
+                "--disabled-endpoints say so).",
+                code="endpoint_disabled",
             )
 
 

@@ -294,12 +294,13 @@ class Settings(BaseSettings):
         description="The status of a request that is not valid: 400 as OpenAI's, or 422.",
         json_schema_extra=RELOADABLE,
     )
-    pages: Names = Field(
+    endpoints: Names = Field(
         (),
-        description="Serve these pages only, as chat,models; docs/api.md has their names. Default: all.",
+        description="Serve only these endpoints, such as chat,models (docs/api.md lists the names). "
+        "Default: all.",
     )
-    disabled_pages: Names = Field(
-        (), description="Pages that are not served, as docs,internal; they answer 404."
+    disabled_endpoints: Names = Field(
+        (), description="Endpoints that are not served, such as docs,queue; they answer 404."
     )
     max_body_mb: int = Field(
         20, ge=1, le=1024, description="Largest request body in MiB; a larger one is answered 413."
@@ -444,8 +445,8 @@ class Settings(BaseSettings):
 
     @field_validator(
         "model_aliases",
-        "pages",
-        "disabled_pages",
+        "endpoints",
+        "disabled_endpoints",
         "allowed_hosts",
         "cors_origins",
         "media_hosts",

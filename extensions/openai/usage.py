@@ -21,7 +21,7 @@ from . import refusals
 from .access.caller import Limits
 from .access.ledger import Filter, Used
 from .errors import Forbidden, InvalidRequest, NotFound
-from .routing import Addresses, Call, Route
+from .routing import Addresses, Call, Route, endpoint
 from .streaming import json_response
 from .validation import RequestModel
 
@@ -310,4 +310,4 @@ def _routes() -> Iterator[Route]:
     yield Route("GET", "/usage", usage, "Usage in sum", Addresses.API, Totals, query=TotalsQuery)
 
 
-ROUTES = tuple(_routes())
+ROUTES = endpoint("usage", *_routes())

@@ -19,8 +19,9 @@ PARTS = (
     "modules/text_generation.py",
     "extensions",
 )
-MARKS = ("private_packages.py", "engines/base.py", "engines/protocol.py")
-"""Files by which a folder is known to be this extension."""
+MARKER = "openedai.txt"
+EARLIER_MARKERS = ("private_packages.py", "engines/base.py", "engines/protocol.py")
+"""Files by which a folder is known to be this extension; installs of 2026 have no marker of its own."""
 
 
 @dataclass(frozen=True)
@@ -167,4 +168,4 @@ def is_ours(folder: Path) -> bool:
     """Whether a folder is this extension; a link may point to one that is gone."""
     if folder.is_symlink() and not folder.exists():
         return True
-    return any((folder / mark).exists() for mark in MARKS)
+    return any((folder / mark).exists() for mark in (MARKER, *EARLIER_MARKERS))

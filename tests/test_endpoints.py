@@ -1,4 +1,4 @@
-"""Pages that are switched off."""
+"""Endpoints that are switched off."""
 
 from __future__ import annotations
 
@@ -20,51 +20,53 @@ def client(**options: Any) -> FlaskClient:
 
 
 def test_everything_off_but_chat() -> None:
-    only = client(pages=("chat",))
+    only = client(endpoints=("chat",))
     assert only.post("/v1/chat/completions", json=CHAT).status_code == 200
     for route in ROUTES:
-        if route.page == "chat" or "<" in route.path:
+        if route.endpoint == "chat" or "<" in route.path:
             continue
         for address in route.addresses.value:
             path = address.replace("<path:model>", "echo") + route.path
             answer = only.open(path, method=route.method, json={} if route.body else None)
             assert answer.status_code == 404, path
             error = assert_envelope(answer.json, status=404)
-            assert error["code"] == "page_disabled"
-            assert "--pages" in error["message"] and route.page in error["message"]
+            assert error["code"] == "endpoint_disabled"
+            assert "--endpoints" in error["message"] and route.endpoint in error["message"]
     for path in ("/openapi.json", "/docs", "/redoc", "/docs/assets/js/swagger-ui-bundle.js"):
         assert only.get(path).status_code == 404, path
 
 
-def test_some_pages_off() -> None:
-    some = client(disabled_pages=("completions", "docs"), pages=("chat", "completions", "models"))
+def test_some_endpoints_off() -> None:
+    some = client(
+        disabled_endpoints=("completions", "docs"), endpoints=("chat", "completions", "models")
+    )
     assert some.get("/v1/models").status_code == 200
     assert some.post("/v1/chat/completions", json=CHAT).status_code == 200
     for path in ("/v1/completions", "/v1/engines/echo/completions"):
         answer = some.post(path, json={"model": "echo", "prompt": "a"})
-        assert answer.json["error"]["code"] == "page_disabled"
+        assert answer.json["error"]["code"] == "endpoint_disabled"
     assert some.get("/docs").status_code == 404
 
 
-def test_a_page_that_is_off_is_not_in_the_document() -> None:
-    paths = client(disabled_pages=("completions",)).get("/openapi.json").json["paths"]
+def test_an_endpoint_that_is_off_is_not_in_the_document() -> None:
+    paths = client(disabled_endpoints=("completions",)).get("/openapi.json").json["paths"]
     assert "/v1/chat/completions" in paths and "/v1/completions" not in paths
 
 
-def test_a_page_that_is_off_needs_no_key_to_say_so() -> None:
-    answer = client(api_key="k", disabled_pages=("models",)).get("/v1/models")
-    assert answer.json["error"]["code"] == "page_disabled"
+def test_an_endpoint_that_is_off_needs_no_key_to_say_so() -> None:
+    answer = client(api_key="k", disabled_endpoints=("models",)).get("/v1/models")
+    assert answer.json["error"]["code"] == "endpoint_disabled"
 
 
-@pytest.mark.parametrize("name", ["pages", "disabled_pages"])
+@pytest.mark.parametrize("name", ["endpoints", "disabled_endpoints"])
 def test_a_name_that_is_none_stops_the_start(name: str) -> None:
     with pytest.raises(SettingsError) as caught:
         client(**{name: ("chat", "chats")})
     message = str(caught.value)
-    assert name in message and "no page chats;" in message and "completions" in message
+    assert name in message and "no endpoint chats;" in message and "completions" in message
 
 
 def test_names_are_parted_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENEDAI_DISABLED_PAGES", "docs, home")
-    settings = load({}, {"pages": "chat,docs"})
-    assert (settings.pages, settings.disabled_pages) == (("chat", "docs"), ("docs", "home"))
+    monkeypatch.setenv("OPENEDAI_DISABLED_ENDPOINTS", "docs, home")
+    settings = load({}, {"endpoints": "chat,docs"})
+    assert (settings.endpoints, settings.disabled_endpoints) == (("chat", "docs"), ("docs", "home"))
