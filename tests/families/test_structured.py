@@ -19,6 +19,7 @@ from tests.families.tools import TIME, TOOLS, WEATHER, function
 from tests.support.families import Call, Family
 
 OSLO: Call = ("get_weather", {"city": "Oslo"})
+TEXT = {"type": "string"}
 UTC: Call = ("get_time", {"zone": "UTC"})
 NUMBER: dict[str, Any] = {
     "type": "object",
@@ -131,6 +132,18 @@ def test_one_demanded_call_where_calls_may_not_be_parallel(server: Served) -> No
     more = {"tool_choice": "required", "parallel_tool_calls": False}
     answer = server.ask("call", tools=TOOLS, **more, **REPEATABLE)
     assert len(answer.calls) == 1
+
+
+def test_demanded_arguments_match_one_of_two_schemas(server: Served) -> None:
+    """As coding agents send them: `to` is a known name, or one that is numbered."""
+    to = {"oneOf": [{"enum": ["fork"], **TEXT}, {"pattern": "^agent-[0-9]{1,3}$", **TEXT}]}
+    parameters = {"type": "object", "properties": {"to": to}, "required": ["to"]}
+    answer = server.ask(
+        "call", tools=[function("agent", parameters)], tool_choice="required", **REPEATABLE
+    )
+    assert answer.calls
+    for _, arguments in answer.calls:
+        jsonschema.validate(arguments, parameters)
 
 
 def test_demanded_arguments_have_no_property_that_nobody_declared(server: Served) -> None:

@@ -30,6 +30,7 @@ from .bounds import (
     place,
     refuse,
 )
+from .exclusive import Exclusion
 from .patterns import URI, ascii_classes, pattern_in_json
 
 # JSON on one line. Where white space is free, small models like to go on with it for ever.
@@ -77,7 +78,8 @@ def json_rule(schema: Mapping[str, Any], param: str) -> str:
     if known is None:
         with one_at_a_time(len(key) or MAX_SCHEMA_TEXT):
             check_enforceable(schema, param)
-            known = "%json " + json.dumps({**_as_enforced(schema), "x-guidance": WHITESPACE})
+            written = _as_enforced(schema, Exclusion(schema))
+            known = "%json " + json.dumps({**written, "x-guidance": WHITESPACE})
         if key and len(key) <= MAX_REMEMBERED_SIZE:
             _rules.put(key, known)
     return known
@@ -295,11 +297,12 @@ _SURE = {
 SAFE_INTEGER = 2**53 - 1  # beyond it, readers of JSON differ (RFC 8259, section 6)
 
 
-def _as_enforced(schema: Any) -> Any:
-    """The schema with all of its patterns written out, integers that every reader can hold, and without the
-    words that ask for nothing. Recursion is bounded by MAX_SCHEMA_DEPTH."""
+def _as_enforced(schema: Any, exclusion: Exclusion) -> Any:
+    """The schema with all of its patterns written out, integers that every reader can hold, `anyOf` where
+    that is what `oneOf` means, and without the words that ask for nothing. Recursion is bounded by
+    MAX_SCHEMA_DEPTH."""
     if isinstance(schema, list):
-        return [_as_enforced(each) for each in schema]
+        return [_as_enforced(each, exclusion) for each in schema]
     if not isinstance(schema, dict):
         return schema
     written: dict[str, Any] = {}
@@ -320,14 +323,20 @@ def _as_enforced(schema: Any) -> Any:
             written["pattern"] = URI
         elif name == "patternProperties" and isinstance(value, dict):
             written[name] = {
-                ascii_classes(pattern): _as_enforced(each) for pattern, each in value.items()
+                ascii_classes(pattern): _as_enforced(each, exclusion)
+                for pattern, each in value.items()
             }
         elif name in _NAMED_SCHEMAS and isinstance(value, dict):
-            written[name] = {key: _as_enforced(each) for key, each in value.items()}
+            written[name] = {key: _as_enforced(each, exclusion) for key, each in value.items()}
+        elif name == "oneOf" and isinstance(value, list) and exclusion.holds(value, schema):
+            made = {"anyOf": _as_enforced(value, exclusion)}
+            if "anyOf" in schema:
+                made = {"allOf": [*written.get("allOf", ()), made]}
+            written |= made
         elif name == "allOf" and isinstance(value, list):
-            written[name] = [*written.get(name, ()), *_as_enforced(value)]
+            written[name] = [*written.get(name, ()), *_as_enforced(value, exclusion)]
         else:
-            written[name] = _as_enforced(value)
+            written[name] = _as_enforced(value, exclusion)
     if schema.get("type") == "integer" and not _BOUNDS & schema.keys():
         written |= {"minimum": -SAFE_INTEGER, "maximum": SAFE_INTEGER}
     return written
