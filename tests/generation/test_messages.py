@@ -105,6 +105,14 @@ def test_a_turn_that_only_thought_is_taken(field: str) -> None:
     assert engine_messages(message) == (Message("assistant", "", reasoning="Let me see"),)
 
 
+@pytest.mark.parametrize("empty", [None, ""])
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
+def test_of_several_thoughts_the_one_that_holds_text_is_taken(field: str, empty: Any) -> None:
+    fields = dict.fromkeys(("reasoning_content", "reasoning", "thinking"), empty)
+    message = {"role": "assistant", "content": "Well.", **fields, field: "Let me see"}
+    assert engine_messages(message) == (Message("assistant", "Well.", reasoning="Let me see"),)
+
+
 def test_a_turn_that_said_nothing_is_taken() -> None:
     assert engine_messages({"role": "assistant", "content": None}) == (Message("assistant", ""),)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import AliasChoices, Discriminator, Field, Tag
+from pydantic import AliasChoices, Discriminator, Field, Tag, model_validator
 
 from .. import refusals
 from ..engines.base import Media, Message, ToolCall
@@ -171,18 +171,28 @@ class UserMessage(RequestPart):
     name: str | None = None
 
 
+THOUGHT_NAMES = ("reasoning_content", "reasoning", "thinking")
+
+
 class AssistantMessage(RequestPart):
     """What the model said before. Content may be null: it called tools, only thought, or said nothing."""
 
     role: Literal["assistant"]
     content: AssistantContent | None = None
     refusal: str | None = None
-    reasoning_content: str | None = Field(
-        None, validation_alias=AliasChoices("reasoning_content", "reasoning", "thinking")
-    )
+    reasoning_content: str | None = Field(None, validation_alias=AliasChoices(*THOUGHT_NAMES))
     name: str | None = None
     tool_calls: Annotated[list[EarlierCall], Field(max_length=MAX_CALLS)] | None = None
     function_call: FunctionCall | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_thought(cls, given: Any) -> Any:
+        """Of several names for the thought, the one that holds it: clients give back what servers send, and
+        some send one of them filled and another one null."""
+        if not isinstance(given, dict) or not any(given.get(name) for name in THOUGHT_NAMES):
+            return given
+        return {name: value for name, value in given.items() if value or name not in THOUGHT_NAMES}
 
 
 class ToolMessage(RequestPart):
