@@ -266,8 +266,8 @@ class Settings(BaseSettings):
     )
     bare_calls: bool = Field(
         True,
-        description="Read a whole answer that is nothing but the JSON of a call of a declared tool as that "
-        "call, also where the model's template has marks for calls.",
+        description="Read a whole answer that is nothing but the JSON of a call of a declared tool, fenced "
+        "as code or not, as that call, also where the model's template has marks for calls.",
         json_schema_extra=RELOADABLE,
     )
     strict_parameters: bool = Field(

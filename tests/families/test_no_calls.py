@@ -25,6 +25,9 @@ TEXTS = {
     "about tags": "In XML one writes <function=f> and </function>, in Python f(a=1).",
     "brace": "{ is a brace, [ is a bracket.",
     "fence": "```json\n" + ANN + "\n```",
+    "fence and more": '```json\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n```\nI would.',
+    "fence without end": '```json\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n',
+    "fence of an undeclared": '```json\n{"name": "delete_everything", "arguments": {"x": 1}}\n```',
     "two objects": ANN + "\n" + ANN,
     "cut json": '{"name": "get_weather", "argu',
 }
@@ -32,6 +35,8 @@ BARE = {
     "bare": '{"name": "get_weather", "arguments": {"city": "Oslo"}}',
     "bare parameters": '{"name": "get_weather", "parameters": {"city": "Oslo"}}',
     "bare lines": '\n{\n  "name": "get_weather",\n  "arguments": {\n    "city": "Oslo"\n  }\n}\n',
+    "fenced": '```json\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n```',
+    "fenced lines": '\n```\n[{\n  "name": "get_weather",\n  "parameters": {"city": "Oslo"}\n}]\n```\n\n',
 }
 
 

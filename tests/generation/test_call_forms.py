@@ -287,6 +287,8 @@ U = '<tool_call>\n{"name": "get_weather", "arguments": {"city": '
         ("Let me see.", "\n", f"<tool_call>\n{TWO}\n</tool_call>"),
         ("", "<tool_call>\n", ""),
         ("", "<tool_call>{", ""),
+        ('```json\n{"name": "get_weather", "arguments": {"city": "', "``` ", '"}}\n```'),
+        ('```json\n{"name": "unknown", "arguments": {"city": "', "``` ", '"}}\n```'),
     ],
 )
 def test_long_answers_take_time_in_their_length(begin: str, unit: str, end: str) -> None:
@@ -302,6 +304,66 @@ def test_a_call_comes_as_soon_as_it_is_complete() -> None:
     parts = [f"<tool_call>\n{ONE}\n</tool_call>", "\n", f"<tool_call>\n{TWO}\n</tool_call>"]
     pieces = [piece for piece in apart(pieces_of(parts), CallReader(TOOLS)) if piece is not None]
     assert [bool(piece.tool_calls) for piece in pieces] == [True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("said", "calls"),
+    [
+        (f"```json\n{ONE}\n```", [W]),
+        (f"\n ```JSON\r\n{TWO}\r\n``` \n\n", [A]),
+        (f"```\n[{ONE}, {TWO}]\n```", [W, A]),
+        (f"```json {ONE}```", [W]),
+        (f"```json\n{ONE}\n{TWO}\n```", [W, A]),
+        ('```json\n{"name": "get_weather", "arguments": {"city": "```\\"```\\\\"}}\n```',
+         [("get_weather", {"city": '```"```\\'})]),
+    ],
+)  # fmt: skip
+def test_a_call_that_is_a_block_of_code_is_read_where_it_is_all_of_the_answer(
+    said: str, calls: list[Any]
+) -> None:
+    for parts in splits(said):
+        text, _, found, pieces = read(apart(pieces_of(parts), CallReader(TOOLS)))
+        assert (text, found, pieces[-1].finish) == ("", calls, "tool_calls"), parts
+    text, _, found, _ = read(apart(pieces_of([said]), CallReader(TOOLS, bare=False)))
+    assert (text, found) == (said, [])
+    reader = ThoughtReader(CallReader(TOOLS))
+    text, thought, found, _ = read(apart(pieces_of(list(f"<think>Hm.</think>{said}")), reader))
+    assert (text, thought, found) == ("", "Hm.", calls)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"```json\n{ONE}\n```\nThat is it.",
+        f"So:\n```json\n{ONE}\n```",
+        f"```json\n{ONE}\n",
+        f"```json\n{ONE}\n`` `",
+        f"```json\n{ONE} and\n```\n",
+        f"```python\n{ONE}\n```",
+        '```json\n{"name": "Bob", "arguments": {}}\n```',
+        '```json\n{"name": "now", "arguments": {}\n```',
+        '```json\n{"name": "now\n```',
+        "```json\n[get_weather(city='x')]\n```",
+        "```json\n[1, 2]\n```",
+        "```json\n```",
+        "``` ```",
+        "```",
+        "``",
+        "`now` is it",
+    ],
+)
+def test_what_only_looks_like_one_comes_as_it_was_written(said: str) -> None:
+    for finish in ("stop", "length"):
+        for parts in splits(said):
+            text, _, calls, pieces = read(apart(pieces_of(parts, finish), CallReader(TOOLS)))
+            assert (text, calls, pieces[-1].finish) == (said, [], finish), parts
+
+
+def test_a_block_of_code_is_held_up_no_longer_than_it_may_be_a_call() -> None:
+    for said in ('```json\n{"answer": 42', "```python\nprint(1)", f"```json\n{ONE}\n``` is"):
+        found = apart(pieces_of([*said, "and", "more"]), CallReader(TOOLS))
+        shown = [piece.text for piece in found if piece is not None]
+        assert shown[-3:-1] == ["and", "more"], said
 
 
 NO_CALLS = [

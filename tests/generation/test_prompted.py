@@ -502,6 +502,31 @@ def test_arguments_of_a_strict_function_in_any_format(
     assert str(engine.asked[1].prompt).endswith((free, free.rstrip()))
 
 
+@pytest.mark.parametrize(
+    ("free", "rest", "said"),
+    [
+        ('{"name": "f", "arguments": ', "}", ""),
+        ('```json\n{"name": "f", "arguments": ', "}\n```", ""),
+        ('<think>Hm.</think>\n\n```json\n{"name": "f", "arguments": ', "}\n```", ""),
+        ('I do.\n<tool_call>\n{"name": "f", "arguments": ', "}\n</tool_call>", "I do."),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 5, 200])
+def test_arguments_of_a_strict_function_that_is_called_without_the_templates_mark(
+    free: str, rest: str, said: str, size: int
+) -> None:
+    sample = '<tool_call>\n{"name": "find_places", "arguments": {"city": "Oslo", "limit": 3}}\n</tool_call>'
+    behind = "" if said else rest.removeprefix("}")
+    engine = Staged(free + '{"a": 1}' + rest, '{"b": 2}', behind, size=size)
+    engine.info = replace(engine.info, template=TemplateTraits(call_sample=sample))
+    pieces = [p for p in answer_chat(engine, TOLD, wanted=Wanted(None, STRICT)) if p]
+    calls = [call for piece in pieces for call in piece.tool_calls]
+    assert [call.name for call in calls if call.name] == ["f"]
+    assert json.loads("".join(call.arguments for call in calls)) == {"b": 2}
+    assert "".join(piece.text for piece in pieces) == said
+    assert pieces[-1].finish == "tool_calls"
+
+
 def test_an_effort_lets_a_model_think_before_json(tmp_path: Path) -> None:
     """A real engine: random weights think until the limit; without an effort the JSON comes at once."""
     body: dict[str, Any] = {"max_tokens": 12, "seed": 1, "response_format": {"type": "json_object"}}

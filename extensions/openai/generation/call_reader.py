@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from ..engines.base import Finish, Tool, ToolCallDelta
 from .call_forms import ARGUMENT_KEYS, FORMS, KEYS, NAME_KEYS, Called, CallForm, read_json
+from .fenced_call import FencedCall, behind_fence, may_be_fence
 from .held_text import HeldText
 from .json_scanner import JSONScanner
 from .parts import Part, text_part
@@ -50,7 +51,7 @@ class CallReader:
         bare: bool = True,
     ) -> None:
         """`parallel`: false ends the answer with its first call. `bare`: a whole answer that is nothing but
-        the JSON of a call is one."""
+        the JSON of a call is one, in a fenced block of code, too."""
         self._tools = {tool.name: tool for tool in tools}
         self._forms = [form for form in forms if bare or not form.bare]
         self._openings = tuple(dict.fromkeys(f.opening for f in self._forms if not f.bare))
@@ -69,6 +70,8 @@ class CallReader:
         """Reads the arguments of the call that is being passed on."""
         self._begun = not any(form.bare for form in self._forms)
         """Whether the beginning is known to be no bare call."""
+        self._fenced: FencedCall | None = None
+        """Reads an answer that begins like a bare call in a block of code."""
         self._behind = False
         """Whether there was only space since the last call."""
         self._misread = 0
@@ -84,11 +87,13 @@ class CallReader:
     def push(self, text: str, finish: Finish | None) -> list[Part]:
         parts: list[Part] = []
         last = finish is not None
+        if not self._begun and self._fenced is not None and not self._fenced.push(text):
+            self._held.wake()
         if not self._held.add(text, last=last):
             return parts
         if not self._begun:
             start = self._held.text.lstrip()
-            may_be = _may_be_bare(start, self._tools) if start else None
+            may_be = self._may_be_bare(start) if start else None
             if not last and may_be is not False:
                 if may_be:
                     self._held.wait_for(())
@@ -102,14 +107,34 @@ class CallReader:
 
     def _read_bare(self, text: str, parts: list[Part]) -> bool:
         """Read an answer that is nothing but calls, without any mark."""
+        if self._fenced is not None:
+            text = self._fenced.json.lstrip() if self._fenced.closed else ""
+        found = self._bare_calls(text)
+        if found:
+            self._call(self._held.text, found, parts)
+            self._held.text = ""
+        return bool(found)
+
+    def _bare_calls(self, text: str) -> list[Called]:
         for form in self._forms:
             if form.bare and text.startswith(form.opening):
                 found = self._read(form, text)
                 if found and all(call.name in self._tools for call in found):
-                    self._call(self._held.text, found, parts)
-                    self._held.text = ""
-                    return True
-        return False
+                    return found
+        return []
+
+    def _may_be_bare(self, start: str) -> bool | None:
+        """Whether an answer that begins so may be a call without a mark; None: that is not known yet."""
+        if self._fenced is not None:
+            return self._fenced.possible
+        inner = behind_fence(start)
+        if inner is None:
+            return None if may_be_fence(start) else _may_be_bare(start, self._tools)
+        may_be = _may_be_bare(inner, {})
+        if may_be:
+            self._fenced = FencedCall(lambda text: bool(self._bare_calls(text.lstrip())))
+            return self._fenced.push(inner)
+        return may_be
 
     def _advance(self, parts: list[Part], finish: Finish | None) -> bool:
         """Read up to the next mark; whether there was one."""

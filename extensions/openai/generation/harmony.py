@@ -29,11 +29,11 @@ _CALL_MIDDLE = f"{CHANNEL}commentary json{MESSAGE}"
 
 
 def strict_heads(names: Iterable[str]) -> re.Pattern[str]:
-    """What finds the beginning of a call of one of the functions, up to where its arguments begin; group 1 is
-    the name."""
+    """What finds the beginning of a call of one of the functions, up to where its arguments begin; group
+    `name` is the name."""
     any_name = "|".join(map(re.escape, names))
     return re.compile(
-        rf"to=(?:functions\.)?({any_name})(?![\w.-])[^{{}}]*?<\|message\|>\s*(?=\{{|\Z)"
+        rf"to=(?:functions\.)?(?P<name>{any_name})(?![\w.-])[^{{}}]*?<\|message\|>\s*(?=\{{|\Z)"
     )
 
 

@@ -22,6 +22,10 @@ class HeldText:
         self._marks = marks
         self._tail = self.text
 
+    def wake(self) -> None:
+        """Wait no longer: what is added next is to be read."""
+        self._marks = None
+
     def add(self, text: str, *, last: bool) -> bool:
         """Whether there is something new to read; at the end (`last`) there always is."""
         if not last and not self._matters(text):

@@ -14,6 +14,7 @@ from ..engines.base import EngineInfo, GenerateRequest, Piece, Pieces
 from .answer_format import MARK, CallShape
 from .call_forms import ARGUMENT_KEYS, NAME_KEYS
 from .continuation import Continuation, Generating, cut
+from .fenced_call import FENCE_BEGIN
 from .json_scanner import JSONScanner
 
 MAX_HEAD_CHARS = 1000  # of the beginning of a call, up to its arguments
@@ -23,17 +24,18 @@ Check = Callable[[Pieces, str, str], Pieces]
 
 
 def heads_of(shape: CallShape, names: Mapping[str, str], *, bare: bool = False) -> re.Pattern[str]:
-    """What finds the beginning of a call of one of the functions, up to where its arguments begin; group 1 is
-    the name. `bare`: JSON at the beginning of an answer is one, too."""
+    """What finds the beginning of a call of one of the functions, up to where its arguments begin. Group
+    `name` is the name, and `bare` matches where no mark of the format stands before it. `bare`: JSON at the
+    beginning of an answer is one, too, also in a fenced block of code."""
     any_name = "|".join(map(re.escape, names))
     if "{" in shape.begin:  # the name stands in the JSON
         mark = _spaced(shape.begin.partition("{")[0].rstrip("["))
         if bare or not mark:  # behind a thought, maybe
-            mark = "|".join(filter(None, (mark, r"\A", r"</[^<>]*>\s*", r"\[/THINK\]\s*")))
-            mark = f"(?:{mark})"
+            begin = rf"(?P<bare>(?:\A|</[^<>]*>|\[/THINK\])\s*(?:{FENCE_BEGIN})?)"
+            mark = f"(?:{mark}|{begin})" if mark else begin
         key, value = "|".join(NAME_KEYS), "|".join(ARGUMENT_KEYS)
         return re.compile(
-            rf'(?:{mark}\s*\[?|[,;])\s*\{{\s*"(?:{key})"\s*:\s*"({any_name})"\s*,\s*"(?:{value})"'
+            rf'(?:{mark}\s*\[?|[,;])\s*\{{\s*"(?:{key})"\s*:\s*"(?P<name>{any_name})"\s*,\s*"(?:{value})"'
             r"\s*:\s*(?=\{|\Z)"
         )
     # Where several calls have a mark around them, the last one before the name is that of one call.
@@ -41,7 +43,7 @@ def heads_of(shape: CallShape, names: Mapping[str, str], *, bare: bool = False) 
     middle = re.sub(r"\d+", r"\\d+", _spaced(shape.middle))
     # With nothing behind it, a name may be the beginning of a longer one.
     begun = r"(?=\{|\Z)" if middle.strip() else r"(?=\{)"
-    return re.compile(rf"{_spaced(shape.begin[last:])}({any_name}){middle}{begun}")
+    return re.compile(rf"{_spaced(shape.begin[last:])}(?P<name>{any_name}){middle}{begun}")
 
 
 def _spaced(text: str) -> str:
@@ -74,8 +76,9 @@ class StrictArguments:
         rules: Mapping[str, str],
         check: Check,
     ) -> None:
-        """`heads` finds where arguments begin, `end` is what closes the call at once behind them. `rules`:
-        what the arguments of each strict function match, as the right side of a rule."""
+        """`heads` finds where arguments begin, `end` is what closes the call at once behind them; of a bare
+        call its first character does. `rules`: what the arguments of each strict function match, as the
+        right side of a rule."""
         self._engine = engine
         self._heads = heads
         self._end = end
@@ -95,28 +98,32 @@ class StrictArguments:
         return self._generate(request)
 
     def _generate(self, request: GenerateRequest) -> Pieces:
-        calls, said = Continuation(self._engine, request), ""
+        calls, said, end = Continuation(self._engine, request), "", self._end
         current: GenerateRequest | None = request
         while current is not None:
-            said, name = yield from self._free(calls, current, said)
-            if name is None:
+            said, head = yield from self._free(calls, current, said)
+            if head is None:
                 return
+            name = head["name"]
+            if head[0][0] not in ",;":  # else it goes on as the call before it
+                end = self._end[:1] if head.groupdict().get("bare") is not None else self._end
             current = calls.request(said, f"start: arguments\narguments: {self._rules[name]}")
             if current is None:
                 break
             arguments = yield from self._arguments(calls, current, name)
             if arguments is None:
                 return
-            said += arguments + self._end
-            if self._end:
-                yield Piece(self._end)
+            said += arguments + end
+            if end:
+                yield Piece(end)
             current = calls.request(said)
         yield calls.counted(Piece(finish="length"))
 
     def _free(
         self, calls: Continuation, request: GenerateRequest, said: str
-    ) -> Generator[Piece | None, None, tuple[str, str | None]]:
-        """Up to the arguments of a strict function, and its name; None where the answer ends without."""
+    ) -> Generator[Piece | None, None, tuple[str, re.Match[str] | None]]:
+        """Up to the arguments of a strict function, and what was found before them; None where the answer
+        ends without."""
         begin = len(said)
         pieces = self._engine.generate(request)
         try:
@@ -132,7 +139,7 @@ class StrictArguments:
                     continue
                 behind = len(said) - found.end()
                 yield calls.counted(cut(piece, behind))
-                return said[: found.end()], found[1]
+                return said[: found.end()], found
         finally:
             pieces.close()
         return said, None

@@ -1,0 +1,78 @@
+"""Calls that a model writes as a block of code, which is then all of its answer.
+
+Sample: a line with three backticks and `json`, then `{"name": "get_weather", "arguments": {"city": "Oslo"}}`,
+then a line with three backticks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+FENCE = "```"
+FENCE_BEGIN = rf"{FENCE}(?:json|JSON)?\s{{0,64}}"
+"""A pattern of what stands before the JSON."""
+_OPENING = re.compile(rf"{FENCE_BEGIN}(?=[\[{{])")
+_BEGUN = re.compile(rf"`{{1,3}}|{FENCE}(?:js?|jso|JS?|JSO)|{FENCE_BEGIN}")
+_STEP = re.compile(r'[^"\\`]+|.', re.DOTALL)
+
+
+class FencedCall:
+    """Reads such an answer from behind its opening fence. To add to it costs time in the length of what is
+    added."""
+
+    def __init__(self, is_call: Callable[[str], bool]) -> None:
+        """`is_call`: whether what stands between the fences is the JSON of calls."""
+        self._is_call = is_call
+        self._said: list[str] = []
+        self._in_string = self._escaped = False
+        self._ticks = 0
+        """How many backticks have come of the closing fence."""
+        self.possible = True
+        """Whether the answer may still turn out to be that, and nothing else."""
+
+    @property
+    def json(self) -> str:
+        """What stands between the fences."""
+        return "".join(self._said)
+
+    @property
+    def closed(self) -> bool:
+        """Whether this is all of the answer, if nothing more comes."""
+        return self.possible and self._ticks == len(FENCE)
+
+    def push(self, text: str) -> bool:
+        """Add text; whether the answer may still be that."""
+        for step in _STEP.finditer(text):
+            if not self.possible:
+                break
+            self.possible = self._read(step[0])
+        return self.possible
+
+    def _read(self, part: str) -> bool:
+        if self._ticks == len(FENCE):
+            return part.isspace()
+        if part == "`" and not self._in_string:
+            self._ticks += 1
+            return self._ticks < len(FENCE) or self._is_call(self.json)
+        if self._ticks:
+            return False
+        self._said.append(part)
+        if self._escaped:
+            self._escaped = False
+        elif part == "\\":
+            self._escaped = self._in_string
+        elif part == '"':
+            self._in_string = not self._in_string
+        return True
+
+
+def behind_fence(text: str) -> str | None:
+    """What stands behind the opening fence of an answer that begins so; None: there is none, yet."""
+    found = _OPENING.match(text)
+    return None if found is None else text[found.end() :]
+
+
+def may_be_fence(text: str) -> bool:
+    """Whether a text may become an opening fence."""
+    return _BEGUN.fullmatch(text) is not None
