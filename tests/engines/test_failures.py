@@ -6,7 +6,15 @@ import logging
 
 import pytest
 
-from extensions.openai.engines.failures import failure_from, failure_of, taken_away, unreachable
+from extensions.openai.engines.failures import (
+    failure_from,
+    failure_of,
+    no_job,
+    not_judged,
+    taken_away,
+    text_changed,
+    unreachable,
+)
 from extensions.openai.engines.llamacpp_answers import error_of
 from extensions.openai.errors import APIError, ContextLengthExceeded, InvalidRequest
 
@@ -31,6 +39,9 @@ CASES: list[tuple[APIError, int, str]] = [
     (failure_from(RuntimeError(f"CUDA error: device-side assert {SECRET}")), 500, "decode_failed"),
     (failure_from(KeyError(SECRET)), 500, "engine_failed"),
     (failure_of(SECRET), 500, "engine_failed"),
+    (not_judged(), 500, "engine_failed"),
+    (no_job(), 500, "engine_failed"),
+    (text_changed(), 500, "engine_failed"),
     (unreachable(), 503, "engine_unreachable"),
     (taken_away(), 503, "model_changed"),
 ]
@@ -41,6 +52,8 @@ def test_each_has_its_code_and_says_what_to_do(error: APIError, status: int, cod
     assert (error.status, error.code) == (status, code)
     assert "again" in error.message.lower()
     assert SECRET not in error.message
+    if error.code == "engine_failed":
+        assert "operator" in error.message
     if status == 503:
         assert int(error.headers["Retry-After"]) > 0
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
 
 from extensions.openai.engines.base import CUT, Piece
@@ -13,7 +15,9 @@ from extensions.openai.engines.llamacpp_answers import (
     Spelling,
     TokenReader,
 )
+from extensions.openai.engines.llamacpp_judge import hidden_text, judge
 from extensions.openai.engines.vocabulary import Vocabulary
+from extensions.openai.errors import EngineFailed
 
 END, MARK = "<|END_OF_TURN_TOKEN|>", "<tool_call>"
 TOKENS = (b"", b"", b"a", b" \xf0\x9f", b"\x99\x82", END.encode())
@@ -138,3 +142,17 @@ def test_a_limit_inside_of_a_character_keeps_what_stands_before_it() -> None:
     pieces = read(reader, chunk("a", 1, id=2), chunk(" 🙂", 3, id=4))
     assert (text_of(pieces), pieces[-1].finish) == ("a " + CUT, "length")
     assert sum(piece.tokens for piece in pieces) == 2
+
+
+def test_a_token_of_which_nothing_is_said_is_one_clear_error() -> None:
+    """llama.cpp ends without log-probabilities, or with those of other tokens."""
+    for text in ((), (chunk("a", 1, "length"),), (chunk("a", 1, "length", id=2),)):
+
+        def complete(body: bytes, receive: Callable[[bytes], bool], text: Any = text) -> None:
+            for each in text:
+                receive(orjson.dumps(each))
+
+        with pytest.raises(EngineFailed, match=r"llama.cpp did not say .* operator can load"):
+            judge(complete, VOCABULARY, [2], 3, 0)
+    with pytest.raises(EngineFailed, match=r"llama.cpp did not say .* operator can load"):
+        hidden_text(lambda body, receive: None, VOCABULARY, [2], 1)

@@ -407,6 +407,14 @@ def test_tokens_of_text_are_counted_also_where_a_stop_string_ends_it(modern: Min
     assert answer["choices"][0]["finish_reason"] == "stop"
 
 
+def test_a_loader_that_takes_text_back_is_one_clear_error(modern: MiniHost) -> None:
+    modern.load(loader="TensorRT-LLM")
+    said = ("One", "One two", "Ten")
+    modern.shared.model.generate_with_streaming = lambda prompt, state: iter(said)
+    with pytest.raises(EngineFailed, match=r"changed text .* operator can load"):
+        read(WebuiEngine().generate(greedy()))
+
+
 def test_a_loader_that_cannot_bias_says_so(modern: MiniHost) -> None:
     class Other:
         @staticmethod

@@ -211,6 +211,16 @@ def test_a_generator_that_fails_is_one_clear_error(host: MiniHost) -> None:
     assert text_of(WebuiEngine().generate(greedy()))
 
 
+def test_a_host_that_makes_no_job_is_one_clear_error(host: MiniHost) -> None:
+    model = host.shared.model
+    right = type(model).generate_with_streaming
+    model.generate_with_streaming = lambda prompt, state: iter(("Not at all.",))
+    with pytest.raises(EngineFailed, match=r"before its ExLlamaV3 loader .* operator"):
+        read(WebuiEngine().generate(greedy()))
+    model.generate_with_streaming = right.__get__(model)
+    assert text_of(WebuiEngine().generate(greedy()))
+
+
 def test_the_pages_own_jobs_are_made_as_ever(host: MiniHost) -> None:
     before = InThePage(host).join()
     engine = WebuiEngine()

@@ -71,10 +71,12 @@ class EchoEngine:
         return ()
 
     def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
-        raise EngineFailed("The echo engine has no probabilities.")
+        raise EngineFailed(
+            "The echo engine, which is for tests, has no probabilities: load a model."
+        )
 
     def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
-        raise EngineFailed("The echo engine cannot fill in.")
+        raise EngineFailed("The echo engine, which is for tests, cannot fill in: load a model.")
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         return tuple(text.encode())

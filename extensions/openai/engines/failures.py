@@ -94,6 +94,34 @@ def taken_away() -> ModelChanged:
     )
 
 
+def not_judged() -> EngineFailed:
+    """llama.cpp was asked how likely one token is, and ended without a word of it."""
+    return EngineFailed(
+        "llama.cpp did not say how likely a token of this request is, so it could not be answered as a "
+        "whole. Ask again; where it fails again, ask without log-probabilities ('logprobs', 'echo'). The "
+        "operator can load the model again, and finds more in the server's log."
+    )
+
+
+def no_job() -> EngineFailed:
+    """A webui ended a request before it made the job that this server takes over."""
+    return EngineFailed(
+        "The web UI ended this request before its ExLlamaV3 loader had begun to generate. Ask again; where "
+        "it fails again, the operator finds the reason in the web UI's log, and can load the model again or "
+        "with another loader. A version of the web UI that generates in another way than this extension "
+        "knows needs an update of one of the two."
+    )
+
+
+def text_changed() -> EngineFailed:
+    """A webui's loader went back on text that was sent already."""
+    return EngineFailed(
+        "The web UI's loader changed text of this answer after it was sent, so the rest of it does not fit "
+        "and was left out. Ask again; where it fails again, the operator can load the model with another "
+        "loader, such as llama.cpp, whose text this server makes of its tokens."
+    )
+
+
 def too_complex() -> ConstraintGivenUp:
     """A constraint that could not be followed any more."""
     return ConstraintGivenUp(

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
-from ..errors import EngineFailed
 from .base import CUT, TokenLogprob
+from .failures import not_judged
 from .llamacpp_answers import choice_of, error_of, token_logprob
 from .vocabulary import Vocabulary, is_incomplete, is_text
 
@@ -43,7 +43,7 @@ def judge(
             if other["id"] == token:
                 likely = {**entry, "logprob": other["logprob"]}
                 return token_logprob(likely, said, alternatives, vocabulary)
-    raise EngineFailed("The engine did not tell a log-probability.")
+    raise not_judged()
 
 
 def hidden_text(
@@ -90,4 +90,4 @@ def _sample(complete: Complete, before: Sequence[int], token: int, count: int) -
             raise error_of(answer["error"], "prompt")
         for entry in (choice_of(answer).get("logprobs") or {}).get("content") or ():
             return dict(entry)
-    raise EngineFailed("The engine did not tell a log-probability.")
+    raise not_judged()

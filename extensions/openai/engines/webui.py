@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any
 
 from .. import refusals
-from ..errors import APIError, ContextLengthExceeded, EngineFailed, InvalidRequest, ShuttingDown
+from ..errors import APIError, ContextLengthExceeded, InvalidRequest, ShuttingDown
 from .base import (
     ChatRequest,
     EngineInfo,
@@ -33,7 +33,7 @@ from .base import (
     TokenLogprob,
 )
 from .chat_template import BadTemplate, ChatTemplate, TemplateTraits, cached_template
-from .failures import failure_from, taken_away
+from .failures import failure_from, taken_away, text_changed
 from .pump import Emit, pump
 from .steps import BAN, Words
 from .webui_host_modules import (
@@ -374,7 +374,7 @@ class WebuiEngine:
             if not said and host_module("shared").model is not loaded.model:
                 raise taken_away()
             if not rewrites and not said.startswith(shown):
-                raise EngineFailed("The engine changed text that was already sent.")
+                raise text_changed()
             whole = counted_tokens(loaded, said)
             total = min(limit, max(counted, whole))
             # Of what an extension has generated nobody knows whether the limit ended it.

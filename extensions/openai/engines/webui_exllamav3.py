@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import APIError, EngineFailed
+from ..errors import APIError
 from .base import Piece, TokenLogprob
-from .failures import failure_of, taken_away
+from .failures import failure_of, no_job, taken_away
 from .pump import TICK
 from .steps import (
     Answer,
@@ -220,7 +220,7 @@ def _made_by(before: Iterator[str]) -> Any:
             break
     except Made as made:
         return made.job
-    raise EngineFailed("The web UI made no job of this request.")
+    raise no_job()
 
 
 def attach(model: Any) -> None:
