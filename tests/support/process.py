@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,8 +28,11 @@ class ServerProcess:
         *arguments: str,
         environment: dict[str, str] | None = None,
         limits: str | None = None,
+        checkout: Path = ROOT,
+        program: Sequence[str] = ("server.py", "--extensions", "openai"),
     ) -> None:
-        """`limits`: arguments of the shell's `ulimit` for it, as `-n 80`."""
+        """`limits`: arguments of the shell's `ulimit` for it, as `-n 80`. `program`: what Python runs in
+        the folder `checkout`."""
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         inherited = {
@@ -40,15 +44,12 @@ class ServerProcess:
             prefix="openedai-data-", ignore_cleanup_errors=True
         )
         own = {"PYTHONUNBUFFERED": "1", "OPENEDAI_DATA_FOLDER": self._data.name}
-        self.command = [
-            *(sys.executable, str(ROOT / "server.py"), "--extensions", "openai"),
-            *("--api-port", str(self.port), *arguments),
-        ]
+        self.command = [sys.executable, *program, "--api-port", str(self.port), *arguments]
         if limits is not None:
             self.command = ["/bin/sh", "-c", f'ulimit {limits}; exec "$@"', "sh", *self.command]
         self.process = subprocess.Popen(
             self.command,
-            cwd=ROOT,
+            cwd=checkout,
             env=inherited | own | (environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -64,7 +65,7 @@ class ServerProcess:
         """What it has printed so far, standard error included."""
         return b"".join(self._output).decode(errors="replace")
 
-    def wait_until_ready(self, timeout: float = START_SECONDS) -> None:
+    def wait_until_ready(self, timeout: float = START_SECONDS, path: str = "/health") -> None:
         """Wait until /health says 200. Fails with the process's output."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -74,7 +75,7 @@ class ServerProcess:
                     f"the server ended ({self.process.returncode}):\n{self.output}"
                 )
             try:
-                with urllib.request.urlopen(f"{self.url}/health", timeout=5) as answer:
+                with urllib.request.urlopen(f"{self.url}{path}", timeout=5) as answer:
                     if answer.status == 200:
                         return
             except (OSError, urllib.error.URLError):
