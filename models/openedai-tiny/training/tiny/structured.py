@@ -1,24 +1,21 @@
 """Structured output: JSON of a schema, forced calls, and answers of a fixed form; short and complete.
 
-A server enforces the form with a grammar, and the model sees nothing of a schema but what the prompt
-says. So keys and openings are not learnt (see GIVEN in fields.py): only values, and when to stop.
+A server enforces the form with a grammar, and the model sees nothing of a schema but what the prompt says. So
+keys and openings are not learnt (see GIVEN in fields.py): only values, and when to stop.
 """
 
 from __future__ import annotations
 
 import json
-import random
 from typing import Any
 
-from tiny import copying, off_topic, skills, structured_cases, talk
-from tiny.chat_forms import system_text
-from tiny.example import Example, Message, user
+from tiny import cases, skills, talk
+from tiny.chat import system_text
 from tiny.fields import (
-    COUNTRIES,
-    GIVEN,
-    GIVEN_END,
-    TOPICS,
     USUAL,
+    Object,
+    Shape,
+    bare,
     email,
     field,
     fields,
@@ -26,117 +23,95 @@ from tiny.fields import (
     moment,
     odd_name,
     options,
+    schema,
+    titled,
+    unmarked,
     usual,
 )
-from tiny.grammar import expand
-from tiny.lexicon import CITIES, COLOURS, NAMES, THINGS, a, made_up_word, random_phrase, random_sentence, random_word
-from tiny.noise import noisy
-from tiny.schemas import Shape, schema, titled
-from tiny.toolkit import KINDS, describe
-
-Fields = tuple[dict[str, Shape], dict[str, Any]]
-
-_KEPT_PROMPTS = {prompt.lower().rstrip("?.! ") for prompt in structured_cases.prompts()}
-_KEPT_NAMES = structured_cases.names()
-_KEPT_FUNCTIONS = structured_cases.functions()
-_ANSWERS = frozenset("answer text message reply response output content result final_answer".split())
+from tiny.text import RECIPES, WORDS, Example, Message, Rng, a, user
+from tiny.tools import KINDS, called, describe, name_of
 
 
-def written(value: Any, *, known: bool, rng: random.Random) -> str:
+def _bare_prompt(text: str) -> str:
+    return text.lower().rstrip("?.! ")
+
+
+_KEPT_PROMPTS = {_bare_prompt(case.prompt) for case in cases.cases()}
+_KEPT_NAMES, _KEPT_FUNCTIONS = cases.names(), cases.functions()
+
+
+def written(rng: Rng, value: Any, known: bool) -> str:
     """JSON as the grammars have it; unless `known`, the keys are marked as given, and half of the times so
     is that there is another one: where a schema allows any more keys, the model must rather stop."""
     if isinstance(value, dict):
         pairs = []
         for key, inner in value.items():
             name = json.dumps(key)[1:-1]
-            text = written(inner, known=known, rng=rng)
-            pairs.append(f'"{name if known else given(name)}": {text}')
+            pairs.append(f'"{name if known else given(name)}": {written(rng, inner, known)}')
         for at, pair in enumerate(pairs[:-1]):
-            hidden = not known and rng.random() < 0.5
-            pairs[at] = _given_end(f"{pair},") if hidden else f"{pair},"
+            pairs[at] = f"{pair},"
+            if not known and rng.chance(0.5):
+                # The marks at the end are one token with the comma.
+                kept = pairs[at].rstrip('",]}')
+                pairs[at] = kept + given(pairs[at][len(kept) :])
         return "{" + " ".join(pairs) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(written(inner, known=known, rng=rng) for inner in value) + "]"
+        return "[" + ", ".join(written(rng, inner, known) for inner in value) + "]"
     return json.dumps(value, ensure_ascii=False)
 
 
-def _given_end(text: str) -> str:
-    """The text, with the marks at its end (which are one token) as given."""
-    kept = text.rstrip('",]}')
-    return kept + given(text[len(kept) :])
-
-
-def _any_prompt(rng: random.Random) -> tuple[str, str]:
+def _any_prompt(rng: Rng) -> tuple[str, str]:
     """A prompt that says nothing of the form, and its usual answer, or the thing that it is about."""
     draw = rng.random()
     if draw < 0.45:
-        makers = [talk.talk, talk.fact, off_topic.unknown, skills.capital, skills.sums, copying.repeat]
-        inner = rng.choice(makers)(rng)
-        return str(inner.messages[-2]["content"]), str(inner.messages[-1]["content"])
+        makers = [talk.talk, talk.fact, talk.unknown, skills.capital, skills.sums, talk.repeat]
+        ask, answer = rng.choice(makers)(rng).messages[-2:]
+        return ask["content"], answer["content"]
     if draw < 0.55:
-        return random_phrase(rng, rng.choice([1, 2, 5])), ""
-    noun = rng.choice(
-        [
-            rng.choice(THINGS),
-            rng.choice(TOPICS),
-            made_up_word(rng),
-            *"player note email ticket plan lesson".split(),
-            *USUAL,
-        ]
-    )
-    ask = expand(
-        rng,
-        "(Give me|Describe|Make up|Invent|Create|Make|Write|Show me|Generate|I need|Find|Return|Think of|"
-        "Add|Extract|Suggest|Plan|Get|Tell me about|Classify|Rate|Summarise|Check|What about|Explain|List|"
-        "Name|Analyse|Parse|Judge|Pick) (<a>|some <n>s|the <n>|three <n>s|my <n>|a new <n>|<n>)(.|!|, please.|"
-        "?|| for me.| from <c>.| about <t>.)",
-        {"a": a(noun), "n": noun, "c": rng.choice(CITIES), "t": rng.choice(TOPICS)},
-    )
-    return noisy(rng, ask), noun
+        return rng.phrase(rng.choice([1, 2, 5])), ""
+    things = [rng.pick("things"), rng.pick("topics"), rng.made_up()]
+    noun = rng.choice([*things, *"player note email ticket plan lesson".split(), *USUAL])
+    ask = rng.say("about_a_thing", a=a(noun), n=noun, c=rng.pick("cities"), t=rng.pick("topics"))
+    return rng.noisy(ask), noun
 
 
-def _prompt(rng: random.Random) -> tuple[str, str]:
+def _prompt(rng: Rng) -> tuple[str, str]:
     while True:
         ask, answer = _any_prompt(rng)
-        if ask.lower().rstrip("?.! ") not in _KEPT_PROMPTS:
+        if _bare_prompt(ask) not in _KEPT_PROMPTS:
             return ask, answer
 
 
-def _object(rng: random.Random, answer: str) -> Fields:
+def _object(rng: Rng, answer: str) -> Object:
     """An object; it may tell what is usual of the thing asked for, or hold the usual answer."""
     while True:
-        known = answer in USUAL and rng.random() < 0.6
+        known = answer in USUAL and rng.chance(0.6)
         shape, value = usual(rng, answer) if known else fields(rng)
-        if value and tuple(key.rstrip("?") for key in shape) not in _KEPT_NAMES:
+        if value and tuple(map(bare, shape)) not in _KEPT_NAMES:
             break
-    for key in value:
-        if key in _ANSWERS and isinstance(value[key], str) and " " in answer and len(answer) < 70:
-            value[key] = answer
+    if " " in answer and len(answer) < 70:
+        for key in set(value) & set(WORDS["answer_fields"]):
+            value[key] = answer if isinstance(value[key], str) else value[key]
     return shape, value
 
 
-def _shown(rng: random.Random, shape: dict[str, Shape]) -> str:
+def _shown(rng: Rng, shape: dict[str, Shape]) -> str:
     """A schema as text in a prompt."""
-    made = titled(shape, odd_name(rng).title()) if rng.random() < 0.5 else schema(shape)
+    made = titled(shape, odd_name(rng).title()) if rng.chance(0.5) else schema(shape)
     text = json.dumps(made, indent=rng.choice([None, None, 2]))
-    lead = expand(
-        rng,
-        "(Answer|Reply|Respond|Write|Output) (with|in|only with) (JSON|a JSON object|an object) (that fits|of|"
-        "matching|for) (this|the following) (schema|JSON schema|model)(:|.)",
-    )
-    return f"{lead}\n{text}"
+    return f"{rng.say('schema_lead')}\n{text}"
 
 
-def _listed(rng: random.Random, shape: dict[str, Shape]) -> str:
+def _listed(rng: Rng, shape: dict[str, Shape]) -> str:
     """The names of the fields as text in a prompt."""
-    names = [key.rstrip("?") for key in shape]
-    if rng.random() < 0.5:
+    names = [bare(key) for key in shape]
+    if rng.chance(0.5):
         lines = "\n".join(f"{at}. `{name}`" for at, name in enumerate(names, 1))
         return f"{rng.choice(['Fields', 'Output fields', 'Write these fields'])}:\n{lines}"
     return f"{rng.choice(['Use', 'Return', 'Give'])} the {rng.choice(['keys', 'fields'])} {', '.join(names)}."
 
 
-def _before(rng: random.Random, shape: dict[str, Shape]) -> tuple[list[Message], bool]:
+def _before(rng: Rng, shape: dict[str, Shape]) -> tuple[list[Message], bool]:
     """No system message, or one that may tell the form; and whether it does."""
     draw = rng.random()
     if draw < 0.55 or not shape:
@@ -156,86 +131,62 @@ def _answer(messages: list[Message], text: str) -> Example:
     return Example("structured", [*messages, {"role": "assistant", "content": text}], forced=True)
 
 
-def _schema_answer(rng: random.Random, messages: list[Message], value: Any, told: bool) -> Example:
+def _schema_answer(rng: Rng, ask: str, shape: dict[str, Shape], value: dict[str, Any], lists: bool) -> Example:
     """The keys are learnt mostly where the prompt tells them; there, JSON may come without force, too."""
-    example = _answer(messages, written(value, known=rng.random() < (0.8 if told else 0.2), rng=rng))
-    example.forced = not told or rng.random() < 0.5
+    system, told = _before(rng, shape)
+    whole = [value] if lists and not told and rng.chance(0.05) else value
+    example = _answer([*system, user(ask)], written(rng, whole, rng.chance(0.8 if told else 0.2)))
+    example.forced = not told or rng.chance(0.5)
     return example
 
 
-def of_schema(rng: random.Random) -> Example:
+def of_schema(rng: Rng) -> Example:
     """Any prompt, answered with JSON of a schema that the model does not see, or seldom."""
     ask, answer = _prompt(rng)
-    shape, value = _object(rng, answer)
-    system, told = _before(rng, shape)
-    whole: Any = [value] if not told and rng.random() < 0.05 else value
-    return _schema_answer(rng, [*system, user(ask)], whole, told)
+    return _schema_answer(rng, ask, *_object(rng, answer), lists=True)
 
 
-def any_object(rng: random.Random) -> Example:
+def any_object(rng: Rng) -> Example:
     """A request for JSON in words, and a short object of the model's own choice."""
     ask, answer = _prompt(rng)
     _, value = _object(rng, answer)
-    if " " in answer and rng.random() < 0.7:
+    if " " in answer and rng.chance(0.7):
         value = {rng.choice(["answer", "answer", "text", "message"]): answer}
-    wish = expand(
-        rng,
-        "( as JSON| in JSON| as a JSON object| in JSON format|. JSON please|. Use JSON|. Answer in JSON|"
-        ". JSON only)(.|)",
-    )
-    if rng.random() < 0.4:
-        names = [key.rstrip("?") for key in value]
-        listed = names[0] if len(names) < 2 else ", ".join(names[:-1]) + " and " + names[-1]
+    wish = rng.say("object_wish")
+    if rng.chance(0.4):
+        *names, last = map(bare, value)
+        listed = f"{', '.join(names)} and {last}" if names else last
         wish += f" {rng.choice(['With', 'Use', 'Return'])} the keys {listed}."
-    return _answer([user(ask.rstrip("?.! ") + wish)], written(value, known=True, rng=rng))
+    return _answer([user(ask.rstrip("?.! ") + wish)], written(rng, value, known=True))
 
 
-def _told(rng: random.Random) -> tuple[str, dict[str, Any]]:
+def _told(rng: Rng) -> tuple[str, dict[str, Any]]:
     """A prompt that says values, and the fields with these values."""
-    name = made_up_word(rng, 2).capitalize() if rng.random() < 0.35 else rng.choice(NAMES)
-    age, city, number = rng.randint(1, 99), rng.choice(CITIES), rng.randint(2, 99)
-    thing, colour = rng.choice([*THINGS, made_up_word(rng)]), rng.choice(COLOURS)
-    phrase = random_phrase(rng, 4).replace('"', "").rstrip(".")
-    who = rng.choice("name name name person user full_name username customer first_name".split())
-    where = rng.choice("city city location place town home".split())
-    much = rng.choice("price cost amount total".split())
-    what = rng.choice("item product thing object name".split())
-    forms: list[tuple[str, dict[str, Any]]] = [
-        ("<n> is <a>( years old|)(.|)", {who: name, "age": age}),
-        ("<n> is <a> years old and (lives in|comes from) <c>(.|)", {who: name, "age": age, where: city}),
-        ("<n>, <a>(,| from) <c>(.|)", {who: name, "age": age, where: city}),
-        ("(My name is|I am|I'm|Hi, I am) <n>(,| and) I am <a>( years old|)(.|)", {who: name, "age": age}),
-        ("(My name is|I am) <n> and I (live in|am from|work in) <c>(.|)", {who: name, where: city}),
-        ("<n> (lives|works|is|was born) in <c>(.|)", {who: name, where: city}),
-        ("(The <t> costs|A <t> is|The price of the <t> is) <m>( euros| dollars|)(.|)", {what: thing, much: number}),
-        ("<m> <t>s(, please|)(.|)", {what: thing, rng.choice(["quantity", "count"]): number}),
-        ("The <t> is <k>(.|)", {what: thing, rng.choice(["color", "colour"]): colour}),
-        ("(Send|Write|Say) (to |)<n>: <p>", {rng.choice(["to", "recipient"]): name, rng.choice(["text", "message"]): phrase}),
-        ("(Tell|Write to|Message) <n> (that|:) <p>", {rng.choice(["to", "name"]): name, rng.choice(["text", "message", "body"]): phrase}),
-        ("(What is|How is|Get|Show) the weather in <c>(?|)", {where: city}),
-        ("(Find|Look up|Search for|Get) <n>(.|)", {who: name}),
-        ("(Wait|Set a timer for|Sleep|Run for) <m> (seconds|minutes)(.|)", {rng.choice(["seconds", "minutes", "duration"]): number}),
-        ("(Turn on|Turn off|Clean|Open) the <t>(.|)", {rng.choice(["device", "room", "object", "name"]): thing}),
-        ("(Search|Search for|Google|Find|Query): <p>", {rng.choice(["query", "q", "text", "search"]): phrase}),
-    ]  # fmt: skip
+    name, age, city, number = rng.coined("names", 0.35), rng.randint(1, 99), rng.pick("cities"), rng.randint(2, 99)
+    thing, colour = rng.choice([*WORDS["things"], rng.made_up()]), rng.pick("colours")
+    phrase = rng.phrase(4).replace('"', "").rstrip(".")
+    values = {"name": name, "age": age, "city": city, "number": number, "thing": thing, "colour": colour}
+    values["phrase"] = phrase
+    keys = {f"{{{key}}}": rng.pick(key) for key in ("who", "where", "much", "what")}
+    forms = []
+    for recipe, said in RECIPES["told"]:
+        named = {keys.get(key) or (rng.choice(key.split("|")) if "|" in key else key): said[key] for key in said}
+        forms.append((recipe, {key: values[slot] for key, slot in named.items()}))
     recipe, value = rng.choice(forms)
-    slots = {"n": name, "a": str(age), "c": city, "m": str(number), "t": thing, "k": colour, "p": phrase}
-    return expand(rng, recipe, slots), value
+    return rng.expand(recipe, values), value
 
 
-def _paired(rng: random.Random) -> tuple[str, dict[str, Any]]:
+def _paired(rng: Rng) -> tuple[str, dict[str, Any]]:
     """A prompt that names fields and says their values."""
     value: dict[str, Any] = {}
     for _ in range(rng.randint(1, 4)):
         name, _, made = field(rng, 2)
-        if isinstance(made, (str, int, float)) and not isinstance(made, bool):
-            value[name] = made.replace(GIVEN, "").replace(GIVEN_END, "") if isinstance(made, str) else made
+        if type(made) in (str, int, float):
+            value[name] = unmarked(made) if isinstance(made, str) else made
     if not value:
-        value = {odd_name(rng): made_up_word(rng)}
-    form = rng.random()
-    if form < 0.4:
-        between = rng.choice([": ", ": ", " = ", "="])
-        joint = rng.choice([", ", "\n", "; "])
+        value = {odd_name(rng): rng.made_up()}
+    if rng.chance(0.4):
+        between, joint = rng.choice([": ", ": ", " = ", "="]), rng.choice([", ", "\n", "; "])
         return joint.join(f"{key}{between}{each}" for key, each in value.items()), value
     the = rng.choice(["the ", "the ", ""])
     text = " and ".join(f"{the}{key} {rng.choice(['is ', 'is ', ''])}{each}" for key, each in value.items())
@@ -243,115 +194,92 @@ def _paired(rng: random.Random) -> tuple[str, dict[str, Any]]:
     return lead + (text if lead else text[:1].upper() + text[1:]), value
 
 
-def _copied(rng: random.Random) -> tuple[str, dict[str, Any]]:
-    """A prompt that says values, among other words at times."""
+def _copied(rng: Rng) -> tuple[str, dict[str, Shape], dict[str, Any]]:
+    """A prompt that says values, among other words at times; the shape, and the values."""
     while True:
-        ask, value = (_told if rng.random() < 0.6 else _paired)(rng)
-        if rng.random() < 0.4:
-            lead = expand(
-                rng,
-                "(Extract|Extract the data|Get the facts|Read this|Parse|Extract the fields|Find the values|"
-                "Parse this|Extract the information|Take the data from this text)(:|:\n| from:) ",
-            )
-            ask = lead + ask
-        if rng.random() < 0.15:
-            ask = f"{random_sentence(rng)} {ask}"
-        if rng.random() < 0.15:
-            ask = f"{ask.rstrip('.')}. {random_sentence(rng)}"
-        if ask.lower().rstrip("?.! ") not in _KEPT_PROMPTS:
+        ask, value = (_told if rng.chance(0.6) else _paired)(rng)
+        if rng.chance(0.4):
+            ask = rng.say("extract") + ask
+        if rng.chance(0.15):
+            ask = f"{rng.sentence()} {ask}"
+        if rng.chance(0.15):
+            ask = f"{ask.rstrip('.')}. {rng.sentence()}"
+        if _bare_prompt(ask) not in _KEPT_PROMPTS:
             break
     keys = list(value)
-    if rng.random() < 0.3:
+    if rng.chance(0.3):
         rng.shuffle(keys)
-    return ask, {key: value[key] for key in keys}
+    types = {str: "string", int: "integer", float: "number"}
+    return ask, {key: types[type(value[key])] for key in keys}, {key: value[key] for key in keys}
 
 
-def _shape_of(value: dict[str, Any]) -> dict[str, Shape]:
-    names = {str: "string", int: "integer", float: "number"}
-    return {key: names[type(each)] for key, each in value.items()}
-
-
-def from_prompt(rng: random.Random) -> Example:
+def from_prompt(rng: Rng) -> Example:
     """JSON with the values that the prompt says."""
-    ask, value = _copied(rng)
-    shape = _shape_of(value)
-    system, told = _before(rng, shape)
-    return _schema_answer(rng, [*system, user(ask)], value, told)
+    return _schema_answer(rng, *_copied(rng), lists=False)
 
 
-def _function_name(rng: random.Random) -> str:
-    verb = rng.choice(
-        "get set find make create search send list add update book order open check save extract start "
-        "show play log plan rate move run fetch parse".split()
-    )
-    noun = rng.choice([rng.choice(THINGS), rng.choice(TOPICS), "user", "item", "data", made_up_word(rng)])
+def _function_name(rng: Rng) -> str:
+    verb = rng.pick("function_verbs")
+    noun = rng.choice([rng.pick("things"), rng.pick("topics"), "user", "item", "data", rng.made_up()])
+    big = noun.capitalize()
+    names = [f"{verb}_{noun}", f"{verb}_{noun}", f"{verb}{big}", big, noun]
+    names += ["Answer", "Response", "Result", "Output", "answer", f"{big}Details"]
     while True:
-        name = rng.choice(
-            [f"{verb}_{noun}", f"{verb}_{noun}", f"{verb}{noun.capitalize()}", noun.capitalize(), noun,
-             "Answer", "Response", "Result", "Output", "answer", f"{noun.capitalize()}Details"]
-        )  # fmt: skip
+        name = rng.choice(names)
         if name not in _KEPT_FUNCTIONS:
             return name
 
 
-def _function(rng: random.Random, name: str, shape: dict[str, Shape]) -> dict[str, Any]:
-    parameters = titled(shape, name) if rng.random() < 0.35 else schema(shape, closed=rng.random() < 0.4)
+def _function(rng: Rng, name: str, shape: dict[str, Shape]) -> dict[str, Any]:
+    parameters = titled(shape, name) if rng.chance(0.35) else schema(shape, closed=rng.chance(0.4))
     function: dict[str, Any] = {"name": name}
-    if rng.random() < 0.5:
-        function["description"] = rng.choice([random_sentence(rng), f"{name.replace('_', ' ').capitalize()}."])
-    function["parameters"] = parameters
-    return {"type": "function", "function": function}
+    if rng.chance(0.5):
+        about = [rng.sentence(), f"{name.replace('_', ' ').capitalize()}."]
+        function["description"] = rng.choice(about)
+    return {"type": "function", "function": {**function, "parameters": parameters}}
 
 
-def call(rng: random.Random) -> Example:
+def call(rng: Rng) -> Example:
     """A call of a function that is demanded, whatever the prompt says."""
-    if rng.random() < 0.6:
-        ask, value = _copied(rng)
-        shape = _shape_of(value)
+    if rng.chance(0.6):
+        ask, shape, value = _copied(rng)
     else:
         ask, answer = _prompt(rng)
         shape, value = _object(rng, answer)
-    if rng.random() < 0.04:
+    if rng.chance(0.04):
         shape, value = {}, {}
     name = _function_name(rng)
     # Now and then the description tells nothing, so that the way out does not hang on it.
-    told = shape if rng.random() > 0.08 else {}
-    tools = [_function(rng, name, told)]
-    for _ in range(rng.choice([0, 0, 0, 0, 1, 1, 2])):
-        other = rng.choice(list(KINDS))
-        tools.append(describe(rng, KINDS[other])[0])
-    if len({tool["function"]["name"] for tool in tools}) < len(tools):
+    tools = [_function(rng, name, shape if rng.random() > 0.08 else {})]
+    tools += [describe(rng, rng.choice(list(KINDS)))[0] for _ in range(rng.choice([0, 0, 0, 0, 1, 1, 2]))]
+    if len(set(map(name_of, tools))) < len(tools):
         tools = tools[:1]
     rng.shuffle(tools)
-    called = {
-        "id": f"call_{rng.randrange(10**8)}",
-        "type": "function",
-        "function": {"name": name, "arguments": written(value, known=rng.random() < 0.2, rng=rng)},
-    }
-    system = [{"role": "system", "content": system_text(rng)}] if rng.random() < 0.25 else []
-    messages = [*system, user(ask), {"role": "assistant", "content": "", "tool_calls": [called]}]
-    return Example("structured", messages, tools, forced=True)
+    made = called(rng, name, "")
+    made["tool_calls"][0]["function"]["arguments"] = written(rng, value, rng.chance(0.2))
+    system = [{"role": "system", "content": system_text(rng)}] if rng.chance(0.25) else []
+    return Example("structured", [*system, user(ask), made], tools, forced=True)
 
 
-def terse(rng: random.Random) -> Example:
+def terse(rng: Rng) -> Example:
     """A short answer of a fixed form, as a regular expression or a choice demands it."""
     ask, answer = _prompt(rng)
     draw = rng.random()
     if draw < 0.2:
         chosen = options(rng)
-        if rng.random() < 0.5:
+        if rng.chance(0.5):
             ask += f" {rng.choice(['Answer', 'Choose', 'Say', 'Pick'])} {' or '.join(chosen)}."
         text = rng.choice(chosen)
     elif draw < 0.4:
         text = str(rng.randint(0, 10 ** rng.choice([1, 2, 3])))
     elif draw < 0.6:
-        text = rng.choice([random_word(rng), email(rng), moment(rng)[:10], made_up_word(rng)])
+        text = rng.choice([rng.word(), email(rng), moment(rng)[:10], rng.made_up()])
     elif draw < 0.7:
-        text = rng.choice([rng.choice(NAMES), rng.choice(CITIES), rng.choice(COUNTRIES)])
+        text = rng.choice([rng.pick("names"), rng.pick("cities"), rng.pick("countries")])
     elif draw < 0.85:
-        text = str(field(rng, 2)[2]).replace(GIVEN, "").replace(GIVEN_END, "")
+        text = unmarked(str(field(rng, 2)[2]))
     elif draw < 0.92 and " " in answer:
         text = answer
     else:
-        text = given(random_phrase(rng, 4).lower())
+        text = given(rng.phrase(4).lower())
     return _answer([user(ask)], text)

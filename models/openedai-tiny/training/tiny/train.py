@@ -2,18 +2,15 @@
 
     python -m tiny.train --corpus build/corpus/train.jsonl --out build/run
 
-Matrices inside the layers are trained with Muon, the embedding and the norms
-with AdamW. Work is done in bfloat16, weights are kept in float32. Windows are
-short (512 tokens), every `--long-every`-th step takes long ones (4096 tokens)
-made of long conversations, so that a long history is nothing new. The first
-`--drill-steps` steps are drill only (see drill.py).
+Matrices inside of the layers are trained with Muon, the embedding and the norms with AdamW. Work is done in
+bfloat16, weights are kept in float32. Windows are short (512 tokens), every `--long-every`-th step takes long ones
+(4096 tokens) made of long conversations, so that a long history is nothing new. The first `--drill-steps` steps are
+drill only (see dataset.py).
 """
 
 from __future__ import annotations
 
 import argparse
-import math
-import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,19 +18,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from tokenizers import Tokenizer
-from torch import Tensor
 
-from tiny.dataset import Document, documents, pack, special
-from tiny.drill import drill_window
+from tiny.dataset import Document, documents, drill_window, pack
 from tiny.network import TinyLlama
-from tiny.render import MODEL_DIR
-from tiny.shape import DEFAULT
+from tiny.render import config, tokenizer
+from tiny.text import Rng
 
 SHORT, LONG, DRILL = 512, 4096, 256
 
 
-def batches(windows: list[Document], size: int, rng: random.Random) -> Iterator[list[Document]]:
+def batches(windows: list[Document], size: int, rng: Rng) -> Iterator[list[Document]]:
     """Endless batches; the windows are shuffled again for every pass."""
     while True:
         order = list(range(len(windows)))
@@ -42,23 +36,21 @@ def batches(windows: list[Document], size: int, rng: random.Random) -> Iterator[
             yield [windows[index] for index in order[start : start + size]]
 
 
-def tensors(batch: list[Document]) -> tuple[Tensor, Tensor, Tensor]:
+def tensors(batch: list[Document]) -> tuple[torch.Tensor, ...]:
     """Inputs, next tokens and weights, each (batch, length)."""
     ids = torch.from_numpy(np.stack([item[0] for item in batch]).astype(np.int64))
     learn = torch.from_numpy(np.stack([item[1] for item in batch]).astype(np.float32))
     return ids[:, :-1].contiguous(), ids[:, 1:].contiguous(), learn[:, 1:].contiguous()
 
 
-def schedule(step: int, steps: int, warmup: int) -> float:
+def schedule(step: int, steps: int, warmup: int = 30) -> float:
     """Factor on the learning rate: rise, stay, then fall in a line over the last 45 %."""
     if step < warmup:
         return (step + 1) / warmup
-    left = (steps - step) / (0.45 * steps)
-    return max(0.02, min(1.0, left))
+    return max(0.02, min(1.0, (steps - step) / (0.45 * steps)))
 
 
 def main() -> None:
-    """Command line entry."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -75,63 +67,45 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
-    rng = random.Random(options.seed)
+    rng, pad = Rng(options.seed), config().pad_token_id
 
-    tokenizer = Tokenizer.from_file(str(MODEL_DIR / "tokenizer.json"))
-    pad = special(tokenizer, "<|endoftext|>")
-    started = time.monotonic()
-    items = list(documents(options.corpus, tokenizer))
-    total = sum(len(item[0]) for item in items)
+    items = list(documents(options.corpus, tokenizer()))
     short = pack([item for item in items if len(item[0]) <= SHORT], SHORT, pad, rng)
     long = pack([item for item in items if len(item[0]) > SHORT], LONG, pad, rng)
-    print(
-        f"{len(items)} documents, {total} tokens, {len(short)} short and {len(long)} long "
-        f"windows, read in {time.monotonic() - started:.0f} s",
-        flush=True,
-    )
-    network = TinyLlama(DEFAULT)
+    print(f"{len(items)} documents, {len(short)} short and {len(long)} long windows", flush=True)
+    network = TinyLlama(config())
     if options.start:
         weights = load_file(options.start)
-        network.load_state_dict({k.removeprefix("model."): v.float() for k, v in weights.items()})
-    print(f"{DEFAULT.parameters()} parameters", flush=True)
+        network.load_state_dict({name.removeprefix("model."): value.float() for name, value in weights.items()})
     inner = [p for n, p in network.named_parameters() if p.dim() == 2 and "embed" not in n]
     outer = [p for n, p in network.named_parameters() if p.dim() != 2 or "embed" in n]
-    muon = torch.optim.Muon(inner, lr=options.muon_rate, momentum=0.95, weight_decay=0.01)
-    adam = torch.optim.AdamW(outer, lr=options.adam_rate, betas=(0.9, 0.98), weight_decay=0.0)
-    network.hidden_states = torch.compile(network.hidden_states, dynamic=False)  # type: ignore[method-assign]
+    optimizers = {
+        torch.optim.Muon(inner, lr=1.0, momentum=0.95, weight_decay=0.01): options.muon_rate,
+        torch.optim.AdamW(outer, lr=1.0, betas=(0.9, 0.98), weight_decay=0.0): options.adam_rate,
+    }
+    network.hidden_states = torch.compile(network.hidden_states, dynamic=False)
 
     short_batches = batches(short, options.batch_tokens // SHORT, rng)
     long_batches = batches(long, max(1, options.batch_tokens // LONG), rng)
-    # Ordinary tokens stand first in the vocabulary, the special ones last.
-    drill_ids = (0, pad)
-    started, mean = time.monotonic(), math.nan
+    started = time.monotonic()
     for step in range(options.steps):
-        factor = schedule(step, options.steps, 30)
-        for group in muon.param_groups:
-            group["lr"] = options.muon_rate * factor
-        for group in adam.param_groups:
-            group["lr"] = options.adam_rate * factor
+        for optimizer, rate in optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = rate * schedule(step, options.steps)
         if step < options.drill_steps:
-            batch = [drill_window(rng, DRILL, *drill_ids) for _ in range(16)]
-        elif step % options.long_every == options.long_every - 1:
-            batch = next(long_batches)
+            # Ordinary tokens stand first in the vocabulary, the special ones last.
+            batch = [drill_window(rng, DRILL, 0, pad) for _ in range(16)]
         else:
-            batch = next(short_batches)
+            batch = next(long_batches if step % options.long_every == options.long_every - 1 else short_batches)
         with torch.autocast("cpu", torch.bfloat16):
             loss = network(*tensors(batch))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        muon.step()  # type: ignore[no-untyped-call]
-        adam.step()
+        for optimizer in optimizers:
+            optimizer.step()
         network.zero_grad(set_to_none=True)
-        value = loss.item()
-        mean = value if math.isnan(mean) else 0.95 * mean + 0.05 * value
         if step % 20 == 0 or step == options.steps - 1:
-            speed = (step + 1) * options.batch_tokens / (time.monotonic() - started)
-            print(
-                f"step {step} loss {value:.4f} mean {mean:.4f} {speed:.0f} tokens/s {time.monotonic() - started:.0f} s",
-                flush=True,
-            )
+            print(f"step {step} loss {loss.item():.4f} {time.monotonic() - started:.0f} s", flush=True)
         if step % 200 == 199 or step == options.steps - 1:
             torch.save(network.state_dict(), options.out / "weights.pt")
 
