@@ -36,6 +36,7 @@ def scripts(family: Family) -> dict[str, str]:
         "answer": family.says(ANSWER),
         "thought": family.says(ANSWER, thought=THOUGHT),
         "thoughtcall": family.says("", OSLO, thought=THOUGHT),
+        "between": family.says("", OSLO, thought=THOUGHT) + "\n<think>\nAgain.\n</think>\n\nDone.",
         "lines": family.says(ANSWER, thought="One.\n\n  Two.\n- three"),
     }
 
@@ -52,6 +53,14 @@ def test_a_thought_is_told_apart(server: Served, tools: Any) -> None:
     answer = server.ask("thought", **more)
     assert (answer.content, answer.reasoning.strip("\n")) == (ANSWER, THOUGHT)
     assert answer.finish == "stop"
+
+
+@families_that(lambda family: family.name in ("qwen3", "qwen35"))
+def test_a_thought_behind_a_call_is_told_apart(server: Served) -> None:
+    answer = server.ask("between", tools=TOOLS)
+    assert (answer.calls, answer.content, answer.finish) == ([OSLO], "Done.", "tool_calls")
+    assert answer.reasoning == f"{THOUGHT}\n\nAgain."
+    assert answer.raw["usage"]["completion_tokens_details"]["reasoning_tokens"] > 0
 
 
 @thinking

@@ -366,6 +366,35 @@ def test_a_block_of_code_is_held_up_no_longer_than_it_may_be_a_call() -> None:
         assert shown[-3:-1] == ["and", "more"], said
 
 
+BETWEEN: list[tuple[str, str, str, list[Any]]] = [
+    (f"<think>One.</think>\n<tool_call>{TWO}</tool_call>\n<think>\nTwo.\n</think>\n\nDone.",
+     "One.\n\nTwo.", "Done.", [A]),
+    (f"<tool_call>{TWO}</tool_call><think>Two.</think>\n<tool_call>\n{ONE}\n</tool_call>\n"
+     f"<think>Three.</think><tool_call>{TWO}</tool_call>", "Two.\n\nThree.", "", [A, W, A]),
+    (f"So.\n<tool_call>{TWO}</tool_call>\n<think></think>\nDone.", "", "So.Done.", [A]),
+    (f"<tool_call>{TWO}</tool_call><think>And on", "And on", "", [A]),
+    (f"<tool_call>{TWO}</tool_call>\n<think>And on\n<tool_call>{ONE}</tool_call>", "And on", "", [A, W]),
+    (f"<TOOLCALL>[{TWO}]</TOOLCALL>[THINK]Hm.[/THINK]<TOOLCALL>[{TWO}]</TOOLCALL>", "Hm.", "", [A, A]),
+    # Only what stands right behind a call, and only a whole mark.
+    (f"<tool_call>{TWO}</tool_call>\nDone. <think>x</think>", "", "Done. <think>x</think>", [A]),
+    (f"<tool_call>{TWO}</tool_call>\n<thinking>x</think>", "", "<thinking>x</think>", [A]),
+    (f"<tool_call>{TWO}</tool_call>\n<thin", "", "<thin", [A]),
+    ("<think>x</think><think>y</think>", "x", "<think>y</think>", []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "thought", "text", "calls"), BETWEEN)
+def test_a_thought_behind_a_call_is_one(
+    said: str, thought: str, text: str, calls: list[Any]
+) -> None:
+    for parts in splits(said):
+        reader = CallReader(TOOLS)
+        made = ThoughtReader(reader, call_marks=reader.openings)
+        found = read(apart(pieces_of(parts), made))
+        assert found[:3] == (text, thought, calls), parts
+        assert sum(piece.tokens for piece in found[3]) == len(parts) + 1
+
+
 NO_CALLS = [
     "",
     "Plain text.",
@@ -560,7 +589,7 @@ ATOMS = (
     '{"city": "Oslo"}', '{"city": "a\nb"}', "{}", "}", "]", "[", '"', ", ", "[TOOL_CALLS]",
     "[ARGS]", "now", "<|python_tag|>", "<think>", "</think>", "Hi. ", "🙂",
     "<arg_key>city</arg_key>", "<arg_value>x</arg_value>", "<|tool_call>", "call:now{}",
-    "<tool_call|>", "null", "\\d", "<", "`",
+    "<tool_call|>", "null", "\\d", "<", "`", "```json\n", "```", "<thi",
 )  # fmt: skip
 CHANNELS = (
     "<|channel|>", "analysis", "commentary", "final", " to=functions.now", " to=python",

@@ -75,6 +75,9 @@ class CallReader:
         self._behind = False
         """Whether there was only space since the last call."""
         self._misread = 0
+        self._thoughts: tuple[str, ...] = ()
+        self.paused = False
+        """Whether what is held begins a thought behind a call, which is not read here."""
         self.called = 0
         self.ended = False
         self.plain = False
@@ -83,6 +86,15 @@ class CallReader:
     def openings(self) -> tuple[str, ...]:
         """The marks that calls begin with."""
         return self._openings
+
+    def pause_at(self, thoughts: Sequence[str]) -> None:
+        """Pause where one of these marks, which open thoughts, is all that comes behind a call."""
+        self._thoughts = tuple(thoughts)
+
+    def resume(self) -> str:
+        """Go on, without what is held, which is returned."""
+        held, self._held.text, self.paused = self._held.text, "", False
+        return held
 
     def push(self, text: str, finish: Finish | None) -> list[Part]:
         parts: list[Part] = []
@@ -147,17 +159,19 @@ class CallReader:
         return self._read_call(parts, finish)
 
     def _read_behind(self, parts: list[Part], finish: Finish | None) -> bool:
-        """Read the spaces and stray closing marks behind a call; whether something else follows."""
+        """Read the spaces and stray closing marks behind a call; whether something else follows that is read
+        here."""
         text = self._held.text
         rest = text.lstrip()
         while closing := next(filter(rest.startswith, self._closings), ""):
             rest = rest[len(closing) :].lstrip()
-        is_cut = any(closing.startswith(rest) for closing in self._closings)
+        is_cut = any(mark.startswith(rest) for mark in (*self._closings, *self._thoughts))
         if rest and finish == "length" and is_cut:
             rest = ""
         parts.append(Part("mark", text[: len(text) - len(rest)]))
         self._held.text = rest
-        self._behind = not rest or (is_cut and finish is None)
+        self.paused = rest.startswith(self._thoughts) if self._thoughts else False
+        self._behind = not rest or self.paused or (is_cut and finish is None)
         return not self._behind
 
     def _read_text(self, parts: list[Part], *, last: bool) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ..engines.base import Finish, ThinkingTraits
+from .call_reader import CallReader
 from .held_text import HeldText
 from .parts import Part, PartReader
 from .stops import overlap
@@ -81,7 +82,8 @@ MARKS = tuple(mark for tags in TAGS for mark in (tags.opening.strip(), tags.clos
 
 
 class ThoughtReader:
-    """Reads a thought at the beginning of an answer; another reader is given what comes behind it.
+    """Reads thoughts at the beginning of an answer and right behind its calls; another reader is given all
+    else.
 
     A call that stands in a thought which never ends was meant as a call.
     """
@@ -98,6 +100,9 @@ class ThoughtReader:
         """`opened`: the prompt ends inside of a thought; `behind`: it ends behind one. `call_marks` begin
         calls."""
         self._rest = rest
+        self._calls = rest if isinstance(rest, CallReader) else None
+        if self._calls is not None:
+            self._calls.pause_at([each.opening for each in tags])
         self._tags = tags
         self._opened = opened
         self._call_marks = call_marks
@@ -109,6 +114,10 @@ class ThoughtReader:
         """Whether the thought is over, or there was none."""
         self._gap = behind
         """Whether only line ends came behind the thought."""
+        self._shown = False
+        """Whether there was a thought."""
+        self._between = ""
+        """What is shown before what comes next of a thought."""
 
     @property
     def called(self) -> int:
@@ -125,20 +134,26 @@ class ThoughtReader:
     def push(self, text: str, finish: Finish | None) -> list[Part]:
         parts: list[Part] = []
         last = finish is not None
-        if not self._outside:
-            if not self._held.add(text, last=last):
+        while True:
+            if not self._outside:
+                if not self._held.add(text, last=last):
+                    return parts
+                if not self._begun and not self._begin(parts, last):
+                    return parts
+                if self._inside and not self._think(parts, finish):
+                    return parts
+                text, self._held.text = self._held.text, ""
+            if self._gap:
+                behind = text.lstrip("\n")
+                if behind != text:
+                    parts.append(Part("mark", text[: len(text) - len(behind)]))
+                text, self._gap = behind, not behind
+            parts += self._rest.push(text, finish)
+            if self._calls is None or not self._calls.paused:
                 return parts
-            if not self._begun and not self._begin(parts, last):
-                return parts
-            if self._inside and not self._think(parts, finish):
-                return parts
-            text, self._held.text = self._held.text, ""
-        if self._gap:
-            behind = text.lstrip("\n")
-            if behind != text:
-                parts.append(Part("mark", text[: len(text) - len(behind)]))
-            text, self._gap = behind, not behind
-        return parts + self._rest.push(text, finish)
+            text, self._opened = self._calls.resume(), None
+            self._outside = self._begun = self._inside = False
+            self._between = "\n\n" if self._shown else ""
 
     def _begin(self, parts: list[Part], last: bool) -> bool:
         """Read up to the thought's first word; False: more is needed for that."""
@@ -180,7 +195,7 @@ class ThoughtReader:
         if mark:
             shown = thought.rstrip()
             if shown:
-                parts.append(Part("thought", shown, shown))
+                parts.append(self._thought(shown))
             parts.append(Part("mark", thought[len(shown) :] + mark))
             self._held.text = behind
             self._inside, self._outside, self._gap = False, True, True
@@ -189,9 +204,10 @@ class ThoughtReader:
             (at for each in self._call_marks if (at := thought.find(each)) >= 0), default=-1
         )
         if last and calls_at >= 0:
+            before = self._rest.called
             found = self._rest.push(thought[calls_at:], finish)
-            if self._rest.called:
-                parts += _called_in(thought[:calls_at], found)
+            if self._rest.called > before:
+                parts += self._called_in(thought[:calls_at], found)
                 self._held.text, self._outside = "", True
                 return False
         if last:
@@ -204,20 +220,21 @@ class ThoughtReader:
         if not last:
             ready = ready.rstrip()  # what stands before the closing tag is no part of the thought
         if ready:
-            parts.append(Part("thought", ready, ready))
+            parts.append(self._thought(ready))
         self._held.text = thought[len(ready) :]
         if calls_at >= 0:
             self._held.wait_for((closing,))
         return False
 
+    def _called_in(self, before: str, found: list[Part]) -> list[Part]:
+        """What was read in a thought that never ended: up to the first call it is a thought."""
+        first = next(at for at, part in enumerate(found) if part.calls)
+        thought = before + "".join(part.source for part in found[:first])
+        shown = thought.rstrip()
+        said = [self._thought(shown)] if shown else []
+        return [*said, Part("mark", thought[len(shown) :]), *found[first:]]
 
-def _called_in(before: str, found: list[Part]) -> list[Part]:
-    """What was read in a thought that never ended: up to the first call it is a thought."""
-    first = next(at for at, part in enumerate(found) if part.calls)
-    thought = before + "".join(part.source for part in found[:first])
-    shown = thought.rstrip()
-    return [
-        Part("thought", shown, shown),
-        Part("mark", thought[len(shown) :]),
-        *found[first:],
-    ]
+    def _thought(self, said: str) -> Part:
+        shown = self._between + said
+        self._shown, self._between = True, ""
+        return Part("thought", said, shown)
