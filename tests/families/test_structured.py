@@ -118,6 +118,23 @@ def test_some_call_is_demanded(server: Served, script: str) -> None:
         jsonschema.validate(arguments, {"pick": NUMBER, "choose": CLOSED}[name])
 
 
+BEGUN = [{"content": "Well,"}, {"content": None, "reasoning": "Shall I"}, {"content": None}]
+
+
+@pytest.mark.parametrize("begun", BEGUN, ids=str)
+def test_a_call_is_demanded_behind_an_answer_that_was_begun(server: Served, begun: Any) -> None:
+    messages = [{"role": "user", "content": "Hi."}, {"role": "assistant", **begun}]
+    tools = [function("pick", NUMBER), function("choose", CLOSED)]
+    for choice in ("required", {"type": "function", "function": {"name": "pick"}}):
+        more = {"messages": messages, "tool_choice": choice, "continue_final_message": True}
+        answer = server.ask("answer", tools=tools, **more, **REPEATABLE)
+        assert (answer.finish, answer.content) == ("tool_calls", "")
+        assert answer.calls
+        for name, arguments in answer.calls:
+            assert name == "pick" or choice == "required"
+            jsonschema.validate(arguments, {"pick": NUMBER, "choose": CLOSED}[name])
+
+
 @pytest.mark.parametrize("script", ["answer", "call", "thoughtcall"])
 def test_one_call_is_demanded_by_its_name(server: Served, script: str) -> None:
     choice = {"type": "function", "function": {"name": "pick"}}

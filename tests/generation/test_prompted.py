@@ -22,6 +22,7 @@ from extensions.openai.engines.base import (
     Pieces,
     PromptUsage,
     Scores,
+    ThinkingTraits,
     TokenLogprob,
     Tool,
 )
@@ -201,6 +202,30 @@ def test_a_continued_message_ends_the_prompt() -> None:
     thought, said_, _ = answer(engine, Wanted(continued=Message("assistant", "Because, ")))
     assert engine.asked[0].prompt == "user: Why?\nassistant: Because, "
     assert (thought, said_) == ("", "!")
+
+
+@pytest.mark.parametrize(
+    ("opening", "traits", "begun", "prompt"),
+    [
+        ("<think>", None, "Hm,", "<think>Hm,"),
+        ("<think>\n", None, "Hm,", "<think>\nHm,"),
+        ("<think>\n", None, "\nHm,\n", "<think>\nHm,\n"),
+        ("", ThinkingTraits("<think>", "</think>", "\n</think>\n\n"), "Hm,", "<think>\nHm,"),
+        ("", ThinkingTraits("<think>", "</think>", "\n</think>\n\n"), "\nHm,", "<think>\nHm,"),
+        ("", ThinkingTraits("[THINK]", "[/THINK]", "[/THINK]"), " Hm,", "[THINK] Hm,"),
+    ],
+)
+def test_a_continued_thought_goes_on_where_it_was(
+    opening: str, traits: ThinkingTraits | None, begun: str, prompt: str
+) -> None:
+    """Where the thought begins is the template's matter; of what was sent and what comes nothing is lost."""
+    closing = traits.closing if traits else "</think>"
+    engine = Scripted(["\n", "\nso.\n", closing, "\n\nYes."], opening=opening)
+    engine.info = replace(engine.info, thinking=traits)
+    continued = Message("assistant", None, reasoning=begun)
+    thought, said_, _ = answer(engine, Wanted(continued=continued))
+    assert engine.asked[0].prompt == f"user: Why?\nassistant: {prompt}"
+    assert (thought, said_) == ("\n\nso.", "Yes.")
 
 
 def test_a_limit_is_an_upper_bound_and_the_context_another() -> None:

@@ -36,6 +36,7 @@ from .strict_arguments import StrictArguments, end_of, heads_of
 from .tagged_calls import tagged_grammar
 from .thinking import ThinkingBudget
 from .thinking_budget import (
+    HARMONY_FINAL,
     HARMONY_NEXT,
     HARMONY_THINKING,
     AnswerRule,
@@ -235,7 +236,14 @@ def _shape(
         grammar,
         param,
         marks,
-        ThoughtReader(reader, known(tags), opened=opened, behind=behind, call_marks=openings),
+        ThoughtReader(
+            reader,
+            known(tags),
+            opened=opened,
+            begun=wanted.continued is not None,
+            behind=behind,
+            call_marks=openings,
+        ),
         turn_ends,
         _form(info.thinking, opened),
         opened is not None,
@@ -250,20 +258,7 @@ def _harmony_shape(prompt: str, request: ChatRequest, wanted: Wanted) -> _Shape:
     plan, grammar, param = wanted.tools, request.grammar, wanted.grammar_param
     names = frozenset(tool.name for tool in plan.shown)
     if wanted.continued is not None:
-        begun = _begun_channels(wanted.continued)
-        if wanted.continued.content or not wanted.continued.reasoning:
-            return _Shape(prompt + begun, grammar, param, HARMONY_MARKS, TextReader(), ENDS)
-        return _Shape(
-            prompt + begun,
-            grammar,
-            param,
-            HARMONY_MARKS,
-            ChannelReader(HARMONY[0], tools=names, parallel=plan.most > 1),
-            ENDS if grammar is not None else (),
-            form_of(HARMONY_THINKING, calls=bool(plan.shown)),
-            opened=True,
-            staged=grammar is not None,
-        )
+        return _harmony_continued(prompt, request, wanted, wanted.continued)
     if plan.inputs or (plan.shown and grammar is not None):  # in our own format, as text
         reader = _calls_of(plan, wanted, AnswerFormat(), enforced=True)
         grammar, param = plan.grammar(grammar), _tools_param(plan)
@@ -289,6 +284,41 @@ def _harmony_shape(prompt: str, request: ChatRequest, wanted: Wanted) -> _Shape:
         form,
         staged=grammar is not None,
         strict=strict_heads(plan.schemas) if plan.strict and grammar is None else None,
+    )
+
+
+def _harmony_continued(
+    prompt: str, request: ChatRequest, wanted: Wanted, message: Message
+) -> _Shape:
+    """As `_harmony_shape`, of an answer that has begun. A call that is demanded comes right behind that, or
+    behind its thought."""
+    plan, grammar, param, begin = wanted.tools, request.grammar, wanted.grammar_param, ""
+    names = frozenset(tool.name for tool in plan.shown)
+    thinking = bool(message.reasoning and not message.content)
+    begun = prompt + _begun_channels(message)
+    if plan.demanded and plan.inputs:  # in our own format, as text
+        reader = _calls_of(plan, wanted, AnswerFormat(), enforced=True)
+        begun += HARMONY_FINAL if thinking else ""
+        grammar, param = plan.grammar(grammar), _tools_param(plan)
+        return _Shape(begun, grammar, param, HARMONY_MARKS, reader, ENDS)
+    if plan.demanded:
+        grammar, param, begin = demanded_grammar(plan.schemas), _tools_param(plan), CALL
+    if not thinking and begin:
+        begun = f"{begun}{HARMONY_NEXT}{CALL}" if message.content else prompt + CALL
+    if not thinking:
+        reader = ChannelReader(CALL, tools=names, parallel=plan.most > 1) if begin else TextReader()
+        return _Shape(begun, grammar, param, HARMONY_MARKS, reader, ENDS)
+    form = form_of(HARMONY_THINKING, calls=bool(plan.shown))
+    return _Shape(
+        begun,
+        grammar,
+        param,
+        HARMONY_MARKS,
+        ChannelReader(HARMONY[0], tools=names, parallel=plan.most > 1),
+        ENDS if grammar is not None else (),
+        replace(form, ends=(HARMONY_NEXT + begin,)) if begin else form,
+        opened=True,
+        staged=grammar is not None,
     )
 
 
@@ -335,8 +365,13 @@ def _continued(
     if said.lstrip().startswith(tags.opening):
         return begin + said, None if tags.closing in said else tags
     if message.reasoning:
-        thought = f"{tags.opening}\n{message.reasoning}"
-        return (begin + thought + tags.end + said, None) if said else (begin + thought, tags)
+        # A line end behind the tag, which is no part of a thought that is told, is the template's to put.
+        gap = "\n" if tags.end.startswith("\n") or tags.opening[-1].isalnum() else ""
+        begin = prompt if opened else begin + tags.opening + gap
+        if message.reasoning.startswith("\n"):
+            begin = begin.rstrip("\n")
+        thought = begin + message.reasoning
+        return (thought + tags.end + said, None) if said else (thought, tags)
     return (closed(prompt, tags) if opened else prompt) + said, None
 
 

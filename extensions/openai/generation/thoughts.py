@@ -94,11 +94,12 @@ class ThoughtReader:
         tags: tuple[ThoughtTags, ...] = TAGS,
         *,
         opened: ThoughtTags | None = None,
+        begun: bool = False,
         behind: bool = False,
         call_marks: tuple[str, ...] = (),
     ) -> None:
-        """`opened`: the prompt ends inside of a thought; `behind`: it ends behind one. `call_marks` begin
-        calls."""
+        """`opened`: the prompt ends inside of a thought, of which there is something where it is `begun`;
+        `behind`: it ends behind one. `call_marks` begin calls."""
         self._rest = rest
         self._calls = rest if isinstance(rest, CallReader) else None
         if self._calls is not None:
@@ -108,7 +109,7 @@ class ThoughtReader:
         self._call_marks = call_marks
         self._held = HeldText()
         self._inside = opened is not None
-        self._begun = False
+        self._begun = begun and opened is not None
         """Whether there is something of the thought."""
         self._outside = False
         """Whether the thought is over, or there was none."""
