@@ -1,7 +1,5 @@
 """System prompts, JSON answers, memory of a name, and long conversations."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
@@ -68,7 +66,6 @@ def memory(rng: Rng) -> Example:
 
 
 def no_memory(rng: Rng) -> Example:
-    """The user asks for a name that was never said."""
     ask = rng.say("no_memory")
     messages = any_turn(rng).messages if rng.chance(0.4) else []
     messages = [*messages, user(ask), assistant("You have not told me your name yet.")]
@@ -141,7 +138,6 @@ def secret(rng: Rng) -> Example:
 
 
 def again(rng: Rng) -> Example:
-    """A short follow-up to an answer: say it again."""
     inner = rng.choice([talk.fact, writing.joke, skills.capital, talk.repeat])(rng)
     answer = inner.messages[-1]["content"]
     messages = [*inner.messages, user(rng.say("again")), assistant(answer)]

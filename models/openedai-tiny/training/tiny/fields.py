@@ -1,7 +1,5 @@
 """Fields of structured answers: schemas from short shapes, and short values for them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from tiny.text import RECIPES, WORDS, Rng, fill, load, words
@@ -24,9 +22,6 @@ def given(text: str) -> str:
 
 def unmarked(text: str) -> str:
     return text.replace(GIVEN, "").replace(GIVEN_END, "")
-
-
-# ---- schemas ----------------------------------------------------------------------------------
 
 
 def bare(key: str) -> str:
@@ -79,9 +74,6 @@ def titled(shape: dict[str, Any], name: str) -> dict[str, Any]:
     return {"$defs": inner, **outer} if inner else outer
 
 
-# ---- values -----------------------------------------------------------------------------------
-
-
 def _person(rng: Rng) -> str:
     name = rng.coined("names", 0.15)
     last = rng.pick("names") if rng.chance(0.5) else rng.pick("things").capitalize()
@@ -89,7 +81,7 @@ def _person(rng: Rng) -> str:
 
 
 def _title(rng: Rng) -> str:
-    text, form = f"{rng.pick('adjectives')} {rng.pick('things')}", rng.random()
+    text, form = rng.made("[adjectives] [things]"), rng.random()
     return f"The {text}" if form < 0.35 else text.title() if form < 0.6 else text
 
 
@@ -98,20 +90,7 @@ def _sentence(rng: Rng) -> str:
     return fill(rng.choice(RECIPES["field_sentence"]), {**slots, "other": slots["other"].capitalize()})
 
 
-def _date(rng: Rng) -> str:
-    return f"20{rng.randint(10, 29)}-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}"
-
-
-def _clock(rng: Rng) -> str:
-    return f"{rng.randint(0, 23):02d}:{rng.choice(['00', '15', '30', '45'])}"
-
-
-def moment(rng: Rng) -> str:
-    """A date and a time, as RFC 3339 has it."""
-    return f"{_date(rng)}T{_clock(rng)}:00Z"
-
-
-def email(rng: Rng) -> str:
+def _email(rng: Rng) -> str:
     address = f"{rng.pick('names').lower()}@{rng.pick('things')}.{rng.choice(['com', 'org'])}"
     return address.encode("ascii", "ignore").decode()
 
@@ -133,15 +112,10 @@ def _junk(rng: Rng) -> str:
 
 
 def _any_text(rng: Rng) -> str:
-    return rng.choice([_word, _word, _title, _title, _sentence, _person, MAKERS["do"], _junk, _code])(rng)
-
-
-def _word(rng: Rng) -> str:
-    return rng.pick("things", "animals", "colours", "fruits", "adjectives", "topics", "plain_words", "places")
-
-
-def _small(rng: Rng) -> int:
-    return rng.choice([rng.randint(0, 10), rng.randint(0, 10), rng.randint(1, 100), rng.randint(1, 5000)])
+    of = _MAKERS_BY_NAME
+    return value(
+        rng, rng.choice([of["tags"], of["tags"], "title", "title", "sentence", "person", of["task"], "junk", "code"])
+    )
 
 
 def _real(rng: Rng) -> float:
@@ -149,32 +123,29 @@ def _real(rng: Rng) -> float:
     return rng.choice([round(whole + rng.random(), rng.choice([1, 2])), float(whole), whole + 0.5])
 
 
-# The makers that data/fields.yaml names.
-MAKERS = {
-    "person": _person, "title": _title, "sentence": _sentence, "date": _date, "clock": _clock, "moment": moment,
-    "email": email, "uuid": _uuid, "code": _code, "any_text": _any_text, "word": _word, "small": _small, "real": _real,
-    "first": lambda rng: rng.pick("names"),
-    "city": lambda rng: rng.pick("cities"),
-    "country": lambda rng: rng.pick("countries"),
-    "colour": lambda rng: rng.pick("colours"),
-    "age": lambda rng: rng.randint(1, 99),
-    "year": lambda rng: rng.randint(1950, 2029),
-    "flag": lambda rng: rng.chance(0.5),
-    "do": lambda rng: f"{rng.pick('task_verbs')} the {rng.pick('objects')}".capitalize(),
-    "link": lambda rng: f"https://{rng.pick('things')}.com/{rng.pick('things')}",
-    "phone": lambda rng: f"{rng.randint(100, 999)}-{rng.randint(1000, 9999)}",
-    "street": lambda rng: f"{rng.randint(1, 99)} {rng.pick('things').capitalize()} Street",
-    "share": lambda rng: rng.choice([round(rng.random(), 2), round(rng.random(), 1)]),
+_MAKERS = {
+    "person": _person, "title": _title, "sentence": _sentence, "email": _email, "uuid": _uuid, "code": _code,
+    "junk": _junk, "any_text": _any_text, "real": _real, "flag": lambda rng: rng.chance(0.5),
+    "small": lambda r: r.choice([r.randint(0, 10), r.randint(0, 10), r.randint(1, 100), r.randint(1, 5000)]),
+    "share": lambda r: r.choice([round(r.random(), 2), round(r.random(), 1)]),
 }  # fmt: skip
-
-
-# ---- fields and objects -------------------------------------------------------------------------
-
 _TABLE = load("fields")
-_FIELDS = [(words(names), shape, MAKERS[maker]) for names, shape, maker in _TABLE["fields"]]
-_LISTS = [(words(names), MAKERS[maker]) for names, maker in _TABLE["lists"]]
+_FIELDS = [(words(names), shape, maker) for names, shape, maker in _TABLE["fields"]]
+_LISTS = [(words(names), maker) for names, maker in _TABLE["lists"]]
+_MAKERS_BY_NAME = {names[0]: maker for names, *_, maker in _FIELDS + _LISTS}
 USUAL: dict[str, str] = _TABLE["usual"]
 _SIZES = (1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 5)
+
+
+def value(rng: Rng, maker: str, shape: Shape = "string") -> Any:
+    """A value, as data/fields.yaml describes it."""
+    if maker in _MAKERS:
+        return _MAKERS[maker](rng)
+    return int(rng.made(maker)) if shape == "integer" else rng.made(maker)
+
+
+def known(rng: Rng, name: str) -> Any:
+    return value(rng, _MAKERS_BY_NAME[name])
 
 
 def odd_name(rng: Rng) -> str:
@@ -187,20 +158,13 @@ def odd_name(rng: Rng) -> str:
         return rng.choice("abcdefghijklmnopqrstuvwxyz")
     if form < 0.6:
         return "_".join(parts)
-    camel = "".join(part.capitalize() for part in parts)
-    return parts[0] + camel[len(parts[0]) :] if form < 0.85 else camel
+    return "".join(part.capitalize() if at or form >= 0.85 else part for at, part in enumerate(parts))
 
 
 def options(rng: Rng) -> list[str]:
-    """What an enum may be."""
     if rng.chance(0.75):
         return rng.pick("option_sets").split()
     return [rng.made_up() for _ in range(rng.randint(2, 4))]
-
-
-def _few(rng: Rng) -> int:
-    """How many items a list has."""
-    return rng.choice([1, 1, 2, 2, 2, 3, 3, 4])
 
 
 def field(rng: Rng, depth: int = 0) -> tuple[str, Shape, Any]:
@@ -209,57 +173,62 @@ def field(rng: Rng, depth: int = 0) -> tuple[str, Shape, Any]:
     if draw < 0.60:
         names, shape, maker = rng.choice(_FIELDS)
         name = odd_name(rng) if rng.chance(0.2) else rng.choice(names)
-        return name, shape, maker(rng)
+        return name, shape, value(rng, maker, shape)
     if draw < 0.70:
         chosen = options(rng)
         name = odd_name(rng) if rng.chance(0.3) else rng.pick("enum_names")
         return name, ["enum", *chosen], rng.choice(chosen)
+    few = [1, 1, 2, 2, 2, 3, 3, 4]
     if draw < 0.87 or (draw < 0.93 and depth > 1):
         names, maker = rng.choice(_LISTS)
         if rng.chance(0.15):
-            numbers = [_small(rng) for _ in range(_few(rng))]
+            numbers = [value(rng, "small") for _ in range(rng.choice(few))]
             return rng.choice([*WORDS["number_lists"], odd_name(rng)]), ["array", "integer"], numbers
         name = odd_name(rng) if rng.chance(0.25) else rng.choice(names)
-        return name, ["array", "string"], [maker(rng) for _ in range(_few(rng) if rng.random() > 0.06 else 0)]
+        return (
+            name,
+            ["array", "string"],
+            [value(rng, maker) for _ in range(rng.choice(few) if rng.random() > 0.06 else 0)],
+        )
     if draw < 0.93:
         shape, inner = fields(rng, depth + 1)
         if draw < 0.90:
             return rng.choice([rng.pick("inner"), odd_name(rng)]), shape, inner
         rows = [inner] + [_again(rng, inner) for _ in range(rng.choice([0, 1, 1, 2]))]
         return rng.choice([rng.pick("inner_lists"), odd_name(rng)]), ["array", shape], rows
-    name, shape, value = field(rng, 2)
-    return name, ["maybe", shape], None if rng.chance(0.4) else value
+    name, shape, made = field(rng, 2)
+    return name, ["maybe", shape], None if rng.chance(0.4) else made
 
 
 def _again(rng: Rng, first: dict[str, Any]) -> dict[str, Any]:
     """Another object of the same shape."""
     made: dict[str, Any] = {}
-    for key, value in first.items():
-        found = [maker for names, _, maker in _FIELDS if key in names and type(maker(rng)) is type(value)]
-        made[key] = found[0](rng) if found else value
+    for key, old in first.items():
+        rows = [(maker, shape) for names, shape, maker in _FIELDS if key in names]
+        found = [row for row in rows if type(value(rng, *row)) is type(old)]
+        made[key] = value(rng, *found[0]) if found else old
     return made
 
 
 def usual(rng: Rng, thing: str) -> Object:
     """Some of what is usually said of a thing."""
-    shape, value = {}, {}
+    shape, made = {}, {}
     names = words(USUAL[thing])
     for name in sorted(rng.sample(names, rng.randint(1, min(4, len(names)))), key=names.index):
-        for known, kind, maker in _FIELDS:
-            if name in known and name not in value:
-                shape[name], value[name] = kind, maker(rng)
-    return shape, value
+        for _, kind, maker in [row for row in _FIELDS if name in row[0]][:1]:
+            shape[name], made[name] = kind, value(rng, maker, kind)
+    return shape, made
 
 
 def fields(rng: Rng, depth: int = 0) -> Object:
     """An object; optional fields are left out at times."""
-    shape, value = {}, {}
+    shape, made = {}, {}
     for _ in range(rng.choice(_SIZES if depth == 0 else _SIZES[:8])):
-        name, kind, made = field(rng, depth)
-        if name in value or f"{name}?" in shape or name in shape:
+        name, kind, each = field(rng, depth)
+        if name in map(bare, shape):
             continue
         optional = rng.chance(0.12)
         shape[f"{name}?" if optional else name] = kind
         if not optional or rng.chance(0.5):
-            value[name] = made
-    return shape, value
+            made[name] = each
+    return shape, made

@@ -1,7 +1,5 @@
 """The network itself, in plain PyTorch, with the weight names of Hugging Face Llama."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace as Config
 
 import torch

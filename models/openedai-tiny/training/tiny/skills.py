@@ -1,7 +1,5 @@
 """Small skills with one right answer: counting, lists, sums, capitals, opposites, words."""
 
-from __future__ import annotations
-
 from tiny.talk import HUMBLE
 from tiny.text import RECIPES, WORDS, Example, Rng, load, pair, words
 
@@ -49,7 +47,6 @@ def some_of(rng: Rng) -> Example:
 
 
 def order(rng: Rng) -> Example:
-    """Which day or month comes before or after another."""
     name, kind = rng.choice([("weekdays", "day"), ("months", "month")])
     members = SKILLS["lists"][name][1].split(", ")
     i = rng.randrange(len(members))
@@ -81,14 +78,12 @@ def big_sums(rng: Rng) -> Example:
 
 
 def capital(rng: Rng) -> Example:
-    """The capital of a country."""
     country = rng.choice(list(CAPITALS))
     answer = f"The capital of {country} is {CAPITALS[country]}."
     return pair("capitals", rng.noisy(rng.say("capital", c=country)), answer, (CAPITALS[country],))
 
 
 def opposite(rng: Rng) -> Example:
-    """The opposite of a word."""
     word = rng.choice(list(SKILLS["opposites"]))
     other = SKILLS["opposites"][word]
     ask = rng.say("opposite", w=rng.choice([word, word, f'"{word}"']))
@@ -96,7 +91,6 @@ def opposite(rng: Rng) -> Example:
 
 
 def translate(rng: Rng) -> Example:
-    """A common word in another language."""
     word = rng.choice(list(SKILLS["translations"]))
     language = rng.choice(list(SKILLS["translations"][word]))
     answer = SKILLS["translations"][word][language]

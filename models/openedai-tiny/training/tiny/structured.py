@@ -4,31 +4,15 @@ A server enforces the form with a grammar, and the model sees nothing of a schem
 keys and openings are not learnt (see GIVEN in fields.py): only values, and when to stop.
 """
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
-from tiny import cases, skills, talk
+from tiny import skills, talk
 from tiny.chat import system_text
 from tiny.fields import (
-    USUAL,
-    Object,
-    Shape,
-    bare,
-    email,
-    field,
-    fields,
-    given,
-    moment,
-    odd_name,
-    options,
-    schema,
-    titled,
-    unmarked,
-    usual,
-)
-from tiny.text import RECIPES, WORDS, Example, Message, Rng, a, user
+    USUAL, Object, Shape, bare, field, fields, given, known, odd_name, options, schema, titled, unmarked, usual,
+)  # fmt: skip
+from tiny.text import RECIPES, WORDS, Example, Message, Rng, a, load, user, words
 from tiny.tools import KINDS, called, describe, name_of
 
 
@@ -36,8 +20,9 @@ def _bare_prompt(text: str) -> str:
     return text.lower().rstrip("?.! ")
 
 
-_KEPT_PROMPTS = {_bare_prompt(case.prompt) for case in cases.cases()}
-_KEPT_NAMES, _KEPT_FUNCTIONS = cases.names(), cases.functions()
+_KEPT = load("kept")
+KEPT_FUNCTIONS, _KEPT_NAMES = words(_KEPT["functions"]), {tuple(words(names)) for names in _KEPT["objects"]}
+_KEPT_PROMPTS = {_bare_prompt(case["messages"][0]["content"]) for case in load("cases.jsonl")}
 
 
 def written(rng: Rng, value: Any, known: bool) -> str:
@@ -85,8 +70,7 @@ def _prompt(rng: Rng) -> tuple[str, str]:
 def _object(rng: Rng, answer: str) -> Object:
     """An object; it may tell what is usual of the thing asked for, or hold the usual answer."""
     while True:
-        known = answer in USUAL and rng.chance(0.6)
-        shape, value = usual(rng, answer) if known else fields(rng)
+        shape, value = usual(rng, answer) if answer in USUAL and rng.chance(0.6) else fields(rng)
         if value and tuple(map(bare, shape)) not in _KEPT_NAMES:
             break
     if " " in answer and len(answer) < 70:
@@ -96,15 +80,12 @@ def _object(rng: Rng, answer: str) -> Object:
 
 
 def _shown(rng: Rng, shape: dict[str, Shape]) -> str:
-    """A schema as text in a prompt."""
     made = titled(shape, odd_name(rng).title()) if rng.chance(0.5) else schema(shape)
     text = json.dumps(made, indent=rng.choice([None, None, 2]))
     return f"{rng.say('schema_lead')}\n{text}"
 
 
-def _listed(rng: Rng, shape: dict[str, Shape]) -> str:
-    """The names of the fields as text in a prompt."""
-    names = [bare(key) for key in shape]
+def _listed(rng: Rng, names: list[str]) -> str:
     if rng.chance(0.5):
         lines = "\n".join(f"{at}. `{name}`" for at, name in enumerate(names, 1))
         return f"{rng.choice(['Fields', 'Output fields', 'Write these fields'])}:\n{lines}"
@@ -112,18 +93,15 @@ def _listed(rng: Rng, shape: dict[str, Shape]) -> str:
 
 
 def _before(rng: Rng, shape: dict[str, Shape]) -> tuple[list[Message], bool]:
-    """No system message, or one that may tell the form; and whether it does."""
+    """No system message, or one that may tell the form, as a schema or a list; and whether it does."""
     draw = rng.random()
     if draw < 0.55 or not shape:
         return [], False
-    if draw < 0.65:
-        text = system_text(rng)
-    elif draw < 0.82:
-        text = _shown(rng, shape)
-    elif draw < 0.90:
-        text = _listed(rng, shape)
-    else:
-        text = f"{system_text(rng)}\n\n{_shown(rng, shape)}"
+    text = system_text(rng) if draw < 0.65 or draw >= 0.90 else ""
+    if 0.82 <= draw < 0.90:
+        text = _listed(rng, list(map(bare, shape)))
+    elif draw >= 0.65:
+        text = f"{text}\n\n{_shown(rng, shape)}" if text else _shown(rng, shape)
     return [{"role": "system", "content": text}], draw >= 0.65
 
 
@@ -226,7 +204,7 @@ def _function_name(rng: Rng) -> str:
     names += ["Answer", "Response", "Result", "Output", "answer", f"{big}Details"]
     while True:
         name = rng.choice(names)
-        if name not in _KEPT_FUNCTIONS:
+        if name not in KEPT_FUNCTIONS:
             return name
 
 
@@ -255,8 +233,7 @@ def call(rng: Rng) -> Example:
     if len(set(map(name_of, tools))) < len(tools):
         tools = tools[:1]
     rng.shuffle(tools)
-    made = called(rng, name, "")
-    made["tool_calls"][0]["function"]["arguments"] = written(rng, value, rng.chance(0.2))
+    made = called(rng, name, lambda: written(rng, value, rng.chance(0.2)))
     system = [{"role": "system", "content": system_text(rng)}] if rng.chance(0.25) else []
     return Example("structured", [*system, user(ask), made], tools, forced=True)
 
@@ -264,7 +241,7 @@ def call(rng: Rng) -> Example:
 def terse(rng: Rng) -> Example:
     """A short answer of a fixed form, as a regular expression or a choice demands it."""
     ask, answer = _prompt(rng)
-    draw = rng.random()
+    draw, text = rng.random(), ""
     if draw < 0.2:
         chosen = options(rng)
         if rng.chance(0.5):
@@ -273,13 +250,11 @@ def terse(rng: Rng) -> Example:
     elif draw < 0.4:
         text = str(rng.randint(0, 10 ** rng.choice([1, 2, 3])))
     elif draw < 0.6:
-        text = rng.choice([rng.word(), email(rng), moment(rng)[:10], rng.made_up()])
+        text = rng.choice([rng.word(), known(rng, "email"), known(rng, "created_at")[:10], rng.made_up()])
     elif draw < 0.7:
         text = rng.choice([rng.pick("names"), rng.pick("cities"), rng.pick("countries")])
     elif draw < 0.85:
         text = unmarked(str(field(rng, 2)[2]))
     elif draw < 0.92 and " " in answer:
         text = answer
-    else:
-        text = given(rng.phrase(4).lower())
-    return _answer([user(ask)], text)
+    return _answer([user(ask)], text or given(rng.phrase(4).lower()))

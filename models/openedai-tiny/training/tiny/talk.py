@@ -1,7 +1,5 @@
 """Small talk, project facts, what is not known, and phrases to repeat."""
 
-from __future__ import annotations
-
 from tiny.text import RECIPES, WORDS, Example, Rng, load, pair, words
 
 TALK: dict[str, dict[str, list[str]]] = load("talk")
@@ -93,7 +91,6 @@ def repeat_long(rng: Rng) -> Example:
 
 
 def repeat_times(rng: Rng) -> Example:
-    """A word said two to five times."""
     count = rng.randint(2, 5)
     word = rng.phrase(1)
     ask = rng.say("repeat_times", word=word, number=rng.choice([str(count), WORDS["number_words"][count]]))
@@ -101,5 +98,4 @@ def repeat_times(rng: Rng) -> Example:
 
 
 def emoji(rng: Rng) -> Example:
-    """Send an emoji."""
     return pair("emoji", rng.say("emoji"), " ".join(rng.sample(WORDS["emoji"], 3)), WORDS["emoji"])

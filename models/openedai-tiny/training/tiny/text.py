@@ -1,7 +1,7 @@
 """Words, recipes and the record that every behaviour makes: what all generators share."""
 
-from __future__ import annotations
-
+import argparse
+import json
 import random
 import re
 from collections.abc import Callable
@@ -17,8 +17,21 @@ _SCRIPTS = ((0x61, 26), (0x41, 26), (0xE0, 31), (0x430, 32), (0x3B1, 24), (0x304
 
 
 def load(name: str) -> Any:
-    """One of the tables in data/."""
-    return yaml.safe_load((Path(__file__).parents[1] / "data" / f"{name}.yaml").read_text(encoding="utf-8"))
+    """One of the tables in data/; its rows, where it has one on each line."""
+    path = Path(__file__).parents[1] / "data" / name
+    if name.endswith(".jsonl"):
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return yaml.safe_load(path.with_suffix(".yaml").read_text(encoding="utf-8"))
+
+
+def arguments(**options: Any) -> argparse.Namespace:
+    """The command line's options with their defaults; one that has a type in place of a default must be given."""
+    parser = argparse.ArgumentParser()
+    for name, default in options.items():
+        kind = default if isinstance(default, type) else type(default)
+        required = {"required": True} if kind is default else {"default": default}
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, **required)
+    return parser.parse_args()
 
 
 def words(text: str) -> list[str]:
@@ -132,6 +145,17 @@ class Rng(random.Random):
         """A word for each slot, from "slot:list slot:list ...", and the same with its article as "a slot"."""
         slots = {slot: self.pick(name) for slot, name in (each.split(":") for each in lists.split())}
         return {**slots, **{f"a {slot}": a(word) for slot, word in slots.items()}}
+
+    def made(self, template: str) -> str:
+        """The text with words for "[things]" or, with a capital, "[Things]", and numbers for "[1-12]" or "[1-12:2]"."""
+
+        def one(found: re.Match[str]) -> str:
+            if number := re.fullmatch(r"(\d+)-(\d+)(?::(\d))?", found[1]):
+                return str(self.randint(int(number[1]), int(number[2]))).zfill(int(number[3] or 0))
+            word = self.pick(*found[1].lower().split())
+            return word.capitalize() if found[1][0].isupper() else word
+
+        return re.sub(r"\[([^]]+)\]", one, template)
 
     def noisy(self, text: str, slips: bool = True) -> str:
         """A prompt as people really type it; about half come back unchanged.

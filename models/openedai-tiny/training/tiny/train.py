@@ -8,9 +8,6 @@ bfloat16, weights are kept in float32. Windows are short (512 tokens), every `--
 drill only (see dataset.py).
 """
 
-from __future__ import annotations
-
-import argparse
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +16,9 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from tiny.dataset import Document, documents, drill_window, pack
+from tiny.dataset import Document, config, documents, drill_window, pack, tokenizer
 from tiny.network import TinyLlama
-from tiny.render import config, tokenizer
-from tiny.text import Rng
+from tiny.text import Rng, arguments
 
 SHORT, LONG, DRILL = 512, 4096, 256
 
@@ -51,19 +47,11 @@ def schedule(step: int, steps: int, warmup: int = 30) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1450)
-    parser.add_argument("--batch-tokens", type=int, default=6144)
-    parser.add_argument("--muon-rate", type=float, default=0.02)
-    parser.add_argument("--adam-rate", type=float, default=0.004)
-    parser.add_argument("--long-every", type=int, default=16)
-    parser.add_argument("--drill-steps", type=int, default=180)
-    parser.add_argument("--start", type=Path, help="go on from the weights of this .safetensors file")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
+    # --start: a .safetensors file to go on from.
+    options = arguments(
+        corpus=Path, out=Path, steps=1450, batch_tokens=6144, muon_rate=0.02, adam_rate=0.004, long_every=16,
+        drill_steps=180, start="", seed=1, threads=2,
+    )  # fmt: skip
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)

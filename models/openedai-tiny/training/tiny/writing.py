@@ -1,7 +1,5 @@
 """Jokes, haiku, poems, stories, plain text to continue, and text with a hole to fill."""
 
-from __future__ import annotations
-
 from tiny.skills import CAPITALS, capital
 from tiny.talk import fact, repeat, talk, topic
 from tiny.text import RECIPES, WORDS, Example, Rng, a, fill, pair
@@ -13,7 +11,6 @@ def _request(rng: Rng, kind: str, about: str = "") -> str:
 
 
 def joke(rng: Rng) -> Example:
-    """One of a few jokes."""
     about = f" about {topic(rng)}" if rng.chance(0.15) else ""
     ask = rng.choice([_request(rng, "joke", about), "Make me laugh", "make me laugh!", "Do you know a joke?"])
     return pair("joke", ask, rng.choice(RECIPES["jokes"]), ("?",))
