@@ -111,7 +111,8 @@ def record(checkout: Path, chosen: Callable[[Server], bool]) -> Recording:
         write_families(Path(folder))
         for server in filter(chosen, servers(Path(folder))):
             begun, before = time.monotonic(), len(found)
-            process = ServerProcess(*server.arguments, checkout=checkout, program=server.program)
+            arguments = server.arguments_for(checkout)
+            process = ServerProcess(*arguments, checkout=checkout, program=server.program)
             try:
                 process.wait_until_ready(path=server.health)
                 for request in server.asked(server.model):

@@ -24,6 +24,8 @@ WEBUI = str(Path(__file__).with_name("corpus_webui.py"))
 # What runs beside an answer changes the last digits of its probabilities.
 ONE_AT_A_TIME = ("--threads", "1", "--parallel", "1")
 ECHO = ("--loader", "echo")
+OLDER_FLAGS = {"--endpoints": "--pages", "--disabled-endpoints": "--disabled-pages"}
+"""Names of before the change to today's, so that a checkout of then can be recorded as well."""
 Asked = Iterable[Request]
 
 
@@ -37,6 +39,12 @@ class Server:
     model: str = "openedai-tiny"
     program: Sequence[str] = SERVER
     health: str = "/health"
+
+    def arguments_for(self, checkout: Path) -> list[str]:
+        """With the flags as that checkout calls them."""
+        known = (checkout / "extensions/openai/settings.py").read_text(encoding="utf-8")
+        older = {} if "disabled_endpoints" in known else OLDER_FLAGS
+        return [older.get(argument, argument) for argument in self.arguments]
 
 
 def everything(model: str) -> Asked:
@@ -213,8 +221,8 @@ def servers(folder: Path) -> tuple[Server, ...]:
         echo("aliases", "--model-aliases", "alias-a,alias-b", asked=adapted),
         echo("any model", "--model-aliases", "*", "--list-host-models", asked=adapted),
         Server("prefix", (*ECHO, "--api-prefix", "/custom"), prefixed, "echo", health="/custom/health"),
-        echo("few pages", "--pages", "chat,models,health", asked=requests.pages),
-        echo("pages off", "--disabled-pages", "docs,usage,chat", asked=lambda m: chain(requests.pages(m), few(m))),
+        echo("few endpoints", "--endpoints", "chat,models,health", asked=requests.pages),
+        echo("endpoints off", "--disabled-endpoints", "docs,usage,chat", asked=lambda m: chain(requests.pages(m), few(m))),
         echo("no metrics", "--metrics", "off", "--usage-days", "0", "--no-streaming", asked=lambda m: chain(requests.pages(m), few(m))),
         echo("sampling", "--sampling-defaults", "top_k=7", "--sampling-limits", "temperature=1.5,n=4", asked=adapted),
         echo("forced", "--sampling-forced", "temperature=0.5", "--max-tokens-limit", "20", asked=adapted),
