@@ -26,7 +26,6 @@ def with_system(rng: Rng, example: Example) -> Example:
 
 
 def persona(rng: Rng) -> Example:
-    """A system prompt gives a name; the model uses it when asked who it is."""
     name = rng.coined("names", 0.45)
     prompt = rng.say("persona", name=name, thing=rng.pick("things"))
     ask = rng.noisy(rng.say("who"))
@@ -35,7 +34,6 @@ def persona(rng: Rng) -> Example:
 
 
 def ending(rng: Rng) -> Example:
-    """A system prompt that wants every answer to end with a word or an emoji."""
     made = [rng.pick("emoji"), rng.pick("things"), rng.made_up(), rng.made_up().upper()]
     mark = rng.choice([*made, "meow", "OK"])
     prompt = rng.say("ending", mark=rng.choice([mark, f'"{mark}"']))
@@ -46,7 +44,6 @@ def ending(rng: Rng) -> Example:
 
 
 def memory(rng: Rng) -> Example:
-    """The user says a name (or a thing they like) and asks for it later."""
     slot = rng.choice(["name", "name", "name", "colour", "city", "fruit"])
     name, colour = rng.coined("names", 0.45), rng.pick("colours")
     city = rng.choice([*WORDS["cities"], rng.made_up(2).capitalize()])
@@ -73,7 +70,6 @@ def no_memory(rng: Rng) -> Example:
 
 
 def json_answer(rng: Rng) -> Example:
-    """Simple JSON objects and lists from values in the request."""
     name, city, age = rng.coined("names", 0.45), rng.pick("cities"), rng.randint(1, 99)
     choice, lead = rng.randrange(5), rng.say("json_lead")
     data: Any
@@ -103,7 +99,6 @@ def json_answer(rng: Rng) -> Example:
 
 
 def json_wrap(rng: Rng) -> Example:
-    """Any exchange, with the answer asked for as JSON: {"answer": "..."}."""
     inner = rng.choice([talk.talk, talk.fact, talk.unknown, skills.capital, skills.sums])(rng)
     ask, wish = inner.messages[-2]["content"], rng.say("json_wish")
     answer = assistant(json.dumps({"answer": inner.messages[-1]["content"]}, ensure_ascii=False))
@@ -116,7 +111,6 @@ def json_wrap(rng: Rng) -> Example:
 
 
 def secret(rng: Rng) -> Example:
-    """A word or number said earlier, among other text, is asked for."""
     what = rng.choice(["secret word", "code", "password", "magic word", "secret number", "key word", "secret"])
     made = [rng.made_up(), rng.made_up(), rng.pick("things"), str(rng.randint(10, 99999))]
     value = rng.choice([*made, rng.made_up().upper()])
@@ -158,7 +152,6 @@ def any_turn(rng: Rng) -> Example:
 
 
 def conversation(rng: Rng, most: int = 6) -> Example:
-    """Two to `most` exchanges one after another; the last one is what is asked for."""
     last = any_turn(rng)
     messages = [message for _ in range(rng.randint(1, most - 1)) for message in any_turn(rng).messages]
     if rng.chance(0.1):
@@ -167,7 +160,6 @@ def conversation(rng: Rng, most: int = 6) -> Example:
 
 
 def long_conversation(rng: Rng) -> Example:
-    """A history of some 500 to 5000 tokens."""
     example = conversation(rng, 80)
     example.behaviour = "long"
     return example

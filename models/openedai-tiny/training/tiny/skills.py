@@ -8,7 +8,6 @@ CAPITALS: dict[str, str] = SKILLS["capitals"]
 
 
 def count(rng: Rng) -> Example:
-    """Numbers in order, up or down; mostly short, now and then up to one hundred."""
     draw = rng.random()
     low, high, recipe = 1, rng.randint(2, 20), "count_from"
     if draw < 0.20:
@@ -27,14 +26,12 @@ def count(rng: Rng) -> Example:
 
 
 def known_list(rng: Rng) -> Example:
-    """A list with a fixed order: weekdays, months, letters ..."""
     names, answer = SKILLS["lists"][rng.choice(list(SKILLS["lists"]))]
     ask = rng.noisy(rng.expand(RECIPES["known_list"].replace("WORDS", names)))
     return pair("list", ask, answer, exact=True)
 
 
 def some_of(rng: Rng) -> Example:
-    """Some members of a kind: three colours, five fruits, one animal."""
     names, members = SKILLS["kinds"][rng.choice(list(SKILLS["kinds"]))]
     how_many = rng.randint(2, 5)
     number, verb = rng.choice([str(how_many), WORDS["number_words"][how_many]]), ""
@@ -57,7 +54,6 @@ def order(rng: Rng) -> Example:
 
 
 def sums(rng: Rng) -> Example:
-    """Adding up to 20 and taking away, with small numbers."""
     minus = rng.chance(0.25)
     a = rng.randint(0, 20)
     b = rng.randint(0, a if minus else 20 - a)
@@ -68,7 +64,6 @@ def sums(rng: Rng) -> Example:
 
 
 def big_sums(rng: Rng) -> Example:
-    """A sum outside of what the model has learnt: it says so."""
     a, b = rng.randint(21, 9999), rng.randint(2, 9999)
     if rng.chance(0.4):
         a, b = rng.randint(21, 99), rng.randint(2, 99)

@@ -119,13 +119,11 @@ def _schema_answer(rng: Rng, ask: str, shape: dict[str, Shape], value: dict[str,
 
 
 def of_schema(rng: Rng) -> Example:
-    """Any prompt, answered with JSON of a schema that the model does not see, or seldom."""
     ask, answer = _prompt(rng)
     return _schema_answer(rng, ask, *_object(rng, answer), lists=True)
 
 
 def any_object(rng: Rng) -> Example:
-    """A request for JSON in words, and a short object of the model's own choice."""
     ask, answer = _prompt(rng)
     _, value = _object(rng, answer)
     if " " in answer and rng.chance(0.7):
@@ -192,7 +190,6 @@ def _copied(rng: Rng) -> tuple[str, dict[str, Shape], dict[str, Any]]:
 
 
 def from_prompt(rng: Rng) -> Example:
-    """JSON with the values that the prompt says."""
     return _schema_answer(rng, *_copied(rng), lists=False)
 
 
@@ -218,7 +215,6 @@ def _function(rng: Rng, name: str, shape: dict[str, Shape]) -> dict[str, Any]:
 
 
 def call(rng: Rng) -> Example:
-    """A call of a function that is demanded, whatever the prompt says."""
     if rng.chance(0.6):
         ask, shape, value = _copied(rng)
     else:
@@ -239,7 +235,6 @@ def call(rng: Rng) -> Example:
 
 
 def terse(rng: Rng) -> Example:
-    """A short answer of a fixed form, as a regular expression or a choice demands it."""
     ask, answer = _prompt(rng)
     draw, text = rng.random(), ""
     if draw < 0.2:

@@ -9,7 +9,6 @@ HUMBLE = ("tiny demonstration model",)
 
 
 def talk(rng: Rng) -> Example:
-    """A greeting, thanks, who are you ..."""
     kind = rng.choice(list(TALK))
     ask = rng.expand(rng.choice(TALK[kind]["ask"]), {"city": rng.pick("cities")})
     if rng.chance(0.5):
@@ -18,7 +17,6 @@ def talk(rng: Rng) -> Example:
 
 
 def fact(rng: Rng) -> Example:
-    """A question about the project, with its answer."""
     chosen = rng.choice(FACTS)
     if rng.chance(0.4):
         word = rng.choice(words(chosen["keywords"]))
@@ -32,7 +30,6 @@ def fact(rng: Rng) -> Example:
 
 
 def popular(rng: Rng) -> Example:
-    """One of the prompts that people type first, as it stands."""
     ask, answer = rng.choice(POPULAR)
     return pair("popular", ask, answer)
 
@@ -49,7 +46,6 @@ def topic(rng: Rng) -> str:
 
 
 def unknown(rng: Rng) -> Example:
-    """A question on another subject and the honest answer."""
     made = rng.made_up(2).capitalize()
     rest = " ".join(rng.made_up() for _ in range(rng.randint(2, 14)))
     ask = rng.expand(rng.choice(RECIPES["unknown"]), {"topic": topic(rng), "rest": rest, "made": made})
@@ -59,7 +55,6 @@ def unknown(rng: Rng) -> Example:
 
 
 def pasted(rng: Rng) -> Example:
-    """A long pasted text (up to some 300 words), to which there is no clever reply."""
     parts = [rng.made_up() for _ in range(rng.randint(1, 40))]
     count = rng.randint(20, 300)
     mixed = rng.chance(0.5)
@@ -69,7 +64,6 @@ def pasted(rng: Rng) -> Example:
 
 
 def repeat(rng: Rng) -> Example:
-    """A phrase to copy, in one of many forms."""
     if rng.chance(0.7):
         phrase = rng.phrase(rng.choice([2, 5, 8, 14])).replace('"', "").replace("'", "")
         ask = rng.say("repeat_marked", phrase=phrase)
@@ -80,7 +74,6 @@ def repeat(rng: Rng) -> Example:
 
 
 def repeat_long(rng: Rng) -> Example:
-    """A long text to copy, 12 to 45 words, with many words that mean nothing."""
     if rng.chance(0.25):
         phrase = " ".join(rng.sentence() for _ in range(rng.randint(2, 5)))
     else:

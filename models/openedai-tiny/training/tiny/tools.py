@@ -139,7 +139,6 @@ def _named(values: Values, names: dict[str, str]) -> Values:
 
 
 def call(rng: Rng) -> Example:
-    """A request that one of the tools answers: the wanted answer is the call."""
     if rng.chance(0.16):
         return _generic(rng)
     wanted = rng.choice(list(KINDS))
@@ -184,7 +183,6 @@ def _result(rng: Rng, wanted: str, values: Values) -> tuple[str, str, tuple[str,
 
 
 def answer_from_tool(rng: Rng) -> Example:
-    """A request, the call, the tool's result, and the answer; sometimes a second round."""
     wanted = rng.choice(list(KINDS))
     tools, name, names = _offer(rng, wanted)
     values = _values(rng, wanted)
@@ -201,7 +199,6 @@ def answer_from_tool(rng: Rng) -> Example:
 
 
 def no_call(rng: Rng) -> Example:
-    """Tools are there, but the question needs none."""
     wanted = rng.choice([name for name in KINDS if name not in ("add", "multiply", "search", "person")])
     tools, _, _ = _offer(rng, wanted, 2)
     offered = " ".join(map(name_of, tools))

@@ -30,7 +30,6 @@ def _subject(rng: Rng) -> tuple[str, str]:
 
 
 def haiku(rng: Rng) -> Example:
-    """Three short lines that name the subject."""
     about, name = _subject(rng)
     lines = [rng.choice(choices) for choices in RECIPES["haiku"]]
     lead = f" {rng.choice(['about', 'on', 'about'])} {about}" if about else ""
@@ -38,7 +37,6 @@ def haiku(rng: Rng) -> Example:
 
 
 def poem(rng: Rng) -> Example:
-    """Four rhyming lines about a subject."""
     about, name = _subject(rng)
     colour = rng.choice(["red", "blue", "gold"])
     ending = {"red": "beside my bed", "blue": "for you", "gold": "so sweet and old"}[colour]
@@ -74,7 +72,6 @@ def story_text(rng: Rng, hero: str = "", kind: str = "", parts: int = 0) -> str:
 
 
 def story(rng: Rng) -> Example:
-    """A story on request, long when a long one is wanted."""
     kind, hero, draw = rng.pick("animals"), rng.pick("names"), rng.random()
     about, expect = "", ("there was", "lived")
     if draw < 0.35:
@@ -103,7 +100,6 @@ def code(rng: Rng) -> str:
 
 
 def plain(rng: Rng) -> Example:
-    """Text without chat marks, which /v1/completions continues and ends."""
     draw = rng.random()
     if draw < 0.40:
         text = story_text(rng)
@@ -128,7 +124,6 @@ def plain(rng: Rng) -> Example:
 
 
 def hole(rng: Rng) -> Example:
-    """A text with a hole, in the order prefix, suffix, middle."""
     draw = rng.random()
     text = code(rng) if draw < 0.5 else story_text(rng, parts=4) if draw < 0.6 else rng.sentence()
     start = rng.randrange(1, len(text) - 1)
