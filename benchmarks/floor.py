@@ -16,8 +16,8 @@ from typing import Any
 import orjson
 import xllamacpp
 
-from extensions.openai.engines.gguf import read_header
-from extensions.openai.engines.llamacpp_params import cache_for, params_for
+from extensions.openai.engines.llamacpp.params import cache_for, params_for
+from extensions.openai.engines.tokens.gguf import read_header
 
 
 def _answer(server: Any, body: bytes) -> int:

@@ -16,7 +16,7 @@ from .servers import OURS, Floor
 from .workloads import COMPLETIONS, GREEDY, STREAM, Body
 
 MANY = 200  # clients that stream or wait
-IMPORTS = "import host.main, extensions.openai.script, extensions.openai.launch"
+IMPORTS = "import host.main, extensions.openai.script, extensions.openai.hosts.launch"
 SHORT: Body = GREEDY | {"prompt": "Hello", "max_tokens": 1}
 
 

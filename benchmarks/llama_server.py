@@ -8,8 +8,8 @@ from pathlib import Path
 
 import xllamacpp
 
-from extensions.openai.engines.gguf import read_header
-from extensions.openai.engines.llamacpp_params import cache_for, params_for
+from extensions.openai.engines.llamacpp.params import cache_for, params_for
+from extensions.openai.engines.tokens.gguf import read_header
 
 
 def main() -> None:

@@ -36,11 +36,11 @@ class ModelSpec:
     loras: tuple[Lora, ...] = ()
     mmproj: Path | None = None
     """The encoder of pictures or sounds, a GGUF file; None for text only."""
-    shelf: Shelf | None = field(default=None, compare=False, repr=False)
+    shelf: ModelCatalog | None = field(default=None, compare=False, repr=False)
     """What may be loaded instead; None with the loader `echo`."""
 
 
-class Shelf(Protocol):
+class ModelCatalog(Protocol):
     """All models that the host could load. Thread-safe."""
 
     def names(self) -> tuple[str, ...]:

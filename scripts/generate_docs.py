@@ -20,19 +20,19 @@ from pydantic.fields import FieldInfo
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from extensions.openai.app import ROUTES
-from extensions.openai.chat_request import ChatCompletionRequest
 from extensions.openai.completions import CompletionRequest
 from extensions.openai.errors import APIError, all_errors
-from extensions.openai.generation.elsewhere import IN_CHAT, IN_COMPLETIONS
-from extensions.openai.generation.profiles import PROFILES
-from extensions.openai.generation.sampling import PARAMETERS, ROWS, Parameter
-from extensions.openai.generation.thinking import SHARES
-from extensions.openai.operations.logs import FIELDS
-from extensions.openai.operations.metrics import METRICS
-from extensions.openai.operations.metrics import PREFIX as METRIC_PREFIX
-from extensions.openai.refusals import CODES
+from extensions.openai.generation.chat.reasoning import SHARES
+from extensions.openai.generation.chat.request import ChatCompletionRequest
+from extensions.openai.generation.sampling.profiles import PROFILES
+from extensions.openai.generation.sampling.table import PARAMETERS, ROWS, Parameter
+from extensions.openai.generation.sampling.unsupported_fields import IN_CHAT, IN_COMPLETIONS
+from extensions.openai.observability.logs import FIELDS
+from extensions.openai.observability.metrics import METRICS
+from extensions.openai.observability.metrics import PREFIX as METRIC_PREFIX
+from extensions.openai.schemas.bad_request import CODES
 from extensions.openai.settings import OTHER_NAMES, PREFIX, Settings, is_reloadable
+from extensions.openai.web.app import ROUTES
 from host.options import OPTIONS, HostOptions
 
 

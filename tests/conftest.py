@@ -11,14 +11,14 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from extensions.openai import data_folder
-from extensions.openai.app import create_app
-from extensions.openai.engines.base import Engine
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.engines.llamacpp import LlamaCppEngine
-from extensions.openai.routing import Lifecycle
-from extensions.openai.server import APIServer
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
+from extensions.openai.engines.protocol import Engine
+from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings
+from extensions.openai.system import data_folder
+from extensions.openai.web.app import create_app
+from extensions.openai.web.routes import Lifecycle
 from tests.support.api import Api
 from tests.support.process import ROOT, ServerProcess
 from tests.support.random_encoder import write_encoder

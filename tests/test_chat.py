@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from extensions.openai.app import create_app
 from extensions.openai.settings import Settings
+from extensions.openai.web.app import create_app
 from tests.support.paced import PacedEngine
 from tests.support.reference import assert_chunks, assert_envelope, fold_chat, sse_chunks
 

@@ -13,11 +13,11 @@ import pytest
 from openai.types import CompletionCreateParams
 from openai.types.chat import ChatCompletionChunk, completion_create_params
 
-from extensions.openai.app import create_app
-from extensions.openai.chat_request import ChatCompletionRequest
 from extensions.openai.completions import CompletionRequest
-from extensions.openai.engines.deferred import DeferredEngine
+from extensions.openai.engines.swappable import SwappableEngine
+from extensions.openai.generation.chat.request import ChatCompletionRequest
 from extensions.openai.settings import Settings
+from extensions.openai.web.app import create_app
 from tests.conftest import Serve, sdk_on
 from tests.support.paced import PacedEngine
 from tests.support.process import ServerProcess
@@ -157,7 +157,7 @@ def test_a_wrong_key_is_an_authentication_error() -> None:
 
 def test_a_loading_model_is_an_internal_server_error_that_the_client_retries() -> None:
     with (
-        sdk_on(create_app(Settings(), DeferredEngine())) as sdk,
+        sdk_on(create_app(Settings(), SwappableEngine())) as sdk,
         pytest.raises(openai.InternalServerError) as caught,
     ):
         sdk.models.list()

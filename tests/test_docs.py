@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from extensions.openai.app import ROUTES
 from extensions.openai.errors import all_errors
-from extensions.openai.generation.sampling import PARAMETERS
-from extensions.openai.operations.logs import FIELDS
-from extensions.openai.operations.metrics import METRICS
-from extensions.openai.refusals import CODES
+from extensions.openai.generation.sampling.table import PARAMETERS
+from extensions.openai.observability.logs import FIELDS
+from extensions.openai.observability.metrics import METRICS
+from extensions.openai.schemas.bad_request import CODES
 from extensions.openai.settings import Settings
+from extensions.openai.web.app import ROUTES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from extensions.openai import app as app_module
-from extensions.openai.app import create_app
-from extensions.openai.engines.base import EngineInfo
 from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.engines.protocol import EngineInfo
 from extensions.openai.errors import APIError, all_errors
 from extensions.openai.settings import Settings
+from extensions.openai.web import app as app_module
+from extensions.openai.web.app import create_app
 from tests.support.reference import assert_envelope
 
 POSTS = ["/v1/completions", "/v1/chat/completions", "/v1/engines/echo/completions"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.field_names import header_of, meant_by
+from extensions.openai.schemas.field_names import header_of, meant_by
 from tests.support.api import Api
 from tests.support.reference import assert_envelope
 

@@ -22,9 +22,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from extensions.openai.app import create_app
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.settings import Settings
+from extensions.openai.web.app import create_app
 from tests.support.api import Api
 from tests.support.reference import assert_envelope, sse_chunks, sse_payloads
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from extensions.openai import __version__
-from extensions.openai.app import create_app
-from extensions.openai.engines.deferred import DeferredEngine
 from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.engines.swappable import SwappableEngine
 from extensions.openai.settings import Settings
+from extensions.openai.web.app import create_app
 from tests.support.reference import assert_envelope
 
 DETAILS = "/v1/internal/health"
@@ -34,7 +34,7 @@ def test_details() -> None:
 
 
 def test_details_while_the_model_loads() -> None:
-    client = create_app(Settings(), DeferredEngine()).test_client()
+    client = create_app(Settings(), SwappableEngine()).test_client()
     assert client.get("/health").status_code == 503
     answer: Any = client.get(DETAILS).json
     assert (answer["status"], answer["model"]) == ("loading", None)

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from extensions.openai import json_bounds
-from extensions.openai.chat_request import ChatCompletionRequest
 from extensions.openai.completions import CompletionRequest
 from extensions.openai.errors import InvalidRequest
-from extensions.openai.json_bounds import check_bounds
-from extensions.openai.validation import RequestModel, parse
+from extensions.openai.generation.chat.request import ChatCompletionRequest
+from extensions.openai.schemas import json_bounds
+from extensions.openai.schemas.json_bounds import check_bounds
+from extensions.openai.schemas.validation import RequestModel, parse
 
 HI = {"role": "user", "content": "Hi"}
 PARTS = {"role": "user", "content": [{"type": "text", "text": "a"}] * 8000}

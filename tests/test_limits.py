@@ -14,9 +14,9 @@ from typing import Any
 import openai
 import pytest
 
-from extensions.openai.app import create_app
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.settings import Settings
+from extensions.openai.web.app import create_app
 from tests.support import redis
 from tests.support.process import ROOT, ServerProcess
 from tests.support.wire import Wire

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.engines.llamacpp import LlamaCppEngine
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
 from tests.support.api import Api
 
 CHAT, COMPLETIONS = "chat/completions", "completions"

@@ -14,8 +14,8 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from extensions.openai.engines.base import ChatRequest, Media, Message
-from extensions.openai.engines.llamacpp import LlamaCppEngine, ModelLoadError
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine, ModelLoadError
+from extensions.openai.engines.protocol import ChatRequest, Media, Message
 from tests.conftest import Serve, sdk_on
 from tests.support.api import Api, assert_alike
 from tests.support.bare_server import drip, ok, serving

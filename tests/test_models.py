@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from extensions.openai.app import create_app
-from extensions.openai.engines.base import TemplateTraits, ThinkingTraits
-from extensions.openai.engines.deferred import DeferredEngine
 from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.engines.protocol import TemplateTraits, ThinkingTraits
+from extensions.openai.engines.swappable import SwappableEngine
 from extensions.openai.settings import Settings
+from extensions.openai.web.app import create_app
 from tests.support.reference import assert_envelope
 
 
@@ -200,7 +200,7 @@ def test_models_with_and_without_v1(client: FlaskClient, path: str) -> None:
 
 
 def test_while_the_model_loads_everything_says_so_and_the_pages_are_there() -> None:
-    engine = DeferredEngine()
+    engine = SwappableEngine()
     client = create_app(Settings(), engine).test_client()
     for answer in (
         client.get("/health"),
@@ -241,5 +241,5 @@ def test_an_unknown_engine_is_not_found(client: FlaskClient) -> None:
 
 
 def test_engines_while_there_is_no_model() -> None:
-    client = create_app(Settings(), DeferredEngine()).test_client()
+    client = create_app(Settings(), SwappableEngine()).test_client()
     assert client.get("/v1/engines").status_code == 503

@@ -13,9 +13,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from extensions.openai.app import create_app
-from extensions.openai.engines.llamacpp import LlamaCppEngine
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
 from extensions.openai.settings import Settings
+from extensions.openai.web.app import create_app
 from tests.support.api import Api, assert_alike
 from tests.support.paced import PacedEngine
 from tests.support.reference import assert_chunks, fold_chat, fold_completion, sse_chunks

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from extensions.openai import private_packages
+from extensions.openai.system import private_packages
 from tests.support.process import ROOT, free_port
 
 HOSTS_OWN = (

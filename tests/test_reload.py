@@ -11,11 +11,11 @@ from typing import Any, cast
 
 import pytest
 
-from extensions.openai import launch
-from extensions.openai.app import create_app
-from extensions.openai.engines.deferred import DeferredEngine
 from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.engines.swappable import SwappableEngine
+from extensions.openai.hosts import launch
 from extensions.openai.settings import Settings, SettingsError, is_reloadable, reloaded
+from extensions.openai.web.app import create_app
 from tests.support.process import ServerProcess
 from tests.support.wire import ask
 
@@ -110,7 +110,7 @@ def test_the_key_of_an_open_server_cannot_be_taken_away(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     services = create_app(Settings(listen=True, api_key="k"), EchoEngine()).extensions["openai"]
-    running = launch._Running({}, services, DeferredEngine(), cast(Any, None))
+    running = launch._Running({}, services, SwappableEngine(), cast(Any, None))
     monkeypatch.setattr(launch, "_running", running)
     launch.reload({"listen": True})
     assert "needs a key" in caplog.text

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.engines.webui import WebuiEngine
+from extensions.openai.engines.webui.engine import WebuiEngine
 from tests.support.api import Api
 from tests.support.process import ROOT
 from tests.webui_host import install

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from extensions.openai import server as server_module
-from extensions.openai.app import create_app
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.routing import Lifecycle
-from extensions.openai.server import APIServer, StartError
+from extensions.openai.server import server as server_module
+from extensions.openai.server.server import APIServer, StartError
 from extensions.openai.settings import Settings
+from extensions.openai.web.app import create_app
+from extensions.openai.web.routes import Lifecycle
 from tests.conftest import Serve
 from tests.support.paced import PacedEngine
 from tests.support.process import ServerProcess

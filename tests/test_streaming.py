@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.access.scheduler import Scheduler
+from extensions.openai.engines.callback_bridge import Emit, iterate_callback
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.engines.pump import Emit, pump
 from extensions.openai.errors import InvalidRequest
-from extensions.openai.replies import Reply, json_reply
-from extensions.openai.routing import Call, Lifecycle, Services
+from extensions.openai.limits.scheduler import Scheduler
 from extensions.openai.settings import Settings
-from extensions.openai.streaming import ClientGone, respond
+from extensions.openai.web.response import Reply, json_reply
+from extensions.openai.web.routes import Call, Lifecycle, Services
+from extensions.openai.web.streaming import ClientGone, respond
 from tests.support.reference import assert_envelope, sse_payloads
 
 Chunks = Generator["dict[str, Any] | None", None, None]
@@ -187,7 +187,7 @@ def test_what_one_callback_brings_goes_out_together() -> None:
 
     class Pumped(Source):
         def chunks(self) -> Chunks:
-            for number in pump(produce):
+            for number in iterate_callback(produce):
                 if number is None:
                     yield None
                 else:

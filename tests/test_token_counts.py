@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.engines.llamacpp import LlamaCppEngine
-from extensions.openai.engines.webui import WebuiEngine
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
+from extensions.openai.engines.webui.engine import WebuiEngine
 from tests.support.api import Api, Body, said
 from tests.support.families import FAMILIES
 from tests.support.process import ROOT

@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from extensions.openai.app import create_app
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.http import workers
-from extensions.openai.http.channel import Channel
-from extensions.openai.routing import Lifecycle, Services
-from extensions.openai.server import APIServer
+from extensions.openai.server import worker_pool
+from extensions.openai.server.channel import Channel
+from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings
+from extensions.openai.web.app import create_app
+from extensions.openai.web.routes import Lifecycle, Services
 from tests.support.paced import PacedEngine
 from tests.support.process import ServerProcess
 from tests.support.reference import assert_chunks, assert_envelope, sse_chunks, sse_payloads
@@ -75,13 +75,13 @@ class Running:
             (state.running, state.waiting, dict(state.callers)) == (0, 0, {})
             and not self.services.jobs.matching(lambda job: True)
             and self.connections() == 0
-            and self.server._workers.threads <= workers.KEPT
+            and self.server._workers.threads <= worker_pool.KEPT
         )
 
 
 @pytest.fixture
 def running(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(workers, "IDLE", 0.2)
+    monkeypatch.setattr(worker_pool, "IDLE", 0.2)
     started: list[Running] = []
 
     def start(engine: Any, **options: Any) -> Running:

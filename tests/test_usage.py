@@ -15,18 +15,18 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from extensions.openai import launch
-from extensions.openai.access import ledger as ledger_module
 from extensions.openai.access.caller import Caller
 from extensions.openai.access.key_files import KeyFiles
-from extensions.openai.access.record import Record
-from extensions.openai.access.signing import Grant
-from extensions.openai.app import create_app
-from extensions.openai.engines.deferred import DeferredEngine
+from extensions.openai.access.signed_keys import Grant
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.routing import Lifecycle
-from extensions.openai.server import APIServer
+from extensions.openai.engines.swappable import SwappableEngine
+from extensions.openai.hosts import launch
+from extensions.openai.observability.record import RequestRecord
+from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings
+from extensions.openai.state import usage as ledger_module
+from extensions.openai.web.app import create_app
+from extensions.openai.web.routes import Lifecycle
 from tests.conftest import http_library
 from tests.support.process import ServerProcess
 from tests.support.reference import assert_envelope
@@ -62,16 +62,16 @@ class Kept:
 
     def use(self, key: str, days_ago: int = 0, user: str | None = None, **more: Any) -> None:
         """Usage of a day that is over, or of now."""
-        ledger = self.app.extensions["openai"].ledger
-        record = Record(caller=Caller(key, frozenset()), user=user, model="echo", status=200)
+        usage_store = self.app.extensions["openai"].usage_store
+        record = RequestRecord(caller=Caller(key, frozenset()), user=user, model="echo", status=200)
         record.prompt_tokens, record.cached_tokens, record.completion_tokens = 10, 4, 5
         for name, value in more.items():
             setattr(record, name, value)
         with pytest.MonkeyPatch.context() as patch:
             if days_ago:
                 patch.setattr(time, "time", lambda: self.today - days_ago * DAY + 3600.0)
-            ledger.observe(record)
-        ledger.flush()
+            usage_store.observe(record)
+        usage_store.flush()
 
     def get(self, key: str, path: str = PAGE, status: int = 200, **query: Any) -> Any:
         answer = self.client.get(
@@ -315,10 +315,12 @@ def test_what_is_not_written_yet_is_when_the_server_stops(
     server.start()
     asked = {"model": "echo", "prompt": "a b c"}
     assert ask(server.port, "POST", "/v1/completions", asked).status == 200
-    running = launch._Running({}, app.extensions["openai"], DeferredEngine(), server)
+    running = launch._Running({}, app.extensions["openai"], SwappableEngine(), server)
     monkeypatch.setattr(launch, "_running", running)
     launch.stop(8)
-    assert [used.requests for used in ledger_module.Ledger(tmp_path, days=1).read(0, 2**40)] == [1]
+    assert [
+        used.requests for used in ledger_module.UsageStore(tmp_path, days=1).read(0, 2**40)
+    ] == [1]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit")

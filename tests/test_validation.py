@@ -11,11 +11,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import Field
 
-from extensions.openai.chat_request import ChatCompletionRequest
 from extensions.openai.completions import CompletionRequest
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.errors import InvalidRequest
-from extensions.openai.validation import RequestModel, parse
+from extensions.openai.generation.chat.request import ChatCompletionRequest
+from extensions.openai.schemas.validation import RequestModel, parse
 from tests.support.api import Api
 from tests.support.reference import assert_envelope
 

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from extensions.openai import launch, webui_host
+from extensions.openai.hosts import launch, webui
 from tests.support.process import ROOT, free_port
 
 WEBUI = """
@@ -136,7 +136,7 @@ def test_a_flag_with_its_default_value_counts_where_it_is_written(
         shared: Any = types.ModuleType("modules.shared")
         shared.parser, shared.args = parser, parser.parse_args(written)
         monkeypatch.setitem(sys.modules, "modules.shared", shared)
-        assert webui_host.flags() == expected
+        assert webui.flags() == expected
 
 
 def test_beside_the_webuis_own_api_its_port_is_not_ours() -> None:
@@ -168,8 +168,8 @@ def test_before_march_2026_the_flags_are_those_of_the_api_that_runs(
     monkeypatch.setitem(sys.modules, "modules", modules)
     monkeypatch.setitem(sys.modules, "modules.shared", shared)
     monkeypatch.setattr(sys, "argv", ["server.py", "--api-port", "6000"])
-    monkeypatch.setattr(webui_host, "__package__", f"extensions.{name}")
-    assert webui_host.flags() == ({"api_port": 6000} if is_ours else {})
+    monkeypatch.setattr(webui, "__package__", f"extensions.{name}.hosts")
+    assert webui.flags() == ({"api_port": 6000} if is_ours else {})
 
 
 def test_listen_without_a_key_is_for_the_page_only() -> None:
@@ -185,7 +185,7 @@ def test_a_port_in_use_is_one_line_and_is_told_in_the_block() -> None:
     taken = socket.create_server(("127.0.0.1", 0))
     script.params["api_port"] = taken.getsockname()[1]
     script.setup()
-    from extensions.openai import launch, webui_host
+    from extensions.openai.hosts import launch
     print("status:", launch.status())
     """
     with Webui(program) as webui:
@@ -263,8 +263,8 @@ def test_beside_the_api_that_was_an_extension_one_signal_ends_the_process() -> N
     program = f"""
 PASSES_ON = False
 shared.args.extensions = ["opened_ai", "openai"]
-from extensions.openai import webui_host
-webui_host.__package__ = "extensions.opened_ai"
+from extensions.openai.hosts import webui as webui_host
+webui_host.__package__ = "extensions.opened_ai.hosts"
 {OWN_API_RUNS}
 """
     with Webui(program, "--nowebui", OPENEDAI_API_PORT=str(free_port())) as webui:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.engines.deferred import DeferredEngine
 from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.engines.swappable import SwappableEngine
 from tests.conftest import Serve
 from tests.support.paced import PacedEngine
 from tests.support.reference import (
@@ -462,7 +462,7 @@ def test_head_has_headers_and_no_body(serve: Serve) -> None:
 
 
 def test_health_while_loading_and_after(serve: Serve) -> None:
-    engine = DeferredEngine()
+    engine = SwappableEngine()
     port = serve(engine).port
     answer = ask(port, "GET", "/health")
     assert answer.status == 503 and int(answer.headers["retry-after"]) >= 1

@@ -6,7 +6,7 @@ application to anybody who brings an engine of their own.
 
 from pathlib import Path
 
-from . import private_packages
+from .system import private_packages
 
 __version__ = "0.1.0"
 

@@ -18,10 +18,10 @@ from dataclasses import fields, replace
 from datetime import datetime, timezone
 from typing import Any, NoReturn, get_args
 
-from .access.caller import RESERVED, UNSAID, Limits, Priority, Scope
+from .access.caller import RESERVED, UNSPECIFIED, Limits, Priority, Scope
 from .access.key_files import Entry, KeyFiles, KeysError
 from .access.password import hashed
-from .access.signing import NAME, Grant
+from .access.signed_keys import NAME, Grant
 from .settings import SettingsError, load
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -283,7 +283,7 @@ def _count(low: int, high: int) -> Callable[[str], int]:
 
 
 def _limits(text: str) -> Limits:
-    limits = UNSAID
+    limits = UNSPECIFIED
     for part in filter(None, text.split(",")):
         name, _, value = part.strip().partition("=")
         if name not in WORDS:

@@ -9,32 +9,27 @@ from typing import Literal
 
 from typing_extensions import NotRequired, TypedDict
 
-from . import models, refusals
-from .chat_request import ChatCompletionRequest
-from .engines.base import ChatRequest, Engine, EngineInfo, Page, Pieces, TokenLogprob
-from .generation.answer import AnswerHead, answer_head
+from . import models
+from .engines.protocol import ChatRequest, Engine, EngineInfo, Page, Pieces, TokenLogprob
+from .generation.answer_head import AnswerHead, answer_head
 from .generation.answer_size import AnswerSize, Names
-from .generation.hooked import hooked_chat
-from .generation.hooks import Hooks
+from .generation.chat.answer import Answer, Wanted, answer_chat
+from .generation.chat.messages import split_continued, to_engine
+from .generation.chat.request import ChatCompletionRequest
+from .generation.hooks.apply import hooked_chat
+from .generation.hooks.extensions import Hooks
 from .generation.logprobs import ChatLogprobs, chat_logprobs
-from .generation.media import media_reader
-from .generation.messages import split_continued, to_engine
-from .generation.profiles import to_native
-from .generation.prompted import Answer, Wanted, answer_chat
+from .generation.media.reader import media_reader
 from .generation.request import needs
 from .generation.run import Event, Events, run
-from .generation.tool_calls import (
-    CallDelta,
-    CallFinish,
-    CallFold,
-    MessageCalls,
-    ToolCallWriter,
-)
-from .generation.tools import ToolPlan
+from .generation.sampling.profiles import to_native
+from .generation.tools.calls import CallDelta, CallFinish, CallFold, MessageCalls, ToolCallWriter
+from .generation.tools.plan import ToolPlan
 from .generation.usage import Usage, UsageCount
-from .replies import Reply
-from .routing import Addresses, Call, Route, endpoint
-from .streaming import check_wanted, respond
+from .schemas import bad_request
+from .web.response import Reply
+from .web.routes import Call, PathPrefixes, Route, endpoint
+from .web.streaming import check_wanted, respond
 
 
 class Delta(CallDelta, total=False):
@@ -102,11 +97,11 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Reply:
     body, info = policy.apply(body), policy.marked(info)
     n, plan, alternatives = body.n or 1, body.plan, body.alternatives
     asked, param = body.limit
-    body = body.kept_on(asked, info)
+    body = body.with_min_tokens(asked, info)
     limit = policy.max_tokens(asked, None, param)
     stops, usage = policy.stops(body, info), body.wants_usage
     if body.modalities and "audio" in body.modalities:
-        raise refusals.not_one_of("modalities", "audio", ["text"])
+        raise bad_request.not_one_of("modalities", "audio", ["text"])
     if alternatives is not None:
         needs(info, "logprobs", "logprobs" if body.logprobs else "n_probs")
     names = Names("n", param, "top_logprobs" if body.logprobs else "n_probs")
@@ -124,11 +119,11 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Reply:
     if plan.demanded and grammar_param.startswith("response_format"):
         grammar = None  # it is about text, and there will be calls
     if grammar is not None and (plan.demanded or (plan.shown and "\n" in grammar)):
-        raise refusals.exclusive(grammar_param.partition(".")[0], "tools")
+        raise bad_request.conflicting(grammar_param.partition(".")[0], "tools")
     reader = media_reader(call.services.settings, info.capabilities, partial(check_wanted, call))
     messages, continued = to_engine(body.messages, reader), None
     if body.add_generation_prompt is False and not body.continue_final_message:
-        raise refusals.unsupported(
+        raise bad_request.unsupported(
             "add_generation_prompt", "may be false only where 'continue_final_message' is true."
         )
     if body.continue_final_message:
@@ -363,7 +358,7 @@ ROUTES = endpoint(
         "/chat/completions",
         create_chat_completion,
         "Create chat completion",
-        Addresses.MODEL,
+        PathPrefixes.MODEL,
         answer=ChatCompletion,
         body=ChatCompletionRequest,
         chunk=ChatCompletionChunk,

@@ -11,8 +11,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AliasChoices, Discriminator, Field, Tag
 from typing_extensions import NotRequired, TypedDict
 
-from . import models, refusals
-from .engines.base import (
+from . import models
+from .engines.callback_bridge import TICK
+from .engines.protocol import (
     Engine,
     EngineInfo,
     Finish,
@@ -22,25 +23,25 @@ from .engines.base import (
     PromptUsage,
     TokenLogprob,
 )
-from .engines.context import check_fits
-from .engines.pump import TICK
-from .generation.answer import AnswerHead, answer_head, head_of
+from .engines.tokens.context_length import check_fits
+from .generation.answer_head import AnswerHead, answer_head, head_of
 from .generation.answer_size import AnswerSize, Names
 from .generation.best_of import best_of
-from .generation.elsewhere import IN_COMPLETIONS, Refused
-from .generation.grammar.compiled import compiled
-from .generation.grammar.enforcing import enforced
-from .generation.hooked import hooked_completion
-from .generation.hooks import Hooks
+from .generation.grammar.check import compiled
+from .generation.grammar.enforce import enforced
+from .generation.hooks.apply import hooked_completion
+from .generation.hooks.extensions import Hooks
 from .generation.logprobs import CompletionLogprobs, append_logprobs, completion_logprobs
-from .generation.profiles import profile_of, to_native
 from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest, needs
 from .generation.run import Event, Events, run
+from .generation.sampling.profiles import profile_of, to_native
+from .generation.sampling.unsupported_fields import IN_COMPLETIONS, NeutralValues
 from .generation.token_splitter import aligned
 from .generation.usage import Usage, UsageCount
-from .replies import Reply
-from .routing import Addresses, Call, Route, endpoint
-from .streaming import respond
+from .schemas import bad_request
+from .web.response import Reply
+from .web.routes import Call, PathPrefixes, Route, endpoint
+from .web.streaming import respond
 
 MAX_PROMPTS = 2048
 DEFAULT_MAX_TOKENS = 16
@@ -77,7 +78,7 @@ PromptField = Annotated[
 class CompletionRequest(GenerationRequest):
     """Create completion. Names beyond the reference's are the native sampler's."""
 
-    refused: ClassVar[Refused] = IN_COMPLETIONS
+    refused: ClassVar[NeutralValues] = IN_COMPLETIONS
     least_tokens: ClassVar[int] = 0
 
     prompt: PromptField | None = Field(
@@ -126,7 +127,7 @@ class CompletionRequest(GenerationRequest):
     def check_reference(self) -> None:
         super().check_reference()
         if self.logprobs is not None and self.logprobs > REFERENCE_LOGPROBS:
-            raise refusals.out_of_range(
+            raise bad_request.out_of_range(
                 "logprobs", self.logprobs, low=None, high=REFERENCE_LOGPROBS
             )
 
@@ -135,9 +136,9 @@ class CompletionRequest(GenerationRequest):
         """How many choices are made for each prompt. Raises InvalidRequest as OpenAI does."""
         n, best_of = self.n or 1, self.best_of or self.n or 1
         if best_of < n:
-            raise refusals.out_of_range("best_of", best_of, low=n, high=None)
+            raise bad_request.out_of_range("best_of", best_of, low=n, high=None)
         if best_of > n and self.stream:
-            raise refusals.unsupported(
+            raise bad_request.unsupported(
                 "best_of", "cannot be larger than 'n' when 'stream' is true."
             )
         return best_of
@@ -184,12 +185,12 @@ def create_completion(call: Call, body: CompletionRequest) -> Reply:
     policy = call.services.policy
     body, info = policy.apply(body), policy.marked(info)
     asked, param = body.limit
-    body = body.kept_on(asked, info)
+    body = body.with_min_tokens(asked, info)
     n, prompts = body.n or 1, body.prompts
     # Where `best_of` stands for a parameter of the sampler, it is no number of candidates.
     candidates = n if "best_of" in profile_of(info).borrowed else body.candidates
     if len(prompts) * candidates > MAX_PROMPTS:
-        raise refusals.out_of_range("n", candidates, low=None, high=MAX_PROMPTS // len(prompts))
+        raise bad_request.out_of_range("n", candidates, low=None, high=MAX_PROMPTS // len(prompts))
     if body.alternatives is not None:
         needs(info, "logprobs", "n_probs" if body.logprobs is None else "logprobs")
     if candidates > n:
@@ -334,7 +335,7 @@ class _Echo:
 def _check_prompt(engine: Engine, info: EngineInfo, prompt: Prompt, max_tokens: int | None) -> None:
     """Refuse a prompt before anything is answered to those before it."""
     if not isinstance(prompt, str) and not all(0 <= id < info.vocabulary_size for id in prompt):
-        raise refusals.no_token("prompt", info.vocabulary_size)
+        raise bad_request.token_id_out_of_range("prompt", info.vocabulary_size)
     check_fits(prompt, max_tokens, info.context_length, engine.tokenize, info.longest_token)
 
 
@@ -432,7 +433,7 @@ ROUTES = endpoint(
         "/completions",
         create_completion,
         "Create completion",
-        Addresses.MODEL,
+        PathPrefixes.MODEL,
         answer=Completion,
         body=CompletionRequest,
         chunk=CompletionChunk,

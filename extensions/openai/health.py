@@ -15,10 +15,10 @@ from flask import Response
 from typing_extensions import TypedDict
 
 from . import __version__
-from .access.tunnel import Tunnel
 from .errors import ModelLoading
-from .routing import Addresses, Call, Route, endpoint
-from .streaming import json_response
+from .outbound.tunnel import Tunnel
+from .web.routes import Call, PathPrefixes, Route, endpoint
+from .web.streaming import json_response
 
 PACKAGES = ("flask", "waitress", "pydantic", "xllamacpp", "llguidance")
 
@@ -156,9 +156,9 @@ def _memory() -> int | None:
 
 ROUTES = endpoint(
     "health",
-    Route("GET", "/health", health, "Health check", Addresses.ROOT, Health, scope=None),
+    Route("GET", "/health", health, "Health check", PathPrefixes.ROOT, Health, scope=None),
     Route(
-        *("GET", "/internal/health", health_details, "Health in detail", Addresses.API),
+        *("GET", "/internal/health", health_details, "Health in detail", PathPrefixes.API),
         HealthDetails,
         scope="admin",
     ),

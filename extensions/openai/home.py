@@ -6,7 +6,7 @@ from flask import Response, render_template_string
 
 from .access.keys import has_keys
 from .errors import ModelLoading
-from .routing import Addresses, Call, Route, endpoint
+from .web.routes import Call, PathPrefixes, Route, endpoint
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>OpenedAI</title>
@@ -62,4 +62,4 @@ def home(call: Call) -> Response:
     )
 
 
-ROUTES = endpoint("home", Route("GET", "/", home, "Home", Addresses.ROOT, scope=None))
+ROUTES = endpoint("home", Route("GET", "/", home, "Home", PathPrefixes.ROOT, scope=None))

@@ -8,8 +8,8 @@ from flask import Response
 from typing_extensions import TypedDict
 
 from . import models
-from .routing import Addresses, Call, Route, endpoint
-from .streaming import json_response
+from .web.routes import Call, PathPrefixes, Route, endpoint
+from .web.streaming import json_response
 
 
 class LegacyEngine(TypedDict):
@@ -55,13 +55,15 @@ def _shape(model: models.Model) -> LegacyEngine:
 
 ROUTES = endpoint(
     "legacy_engines",
-    Route("GET", "/engines", list_engines, "List engines", Addresses.API, answer=LegacyEngineList),
+    Route(
+        "GET", "/engines", list_engines, "List engines", PathPrefixes.API, answer=LegacyEngineList
+    ),
     Route(
         "GET",
         "/engines/<path:id>",
         retrieve_engine,
         "Retrieve an engine",
-        Addresses.API,
+        PathPrefixes.API,
         answer=LegacyEngine,
     ),
 )

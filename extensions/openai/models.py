@@ -7,12 +7,12 @@ from typing import Literal
 from flask import Response
 from typing_extensions import NotRequired, TypedDict
 
-from . import refusals
-from .engines.base import EngineInfo, TemplateTraits
+from .engines.protocol import EngineInfo, TemplateTraits
 from .errors import ModelLoading, ModelNotFound
-from .routing import Addresses, Call, Route, endpoint
+from .schemas import bad_request
 from .settings import Settings
-from .streaming import json_response
+from .web.routes import Call, PathPrefixes, Route, endpoint
+from .web.streaming import json_response
 
 
 class TemplateThinking(TypedDict):
@@ -131,11 +131,11 @@ def found(call: Call, id: str) -> Model:
 
 def _not_loaded(call: Call) -> list[str]:
     """The names that the host could load, where they are listed."""
-    library = call.services.library
-    if library is None or not call.services.settings.list_host_models:
+    model_manager = call.services.model_manager
+    if model_manager is None or not call.services.settings.list_host_models:
         return []
-    loaded = library.loaded().model
-    return [name for name in library.models() if name != loaded]
+    loaded = model_manager.loaded().model
+    return [name for name in model_manager.models() if name != loaded]
 
 
 def _shape_of_other(name: str) -> Model:
@@ -160,7 +160,7 @@ def serving(call: Call, model: str | None) -> EngineInfo:
     if name:
         _check_name(name, info, call.services.settings)
     elif call.services.settings.require_model:
-        raise refusals.missing("model")
+        raise bad_request.missing("model")
     return info
 
 
@@ -226,8 +226,13 @@ def _template(traits: TemplateTraits) -> Template:
 
 ROUTES = endpoint(
     "models",
-    Route("GET", "/models", list_models, "List models", Addresses.API, answer=ModelList),
+    Route("GET", "/models", list_models, "List models", PathPrefixes.API, answer=ModelList),
     Route(
-        "GET", "/models/<path:id>", retrieve_model, "Retrieve a model", Addresses.API, answer=Model
+        "GET",
+        "/models/<path:id>",
+        retrieve_model,
+        "Retrieve a model",
+        PathPrefixes.API,
+        answer=Model,
     ),
 )

@@ -77,32 +77,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def setup() -> None:
     """Start the API in a thread and return. A problem that the operator can mend is one clear line."""
-    _module("launch").setup(_changed(), flags)
+    _module("hosts.launch").setup(_changed(), flags)
 
 
 def use_extensions(extensions: Any) -> None:
     """The host's other extensions, as names and modules: their hooks act on requests."""
-    _module("launch").use_extensions(extensions)
+    _module("hosts.launch").use_extensions(extensions)
 
 
 def load_model(spec: Any) -> None:
     """Load the model that the host has chosen; until then the API answers 503."""
-    _module("launch").load_model(spec)
+    _module("hosts.launch").load_model(spec)
 
 
 def reload() -> None:
     """Settings that may change while the server runs, as `params` have them now."""
-    _module("launch").reload(_changed())
+    _module("hosts.launch").reload(_changed())
 
 
 def banner() -> str:
     """What to tell the operator once everything is there."""
-    return str(_module("launch").banner())
+    return str(_module("hosts.launch").banner())
 
 
 def stop(timeout: float) -> None:
     """End the answers under way and close the server, within `timeout` seconds."""
-    _module("launch").stop(timeout)
+    _module("hosts.launch").stop(timeout)
 
 
 def _changed() -> dict[str, Any]:
@@ -111,4 +111,4 @@ def _changed() -> dict[str, Any]:
 
 def ui() -> None:
     """A block in the host's web page: where the API is, and whether it asks for a key."""
-    _module("gradio_block").draw()
+    _module("hosts.gradio_panel").draw()

@@ -17,13 +17,13 @@ from flask import Response
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from . import refusals
 from .access.caller import Limits
-from .access.ledger import Filter, Used
 from .errors import Forbidden, InvalidRequest, NotFound
-from .routing import Addresses, Call, Route, endpoint
-from .streaming import json_response
-from .validation import RequestModel
+from .schemas import bad_request
+from .schemas.validation import RequestModel
+from .state.usage import Filter, UsageRow
+from .web.routes import Call, PathPrefixes, Route, endpoint
+from .web.streaming import json_response
 
 LATEST = 253_402_300_799  # the last second of the year 9999
 Time = Annotated[int, Field(ge=0, le=LATEST)]
@@ -167,7 +167,7 @@ def usage(call: Call, query: TotalsQuery) -> Response:
     end = now + 1 if query.end_time is None else query.end_time
     chosen = _chosen(call, query)
     by = [COLUMNS[name] for name in query.group_by or COLUMNS if name in COLUMNS]
-    found = call.services.ledger.read(start, end, by=by, chosen=chosen)
+    found = call.services.usage_store.read(start, end, by=by, chosen=chosen)
     caller = call.record.caller
     answer: Totals = {
         "object": "usage",
@@ -185,9 +185,11 @@ def _buckets(call: Call, query: BucketsQuery, kind: str) -> Response:
     width, (usual, most) = WIDTHS[width_name], BUCKETS[width_name]
     limit = query.limit or usual
     if limit > most:
-        raise refusals.out_of_range("limit", limit, low=1, high=most)
+        raise bad_request.out_of_range("limit", limit, low=1, high=most)
     if query.project_ids:
-        raise refusals.unsupported("project_ids", "is not supported: there are no projects here.")
+        raise bad_request.unsupported(
+            "project_ids", "is not supported: there are no projects here."
+        )
     end = int(time.time()) + 1 if query.end_time is None else query.end_time
     if end <= query.start_time:
         raise InvalidRequest(
@@ -201,7 +203,7 @@ def _buckets(call: Call, query: BucketsQuery, kind: str) -> Response:
     results: dict[int, list[Result]] = {}
     chosen = _chosen(call, query)
     if not query.batch:
-        found = call.services.ledger.read(
+        found = call.services.usage_store.read(
             *(max(first, query.start_time), min(last, end)),
             width=width,
             by=by,
@@ -231,7 +233,7 @@ def _buckets(call: Call, query: BucketsQuery, kind: str) -> Response:
 
 def _chosen(call: Call, query: WhoseQuery) -> Filter:
     """What may be seen of what is asked for. Raises Forbidden, NotFound where nothing is kept."""
-    if not call.services.ledger.keeps:
+    if not call.services.usage_store.keeps:
         raise NotFound("No usage is kept: the operator has set usage_days to 0.")
     caller, keys = call.record.caller, query.api_key_ids or []
     if "admin" not in caller.scopes:
@@ -244,7 +246,7 @@ def _chosen(call: Call, query: WhoseQuery) -> Filter:
     return Filter(keys, query.user_ids or (), query.models or ())
 
 
-def _result(used: Used, kind: str, query: BucketsQuery) -> Result:
+def _result(used: UsageRow, kind: str, query: BucketsQuery) -> Result:
     return {
         "object": f"organization.usage.{kind}.result",
         "input_tokens": used.input_tokens,
@@ -263,7 +265,7 @@ def _result(used: Used, kind: str, query: BucketsQuery) -> Result:
     }
 
 
-def _total(used: Used) -> Total:
+def _total(used: UsageRow) -> Total:
     return {
         "api_key_id": used.key,
         "user_id": used.user or None,
@@ -306,8 +308,8 @@ def _routes() -> Iterator[Route]:
     ]
     for kind, handler, summary in pages:
         path = f"/organization/usage/{kind}"
-        yield Route("GET", path, handler, summary, Addresses.API, UsagePage, query=BucketsQuery)
-    yield Route("GET", "/usage", usage, "Usage in sum", Addresses.API, Totals, query=TotalsQuery)
+        yield Route("GET", path, handler, summary, PathPrefixes.API, UsagePage, query=BucketsQuery)
+    yield Route("GET", "/usage", usage, "Usage in sum", PathPrefixes.API, Totals, query=TotalsQuery)
 
 
 ROUTES = endpoint("usage", *_routes())

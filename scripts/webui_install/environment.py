@@ -1,7 +1,7 @@
 """The web UI's Python: which one it is, and what has to be brought so that the extension finds all it needs.
 
 Nothing is installed into it. What it lacks goes into a folder of the extension's own
-(`extensions/openai/private_packages.py` finds it there).
+(`extensions/openai/system/private_packages.py` finds it there).
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def find_python(app: Path, given: str | None) -> Path:
 
 def look_at(python: Path, extension: Path) -> Environment:
     """Raises RefusalError where the extension cannot run there."""
-    done = _run([str(python), "-c", PROBE, str(extension / "private_packages.py")])
+    done = _run([str(python), "-c", PROBE, str(extension / "system" / "private_packages.py")])
     try:
         facts: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     except (ValueError, IndexError):

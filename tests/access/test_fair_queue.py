@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from extensions.openai.access.fair_queue import FairQueue
+from extensions.openai.limits.fair_queue import FairQueue
 
 KEYS = ("alice", "bob", "carol")
 WEIGHTS = {"alice": 1, "bob": 2, "carol": 5}

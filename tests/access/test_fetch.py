@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from extensions.openai.access import fetch
-from extensions.openai.access.fetch import NOWHERE, Fetcher, FetchRules, is_public
 from extensions.openai.errors import InvalidRequest
+from extensions.openai.outbound import fetch
+from extensions.openai.outbound.fetch import NOWHERE, Fetcher, FetchRules, is_public
 from tests.support.bare_server import drip, ok, redirect, serving
 
 MIB = 1 << 20

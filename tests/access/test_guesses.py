@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.access import guesses as module
-from extensions.openai.access.guesses import Guesses
+from extensions.openai.access import failed_attempts as module
+from extensions.openai.access.failed_attempts import AttemptLimiter
 from extensions.openai.access.key_files import KeyFiles
 from extensions.openai.access.keys import Keys
-from extensions.openai.access.signing import Grant
-from extensions.openai.app import create_app
+from extensions.openai.access.signed_keys import Grant
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.errors import TooManyWrongKeys, Unauthorized
 from extensions.openai.settings import Settings
+from extensions.openai.web.app import create_app
 from tests.conftest import Serve
 from tests.support.reference import assert_envelope
 from tests.support.wire import Answer, ask
@@ -25,9 +25,11 @@ from tests.support.wire import Answer, ask
 FAR, OTHER = "203.0.113.7", "203.0.113.8"
 
 
-def refused(guesses: Guesses, address: str, given: bytes = b"x", most: int = 3) -> bool:
+def refused(
+    failed_attempts: AttemptLimiter, address: str, given: bytes = b"x", most: int = 3
+) -> bool:
     try:
-        guesses.check(address, given, most)
+        failed_attempts.check(address, given, most)
     except TooManyWrongKeys:
         return True
     return False
@@ -38,20 +40,20 @@ def test_an_address_is_refused_after_so_many_until_its_minute_ends(
 ) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    guesses = Guesses()
+    failed_attempts = AttemptLimiter()
     for _ in range(3):
-        assert not refused(guesses, FAR)
-        guesses.wrong(FAR)
+        assert not refused(failed_attempts, FAR)
+        failed_attempts.wrong(FAR)
         now += 10
     with pytest.raises(TooManyWrongKeys) as caught:
-        guesses.check(FAR, b"x", 3)
+        failed_attempts.check(FAR, b"x", 3)
     assert caught.value.headers == {"Retry-After": "30", "retry-after-ms": "30000"}
-    assert not refused(guesses, OTHER) and not refused(guesses, FAR, most=0)
+    assert not refused(failed_attempts, OTHER) and not refused(failed_attempts, FAR, most=0)
     now = 1060.0
-    assert not refused(guesses, FAR)
-    guesses.wrong(FAR)  # a new minute, with one
-    guesses.wrong(FAR)
-    assert not refused(guesses, FAR)
+    assert not refused(failed_attempts, FAR)
+    failed_attempts.wrong(FAR)  # a new minute, with one
+    failed_attempts.wrong(FAR)
+    assert not refused(failed_attempts, FAR)
 
 
 @pytest.mark.parametrize(
@@ -64,31 +66,31 @@ def test_an_address_is_refused_after_so_many_until_its_minute_ends(
     ],
 )
 def test_what_is_one_address(one: str, other: str, together: bool) -> None:
-    guesses = Guesses()
+    failed_attempts = AttemptLimiter()
     for _ in range(3):
-        guesses.wrong(one)
-    assert refused(guesses, other) is together
+        failed_attempts.wrong(one)
+    assert refused(failed_attempts, other) is together
 
 
 @pytest.mark.parametrize(
     "address", ["127.0.0.1", "127.3.2.1", "::1", "::ffff:127.0.0.1", "", "unix:"]
 )
 def test_this_machine_is_not_counted(address: str) -> None:
-    guesses = Guesses()
+    failed_attempts = AttemptLimiter()
     for _ in range(100):
-        guesses.wrong(address)
-        assert not refused(guesses, address)
+        failed_attempts.wrong(address)
+        assert not refused(failed_attempts, address)
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ADDRESSES", 50)
     monkeypatch.setattr(module, "RIGHT_KEYS", 5)
-    guesses = Guesses()
+    failed_attempts = AttemptLimiter()
     for at in range(1000):
-        guesses.wrong(f"10.0.{at // 256}.{at % 256}")
-        guesses.right(FAR, b"%d" % at)
-    assert (len(guesses._wrong), len(guesses._right)) == (50, 5)
-    assert sys.getsizeof(guesses._wrong) < 100_000
+        failed_attempts.wrong(f"10.0.{at // 256}.{at % 256}")
+        failed_attempts.right(FAR, b"%d" % at)
+    assert (len(failed_attempts._wrong), len(failed_attempts._right)) == (50, 5)
+    assert sys.getsizeof(failed_attempts._wrong) < 100_000
 
 
 KEY, WRONG = "sk-the-right-one", "sk-a-wrong-one"

@@ -14,7 +14,7 @@ import pytest
 
 from extensions.openai.access.key_files import Entry, KeyFiles, KeysError
 from extensions.openai.access.keys import Keys, has_keys
-from extensions.openai.access.signing import Grant, sign, verify
+from extensions.openai.access.signed_keys import Grant, sign, verify
 from extensions.openai.errors import KeysUnreadable, Unauthorized
 from extensions.openai.settings import Settings
 

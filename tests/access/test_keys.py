@@ -9,11 +9,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from extensions.openai.access.keys import Keys
-from extensions.openai.access.signing import Grant, sign
-from extensions.openai.app import create_app
+from extensions.openai.access.signed_keys import Grant, sign
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.errors import Unauthorized
 from extensions.openai.settings import Settings
+from extensions.openai.web.app import create_app
 from tests.support.reference import assert_envelope
 
 KEY, ADMIN = "sk-Grüße-1234567890", "sk-admin-0987654321"

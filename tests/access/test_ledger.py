@@ -15,23 +15,23 @@ from pathlib import Path
 
 import pytest
 
-from extensions.openai.access import ledger as module
 from extensions.openai.access.caller import Caller
-from extensions.openai.access.ledger import Filter, Ledger, Used
-from extensions.openai.access.record import Record
 from extensions.openai.errors import UsageUnreadable
+from extensions.openai.observability.record import RequestRecord
+from extensions.openai.state import usage as module
+from extensions.openai.state.usage import Filter, UsageRow, UsageStore
 from tests.support.process import ROOT
 
 MORNING = 1_800_000_000 // 86400 * 86400 + 6 * 3600
 
 
 @pytest.fixture
-def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
+def usage_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UsageStore]:
     monkeypatch.setattr(module, "IDLE", 0.05)
-    ledger = Ledger(tmp_path / "data", days=30)
-    yield ledger
+    usage_store = UsageStore(tmp_path / "data", days=30)
+    yield usage_store
     for _ in range(200):
-        if ledger._thread is None:
+        if usage_store._thread is None:
             return
         time.sleep(0.05)
     raise AssertionError("the thread that writes has not ended")
@@ -39,7 +39,7 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
 
 def record(
     key: str = "alice", user: str | None = None, model: str | None = "m", **more: object
-) -> Record:
+) -> RequestRecord:
     values = {
         "prompt_tokens": 10,
         "cached_tokens": 4,
@@ -47,14 +47,16 @@ def record(
         "status": 200,
         **more,
     }
-    return Record(caller=Caller(key, frozenset()), user=user, model=model, **values)  # type: ignore[arg-type]
+    return RequestRecord(caller=Caller(key, frozenset()), user=user, model=model, **values)  # type: ignore[arg-type]
 
 
 def at(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr(module.time, "time", lambda: seconds)
 
 
-def test_sums_by_bucket_and_by_whom(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sums_by_bucket_and_by_whom(
+    usage_store: UsageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for minute, key, user in (
         (0, "alice", "u1"),
         (0, "alice", "u1"),
@@ -62,55 +64,56 @@ def test_sums_by_bucket_and_by_whom(ledger: Ledger, monkeypatch: pytest.MonkeyPa
         (61, "bob", "u1"),
     ):
         at(monkeypatch, MORNING + minute * 60 + 7.5)
-        ledger.observe(record(key, user))
+        usage_store.observe(record(key, user))
     day = MORNING, MORNING + 86400
-    assert ledger.read(*day) == [Used(MORNING, None, None, None, 4, 40, 16, 20)]
-    assert ledger.read(*day, width=60, by=["key"]) == [
-        Used(MORNING, "alice", None, None, 2, 20, 8, 10),
-        Used(MORNING + 60, "alice", None, None, 1, 10, 4, 5),
-        Used(MORNING + 3660, "bob", None, None, 1, 10, 4, 5),
+    assert usage_store.read(*day) == [UsageRow(MORNING, None, None, None, 4, 40, 16, 20)]
+    assert usage_store.read(*day, width=60, by=["key"]) == [
+        UsageRow(MORNING, "alice", None, None, 2, 20, 8, 10),
+        UsageRow(MORNING + 60, "alice", None, None, 1, 10, 4, 5),
+        UsageRow(MORNING + 3660, "bob", None, None, 1, 10, 4, 5),
     ]
-    assert ledger.read(*day, width=3600, by=["model", "user"]) == [
-        Used(MORNING, None, "", "m", 1, 10, 4, 5),
-        Used(MORNING, None, "u1", "m", 2, 20, 8, 10),
-        Used(MORNING + 3600, None, "u1", "m", 1, 10, 4, 5),
+    assert usage_store.read(*day, width=3600, by=["model", "user"]) == [
+        UsageRow(MORNING, None, "", "m", 1, 10, 4, 5),
+        UsageRow(MORNING, None, "u1", "m", 2, 20, 8, 10),
+        UsageRow(MORNING + 3600, None, "u1", "m", 1, 10, 4, 5),
     ]
     assert (
-        ledger.read(*day, chosen=Filter(keys=["bob"], users=["u1"], models=["m"]))[0].requests == 1
+        usage_store.read(*day, chosen=Filter(keys=["bob"], users=["u1"], models=["m"]))[0].requests
+        == 1
     )
-    assert ledger.read(*day, chosen=Filter(models=["other"])) == []
-    assert ledger.read(MORNING, MORNING + 60)[0].requests == 2  # the end is exclusive
-    assert ledger.read(MORNING + 60, MORNING + 61)[0].requests == 1
-    assert ledger.spent("alice", None, MORNING) == 45
-    assert ledger.spent("alice", "u1", MORNING) == 30
-    assert ledger.spent("alice", "u1", MORNING + 60) == 0
+    assert usage_store.read(*day, chosen=Filter(models=["other"])) == []
+    assert usage_store.read(MORNING, MORNING + 60)[0].requests == 2  # the end is exclusive
+    assert usage_store.read(MORNING + 60, MORNING + 61)[0].requests == 1
+    assert usage_store.spent("alice", None, MORNING) == 45
+    assert usage_store.spent("alice", "u1", MORNING) == 30
+    assert usage_store.spent("alice", "u1", MORNING + 60) == 0
 
 
-def test_whose_usage_is_nobody_s(ledger: Ledger) -> None:
-    ledger.observe(record(model=None))
+def test_whose_usage_is_nobody_s(usage_store: UsageStore) -> None:
+    usage_store.observe(record(model=None))
     none = {"prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0}
-    ledger.observe(record(**none, status=404))
-    ledger.observe(record(**none, cancelled=True))
-    assert ledger.read(0, 2**40) == []
-    ledger.observe(record(cancelled=True))  # what was computed counts
-    ledger.observe(record(status=500))
-    assert ledger.read(0, 2**40)[0].requests == 2
+    usage_store.observe(record(**none, status=404))
+    usage_store.observe(record(**none, cancelled=True))
+    assert usage_store.read(0, 2**40) == []
+    usage_store.observe(record(cancelled=True))  # what was computed counts
+    usage_store.observe(record(status=500))
+    assert usage_store.read(0, 2**40)[0].requests == 2
 
 
-def test_embeddings_are_apart(ledger: Ledger) -> None:
-    ledger.observe(record(route="POST /v1/embeddings", completion_tokens=0))
-    ledger.observe(record(route="POST /v1/chat/completions"))
-    assert ledger.read(0, 2**40, kind="embeddings")[0].output_tokens == 0
-    assert ledger.read(0, 2**40, kind="completions")[0].output_tokens == 5
+def test_embeddings_are_apart(usage_store: UsageStore) -> None:
+    usage_store.observe(record(route="POST /v1/embeddings", completion_tokens=0))
+    usage_store.observe(record(route="POST /v1/chat/completions"))
+    assert usage_store.read(0, 2**40, kind="embeddings")[0].output_tokens == 0
+    assert usage_store.read(0, 2**40, kind="completions")[0].output_tokens == 5
 
 
 def test_it_survives_and_grows_old(
-    tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, usage_store: UsageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at(monkeypatch, MORNING)
-    ledger.observe(record())
-    ledger.flush()
-    again = Ledger(tmp_path / "data", days=30)
+    usage_store.observe(record())
+    usage_store.flush()
+    again = UsageStore(tmp_path / "data", days=30)
     assert again.spent("alice", None, 0) == 15
     at(monkeypatch, MORNING + 31 * 86400)
     again.observe(record("bob"))
@@ -118,28 +121,28 @@ def test_it_survives_and_grows_old(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
-def test_only_the_owner_may_read_it(tmp_path: Path, ledger: Ledger) -> None:
-    ledger.observe(record())
-    ledger.flush()
+def test_only_the_owner_may_read_it(tmp_path: Path, usage_store: UsageStore) -> None:
+    usage_store.observe(record())
+    usage_store.flush()
     assert stat.S_IMODE((tmp_path / "data/usage.sqlite3").stat().st_mode) == 0o600
 
 
-def test_many_threads_and_two_servers(tmp_path: Path, ledger: Ledger) -> None:
-    other = Ledger(tmp_path / "data", days=30)
+def test_many_threads_and_two_servers(tmp_path: Path, usage_store: UsageStore) -> None:
+    other = UsageStore(tmp_path / "data", days=30)
 
-    def work(mine: Ledger) -> None:
+    def work(mine: UsageStore) -> None:
         for number in range(50):
             mine.observe(record(f"key{number % 3}", f"user{number % 7}"))
             if number % 10 == 0:
                 mine.read(0, 2**40)
 
-    threads = [threading.Thread(target=work, args=(each,)) for each in (ledger, other) * 8]
+    threads = [threading.Thread(target=work, args=(each,)) for each in (usage_store, other) * 8]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     other.flush()
-    (used,) = ledger.read(0, 2**40)
+    (used,) = usage_store.read(0, 2**40)
     assert (used.requests, used.input_tokens, used.output_tokens) == (800, 8000, 4000)
 
 
@@ -148,35 +151,35 @@ def test_a_file_that_is_no_database(
 ) -> None:
     monkeypatch.setattr(module, "PAUSES", (0.0,))
     (tmp_path / "usage.sqlite3").write_bytes(b"something else entirely, and long enough " * 9)
-    ledger = Ledger(tmp_path, days=30)
+    usage_store = UsageStore(tmp_path, days=30)
     for _ in range(3):
-        ledger.observe(record())
-        ledger.flush()
+        usage_store.observe(record())
+        usage_store.flush()
         with pytest.raises(UsageUnreadable):
-            ledger.read(0, 2**40)
+            usage_store.read(0, 2**40)
     assert len([line for line in caplog.messages if "usage cannot be kept" in line]) == 1
     assert (tmp_path / "usage.sqlite3").read_bytes().startswith(b"something else")
 
 
 def test_what_could_not_be_written_is_written_later(
-    tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, usage_store: UsageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BUSY", 0.05)
-    ledger.observe(record())
-    ledger.flush()
+    usage_store.observe(record())
+    usage_store.flush()
     with sqlite3.connect(tmp_path / "data/usage.sqlite3") as lock:
         lock.execute("BEGIN IMMEDIATE")
-        ledger.observe(record())
-        ledger.observe(record("bob"))
+        usage_store.observe(record())
+        usage_store.observe(record("bob"))
         for _ in range(200):
-            if ledger._broken:
+            if usage_store._broken:
                 break
             time.sleep(0.02)
-        assert ledger._broken
+        assert usage_store._broken
         lock.rollback()
     lock.close()
     for _ in range(500):  # it is tried again without another request
-        found = [(used.key, used.requests) for used in ledger.read(0, 2**40, by=["key"])]
+        found = [(used.key, used.requests) for used in usage_store.read(0, 2**40, by=["key"])]
         if len(found) == 2:
             break
         time.sleep(0.02)
@@ -184,10 +187,10 @@ def test_what_could_not_be_written_is_written_later(
 
 
 def test_nothing_is_kept_where_nothing_shall_be(tmp_path: Path) -> None:
-    for ledger in (Ledger(tmp_path / "data", days=0), Ledger(None, days=30)):
-        ledger.observe(record())
-        ledger.flush()
-        assert not ledger.keeps and ledger.read(0, 2**40) == []
+    for usage_store in (UsageStore(tmp_path / "data", days=0), UsageStore(None, days=30)):
+        usage_store.observe(record())
+        usage_store.flush()
+        assert not usage_store.keeps and usage_store.read(0, 2**40) == []
     assert not (tmp_path / "data").exists()
 
 
@@ -197,8 +200,8 @@ def test_a_process_that_is_killed_loses_nothing_that_has_ended(tmp_path: Path) -
 import os, signal, sys, time
 from pathlib import Path
 from extensions.openai.access.caller import Caller
-from extensions.openai.access.ledger import Ledger
-from extensions.openai.access.record import Record
+from extensions.openai.state.usage import Ledger
+from extensions.openai.observability.record import Record
 ledger = Ledger(Path({str(tmp_path)!r}), days=30)
 for number in range(100):
     ledger.observe(Record(caller=Caller("alice", frozenset()), model="m", prompt_tokens=1, status=200))
@@ -215,4 +218,4 @@ os.kill(os.getpid(), signal.SIGKILL)
         env=os.environ,
     )
     assert done.stdout == "done\n" and done.returncode == -signal.SIGKILL, done.stderr
-    assert Ledger(tmp_path, days=30).read(0, 2**40)[0].requests == 100
+    assert UsageStore(tmp_path, days=30).read(0, 2**40)[0].requests == 100

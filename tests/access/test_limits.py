@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.access import limits as module
 from extensions.openai.access.caller import Caller, Limits
-from extensions.openai.access.limits import Limiter, duration, short_user
-from extensions.openai.access.record import Record
 from extensions.openai.errors import LimitsUnavailable, QuotaExceeded, RateLimited, TokensLimited
+from extensions.openai.limits import rate_limits as module
+from extensions.openai.limits.rate_limits import Limiter, duration, short_user
+from extensions.openai.observability.record import RequestRecord
 from extensions.openai.settings import Settings, SettingsError
 from tests.support import redis
 from tests.support.process import free_port
@@ -44,14 +44,14 @@ def limiter(request: pytest.FixtureRequest) -> Limiter:
     return Limiter(Settings(limits_storage=server.url))
 
 
-def by(name: str = "alice", *, users: Limits | None = None, **limits: int) -> Record:
+def by(name: str = "alice", *, users: Limits | None = None, **limits: int) -> RequestRecord:
     caller = Caller(
         name, frozenset({"write"}), limits=Limits(**limits), user_limits=users or Limits()
     )
-    return Record(caller=caller)
+    return RequestRecord(caller=caller)
 
 
-def ask(limiter: Limiter, record: Record, tokens: int = 0, user: str | None = None) -> Any:
+def ask(limiter: Limiter, record: RequestRecord, tokens: int = 0, user: str | None = None) -> Any:
     admission = limiter.admission(record)
     try:
         admission.enter(user)

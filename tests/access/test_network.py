@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from flask.testing import FlaskClient
 
-from extensions.openai.access.addresses import is_loopback
-from extensions.openai.access.network import bind_address, check_source
-from extensions.openai.app import create_app
+from extensions.openai.access.allowed_hosts import bind_address, check_source
+from extensions.openai.access.ip_addresses import is_loopback
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.errors import Forbidden, InvalidRequest
 from extensions.openai.settings import Settings, SettingsError, load
+from extensions.openai.web.app import create_app
 from tests.conftest import Serve
 from tests.support.reference import assert_envelope
 from tests.support.wire import Wire

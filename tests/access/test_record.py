@@ -6,21 +6,21 @@ from dataclasses import replace
 
 import pytest
 
-from extensions.openai.access.record import Record
-from extensions.openai.app import create_app
 from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.observability.record import RequestRecord
 from extensions.openai.settings import Settings
+from extensions.openai.web.app import create_app
 
 BODY = {"model": "echo", "messages": [{"role": "user", "content": "one two three"}], "user": "u1"}
 
 
 @pytest.fixture
-def seen() -> list[Record]:
+def seen() -> list[RequestRecord]:
     return []
 
 
 @pytest.fixture
-def client(seen: list[Record]):  # type: ignore[no-untyped-def]
+def client(seen: list[RequestRecord]):  # type: ignore[no-untyped-def]
     app = create_app(Settings(), EchoEngine())
     app.extensions["openai"].observers.append(seen.append)
     return app.test_client()

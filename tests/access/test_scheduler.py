@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from extensions.openai.access.caller import Caller
-from extensions.openai.access.scheduler import BATCH_TURNS, Claim, Scheduler, Ticket
 from extensions.openai.errors import (
     APIError,
     QueueFull,
@@ -21,17 +20,20 @@ from extensions.openai.errors import (
     ShuttingDown,
     Unavailable,
 )
+from extensions.openai.limits.scheduler import BATCH_TURNS, Scheduler, SlotRequest, SlotTicket
 
 
-def claim(name: str, user: str | None = None, *, weight: int = 1, batch: bool = False) -> Claim:
+def claim(
+    name: str, user: str | None = None, *, weight: int = 1, batch: bool = False
+) -> SlotRequest:
     caller = Caller(name, frozenset(), weight=weight)
-    return Claim(caller, user, "batch" if batch else "interactive")
+    return SlotRequest(caller, user, "batch" if batch else "interactive")
 
 
 ALICE, BOB, CAROL = claim("alice"), claim("bob"), claim("carol")
 
 
-def waits(ticket: Ticket) -> bool:
+def waits(ticket: SlotTicket) -> bool:
     return not ticket.granted and ticket.position() is not None
 
 
@@ -309,7 +311,7 @@ def test_threads_never_hold_more_than_the_slots() -> None:
     lock = threading.Lock()
     inside, most = 0, 0
 
-    def work(who: Claim) -> None:
+    def work(who: SlotRequest) -> None:
         nonlocal inside, most
         for _ in range(20):
             with scheduler.enter(3, who) as ticket:
@@ -343,10 +345,10 @@ class Queue(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.scheduler = Scheduler(queue_limit=LIMIT)
-        self.tickets: list[Ticket] = []
+        self.tickets: list[SlotTicket] = []
 
     @rule(who=st.sampled_from([ALICE, BOB, claim("carol", batch=True)]))
-    def enter(self, who: Claim) -> None:
+    def enter(self, who: SlotRequest) -> None:
         full = len([t for t in self.tickets if waits(t)]) >= LIMIT
         try:
             self.tickets.append(self.scheduler.enter(SLOTS, who))

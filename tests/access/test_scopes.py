@@ -13,10 +13,10 @@ from flask.testing import FlaskClient
 
 from extensions.openai.access.caller import Scope
 from extensions.openai.access.key_files import KeyFiles
-from extensions.openai.access.signing import Grant
-from extensions.openai.app import ROUTES, create_app
+from extensions.openai.access.signed_keys import Grant
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.settings import Settings
+from extensions.openai.web.app import ROUTES, create_app
 from tests.support.reference import assert_envelope
 
 SCOPES: tuple[Scope, ...] = ("read", "write", "admin")

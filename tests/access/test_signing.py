@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from itsdangerous import Signer
 
 from extensions.openai.access.caller import Limits
-from extensions.openai.access.signing import NAME, Grant, new_id, sign, verify
+from extensions.openai.access.signed_keys import NAME, Grant, new_id, sign, verify
 
 SECRET, OTHER = b"a secret of the server", b"a secret of another one"
 GRANT = Grant("k3v9d2xq", "alice", frozenset({"read", "write"}), 1_900_000_000, Limits(60, 40_000))
@@ -91,6 +91,6 @@ def test_nothing_else_is_a_key(data: bytes) -> None:
 
 @pytest.mark.parametrize("value", [b"", b"sk-", b"sk-alice-!!!", b"sk-alice-mfrgg", b"nothing"])
 def test_what_is_signed_but_no_key_is_none(value: bytes) -> None:
-    from extensions.openai.access.signing import _signer
+    from extensions.openai.access.signed_keys import _signer
 
     assert verify(_signer(SECRET).sign(value), SECRET) is None

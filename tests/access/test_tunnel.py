@@ -20,15 +20,15 @@ from typing import Any
 import pytest
 from flask_cloudflared import CLOUDFLARED_CONFIG
 
-from extensions.openai import launch
-from extensions.openai.access import cloudflared
-from extensions.openai.access.cloudflared import TunnelError
-from extensions.openai.access.tunnel import Timing, Tunnel, tunnel_for
-from extensions.openai.app import create_app
-from extensions.openai.engines.deferred import DeferredEngine
-from extensions.openai.routing import Lifecycle
-from extensions.openai.server import APIServer
+from extensions.openai.engines.swappable import SwappableEngine
+from extensions.openai.hosts import launch
+from extensions.openai.outbound import cloudflared
+from extensions.openai.outbound.cloudflared import TunnelError
+from extensions.openai.outbound.tunnel import Timing, Tunnel, tunnel_for
+from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings, SettingsError, load
+from extensions.openai.web.app import create_app
+from extensions.openai.web.routes import Lifecycle
 from tests.support.paced import PacedEngine
 from tests.support.process import ROOT, ServerProcess
 from tests.support.wire import Wire, ask
@@ -493,7 +493,7 @@ def test_answers_under_way_end_before_the_tunnel(stand_in: StandIn) -> None:
             wire.request("POST", "/v1/chat/completions", body, {"Authorization": "Bearer k"})
             assert engine.wait_for_active(1, 20)
             running = launch._Running(
-                {}, app.extensions["openai"], DeferredEngine(), server, tunnel
+                {}, app.extensions["openai"], SwappableEngine(), server, tunnel
             )
             launch._running = running
             launch.stop(8)

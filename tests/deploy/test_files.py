@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from extensions.openai.errors import all_errors
-from extensions.openai.operations.metrics import METRICS, PREFIX
+from extensions.openai.observability.metrics import METRICS, PREFIX
 from extensions.openai.settings import Settings
 from host.options import OPTIONS
 from tests.support.process import ROOT, free_port

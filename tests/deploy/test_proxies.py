@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.access.record import Record
-from extensions.openai.app import create_app
-from extensions.openai.http.reaper import IDLE
-from extensions.openai.routing import Lifecycle
-from extensions.openai.server import APIServer
+from extensions.openai.observability.record import RequestRecord
+from extensions.openai.server.reaper import IDLE
+from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings
+from extensions.openai.web.app import create_app
+from extensions.openai.web.routes import Lifecycle
 from tests.support.paced import PacedEngine
 from tests.support.process import ROOT, free_port
 from tests.support.reference import assert_envelope, sse_payloads
@@ -75,7 +75,7 @@ class Setup:
         self.certificate = certificate
         self.is_caddy = is_caddy
         self.engine = PacedEngine(["one", " two", " three"], parallel=4)
-        self.records: list[Record] = []
+        self.records: list[RequestRecord] = []
         settings = Settings(
             api_port=0,
             trusted_proxies=("127.0.0.1",),
@@ -94,7 +94,7 @@ class Setup:
     def connect(self) -> TLSWire:
         return TLSWire(self.port, self.certificate.file)
 
-    def record(self, route: str) -> Record:
+    def record(self, route: str) -> RequestRecord:
         """The first request to this route, once it has ended."""
         for _ in range(500):
             for record in self.records:

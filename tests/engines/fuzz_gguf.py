@@ -17,8 +17,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from extensions.openai.engines.gguf import BadModelFile
-from extensions.openai.engines.gguf_checks import read_model
+from extensions.openai.engines.tokens.gguf import BadModelFile
+from extensions.openai.engines.tokens.gguf_checks import read_model
 from tests.support.gguf_files import (
     ARRAY,
     BOOL,
@@ -70,8 +70,8 @@ TEXTS = [
 CHILD = """
 import sys
 from pathlib import Path
-from extensions.openai.engines.base import GenerateRequest
-from extensions.openai.engines.llamacpp import LlamaCppEngine
+from extensions.openai.engines.protocol import GenerateRequest
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
 for path in sys.argv[1:]:
     print("begun", path, flush=True)
     try:

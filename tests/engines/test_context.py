@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from extensions.openai.engines.context import NORMALIZED, check_bounded, check_fits
-from extensions.openai.engines.llamacpp import LlamaCppEngine
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
+from extensions.openai.engines.tokens.context_length import NORMALIZED, check_bounded, check_fits
 from extensions.openai.errors import ContextLengthExceeded
 from tests.support.api import Api
 from tests.support.reference import assert_envelope

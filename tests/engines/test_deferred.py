@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from extensions.openai.engines.base import ChatRequest, GenerateRequest, Message
-from extensions.openai.engines.deferred import DeferredEngine
 from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.engines.protocol import ChatRequest, GenerateRequest, Message
+from extensions.openai.engines.swappable import SwappableEngine
 from extensions.openai.errors import ModelLoading
 
 
@@ -20,7 +20,7 @@ class Closing(EchoEngine):
 
 
 def test_everything_says_that_the_model_is_loading() -> None:
-    engine = DeferredEngine()
+    engine = SwappableEngine()
     for call in (
         lambda: engine.info,
         lambda: next(engine.generate(GenerateRequest("x"))),
@@ -34,7 +34,7 @@ def test_everything_says_that_the_model_is_loading() -> None:
 
 
 def test_once_set_it_is_the_engine() -> None:
-    engine = DeferredEngine()
+    engine = SwappableEngine()
     engine.set(EchoEngine(name="a"))
     assert engine.info.model == "a"
     assert engine.detokenize(engine.tokenize("hé")) == "hé"
@@ -43,7 +43,7 @@ def test_once_set_it_is_the_engine() -> None:
 
 
 def test_the_engine_before_is_closed_once() -> None:
-    engine, first, second = DeferredEngine(), Closing(name="a"), Closing(name="b")
+    engine, first, second = SwappableEngine(), Closing(name="a"), Closing(name="b")
     engine.set(first)
     engine.set(second)
     assert (first.closed, second.closed) == (1, 0)
@@ -56,7 +56,7 @@ def test_the_engine_before_is_closed_once() -> None:
 
 
 def test_setting_the_same_engine_again_keeps_it_open() -> None:
-    engine, only = DeferredEngine(), Closing()
+    engine, only = SwappableEngine(), Closing()
     engine.set(only)
     engine.set(only)
     assert only.closed == 0

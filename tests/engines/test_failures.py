@@ -15,7 +15,7 @@ from extensions.openai.engines.failures import (
     text_changed,
     unreachable,
 )
-from extensions.openai.engines.llamacpp_answers import error_of
+from extensions.openai.engines.llamacpp.stream_reader import error_of
 from extensions.openai.errors import APIError, ContextLengthExceeded, InvalidRequest
 
 SECRET = "the prompt about my bank"

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from extensions.openai.engines.llamacpp import LlamaCppEngine
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
 from tests.support.api import Api
 from tests.support.random_model import TEMPLATE, write_model
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from extensions.openai.engines.gguf import BadModelFile, read_header
+from extensions.openai.engines.tokens.gguf import BadModelFile, read_header
 from tests.support.random_model import CONTEXT, HEADS, LAYERS, WIDTH
 
 

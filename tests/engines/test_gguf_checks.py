@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.engines import gguf
-from extensions.openai.engines.gguf import BadModelFile, read_header
-from extensions.openai.engines.gguf_checks import (
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine, ModelLoadError
+from extensions.openai.engines.tokens import gguf
+from extensions.openai.engines.tokens.gguf import BadModelFile, read_header
+from extensions.openai.engines.tokens.gguf_checks import (
     check_memory,
     read_encoder,
     read_lora,
     read_model,
 )
-from extensions.openai.engines.llamacpp import LlamaCppEngine, ModelLoadError
 from tests.engines.fuzz_gguf import load, survivors
 from tests.support.gguf_files import (
     ARRAY,

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from extensions.openai.engines.base import Engine, GenerateRequest
-from extensions.openai.engines.deferred import DeferredEngine
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.engines.library import FolderLibrary, Loaded, Template
+from extensions.openai.engines.model_manager import FolderLibrary, Loaded, Template
+from extensions.openai.engines.protocol import Engine, GenerateRequest
+from extensions.openai.engines.swappable import SwappableEngine
 from extensions.openai.errors import (
     EngineFailed,
     InvalidRequest,
@@ -49,7 +49,9 @@ class Files:
         return EchoEngine(name=model.name)
 
 
-def library(engine: DeferredEngine, patience: float = 5.0) -> tuple[FolderLibrary[Model], Files]:
+def model_manager(
+    engine: SwappableEngine, patience: float = 5.0
+) -> tuple[FolderLibrary[Model], Files]:
     files = Files()
     return FolderLibrary(engine, files, files.make, patience), files
 
@@ -62,8 +64,8 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_the_next_request_sees_the_new_model() -> None:
-    engine = DeferredEngine()
-    models, _ = library(engine)
+    engine = SwappableEngine()
+    models, _ = model_manager(engine)
     models.load("a", {}, Template())
     assert engine.info.model == "a" and models.loaded() == Loaded("a", (), "echo")
     models.load("b", {}, Template())
@@ -76,15 +78,15 @@ def test_the_next_request_sees_the_new_model() -> None:
 
 
 def test_a_model_that_is_unloaded_comes_back_when_it_is_wanted() -> None:
-    engine = DeferredEngine()
-    models, files = library(engine)
-    models.wake()
+    engine = SwappableEngine()
+    models, files = model_manager(engine)
+    models.reload_if_unloaded()
     assert files.made == [], "there is nothing to come back"
     models.load("a", {}, Template())
-    models.wake()
+    models.reload_if_unloaded()
     models.unload()
     models.unload()
-    threads = [threading.Thread(target=models.wake) for _ in range(8)]
+    threads = [threading.Thread(target=models.reload_if_unloaded) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -93,14 +95,14 @@ def test_a_model_that_is_unloaded_comes_back_when_it_is_wanted() -> None:
     assert files.made == ["a", "a"], "once for all that wait"
     models.unload()
     models.load("b", {}, Template())
-    models.wake()
+    models.reload_if_unloaded()
     assert engine.info.model == "b", "what was loaded since stays"
 
 
 def test_answers_under_way_may_end() -> None:
-    engine = DeferredEngine()
+    engine = SwappableEngine()
     engine.set(PacedEngine(pace=0.01))
-    models, _ = library(engine, patience=30)
+    models, _ = model_manager(engine, patience=30)
     answer = engine.generate(GenerateRequest("x", 20))
     first = next(piece for piece in answer if piece)
     loading = threading.Thread(target=models.load, args=("a", {}, Template()))
@@ -112,9 +114,9 @@ def test_answers_under_way_may_end() -> None:
 
 
 def test_those_that_do_not_end_get_one_error() -> None:
-    engine = DeferredEngine()
+    engine = SwappableEngine()
     engine.set(PacedEngine(endless=True, pace=0.01))
-    models, _ = library(engine, patience=0.1)
+    models, _ = model_manager(engine, patience=0.1)
     answer = engine.generate(GenerateRequest("x", 4000))
     next(answer)
     loading = threading.Thread(target=models.load, args=("a", {}, Template()))
@@ -128,9 +130,9 @@ def test_those_that_do_not_end_get_one_error() -> None:
 
 
 def test_meanwhile_new_requests_are_told_to_come_again() -> None:
-    engine = DeferredEngine()
+    engine = SwappableEngine()
     engine.set(PacedEngine(endless=True, pace=0.01))
-    models, _ = library(engine, patience=30)
+    models, _ = model_manager(engine, patience=30)
     answer = engine.generate(GenerateRequest("x", 4000))
     next(answer)
     begun = engine.generate(GenerateRequest("y", 5))
@@ -153,7 +155,7 @@ def test_meanwhile_new_requests_are_told_to_come_again() -> None:
 
 
 def test_loads_wait_for_each_other() -> None:
-    engine = DeferredEngine()
+    engine = SwappableEngine()
     files = Files()
     busy, most = 0, 0
 
@@ -175,8 +177,8 @@ def test_loads_wait_for_each_other() -> None:
 
 
 def test_what_cannot_be_loaded_is_one_error_without_its_path() -> None:
-    engine = DeferredEngine()
-    models, files = library(engine)
+    engine = SwappableEngine()
+    models, files = model_manager(engine)
     models.load("a", {}, Template())
     with pytest.raises(EngineFailed) as caught:
         models.load("broken", {}, Template())
@@ -190,8 +192,8 @@ def test_what_cannot_be_loaded_is_one_error_without_its_path() -> None:
 
 @pytest.mark.parametrize("name", ["nothing", "../a", "/etc/passwd", ""])
 def test_only_names_of_the_list(name: str) -> None:
-    engine = DeferredEngine()
-    models, files = library(engine)
+    engine = SwappableEngine()
+    models, files = model_manager(engine)
     models.load("a", {}, Template())
     with pytest.raises(ModelNotFound):
         models.load(name, {}, Template())
@@ -199,7 +201,7 @@ def test_only_names_of_the_list(name: str) -> None:
 
 
 def test_what_it_cannot_do_is_refused_by_name() -> None:
-    models, _ = library(DeferredEngine())
+    models, _ = model_manager(SwappableEngine())
     for call, param in (
         (lambda: models.load("a", {"ctx_size": 5}, Template()), "args.ctx_size"),
         (lambda: models.load("a", {}, Template(name="Alpaca")), "instruction_template"),
@@ -215,7 +217,7 @@ def test_what_it_cannot_do_is_refused_by_name() -> None:
 
 def test_a_model_that_cannot_come_takes_nothing_away() -> None:
     """The file is looked at while the model before is served."""
-    engine, files = DeferredEngine(), Files()
+    engine, files = SwappableEngine(), Files()
     faults = {"broken": "broken.gguf is damaged."}
     models = FolderLibrary(engine, files, files.make, 1.0, fault=lambda spec: faults.get(spec.name))
     models.load("a", {}, Template())

@@ -8,15 +8,15 @@ from typing import Any
 import orjson
 import pytest
 
-from extensions.openai.engines.base import CUT, Piece
-from extensions.openai.engines.llamacpp_answers import (
+from extensions.openai.engines.llamacpp.stream_reader import (
     AnswerReader,
     LogprobReader,
     Spelling,
     TokenReader,
 )
-from extensions.openai.engines.llamacpp_judge import hidden_text, judge
-from extensions.openai.engines.vocabulary import Vocabulary
+from extensions.openai.engines.llamacpp.token_scoring import hidden_text, score_token
+from extensions.openai.engines.protocol import CUT, Piece
+from extensions.openai.engines.tokens.vocabulary import Vocabulary
 from extensions.openai.errors import EngineFailed
 
 END, MARK = "<|END_OF_TURN_TOKEN|>", "<tool_call>"
@@ -153,6 +153,6 @@ def test_a_token_of_which_nothing_is_said_is_one_clear_error() -> None:
                 receive(orjson.dumps(each))
 
         with pytest.raises(EngineFailed, match=r"llama.cpp did not say .* operator can load"):
-            judge(complete, VOCABULARY, [2], 3, 0)
+            score_token(complete, VOCABULARY, [2], 3, 0)
     with pytest.raises(EngineFailed, match=r"llama.cpp did not say .* operator can load"):
         hidden_text(lambda body, receive: None, VOCABULARY, [2], 1)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from extensions.openai.engines.base import Piece
-from extensions.openai.engines.llamacpp import LlamaCppEngine
-from extensions.openai.engines.llamacpp_grammars import GrammarTurns, keeper_file
-from extensions.openai.generation.grammar.enforcing import enforced
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
+from extensions.openai.engines.llamacpp.grammar_turns import GrammarTurns, keeper_file
+from extensions.openai.engines.protocol import Piece
+from extensions.openai.generation.grammar.enforce import enforced
 from tests.support.api import Api
 from tests.support.families import FAMILIES
 from tests.support.process import ROOT
@@ -23,9 +23,9 @@ from tests.support.scripted_model import Script, write_scripted_model
 SWITCHES = """
 import json, sys
 from pathlib import Path
-from extensions.openai.engines.base import GenerateRequest
-from extensions.openai.engines.deferred import DeferredEngine
-from extensions.openai.engines.llamacpp import LlamaCppEngine
+from extensions.openai.engines.protocol import GenerateRequest
+from extensions.openai.engines.swappable import DeferredEngine
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
 
 engine, grammar = DeferredEngine(), 'start: "[" ("yes" | "no") ", " /[0-9]{1,2}/ "]"'
 for turn in range(int(sys.argv[1])):

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.engines.base import GenerateRequest
-from extensions.openai.engines.llamacpp import LlamaCppEngine
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
+from extensions.openai.engines.protocol import GenerateRequest
 from tests.support.api import Api
 from tests.support.random_model import write_sentencepiece_model
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from extensions.openai.completions import CompletionRequest
-from extensions.openai.engines.base import GenerateRequest
-from extensions.openai.engines.llamacpp_answers import Spelling, TokenReader
-from extensions.openai.engines.llamacpp_recount import DEAR, Recount
+from extensions.openai.engines.llamacpp.penalty_restart import DEAR, PenaltyRestart
+from extensions.openai.engines.llamacpp.stream_reader import Spelling, TokenReader
 from extensions.openai.engines.penalties import PromptCounts
-from extensions.openai.engines.vocabulary import Vocabulary
-from extensions.openai.generation.profiles import to_native
-from extensions.openai.validation import check
+from extensions.openai.engines.protocol import GenerateRequest
+from extensions.openai.engines.tokens.vocabulary import Vocabulary
+from extensions.openai.generation.sampling.profiles import to_native
+from extensions.openai.schemas.validation import check
 from tests.support.api import Api
 
 VOCABULARY = Vocabulary((b"a", b"b", b"c"), ("a", "b", "c"), {b"a": 0, b"b": 1, b"c": 2}, {})
@@ -43,7 +43,7 @@ def reader() -> TokenReader:
 
 
 def test_a_token_of_the_prompt_asks_for_a_new_call(reader: TokenReader) -> None:
-    recount = Recount(PromptCounts((0, 1, 1), BODY), BODY, reader)
+    recount = PenaltyRestart(PromptCounts((0, 1, 1), BODY), BODY, reader)
     # 0.5 for each time, and 2 for being there at all
     assert recount.body() == BODY | {"logit_bias": [[2, 5.0], (0, 2.5), (1, 3.0)]}
     reader.read(chunk(2, predicted=1, read_anew=3))
@@ -68,7 +68,7 @@ def test_calls_that_cost_too_much_are_not_repeated(
     reader: TokenReader, read_anew: int, goes_on: bool
 ) -> None:
     """A model whose cache cannot be used again would read the whole prompt for each of them."""
-    recount = Recount(PromptCounts((0, 1, 1), BODY), BODY, reader)
+    recount = PenaltyRestart(PromptCounts((0, 1, 1), BODY), BODY, reader)
     recount.body()
     reader.read(chunk(1, predicted=1, read_anew=5000))
     assert recount.watch()
@@ -78,7 +78,7 @@ def test_calls_that_cost_too_much_are_not_repeated(
 
 
 def test_no_call_follows_the_end(reader: TokenReader) -> None:
-    recount = Recount(PromptCounts((0, 1, 1), BODY), BODY, reader)
+    recount = PenaltyRestart(PromptCounts((0, 1, 1), BODY), BODY, reader)
     recount.body()
     reader.read(chunk(1, predicted=10, read_anew=3))
     assert reader.finished and not recount.watch()

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from extensions.openai.completions import CompletionRequest
-from extensions.openai.engines.base import (
+from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
+from extensions.openai.engines.protocol import (
     ChatRequest,
     Engine,
     GenerateRequest,
@@ -20,13 +22,11 @@ from extensions.openai.engines.base import (
     Piece,
     Pieces,
 )
-from extensions.openai.engines.deferred import DeferredEngine
-from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.engines.llamacpp import LlamaCppEngine
-from extensions.openai.engines.webui import WebuiEngine
+from extensions.openai.engines.swappable import SwappableEngine
+from extensions.openai.engines.webui.engine import WebuiEngine
 from extensions.openai.errors import ContextLengthExceeded, InvalidRequest, ModelChanged
-from extensions.openai.generation.profiles import to_native
-from extensions.openai.generation.prompted import Wanted, answer_chat
+from extensions.openai.generation.chat.answer import Wanted, answer_chat
+from extensions.openai.generation.sampling.profiles import to_native
 from tests.support.paced import PacedEngine
 from tests.support.process import ROOT
 from tests.support.random_encoder import write_encoder
@@ -52,7 +52,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     if request.param == "echo":
         yield EchoEngine()
     elif request.param == "deferred":
-        engine = DeferredEngine()
+        engine = SwappableEngine()
         engine.set(EchoEngine())
         yield engine
     elif request.param == "paced":

@@ -8,7 +8,13 @@ from collections.abc import Generator
 
 import pytest
 
-from extensions.openai.engines.pump import CAPACITY, TICK, Emit, drive, pump
+from extensions.openai.engines.callback_bridge import (
+    CAPACITY,
+    TICK,
+    Emit,
+    iterate_callback,
+    run_inline,
+)
 
 
 def test_items_come_in_their_order() -> None:
@@ -16,11 +22,11 @@ def test_items_come_in_their_order() -> None:
         for number in range(1000):
             assert not emit(number)
 
-    assert [item for item in pump(produce) if item is not None] == list(range(1000))
+    assert [item for item in iterate_callback(produce) if item is not None] == list(range(1000))
 
 
 def test_nothing_at_all_is_an_empty_generator() -> None:
-    assert [item for item in pump(lambda emit: None) if item is not None] == []
+    assert [item for item in iterate_callback(lambda emit: None) if item is not None] == []
 
 
 def test_silence_is_told_by_none_within_a_tick() -> None:
@@ -30,7 +36,7 @@ def test_silence_is_told_by_none_within_a_tick() -> None:
         speak.wait(10)
         emit("late")
 
-    items = pump(produce)
+    items = iterate_callback(produce)
     began = time.monotonic()
     assert next(items) is None
     assert time.monotonic() - began < 10 * TICK
@@ -43,7 +49,7 @@ def test_an_error_is_raised_after_the_items_before_it() -> None:
         emit("a")
         raise LookupError("b")
 
-    items = pump(produce)
+    items = iterate_callback(produce)
     assert next(items) == "a"
     with pytest.raises(LookupError, match="b"):
         next(items)
@@ -57,7 +63,7 @@ def test_closing_tells_the_producer_to_stop() -> None:
             pass
         ended.set()
 
-    items = pump(produce)
+    items = iterate_callback(produce)
     assert next(items) == 1
     items.close()
     assert ended.wait(5)
@@ -72,7 +78,7 @@ def test_a_producer_waits_for_a_slow_reader_and_loses_nothing() -> None:
             made.append(number)
             emit(number)
 
-    items = pump(produce)
+    items = iterate_callback(produce)
     assert next(items) == 0
     deadline = time.monotonic() + 5
     while len(made) < CAPACITY and time.monotonic() < deadline:
@@ -90,7 +96,7 @@ def test_a_reader_who_leaves_frees_a_producer_that_is_held() -> None:
             pass
         ended.set()
 
-    items = pump(produce)
+    items = iterate_callback(produce)
     next(items)
     threading.Event().wait(2 * TICK)
     items.close()
@@ -99,7 +105,7 @@ def test_a_reader_who_leaves_frees_a_producer_that_is_held() -> None:
 
 def test_a_generator_that_is_never_read_starts_nothing() -> None:
     started = threading.Event()
-    items = pump(lambda emit: started.set())
+    items = iterate_callback(lambda emit: started.set())
     items.close()
     assert not started.is_set()
 
@@ -113,7 +119,9 @@ def test_a_drive_runs_the_producer_in_its_own_thread() -> None:
             assert not emit(number)
 
     seen: list[int] = []
-    drive(doubled(pump(produce)), lambda item: None if item is None else seen.append(item))
+    run_inline(
+        doubled(iterate_callback(produce)), lambda item: None if item is None else seen.append(item)
+    )
     assert seen == list(range(0, 2000, 2))
     assert threads == {threading.get_ident()}
 
@@ -126,7 +134,9 @@ def test_an_item_is_delivered_before_emit_returns() -> None:
             emit(number)
             assert [item for item in seen if item is not None] == list(range(number + 1))
 
-    drive(doubled(doubled(pump(produce))), lambda item: seen.append(item and item // 4))
+    run_inline(
+        doubled(doubled(iterate_callback(produce))), lambda item: seen.append(item and item // 4)
+    )
 
 
 def test_a_silent_producer_is_driven_by_a_clock() -> None:
@@ -139,7 +149,7 @@ def test_a_silent_producer_is_driven_by_a_clock() -> None:
     def produce(emit: Emit[str]) -> None:
         assert heard.wait(10)
 
-    drive(pump(produce), deliver)
+    run_inline(iterate_callback(produce), deliver)
 
 
 def test_a_drive_raises_what_the_producer_raised_after_its_items() -> None:
@@ -149,7 +159,7 @@ def test_a_drive_raises_what_the_producer_raised_after_its_items() -> None:
 
     seen: list[str | None] = []
     with pytest.raises(LookupError, match="b"):
-        drive(pump(produce), seen.append)
+        run_inline(iterate_callback(produce), seen.append)
     assert "a" in seen
 
 
@@ -166,7 +176,7 @@ def test_whoever_does_not_want_more_ends_the_producer() -> None:
 
     closed: list[bool] = []
     with pytest.raises(ConnectionError, match="left"):
-        drive(told_when_closed(pump(produce), closed), deliver)
+        run_inline(told_when_closed(iterate_callback(produce), closed), deliver)
     assert emitted == [False, False, True]
     assert closed == [True]
 
@@ -179,7 +189,7 @@ def test_an_error_while_closing_stops_no_clock() -> None:
 
     def fails_when_closed() -> Generator[int | None, None, None]:
         try:
-            yield from pump(silent)
+            yield from iterate_callback(silent)
         finally:
             raise LookupError("while closing")
 
@@ -190,32 +200,32 @@ def test_an_error_while_closing_stops_no_clock() -> None:
 
     left = threading.Event()
     with pytest.raises(ConnectionError, match="left"):
-        drive(fails_when_closed(), leave)
+        run_inline(fails_when_closed(), leave)
     # The next one is still driven by the clock.
     left.clear()
     with pytest.raises(ConnectionError, match="left"):
-        drive(pump(silent), leave)
+        run_inline(iterate_callback(silent), leave)
 
 
 def test_several_pumps_after_each_other_are_driven() -> None:
     def both() -> Generator[str | None, None, None]:
-        yield from pump(lambda emit: emit("a") and None)
+        yield from iterate_callback(lambda emit: emit("a") and None)
         yield "between"
-        yield from pump(lambda emit: emit("b") and None)
+        yield from iterate_callback(lambda emit: emit("b") and None)
 
     seen: list[str | None] = []
-    drive(both(), seen.append)
+    run_inline(both(), seen.append)
     assert [item for item in seen if item is not None] == ["a", "between", "b"]
 
 
 def test_a_reader_in_between_may_keep_silence_to_himself() -> None:
     def impatient() -> Generator[int, None, None]:
-        for item in pump(lambda emit: [emit(number) for number in range(5)] and None):
+        for item in iterate_callback(lambda emit: [emit(number) for number in range(5)] and None):
             if item is not None:
                 yield item
 
     seen: list[int | None] = []
-    drive(impatient(), seen.append)
+    run_inline(impatient(), seen.append)
     assert [item for item in seen if item is not None] == [0, 1, 2, 3, 4]
 
 
@@ -242,19 +252,19 @@ def test_producers_of_many_threads_are_delivered_one_at_a_time() -> None:
         finally:
             inside.release()
 
-    drive(pump(produce), deliver)
+    run_inline(iterate_callback(produce), deliver)
     assert sorted(seen) == sorted(8 * list(range(500)))
 
 
 def test_a_drive_inside_of_a_producer_is_its_own() -> None:
     def outer(emit: Emit[int]) -> None:
-        drive(
-            pump(lambda inner: [inner(number) for number in range(3)] and None),
+        run_inline(
+            iterate_callback(lambda inner: [inner(number) for number in range(3)] and None),
             lambda item: item is not None and emit(item * 10),
         )
 
     seen: list[int | None] = []
-    drive(pump(outer), seen.append)
+    run_inline(iterate_callback(outer), seen.append)
     assert [item for item in seen if item is not None] == [0, 10, 20]
 
 

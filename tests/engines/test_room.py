@@ -6,20 +6,20 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
-from extensions.openai.engines.room import Room
+from extensions.openai.engines.llamacpp.slot_pool import SlotPool
 
 SOON = 0.02  # seconds that something is given which must not happen
 LATE = 5.0
 
 
 def test_what_fits_is_had_at_once() -> None:
-    room = Room(10, 9)
+    room = SlotPool(10, 9)
     with room.reserve(4) as one, room.reserve(6) as other:
         assert one.wait(0) and other.wait(0)
 
 
 def test_what_does_not_fit_waits_until_it_does() -> None:
-    room = Room(10, 9)
+    room = SlotPool(10, 9)
     with room.reserve(5) as second:
         with room.reserve(6) as first:
             # The one that asked first is served first.
@@ -31,7 +31,7 @@ def test_what_does_not_fit_waits_until_it_does() -> None:
 
 
 def test_nobody_overtakes() -> None:
-    room = Room(10, 9)
+    room = SlotPool(10, 9)
     with room.reserve(8) as first:
         assert first.wait(0)
         with room.reserve(8) as second, room.reserve(1) as third:
@@ -40,7 +40,7 @@ def test_nobody_overtakes() -> None:
 
 
 def test_who_leaves_the_line_makes_way() -> None:
-    room = Room(10, 9)
+    room = SlotPool(10, 9)
     with room.reserve(8) as first:
         assert first.wait(0)
         with room.reserve(8) as second:
@@ -50,7 +50,7 @@ def test_who_leaves_the_line_makes_way() -> None:
 
 
 def test_more_than_there_is_means_all_of_it() -> None:
-    room = Room(10, 9)
+    room = SlotPool(10, 9)
     with room.reserve(10**9) as everything:
         assert everything.tokens == 10
         assert everything.wait(0)
@@ -59,13 +59,13 @@ def test_more_than_there_is_means_all_of_it() -> None:
 
 
 def test_where_everybody_has_enough_nobody_waits() -> None:
-    room = Room(None, 9)
+    room = SlotPool(None, 9)
     with room.reserve(10**9) as first, room.reserve(10**9) as second:
         assert second.wait(0) and first.wait(0)
 
 
 def test_who_waits_is_woken() -> None:
-    room = Room(10, 9)
+    room = SlotPool(10, 9)
     with ExitStack() as leaving, ThreadPoolExecutor(1) as pool:
         first = leaving.enter_context(room.reserve(10))
         assert first.wait(0)
@@ -76,7 +76,7 @@ def test_who_waits_is_woken() -> None:
 
 
 def test_an_error_inside_gives_the_tokens_back() -> None:
-    room = Room(10, 9)
+    room = SlotPool(10, 9)
     try:
         with room.reserve(10) as first:
             assert first.wait(0)
@@ -88,7 +88,7 @@ def test_an_error_inside_gives_the_tokens_back() -> None:
 
 
 def test_many_threads_never_hold_more_than_there_is() -> None:
-    room, lock = Room(10, 9), threading.Lock()
+    room, lock = SlotPool(10, 9), threading.Lock()
     held, most = 0, 0
 
     def work(tokens: int) -> None:
@@ -108,7 +108,7 @@ def test_many_threads_never_hold_more_than_there_is() -> None:
 
 
 def test_no_more_at_once_than_there_are_slots() -> None:
-    room = Room(None, 2)
+    room = SlotPool(None, 2)
     with room.reserve(1) as second:
         with room.reserve(1) as first, room.reserve(1) as third:
             assert second.wait(0) and first.wait(0)
@@ -118,20 +118,20 @@ def test_no_more_at_once_than_there_are_slots() -> None:
 
 
 def test_a_slot_is_borrowed_only_while_one_is_free() -> None:
-    room = Room(None, 2)
+    room = SlotPool(None, 2)
     with room.reserve(1) as first:
         assert first.wait(0)
-        assert room.borrow() and not room.borrow()
+        assert room.try_acquire_spare() and not room.try_acquire_spare()
         with ThreadPoolExecutor(1) as pool, room.reserve(1) as second:
             assert not second.wait(SOON), "it is borrowed"
             waiting = pool.submit(second.wait, LATE)
             room.give_back()
             assert waiting.result(LATE)
-            assert not room.borrow()
+            assert not room.try_acquire_spare()
 
 
 def test_it_tells_when_nobody_is_inside() -> None:
-    room = Room(10, 9)
+    room = SlotPool(10, 9)
     assert room.wait_until_empty(0)
     with room.reserve(10) as first:
         assert first.wait(0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from extensions.openai.engines.base import ThinkingTraits
 from extensions.openai.engines.chat_template import ChatTemplate
+from extensions.openai.engines.protocol import ThinkingTraits
 
 TURNS = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
 WITH_THOUGHTS = (

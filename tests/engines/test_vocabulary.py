@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from extensions.openai.engines.gguf import GGUFHeader, read_header
-from extensions.openai.engines.llamacpp import LlamaCppEngine
-from extensions.openai.engines.vocabulary import Vocabulary, is_text, read_vocabulary
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
+from extensions.openai.engines.tokens.gguf import GGUFHeader, read_header
+from extensions.openai.engines.tokens.vocabulary import Vocabulary, is_text, read_vocabulary
 from tests.support.api import Api
 
 
@@ -28,12 +28,12 @@ def test_byte_level_tokens_are_those_of_the_published_table(embedded_model: Path
     tokenizers = pytest.importorskip("tokenizers")
     if embedded_model is None:
         pytest.skip("this tree has no embedded model")
-    library = tokenizers.Tokenizer.from_file(str(embedded_model.parent / "tokenizer.json"))
+    model_manager = tokenizers.Tokenizer.from_file(str(embedded_model.parent / "tokenizer.json"))
     vocabulary = read_vocabulary(read_header(embedded_model))
-    decoder = library.decoder
-    assert len(vocabulary.tokens) >= library.get_vocab_size()
+    decoder = model_manager.decoder
+    assert len(vocabulary.tokens) >= model_manager.get_vocab_size()
     checked = 0
-    for word, id in library.get_vocab().items():
+    for word, id in model_manager.get_vocab().items():
         said = vocabulary.tokens[id]
         if is_text(said) and said:
             assert decoder.decode([word]) == said.decode()

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from extensions.openai.engines import webui_page
-from extensions.openai.engines.base import (
+from extensions.openai.engines.chat_template import ChatTemplate
+from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
+from extensions.openai.engines.protocol import (
     ChatRequest,
     GenerateRequest,
     Message,
@@ -24,15 +26,13 @@ from extensions.openai.engines.base import (
     Tool,
     ToolCall,
 )
-from extensions.openai.engines.chat_template import ChatTemplate
-from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.engines.gguf import read_header
-from extensions.openai.engines.llamacpp import LlamaCppEngine
-from extensions.openai.engines.vocabulary import read_vocabulary, vocabulary_of
-from extensions.openai.engines.webui import WebuiEngine
-from extensions.openai.engines.webui_page import FALLBACK
+from extensions.openai.engines.tokens.gguf import read_header
+from extensions.openai.engines.tokens.vocabulary import read_vocabulary, vocabulary_of
+from extensions.openai.engines.webui import ui_state
+from extensions.openai.engines.webui.engine import WebuiEngine
+from extensions.openai.engines.webui.ui_state import FALLBACK
 from extensions.openai.errors import EngineFailed, InvalidRequest, ModelChanged, ModelLoading
-from extensions.openai.generation.hooks import Hooks
+from extensions.openai.generation.hooks.extensions import Hooks
 from tests.support.api import Api, said
 from tests.support.process import ROOT
 from tests.webui_host import AGES, MiniHost, install
@@ -346,7 +346,7 @@ class Loud:
 
 
 def with_hooks(api: Api) -> Api:
-    hooks = Hooks(webui_page.extensions, webui_page.page_settings, webui_page.applied_hooks)
+    hooks = Hooks(ui_state.extensions, ui_state.page_settings, ui_state.applied_hooks)
     api.app.extensions["openai"].hooks = hooks
     return api
 

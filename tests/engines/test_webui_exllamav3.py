@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from extensions.openai.engines.base import GenerateRequest
-from extensions.openai.engines.webui import WebuiEngine
-from extensions.openai.engines.webui_host_modules import host_model
-from extensions.openai.engines.webui_loaders import way_of
+from extensions.openai.engines.protocol import GenerateRequest
+from extensions.openai.engines.webui.engine import WebuiEngine
+from extensions.openai.engines.webui.host import host_model
+from extensions.openai.engines.webui.loaders.registry import way_of
 from extensions.openai.errors import ConstraintGivenUp, EngineFailed, ModelChanged
 from tests.engines.test_webui import PATIENCE, TINY, InThePage, greedy, read, text_of
 from tests.support.api import Api

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.engines.base import GenerateRequest, Piece, Pieces
-from extensions.openai.engines.gguf import read_header
-from extensions.openai.engines.llamacpp import LlamaCppEngine
-from extensions.openai.engines.webui import WebuiEngine
-from extensions.openai.engines.webui_page import FALLBACK
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
+from extensions.openai.engines.protocol import GenerateRequest, Piece, Pieces
+from extensions.openai.engines.tokens.gguf import read_header
+from extensions.openai.engines.webui.engine import WebuiEngine
+from extensions.openai.engines.webui.ui_state import FALLBACK
 from extensions.openai.errors import EngineFailed, ModelChanged
 from tests.support.api import Api
 from tests.support.media import image, picture, text, user

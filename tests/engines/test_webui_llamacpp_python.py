@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.engines.base import GenerateRequest, Piece, Pieces
-from extensions.openai.engines.webui import WebuiEngine
-from extensions.openai.engines.webui_page import FALLBACK
+from extensions.openai.engines.protocol import GenerateRequest, Piece, Pieces
+from extensions.openai.engines.webui.engine import WebuiEngine
+from extensions.openai.engines.webui.ui_state import FALLBACK
 from extensions.openai.errors import EngineFailed
 from tests.support.process import ROOT
 from tests.webui_host import AGES, MiniHost, install

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.engines.base import GenerateRequest
-from extensions.openai.engines.deferred import DeferredEngine
-from extensions.openai.engines.library import Loaded, Template
-from extensions.openai.engines.webui import WebuiEngine
-from extensions.openai.engines.webui_models import WebuiLibrary
+from extensions.openai.engines.model_manager import Loaded, Template
+from extensions.openai.engines.protocol import GenerateRequest
+from extensions.openai.engines.swappable import SwappableEngine
+from extensions.openai.engines.webui.engine import WebuiEngine
+from extensions.openai.engines.webui.model_manager import WebuiLibrary
 from extensions.openai.errors import (
     EngineFailed,
     InvalidRequest,
@@ -101,53 +101,53 @@ def host(request: pytest.FixtureRequest) -> Iterator[MiniHost]:
 
 
 @pytest.fixture
-def engine() -> DeferredEngine:
-    engine = DeferredEngine()
+def engine() -> SwappableEngine:
+    engine = SwappableEngine()
     engine.set(WebuiEngine())
     return engine
 
 
-def test_models_are_listed_loaded_and_unloaded(host: MiniHost, engine: DeferredEngine) -> None:
-    library = WebuiLibrary(engine, 5)
-    assert library.models() == ("tiny", "other", "broken", "missing")
-    assert library.loaded() == Loaded("tiny", (), "Transformers")
-    library.load("other", {}, Template())
-    assert library.loaded().model == engine.info.model == "other"
-    library.unload()
-    assert library.loaded().model is None
+def test_models_are_listed_loaded_and_unloaded(host: MiniHost, engine: SwappableEngine) -> None:
+    model_manager = WebuiLibrary(engine, 5)
+    assert model_manager.models() == ("tiny", "other", "broken", "missing")
+    assert model_manager.loaded() == Loaded("tiny", (), "Transformers")
+    model_manager.load("other", {}, Template())
+    assert model_manager.loaded().model == engine.info.model == "other"
+    model_manager.unload()
+    assert model_manager.loaded().model is None
     with pytest.raises(ModelLoading):
         engine.info  # noqa: B018
-    library.load("tiny", {}, Template())
+    model_manager.load("tiny", {}, Template())
     pieces = engine.generate(GenerateRequest("Hello", 3))
     assert "".join(piece.text for piece in pieces if piece)
 
 
 @pytest.mark.parametrize("name", ["broken", "missing"])
 def test_one_that_cannot_be_loaded_leaves_none(
-    host: MiniHost, engine: DeferredEngine, name: str
+    host: MiniHost, engine: SwappableEngine, name: str
 ) -> None:
-    library = WebuiLibrary(engine, 5)
+    model_manager = WebuiLibrary(engine, 5)
     with pytest.raises(EngineFailed):
-        library.load(name, {}, Template())
-    assert library.loaded().model is None and host.shared.model_name == "None"
+        model_manager.load(name, {}, Template())
+    assert model_manager.loaded().model is None and host.shared.model_name == "None"
     assert not host.shared.generation_lock.locked()
-    library.load("other", {}, Template())
+    model_manager.load("other", {}, Template())
     assert engine.info.model == "other"
 
 
 @pytest.mark.parametrize("name", ["nothing", "None", "../tiny", "/etc", ""])
-def test_only_names_of_the_folder(host: MiniHost, engine: DeferredEngine, name: str) -> None:
-    library = WebuiLibrary(engine, 5)
+def test_only_names_of_the_folder(host: MiniHost, engine: SwappableEngine, name: str) -> None:
+    model_manager = WebuiLibrary(engine, 5)
     with pytest.raises(ModelNotFound):
-        library.load(name, {}, Template())
+        model_manager.load(name, {}, Template())
     assert engine.info.model == "tiny"
 
 
-def test_options_hold_for_one_load(host: MiniHost, engine: DeferredEngine) -> None:
-    library = WebuiLibrary(engine, 5)
-    library.load("other", {"threads": 7}, Template())
+def test_options_hold_for_one_load(host: MiniHost, engine: SwappableEngine) -> None:
+    model_manager = WebuiLibrary(engine, 5)
+    model_manager.load("other", {"threads": 7}, Template())
     assert host.shared.args.threads == 7
-    library.load("other", {}, Template())
+    model_manager.load("other", {}, Template())
     assert host.shared.args.threads == (4 if host.age == "2026" else 0)
 
 
@@ -166,7 +166,7 @@ def test_options_hold_for_one_load(host: MiniHost, engine: DeferredEngine) -> No
     ],
 )
 def test_options_that_are_not_for_requests_are_refused_by_name(
-    host: MiniHost, engine: DeferredEngine, options: dict[str, Any]
+    host: MiniHost, engine: SwappableEngine, options: dict[str, Any]
 ) -> None:
     before = dict(vars(host.shared.args))
     with pytest.raises(InvalidRequest) as caught:
@@ -175,45 +175,45 @@ def test_options_that_are_not_for_requests_are_refused_by_name(
     assert vars(host.shared.args) == before and engine.info.model == "tiny"
 
 
-def test_templates(host: MiniHost, engine: DeferredEngine) -> None:
-    library = WebuiLibrary(engine, 5)
-    library.load("other", {}, Template(text=TEMPLATE))
+def test_templates(host: MiniHost, engine: SwappableEngine) -> None:
+    model_manager = WebuiLibrary(engine, 5)
+    model_manager.load("other", {}, Template(text=TEMPLATE))
     assert host.shared.settings["instruction_template_str"] == TEMPLATE
     assert host.shared.tokenizer.chat_template == TEMPLATE
-    library.load("other", {}, Template())
+    model_manager.load("other", {}, Template())
     assert host.shared.tokenizer.chat_template != TEMPLATE
     with pytest.raises(InvalidRequest) as caught:
-        library.load("other", {}, Template(name="../secret"))
+        model_manager.load("other", {}, Template(name="../secret"))
     assert caught.value.param == "instruction_template"
     if host.age == "2026":
-        library.load("other", {}, Template(name="Plain"))
+        model_manager.load("other", {}, Template(name="Plain"))
         assert host.shared.tokenizer.chat_template == TEMPLATE
 
 
-def test_loras(host: MiniHost, engine: DeferredEngine) -> None:
-    library = WebuiLibrary(engine, 5)
-    assert library.loras() == ("pirate", "broken-lora")
-    library.apply_loras(["pirate"])
-    assert library.loaded().loras == ("pirate",)
+def test_loras(host: MiniHost, engine: SwappableEngine) -> None:
+    model_manager = WebuiLibrary(engine, 5)
+    assert model_manager.loras() == ("pirate", "broken-lora")
+    model_manager.apply_loras(["pirate"])
+    assert model_manager.loaded().loras == ("pirate",)
     with pytest.raises(InvalidRequest) as caught:
-        library.apply_loras(["../pirate"])
-    assert caught.value.param == "lora_names" and library.loaded().loras == ("pirate",)
+        model_manager.apply_loras(["../pirate"])
+    assert caught.value.param == "lora_names" and model_manager.loaded().loras == ("pirate",)
     with pytest.raises(EngineFailed):
-        library.apply_loras(["broken-lora"])
-    library.apply_loras([])
-    assert library.loaded().loras == ()
-    library.unload()
+        model_manager.apply_loras(["broken-lora"])
+    model_manager.apply_loras([])
+    assert model_manager.loaded().loras == ()
+    model_manager.unload()
     with pytest.raises(ModelLoading):
-        library.apply_loras(["pirate"])
+        model_manager.apply_loras(["pirate"])
 
 
 def test_an_answer_under_way_ends_well_or_with_one_error(
-    host: MiniHost, engine: DeferredEngine
+    host: MiniHost, engine: SwappableEngine
 ) -> None:
-    library = WebuiLibrary(engine, 0.1)
+    model_manager = WebuiLibrary(engine, 0.1)
     answer = engine.generate(GenerateRequest("Hello", 400, {"ban_eos_token": True}))
     next(piece for piece in answer if piece)
-    loading = threading.Thread(target=library.load, args=("other", {}, Template()))
+    loading = threading.Thread(target=model_manager.load, args=("other", {}, Template()))
     loading.start()
     try:
         assert [piece for piece in answer if piece][-1].finish == "length"
@@ -224,10 +224,10 @@ def test_an_answer_under_way_ends_well_or_with_one_error(
 
 
 def test_while_the_page_generates_the_model_is_not_taken_away(
-    host: MiniHost, engine: DeferredEngine
+    host: MiniHost, engine: SwappableEngine
 ) -> None:
-    library = WebuiLibrary(engine, 0.1)
+    model_manager = WebuiLibrary(engine, 0.1)
     with host.shared.generation_lock, pytest.raises(ModelInUse):
-        library.unload()
+        model_manager.unload()
     assert engine.info.model == "tiny"
-    library.unload()
+    model_manager.unload()

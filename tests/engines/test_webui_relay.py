@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.engines import webui_relay
-from extensions.openai.engines.base import GenerateRequest, Piece, Pieces
-from extensions.openai.engines.webui import WebuiEngine
+from extensions.openai.engines.protocol import GenerateRequest, Piece, Pieces
+from extensions.openai.engines.webui import relay
+from extensions.openai.engines.webui.engine import WebuiEngine
 from extensions.openai.errors import EngineFailed, InvalidRequest
 from tests.support.api import Api
 from tests.support.process import ROOT
@@ -38,9 +38,9 @@ def modern() -> Iterator[MiniHost]:
 
 @pytest.fixture(autouse=True)
 def no_extension_has_contradicted_itself() -> Iterator[None]:
-    webui_relay.contradicting.clear()
+    relay.contradicting.clear()
     yield
-    webui_relay.contradicting.clear()
+    relay.contradicting.clear()
 
 
 Reply = Callable[..., Iterator[str]]
@@ -256,7 +256,7 @@ def test_text_that_was_sent_and_is_changed_is_told_of_once(
     plain = told(read(engine.generate(greedy())))[0]
     replying(modern, late)
     assert told(read(engine.generate(greedy(whole=True))))[0] == f"Answer: {plain}"
-    assert not webui_relay.contradicting
+    assert not relay.contradicting
     assert told(read(engine.generate(greedy())))[0].startswith(plain)
     assert "relay" in caplog.text
     assert told(read(engine.generate(greedy())))[0] == f"Answer: {plain}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from extensions.openai.engines.llamacpp import LlamaCppEngine
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
 from tests.support.api import Api
 from tests.support.random_model import TEMPLATE
 from tests.support.scripted_model import Script, Speech, write_scripted_model

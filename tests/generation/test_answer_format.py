@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.engines.base import EngineInfo, Piece, Pieces, Tool
+from extensions.openai.engines.protocol import EngineInfo, Piece, Pieces, Tool
 from extensions.openai.engines.template_traits import TemplateTraits
-from extensions.openai.generation.answer_format import AnswerFormat, format_of
-from extensions.openai.generation.call_forms import FORMS
-from extensions.openai.generation.call_reader import CallReader
-from extensions.openai.generation.parts import apart
+from extensions.openai.generation.chat.parts import apart
+from extensions.openai.generation.tools.formats import FORMS
+from extensions.openai.generation.tools.learned_formats import AnswerFormat, format_of
+from extensions.openai.generation.tools.reader import CallReader
 
 PLACES = Tool("find_places", None, {"properties": {"city": {"type": "string"}}})
 CLOCK = Tool("read_clock", None, {"properties": {"zone": {"type": "string"}}})

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.app import create_app
 from extensions.openai.errors import InvalidRequest
 from extensions.openai.generation.answer_size import MAX_ANSWER_TOKENS, AnswerSize, Names
 from extensions.openai.settings import Settings
+from extensions.openai.web.app import create_app
 from tests.support.paced import PacedEngine
 from tests.support.reference import assert_envelope
 

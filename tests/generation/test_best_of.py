@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.engines.base import PromptUsage, TokenLogprob
-from extensions.openai.engines.llamacpp import LlamaCppEngine
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
+from extensions.openai.engines.protocol import PromptUsage, TokenLogprob
 from extensions.openai.generation.best_of import best_of
 from extensions.openai.generation.run import Event, Events
 from tests.support.api import Api

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extensions.openai.engines.base import (
+from extensions.openai.engines.protocol import (
     ChatRequest,
     Finish,
     Message,
@@ -23,13 +23,13 @@ from extensions.openai.engines.base import (
     Tool,
 )
 from extensions.openai.errors import EngineFailed
-from extensions.openai.generation.call_forms import FORMS, MARKS
-from extensions.openai.generation.call_reader import CallReader
-from extensions.openai.generation.harmony import ChannelReader, is_harmony
-from extensions.openai.generation.parts import PartReader, apart
-from extensions.openai.generation.prompted import Wanted, answer_chat
-from extensions.openai.generation.thoughts import TAGS, ThoughtReader
-from extensions.openai.generation.tools import ToolPlan
+from extensions.openai.generation.chat.answer import Wanted, answer_chat
+from extensions.openai.generation.chat.harmony import ChannelReader, is_harmony
+from extensions.openai.generation.chat.parts import PartReader, apart
+from extensions.openai.generation.chat.reasoning_reader import TAGS, ThoughtReader
+from extensions.openai.generation.tools.formats import FORMS, MARKS
+from extensions.openai.generation.tools.plan import ToolPlan
+from extensions.openai.generation.tools.reader import CallReader
 from tests.generation.test_prompted import Scripted
 from tests.support.process import ROOT
 

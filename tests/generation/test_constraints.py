@@ -11,14 +11,14 @@ import jsonschema
 import pytest
 from llguidance import LLMatcher, LLTokenizer
 
-from extensions.openai.engines.base import EngineInfo, Piece
+from extensions.openai.engines.protocol import EngineInfo, Piece
 from extensions.openai.errors import EngineFailed, InvalidRequest
-from extensions.openai.generation.constraints import ConstraintFields
-from extensions.openai.generation.grammar.compiled import compiled
-from extensions.openai.generation.grammar.enforcing import enforced
-from extensions.openai.generation.grammar.patterns import ascii_classes
-from extensions.openai.generation.grammar.schemas import json_rule
-from extensions.openai.validation import check
+from extensions.openai.generation.grammar.check import compiled
+from extensions.openai.generation.grammar.constraints import ConstraintFields
+from extensions.openai.generation.grammar.enforce import enforced
+from extensions.openai.generation.grammar.json_schema import json_rule
+from extensions.openai.generation.grammar.regex import ascii_classes
+from extensions.openai.schemas.validation import check
 from tests.support.api import Api, assert_alike, said
 
 WORD = {"type": "string", "maxLength": 12}

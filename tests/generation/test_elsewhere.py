@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from llguidance import LLMatcher, LLTokenizer
 
-from extensions.openai.generation.constraints import ConstraintFields
-from extensions.openai.generation.elsewhere import IN_CHAT, IN_COMPLETIONS
-from extensions.openai.validation import check
+from extensions.openai.generation.grammar.constraints import ConstraintFields
+from extensions.openai.generation.sampling.unsupported_fields import IN_CHAT, IN_COMPLETIONS
+from extensions.openai.schemas.validation import check
 from tests.generation.test_prompted import WHOLE, Scripted
 from tests.support.api import Api, assert_alike, said
 

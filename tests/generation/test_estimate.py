@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.chat_request import ChatCompletionRequest
 from extensions.openai.completions import CompletionRequest
-from extensions.openai.generation.estimate import expected_tokens
-from extensions.openai.validation import RequestModel, check
+from extensions.openai.generation.chat.request import ChatCompletionRequest
+from extensions.openai.limits.token_estimate import expected_tokens
+from extensions.openai.schemas.validation import RequestModel, check
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extensions.openai.generation.held_text import HeldText
+from extensions.openai.generation.chat.held_text import HeldText
 
 
 @given(

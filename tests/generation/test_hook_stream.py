@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.engines.base import Piece, Pieces, TokenLogprob
+from extensions.openai.engines.protocol import Piece, Pieces, TokenLogprob
 from extensions.openai.errors import EngineFailed
-from extensions.openai.generation.hook_stream import SHARE, modified
-from extensions.openai.generation.hooks import Hooks
+from extensions.openai.generation.hooks.extensions import Hooks
+from extensions.openai.generation.hooks.stream import SHARE, modified
 from tests.generation.test_hooked import api_with, extension
 from tests.support.api import Api
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.chat_request import ChatCompletionRequest
-from extensions.openai.generation.hosted_tools import HOSTED
-from extensions.openai.validation import check
+from extensions.openai.generation.chat.request import ChatCompletionRequest
+from extensions.openai.generation.tools.hosted_tools import HOSTED
+from extensions.openai.schemas.validation import check
 from tests.support.api import Api, said
 
 CHAT = "chat/completions"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.engines.base import LikelyToken, TokenLogprob
+from extensions.openai.engines.protocol import LikelyToken, TokenLogprob
 from extensions.openai.generation.logprobs import chat_logprobs, completion_logprobs
 from tests.support.api import Api, assert_alike, said
 

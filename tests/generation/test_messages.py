@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from extensions.openai.chat_request import ChatCompletionRequest
-from extensions.openai.engines.base import ChatRequest, Media, Message, ToolCall
-from extensions.openai.engines.llamacpp import LlamaCppEngine
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
+from extensions.openai.engines.protocol import ChatRequest, Media, Message, ToolCall
 from extensions.openai.errors import InvalidRequest
-from extensions.openai.generation.media import MediaReader
-from extensions.openai.generation.messages import ChatMessage, to_engine
-from extensions.openai.validation import check
+from extensions.openai.generation.chat.messages import ChatMessage, to_engine
+from extensions.openai.generation.chat.request import ChatCompletionRequest
+from extensions.openai.generation.media.reader import MediaReader
+from extensions.openai.schemas.validation import check
 from tests.support import media
 from tests.support.random_model import TEMPLATE, write_model
 

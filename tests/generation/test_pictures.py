@@ -8,9 +8,9 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from extensions.openai.engines.base import Media
+from extensions.openai.engines.protocol import Media
 from extensions.openai.errors import InvalidRequest
-from extensions.openai.generation.pictures import FORMATS, MAX_PIXELS, read_picture
+from extensions.openai.generation.media.images import FORMATS, MAX_PIXELS, read_picture
 from tests.support.media import halves, picture
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from extensions.openai.app import create_app
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.errors import APIError
-from extensions.openai.generation.policy import Policy, read_policy
 from extensions.openai.generation.request import GenerationRequest
+from extensions.openai.generation.sampling.policy import Policy, read_policy
 from extensions.openai.settings import SettingsError, load
+from extensions.openai.web.app import create_app
 
 
 def policy(**flags: Any) -> Policy:

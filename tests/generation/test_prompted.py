@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.engines.base import (
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
+from extensions.openai.engines.protocol import (
     ChatRequest,
     EngineInfo,
     Finish,
@@ -26,13 +27,12 @@ from extensions.openai.engines.base import (
     TokenLogprob,
     Tool,
 )
-from extensions.openai.engines.llamacpp import LlamaCppEngine
 from extensions.openai.engines.template_traits import TemplateTraits
 from extensions.openai.errors import ContextLengthExceeded, EngineFailed
-from extensions.openai.generation.answer_format import CallShape
-from extensions.openai.generation.prompted import Wanted, answer_chat
-from extensions.openai.generation.strict_arguments import heads_of
-from extensions.openai.generation.tools import ToolPlan
+from extensions.openai.generation.chat.answer import Wanted, answer_chat
+from extensions.openai.generation.tools.learned_formats import CallShape
+from extensions.openai.generation.tools.plan import ToolPlan
+from extensions.openai.generation.tools.strict_arguments import heads_of
 from tests.support.api import Api, assert_alike, said
 from tests.support.random_model import TEMPLATE, write_model
 

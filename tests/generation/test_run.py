@@ -7,11 +7,11 @@ from functools import partial
 
 import pytest
 
-from extensions.openai.access.job import Job
-from extensions.openai.access.scheduler import Scheduler
-from extensions.openai.engines.base import GenerateRequest, Piece, Pieces, PromptUsage
+from extensions.openai.engines.protocol import GenerateRequest, Piece, Pieces, PromptUsage
 from extensions.openai.errors import InvalidRequest, ShareExceeded
 from extensions.openai.generation.run import Event, Events, run
+from extensions.openai.limits.active_requests import Job
+from extensions.openai.limits.scheduler import Scheduler
 from tests.support.paced import PacedEngine
 
 

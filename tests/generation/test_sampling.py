@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from extensions.openai.app import create_app
-from extensions.openai.chat_request import ChatCompletionRequest
 from extensions.openai.completions import CompletionRequest
-from extensions.openai.engines.base import EngineInfo
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.engines.llamacpp import LlamaCppEngine
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
+from extensions.openai.engines.protocol import EngineInfo
 from extensions.openai.errors import InvalidRequest
-from extensions.openai.generation.policy import Policy
-from extensions.openai.generation.profiles import ORDER, PROFILES, ROLE_STOPS, to_native
-from extensions.openai.generation.sampling import PARAMETERS, Parameter
+from extensions.openai.generation.chat.request import ChatCompletionRequest
+from extensions.openai.generation.sampling.policy import Policy
+from extensions.openai.generation.sampling.profiles import ORDER, PROFILES, ROLE_STOPS, to_native
+from extensions.openai.generation.sampling.table import PARAMETERS, Parameter
 from extensions.openai.settings import Settings
+from extensions.openai.web.app import create_app
 from tests.support.api import Api, assert_alike, said
 from tests.support.reference import sse_chunks
 

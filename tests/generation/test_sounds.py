@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from extensions.openai.errors import InvalidRequest
-from extensions.openai.generation.sounds import MOST_SECONDS, read_sound
+from extensions.openai.generation.media.audio import MOST_SECONDS, read_sound
 from tests.support.media import tone, wav_header
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from extensions.openai.generation.stops import StopMatcher
+from extensions.openai.generation.stop_strings import StopMatcher
 
 
 def expected(text: str, stops: Sequence[str]) -> tuple[str, str | None]:

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.chat_request import ChatCompletionRequest
-from extensions.openai.engines.base import EngineInfo, ThinkingTraits
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.generation.policy import read_policy
-from extensions.openai.generation.thinking import ThinkingBudget, ThinkingPlan
+from extensions.openai.engines.protocol import EngineInfo, ThinkingTraits
+from extensions.openai.generation.chat.reasoning import ThinkingBudget, ThinkingPlan
+from extensions.openai.generation.chat.request import ChatCompletionRequest
+from extensions.openai.generation.sampling.policy import read_policy
+from extensions.openai.schemas.validation import check
 from extensions.openai.settings import SettingsError, load
-from extensions.openai.validation import check
 from tests.generation.test_prompted import thinking
 from tests.support.api import Api
 

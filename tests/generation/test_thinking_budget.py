@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from extensions.openai.engines.base import (
+from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.engines.protocol import (
     EngineInfo,
     GenerateRequest,
     Piece,
@@ -16,8 +17,12 @@ from extensions.openai.engines.base import (
     ThinkingTraits,
     TokenLogprob,
 )
-from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.generation.thinking_budget import AnswerRule, ThoughtForm, budgeted, form_of
+from extensions.openai.generation.chat.reasoning_budget import (
+    AnswerRule,
+    ThoughtForm,
+    budgeted,
+    form_of,
+)
 
 INFO = replace(
     EchoEngine().info,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from extensions.openai.engines.base import Piece, TokenLogprob
+from extensions.openai.engines.protocol import Piece, TokenLogprob
 from extensions.openai.generation.token_splitter import (
     Kept,
     StoppedText,

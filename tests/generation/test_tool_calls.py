@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from extensions.openai.engines.base import Finish, ToolCallDelta
+from extensions.openai.engines.protocol import Finish, ToolCallDelta
 from extensions.openai.generation.run import Event
-from extensions.openai.generation.tool_calls import CallFold, ToolCallWriter
-from extensions.openai.generation.tools import ToolPlan
+from extensions.openai.generation.tools.calls import CallFold, ToolCallWriter
+from extensions.openai.generation.tools.plan import ToolPlan
 
 INPUT = 'a "quoted"\n\\ line é'
 WHOLE = json.dumps({"input": INPUT})

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from extensions.openai.access.key_files import KeyFiles
-from extensions.openai.access.signing import Grant, new_id
+from extensions.openai.access.signed_keys import Grant, new_id
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.http.bodies import Body, HeldBytes
-from extensions.openai.server import APIServer
+from extensions.openai.server.bodies import Body, HeldBytes
+from extensions.openai.server.server import APIServer
 from tests.conftest import Serve
 from tests.support.paced import PacedEngine
 from tests.support.reference import assert_envelope

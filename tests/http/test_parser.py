@@ -14,8 +14,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.http.bodies import Body, HeldBytes
-from extensions.openai.http.parser import ChunkedBody
+from extensions.openai.server.bodies import Body, HeldBytes
+from extensions.openai.server.parser import ChunkedBody
 from tests.conftest import Serve
 from tests.support.reference import assert_envelope
 from tests.support.wire import Wire, ask

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from extensions.openai import machine
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.http import door
+from extensions.openai.server import acceptor
+from extensions.openai.system import machine
 from tests.conftest import Serve
 from tests.support.process import ServerProcess
 from tests.support.wire import Wire, ask
@@ -54,14 +54,14 @@ def test_a_system_without_room_is_asked_again_a_little_later(
         failed += 1
         if failed > 3:
             return real()
-        raise OSError(next(iter(door.EXHAUSTED)), "Too many open files")
+        raise OSError(next(iter(acceptor.EXHAUSTED)), "Too many open files")
 
     monkeypatch.setattr(listener, "accept", fails)
     begun = time.monotonic()
     with Wire(server.port) as wire:
         wire.request("GET", "/health")
         assert wire.answer().status == 200
-    assert failed == 4 and time.monotonic() - begun > 3 * door.PAUSE
+    assert failed == 4 and time.monotonic() - begun > 3 * acceptor.PAUSE
     assert caplog.text.count("no connection can be taken in") == 1
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from extensions.openai import server as server_module
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.http import reaper
-from extensions.openai.http.channel import Channel
-from extensions.openai.http.looks import HUNG_UP
-from extensions.openai.server import APIServer
+from extensions.openai.server import reaper
+from extensions.openai.server import server as server_module
+from extensions.openai.server.channel import Channel
+from extensions.openai.server.server import APIServer
+from extensions.openai.server.socket_state import HUNG_UP
 from tests.conftest import Serve
 from tests.support.paced import PacedEngine
 from tests.support.reference import assert_envelope

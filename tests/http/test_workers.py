@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from extensions.openai.http import workers as module
-from extensions.openai.http.workers import KEPT, Workers
+from extensions.openai.server import worker_pool as module
+from extensions.openai.server.worker_pool import KEPT, WorkerPool
 
 
 class Job:
@@ -32,7 +32,7 @@ def test_threads_grow_with_the_work_up_to_the_most_and_shrink_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "IDLE", 0.05)
-    workers = Workers(lambda: 30)
+    workers = WorkerPool(lambda: 30)
     assert workers.threads == 0
     gate, inside = threading.Event(), threading.Semaphore(0)
 
@@ -55,7 +55,7 @@ def test_threads_grow_with_the_work_up_to_the_most_and_shrink_again(
 
 
 def test_one_after_the_other_takes_one_thread() -> None:
-    workers = Workers(lambda: 30)
+    workers = WorkerPool(lambda: 30)
     for _ in range(20):
         done = threading.Event()
         workers.add_task(Job(done.set))
@@ -66,7 +66,7 @@ def test_one_after_the_other_takes_one_thread() -> None:
 
 
 def test_the_thread_that_became_idle_last_is_next() -> None:
-    workers = Workers(lambda: 30)
+    workers = WorkerPool(lambda: 30)
     gates = [threading.Event() for _ in range(3)]
     for gate in gates:
         workers.add_task(Job(lambda gate=gate: gate.wait(10) and None))  # type: ignore[misc]
@@ -83,7 +83,7 @@ def test_the_thread_that_became_idle_last_is_next() -> None:
 
 
 def test_a_task_that_fails_does_not_take_its_thread_along(caplog: pytest.LogCaptureFixture) -> None:
-    workers = Workers(lambda: 1)
+    workers = WorkerPool(lambda: 1)
 
     def fail() -> None:
         raise SystemExit("no")
@@ -97,7 +97,7 @@ def test_a_task_that_fails_does_not_take_its_thread_along(caplog: pytest.LogCapt
 
 
 def test_shutting_down_cancels_what_has_not_begun() -> None:
-    workers = Workers(lambda: 1)
+    workers = WorkerPool(lambda: 1)
     gate, began = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -117,7 +117,7 @@ def test_shutting_down_cancels_what_has_not_begun() -> None:
 def test_no_more_threads_from_the_system_is_no_end(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    workers = Workers(lambda: 30)
+    workers = WorkerPool(lambda: 30)
     gate, done = threading.Event(), threading.Event()
     workers.add_task(Job(lambda: gate.wait(10) and None))
     wait_for(lambda: not workers._tasks)

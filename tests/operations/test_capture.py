@@ -12,11 +12,11 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from extensions.openai.app import create_app
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.operations import capture
-from extensions.openai.operations.capture import REMOVED, Redactor
+from extensions.openai.observability import capture
+from extensions.openai.observability.capture import REMOVED, Redactor
 from extensions.openai.settings import Settings, SettingsError
+from extensions.openai.web.app import create_app
 from tests.conftest import Serve
 from tests.support.wire import Wire, ask
 

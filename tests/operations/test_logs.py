@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.access.record import Record
-from extensions.openai.app import create_app
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.operations.logs import FIELDS, LONGEST, OneLine, configure, log_request
+from extensions.openai.observability.logs import FIELDS, LONGEST, OneLine, configure, log_request
+from extensions.openai.observability.record import RequestRecord
 from extensions.openai.settings import Settings
+from extensions.openai.web.app import create_app
 from tests.support.process import ROOT, ServerProcess
 from tests.support.wire import ask
 
@@ -106,7 +106,7 @@ def test_a_line_cannot_be_forged(caplog: pytest.LogCaptureFixture) -> None:
     assert sum(isinstance(each, OneLine) for each in LOG.filters) == 1
     caplog.set_level(logging.INFO, "openedai")
     forged = "x\n12:00:00 ERROR openedai: all is lost \x1b[31m"
-    log_request(Record(id="1", model=forged, status=200), logging.INFO)
+    log_request(RequestRecord(id="1", model=forged, status=200), logging.INFO)
     LOG.info("said %s", forged)
     LOG.info("y" * 10 * LONGEST)
     for message in caplog.messages:
@@ -136,7 +136,7 @@ def test_json_in_a_webui_leaves_its_logging_alone() -> None:
     program = """
 import logging, sys
 logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="HOST %(message)s")
-from extensions.openai.operations.logs import configure
+from extensions.openai.observability.logs import configure
 configure("json", own_host=False)
 configure("json", own_host=False)
 logging.getLogger("webui").info("of the app")

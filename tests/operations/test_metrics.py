@@ -10,14 +10,14 @@ import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from extensions.openai.access.record import Record
-from extensions.openai.access.scheduler import Scheduler
-from extensions.openai.app import create_app
-from extensions.openai.engines.base import Engine
-from extensions.openai.engines.deferred import DeferredEngine
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.operations.metrics import LABELS, METRICS, PREFIX, Metrics
+from extensions.openai.engines.protocol import Engine
+from extensions.openai.engines.swappable import SwappableEngine
+from extensions.openai.limits.scheduler import Scheduler
+from extensions.openai.observability.metrics import LABELS, METRICS, PREFIX, Metrics
+from extensions.openai.observability.record import RequestRecord
 from extensions.openai.settings import Settings
+from extensions.openai.web.app import create_app
 from tests.conftest import Serve
 from tests.support.paced import PacedEngine
 from tests.support.reference import assert_envelope
@@ -133,7 +133,7 @@ def test_promtool_finds_nothing_wrong() -> None:
 def test_labels_are_bounded() -> None:
     metrics = Metrics(EchoEngine(), Scheduler(queue_limit=1))
     for number in range(LABELS * 3):
-        record = Record(model=f"m{number}", error=f"e{number}", status=500, prompt_tokens=1)
+        record = RequestRecord(model=f"m{number}", error=f"e{number}", status=500, prompt_tokens=1)
         metrics.observe(record)
     samples = parse(metrics.page("")[0].decode())
     for name, label in (("answers_total", "model"), ("errors_total", "code")):
@@ -152,7 +152,7 @@ def test_applications_count_for_themselves() -> None:
 
 
 def test_before_the_model_is_there() -> None:
-    samples = parse(client(DeferredEngine()).get("/metrics").get_data(as_text=True))
+    samples = parse(client(SwappableEngine()).get("/metrics").get_data(as_text=True))
     assert value(samples, "slots") == 0
 
 

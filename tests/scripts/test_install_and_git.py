@@ -114,7 +114,7 @@ def test_the_users_own_changes_are_kept_aside_where_the_webui_was_updated_since(
     (own.parent / "notes.txt").write_text("mine, too\n")
     earlier_install(webui)
     (own.parent / "later.txt").write_text("put there after the install\n")
-    (own.parent / "server.py").write_text("# ours, changed by the user\n")
+    (own.parent / "settings.py").write_text("# ours, changed by the user\n")
     update(webui, "May 2026")
     said = installed(webui)
     assert status(webui) == ""
@@ -123,7 +123,7 @@ def test_the_users_own_changes_are_kept_aside_where_the_webui_was_updated_since(
         "extensions/openai/completions.py": mine.encode(),
         "extensions/openai/notes.txt": b"mine, too\n",
         "extensions/openai/later.txt": b"put there after the install\n",
-        "extensions/openai/server.py": b"# ours, changed by the user\n",
+        "extensions/openai/settings.py": b"# ours, changed by the user\n",
     }
     assert str(kept) in said
     installed("--uninstall", webui)

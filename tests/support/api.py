@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from extensions.openai.app import create_app
-from extensions.openai.engines.base import Engine
+from extensions.openai.engines.protocol import Engine
 from extensions.openai.settings import Settings
+from extensions.openai.web.app import create_app
 from tests.support.reference import (
     assert_chunks,
     assert_envelope,

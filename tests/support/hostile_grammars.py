@@ -20,13 +20,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from extensions.openai.engines.base import GenerateRequest
-from extensions.openai.engines.llamacpp import LlamaCppEngine
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
+from extensions.openai.engines.protocol import GenerateRequest
 from extensions.openai.errors import APIError, InvalidRequest
-from extensions.openai.generation.constraints import ConstraintFields
-from extensions.openai.generation.grammar.compiled import compiled
-from extensions.openai.generation.grammar.enforcing import enforced
-from extensions.openai.validation import check
+from extensions.openai.generation.grammar.check import compiled
+from extensions.openai.generation.grammar.constraints import ConstraintFields
+from extensions.openai.generation.grammar.enforce import enforced
+from extensions.openai.schemas.validation import check
 from tests.support.random_model import write_model
 
 Body = dict[str, Any]

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from extensions.openai.engines.base import (
+from extensions.openai.engines.protocol import (
     ChatRequest,
     EngineInfo,
     GenerateRequest,

@@ -253,7 +253,7 @@ class Exllamav3Model:
             self.parallel_generator = None
 
 
-def library() -> dict[str, ModuleType]:
+def model_manager() -> dict[str, ModuleType]:
     """The library's own modules, as far as they are looked for by name."""
     names = ("exllamav3", "exllamav3.generator", "exllamav3.generator.filter")
     modules = {name: ModuleType(name) for name in names}

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .exllamav3 import Exllamav3Model, library
+from .exllamav3 import Exllamav3Model, model_manager
 from .llama_python import LlamaCppModel
 from .llama_server import LlamaServer
 from .numpy_llama import NumpyLlama
@@ -439,7 +439,7 @@ def install(age: str, folder: Path) -> Iterator[MiniHost]:
     """A host whose modules can be imported inside of the `with` block."""
     host = MiniHost(age, folder)
     host.modules[""].__path__ = []  # a package
-    names = {module.__name__: module for module in host.modules.values()} | library()
+    names = {module.__name__: module for module in host.modules.values()} | model_manager()
     sys.modules.update(names)
     try:
         yield host

@@ -41,7 +41,7 @@ class Limits:
         return bool(self.rpm or self.tpm or self.concurrent or self.monthly_tokens)
 
 
-UNSAID = Limits()
+UNSPECIFIED = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,13 @@ class Caller:
     weight: int = 1
     """1 to 100: its share of the engine beside other callers."""
     priority: Priority = "interactive"
-    limits: Limits = UNSAID
+    limits: Limits = UNSPECIFIED
     """Of all its requests together."""
-    user_limits: Limits = UNSAID
+    user_limits: Limits = UNSPECIFIED
     """Of each `user` that its requests name."""
 
 
-NOBODY = Caller("nobody", frozenset())
+ANONYMOUS = Caller("nobody", frozenset())
 """Who calls a page that needs no key, and who has not shown a right one."""
 
 LOCAL = Caller("local", frozenset({"read", "write", "admin"}))

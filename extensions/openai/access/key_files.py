@@ -20,9 +20,9 @@ from typing import Generic, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
-from ..data_folder import data_folder, make_private, write_private
 from ..settings import Settings
-from .signing import Grant, new_id, sign
+from ..system.data_folder import data_folder, make_private, write_private
+from .signed_keys import Grant, new_id, sign
 
 T = TypeVar("T")
 SECRET, LIST, LOCK = "keys.secret", "keys.json", "keys.lock"

@@ -14,10 +14,10 @@ from pydantic import SecretStr
 from ..errors import KeysUnreadable, Unauthorized
 from ..settings import Settings
 from .caller import LOCAL, Caller, Limits, Scope
-from .guesses import Guesses
+from .failed_attempts import AttemptLimiter
 from .key_files import KeyFiles, KeysError, named_keys_exist
 from .password import Password
-from .signing import Grant, verify
+from .signed_keys import Grant, verify
 
 log = logging.getLogger("openedai")
 
@@ -43,7 +43,7 @@ class Keys:
     def __init__(self, settings: Settings) -> None:
         self._password_setting: SecretStr | None = None
         self._password: Password | None = None
-        self._guesses = Guesses()
+        self._guesses = AttemptLimiter()
         self._files = KeyFiles.of(settings)
         self._settings = settings
         self.configure(settings)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..settings import Settings
-from .addresses import IPAddress, as_address
-from .network import host_name
+from .allowed_hosts import host_name
+from .ip_addresses import IPAddress, as_address
 
 HOST_SENT = "openedai.host_sent"
 """In a request's environment: its own Host header, where a proxy has told another one."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import codecs
 from collections.abc import Sequence
 
-from .. import refusals
 from ..errors import EngineFailed
-from .base import ChatRequest, EngineInfo, GenerateRequest, Piece, Pieces, PromptUsage, Scores
-from .context import check_fits
+from ..schemas import bad_request
+from .protocol import ChatRequest, EngineInfo, GenerateRequest, Piece, Pieces, PromptUsage, Scores
+from .tokens.context_length import check_fits
 
 CONTEXT_LENGTH = 8192  # bytes
 VOCABULARY_SIZE = 256  # one token for each byte
@@ -101,5 +101,5 @@ def _answer(prompt: bytes) -> bytes:
 
 def _bytes(tokens: Sequence[int]) -> bytes:
     if not all(0 <= token < VOCABULARY_SIZE for token in tokens):
-        raise refusals.no_token("prompt", VOCABULARY_SIZE)
+        raise bad_request.token_id_out_of_range("prompt", VOCABULARY_SIZE)
     return bytes(tokens)

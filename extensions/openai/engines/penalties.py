@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from .base import Native
+from .protocol import Native
 
 
 def wants_uncounted(sampling: Native, context_length: int) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from typing_extensions import TypedDict
 
-from ..engines.base import LikelyToken, TokenLogprob
-from ..engines.vocabulary import is_text
+from ..engines.protocol import LikelyToken, TokenLogprob
+from ..engines.tokens.vocabulary import is_text
 
 
 class TopLogprob(TypedDict):

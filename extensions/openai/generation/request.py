@@ -10,13 +10,13 @@ from pydantic import AliasChoices, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
-from .. import refusals
-from ..engines.base import EngineInfo
+from ..engines.protocol import EngineInfo
 from ..errors import InvalidRequest
-from ..validation import RequestModel
-from .constraints import ConstraintFields
-from .elsewhere import ON_BOTH_PAGES, Refused
-from .sampling import ROWS, NativeSampling, parameter
+from ..schemas import bad_request
+from ..schemas.validation import RequestModel
+from .grammar.constraints import ConstraintFields
+from .sampling.table import ROWS, NativeSampling, parameter
+from .sampling.unsupported_fields import ON_BOTH_PAGES, NeutralValues
 
 MAX_TOKENS_ALIASES = ("max_tokens", "max_output_tokens")
 NATIVE_LIMITS = ("max_new_tokens", "n_predict")
@@ -74,7 +74,7 @@ class StreamOptions(RequestModel):
 class GenerationRequest(ConstraintFields, NativeSampling):
     """The fields of both pages, and the native sampler's."""
 
-    refused: ClassVar[Refused] = ON_BOTH_PAGES
+    refused: ClassVar[NeutralValues] = ON_BOTH_PAGES
     least_tokens: ClassVar[int] = 1
     """Of an answer."""
 
@@ -187,20 +187,20 @@ class GenerationRequest(ConstraintFields, NativeSampling):
             if limit is None or limit >= self.least_tokens:
                 continue
             if limit >= 0 or not (lenient or name in NATIVE_LIMITS):
-                raise refusals.out_of_range(name, limit, low=self.least_tokens, high=None)
+                raise bad_request.out_of_range(name, limit, low=self.least_tokens, high=None)
 
     def check_reference(self) -> None:
         """Raises InvalidRequest for what is taken here beyond the reference."""
         if isinstance(self.stop, list) and len(self.stop) > REFERENCE_STOPS:
-            raise refusals.wrong_length("stop", "array", len(self.stop), high=REFERENCE_STOPS)
+            raise bad_request.wrong_length("stop", "array", len(self.stop), high=REFERENCE_STOPS)
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
         if "" in stops:
             param = "stop" if isinstance(self.stop, str) else f"stop[{stops.index('')}]"
-            raise refusals.wrong_length(param, "string", 0, low=1)
+            raise bad_request.wrong_length(param, "string", 0, low=1)
         for name, row in ROWS.items():
             value = getattr(self, name, None)
             if row.reference_high is not None and value is not None and value > row.reference_high:
-                raise refusals.out_of_range(name, value, low=None, high=row.reference_high)
+                raise bad_request.out_of_range(name, value, low=None, high=row.reference_high)
 
     def agreed_limit(self, limit: int | None, param: str) -> tuple[int | None, str]:
         """The most tokens to generate, NO_LIMIT for as many as fit, and the field that says so. `limit` is
@@ -213,26 +213,26 @@ class GenerationRequest(ConstraintFields, NativeSampling):
             if limit is None:
                 limit, param = other, name
             elif limit != other:
-                raise refusals.exclusive(name, param)
+                raise bad_request.conflicting(name, param)
         return limit, param
 
-    def kept_on(self, limit: int | None, info: EngineInfo) -> Self:
+    def with_min_tokens(self, limit: int | None, info: EngineInfo) -> Self:
         """The request with what it says of how an answer ends. `limit`: its own on tokens.
 
         Raises InvalidRequest for what would end it otherwise than the engine does.
         """
         if not info.end_tokens.issuperset(self.stop_token_ids or ()):
-            raise refusals.unsupported(
+            raise bad_request.unsupported(
                 "stop_token_ids", "holds tokens that do not end the answers of the loaded model."
             )
         least = self.min_tokens or 0
         limit = None if limit == NO_LIMIT else limit
         if limit is not None and least > limit:
-            raise refusals.out_of_range("min_tokens", least, low=None, high=limit)
+            raise bad_request.out_of_range("min_tokens", least, low=None, high=limit)
         if not least or (self.ignore_eos and not self.stops):
             return self
         if least != limit or self.stops:
-            raise refusals.unsupported(
+            raise bad_request.unsupported(
                 "min_tokens",
                 "can only be as large as the limit on tokens, or stand with 'ignore_eos'; and not with stop "
                 "strings.",
@@ -267,7 +267,9 @@ class GenerationRequest(ConstraintFields, NativeSampling):
         Raises InvalidRequest for stream options without a stream.
         """
         if self.stream_options is not None and not self.stream:
-            raise refusals.unsupported("stream_options", "is only allowed when 'stream' is true.")
+            raise bad_request.unsupported(
+                "stream_options", "is only allowed when 'stream' is true."
+            )
         return not self.stream or bool(self.stream_options and self.stream_options.include_usage)
 
     def grammar_for(self, info: EngineInfo) -> tuple[str | None, str]:
@@ -309,11 +311,13 @@ def _token_id(text: str, param: str, info: EngineInfo) -> int:
             code="invalid_value",
         )
     if int(text) >= info.vocabulary_size:
-        raise refusals.no_token(param, info.vocabulary_size)
+        raise bad_request.token_id_out_of_range(param, info.vocabulary_size)
     return int(text)
 
 
 def needs(info: EngineInfo, capability: str, param: str) -> None:
     """Raises InvalidRequest, naming the field, when the engine lacks what the field asks for."""
     if capability not in info.capabilities:
-        raise refusals.unsupported(param, "is not something that the loaded model's engine can do.")
+        raise bad_request.unsupported(
+            param, "is not something that the loaded model's engine can do."
+        )

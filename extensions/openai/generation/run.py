@@ -10,10 +10,10 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ..access.job import Job
-from ..access.scheduler import Scheduler
-from ..engines.base import Finish, Pieces, PromptUsage, TokenLogprob, ToolCallDelta
-from ..engines.pump import Emit, drive, pump
+from ..engines.callback_bridge import Emit, iterate_callback, run_inline
+from ..engines.protocol import Finish, Pieces, PromptUsage, TokenLogprob, ToolCallDelta
+from ..limits.active_requests import Job
+from ..limits.scheduler import Scheduler
 from .token_splitter import StoppedText
 
 
@@ -143,7 +143,7 @@ def _interleave(starts: Sequence[Callable[[], Events]], *, at_once: int) -> Even
                 start = next(waiting, None)
             if start is None:
                 return
-            drive(start(), deliver)
+            run_inline(start(), deliver)
 
     def produce(emit: Emit[Event | None]) -> None:
         errors: list[BaseException] = []
@@ -169,4 +169,4 @@ def _interleave(starts: Sequence[Callable[[], Events]], *, at_once: int) -> Even
         if errors:
             raise errors[0]
 
-    return pump(produce)
+    return iterate_callback(produce)

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from ..engines.base import Piece, TokenLogprob
-from .stops import StopMatcher
+from ..engines.protocol import Piece, TokenLogprob
+from .stop_strings import StopMatcher
 
 
 class Kept(NamedTuple):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from typing_extensions import TypedDict
 
-from ..access.record import Record
+from ..observability.record import RequestRecord
 from .run import Event
 
 
@@ -37,7 +37,7 @@ class UsageCount:
     """Adds up the events of one request with `n` choices for each prompt."""
 
     n: int
-    record: Record = field(default_factory=Record)
+    record: RequestRecord = field(default_factory=RequestRecord)
     """Is told of all tokens as they come."""
     _prompt: dict[int, int] = field(default_factory=dict)
     _cached: dict[int, int] = field(default_factory=dict)

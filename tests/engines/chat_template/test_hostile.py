@@ -6,8 +6,8 @@ import tracemalloc
 
 import pytest
 
-from extensions.openai.engines.base import ChatRequest, Message
 from extensions.openai.engines.chat_template import BadTemplate, ChatTemplate, TooCostlyTemplate
+from extensions.openai.engines.protocol import ChatRequest, Message
 from extensions.openai.errors import InvalidRequest
 
 MAX_MEMORY_BYTES = 400_000_000

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from extensions.openai.engines.base import ChatRequest, Message, Tool, ToolCall
 from extensions.openai.engines.chat_template import ChatTemplate
+from extensions.openai.engines.protocol import ChatRequest, Message, Tool, ToolCall
 from tests.engines.chat_template.families import FAMILIES, source_of
 
 CALL = ToolCall("abcDEF123", "get_weather", '{"city": "Zürich", "days": 2}')

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from extensions.openai.engines.base import ChatRequest, Media, Message, Tool, ToolCall
 from extensions.openai.engines.chat_template import ChatTemplate
+from extensions.openai.engines.protocol import ChatRequest, Media, Message, Tool, ToolCall
 from extensions.openai.errors import InvalidRequest
 from tests.engines.chat_template.families import FAMILIES, source_of
 

@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.engines.base import EngineInfo
+from extensions.openai.engines.protocol import EngineInfo
 from extensions.openai.errors import EngineFailed, InvalidRequest, QueueFull
 from extensions.openai.generation.grammar import compiler as module
 from extensions.openai.generation.grammar.bounds import LONG, one_at_a_time
-from extensions.openai.generation.grammar.compiled import compiled
+from extensions.openai.generation.grammar.check import compiled
 from extensions.openai.generation.grammar.compiler import Compiler
 from extensions.openai.generation.grammar.helper import Helper, Job, Vocabulary
-from extensions.openai.generation.grammar.lanes import Lane, Pace
-from extensions.openai.generation.grammar.schemas import json_rule
+from extensions.openai.generation.grammar.json_schema import json_rule
+from extensions.openai.generation.grammar.queueing import Lane, Pace
 from tests.support.process import ROOT
 
 STRING = {"type": "string"}

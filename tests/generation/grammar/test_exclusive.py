@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from llguidance import LLMatcher, LLTokenizer
 
 from extensions.openai.generation.grammar.exclusive import Exclusion
-from extensions.openai.generation.grammar.schemas import json_rule
+from extensions.openai.generation.grammar.json_schema import json_rule
 
 BYTES = LLTokenizer("byte")
 TEXT = {"type": "string"}

@@ -9,10 +9,10 @@ import pytest
 from llguidance import LLMatcher, LLTokenizer
 
 from extensions.openai.errors import InvalidRequest
-from extensions.openai.generation.constraints import ConstraintFields
-from extensions.openai.generation.grammar.patterns import pattern_in_json
-from extensions.openai.generation.grammar.schemas import json_rule, surely_enforceable
-from extensions.openai.validation import check
+from extensions.openai.generation.grammar.constraints import ConstraintFields
+from extensions.openai.generation.grammar.json_schema import json_rule, surely_enforceable
+from extensions.openai.generation.grammar.regex import pattern_in_json
+from extensions.openai.schemas.validation import check
 
 STRING = {"type": "string"}
 BYTES = LLTokenizer("byte")

@@ -10,8 +10,8 @@ import pytest
 
 from extensions.openai.generation.grammar import compiler as module
 from extensions.openai.generation.grammar.compiler import Compiler
-from extensions.openai.generation.grammar.enforcing import read_here
-from extensions.openai.generation.grammar.schemas import json_rule
+from extensions.openai.generation.grammar.enforce import read_here
+from extensions.openai.generation.grammar.json_schema import json_rule
 from extensions.openai.generation.grammar.tame import MAX_LENGTH, is_tame
 from tests.generation.grammar.test_compiler import problem
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ...errors import InvalidRequest
-from ..base import Media, Message, Tool, ToolCall
+from ..protocol import Media, Message, Tool, ToolCall
 from ..template_traits import CallId
 
 SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")

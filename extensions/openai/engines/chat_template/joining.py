@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..base import Media, Message
+from ..protocol import Media, Message
 
 EMPTY_LINE = "\n\n"
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..base import Message, Tool, ToolCall
+from ..protocol import Message, Tool, ToolCall
 from .forms import arguments_of, has_text
 
 Shape = tuple[object, ...]

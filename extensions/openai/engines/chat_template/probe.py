@@ -12,13 +12,13 @@ from itertools import product
 from typing import Any, Literal
 
 from ...errors import InvalidRequest
-from ..base import Message, Tool, ToolCall
+from ..protocol import Message, Tool, ToolCall
 from ..template_traits import CallId, TemplateTraits, ThinkingTraits
-from ..thinking_probe import probe_thinking
 from .forms import Forms, messages_of, size_of, tools_of
 from .marks import SAMPLE_CALLS, TOOL, expected, mark
 from .meter import TemplateTooCostly
-from .program import Program, Refused
+from .program import NeutralValues, Program
+from .reasoning_probe import probe_thinking
 
 USER = Message("user", mark("user"))
 AGAIN = Message("user", mark("again"))
@@ -70,7 +70,7 @@ class Probe:
         """The same; None where the template refuses it."""
         try:
             return self.run(messages, forms, tools, variables=variables, answer=answer)
-        except (Refused, TemplateTooCostly):
+        except (NeutralValues, TemplateTooCostly):
             return None
 
     def takes(
@@ -202,7 +202,7 @@ def _thinking(probe: Probe, forms: Forms) -> ThinkingTraits | None:
     def rendered(messages: Sequence[Message], variables: Mapping[str, Any]) -> str:
         try:
             return probe.run(messages, forms, variables=variables)
-        except (Refused, TemplateTooCostly) as error:
+        except (NeutralValues, TemplateTooCostly) as error:
             raise InvalidRequest(str(error)) from None
 
     return probe_thinking(rendered)

@@ -29,7 +29,7 @@ class TooCostlyTemplate(BadTemplate):
     """The cost of the template has no bound."""
 
 
-class Refused(Exception):
+class NeutralValues(Exception):
     """The template does not take what it was given; the message is its own sentence, without a full stop."""
 
 
@@ -68,6 +68,6 @@ class Program:
         except TemplateTooCostly:
             raise
         except RecursionError:
-            raise Refused("it is nested too deeply") from None
+            raise NeutralValues("it is nested too deeply") from None
         except Exception as error:
-            raise Refused(str(error).strip() or type(error).__name__) from None
+            raise NeutralValues(str(error).strip() or type(error).__name__) from None

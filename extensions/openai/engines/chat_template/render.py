@@ -11,14 +11,14 @@ from functools import lru_cache
 from typing import Any
 
 from ...errors import InvalidRequest
-from ..base import ChatRequest, Message, Tool
+from ..protocol import ChatRequest, Message, Tool
 from ..template_traits import TemplateTraits
 from .forms import Forms
 from .joining import EMPTY_LINE, with_text_behind
 from .marks import TOOL, expected, mark, marked, shape_of
 from .meter import TemplateTooCostly
 from .probe import Probe, forms_of, traits_of, turn_ends_of
-from .program import BadTemplate, Program, Refused, TooCostlyTemplate
+from .program import BadTemplate, NeutralValues, Program, TooCostlyTemplate
 from .repair import Plan, mended, plans_for
 from .tools_as_text import described, history_as_text
 
@@ -97,13 +97,13 @@ class ChatTemplate:
         try:
             try:
                 return variant.prompt(request.messages, request.tools, variables, media_mark)
-            except Refused:
+            except NeutralValues:
                 # A template may look into the schemas of tools.
                 if not request.tools or variant.takes_tools(request.tools):
                     raise
                 request = _with_tools_as_text(request)
                 return variant.prompt(request.messages, (), variables, media_mark)
-        except Refused as error:
+        except NeutralValues as error:
             raise variant.refusal(request, variables, error) from None
         except TemplateTooCostly as error:
             why = f"The model's chat template needs too much for these messages: {error}."
@@ -126,7 +126,7 @@ class _Variant:
             self._probe.run([Message("user", mark("user"))], Forms())
         except TemplateTooCostly as error:
             raise TooCostlyTemplate(str(error)) from None
-        except Refused:
+        except NeutralValues:
             pass  # it may want more than that
 
     @property
@@ -184,19 +184,19 @@ class _Variant:
                 prompt = self._probe.run(
                     mended(messages, plan), forms, tools, media_mark=media_mark, variables=variables
                 )
-            except Refused as error:
+            except NeutralValues as error:
                 first = first or error
                 continue
             self._remember(key, at)
             return prompt
-        raise first or Refused("it takes none of them")
+        raise first or NeutralValues("it takes none of them")
 
     def takes_tools(self, tools: Sequence[Tool]) -> bool:
         """Whether it takes just these tools, beside a plain question."""
         return self._probe.text([Message("user", mark("user"))], self.forms, tools) is not None
 
     def refusal(
-        self, request: ChatRequest, variables: Mapping[str, Any], error: Refused
+        self, request: ChatRequest, variables: Mapping[str, Any], error: NeutralValues
     ) -> InvalidRequest:
         """The error for a client: which message it is, and what the template says."""
         at = self._place(request, variables, str(error))
@@ -243,7 +243,7 @@ class _Variant:
                 if other.role != messages[at].role and prompt == self._probe.text(
                     swapped, self.forms, [TOOL] if tools else (), variables=variables
                 ):
-                    raise Refused(f"it takes it for a message of the role '{role}'")
+                    raise NeutralValues(f"it takes it for a message of the role '{role}'")
 
     def _place(self, request: ChatRequest, variables: Mapping[str, Any], sentence: str) -> int:
         """Which message the template refuses: the first one with which it says so."""
@@ -253,7 +253,7 @@ class _Variant:
             try:
                 self._probe.run(begun, self.forms, request.tools, variables=variables)
                 self._check_texts(begun, (), request.tools, variables)
-            except Refused as error:
+            except NeutralValues as error:
                 if str(error) == sentence:
                     return error.at if isinstance(error, Dropped) else at
         return max(0, len(messages) - 1)
@@ -265,7 +265,7 @@ class _Variant:
                 self._known.popitem(last=False)
 
 
-class Dropped(Refused):
+class Dropped(NeutralValues):
     """The template leaves out what a message says. `at`: which one."""
 
     def __init__(self, at: int) -> None:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from ..base import Message, ToolCall
+from ..protocol import Message, ToolCall
 from ..template_traits import TemplateTraits
 from .forms import arguments_of
 from .joining import EMPTY_LINE, joined, with_text_behind

@@ -17,7 +17,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..base import Message, Tool, ToolCall
+from ..protocol import Message, Tool, ToolCall
 from .forms import arguments_of
 from .joining import with_text_behind
 

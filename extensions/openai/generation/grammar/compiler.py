@@ -22,11 +22,11 @@ from typing import Any
 
 from llguidance import LLMatcher
 
-from ...engines.pump import TICK
+from ...engines.callback_bridge import TICK
 from ...errors import EngineFailed, QueueFull
-from .enforcing import read_here
+from .enforce import read_here
 from .helper import Helper, Vocabulary
-from .lanes import Lane, Pace
+from .queueing import Lane, Pace
 from .tame import is_tame
 
 log = logging.getLogger("openedai")

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
-from .patterns import ascii_classes
+from .regex import ascii_classes
 
 MAX_STEPS = 5_000  # for one schema, all of its `oneOf`s together
 MAX_PATTERNS = 8  # that are tried for one schema

@@ -43,7 +43,7 @@ STEP_FUEL, STEP_ITEMS = 50_000, 25_000
 NOTHING = "no answer matches it, as it goes on for ever"
 
 
-class Words:
+class GreedyTokenizer:
     """A tokenizer as llguidance takes one. Forced texts are cut greedily, which is near enough."""
 
     is_tokenizer_wrapper = True
@@ -87,7 +87,7 @@ class Worker:
         if not tokens:
             self._words = self._bytes
             return
-        words = Words([token.encode("latin-1") for token in tokens], end)
+        words = GreedyTokenizer([token.encode("latin-1") for token in tokens], end)
         self._words = self._tokenizer(words)  # type: ignore[arg-type]  # as it looks from there
 
     def attempt(self, grammar: str) -> dict[str, Any]:

@@ -1,0 +1,101 @@
+"""Who may reach the server without a key: this machine, by a loopback name, from a page of its own."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+
+from ..errors import Forbidden, InvalidRequest
+from ..settings import Settings, SettingsError, is_network
+from .ip_addresses import as_address, is_loopback
+from .keys import has_keys
+
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?)(:\d{1,5})?", re.IGNORECASE)
+LOOPBACK_ORIGIN = re.compile(
+    r"https?://(([a-z0-9-]+\.)*localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?\Z", re.IGNORECASE
+)
+
+
+def bind_address(settings: Settings) -> str:
+    """The address to listen on. Raises SettingsError where that would open the server by accident."""
+    host = settings.listen_host or ("0.0.0.0" if settings.listen else "127.0.0.1")
+    if not has_keys(settings) and not is_loopback(host):
+        flag = "--listen-host" if settings.listen_host else "--listen"
+        raise SettingsError(
+            f"{flag} lets other machines in, so it needs a key: add --api-key KEY "
+            "(or set OPENEDAI_API_KEY)"
+        )
+    if settings.public_api and not has_keys(settings):
+        raise SettingsError(
+            "--public-api lets everybody in, so it needs a key: add --api-key KEY "
+            "(or set OPENEDAI_API_KEY)"
+        )
+    return host
+
+
+def check_source(settings: Settings, host: str | None, origin: str | None) -> None:
+    """Refuse DNS rebinding and hostile pages while there is no key. Raises Forbidden, and InvalidRequest
+    for a Host that is none.
+
+    `host` and `origin` are the request's headers. Every browser sends Host, so a request without one
+    is a program's, and is let in.
+    """
+    name = "localhost" if host is None else host_name(host)
+    if has_keys(settings):
+        if name is None:
+            raise InvalidRequest("The Host header of the request is malformed.")
+        return
+    if name is None or not is_allowed_host(name, settings.allowed_hosts):
+        raise Forbidden(
+            "Without a key this server answers requests to loopback names only. The operator can "
+            "set a key (--api-key) or allow this host name (--allowed-hosts).",
+            code="host_not_allowed",
+        )
+    if origin is not None and not is_allowed_origin(origin, settings.cors_origins):
+        raise Forbidden(
+            "Without a key this server does not answer pages of other origins. The operator can set "
+            "a key (--api-key) or allow this origin (--cors-origins).",
+            code="origin_not_allowed",
+        )
+
+
+def host_name(host: str) -> str | None:
+    """The host of a Host header: no port, no brackets, no last dot, small letters; None if malformed."""
+    found = HOST.fullmatch(host)
+    if found is None:
+        return None
+    return found[1].strip("[]").removesuffix(".").lower() or None
+
+
+def is_allowed_host(name: str, allowed: Sequence[str]) -> bool:
+    """Whether a request may be addressed to this name (as `host_name` gives it): to this machine, or to
+    what the list has: names, `*.name`, addresses, networks, `*`."""
+    if is_loopback(name) or "*" in allowed or name in allowed:
+        return True
+    address = as_address(name)
+    for entry in allowed:
+        if address is None:
+            if entry.startswith("*.") and name.endswith(entry[1:]):
+                return True
+        elif is_network(entry) and address in ipaddress.ip_network(entry):
+            return True
+    return False
+
+
+def is_allowed_origin(origin: str, allowed: Sequence[str]) -> bool:
+    """Whether a browser page of this origin may call: a page of this machine, or one on the list."""
+    return "*" in allowed or any(each.match(origin) for each in origin_patterns(allowed))
+
+
+def origin_patterns(allowed: Sequence[str]) -> list[re.Pattern[str]]:
+    """What the whole of an origin must match, one pattern of these; `*` stands for a part of it."""
+    # They end with \Z because flask-cors asks for a match at the beginning only.
+    return [
+        LOOPBACK_ORIGIN,
+        *(
+            re.compile(re.escape(entry).replace(r"\*", r"[\w.:-]+") + r"\Z", re.IGNORECASE)
+            for entry in allowed
+            if entry != "*"
+        ),
+    ]

@@ -1,0 +1,84 @@
+"""Wrong keys, counted by where they come from: whoever has sent too many is not listened to for a while."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from ipaddress import IPv6Address, ip_network
+
+from ..errors import TooManyWrongKeys
+from .ip_addresses import as_address, is_loopback
+
+WINDOW = 60.0  # seconds, from the first wrong key on
+ADDRESSES = 4096  # of which wrong keys are counted at the same time
+RIGHT_KEYS = 1024  # that are remembered
+
+
+class AttemptLimiter:
+    """How many wrong keys came from where. Thread-safe. Holds no key, only hashes.
+
+    Behind one address there may be many (a company, a proxy that is not trusted), so a key that was right
+    before is taken from it in any case. This machine is not counted: whoever is here need not guess.
+    """
+
+    def __init__(self) -> None:
+        self._secret = secrets.token_bytes(32)
+        self._wrong: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        """Until when each address is counted, and how many there were."""
+        self._right: OrderedDict[bytes, None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def check(self, address: str, given: bytes, most: int) -> None:
+        """Before a key is looked at, which so takes no time. Raises TooManyWrongKeys.
+
+        `most` wrong keys a minute may come from one address; 0 is no limit.
+        """
+        where = _where(address)
+        if not most or where is None:
+            return
+        now, known = time.monotonic(), self._digest(given) in self._right
+        until, count = self._wrong.get(where, (now, 0))
+        if count >= most and now < until and not known:
+            raise TooManyWrongKeys(
+                "Too many wrong API keys came from your address. Please try again later.",
+                retry_after=until - now,
+            )
+
+    def wrong(self, address: str) -> None:
+        """A key from there was none of ours."""
+        where = _where(address)
+        if where is None:
+            return
+        with self._lock:
+            now = time.monotonic()
+            until, count = self._wrong.pop(where, (now, 0))
+            self._wrong[where] = (until, count + 1) if now < until else (now + WINDOW, 1)
+            while len(self._wrong) > ADDRESSES:
+                self._wrong.popitem(last=False)
+
+    def right(self, address: str, given: bytes) -> None:
+        """A key from there was one of ours."""
+        if _where(address) is None:
+            return
+        digest = self._digest(given)
+        with self._lock:
+            self._right[digest] = None
+            self._right.move_to_end(digest)
+            while len(self._right) > RIGHT_KEYS:
+                self._right.popitem(last=False)
+
+    def _digest(self, given: bytes) -> bytes:
+        return hmac.digest(self._secret, given, "sha256")
+
+
+def _where(address: str) -> str | None:
+    """What is counted together: an address, of IPv6 the network that one customer gets; None: nothing."""
+    found = as_address(address)
+    if found is None or is_loopback(address):
+        return None
+    if isinstance(found, IPv6Address):
+        return str(ip_network((found, 64), strict=False))
+    return str(found)

@@ -1,0 +1,160 @@
+"""llama.cpp's own server, on a port of this machine as a webui starts it, or on a unix socket: asked, and
+streamed from."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ..callback_bridge import TICK
+from ..failures import unreachable
+from .stream_reader import error_of
+
+TIMEOUT = 60  # seconds, for questions that no model has to answer
+
+
+class LlamaServer:
+    """One server. Thread-safe: each question has a connection of its own."""
+
+    def __init__(self, address: int | Path, key: str = "") -> None:
+        """`address`: a port, or the path of a socket."""
+        self._address = address
+        self._headers = {"Content-Type": "application/json"}
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
+
+    def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The JSON answer to a question. Raises EngineFailed, or what llama.cpp's error stands for."""
+        data = None if body is None else orjson.dumps(body)
+        answer = collect(lambda receive: self._send(path, data, receive, None))
+        if "error" in answer:
+            raise error_of(answer["error"], "prompt")
+        return answer
+
+    def complete(
+        self,
+        body: bytes,
+        receive: Callable[[bytes], bool],
+        tick: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Ask for a completion. `receive` gets each chunk, errors too; `tick` is called after each TICK
+        of silence. Either ends the work by answering True. Raises EngineFailed."""
+        self._send("/completion", body, receive, tick)
+
+    def _send(
+        self,
+        path: str,
+        body: bytes | None,
+        receive: Callable[[bytes], bool],
+        tick: Callable[[], bool] | None,
+    ) -> None:
+        connection = _Connection(self._address, tick)
+        try:
+            method = "GET" if body is None else "POST"
+            connection.request(method, path, body, self._headers)
+            with connection.getresponse() as response:
+                if "event-stream" not in (response.getheader("Content-Type") or ""):
+                    receive(response.read())
+                    return
+                pass_on(response, receive)
+        except _Left:
+            return
+        except (OSError, http.client.HTTPException) as error:
+            raise unreachable() from error
+        finally:
+            connection.close()
+
+
+def pass_on(lines: Iterable[bytes], receive: Callable[[bytes], bool]) -> None:
+    """Give the chunks of a stream to `receive`, errors too, until it answers True."""
+    for line in lines:
+        kind, _, data = line.partition(b": ")
+        if kind in (b"data", b"error") and data.startswith(b"{") and receive(data):
+            return
+
+
+def chunk_of(data: bytes) -> dict[str, Any]:
+    """A chunk of a completion. Until autumn 2025 llama.cpp told what it read, but not what it remembered."""
+    chunk: dict[str, Any] = orjson.loads(data)
+    timings = chunk.get("timings")
+    if timings is not None and "cache_n" not in timings:
+        timings["cache_n"] = max(0, chunk.get("tokens_evaluated", 0) - timings["prompt_n"])
+    return chunk
+
+
+def collect(ask: Callable[[Callable[[bytes], bool]], None]) -> dict[str, Any]:
+    """The first thing that a question hands to its receiver; an error of no words where it hands nothing."""
+    answers: list[bytes] = []
+
+    def receive(data: bytes) -> bool:
+        answers.append(data)
+        return False
+
+    ask(receive)
+    answer: dict[str, Any] = orjson.loads(answers[0]) if answers else {"error": {}}
+    return answer
+
+
+class _Left(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP whose reader looks about while it waits."""
+
+    def __init__(self, address: int | Path, tick: Callable[[], bool] | None) -> None:
+        self._path = None if isinstance(address, int) else address
+        port = address if isinstance(address, int) else None
+        super().__init__("127.0.0.1", port, timeout=TIMEOUT)
+        self._tick = tick
+
+    def connect(self) -> None:
+        if self._path is None:
+            super().connect()
+        else:
+            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(str(self._path))
+        if self._tick is not None:
+            self.sock = _Looking(self.sock, self._tick)
+
+
+class _Looking:
+    """A socket, as far as http.client uses it, that calls `tick` after each TICK of silence."""
+
+    def __init__(self, sock: socket.socket, tick: Callable[[], bool]) -> None:
+        self._sock, self._tick = sock, tick
+        self.sendall, self.close = sock.sendall, sock.close
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        self._sock.settimeout(TICK)
+        return io.BufferedReader(_Incoming(self._sock, self._tick))
+
+
+class _Incoming(io.RawIOBase):
+    """What comes in on a socket."""
+
+    def __init__(self, sock: socket.socket, tick: Callable[[], bool]) -> None:
+        self._sock, self._tick = sock, tick
+        self._hold = sock.makefile("rb", buffering=0)  # a socket is open as long as somebody reads
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            try:
+                return self._sock.recv_into(buffer)
+            except TimeoutError:
+                if self._tick():
+                    raise _Left from None
+
+    def close(self) -> None:
+        self._hold.close()
+        super().close()

@@ -1,0 +1,453 @@
+"""llama.cpp in this process, through xllamacpp: continuous batching, its chat templates, its cache.
+
+Source: llama.cpp `tools/server`, and xllamacpp's Server, which calls back once per token.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from ...errors import APIError
+from ...schemas import bad_request
+from ..callback_bridge import TICK, iterate_callback
+from ..penalties import PromptCounts, wants_uncounted
+from ..protocol import CUT, ChatRequest, EngineInfo, GenerateRequest, Pieces, Scores, TokenLogprob
+from ..tokens.context_length import check_fits
+from ..tokens.gguf import GGUFHeader
+from ..tokens.vocabulary import Vocabulary, read_vocabulary
+from .grammar_turns import end_of_grammars, follows_grammars, turns
+from .matched_answers import MatchedAnswers
+from .media import encoded
+from .model_files import ModelLoadError, read_files
+from .params import BATCH, params_for
+from .penalty_restart import PenaltyRestart
+from .private_listener import PrivateListener
+from .session import CompletionSession
+from .slot_pool import SlotPool
+from .stream_reader import AnswerReader, LogprobReader, Spelling, TokenReader
+from .template import load_template
+from .token_scoring import Complete, hidden_text, score_token
+
+log = logging.getLogger("openedai")
+
+DIGESTED = 1 << 20  # bytes at each end of a file
+LLGUIDANCE = "%llguidance {}\n"  # tells llama.cpp that a grammar is Lark and not GBNF
+MAX_SLOTS, MAX_THREADS = 256, 512  # llama.cpp's own limits
+RANDOM_SEED = 0xFFFFFFFF  # llama.cpp's word for "no seed"
+MAX_REPORTED = 300  # special tokens whose names one request asks for
+BAN = -100  # the end of logit_bias
+CLOSE_PATIENCE = 3.0  # seconds that running answers have to notice the end
+
+
+class LlamaCppEngine:
+    """One GGUF model in memory. Thread-safe; each answer has a thread of its own while it runs.
+
+    `context_length` is what one request may use (0: the model's own, up to 8192). The cache of keys and
+    values holds a whole context for each of `parallel` answers when that fits into a quarter of the
+    machine's memory. Otherwise it holds fewer, they share it, and an answer whose worst case does not
+    fit waits. `mmproj` is the encoder of pictures or sounds that belongs to the model.
+    `message_repair`: whether messages that the chat template refuses are mended.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        *,
+        name: str,
+        context_length: int = 0,
+        gpu_layers: int = -1,
+        threads: int = 0,
+        parallel: int = 4,
+        loras: Sequence[tuple[Path, float]] = (),
+        mmproj: Path | None = None,
+        message_repair: bool = True,
+    ) -> None:
+        try:
+            import xllamacpp
+        except ImportError as error:
+            raise ModelLoadError(
+                "The llama.cpp loader needs the package xllamacpp: pip install xllamacpp"
+            ) from error
+        for flag, value, most in (
+            ("parallel", parallel, MAX_SLOTS),
+            ("threads", threads, MAX_THREADS),
+        ):
+            if value > most:
+                raise ModelLoadError(f"--{flag} may be {most} at most")
+        header, cache = read_files(
+            model,
+            context_length=context_length,
+            gpu_layers=gpu_layers,
+            parallel=parallel,
+            loras=loras,
+            mmproj=mmproj,
+        )
+        self._header: GGUFHeader = header
+        context, slots = cache.context, cache.slots
+        if context < context_length:
+            log.warning("the model was made for %d tokens: --ctx-size is cut to that", context)
+        self._listener = PrivateListener()
+        params = params_for(
+            model, cache, gpu_layers=gpu_layers, threads=threads, loras=loras, mmproj=mmproj
+        )
+        params.hostnames = [str(self._listener.path)]
+        params.api_keys = [self._listener.key]
+        params.verbosity = 3 if log.isEnabledFor(logging.DEBUG) else -1
+        try:
+            self._server: Any = xllamacpp.Server(params)
+        except RuntimeError as error:
+            self._listener.close()
+            raise ModelLoadError(
+                f"llama.cpp cannot load {model.name}{f' with {mmproj.name}' if mmproj else ''} (an "
+                "unknown model type, parts that do not fit together, or too little memory). "
+                "--verbose shows what it says."
+            ) from error
+
+        self._encoded = mmproj is not None
+        self._room = SlotPool(context * cache.contexts if cache.shared else None, slots)
+        self._closed = threading.Event()
+        meta = self._listener.ask("/v1/models")["data"][0]["meta"]
+        self._vocabulary_size = int(meta["n_vocab"])
+        props = self._listener.ask("/props")
+        self._mark = str(props.get("media_marker", "")) if mmproj else ""
+        self._document_start = self._start_token(props)
+        self._start = str(props["bos_token"])
+        self._template = load_template(
+            header, bos=self._start, eos=str(props["eos_token"]), repair=message_repair
+        )
+        self._adds_start = self.tokenize("x")[:1] == self._tokens(self._start, parse_special=True)
+        capabilities, ends = self._capabilities(props), self._end_tokens()
+        grammar_end = self._grammar_end(ends)
+        self._matched: MatchedAnswers | None = None
+        if grammar_end is None:
+            self._matched = MatchedAnswers(
+                self._listener, self._vocabulary, ends, self._plain_tokens, self._room, self._closed
+            )
+        stat = model.stat()
+        files = [model, mmproj] if mmproj else [model]
+        self._info = EngineInfo(
+            model=name,
+            created=int(stat.st_mtime),
+            owned_by="llama.cpp",
+            context_length=min(context, int(meta["n_ctx"])),
+            sampler="llama.cpp",
+            fingerprint=_fingerprint(
+                xllamacpp.__version__, name, *map(_digest, files), context, loras
+            ),
+            vocabulary_size=self._vocabulary_size,
+            longest_token=self._vocabulary.longest,
+            parallel=parallel,
+            description=str(header.metadata.get("general.description", ""))[:200],
+            capabilities=capabilities,
+            thinking=self._template.traits.thinking,
+            template=self._template.traits,
+            end_tokens=ends,
+            grammar_end=grammar_end or "",
+            token_bytes=self._vocabulary.tokens,
+        )
+        # A thread inside of llama.cpp while the interpreter goes down would abort the process.
+        atexit.register(self._free)
+
+    def _capabilities(self, props: dict[str, Any]) -> tuple[str, ...]:
+        found = ["completion", "chat", "grammar", "logprobs", "tools"]
+        if self._template.traits.thinking is not None:
+            found.append("reasoning")
+        if len(self._vocabulary.special) == 3:
+            found.append("infill")
+        modalities = props.get("modalities", {})
+        found += [name for name in ("vision", "audio") if modalities.get(name)]
+        return tuple(found)
+
+    def _end_tokens(self) -> frozenset[int]:
+        """llama.cpp tells them as the tokens that it bans where no end is wanted."""
+        asked = {"prompt": [self._document_start], "n_predict": 0, "ignore_eos": True}
+        told = self._listener.ask("/completion", asked)["generation_settings"]
+        return frozenset(int(banned["token"]) for banned in told["logit_bias"])
+
+    def _grammar_end(self, ends: frozenset[int]) -> str | None:
+        """As in EngineInfo; None where grammars do not work."""
+        with turns.turn(self, lambda: False):
+            token = end_of_grammars(self._complete, self._document_start)
+            if not follows_grammars(self._complete, self._document_start):
+                return None
+        return "" if token is None or token in ends else self._vocabulary.names[token]
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    def generate(self, request: GenerateRequest) -> Pieces:
+        if request.media:
+            return self._generate_from_media(request)
+        prompt = request.prompt or (self._document_start,)
+        if not isinstance(prompt, str):
+            self._check_ids(prompt, "prompt")
+        elif request.logprobs is not None:
+            prompt = self.tokenize(prompt)
+        context, longest = self._info.context_length, self._info.longest_token
+        most = check_fits(prompt, request.max_tokens, context, self.tokenize, longest)
+        if request.grammar is not None and self._matched is not None:
+            return self._generate_matched(request, prompt, self._matched)
+        body = self._body(request) | {"prompt": prompt, "return_progress": most > BATCH}
+        limit, exact, counts = request.max_tokens, False, None
+        if wants_uncounted(request.sampling, context):
+            tokens = self.tokenize(prompt) if isinstance(prompt, str) else prompt
+            # A grammar cannot be gone on with from its middle.
+            exact = bool(request.sampling["presence_penalty"]) and request.grammar is None
+            if exact:
+                body["prompt"] = prompt = tokens
+            counts = self._prompt_counts(request, tokens)
+            if not exact:
+                body["logit_bias"] += counts.bias()
+        room = context if limit is None else most + limit + TokenReader.TAIL
+        alternatives = request.logprobs
+        spelling = self._spelling(request, tokens=alternatives is not None or exact)
+        if isinstance(prompt, str) or (alternatives is None and not exact):
+            # What a grammar lets pass is not asked again.
+            hidden_text = partial(self._hidden_text, prompt) if request.grammar is None else None
+            plain = AnswerReader(limit, spelling.end_texts(), hidden_text)
+            return self._run(self._complete, body, room, plain, "prompt")
+        if alternatives is None:
+            reader = TokenReader(prompt, spelling, limit)
+        else:
+            reader = LogprobReader(prompt, spelling, limit, alternatives, self._judge)
+            room *= 2  # for judging tokens beside it
+        # 0 would mean none at all; what is not asked for is left out again.
+        body |= {"n_probs": max(1, alternatives or 0), "n_predict": reader.wanted}
+        body["preserved_tokens"] = self._preserved(spelling)
+        recount = PenaltyRestart(counts, body, reader) if exact and counts else None
+        return self._run(self._complete, body, room, reader, "prompt", recount)
+
+    def _generate_matched(
+        self, request: GenerateRequest, prompt: str | Sequence[int], matched: MatchedAnswers
+    ) -> Pieces:
+        tokens = self.tokenize(prompt) if isinstance(prompt, str) else prompt
+        rest = self._info.context_length - len(tokens)
+        limit = rest if request.max_tokens is None else min(request.max_tokens, rest)
+        penalised = wants_uncounted(request.sampling, self._info.context_length)
+        body = self._body(replace(request, grammar=None)) | {"stream": False}
+        return matched.answer(request, body, tokens, limit, penalised=penalised)
+
+    def _prompt_counts(self, request: GenerateRequest, tokens: Sequence[int]) -> PromptCounts:
+        """What of a prompt penalties must not count: all but the answer's own beginning."""
+        if not request.begun or not isinstance(request.prompt, str):
+            return PromptCounts(tokens, request.sampling)
+        asked = len(self.tokenize(request.prompt[: -request.begun]))
+        counts = PromptCounts(tokens[:asked], request.sampling)
+        counts.sampled(tokens[asked:])
+        return counts
+
+    def _generate_from_media(self, request: GenerateRequest) -> Pieces:
+        """Only llama.cpp knows how many tokens media take, so it sees whether they fit."""
+        if request.grammar is not None and self._matched is not None:
+            raise bad_request.unsupported(
+                "messages",
+                "cannot have media together with a grammar: this model's tokens forbid it.",
+            )
+        prompt = {
+            "prompt_string": request.prompt,
+            "multimodal_data": [encoded(media) for media in request.media],
+        }
+        body = self._body(request) | {"prompt": prompt, "return_progress": True}
+        if wants_uncounted(request.sampling, self._info.context_length):
+            tokens = self._text_tokens(str(request.prompt))
+            body["logit_bias"] += PromptCounts(tokens, request.sampling).bias()
+        spelling = self._spelling(request, tokens=request.logprobs is not None)
+        reader = AnswerReader(end_texts=spelling.end_texts())
+        if request.logprobs is not None:
+            body["n_probs"] = max(1, request.logprobs)
+            # Without the prompt's token ids, a token that is a part of a character cannot be judged.
+            limit = request.max_tokens
+            reader = LogprobReader((), spelling, limit, request.logprobs, score_token=None)
+            body["n_predict"] = reader.wanted
+            body["preserved_tokens"] = self._preserved(spelling)
+        room = self._info.context_length
+        return self._run(self._complete, body, room, reader, "messages")
+
+    def render(self, request: ChatRequest) -> str:
+        prompt = self._template.render(request, media_mark=self._mark)
+        # The tokenizer puts it in front by itself.
+        return prompt.removeprefix(self._start) if self._adds_start else prompt
+
+    def _text_tokens(self, prompt: str) -> tuple[int, ...]:
+        """The tokens of a rendered prompt, without its media."""
+        first, *others = prompt.split(self._mark) if self._mark else [prompt]
+        return sum(
+            (self._tokens(text, parse_special=True) for text in others), self.tokenize(first)
+        )
+
+    def turn_ends(self, request: ChatRequest) -> tuple[str, ...]:
+        return ()  # llama.cpp knows the tokens that end a turn
+
+    def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
+        self._check_ids(tokens, "prompt")
+        with self._room.reserve(len(tokens) + 1) as reservation:
+            while not reservation.wait(TICK):
+                yield None
+            for at, token in enumerate(tokens):
+                said = self._vocabulary.name(token)
+                if at == 0:
+                    yield TokenLogprob(said, None, id=token)
+                else:
+                    yield replace(self._judge(tokens[:at], token, alternatives), bytes=said)
+
+    def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
+        special = self._vocabulary.special
+        head = self._plain_tokens(before) if isinstance(before, str) else before
+        return (
+            special["fim_pre"],
+            *head,
+            special["fim_suf"],
+            *self._plain_tokens(after),
+            special["fim_mid"],
+        )
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        asked = {"content": text, "add_special": True, "parse_special": True}
+        tokens = tuple(self._listener.ask("/tokenize", asked)["tokens"])
+        return tokens or (self._document_start,)
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        self._check_ids(tokens, "prompt")
+        text = self._listener.ask("/detokenize", {"tokens": list(tokens)})["content"]
+        return str(text)
+
+    def close(self) -> None:
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        atexit.unregister(self._free)
+        self._room.wait_until_empty(CLOSE_PATIENCE)
+        turns.leave(self, self._server)
+        self._free()
+
+    def _free(self) -> None:
+        self._closed.set()
+        self._room.wait_until_empty(CLOSE_PATIENCE)
+        self._server = None
+        self._listener.close()
+
+    @cached_property
+    def _hidden(self) -> frozenset[str]:
+        return self._vocabulary.hidden
+
+    def _spelling(self, request: GenerateRequest, *, tokens: bool) -> Spelling:
+        """What the tokens of an answer say; `tokens`: each of them is to be known.
+
+        Then llama.cpp is asked for the names of special tokens, or, where there are very many, of end tokens.
+        """
+        ends, reported = self._info.end_tokens, frozenset[str]()
+        if tokens:
+            reported = self._hidden
+            if len(reported) > MAX_REPORTED:
+                reported &= frozenset(self._vocabulary.names[end] for end in ends)
+        return Spelling(self._vocabulary, ends, frozenset(request.marks), reported)
+
+    def _preserved(self, spelling: Spelling) -> list[str]:
+        """The special tokens that llama.cpp is to report by their names."""
+        return sorted((spelling.marks & self._hidden) | spelling.reported)
+
+    @property
+    def _complete(self) -> Complete:
+        """Beside an encoder, xllamacpp's call takes neither token ids nor media."""
+        return self._listener.complete if self._encoded else self._server.handle_completions
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return read_vocabulary(self._header)
+
+    def _plain_tokens(self, text: str) -> tuple[int, ...]:
+        return self._tokens(text, parse_special=False)
+
+    def _tokens(self, text: str, *, parse_special: bool) -> tuple[int, ...]:
+        asked = {"content": text, "add_special": False, "parse_special": parse_special}
+        return tuple(self._listener.ask("/tokenize", asked)["tokens"])
+
+    def _check_ids(self, tokens: Sequence[int], param: str) -> None:
+        if not all(0 <= token < self._vocabulary_size for token in tokens):
+            raise bad_request.token_id_out_of_range(param, self._vocabulary_size)
+
+    def _body(self, request: GenerateRequest) -> dict[str, Any]:
+        seed, limit, grammar = request.seed, request.max_tokens, request.grammar
+        self._check_ids([token for token, _ in request.logit_bias], "logit_bias")
+        body = {
+            **request.sampling,
+            "seed": RANDOM_SEED if seed is None else seed % RANDOM_SEED,
+            "n_predict": -1 if limit is None else limit,
+            # llama.cpp takes False for minus infinity.
+            "logit_bias": [
+                [token, False if bias <= BAN else bias] for token, bias in request.logit_bias
+            ],
+            "stream": True,
+            # Read from the cache or anew, a prompt's rounding differs in the last bit; who gives a seed
+            # wants the same answer every time.
+            "cache_prompt": seed is None
+            or (isinstance(request, GenerateRequest) and request.begun > 0),
+            "timings_per_token": True,  # the exact count of tokens with every piece
+            # `return_progress`, where a prompt takes several steps: calls back after each, so that reading
+            # it can be ended. After the only one it would just cost time.
+        }
+        marks = self._hidden & set(request.marks)
+        if marks:
+            body["preserved_tokens"] = sorted(marks)
+        if grammar is not None:
+            body["grammar"] = LLGUIDANCE + grammar
+        return body
+
+    def _run(
+        self,
+        call: Complete,
+        body: dict[str, Any],
+        room: int,
+        reader: AnswerReader,
+        param: str,
+        recount: PenaltyRestart | None = None,
+    ) -> Pieces:
+        answer = CompletionSession(
+            call, body, reader, recount, self._room, room, self._closed, param, self
+        )
+        return iterate_callback(answer.produce)
+
+    def _judge(self, before: Sequence[int], token: int, alternatives: int) -> TokenLogprob:
+        return score_token(self._complete, self._vocabulary, before, token, alternatives)
+
+    def _hidden_text(self, prompt: str | Sequence[int], said: str, hidden: int) -> str:
+        """See AnswerReader."""
+        if isinstance(prompt, str):
+            before = self.tokenize(prompt + said)
+        else:
+            before = (*prompt, *self._tokens(said, parse_special=True))
+        if len(before) + hidden >= self._info.context_length:
+            return CUT
+        try:
+            return hidden_text(self._complete, self._vocabulary, before, hidden)
+        except APIError:  # it was logged; the answer itself is whole
+            return CUT
+
+    def _start_token(self, props: dict[str, Any]) -> int:
+        """What an empty prompt stands for: the token that begins (or else ends) a document."""
+        text = props["bos_token"] or props["eos_token"]
+        asked = {"content": text, "add_special": False, "parse_special": True}
+        tokens = self._listener.ask("/tokenize", asked)["tokens"]
+        return int(tokens[0]) if tokens else 0
+
+
+def _digest(model: Path) -> str:
+    """Tells model files apart by their size and both ends; the whole may be many gigabytes."""
+    size = model.stat().st_size
+    with model.open("rb") as file:
+        begin = file.read(DIGESTED)
+        file.seek(max(0, size - DIGESTED))
+        return hashlib.sha256(begin + file.read(DIGESTED) + str(size).encode()).hexdigest()
+
+
+def _fingerprint(*parts: object) -> str:
+    return "fp_" + hashlib.sha256(repr(parts).encode()).hexdigest()[:10]

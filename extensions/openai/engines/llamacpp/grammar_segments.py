@@ -1,0 +1,325 @@
+"""An answer of a llama.cpp server token by token, in legs: kept to a grammar that the server does not know,
+and with the log-probabilities of all of its tokens.
+
+A leg runs freely until it samples a token that does not fit. That one is dropped, and in its place one is
+sampled among those that do (by `logit_bias`); then the next leg begins. The distribution is that of sampling
+under the grammar: p + (1 - allowed) * p / allowed = p / allowed. What a grammar leaves no choice in is put
+down without being sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import orjson
+from llguidance import LLMatcher
+
+from ..callback_bridge import Emit
+from ..failures import failure_of, too_complex
+from ..penalties import PromptCounts
+from ..protocol import CUT, Finish, GenerateRequest, Piece, PromptUsage, TokenLogprob
+from ..webui.sampling_steps import TokenizerView, TokenText
+from .client import LlamaServer, chunk_of, collect
+from .stream_reader import TokenReader, error_of, token_logprob
+from .token_scoring import score_token
+
+RAISE = 250.0  # a bias that no other token's logit makes up for; larger ones cost precision
+SEEDS = 2**31
+
+
+class GrammarGeneration:
+    """One answer. Not thread-safe."""
+
+    def __init__(
+        self,
+        server: LlamaServer,
+        request: GenerateRequest,
+        words: TokenizerView,
+        emit: Emit[Piece | None],
+        *,
+        skip_special: bool,
+    ) -> None:
+        self._server, self._request, self._words, self._emit = server, request, words, emit
+        self._text = TokenText(words, request.marks, skip_special=skip_special)
+        self._matcher: LLMatcher | None = None
+        if request.grammar is not None:
+            assert words.matching is not None
+            self._matcher = LLMatcher(words.matching, request.grammar, log_level=0)
+        self._tokens: list[int] = []
+        self._body: dict[str, Any] = {}
+        self._limit = self._sampled = self._legs = 0
+        self._uncounted = 0
+        """Tokens that were sampled, but in no piece yet."""
+        self._prompt: PromptUsage | None = None
+        self._counts: PromptCounts | None = None
+        self._recounted = False
+        """Whether the last token changed the bias that goes with the penalties."""
+        self.finished = False
+        """Whether the answer's last piece was emitted."""
+        self.left = False
+        """Whether nobody reads any more."""
+
+    def run(
+        self, body: dict[str, Any], tokens: Sequence[int], limit: int, *, penalised: bool
+    ) -> None:
+        """Answer a prompt. `body`: the sampler's parameters; `penalised`: with OpenAI's penalties, over the
+        whole answer. Raises EngineFailed, or what llama.cpp's error stands for."""
+        self._body, self._tokens, self._limit = body, list(tokens), limit
+        if penalised:
+            self._body = body | {"repeat_last_n": len(tokens) + limit}
+            self._counts = PromptCounts(tokens, body)
+        self._prompt = PromptUsage(len(tokens))
+        while not self._over:
+            self._put_forced()
+            if not self._over and self._free_leg() and not self._over:
+                self._single_step()
+
+    @property
+    def _over(self) -> bool:
+        return self.finished or self.left
+
+    # The parts of an answer
+
+    def _put_forced(self) -> None:
+        """Put down the tokens that are the only ones that fit."""
+        if self._matcher is None:
+            return
+        for token in self._matcher.compute_ff_tokens():
+            if self._over or token in self._words.ends or not self._fits(token):
+                return
+            self._put(token, self._judged(token))
+
+    def _free_leg(self) -> bool:
+        """Go on until the answer is over or has come to a place where a single step is due (True)."""
+        leg = _Segment()
+        asked = self._asked(self._limit - self._sampled + TokenReader.TAIL)
+        asked |= {"stream": True, "timings_per_token": True, "return_progress": True}
+        self._server.complete(orjson.dumps(asked), partial(self._receive, leg), self._tick)
+        if leg.failure is not None:
+            raise leg.failure
+        if leg.ended:
+            self._end()
+        for token, entry in leg.unjudged:
+            if self._over or not self._fits(token):
+                return True
+            self._put(token, self._told(entry, token) or self._judged(token))
+        if not (leg.stuck or leg.unjudged or leg.recounted or self._over):
+            raise failure_of("it broke off its answer")
+        return leg.stuck
+
+    def _receive(self, leg: _Segment, data: bytes) -> bool:
+        """A chunk of a leg; whether to end it."""
+        chunk = chunk_of(data)
+        if "error" in chunk:
+            leg.failure = error_of(chunk["error"], "prompt")
+            return True
+        if "prompt_progress" in chunk:
+            return self._tick()
+        new, leg.seen = chunk["tokens_predicted"] - leg.seen, chunk["tokens_predicted"]
+        if self._prompt is not None and self._legs == 1:
+            self._prompt = PromptUsage(self._prompt.tokens, chunk["timings"]["cache_n"])
+        silent, leg.silent = leg.silent, None
+        if chunk["stop"] and chunk["stop_type"] == "eos":
+            leg.stuck = self._matcher is not None and not self._matcher.is_accepting()
+            if new > 1:  # behind a part of a character: sampled once more, by itself
+                leg.stuck = True
+            elif not leg.stuck:
+                self._uncounted += new + (silent is not None)
+                leg.ended = silent is None
+                if silent is not None:
+                    self._finish("stop", self._told(silent[1], silent[0]))
+            return True
+        if silent is not None and self._take(leg, silent):
+            return True
+        if chunk["stop"]:
+            hidden = min(new, self._limit - self._sampled)
+            self._uncounted += hidden
+            self._finish("length", cut=CUT if hidden else "")
+            return True
+        return self._take_all(leg, chunk, new)
+
+    def _take_all(self, leg: _Segment, chunk: dict[str, Any], new: int) -> bool:
+        """The tokens of a chunk: one, and those before it that make a character together with it."""
+        entry = next(iter(chunk.get("completion_probabilities") or ()), None)
+        token = chunk["tokens"][-1]
+        said = self._words.vocabulary.tokens[token]
+        if new > 1:
+            whole = bytes(entry["bytes"]) if entry else chunk["content"].encode()
+            begun = whole.removesuffix(said)
+            hidden = self._words.vocabulary.spell(begun, new - 1)
+            if hidden is None:  # no character at all: sampled once more, by itself
+                leg.stuck = True
+                return True
+            if self._request.logprobs is not None:
+                leg.unjudged = [*((each, None) for each in hidden), (token, entry)]
+                return True
+            if any(self._take(leg, (each, None)) for each in hidden):
+                return True
+        if not said or token in self._words.ends:
+            leg.silent = token, entry
+            return False
+        return self._take(leg, (token, entry))
+
+    def _take(self, leg: _Segment, sampled: tuple[int, dict[str, Any] | None]) -> bool:
+        token, entry = sampled
+        leg.stuck = not self._fits(token)
+        if not leg.stuck:
+            self._put(token, self._told(entry, token))
+            leg.recounted = self._recounted
+        return leg.stuck or leg.recounted or self._over
+
+    def _single_step(self) -> None:
+        """Sample one token, among those that fit."""
+        asked = self._asked(1) | {"return_tokens": True}
+        if self._matcher is not None:
+            allowed = self._allowed()
+            if set(allowed.tolist()) <= self._words.ends:
+                self._finish("stop")
+                return
+            asked["logit_bias"] = self._bias_to(allowed, asked["logit_bias"])
+        answer = collect(partial(self._complete, orjson.dumps(asked)))
+        if self.left:
+            return
+        if "error" in answer:
+            raise error_of(answer["error"], "prompt")
+        token = next(iter(answer.get("tokens") or ()), None)
+        if answer["stop_type"] == "eos":
+            self._uncounted += 1
+            self._end()
+        elif token is None or not self._fits(token):
+            raise too_complex()
+        else:
+            entry = next(iter(answer.get("completion_probabilities") or ()), None)
+            self._put(token, self._told(entry, token) or self._judged(token))
+
+    # What they are made of
+
+    def _complete(self, body: bytes, receive: Callable[[bytes], bool]) -> None:
+        self._server.complete(body, receive, self._tick)
+
+    def _asked(self, tokens: int) -> dict[str, Any]:
+        """What to ask of the server for so many more tokens."""
+        seed = self._body.get("seed", -1)
+        leg, self._legs = self._legs, self._legs + 1
+        logprobs = self._request.logprobs
+        bias = self._body["logit_bias"]
+        if self._counts is not None:
+            bias = _summed(bias, self._counts.bias())
+        return self._body | {
+            "prompt": self._tokens,
+            "logit_bias": bias,
+            "n_predict": tokens,
+            "seed": (seed + leg) % SEEDS if seed >= 0 else seed,
+            "cache_prompt": leg > 0 or self._body["cache_prompt"],
+            # 0 would mean none at all; what is not asked for is left out again.
+            "n_probs": 0 if logprobs is None else max(1, logprobs),
+        }
+
+    def _tick(self) -> bool:
+        self.left = self.left or self._emit(None)
+        return self.left
+
+    def _fits(self, token: int) -> bool:
+        return self._matcher is None or self._matcher.try_consume_tokens([token]) == 1
+
+    def _allowed(self) -> Any:
+        """The tokens that fit."""
+        assert self._matcher is not None
+        mask = self._matcher.compute_bitmask()
+        if self._matcher.is_error():
+            raise too_complex()
+        bits = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little")
+        return np.flatnonzero(bits[: len(self._words.vocabulary.tokens)])
+
+    def _bias_to(self, allowed: Any, wanted: Sequence[Sequence[Any]]) -> list[list[Any]]:
+        """A `logit_bias` under which only these tokens are sampled, by the shorter of two lists; the
+        biases that were asked for besides hold among them."""
+        size = len(self._words.vocabulary.tokens)
+        biases = {int(token): bias for token, bias in wanted}
+        if len(allowed) <= size // 2:
+            fitting: dict[int, Any] = {}
+            for token in allowed.tolist():
+                bias = biases.get(token, 0.0)
+                fitting[token] = False if bias is False else RAISE + bias
+            return [[token, bias] for token, bias in fitting.items()]
+        forbidden = np.setdiff1d(np.arange(size), allowed).tolist()
+        return [[t, b] for t, b in (biases | dict.fromkeys(forbidden, False)).items()]
+
+    def _judged(self, token: int) -> TokenLogprob | None:
+        """How likely a token is at this place, where that is asked for and llama.cpp did not tell it."""
+        alternatives = self._request.logprobs
+        if alternatives is None:
+            return None
+        words = self._words.vocabulary
+        told = score_token(self._complete, words, self._tokens, token, alternatives)
+        return replace(told, bytes=self._text.said_by(token))
+
+    def _end(self) -> None:
+        """Finish with an end token that the server did not report: the likeliest one."""
+        found = [told for end in sorted(self._words.ends) if (told := self._judged(end))]
+        self._finish("stop", max(found, key=lambda told: told.logprob or 0.0, default=None))
+
+    def _told(self, entry: dict[str, Any] | None, token: int) -> TokenLogprob | None:
+        alternatives = self._request.logprobs
+        if alternatives is None or entry is None or entry["id"] != token:
+            return None
+        said = self._text.said_by(token)
+        return token_logprob(entry, said, alternatives, self._words.vocabulary)
+
+    def _put(self, token: int, told: TokenLogprob | None) -> None:
+        """A token of the answer, which fits."""
+        self._tokens.append(token)
+        self._recounted = self._counts is not None and self._counts.sampled([token])
+        self._sampled += 1
+        self._uncounted += 1
+        ended: Finish | None = None
+        if self._sampled >= self._limit:
+            ended = "length"
+        elif self._matcher is not None and self._matcher.is_stopped():
+            ended = "stop"
+        self._emit_text(*self._text.add(token, told, last=ended is not None), ended)
+
+    def _finish(self, finish: Finish, end: TokenLogprob | None = None, cut: str = "") -> None:
+        text, logprobs = self._text.add(None, end, last=True)
+        self._emit_text(text + cut, logprobs, finish)
+
+    def _emit_text(
+        self, text: str, logprobs: tuple[TokenLogprob, ...], finish: Finish | None
+    ) -> None:
+        counted, self._uncounted = self._uncounted, 0
+        self.finished = finish is not None
+        piece = Piece(text, tokens=counted, prompt=self._prompt, finish=finish, logprobs=logprobs)
+        self.left = self._emit(piece)
+        self._prompt = None
+
+
+@dataclass(slots=True)
+class _Segment:
+    """What is known of a request to the server while its chunks come in."""
+
+    seen: int = 0
+    """Tokens so far."""
+    silent: tuple[int, dict[str, Any] | None] | None = None
+    """A token without text that came last: it may turn out to be the end."""
+    unjudged: list[tuple[int, dict[str, Any] | None]] = field(default_factory=list)
+    """The tokens that came last, without all of their log-probabilities."""
+    stuck: bool = False
+    """Whether what came last does not fit."""
+    ended: bool = False
+    """Whether the answer is over, with an end token that was not reported."""
+    recounted: bool = False
+    """Whether what came last changes the bias, so that the next leg begins here."""
+    failure: BaseException | None = None
+
+
+def _summed(wanted: Sequence[Sequence[Any]], further: Sequence[tuple[int, float]]) -> list[Any]:
+    """Two lists of biases as one, with each token once; False bans."""
+    found = {int(token): bias for token, bias in wanted}
+    for token, bias in further:
+        if found.get(token) is not False:
+            found[token] = found.get(token, 0.0) + bias
+    return [[token, bias] for token, bias in found.items()]

@@ -1,0 +1,72 @@
+"""Answers under a grammar where llama.cpp misreads the tokens of a model for it: they are matched here.
+
+Where a vocabulary (SentencePiece) puts a space before each text, llama.cpp tells its library for grammars the
+texts of tokens without it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llguidance import LLTokenizer
+
+from ..callback_bridge import TICK, Emit, iterate_callback
+from ..failures import taken_away
+from ..protocol import GenerateRequest, Piece, Pieces
+from ..tokens.grammar_tokenizer import matching_of
+from ..tokens.vocabulary import Vocabulary
+from ..webui.sampling_steps import TokenizerView
+from .client import LlamaServer
+from .grammar_segments import GrammarGeneration
+from .slot_pool import SlotPool
+
+
+class MatchedAnswers:
+    """Makes them. Thread-safe."""
+
+    def __init__(
+        self,
+        server: LlamaServer,
+        vocabulary: Vocabulary,
+        ends: frozenset[int],
+        encode: Callable[[str], Sequence[int]],
+        room: SlotPool,
+        closed: threading.Event,
+    ) -> None:
+        """`ends`: the tokens that end an answer, at least one; `encode`: the tokens of a text, with none
+        added to it; `closed`: the engine ends."""
+        matching: LLTokenizer = matching_of(vocabulary, sorted(ends), None, encode)
+        self._words = TokenizerView(vocabulary, ends, matching)
+        self._server, self._room, self._closed = server, room, closed
+
+    def answer(
+        self,
+        request: GenerateRequest,
+        body: dict[str, Any],
+        tokens: Sequence[int],
+        limit: int,
+        *,
+        penalised: bool,
+    ) -> Pieces:
+        """Go on after a prompt of these tokens; the rest as in `GrammarGeneration.run`. A prompt that fits
+        is meant."""
+
+        def produce(emit: Emit[Piece | None]) -> None:
+            def watched(piece: Piece | None) -> bool:
+                return emit(piece) or self._closed.is_set()
+
+            # Twice: what is asked about a token beside an answer takes a slot too.
+            with self._room.reserve(2 * (len(tokens) + limit)) as reservation:
+                while not reservation.wait(TICK):
+                    if watched(None):
+                        return
+                legs = GrammarGeneration(
+                    self._server, request, self._words, watched, skip_special=True
+                )
+                legs.run(body, tokens, limit, penalised=penalised)
+            if self._closed.is_set() and not legs.finished:
+                raise taken_away()
+
+        return iterate_callback(produce)

@@ -1,0 +1,355 @@
+"""What llama.cpp sends while it answers, as pieces; its errors as ours.
+
+Source: llama.cpp `tools/server`, the streamed answers of /v1/completions and /v1/chat/completions.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...errors import APIError, ContextLengthExceeded, InvalidRequest
+from ..failures import failure_of
+from ..protocol import CUT, Finish, Piece, PromptUsage, TokenLogprob, ToolCallDelta
+from ..tokens.character_buffer import CharacterBuffer
+from ..tokens.vocabulary import Vocabulary
+
+log = logging.getLogger("openedai")
+
+LEAST_LOGPROB = -9999.0  # what OpenAI answers for a token that cannot be
+
+Judge = Callable[[Sequence[int], int, int], TokenLogprob]
+"""How likely a token is after those before it, with so many alternatives."""
+
+HiddenText = Callable[[str, int], str]
+"""What so many tokens of a character that is not complete say, behind an answer's text so far."""
+
+Known = tuple[int, bytes, dict[str, Any] | None]
+"""A token: its id, what it says, and llama.cpp's entry about it if there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """What the tokens of an answer say."""
+
+    vocabulary: Vocabulary
+    ends: frozenset[int]
+    """The tokens that end an answer; they say nothing, whatever llama.cpp reports."""
+    marks: frozenset[str] = frozenset()
+    """Special tokens whose names are text."""
+    reported: frozenset[str] = frozenset()
+    """Special tokens that llama.cpp was asked to report by their names, besides the marks."""
+
+    def text(self, token: int) -> bytes:
+        """A token's text."""
+        if token in self.ends:
+            return b""
+        name = self.vocabulary.names[token]
+        return name.encode() if name in self.marks else self.vocabulary.tokens[token]
+
+    def report(self, token: int) -> bytes:
+        """What llama.cpp reports as a token's text."""
+        name = self.vocabulary.names[token]
+        if name in self.marks or name in self.reported:
+            return name.encode()
+        return self.vocabulary.tokens[token]
+
+    def end_texts(self) -> tuple[str, ...]:
+        """What llama.cpp reports for end tokens, where it is not nothing; longer ones first."""
+        texts = {self.report(end).decode(errors="replace") for end in self.ends}
+        return tuple(sorted(texts - {""}, key=len, reverse=True))
+
+
+class AnswerReader:
+    """Turns the chunks of one answer into pieces, running totals into what each piece adds."""
+
+    def __init__(
+        self,
+        limit: int | None = None,
+        end_texts: Sequence[str] = (),
+        hidden_text: HiddenText | None = None,
+    ) -> None:
+        """`limit`: the token that reaches it ends the answer, and not one more chunk that says so.
+        `end_texts`: of end tokens that llama.cpp reports as text. Without `hidden_text` a character that is
+        not complete is U+FFFD, and what stood before it in its first token is lost."""
+        self.total = 0
+        """How many tokens were sampled, in all calls."""
+        self._limit = limit
+        self._end_texts = tuple(end_texts)
+        self._hidden_text = hidden_text
+        self._said: list[str] = []
+        self._held = ""
+        """Text of the last token, which may be an end token's: the next chunk decides."""
+        self._sampled = 0  # in this call
+        self._prompt_told = False
+        self.read_anew = 0
+        """Tokens of the prompt that were not in the cache."""
+        self.finished = False
+        self.enough = False
+        """Whether llama.cpp is to end here, though there could be more."""
+
+    def asks(self, chunk: dict[str, Any]) -> bool:
+        """Whether it will ask the engine about tokens when it reads this chunk."""
+        timings, reason = chunk.get("timings"), choice_of(chunk)["finish_reason"]
+        if self._hidden_text is None or timings is None:
+            return False
+        return bool(_cut_tokens(timings["predicted_n"] - self._sampled, _finish(reason)))
+
+    def read(self, chunk: dict[str, Any]) -> Piece:
+        choice = choice_of(chunk)
+        # /v1/completions has `text`, /v1/chat/completions a `delta`.
+        delta = choice.get("delta") or {}
+        tokens, prompt = self._count(chunk.get("timings"))
+        finish = _finish(choice["finish_reason"])
+        text = choice.get("text") or delta.get("content") or ""
+        if self._end_texts:
+            text = self._without_end(text, tokens, finish)
+        hidden = _cut_tokens(tokens, finish)
+        if self._hidden_text is not None:
+            self._said.append(text)
+        if hidden:
+            text += (
+                CUT if self._hidden_text is None else self._hidden_text("".join(self._said), hidden)
+            )
+        self.total += tokens
+        if finish is None and text and self.total == self._limit:
+            finish, self.enough = "length", True
+        self.finished = finish is not None
+        return Piece(
+            text,
+            delta.get("reasoning_content") or "",
+            tokens,
+            prompt,
+            finish,
+            tool_calls=tuple(map(_tool_call, delta.get("tool_calls") or ())),
+        )
+
+    def _without_end(self, text: str, tokens: int, finish: Finish | None) -> str:
+        """The text, without what an end token says at its end; that of the last token is held back."""
+        held, self._held = self._held, ""
+        if finish == "stop" and not (tokens or text):
+            return ""  # the last token was the end
+        if finish is None:
+            end = next((end for end in self._end_texts if text.endswith(end)), "")
+            self._held, text = end, text.removesuffix(end)
+        return held + text
+
+    def _count(self, timings: dict[str, int] | None) -> tuple[int, PromptUsage | None]:
+        if timings is None:
+            return 0, None
+        tokens, self._sampled = timings["predicted_n"] - self._sampled, timings["predicted_n"]
+        self.read_anew = timings["prompt_n"]
+        if self._prompt_told:
+            return tokens, None
+        self._prompt_told = True
+        cached = timings["cache_n"]
+        return tokens, PromptUsage(timings["prompt_n"] + cached, cached)
+
+
+class TokenReader(AnswerReader):
+    """The same, and knows the tokens: for an answer that is asked for with `n_probs`.
+
+    llama.cpp reports a token only when its text is complete: of a character that is spread over several
+    tokens it reports the last one. The others are found by their bytes. So that those of a character
+    that `limit` cuts are known as well, llama.cpp is to be asked for TAIL tokens more; and so that no
+    special token is among them, for the names of these.
+    """
+
+    TAIL = 8  # three end the longest character; a broken model may begin several
+
+    def __init__(self, prompt: Sequence[int], spelling: Spelling, limit: int | None) -> None:
+        super().__init__(limit, spelling.end_texts())
+        self.context = list(prompt)
+        """The prompt and the tokens that are known so far."""
+        self.new: tuple[int, ...] = ()
+        """The tokens of the last piece."""
+        self.complete = True
+        """Whether all sampled tokens are known."""
+        self._spelling = spelling
+        self._characters = CharacterBuffer()
+
+    @property
+    def wanted(self) -> int:
+        """What to ask llama.cpp for as `n_predict`, now."""
+        return -1 if self._limit is None else self._limit + self.TAIL - self.total
+
+    def go_on(self) -> None:
+        """The answer goes on in a new call, whose prompt is `context`."""
+        self._sampled = 0
+
+    def read(self, chunk: dict[str, Any]) -> Piece:
+        before = self.total
+        piece = super().read(chunk)
+        entries = (choice_of(chunk).get("logprobs") or {}).get("content") or ()
+        known = self._known(entries, piece.tokens)
+        room = piece.tokens if self._limit is None else self._limit - before
+        self.new = tuple(id for id, _, _ in known)
+        unknown = len(known) < piece.tokens
+        if piece.tokens > room:
+            known = [] if unknown else known[:room]
+            piece = replace(piece, tokens=max(0, room), finish="length")
+            cut = unknown and room > 0
+        else:
+            cut = not known and _cut_tokens(piece.tokens, piece.finish) > 0
+        text, logprobs = self._text_of(known, last=piece.finish is not None)
+        self.context += self.new
+        if piece.finish and not self.finished:
+            self.finished = self.enough = True
+        return replace(piece, text=text + CUT if cut else text, logprobs=logprobs)
+
+    def _text_of(
+        self, known: Sequence[Known], *, last: bool
+    ) -> tuple[str, tuple[TokenLogprob, ...]]:
+        """The characters that are complete with these tokens, and all tokens of those."""
+        judged = self._judged(known)
+        if not judged:
+            return self._characters.add(b"".join(said for _, said, _ in known), last=last)
+        text, logprobs = "", list[TokenLogprob]()
+        for at, token in enumerate(judged, 1):
+            more, told = self._characters.add(token.bytes, token, last=last and at == len(judged))
+            text += more
+            logprobs += told
+        return text, tuple(logprobs)
+
+    def _known(self, entries: Sequence[dict[str, Any]], count: int) -> list[Known]:
+        """The tokens of a chunk: id, bytes, and llama.cpp's entry where it told one."""
+        found: list[Known] = []
+        for entry in entries:
+            token, said = entry["id"], bytes(entry["bytes"])
+            reported = self._spelling.report(token)
+            if said.endswith(reported):
+                before = said[: len(said) - len(reported)]
+                hidden = self._hidden(before, count - 1) if count > 1 else []
+                said = self._spelling.text(token) if hidden else before + self._spelling.text(token)
+                found += hidden
+            found.append((token, said, entry))
+        return found
+
+    def _hidden(self, text: bytes, count: int) -> list[Known]:
+        """The tokens before the last one of a character."""
+        # A token that says nothing may be among them.
+        spellings = (self._spelling.vocabulary.spell(text, n) for n in range(count, 0, -1))
+        ids = next((ids for ids in spellings if ids is not None), None)
+        if ids is None:
+            log.warning("no tokens spell a part of an answer; its tokens are not all known")
+            self.complete = False
+            return []
+        return [(id, self._spelling.text(id), None) for id in ids]
+
+    def _judged(self, known: Sequence[Known]) -> tuple[TokenLogprob, ...]:
+        return ()
+
+
+class LogprobReader(TokenReader):
+    """The same, with log-probabilities; those that llama.cpp does not tell are judged anew."""
+
+    def __init__(
+        self,
+        prompt: Sequence[int],
+        spelling: Spelling,
+        limit: int | None,
+        alternatives: int,
+        score_token: Judge | None,
+    ) -> None:
+        """Without `score_token` those that llama.cpp does not tell are one with the next one that it
+        tells."""
+        super().__init__(prompt, spelling, limit)
+        self._alternatives = alternatives
+        self._judge = score_token
+
+    def asks(self, chunk: dict[str, Any]) -> bool:
+        timings = chunk.get("timings")
+        several = timings is not None and timings["predicted_n"] - self._sampled > 1
+        return self._judge is not None and several
+
+    def _judged(self, known: Sequence[Known]) -> tuple[TokenLogprob, ...]:
+        found: list[TokenLogprob] = []
+        context = list(self.context) if any(entry is None for _, _, entry in known) else []
+        unjudged = b""
+        for id, said, entry in known:
+            if entry is not None:
+                vocabulary = self._spelling.vocabulary
+                told = token_logprob(entry, unjudged + said, self._alternatives, vocabulary)
+                found.append(told)
+            elif self._judge is not None:
+                found.append(self._judge(context, id, self._alternatives))
+            else:
+                unjudged += said
+            context.append(id)
+        return tuple(found)
+
+
+def _cut_tokens(tokens: int, finish: Finish | None) -> int:
+    """How many of the tokens that the last chunk counts are of a character that is not complete.
+
+    llama.cpp holds such a character back, and then drops it. Every other token has a chunk of its own before
+    that; so has an end token, unless it comes behind such a character.
+    """
+    if finish == "stop":
+        return max(0, tokens - 1)
+    return tokens if finish == "length" else 0
+
+
+def choice_of(chunk: dict[str, Any]) -> dict[str, Any]:
+    """The choice in a chunk; one of llama.cpp's own /completion becomes as of /v1/completions."""
+    if "choices" in chunk:
+        return chunk["choices"][0]  # type: ignore[no-any-return]
+    reason = None
+    if chunk["stop"]:
+        reason = "length" if chunk["stop_type"] == "limit" else "stop"
+    return {
+        "text": chunk["content"],
+        "finish_reason": reason,
+        "logprobs": {"content": chunk.get("completion_probabilities")},
+    }
+
+
+def token_logprob(
+    entry: dict[str, Any], said: bytes, alternatives: int, vocabulary: Vocabulary
+) -> TokenLogprob:
+    """One entry of llama.cpp's list, whose token adds `said` to the text."""
+    top = tuple(
+        vocabulary.likely(other["id"], _finite(other["logprob"]))
+        for other in entry["top_logprobs"][:alternatives]
+    )
+    return TokenLogprob(said, _finite(entry["logprob"]), top, entry["id"])
+
+
+def _finite(logprob: float | None) -> float:
+    """JSON has no minus infinity."""
+    if logprob is None or not math.isfinite(logprob):
+        return LEAST_LOGPROB
+    return max(logprob, LEAST_LOGPROB)
+
+
+def _tool_call(delta: dict[str, Any]) -> ToolCallDelta:
+    function = delta.get("function") or {}
+    return ToolCallDelta(
+        delta["index"], function.get("arguments") or "", delta.get("id"), function.get("name")
+    )
+
+
+def _finish(reason: str | None) -> Finish | None:
+    if reason is None or reason == "length" or reason == "tool_calls":
+        return reason  # type: ignore[return-value]  # mypy does not narrow strings to literals
+    return "stop"
+
+
+def error_of(error: dict[str, Any], param: str, *, late: bool = False) -> APIError:
+    """llama.cpp's error object as one of ours; `param` is the field the prompt was made of.
+
+    `late`: it had taken the request before.
+    """
+    if not late and error.get("type") == "exceed_context_size_error":
+        return ContextLengthExceeded(
+            prompt_tokens=error["n_prompt_tokens"],
+            max_tokens=0,
+            context_length=error["n_ctx"],
+            param=param,
+        )
+    if not late and error.get("code") == 400:
+        return InvalidRequest(f"The model cannot take this: {error.get('message')}", param=param)
+    return failure_of(str(error.get("message")))

@@ -1,0 +1,40 @@
+"""The chat template of a GGUF file.
+
+Source: the GGUF specification, `tokenizer.chat_template`; Hugging Face's `tool_use` and its kin are stored as
+`tokenizer.chat_template.tool_use`.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from ..chat_template import CHATML, BadTemplate, ChatTemplate, TooCostlyTemplate
+from ..tokens.gguf import GGUFHeader
+
+log = logging.getLogger("openedai")
+
+KEY = "tokenizer.chat_template"
+
+
+def load_template(
+    header: GGUFHeader, *, bos: str = "", eos: str = "", repair: bool = True
+) -> ChatTemplate:
+    """The file's own template; ChatML for a file without one, or with one that is no template.
+
+    Raises TooCostlyTemplate for one that no bound holds.
+    """
+    sources = {
+        key: text
+        for key, text in header.metadata.items()
+        if key.startswith(KEY) and isinstance(text, str)
+    }
+    named = {key.removeprefix(f"{KEY}."): text for key, text in sources.items()}
+    try:
+        return ChatTemplate(
+            sources.get(KEY) or CHATML, bos=bos, eos=eos, named=named, repair=repair
+        )
+    except TooCostlyTemplate:
+        raise
+    except BadTemplate as error:
+        log.warning("the model's chat template is none (%s): ChatML is used", error)
+        return ChatTemplate(CHATML, bos=bos, eos=eos, repair=repair)

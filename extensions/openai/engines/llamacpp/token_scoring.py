@@ -1,0 +1,93 @@
+"""How likely a given token is, asked of llama.cpp, which tells only of those that it samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+
+from ..failures import not_judged
+from ..protocol import CUT, TokenLogprob
+from ..tokens.vocabulary import Vocabulary, is_incomplete, is_text
+from .stream_reader import choice_of, error_of, token_logprob
+
+FORCE = 1000  # a bias that no logit outweighs
+JUDGED = 64  # likeliest tokens to look through first for one
+
+Complete = Callable[[bytes, Callable[[bytes], bool]], None]
+"""Streams llama.cpp's answer to a request for a completion: each chunk to the second argument, which stops
+it by answering True."""
+
+
+def score_token(
+    complete: Complete,
+    vocabulary: Vocabulary,
+    before: Sequence[int],
+    token: int,
+    alternatives: int,
+) -> TokenLogprob:
+    """How likely a token is after others: sample one token, made to be this one.
+
+    A part of a character is never told of, so then another token is sampled, and this one is looked up
+    among the likeliest; at worst among all. Raises EngineFailed.
+    """
+    said = vocabulary.tokens[token]
+    if is_text(said):
+        entry = _sample(complete, before, token, max(1, alternatives))
+        if entry["id"] == token:
+            return token_logprob(entry, said, alternatives, vocabulary)
+    for count in (max(alternatives, JUDGED), len(vocabulary.tokens)):
+        entry = _sample(complete, before, vocabulary.ids[b"a"], count)
+        for other in entry["top_logprobs"]:
+            if other["id"] == token:
+                likely = {**entry, "logprob": other["logprob"]}
+                return token_logprob(likely, said, alternatives, vocabulary)
+    raise not_judged()
+
+
+def hidden_text(
+    complete: Complete, vocabulary: Vocabulary, before: Sequence[int], hidden: int
+) -> str:
+    """What the last tokens of an answer say that llama.cpp has not reported, because a character was not
+    complete when it ended: the likeliest tokens that leave it so. Raises EngineFailed.
+
+    A first one such as ` \\xf0\\x9f` holds a space besides, that must not get lost.
+    """
+    context, said = list(before), b""
+    for _ in range(hidden):
+        entry = _sample(complete, context, vocabulary.ids[b"a"], JUDGED)
+        likeliest = (int(other["id"]) for other in entry["top_logprobs"])
+        fitting = (id for id in likeliest if is_incomplete(said + vocabulary.tokens[id]))
+        token = next(fitting, None)
+        if token is None:
+            return said.decode(errors="replace") if said else CUT
+        context.append(token)
+        said += vocabulary.tokens[token]
+    return said.decode(errors="replace")
+
+
+def _sample(complete: Complete, before: Sequence[int], token: int, count: int) -> dict[str, Any]:
+    """llama.cpp's entry for `token` after others, with the `count` likeliest ones."""
+    answers: list[dict[str, Any]] = []
+    body = {
+        "prompt": list(before),
+        "n_predict": 1,
+        "temperature": 0,
+        "logit_bias": [[token, FORCE]],  # log-probabilities are told without it
+        "n_probs": count,
+        "stream": True,
+        "cache_prompt": True,
+    }
+
+    def receive(data: bytes) -> bool:
+        answers.append(orjson.loads(data))
+        return False
+
+    complete(orjson.dumps(body), receive)
+    for answer in answers:
+        if "error" in answer:
+            raise error_of(answer["error"], "prompt")
+        for entry in (choice_of(answer).get("logprobs") or {}).get("content") or ():
+            return dict(entry)
+    raise not_judged()

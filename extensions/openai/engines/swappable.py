@@ -1,0 +1,126 @@
+"""The engine that comes and goes: a host loads, changes and unloads models while the server answers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import TypeVar
+
+from ..errors import ModelChanged, ModelLoading
+from .protocol import ChatRequest, Engine, EngineInfo, GenerateRequest, Pieces, Scores
+
+LOADING = "The model is still being loaded. Please try again in a moment."
+CHANGING = "The model is being changed. Please try again in a moment."
+NOTHING = "No model is loaded."
+
+EVICTION = (
+    5.0  # seconds in which answers that were told to end have ended, or their clients do not read
+)
+
+T = TypeVar("T")
+
+
+class SwappableEngine:
+    """Passes everything on to the engine that was `set`; while there is none every call raises
+    ModelLoading."""
+
+    def __init__(self) -> None:
+        self._engine: Engine | None = None
+        self._missing = LOADING
+        self._changed = threading.Condition()
+        self._switching = threading.Lock()
+        self._suspended = False
+        self._evicting = False
+        self._running = 0
+
+    def set(self, engine: Engine) -> None:
+        """Serve from this engine from now on; the one before, if any, is closed."""
+        with self._changed:
+            before, self._engine = self._engine, engine
+        if before is not None and before is not engine:
+            before.close()
+
+    def clear(self) -> None:
+        """Serve from none from now on; the one before, if any, is closed."""
+        with self._changed:
+            before, self._engine = self._engine, None
+            self._missing = NOTHING
+        if before is not None:
+            before.close()
+
+    @contextmanager
+    def suspended(self, patience: float) -> Iterator[None]:
+        """While the block runs no work begins, and none is under way.
+
+        Before, answers may end for `patience` seconds; those that have not are ended with ModelChanged.
+        Blocks of several threads wait for each other.
+        """
+        with self._switching:
+            with self._changed:
+                self._suspended = True
+                if not self._changed.wait_for(lambda: self._running == 0, patience):
+                    self._evicting = True
+                    self._changed.wait_for(lambda: self._running == 0, EVICTION)
+            try:
+                yield
+            finally:
+                with self._changed:
+                    self._suspended = self._evicting = False
+
+    @property
+    def _ready(self) -> Engine:
+        engine = self._engine
+        if self._suspended:
+            raise ModelLoading(CHANGING)
+        if engine is None:
+            raise ModelLoading(self._missing)
+        return engine
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._ready.info
+
+    def generate(self, request: GenerateRequest) -> Pieces:
+        return self._followed(lambda engine: engine.generate(request))
+
+    def render(self, request: ChatRequest) -> str:
+        return self._ready.render(request)
+
+    def turn_ends(self, request: ChatRequest) -> tuple[str, ...]:
+        return self._ready.turn_ends(request)
+
+    def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
+        return self._followed(lambda engine: engine.score(tokens, alternatives))
+
+    def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
+        return self._ready.infill(before, after)
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        return self._ready.tokenize(text)
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        return self._ready.detokenize(tokens)
+
+    def close(self) -> None:
+        self.clear()
+
+    def _followed(
+        self, begin: Callable[[Engine], Generator[T, None, None]]
+    ) -> Generator[T, None, None]:
+        """What `begin` yields, counted as under way, and ended when the model is taken away."""
+        with self._changed:
+            engine = self._ready
+            self._running += 1
+        try:
+            with closing(begin(engine)) as work:
+                for piece in work:
+                    if self._evicting:
+                        raise ModelChanged(
+                            "The model was changed while this answer was being written."
+                        )
+                    yield piece
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()

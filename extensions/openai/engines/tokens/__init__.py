@@ -1,0 +1,1 @@
+"""Vocabularies, and the files that hold them."""

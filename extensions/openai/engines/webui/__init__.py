@@ -1,0 +1,1 @@
+"""The model that text-generation-webui has loaded."""

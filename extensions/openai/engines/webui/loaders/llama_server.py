@@ -1,0 +1,232 @@
+"""The way into a webui's llama.cpp loader of today, which runs llama.cpp's server as a child.
+
+The host goes on to choose when a request may run, and how its samplers are told to the server; what is
+asked of the server is ours: the prompt's exact tokens, log-probabilities, and an answer of its own for each
+request, which nobody else can end.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ....errors import APIError
+from ...callback_bridge import Emit
+from ...failures import taken_away
+from ...llamacpp.client import LlamaServer, chunk_of
+from ...llamacpp.grammar_segments import GrammarGeneration
+from ...llamacpp.media import encoded
+from ...llamacpp.stream_reader import AnswerReader, LogprobReader, Spelling, error_of
+from ...llamacpp.token_scoring import hidden_text, score_token
+from ...protocol import CUT, GenerateRequest, Piece, TokenLogprob
+from ..host import Loaded, knows_stop_event
+from ..sampling_steps import BAN, PENALTIES, RequestTag, TokenizerView
+from ..tokens import encode, plain_words, words_of_file
+from .base import Job, as_it_grows
+
+MARK = "<__media__>"  # llama.cpp's, before it made one up at each start
+KEY = "openedai"  # under which a state carries our part
+
+
+class LlamaServerWay:
+    """`LlamaServer`, as the host calls it."""
+
+    exact = True
+
+    def capabilities(self, loaded: Loaded, words: TokenizerView) -> tuple[str, ...]:
+        return words.media + (() if words.matching is None else ("logprobs", "grammar"))
+
+    def words(self, loaded: Loaded) -> TokenizerView:
+        server = LlamaServer(loaded.model.port)
+
+        def tokens_of(text: str) -> Sequence[int]:
+            asked = {"content": text, "add_special": False, "parse_special": False}
+            return list(server.ask("/tokenize", asked)["tokens"])
+
+        words = words_of_file(Path(loaded.model.model_path), tokens_of) or plain_words(loaded)
+        props = server.ask("/props")
+        able = props.get("modalities", {})
+        media = tuple(name for name in ("vision", "audio") if able.get(name))
+        return replace(words, media=media, mark=props.get("media_marker", MARK) if media else "")
+
+    def join(self, loaded: Loaded, job: Job, state: dict[str, Any]) -> Served:
+        part = Served(job)
+        state[KEY] = carrier = RequestTag()
+        carrier.part = part
+        if knows_stop_event():
+            state["stop_event"] = threading.Event()  # with one, a host lets several generate
+        attach(type(loaded.model))
+        return part
+
+    def scores(
+        self, loaded: Loaded, words: TokenizerView, tokens: Sequence[int], alternatives: int
+    ) -> Iterator[TokenLogprob]:
+        complete = LlamaServer(loaded.model.port).complete
+        for at, token in enumerate(tokens):
+            said = words.vocabulary.name(token)
+            if at == 0:
+                yield TokenLogprob(said, None, id=token)
+            else:
+                told = score_token(complete, words.vocabulary, tokens[:at], token, alternatives)
+                yield replace(told, bytes=said)
+
+
+class Served:
+    """One answer of the server."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self.begun = self.finished = self.left = self.dropped = False
+        self.error: BaseException | None = None
+
+    def run(self, model: Any, prompt: str, state: dict[str, Any]) -> Iterator[str]:
+        """In place of the host's own call; what it yields is for the host's log, or for an extension."""
+        self.begun = True
+        answer = partial(self._answer, model, prompt, state)
+        try:
+            if self._job.heard is not None:
+                yield from as_it_grows(self._job.heard, answer)
+                return
+            said = answer(lambda: self.left)
+        except GeneratorExit:
+            self.dropped = not self.finished
+            raise
+        except Exception as error:  # the host would write it to its log, and go on
+            self.error = error
+            return
+        # Once, when all is over: between two texts the host looks whether its page wants everything stopped.
+        yield said
+
+    def _answer(
+        self, model: Any, prompt: str, state: dict[str, Any], is_over: Callable[[], bool]
+    ) -> str:
+        """The whole text. `is_over`: asked after each piece, whether to stop."""
+        job, request = self._job, self._job.request
+        tokens = job.tokens if prompt == job.text else encode(prompt)
+        model.last_prompt_token_count = len(tokens)
+        limit = int(state["max_new_tokens"])
+        body = model.prepare_payload(state)
+        body |= {
+            "logit_bias": [
+                *body.get("logit_bias", ()),
+                *([token, False if bias <= BAN else bias] for token, bias in request.logit_bias),
+                # Until 2025 llama.cpp's own `ignore_eos` meant one token only.
+                *([end, False] for end in job.words.ends if state.get("ban_eos_token")),
+            ],
+            # Who gives a seed wants the same answer every time; see llamacpp.py.
+            "cache_prompt": request.seed is None,
+        }
+        # With a penalty on repetition of its own the window that all three share stays as it is.
+        penalised = (
+            any(body.get(name) for name in PENALTIES)
+            and body.get("repeat_penalty", 1) == 1
+            and job.words.matching is not None
+        )
+        server = LlamaServer(model.port)
+        said: list[str] = []
+
+        def emit(piece: Piece | None) -> bool:
+            if piece is not None:
+                said.append(piece.text)
+                self.finished = piece.finish is not None
+            self.left = job.emit(piece)
+            return self.left or is_over()
+
+        if request.media:
+            self._read_media(server, body | {"prompt": _with_media(request, prompt)}, limit, emit)
+        elif request.grammar is not None or request.logprobs is not None or penalised:
+            skip = bool(state.get("skip_special_tokens", True))
+            legs = GrammarGeneration(server, request, job.words, emit, skip_special=skip)
+            legs.run(body, tokens, limit, penalised=penalised)
+        else:
+            body |= {"prompt": list(tokens), "n_predict": limit}
+            hidden = partial(self._hidden_text, server, tokens) if job.words.matching else None
+            reader = AnswerReader(end_texts=self._spelling.end_texts(), hidden_text=hidden)
+            self._read(server, body, reader, emit)
+        return "".join(said)
+
+    def _hidden_text(
+        self, server: LlamaServer, tokens: Sequence[int], said: str, hidden: int
+    ) -> str:
+        """See AnswerReader."""
+        asked = {"content": said, "add_special": False, "parse_special": True}
+        try:
+            before = [*tokens, *server.ask("/tokenize", asked)["tokens"]]
+            return hidden_text(server.complete, self._job.words.vocabulary, before, hidden)
+        except APIError:  # the context may be full; the answer itself is whole
+            return CUT
+
+    @property
+    def _spelling(self) -> Spelling:
+        words = self._job.words
+        return Spelling(words.vocabulary, words.ends, frozenset(self._job.request.marks))
+
+    def _read_media(
+        self, server: LlamaServer, body: dict[str, Any], limit: int, emit: Emit[Piece | None]
+    ) -> None:
+        request = self._job.request
+        body["n_predict"] = limit
+        if request.logprobs is None:
+            self._read(server, body, AnswerReader(end_texts=self._spelling.end_texts()), emit)
+            return
+        # Without the prompt's token ids, a token that is a part of a character cannot be judged.
+        most = None if limit < 0 else limit
+        reader = LogprobReader((), self._spelling, most, request.logprobs, score_token=None)
+        body |= {"n_predict": reader.wanted, "n_probs": max(1, request.logprobs)}
+        self._read(server, body, reader, emit)
+
+    def _read(
+        self,
+        server: LlamaServer,
+        body: dict[str, Any],
+        reader: AnswerReader,
+        emit: Emit[Piece | None],
+    ) -> None:
+        """The answer as the server puts it."""
+        body |= {"stream": True, "timings_per_token": True, "return_progress": True}
+        body |= {"preserved_tokens": list(self._job.request.marks)}
+        param = "messages" if self._job.request.media else "prompt"
+        failures: list[Exception] = []
+
+        def receive(data: bytes) -> bool:
+            chunk = chunk_of(data)
+            if "error" in chunk:
+                failures.append(error_of(chunk["error"], param))
+                return True
+            return emit(None if "prompt_progress" in chunk else reader.read(chunk)) or reader.enough
+
+        server.complete(orjson.dumps(body), receive, partial(emit, None))
+        if failures:
+            raise failures[0]
+        if not (self.finished or self.left):
+            raise taken_away()
+
+
+def _with_media(request: GenerateRequest, prompt: str) -> dict[str, Any]:
+    return {"prompt_string": prompt, "multimodal_data": [*map(encoded, request.media)]}
+
+
+def attach(kind: Any) -> None:
+    """Let our requests take part in what models of the host's class generate; others are passed on as they
+    are. Safe to call again."""
+    before = kind.generate_with_streaming
+    if getattr(before, "takes_part", False):
+        return
+
+    def generate_with_streaming(model: Any, prompt: str, state: dict[str, Any]) -> Iterator[str]:
+        carrier = state.get(KEY)
+        if (
+            carrier is None or carrier.part.begun
+        ):  # begun: an extension asks for more than one answer
+            return before(model, prompt, state)  # type: ignore[no-any-return]
+        served: Served = carrier.part
+        return served.run(model, prompt, state)
+
+    generate_with_streaming.takes_part = True  # type: ignore[attr-defined]
+    kind.generate_with_streaming = generate_with_streaming

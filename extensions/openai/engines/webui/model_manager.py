@@ -1,0 +1,210 @@
+"""The models of a webui's folder, loaded and unloaded through its own functions, as its Model tab does it.
+
+The host's functions are looked up by name at each use. Versions of 2023 know neither settings of models nor
+templates; what is missing there is refused by name.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import PurePath
+from typing import Any
+
+from ...errors import InvalidRequest, ModelInUse, ModelLoadFailed, ModelLoading, ModelNotFound
+from ..model_manager import FAILED, Loaded, Template, unknown_option
+from ..swappable import NOTHING, SwappableEngine
+
+log = logging.getLogger("openedai")
+
+PROTECTED = frozenset({"trust_remote_code", "extra_flags", "filter_by_loader"})
+"""Options of the Model tab that a request must not set: they run code, or mean nothing to a loader."""
+
+NONE = "None"  # how the host says that there is nothing
+
+
+class WebuiLibrary:
+    """What the webui has in its folders of models and LoRAs."""
+
+    def __init__(self, engine: SwappableEngine, patience: float) -> None:
+        """`patience` seconds are left to answers under way, the webui's own page among them."""
+        self._engine, self._patience = engine, patience
+        shared = _module("shared")
+        # Later versions keep this themselves, from before the first model has changed it.
+        self._start: Any = getattr(shared, "original_args", None) or copy.copy(shared.args)
+
+    def loaded(self) -> Loaded:
+        shared = _module("shared")
+        name = shared.model_name if shared.model is not None else None
+        loader = str(getattr(shared.args, "loader", None) or "")
+        return Loaded(name, tuple(shared.lora_names), loader)
+
+    def models(self) -> tuple[str, ...]:
+        return _names(_module("utils").get_available_models())
+
+    def load(self, name: str, options: Mapping[str, Any], template: Template) -> None:
+        shared = _module("shared")
+        if name not in self.models():
+            raise ModelNotFound(name[:200])
+        chosen = self._checked(options)
+        text = _text_of(template)
+        with self._nobody_generates():
+            _forget()
+            try:
+                self._configure(name, chosen)
+                shared.model, shared.tokenizer = _module("models").load_model(name)
+            except (Exception, SystemExit) as error:
+                _forget()
+                log.exception("the model %s could not be loaded", name)
+                raise ModelLoadFailed(FAILED) from error
+            if shared.model is None:
+                _forget()
+                raise ModelLoadFailed(FAILED)
+            shared.model_name = name
+            if text is not None:
+                shared.settings["instruction_template_str"] = text
+                if hasattr(shared.tokenizer, "chat_template"):
+                    shared.tokenizer.chat_template = text
+
+    def unload(self) -> None:
+        with self._nobody_generates():
+            _forget()
+
+    def reload_if_unloaded(self) -> None:
+        """What is loaded is up to whoever has the page before them."""
+
+    def loras(self) -> tuple[str, ...]:
+        return _names(_module("utils").get_available_loras())
+
+    def apply_loras(self, names: Sequence[str]) -> None:
+        shared = _module("shared")
+        known = self.loras()
+        for name in names:
+            if name not in known:
+                raise InvalidRequest(
+                    f"Unknown LoRA: {name[:200]!r}. GET /v1/internal/lora/list lists them.",
+                    param="lora_names",
+                    code="invalid_value",
+                )
+        with self._nobody_generates():
+            if shared.model is None:
+                raise ModelLoading(NOTHING)
+            try:
+                _module("LoRA").add_lora_to_model(list(names))
+            except (Exception, SystemExit) as error:
+                log.exception("the LoRAs could not be applied")
+                raise ModelLoadFailed(
+                    "The LoRAs could not be applied to this model; the server's log says why."
+                ) from error
+
+    @contextmanager
+    def _nobody_generates(self) -> Iterator[None]:
+        """Neither the API nor the webui's page uses the model while the block runs."""
+        lock = _module("shared").generation_lock
+        with self._engine.suspended(self._patience):
+            if lock is not None and not lock.acquire(timeout=self._patience + 1):
+                raise ModelInUse(
+                    "The model is in use by the webui's own page. Please try again later."
+                )
+            try:
+                yield
+            finally:
+                if lock is not None:
+                    lock.release()
+
+    def _options(self) -> frozenset[str]:
+        """The names of the options that loaders have, in this version."""
+        for place in ("loaders", "ui"):
+            listed = getattr(_optional(place), "list_model_elements", None)
+            if listed is not None:
+                return frozenset(listed()) - PROTECTED
+        return frozenset()
+
+    def _checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Options under the names of the host's arguments. Raises InvalidRequest."""
+        known = self._options() if options else frozenset()
+        checked = {}
+        for given, value in options.items():
+            name = given.replace("-", "_")
+            if name not in known or not hasattr(self._start, name):
+                raise unknown_option(given)
+            if not _fits(value, getattr(self._start, name)):
+                raise InvalidRequest(
+                    f"Invalid value for 'args.{name}'.", param=f"args.{name}", code="invalid_value"
+                )
+            checked[name] = value
+        return checked
+
+    def _configure(self, name: str, options: Mapping[str, Any]) -> None:
+        """The host's arguments as they were at its start, then the model's own, then these."""
+        args = _module("shared").args
+        for each in self._options() | PROTECTED:
+            if hasattr(args, each) and hasattr(self._start, each):
+                setattr(args, each, getattr(self._start, each))
+        settings = _optional("models_settings")
+        if settings is not None:
+            settings.update_model_parameters(settings.get_model_metadata(name))
+        for each, value in options.items():
+            setattr(args, each, value)
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"modules.{name}")
+
+
+def _optional(name: str) -> Any:
+    """A module that only some versions have, else None."""
+    try:
+        return _module(name)
+    except ModuleNotFoundError as error:
+        if error.name != f"modules.{name}":
+            raise
+        return None
+
+
+def _names(listed: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in listed if name != NONE)
+
+
+def _forget() -> None:
+    """Unload what is loaded."""
+    shared = _module("shared")
+    _module("models").unload_model()
+    shared.model = shared.tokenizer = None
+    shared.model_name, shared.lora_names = NONE, []
+
+
+def _fits(value: Any, before: Any) -> bool:
+    """Whether a value may take the place of another: of its kind, and no way out of the host's folders."""
+    if isinstance(value, str):
+        path = PurePath(value)
+        inside = not path.is_absolute() and ".." not in path.parts
+        return inside and (before is None or isinstance(before, str))
+    if isinstance(value, bool) or isinstance(before, bool):
+        return isinstance(value, bool) and (before is None or isinstance(before, bool))
+    return isinstance(value, int | float) and (before is None or isinstance(before, int | float))
+
+
+def _text_of(template: Template) -> str | None:
+    """The chat template in Jinja2; None for the model's own. Raises InvalidRequest."""
+    if template.text is not None or template.name is None:
+        return template.text
+    listed = getattr(_module("utils"), "get_available_instruction_templates", None)
+    if listed is None or template.name not in _names(listed()):
+        raise InvalidRequest(
+            f"Unknown instruction template: {template.name[:200]!r}.",
+            param="instruction_template",
+            code="invalid_value",
+        )
+    for place in ("models_settings", "chat"):
+        load = getattr(_optional(place), "load_instruction_template", None)
+        if load is not None:
+            return str(load(template.name))
+    raise InvalidRequest(
+        "This version of the webui has no templates to load.",
+        param="instruction_template",
+        code="unsupported_parameter",
+    )

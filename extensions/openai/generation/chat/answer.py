@@ -1,0 +1,390 @@
+"""Answer a conversation: continue the prompt that the chat template makes of it, and take the answer apart.
+
+There is one way for all engines and for all that a chat may ask for: free answers and tools, demanded calls,
+structured output, log-probabilities, messages to continue.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
+
+from ...engines.chat_template.reasoning_probe import HARMONY
+from ...engines.protocol import (
+    ChatRequest,
+    Engine,
+    EngineInfo,
+    GenerateRequest,
+    Media,
+    Message,
+    Pieces,
+    ThinkingTraits,
+)
+from ...engines.tokens.context_length import NORMALIZED, check_bounded, most_tokens
+from ...errors import ContextLengthExceeded
+from ..grammar.check import Part, compiled
+from ..grammar.enforce import enforced
+from ..tools.demanded_calls import EnforcedCallReader, RawCallReader
+from ..tools.learned_formats import AnswerFormat, CallShape, format_of
+from ..tools.plan import CALL_CLOSING, CALL_OPENING, ToolPlan
+from ..tools.reader import CallReader
+from ..tools.strict_arguments import StrictArguments, end_of, heads_of
+from ..tools.tagged_grammar import tagged_grammar
+from .continuation import Generating
+from .harmony import CALL, ENDS, FINAL, ChannelReader, demanded_grammar, is_harmony, strict_heads
+from .harmony import MARKS as HARMONY_MARKS
+from .parts import EndReader, PartReader, TextReader, apart
+from .reasoning import ThinkingBudget
+from .reasoning_budget import (
+    HARMONY_FINAL,
+    HARMONY_NEXT,
+    HARMONY_THINKING,
+    AnswerRule,
+    ThoughtForm,
+    budgeted,
+    form_of,
+)
+from .reasoning_reader import MARKS as THOUGHT_MARKS
+from .reasoning_reader import (
+    ThoughtReader,
+    ThoughtTags,
+    closed,
+    is_behind_thought,
+    known,
+    opened_in,
+    tags_of,
+)
+
+OWN_SHAPE = CallShape(CALL_OPENING + '{"name": "', '", "arguments": ', "}" + CALL_CLOSING)
+"""How models are told to call where their template shows no tools."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a chat asks for besides its messages."""
+
+    logprobs: int | None = None
+    """As in GenerateRequest."""
+    tools: ToolPlan = field(default_factory=ToolPlan)
+    continued: Message | None = None
+    """The assistant's message that the answer continues; it is not among the request's."""
+    grammar_param: str = ""
+    """The field that the request's grammar came from."""
+    thinks: bool | None = None
+    """Whether to think before the answer; None: as the template has it, but not before one that a grammar
+    constrains."""
+    budget: ThinkingBudget | None = None
+    """How long it may think; None: as long as it likes."""
+    bare_calls: bool = True
+    """Whether a whole answer that is the JSON of a call is one, though the template has marks for calls."""
+
+
+PLAIN = Wanted()
+
+Answer = Callable[[Engine, ChatRequest, "str | None"], Pieces]
+"""How a chat is answered once its messages are settled; the prompt, where a host has made it."""
+
+
+def answer_chat(
+    engine: Engine, request: ChatRequest, prompt: str | None = None, *, wanted: Wanted = PLAIN
+) -> Pieces:
+    """Answer messages. `request.max_tokens` is an upper bound only: the answer ends where the context does.
+
+    Raises, before the first piece, ContextLengthExceeded and what `Engine.render` raises.
+    """
+    info, plan = engine.info, wanted.tools
+    texts = [message.content or "" for message in request.messages]
+    check_bounded(
+        texts,
+        request.max_tokens,
+        info.context_length,
+        info.longest_token,
+        param="messages",
+        trimmed=True,
+    )
+    constrained = request.grammar is not None or bool(plan.demanded)
+    if constrained and not wanted.thinks:
+        variables = {**request.template_variables, "enable_thinking": False}
+        request = replace(request, template_variables=variables)
+    prompt = engine.render(request) if prompt is None else prompt
+    shape = _shape(prompt, request, wanted, info, engine.turn_ends(request))
+    media = tuple(p for m in request.messages for p in m.parts if isinstance(p, Media))
+    # Where media stand only the engine knows how many tokens the prompt has.
+    limit = request.max_tokens if media else _limit(engine, shape.prompt, request.max_tokens)
+    generate = GenerateRequest(
+        shape.prompt,
+        limit,
+        request.sampling,
+        request.seed,
+        None if shape.staged else shape.grammar,
+        request.logit_bias,
+        wanted.logprobs,
+        media=media,
+        marks=shape.marks,
+        page=request.page,
+        whole=request.whole,
+    )
+    yield from _compiled(shape, request, wanted, info)
+    pieces = _generate(engine, generate, shape, wanted)
+    try:
+        yield from apart(pieces, shape.reader)
+    finally:
+        pieces.close()
+
+
+def _compiled(
+    shape: _Shape, request: ChatRequest, wanted: Wanted, info: EngineInfo
+) -> Generator[None, None, None]:
+    """Return when all grammars that the answer is made with are known to be good."""
+    parts: tuple[Part, ...] = wanted.tools.parts
+    if request.grammar is not None:
+        parts = ((wanted.grammar_param, request.grammar), *parts)
+    yield from compiled(shape.grammar, shape.param, info, parts)
+    if shape.strict is not None:
+        for name, rule in wanted.tools.schemas.items():
+            yield from compiled(f"start: {rule}", wanted.tools.places[name], info)
+
+
+def _generate(engine: Engine, request: GenerateRequest, shape: _Shape, wanted: Wanted) -> Pieces:
+    """The pieces of the answer, which match what they have to."""
+    end = engine.info.grammar_end
+    generating: Generating = engine
+    if shape.strict is not None:
+
+        def check(pieces: Pieces, grammar: str, name: str) -> Pieces:
+            return enforced(pieces, grammar, wanted.tools.places[name], end)
+
+        generating = StrictArguments(
+            engine, shape.strict, shape.strict_end, wanted.tools.schemas, check
+        )
+
+    def checked(pieces: Pieces) -> Pieces:
+        ended = apart(pieces, EndReader(shape.ends)) if shape.ends else pieces
+        return enforced(ended, shape.grammar, shape.param, end)
+
+    if shape.thought is None or not (shape.staged or wanted.budget):
+        return checked(generating.generate(request))
+    room = request.max_tokens or engine.info.context_length
+    budget = None if wanted.budget is None else wanted.budget.within(room)
+    rule = AnswerRule(shape.grammar or "", checked) if shape.staged else None
+    return budgeted(generating, request, budget, shape.thought, opened=shape.opened, rule=rule)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """How an answer is asked for, and how it is read."""
+
+    prompt: str
+    grammar: str | None
+    param: str
+    """The field that the grammar came from."""
+    marks: tuple[str, ...]
+    reader: PartReader
+    ends: tuple[str, ...] = ()
+    """Texts that end the answer, where the engine does not know."""
+    thought: ThoughtForm | None = None
+    """The form of the thought that may come; None: none does."""
+    opened: bool = False
+    """The prompt ends inside of the thought."""
+    staged: bool = False
+    """The grammar is for what comes behind a thought."""
+    strict: re.Pattern[str] | None = None
+    """Finds the calls whose arguments have to match the schemas of strict functions."""
+    strict_end: str = ""
+    """What closes such a call."""
+
+
+def _shape(
+    prompt: str,
+    request: ChatRequest,
+    wanted: Wanted,
+    info: EngineInfo,
+    turn_ends: tuple[str, ...],
+) -> _Shape:
+    if is_harmony(prompt):
+        return _harmony_shape(prompt, request, wanted)
+    plan, grammar, param = wanted.tools, request.grammar, wanted.grammar_param
+    constrained = grammar is not None or bool(plan.demanded)
+    format, tags = format_of(info), tags_of(info.thinking)
+    marks = (tags.opening.strip(), tags.closing, *THOUGHT_MARKS)
+    if plan.shown:
+        marks += format.marks
+    # Calls are written in the format of `ToolPlan.grammar`.
+    calls_enforced = bool(plan.demanded or plan.inputs or (plan.shown and grammar is not None))
+    strict, strict_end = None, ""
+    if calls_enforced:
+        grammar, param = plan.grammar(grammar), _tools_param(plan)
+    elif plan.strict and format.shape and format.shape.tags:
+        grammar, param = tagged_grammar(plan, format.shape), _tools_param(plan)
+    elif plan.strict:
+        own = format.shape or OWN_SHAPE
+        strict, strict_end = heads_of(own, plan.schemas, bare=wanted.bare_calls), end_of(own)
+    opened = opened_in(prompt, tags)
+    if wanted.continued is not None:
+        prompt, opened = _continued(prompt, opened, tags, wanted.continued)
+    elif opened and not wanted.thinks and (constrained or wanted.thinks is False):
+        prompt, opened = closed(prompt, opened), None
+    reader = _calls_of(plan, wanted, format, enforced=calls_enforced)
+    if constrained and not opened and not wanted.thinks:
+        return _Shape(prompt, grammar, param, marks, reader, turn_ends)
+    openings = reader.openings if isinstance(reader, CallReader) else ()
+    behind = is_behind_thought(prompt, tags)
+    may_think = bool(opened or wanted.thinks or (info.thinking and wanted.thinks is not False))
+    return _Shape(
+        prompt,
+        grammar,
+        param,
+        marks,
+        ThoughtReader(
+            reader,
+            known(tags),
+            opened=opened,
+            begun=wanted.continued is not None,
+            behind=behind,
+            call_marks=openings,
+        ),
+        turn_ends,
+        _form(info.thinking, opened),
+        opened is not None,
+        grammar is not None and may_think and (opened is not None or wanted.continued is None),
+        strict,
+        strict_end,
+    )
+
+
+def _harmony_shape(prompt: str, request: ChatRequest, wanted: Wanted) -> _Shape:
+    """As `_shape`, in the format of gpt-oss, where an answer and a call have channels of their own."""
+    plan, grammar, param = wanted.tools, request.grammar, wanted.grammar_param
+    names = frozenset(tool.name for tool in plan.shown)
+    if wanted.continued is not None:
+        return _harmony_continued(prompt, request, wanted, wanted.continued)
+    if plan.inputs or (plan.shown and grammar is not None):  # in our own format, as text
+        reader = _calls_of(plan, wanted, AnswerFormat(), enforced=True)
+        grammar, param = plan.grammar(grammar), _tools_param(plan)
+        return _Shape(prompt + FINAL, grammar, param, HARMONY_MARKS, reader, ENDS)
+    begin = ""
+    if plan.demanded:
+        grammar, param, begin = demanded_grammar(plan.schemas), _tools_param(plan), CALL
+    elif grammar is not None or (wanted.thinks is False and not plan.shown):
+        begin = FINAL  # behind it there is no call any more
+    if begin and not wanted.thinks:
+        reader = ChannelReader(begin, tools=names, parallel=plan.most > 1)
+        return _Shape(prompt + begin, grammar, param, HARMONY_MARKS, reader, ENDS)
+    form = form_of(HARMONY_THINKING, calls=bool(plan.shown))
+    if begin:
+        form = replace(form, ends=(HARMONY_NEXT + begin,), begin=begin)
+    return _Shape(
+        prompt,
+        grammar,
+        param,
+        HARMONY_MARKS,
+        ChannelReader(tools=names, parallel=plan.most > 1),
+        ENDS if grammar is not None else (),
+        form,
+        staged=grammar is not None,
+        strict=strict_heads(plan.schemas) if plan.strict and grammar is None else None,
+    )
+
+
+def _harmony_continued(
+    prompt: str, request: ChatRequest, wanted: Wanted, message: Message
+) -> _Shape:
+    """As `_harmony_shape`, of an answer that has begun. A call that is demanded comes right behind that, or
+    behind its thought."""
+    plan, grammar, param, begin = wanted.tools, request.grammar, wanted.grammar_param, ""
+    names = frozenset(tool.name for tool in plan.shown)
+    thinking = bool(message.reasoning and not message.content)
+    begun = prompt + _begun_channels(message)
+    if plan.demanded and plan.inputs:  # in our own format, as text
+        reader = _calls_of(plan, wanted, AnswerFormat(), enforced=True)
+        begun += HARMONY_FINAL if thinking else ""
+        grammar, param = plan.grammar(grammar), _tools_param(plan)
+        return _Shape(begun, grammar, param, HARMONY_MARKS, reader, ENDS)
+    if plan.demanded:
+        grammar, param, begin = demanded_grammar(plan.schemas), _tools_param(plan), CALL
+    if not thinking and begin:
+        begun = f"{begun}{HARMONY_NEXT}{CALL}" if message.content else prompt + CALL
+    if not thinking:
+        reader = ChannelReader(CALL, tools=names, parallel=plan.most > 1) if begin else TextReader()
+        return _Shape(begun, grammar, param, HARMONY_MARKS, reader, ENDS)
+    form = form_of(HARMONY_THINKING, calls=bool(plan.shown))
+    return _Shape(
+        begun,
+        grammar,
+        param,
+        HARMONY_MARKS,
+        ChannelReader(HARMONY[0], tools=names, parallel=plan.most > 1),
+        ENDS if grammar is not None else (),
+        replace(form, ends=(HARMONY_NEXT + begin,)) if begin else form,
+        opened=True,
+        staged=grammar is not None,
+    )
+
+
+def _begun_channels(message: Message) -> str:
+    """The beginning of an answer in channels, up to where it goes on."""
+    said = FINAL + (message.content or "")
+    if not message.reasoning:
+        return said
+    thought = HARMONY[0] + message.reasoning
+    return thought + HARMONY_NEXT + said if message.content else thought
+
+
+def _tools_param(plan: ToolPlan) -> str:
+    return "functions" if plan.legacy else "tools"
+
+
+def _form(thinking: ThinkingTraits | None, opened: ThoughtTags | None) -> ThoughtForm:
+    """How the thought is closed: as the template does, or else as its tags say."""
+    if opened is not None and (thinking is None or thinking.opening != opened.opening):
+        return form_of(ThinkingTraits(opened.opening, opened.closing, opened.end))
+    return form_of(thinking)
+
+
+def _calls_of(
+    plan: ToolPlan, wanted: Wanted, format: AnswerFormat, *, enforced: bool
+) -> PartReader:
+    if not plan.shown:
+        return TextReader()
+    if plan.inputs:
+        return RawCallReader(demanded=bool(plan.demanded))
+    if enforced:
+        return EnforcedCallReader(demanded=bool(plan.demanded))
+    bare = wanted.bare_calls or format.bare
+    return CallReader(plan.shown, format.forms, parallel=plan.most > 1, bare=bare)
+
+
+def _continued(
+    prompt: str, opened: ThoughtTags | None, tags: ThoughtTags, message: Message
+) -> tuple[str, ThoughtTags | None]:
+    """The prompt with the beginning of the answer, and the thought that this is still in."""
+    said, begin, tags = message.content or "", prompt, opened or tags
+    if opened:
+        begin = prompt.rstrip().removesuffix(tags.opening.rstrip())
+    if said.lstrip().startswith(tags.opening):
+        return begin + said, None if tags.closing in said else tags
+    if message.reasoning:
+        # A line end behind the tag, which is no part of a thought that is told, is the template's to put.
+        gap = "\n" if tags.end.startswith("\n") or tags.opening[-1].isalnum() else ""
+        begin = prompt if opened else begin + tags.opening + gap
+        if message.reasoning.startswith("\n"):
+            begin = begin.rstrip("\n")
+        thought = begin + message.reasoning
+        return (thought + tags.end + said, None) if said else (thought, tags)
+    return (closed(prompt, tags) if opened else prompt) + said, None
+
+
+def _limit(engine: Engine, prompt: str, asked: int | None) -> int | None:
+    """How many tokens the answer may have: chat's limit is an upper bound only."""
+    context = engine.info.context_length
+    if NORMALIZED * most_tokens(prompt) + (asked or 1) <= context:
+        return asked
+    # Blanks of megabytes, which a template may have cut off, take a tokenizer half a minute.
+    check_bounded((prompt,), None, context, engine.info.longest_token, param="messages")
+    tokens = len(engine.tokenize(prompt))
+    if tokens >= context:
+        raise ContextLengthExceeded(
+            prompt_tokens=tokens, max_tokens=0, context_length=context, param="messages"
+        )
+    return None if asked is None else min(asked, context - tokens)

@@ -1,0 +1,244 @@
+"""What a request for a chat holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AliasChoices, Field
+
+from ...engines.protocol import EngineInfo
+from ...schemas import bad_request
+from ...schemas.validation import RequestModel, Unsupported
+from ..request import MAX_TOKENS_ALIASES, GenerationRequest
+from ..sampling.unsupported_fields import IN_CHAT, NeutralValues
+from ..tools.hosted_tools import HostedTool
+from ..tools.plan import (
+    AnyTool,
+    FunctionCallChoice,
+    FunctionDefinition,
+    FunctionTool,
+    ToolChoice,
+    ToolPlan,
+    plan_tools,
+)
+from .messages import ChatMessage, TextPart
+from .reasoning import ThinkingFields, ThinkingPlan
+
+Metadata = Annotated[
+    dict[
+        Annotated[str, Field(max_length=64)],
+        Annotated[str, Field(max_length=512)],
+    ],
+    Field(max_length=16),
+]
+MAX_MESSAGES = 8192
+TEMPLATE_OWN = {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"}
+
+
+class Prediction(RequestModel):
+    """What much of the answer is likely to be."""
+
+    type: Literal["content"]
+    content: str | Annotated[list[TextPart], Field(min_length=1)]
+
+
+class ChatCompletionRequest(ThinkingFields, GenerationRequest):
+    """Create chat completion. Names beyond the reference's are the native sampler's, or say so."""
+
+    refused: ClassVar[NeutralValues] = IN_CHAT
+
+    messages: list[ChatMessage] = Field(
+        min_length=1, max_length=MAX_MESSAGES, description="The conversation so far."
+    )
+    max_completion_tokens: int | None = Field(
+        None,
+        ge=-1,
+        description="Tokens to generate at most, reasoning among them; an upper bound, which may be more "
+        "than fits. Default: what the context holds. -1 is no limit with `--lenient-limits`.",
+    )
+    max_tokens: int | None = Field(
+        None,
+        validation_alias=AliasChoices(*MAX_TOKENS_ALIASES),
+        ge=-1,
+        description="The older name of `max_completion_tokens`.",
+    )
+    logprobs: bool | None = Field(
+        None, description="Report the log-probability of each counted token."
+    )
+    top_logprobs: int | None = Field(
+        None, ge=0, le=20, description="Tell so many alternatives, too. Needs `logprobs`."
+    )
+    tools: list[AnyTool] | None = Field(
+        None,
+        max_length=128,
+        description="What the model may call. Of a `namespace` its members; tools that a provider would run "
+        "(`web_search`, `mcp`, ...) are left out, and named in the header `x-openedai-ignored`.",
+    )
+    tool_choice: ToolChoice | None = Field(
+        None,
+        description="`none`, `auto`, `required`, one tool by name, or `allowed_tools`; calls that are "
+        "demanded are enforced while they are written.",
+    )
+    parallel_tool_calls: bool | None = Field(
+        None, description="Whether one answer may hold several calls. Default: it may."
+    )
+    functions: list[FunctionDefinition] | None = Field(
+        None, min_length=1, max_length=128, description="The older form of `tools`."
+    )
+    function_call: FunctionCallChoice | None = Field(
+        None, description="The older form of `tool_choice`."
+    )
+    chat_template_kwargs: dict[str, Any] | None = Field(
+        None,
+        validation_alias=AliasChoices("chat_template_kwargs", "template_vars"),
+        description="Variables for the model's chat template. Not OpenAI's.",
+    )
+    mode: Literal["instruct", "chat", "chat-instruct"] | None = Field(
+        None,
+        description="As in a webui's page: by the model's template, as a talk of two characters, or the one "
+        "in the other. Default `instruct`, or `chat` where a character is given. Not OpenAI's.",
+    )
+    character: str | None = Field(
+        None, description="A character of the webui, by its name. Not OpenAI's."
+    )
+    instruction_template: str | None = Field(
+        None,
+        description="A template of the webui, by its name; default: the model's own. Not OpenAI's.",
+    )
+    user_name: str | None = Field(
+        None,
+        validation_alias=AliasChoices("user_name", "name1"),
+        description="The user's name in a webui's page. Not OpenAI's.",
+    )
+    bot_name: str | None = Field(
+        None,
+        validation_alias=AliasChoices("bot_name", "name2"),
+        description="The character's name there, in place of its own. Not OpenAI's.",
+    )
+    context: str | None = Field(
+        None,
+        description="What the model is told of the character, in place of its own. Not OpenAI's.",
+    )
+    greeting: str | None = Field(
+        None, description="What the character says first, in place of its own. Not OpenAI's."
+    )
+    user_bio: str | None = Field(
+        None, description="What the character knows of the user. Not OpenAI's."
+    )
+    chat_instruct_command: str | None = Field(
+        None, description="The instruction of the mode `chat-instruct`. Not OpenAI's."
+    )
+    continue_final_message: bool | None = Field(
+        None,
+        validation_alias=AliasChoices("continue_final_message", "continue_"),
+        description="Continue the last message, which must be the assistant's, instead of answering. "
+        "Not OpenAI's.",
+    )
+    add_generation_prompt: bool | None = Field(
+        None,
+        description="False only with `continue_final_message`, as vLLM's clients send it. Not OpenAI's.",
+    )
+    modalities: list[Literal["text", "audio"]] | None = Field(
+        None, min_length=1, description="Text only; `audio` is refused."
+    )
+    metadata: Metadata | None = Field(
+        None, description="Told again in the answer, if it is not streamed."
+    )
+    store: bool | None = Field(None, description="Taken; nothing is kept yet.")
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = Field(
+        None,
+        description="`flex`: batch work, which gets what other requests leave over. All others are "
+        "the one tier `default`.",
+    )
+    verbosity: Literal["low", "medium", "high"] | None = Field(
+        None, description="Taken and without effect."
+    )
+    prediction: Prediction | None = Field(None, description="Taken and without effect.")
+    safety_identifier: str | None = Field(
+        None, max_length=64, description="Taken and without effect."
+    )
+    prompt_cache_key: str | None = Field(
+        None, description="Taken and without effect: all prompts share one cache."
+    )
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = Field(
+        None, description="Taken and without effect."
+    )
+    prompt_cache_options: dict[str, Any] | None = Field(
+        None, description="Taken and without effect."
+    )
+    moderation: Annotated[dict[str, Any] | None, Unsupported()] = Field(
+        None, description="Refused."
+    )
+    audio: Annotated[dict[str, Any] | None, Unsupported()] = Field(None, description="Refused.")
+    web_search_options: Annotated[dict[str, Any] | None, Unsupported()] = Field(
+        None, description="Refused."
+    )
+
+    @property
+    def limit(self) -> tuple[int | None, str]:
+        """The most tokens to generate, and the field that says so.
+
+        Raises InvalidRequest when it is given under two names.
+        """
+        if self.max_tokens is None:
+            return self.agreed_limit(self.max_completion_tokens, "max_completion_tokens")
+        if self.max_completion_tokens is not None:
+            raise bad_request.conflicting("max_tokens", "max_completion_tokens")
+        return self.agreed_limit(self.max_tokens, "max_tokens")
+
+    @property
+    def alternatives(self) -> int | None:
+        """How many alternatives to tell for each token; None: no log-probabilities."""
+        if self.logprobs:
+            return self.top_logprobs or 0
+        if self.n_probs:
+            return self.n_probs
+        if self.top_logprobs is not None:
+            raise bad_request.unsupported(
+                "top_logprobs", "is only allowed when 'logprobs' is true."
+            )
+        return None
+
+    @property
+    def page_values(self) -> dict[str, str]:
+        """What it sets of a page's state, by the page's names."""
+        given = {
+            "name1": self.user_name,
+            "name2": self.bot_name,
+            "context": self.context,
+            "greeting": self.greeting,
+            "user_bio": self.user_bio,
+            "chat-instruct_command": self.chat_instruct_command,
+        }
+        return {name: value for name, value in given.items() if value}
+
+    @property
+    def left_out(self) -> list[str]:
+        hosted = enumerate(self.tools or ())
+        return [f"tools[{at}].{t.type}" for at, t in hosted if isinstance(t, HostedTool)]
+
+    @property
+    def plan(self) -> ToolPlan:
+        """What to do about tools. Raises InvalidRequest for what cannot be done."""
+        parallel = self.parallel_tool_calls is not False
+        if self.functions is None and self.function_call in (None, "none", "auto"):
+            return plan_tools(self.tools, self.tool_choice, parallel=parallel)
+        if self.tools is not None or self.tool_choice is not None:
+            raise bad_request.conflicting("functions", "tools")
+        tools = [FunctionTool(type="function", function=each) for each in self.functions or ()]
+        return plan_tools(tools, self.function_call, parallel=False, legacy=True)
+
+    def plan_thinking(self, info: EngineInfo, budgets: Mapping[str, int]) -> ThinkingPlan:
+        """Whether and how much to think, and all that the chat template is given besides the messages.
+
+        Raises InvalidRequest for what is the server's own, contradicts itself, or cannot be done.
+        """
+        given = self.chat_template_kwargs or {}
+        for name in TEMPLATE_OWN & given.keys():
+            raise bad_request.unsupported(
+                f"chat_template_kwargs.{name}", "is set by the server itself."
+            )
+        plan = self.thinking_plan(info, given, budgets)
+        return replace(plan, variables={**given, **plan.variables})

@@ -1,0 +1,354 @@
+"""JSON schemas as llguidance enforces them: checked by this, so that a 400 names the exact place, then
+written in its words. Source: llguidance, docs/json_schema.md; JSON Schema 2020-12.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+
+from ...schemas import bad_request
+from .bounds import (
+    MAX_ENUM,
+    MAX_MULTIPLE,
+    MAX_PROPERTIES,
+    MAX_REFS,
+    MAX_REPETITIONS,
+    MAX_SCHEMA_DEPTH,
+    MAX_SCHEMA_SIZE,
+    MAX_SCHEMA_TEXT,
+    check_count,
+    check_pattern,
+    one_at_a_time,
+    place,
+    refuse,
+)
+from .exclusive import Exclusion
+from .regex import URI, ascii_classes, pattern_in_json
+
+# JSON on one line. Where white space is free, small models like to go on with it for ever.
+WHITESPACE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+
+Path = tuple[str | int, ...]
+
+_VALUES = ("const", "enum", "default", "examples")  # what under these names is data, and no schema
+_TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
+_COUNTS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
+_SCHEMA = ("items", "additionalProperties", "additionalItems", "unevaluatedItems", "not", "if", "then",
+           "else", "contains", "propertyNames", "unevaluatedProperties", "contentSchema")  # fmt: skip
+_SCHEMAS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")  # lists
+_NAMED_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+    "not": (False,),
+    "then": (True,),
+    "else": (True,),
+    "contains": (),
+    "minContains": (),
+    "maxContains": (),
+    "propertyNames": (True,),
+    "uniqueItems": (False,),
+    "dependentRequired": (),
+    "dependentSchemas": (),
+    "dependencies": (),
+    "unevaluatedProperties": (True,),
+    "unevaluatedItems": (True,),
+    "$dynamicRef": (),
+    "$recursiveRef": (),
+}
+"""Words that cannot be enforced, and the values (besides an empty object) with which they ask for nothing."""
+
+
+def json_rule(schema: Mapping[str, Any], param: str) -> str:
+    """What stands for the JSON that a schema describes inside of a rule, its keys in the schema's order.
+
+    Raises InvalidRequest, naming the place, for what cannot be enforced.
+    """
+    try:
+        key = orjson.dumps(schema)
+    except TypeError:  # numbers or levels beyond what it takes
+        key = b""
+    known = _rules.get(key)
+    if known is None:
+        with one_at_a_time(len(key) or MAX_SCHEMA_TEXT):
+            check_enforceable(schema, param)
+            written = _as_enforced(schema, Exclusion(schema))
+            known = "%json " + json.dumps({**written, "x-guidance": WHITESPACE})
+        if key and len(key) <= MAX_REMEMBERED_SIZE:
+            _rules.put(key, known)
+    return known
+
+
+class _Remembered:
+    """The rules of schemas that came before, as clients send the same ones again and again. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rules: OrderedDict[bytes, str] = OrderedDict()
+
+    def get(self, key: bytes) -> str | None:
+        with self._lock:
+            found = self._rules.get(key)
+            if found is not None:
+                self._rules.move_to_end(key)
+            return found
+
+    def put(self, key: bytes, rule: str) -> None:
+        with self._lock:
+            self._rules[key] = rule
+            if len(self._rules) > MAX_REMEMBERED:
+                self._rules.popitem(last=False)
+
+
+MAX_REMEMBERED, MAX_REMEMBERED_SIZE = 512, 32 << 10  # schemas, and bytes of each
+_rules = _Remembered()
+
+
+def check_enforceable(schema: Any, param: str) -> None:
+    """Raise InvalidRequest, naming the place, for a schema that is too large or asks for what llguidance
+    cannot enforce."""
+    _check_size(schema, param)
+    counts = dict.fromkeys(("members of enum", "properties", "references"), 0)
+    for path, node in schemas_in(schema):
+        counts["members of enum"] += len(_list(node.get("enum")))
+        counts["properties"] += len(_dict(node.get("properties")))
+        counts["references"] += "$ref" in node
+        _check_node(node, path, param)
+        if "$ref" in node:
+            _check_reference(schema, node["$ref"], place(param, (*path, "$ref")))
+    for what, most in zip(counts, (MAX_ENUM, MAX_PROPERTIES, MAX_REFS), strict=True):
+        check_count(param, what, counts[what], most)
+
+
+def schemas_in(schema: Any) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """A schema and all those within it that are objects, each with its path."""
+    waiting: list[tuple[Path, Any]] = [((), schema)]
+    while waiting:
+        path, node = waiting.pop()
+        if not isinstance(node, dict):
+            continue
+        yield path, node
+        waiting += reversed([((*path, *step), child) for step, child in schema_children(node)])
+
+
+def schema_children(node: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
+    """The schemas right within one, and where they stand in it."""
+    for name, value in node.items():
+        if name in _SCHEMAS and isinstance(value, list):
+            yield from (((name, at), each) for at, each in enumerate(value))
+        elif name in _NAMED_SCHEMAS and isinstance(value, dict):
+            yield from (((name, key), each) for key, each in value.items())
+        elif name in _SCHEMA:
+            yield (name,), value
+
+
+def _check_size(schema: Any, param: str) -> None:
+    """Count values, characters and levels."""
+    size = characters = 0
+    level, depth = [schema], 0
+    while level:
+        depth += 1
+        check_count(param, "levels", depth, MAX_SCHEMA_DEPTH)
+        deeper: list[Any] = []
+        for value in level:
+            size += len(value) if isinstance(value, (dict, list)) else 0
+            check_count(param, "values", size, MAX_SCHEMA_SIZE)
+            inner = value
+            if isinstance(value, dict):
+                characters += sum(map(len, value))
+                inner = value.values()
+            for each in inner if isinstance(value, (dict, list)) else ():
+                if isinstance(each, str):
+                    characters += len(each)
+                elif isinstance(each, (dict, list)):
+                    deeper.append(each)
+        check_count(param, "characters", characters, MAX_SCHEMA_TEXT)
+        level = deeper
+
+
+def _check_node(node: Mapping[str, Any], path: Path, param: str) -> None:
+    for name, neutral in _NEUTRAL.items():
+        if name in node and not _asks_nothing(node, name, neutral):
+            _refuse_word(place(param, (*path, name)), name)
+    if "if" in node and ("then" in node or "else" in node):
+        _refuse_word(place(param, (*path, "if")), "if")
+    pattern = node.get("pattern")
+    if isinstance(pattern, str):
+        where = place(param, (*path, "pattern"))
+        check_pattern(pattern, where)
+        if re.search(r"(?<!\\)(\\\\)*\\$", pattern):
+            refuse(where, "it ends with a backslash.")
+    for pattern in _dict(node.get("patternProperties")):
+        check_pattern(pattern, place(param, (*path, "patternProperties", pattern[:64])))
+    for name in _COUNTS:
+        count = node.get(name)
+        if isinstance(count, (int, float)) and count > MAX_REPETITIONS:
+            where = place(param, (*path, name))
+            raise bad_request.out_of_range(where, count, low=None, high=MAX_REPETITIONS)
+    multiple = node.get("multipleOf")
+    if isinstance(multiple, (int, float)) and _digits(multiple) > MAX_MULTIPLE:
+        where = place(param, (*path, "multipleOf"))
+        raise bad_request.out_of_range(where, multiple, low=None, high=MAX_MULTIPLE)
+    kinds = node.get("type", [])
+    for kind in kinds if isinstance(kinds, list) else [kinds]:
+        if kind not in _TYPES:
+            raise bad_request.not_one_of(place(param, (*path, "type")), kind, _TYPES)
+    if node.get("enum") == []:
+        refuse(place(param, (*path, "enum")), "no value is one of none.")
+    for name in _NAMED_SCHEMAS:
+        if name in node and not isinstance(node[name], dict):
+            raise bad_request.wrong_type(place(param, (*path, name)), "an object", node[name])
+
+
+def _digits(number: float) -> int:
+    """A number without its point and the zeros around it: as many states has a multiple of it."""
+    digits = str(number).lower().partition("e")[0].replace(".", "").strip("-0")
+    return int(digits[:12] or 0)
+
+
+def _asks_nothing(node: Mapping[str, Any], name: str, neutral: tuple[Any, ...]) -> bool:
+    value = node[name]
+    if name in ("then", "else") and "if" not in node:
+        return True
+    if name in ("minContains", "maxContains") and "contains" not in node:
+        return True
+    if name == "uniqueItems" and node.get("maxItems") in (0, 1):
+        return True
+    return (value == {} and name != "not") or any(value is each for each in neutral)
+
+
+def _refuse_word(where: str, name: str) -> None:
+    raise bad_request.unsupported(
+        where,
+        f"cannot be enforced: '{name}' is no part of what this server can constrain an answer to. Leave it "
+        "out, or do not demand that the schema is kept to.",
+    )
+
+
+def _check_reference(schema: Any, reference: Any, where: str) -> None:
+    """A reference must point into the schema itself."""
+    if not isinstance(reference, str):
+        raise bad_request.wrong_type(where, "a string", reference)
+    own = schema.get("$id") if isinstance(schema, dict) else None
+    base, _, pointer = reference.partition("#")
+    if base and not (isinstance(own, str) and base == own.removesuffix("#")):
+        refuse(
+            where, "it points out of the schema; only references into itself (#/...) are followed."
+        )
+    if pointer and not pointer.startswith("/"):
+        return  # an anchor, which the library looks for
+    node = schema
+    for step in unquote(pointer).split("/")[1:]:
+        key = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, dict) and key in node:
+            node = node[key]
+        elif isinstance(node, list) and key.isdecimal() and len(key) < 7 and int(key) < len(node):
+            node = node[int(key)]
+        else:
+            refuse(where, f"there is nothing at '{reference[:100]}'.")
+
+
+def surely_enforceable(schema: Any) -> bool:
+    """Whether a schema holds only words with which nothing can go wrong, without trying it."""
+    return all(node.keys() <= _SURE for _, node in schemas_in(schema))
+
+
+_SURE = {
+    *(
+        "type",
+        "properties",
+        "required",
+        "additionalProperties",
+        "items",
+        "enum",
+        "const",
+        "anyOf",
+        "$ref",
+    ),
+    *(
+        "$defs",
+        "definitions",
+        "minItems",
+        "maxItems",
+        "minLength",
+        "maxLength",
+        "minimum",
+        "maximum",
+    ),
+    *(
+        "title",
+        "description",
+        "default",
+        "examples",
+        "$schema",
+        "$comment",
+        "deprecated",
+        "readOnly",
+    ),
+}
+
+
+SAFE_INTEGER = 2**53 - 1  # beyond it, readers of JSON differ (RFC 8259, section 6)
+
+
+def _as_enforced(schema: Any, exclusion: Exclusion) -> Any:
+    """The schema with all of its patterns written out, integers that every reader can hold, `anyOf` where
+    that is what `oneOf` means, and without the words that ask for nothing. Recursion is bounded by
+    MAX_SCHEMA_DEPTH."""
+    if isinstance(schema, list):
+        return [_as_enforced(each, exclusion) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    written: dict[str, Any] = {}
+    for name, value in schema.items():
+        if name == "pattern" and isinstance(value, str):
+            made = pattern_in_json(value)
+            also = [*written.get("allOf", ()), *made.get("allOf", ())]
+            written |= {**made, "allOf": also} if also else made
+        elif (
+            name in _NEUTRAL or name == "if" or (name == "$schema" and _STANDARD not in str(value))
+        ):
+            continue
+        elif name in _COUNTS and isinstance(value, float) and value.is_integer():
+            written[name] = int(value)
+        elif name in _VALUES:
+            written[name] = value
+        elif name == "format" and value == "uri" and "pattern" not in schema:
+            written["pattern"] = URI
+        elif name == "patternProperties" and isinstance(value, dict):
+            written[name] = {
+                ascii_classes(pattern): _as_enforced(each, exclusion)
+                for pattern, each in value.items()
+            }
+        elif name in _NAMED_SCHEMAS and isinstance(value, dict):
+            written[name] = {key: _as_enforced(each, exclusion) for key, each in value.items()}
+        elif name == "oneOf" and isinstance(value, list) and exclusion.holds(value, schema):
+            made = {"anyOf": _as_enforced(value, exclusion)}
+            if "anyOf" in schema:
+                made = {"allOf": [*written.get("allOf", ()), made]}
+            written |= made
+        elif name == "allOf" and isinstance(value, list):
+            written[name] = [*written.get(name, ()), *_as_enforced(value, exclusion)]
+        else:
+            written[name] = _as_enforced(value, exclusion)
+    if schema.get("type") == "integer" and not _BOUNDS & schema.keys():
+        written |= {"minimum": -SAFE_INTEGER, "maximum": SAFE_INTEGER}
+    return written
+
+
+_STANDARD = "json-schema.org"  # the library fails at any other dialect
+_BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "enum", "const"}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,1 @@
+"""What other extensions of the host do to requests and answers."""

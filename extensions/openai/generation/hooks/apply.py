@@ -1,0 +1,123 @@
+"""Answers that other extensions of the host have a hand in: their hooks are called as its page would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from ...engines.protocol import ChatRequest, Engine, EngineInfo, GenerateRequest, Message, Pieces
+from ..chat.answer import Answer
+from .extensions import Hooks
+from .history import Turns
+from .state import (
+    State,
+    changed_context,
+    changed_limit,
+    changed_sampling,
+    changed_seed,
+    changed_system,
+    state_of,
+    told_of_system,
+)
+
+
+def hooked_chat(
+    hooks: Hooks,
+    engine: Engine,
+    request: ChatRequest,
+    answer: Answer,
+    *,
+    stops: Sequence[str],
+    continues: bool,
+) -> Pieces:
+    """Answer messages as `answer` does, with all hooks. `continues`: the answer goes on with a message of
+    the assistant, and the user says nothing new.
+
+    Raises EngineFailed when a hook fails; the others are not asked then.
+    """
+    turns = Turns(request.messages, open_end=not continues)
+    system = [message.content or "" for message in request.messages if message.role == "system"]
+    before = _state_of(hooks, request, engine.info)
+    before = told_of_system(before, "\n".join(system))
+    run = hooks.run(dict(before), is_chat=True)
+    history = turns.history()
+    for modify in run.each("history_modifier"):
+        changed = modify(history)
+        history = changed if isinstance(changed, dict) else history
+    run.state["history"] = before["history"] = history
+    run.modify_state()
+    text = turns.last
+    if text is not None:
+        text = run.modify_input(text)
+    if "modes" not in engine.info.capabilities:
+        run.state["mode"] = before["mode"]  # there is no other way to put it
+    messages = _with_system(turns.messages(history, text), changed_system(before, run.state))
+    context = changed_context(before, run.state)
+    if context is not None:
+        run.state["context"] = context
+    request = replace(
+        request,
+        messages=messages,
+        sampling={**request.sampling, **changed_sampling(before, run.state, engine.info)},
+        max_tokens=changed_limit(before, run.state, request.max_tokens),
+        seed=changed_seed(before, run.state, request.seed),
+    )
+    prompt: str | None = None
+    for make in run.each("custom_generate_chat_prompt"):
+        prompt = make(text or "", run.state, history=history, _continue=continues)
+        break  # webuis ask only the first one
+    # Where the host makes the prompt it asks for the prefix, too.
+    theirs = continues or run.state.get("mode") in ("chat", "chat-instruct")
+    prefix = "" if theirs else run.text("bot_prefix_modifier", "")
+    if prompt is not None:  # it has no marks for media
+        plain = tuple(replace(message, parts=()) for message in messages)
+        request = replace(request, messages=plain)
+    if prompt is not None or prefix:
+        prompt = (engine.render(request) if prompt is None else str(prompt)) + prefix
+    yield from _closing(
+        run.apply_to(answer(engine, request, prompt), stops, live=not request.whole)
+    )
+
+
+def hooked_completion(
+    hooks: Hooks,
+    engine: Engine,
+    request: GenerateRequest,
+    answer: Callable[[GenerateRequest], Pieces],
+    *,
+    stops: Sequence[str],
+) -> Pieces:
+    """Continue a prompt as `answer` does, with all hooks; one of token ids is left as it is."""
+    before = _state_of(hooks, request, engine.info)
+    run = hooks.run(dict(before), is_chat=False)
+    run.modify_state()
+    prompt = request.prompt
+    request = replace(
+        request,
+        prompt=run.modify_input(prompt) if isinstance(prompt, str) else prompt,
+        sampling={**request.sampling, **changed_sampling(before, run.state, engine.info)},
+        max_tokens=changed_limit(before, run.state, request.max_tokens),
+        seed=changed_seed(before, run.state, request.seed),
+    )
+    yield from _closing(run.apply_to(answer(request), stops, live=not request.whole))
+
+
+def _state_of(hooks: Hooks, request: ChatRequest | GenerateRequest, info: EngineInfo) -> State:
+    settings = hooks.state_for(request.page)
+    state = state_of(settings, request.sampling, request.max_tokens, request.seed, info)
+    return {**state, "stream": not request.whole}
+
+
+def _with_system(messages: Sequence[Message], system: str | None) -> tuple[Message, ...]:
+    """The messages with another text of the system's; None: as it is."""
+    if system is None:
+        return tuple(messages)
+    rest = tuple(message for message in messages if message.role != "system")
+    return (Message("system", system), *rest) if system.strip() else rest
+
+
+def _closing(pieces: Pieces) -> Pieces:
+    try:
+        yield from pieces
+    finally:
+        pieces.close()

@@ -1,0 +1,173 @@
+"""Parts of messages that are not text: pictures, sounds and files, as they come in a request.
+
+What leaves here was decoded and made anew: an engine's own decoder may take the whole process down with a
+file that is not what it says. No message of an error quotes what was sent.
+"""
+
+from __future__ import annotations
+
+import binascii
+import mimetypes
+import re
+from base64 import b64decode
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from ...engines.protocol import Media
+from ...errors import InvalidRequest
+from ...outbound.fetch import Fetcher, FetchRules
+from ...schemas import bad_request
+from ...settings import Settings
+from .audio import read_sound
+from .images import Detail, read_picture
+
+MIB = 1 << 20
+DATA_URL = re.compile(
+    r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<more>(?:;[^,;]*)*?)(?P<base64>;base64)?,"
+)
+HEAD = 1024  # characters of an address that are looked at for its kind
+TEXT_TYPES = re.compile(
+    r"text/.+|application/((.+\+)?(json|xml|yaml)|x-yaml|toml|javascript|x-sh|sql|x-ndjson|jsonl)"
+)
+CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # that no text file has
+
+Fetch = Callable[[str, str], bytes]
+"""The bytes at an http(s) address, and the field that holds it, for errors. Raises InvalidRequest."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaReader:
+    """What of one request's media is taken, and how. The default takes files with text only."""
+
+    capabilities: Collection[str] = ()
+    """The engine's: `vision` and `audio` are looked for."""
+    max_bytes: int = 20 * MIB
+    """Of each of them."""
+    max_parts: int = 16
+    """Of all messages together."""
+    max_side: int = 2048
+    """Pixels that a picture keeps of each side."""
+    fetch: Fetch | None = None
+    """None: http(s) addresses are refused."""
+
+    def check_count(self, count: int) -> None:
+        """Raises InvalidRequest when a request has more media than it may."""
+        if count > self.max_parts:
+            raise InvalidRequest(
+                f"Invalid 'messages': they hold {count} pictures, sounds and files; this server takes "
+                f"{self.max_parts} at most.",
+                param="messages",
+                code="array_above_max_length",
+            )
+
+    def image(self, url: str, detail: Detail | None, where: str) -> Media:
+        """A picture from a data: URL, or from an http(s) address. `where`: the part's place."""
+        if "vision" not in self.capabilities:
+            raise _not_taken(where, "image_url", "pictures")
+        param = f"{where}.image_url.url"
+        kind, payload = _data_url(url)
+        if kind is None and url[:8].lower().startswith(("http://", "https://")):
+            if self.fetch is None:
+                raise bad_request.unsupported(
+                    param,
+                    "is an http(s) address, and this server fetches none; send the picture itself, as "
+                    "data:image/png;base64,...",
+                )
+            return read_picture(self.fetch(url, param), detail, param, most=self.max_side)
+        if kind is None:
+            raise InvalidRequest(
+                f"Invalid '{param}': expected a data: URL with base64, or an http(s) address.",
+                param=param,
+                code="invalid_image_url",
+            )
+        if not kind.startswith("image/"):
+            raise InvalidRequest(
+                f"Invalid '{param}': the type of the data: URL is not that of a picture.",
+                param=param,
+                code="unsupported_image_media_type",
+            )
+        data = self._decoded(payload, param, "invalid_base64_image", "image_file_too_large")
+        return read_picture(data, detail, param, most=self.max_side)
+
+    def sound(self, data: str, format: Literal["wav", "mp3"], where: str) -> Media:
+        """A sound in base64."""
+        if "audio" not in self.capabilities:
+            raise _not_taken(where, "input_audio", "sounds")
+        param = f"{where}.input_audio.data"
+        return read_sound(self._decoded(data, param), format, param)
+
+    def file(self, name: str | None, data: str, where: str) -> str:
+        """A file that holds text, as the text that the model is given. `data`: base64, or a data: URL."""
+        param = f"{where}.file.file_data"
+        kind, payload = _data_url(data)
+        guessed = mimetypes.guess_type(name or "")[0]
+        for said in (kind, guessed):
+            if said and said != "application/octet-stream" and not TEXT_TYPES.fullmatch(said):
+                raise bad_request.unsupported(param, "is not of a type that holds plain text.")
+        content = self._decoded(payload, param)
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = "\0"
+        if CONTROLS.search(text) or text.startswith("%PDF-"):
+            raise bad_request.unsupported(
+                param, "is no text in UTF-8, and this server takes no other files."
+            )
+        shown = re.sub(r"[^\w .,()+-]", "_", name)[:128] if name else "unnamed"
+        end = "" if text.endswith("\n") else "\n"
+        return f'<file name="{shown}">\n{text}{end}</file>\n'
+
+    def _decoded(
+        self,
+        text: str,
+        param: str,
+        broken: str = "invalid_value",
+        too_large: str = "invalid_value",
+    ) -> bytes:
+        """The bytes of base64. `broken` and `too_large`: the codes of what is wrong with it."""
+        if len(text) * 3 // 4 - text[-2:].count("=") > self.max_bytes:
+            raise InvalidRequest(
+                f"Invalid '{param}': it is larger than {self.max_bytes // MIB} MiB.",
+                param=param,
+                code=too_large,
+            )
+        try:
+            data = b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            raise InvalidRequest(
+                f"Invalid '{param}': it is not valid base64.", param=param, code=broken
+            ) from None
+        if not data:
+            code = "empty_image_file" if "image" in broken else "empty_string"
+            raise InvalidRequest(f"Invalid '{param}': it is empty.", param=param, code=code)
+        return data
+
+
+def media_reader(
+    settings: Settings, capabilities: Collection[str], check_wanted: Callable[[], None]
+) -> MediaReader:
+    """For one request. `check_wanted` raises when nobody waits for the answer any more."""
+    most = settings.media_max_mb * MIB
+    fetch: Fetch | None = None
+    if settings.media_urls or settings.media_hosts:
+        rules = FetchRules(settings.media_urls, settings.media_hosts, most, settings.media_timeout)
+        fetch = Fetcher(rules, check_wanted).get
+    parts, side = settings.media_max_parts, settings.media_max_side
+    return MediaReader(capabilities, most, parts, side, fetch)
+
+
+def _data_url(url: str) -> tuple[str | None, str]:
+    """The media type of a data: URL with base64 (None for anything else), and what follows it."""
+    if url[:5].lower() != "data:":
+        return None, url
+    found = DATA_URL.match("data:" + url[5:HEAD])
+    if found is None or not found["base64"]:
+        return None, url
+    return (found["type"] or "text/plain").lower(), url[found.end() :]
+
+
+def _not_taken(where: str, kind: str, things: str) -> InvalidRequest:
+    return bad_request.unsupported(
+        where, f"is a part of type '{kind}', and the loaded model takes no {things}."
+    )

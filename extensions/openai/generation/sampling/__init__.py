@@ -1,0 +1,1 @@
+"""Sampling parameters: the table of them, and what becomes of each."""

@@ -1,0 +1,191 @@
+"""What the operator says about parameters: defaults, forced values, limits, and named presets."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from ...engines.protocol import EngineInfo
+from ...errors import InvalidRequest
+from ...schemas import bad_request
+from ...schemas.validation import check
+from ...settings import Settings, SettingsError
+from ..request import NO_LIMIT, GenerationRequest
+from .profiles import ROLE_STOPS, profile_of
+from .table import ROWS
+
+log = logging.getLogger("openedai")
+
+Body = TypeVar("Body", bound=GenerationRequest)
+ALIASES: Mapping[str, str] = {alias: row.name for row in ROWS.values() for alias in row.aliases}
+COUNTS = ("n", "best_of")  # what may be limited, besides the rows of the sampler table
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Applied to every request; immutable."""
+
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    forced: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict)
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    default_max_tokens: int = 0
+    max_tokens_limit: int = 0
+    streaming: bool = True
+    strict: bool = False
+    """No more is taken than the reference allows."""
+    lenient_limits: bool = False
+    """`max_tokens: -1` is no limit."""
+    thinking_budgets: Mapping[str, int] = field(default_factory=dict)
+    """Tokens of a thought by effort; -1 is no limit."""
+    role_stops: Literal["auto", "always", "never"] = "auto"
+    mark: str = ""
+    """Changes when what shapes answers does; empty where nothing does."""
+
+    def marked(self, info: EngineInfo) -> EngineInfo:
+        """What is served, its fingerprint changed by what the operator says."""
+        if not self.mark:
+            return info
+        both = hashlib.sha256((info.fingerprint + self.mark).encode()).hexdigest()
+        return replace(info, fingerprint="fp_" + both[:10])
+
+    def apply(self, body: Body) -> Body:
+        """The request with what the operator adds to it; what it says itself goes before preset and
+        defaults, and what is forced goes before all.
+
+        Raises InvalidRequest for an unknown preset, a value over its limit, and a stream where there
+        are none.
+        """
+        if body.stream and not self.streaming:
+            raise bad_request.unsupported(
+                "stream", "was switched off by the operator of this server."
+            )
+        given = {name for name in body.model_fields_set if getattr(body, name) is not None}
+        added = {**self.defaults, **self._preset(body.preset)}
+        update = {name: value for name, value in added.items() if name not in given}
+        update.update(self.forced)
+        if update:
+            body = body.model_copy(update=update)
+        body.check_limits(strict=self.strict, lenient=self.lenient_limits)
+        for name, most in self.limits.items():
+            value = getattr(body, name, None)
+            if value is not None and value > most:
+                raise bad_request.out_of_range(name, value, low=None, high=most)
+        return body
+
+    def max_tokens(self, asked: int | None, otherwise: int | None, param: str) -> int | None:
+        """How many tokens an answer may have, None for as many as fit; `otherwise` is the reference's own
+        default.
+
+        Raises InvalidRequest for more than the operator allows.
+        """
+        most = self.max_tokens_limit or None
+        if asked == NO_LIMIT:
+            return most
+        if asked is None:
+            asked = self.default_max_tokens or otherwise
+            return most if asked is None else min(asked, most or asked)
+        if most is not None and asked > most:
+            raise bad_request.out_of_range(param, asked, low=None, high=most)
+        return asked
+
+    def stops(self, body: GenerationRequest, info: EngineInfo) -> tuple[str, ...]:
+        """The request's stop strings, and the role strings where they are in force."""
+        roles = {"auto": profile_of(info).role_stops, "always": ROLE_STOPS, "never": ()}
+        return tuple(dict.fromkeys(body.stops + roles[self.role_stops]))
+
+    def _preset(self, name: str | None) -> Mapping[str, Any]:
+        if name is None:
+            return {}
+        if name not in self.presets:
+            raise bad_request.not_one_of("preset", name, sorted(self.presets))
+        return self.presets[name]
+
+
+def read_policy(settings: Settings) -> Policy:
+    """The policy that settings and preset files make. Raises SettingsError with one clear line."""
+    limits = dict(settings.sampling_limits)
+    for name, most in limits.items():
+        if name not in COUNTS and not (name in ROWS and _is_number(ROWS[name].default)):
+            raise SettingsError(f"setting sampling_limits: {name} is no parameter that has a limit")
+        if not _is_number(most):
+            raise SettingsError(f"setting sampling_limits: {name} needs a number")
+    defaults = _values(settings.sampling_defaults, "setting sampling_defaults")
+    forced = _values(settings.sampling_forced, "setting sampling_forced")
+    presets = _presets(settings.preset_folder)
+    shaping = (defaults, forced, presets, settings.role_stops)
+    policy = Policy(
+        defaults,
+        forced,
+        limits,
+        presets,
+        settings.default_max_tokens,
+        settings.max_tokens_limit,
+        settings.streaming,
+        settings.strict_parameters,
+        settings.lenient_limits,
+        settings.thinking_budgets,
+        settings.role_stops,
+        "" if shaping == ({}, {}, {}, "auto") else repr(shaping),
+    )
+    _check_limits(policy.defaults, limits, "setting sampling_defaults")
+    _check_limits(policy.forced, limits, "setting sampling_forced")
+    for name, values in policy.presets.items():
+        _check_limits(values, limits, f"preset {name}")
+    if 0 < settings.max_tokens_limit < settings.default_max_tokens:
+        raise SettingsError("setting default_max_tokens: it is above max_tokens_limit")
+    return policy
+
+
+def _check_limits(values: Mapping[str, Any], limits: Mapping[str, float], where: str) -> None:
+    for name, most in limits.items():
+        if values.get(name) is not None and values[name] > most:
+            raise SettingsError(f"{where}: {name} is above its limit in sampling_limits, {most}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _values(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Parameters by the sampler table's names, checked as those of a request are."""
+    named = {ALIASES.get(name, name): value for name, value in given.items()}
+    unknown = sorted(set(named) - set(ROWS))
+    if unknown:
+        raise SettingsError(f"{where}: {', '.join(unknown)} is no parameter of the sampler table")
+    try:
+        body = check(GenerationRequest, named)
+    except InvalidRequest as error:
+        raise SettingsError(f"{where}: {error.message}") from error
+    return {name: getattr(body, name) for name in named}
+
+
+def _presets(folder: str | None) -> dict[str, dict[str, Any]]:
+    """Presets by the names of their files, `NAME.yaml`, as webuis keep them."""
+    if folder is None:
+        return {}
+    if not Path(folder).is_dir():
+        raise SettingsError("setting preset_folder: there is no such folder")
+    import yaml
+
+    presets: dict[str, dict[str, Any]] = {}
+    for file in sorted(Path(folder).glob("*.yaml")):
+        try:
+            values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+            raise SettingsError(f"preset {file.name} cannot be read") from error
+        if not isinstance(values, dict):
+            raise SettingsError(f"preset {file.name} is no list of names and values")
+        known = {name: value for name, value in values.items() if ALIASES.get(name, name) in ROWS}
+        if len(known) < len(values):
+            log.warning(
+                "preset %s: not known here, and without effect: %s",
+                file.stem,
+                ", ".join(sorted(str(name) for name in set(values) - set(known))),
+            )
+        presets[file.stem] = _values(known, f"preset {file.name}")
+    return presets

@@ -1,0 +1,249 @@
+"""What a sampler's column cannot say: how parameters hang together, and what it needs besides.
+
+`to_native` is the way from a request, through rows and profile, to what an engine is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import SimpleNamespace
+from typing import Any
+
+from pydantic import BaseModel
+
+from ...engines.protocol import EngineInfo, Native
+from ...schemas import bad_request
+from .table import IN_LLAMA_CPP, LLAMACPP, PARAMETERS, ROWS, WEBUI_2023, WEBUI_2026, Parameter
+
+WINDOWS = ("repetition_penalty_range", "dry_penalty_last_n")  # in tokens; -1 is the context
+
+Values = dict[str, Any]
+"""A value for each row, by the rows' names, while `to_native` works on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a sampler's column cannot say."""
+
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    """What the sampler needs and no parameter sets."""
+    relate: Callable[[Values], None] = lambda values: None
+    """Settles how parameters hang together, before they are named."""
+    through: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Rows that take effect through others, as `relate` settles it; what they need are the others."""
+    borrowed: Mapping[str, str] = field(default_factory=dict)
+    """Fields of the reference that stand for a row here."""
+    stops_name: str | None = None
+    """What the sampler calls stop strings, where it wants to know them."""
+    role_stops: tuple[str, ...] = ()
+    """Stop strings that every request has besides its own."""
+
+
+def _relate_llama_cpp(values: Values) -> None:
+    if values["dynamic_temperature"]:
+        low, high = values["dynatemp_low"], values["dynatemp_high"]
+        values["temperature"] = (low + high) / 2
+        values["dynatemp_range"] = abs(high - low) / 2
+    if not values["do_sample"]:
+        values["temperature"] = 0.0
+    if values["temperature"] == 0:
+        # Greedy it is: a temperature that moves around 0 would not be.
+        values["dynatemp_range"] = 0.0
+    _order_samplers(values)
+
+
+ORDER = (
+    "penalties",
+    "dry",
+    "top_n_sigma",
+    "top_k",
+    "typ_p",
+    "top_p",
+    "min_p",
+    "xtc",
+    "temperature",
+)
+"""llama.cpp's samplers, as it applies them unless told otherwise."""
+
+
+def _order_samplers(values: Values) -> None:
+    order, priority = values["samplers"], values["sampler_priority"]
+    if priority is not None:
+        if order is not None:
+            raise bad_request.conflicting("sampler_priority", "samplers")
+        named = [IN_LLAMA_CPP[name] for name in priority if name in IN_LLAMA_CPP]
+        order = [name for name in ORDER if name not in named] + list(dict.fromkeys(named))
+    adaptive = ["adaptive_p"] if values["adaptive_target"] > 0 else []
+    if order is None and not adaptive:
+        return
+    order = [name for name in (ORDER if order is None else order) if name not in adaptive]
+    # Greedy is made by the temperature; the last of the samplers, adaptive-p, chooses.
+    if values["temperature_last"] or values["temperature"] == 0:
+        order = [name for name in order if name != "temperature"] + ["temperature"]
+    values["samplers"] = order + adaptive
+
+
+def _relate_webui(values: Values) -> None:
+    if values["dynatemp_range"]:
+        middle, reach = values["temperature"], values["dynatemp_range"]
+        values["dynamic_temperature"] = True
+        values["dynatemp_low"] = max(0.0, middle - reach)
+        values["dynatemp_high"] = middle + reach
+        if middle:
+            # Some of its loaders would apply both.
+            values["temperature"] = 1.0
+    if values["repetition_penalty_range"] == 0:
+        # For it, 0 is the whole text.
+        values.update(repetition_penalty=1.0, presence_penalty=0.0, frequency_penalty=0.0)
+        values["repetition_penalty_range"] = values["dry_penalty_last_n"]
+    _greedy(values)
+
+
+def _greedy(values: Values) -> None:
+    """Its loaders differ in what makes them take the likeliest token; all of it makes every one."""
+    if values["temperature"] == 0 or not values["do_sample"]:
+        values.update(temperature=0.0, do_sample=False, top_k=1, dynamic_temperature=False)
+
+
+ROLE_STOPS = ("\nsystem:", "\nuser:", "\nhuman:", "\nassistant:", "\n###")
+"""The stop strings that the first extension added to every request."""
+
+PROFILES: Mapping[str, Profile] = {
+    LLAMACPP: Profile(
+        relate=_relate_llama_cpp,
+        through={
+            "do_sample": ("temperature",),
+            "dynamic_temperature": ("dynatemp_range",),
+            "dynatemp_low": ("temperature", "dynatemp_range"),
+            "dynatemp_high": ("temperature", "dynatemp_range"),
+            "temperature_last": ("samplers",),
+            "sampler_priority": ("samplers",),
+        },
+    ),
+    WEBUI_2026: Profile(
+        constants={
+            "add_bos_token": True,
+            "auto_max_new_tokens": False,
+            "custom_stopping_strings": [],
+            "custom_token_bans": "",
+            "max_tokens_second": 0,
+            "prompt_lookup_num_tokens": 0,
+            "static_cache": False,
+        },
+        relate=_relate_webui,
+        through={
+            "do_sample": ("temperature",),
+            "dynatemp_range": ("dynamic_temperature", "dynatemp_low", "dynatemp_high"),
+        },
+    ),
+    WEBUI_2023: Profile(
+        constants={
+            "add_bos_token": True,
+            "early_stopping": False,
+            "length_penalty": 1,
+            "min_length": 0,
+            "num_beams": 1,
+        },
+        relate=_greedy,
+        through={"do_sample": ("temperature",)},
+        borrowed={"best_of": "top_k"},
+        stops_name="custom_stopping_strings",
+        role_stops=ROLE_STOPS,
+    ),
+}
+
+
+SHAPING = ROWS.keys() | {name for profile in PROFILES.values() for name in profile.borrowed}
+"""The fields of a request that `to_native` looks at."""
+
+
+def profile_of(info: EngineInfo) -> Profile:
+    """The profile of an engine's sampler; an empty one for a sampler that nobody knows."""
+    return PROFILES.get(info.sampler, Profile())
+
+
+def to_native(request: BaseModel, info: EngineInfo, stops: tuple[str, ...] = ()) -> Native:
+    """What an engine is sent for a request that was validated by the rows.
+
+    Raises InvalidRequest, naming the parameter, for a value that the engine's sampler cannot honour.
+    """
+    given = ((name, getattr(request, name)) for name in request.model_fields_set & SHAPING)
+    try:
+        # Clients send the same values again and again.
+        return _native_again(frozenset(given), info, stops)
+    except TypeError:  # a list is among them
+        return _native(request, info, stops)
+
+
+@lru_cache(maxsize=256)
+def _native_again(
+    given: frozenset[tuple[str, Any]], info: EngineInfo, stops: tuple[str, ...]
+) -> Native:
+    return _native(SimpleNamespace(**dict(given)), info, stops)
+
+
+def _native(request: object, info: EngineInfo, stops: tuple[str, ...]) -> Native:
+    profile = profile_of(info)
+    values = {row.name: _value(row, request, info) for row in PARAMETERS}
+    asked = frozenset(row.name for row in PARAMETERS if _given(row, request) != row.default)
+    for row in PARAMETERS:
+        effective = not row.of or asked.intersection(row.of)
+        if row.name in asked and effective and not _honoured(row, info, profile):
+            raise bad_request.unsupported(
+                row.name, "is not something the loaded model's engine can do."
+            )
+    for field_name, name in profile.borrowed.items():
+        if getattr(request, field_name, None):
+            if name in asked:
+                raise bad_request.conflicting(field_name, name)
+            values[name] = getattr(request, field_name)
+    profile.relate(values)
+    native = dict(profile.constants)
+    if profile.stops_name is not None:
+        native[profile.stops_name] = list(stops)
+    return native | _named(values, asked, info.sampler)
+
+
+def _honoured(row: Parameter, info: EngineInfo, profile: Profile) -> bool:
+    targets = profile.through.get(row.name, (row.name,))
+    columns = [ROWS[target].native.get(info.sampler) for target in targets]
+    return all(
+        column is not None and (info.honours is None or column.name in info.honours)
+        for column in columns
+    )
+
+
+def _named(values: Values, asked: frozenset[str], sampler: str) -> dict[str, Any]:
+    """The values under the sampler's names. Where it has one name for two rows, that of the row which was
+    asked for; raises InvalidRequest where both were."""
+    native: dict[str, Any] = {}
+    rows: dict[str, str] = {}
+    for row in PARAMETERS:
+        column, value = row.native.get(sampler), values[row.name]
+        if column is None or value is None:
+            continue
+        other = rows.get(column.name)
+        if other in asked and row.name in asked:
+            raise bad_request.conflicting(row.name, str(other))
+        if other is None or row.name in asked:
+            rows[column.name] = row.name
+            native[column.name] = value if column.convert is None else column.convert(value)
+    return native
+
+
+def _given(row: Parameter, request: object) -> Any:
+    value = getattr(request, row.name, None)
+    return row.default if value is None or value in row.off else value
+
+
+def _value(row: Parameter, request: object, info: EngineInfo) -> Any:
+    """What the request gives, or else the default; but OpenAI's penalties look at the whole answer."""
+    if row.name in WINDOWS and getattr(request, row.name, None) == -1:
+        return info.context_length
+    if row.name == "repetition_penalty_range" and getattr(request, row.name, None) is None:
+        penalties = ("presence_penalty", "frequency_penalty")
+        if any(getattr(request, name, None) for name in penalties):
+            return info.context_length
+    return _given(row, request)

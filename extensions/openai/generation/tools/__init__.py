@@ -1,0 +1,1 @@
+"""Tools: how models are shown them, and how their calls are read."""

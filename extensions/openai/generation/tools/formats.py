@@ -1,0 +1,321 @@
+"""Calls that a model makes by itself, in the format that it was taught: FORMS, a row each.
+
+Demanded calls are written in a format of ours (`tools.py`). Source of the formats: the chat templates of the
+models, as they put earlier calls.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...engines.protocol import Tool
+from .typed_values import kinds_of, typed_value
+
+Tools = Mapping[str, Tool]
+"""By their names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """One call."""
+
+    name: str
+    arguments: str
+    """JSON text of an object."""
+
+
+Read = Callable[[str, Tools], list[Called]]
+"""The calls that stand between two marks. Raises ValueError where there are none."""
+
+
+_BEGIN = re.compile(r"\s*(?:[\[{<]|[\w.:/+-]{0,256}(?:\s*(?:[\[{(<>]|\Z)))")
+"""JSON, a further mark, or a name with one of these behind it; prose that quotes a mark has words there."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallForm:
+    """One format. Several may have the same marks: the first that can read what stands between them does."""
+
+    of: str
+    """The models that write calls so."""
+    opening: str
+    closing: str
+    """Empty: the end of the answer, which in any case closes what is complete."""
+    read: Read
+    inner: tuple[str, ...] = ()
+    """Further marks, which may be tokens of their own."""
+    bare: bool = False
+    """The opening is no mark, but may begin any text: it counts at the beginning of an answer only, and if
+    the functions are known."""
+    value: tuple[str, ...] = ()
+    """What begins a value in which the closing mark may occur, and what ends it; empty: it is a string of
+    JSON."""
+    lenient: bool = False
+    """It reads what is not complete, and so only what the closing mark ends."""
+    begin: re.Pattern[str] | None = _BEGIN
+    """Matches what may stand behind the opening, in part or as a whole; None: anything."""
+
+
+# Readers
+
+
+def read_json(text: str, tools: Tools) -> list[Called]:
+    """JSON objects, or lists of them, with whatever models put between two."""
+    found: list[Called] = []
+    decoder, at = json.JSONDecoder(), 0
+    try:
+        while at < len(text):
+            if text[at] in " \t\r\n,;":
+                at += 1
+                continue
+            value, at = decoder.raw_decode(text, at)
+            found += map(_call_of, value if isinstance(value, list) else [value])
+    except RecursionError:
+        raise ValueError from None
+    return _some(found)
+
+
+def _call_of(value: Any) -> Called:
+    if isinstance(value, dict) and isinstance(value.get("function"), dict):
+        value = value["function"]
+    if not isinstance(value, dict):
+        raise ValueError
+    name = next((value[key] for key in NAME_KEYS if key in value), None)
+    arguments: Any = next((value[key] for key in ARGUMENT_KEYS if key in value), None)
+    if not isinstance(name, str) or not name or not _is_encodable(name):
+        raise ValueError
+    return Called(name, _object(arguments))
+
+
+NAME_KEYS = ("name", "tool_name", "function")
+ARGUMENT_KEYS = ("arguments", "parameters", "args")
+KEYS = (*NAME_KEYS, *ARGUMENT_KEYS, "type", "id", "tool_call_id")
+
+
+def _object(arguments: Any) -> str:
+    """Arguments as JSON text; they may come as that, too."""
+    if isinstance(arguments, str):
+        return _object_text(arguments)
+    if not isinstance(arguments, dict | None):
+        raise ValueError
+    return _dumped(arguments or {})
+
+
+def _object_text(text: str) -> str:
+    """The JSON text of an object as it was written. Raises ValueError for what is none."""
+    text = text.strip() or "{}"
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError from None
+    if not isinstance(value, dict):
+        raise ValueError
+    return text
+
+
+def _no_constant(word: str) -> Any:
+    """Refuse `NaN` and `Infinity`, which Python reads and JSON does not have."""
+    raise ValueError(word)
+
+
+def _dumped(value: Any) -> str:
+    """The JSON of a value, which can be sent as UTF-8. Raises ValueError for infinite numbers."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return text if _is_encodable(text) else json.dumps(value, allow_nan=False)
+
+
+def _is_encodable(text: str) -> bool:
+    """Whether there is no half of a pair of surrogates in a text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _some(found: list[Called]) -> list[Called]:
+    if not found:
+        raise ValueError
+    return found
+
+
+def named(pattern: str) -> Read:
+    """A reader of calls that match a pattern, whose groups are `name` and `json`."""
+    compiled = re.compile(pattern, re.DOTALL)
+
+    def read(text: str, tools: Tools) -> list[Called]:
+        return [Called(name, _object_text(inner)) for name, inner in _each(compiled, text)]
+
+    return read
+
+
+def tagged(pattern: str, parameter: str) -> Read:
+    """The same, with the arguments between tags: `pattern` has the groups `name` and `inner`, and in that
+    `parameter` those of `key` and `value`."""
+    compiled, inside = re.compile(pattern, re.DOTALL), re.compile(parameter, re.DOTALL)
+
+    def read(text: str, tools: Tools) -> list[Called]:
+        found = []
+        for name, inner in _each(compiled, text):
+            schema = tools[name].parameters if name in tools else {}
+            known = schema.get("properties")
+            types = known if isinstance(known, dict) else {}
+            pairs = list(_each(inside, inner)) if inner.strip() else []
+            if not pairs and name not in tools:  # it may be any text
+                raise ValueError
+            values = {
+                key: typed_value(value, kinds_of(types.get(key), schema)) for key, value in pairs
+            }
+            found.append(Called(name, _dumped(values)))
+        return found
+
+    return read
+
+
+def _each(pattern: re.Pattern[str], text: str) -> Iterator[tuple[str, str]]:
+    """The two groups of each match. Raises ValueError where there is none, or something else beside it."""
+    text, at = text.strip(), 0
+    while at < len(text) or at == 0:
+        match = pattern.match(text, at)
+        if match is None or match.end() == at:
+            raise ValueError
+        yield match[1].strip(), match[2]
+        at = match.end()
+        while at < len(text) and text[at].isspace():
+            at += 1
+
+
+def read_python(text: str, tools: Tools) -> list[Called]:
+    """A list of Python calls with names for all arguments, or one call in each line."""
+    try:
+        lines = [getattr(line, "value", None) for line in ast.parse(text.strip()).body]
+        calls: list[Any] = lines
+        if len(lines) == 1 and isinstance(lines[0], ast.List):
+            calls = lines[0].elts
+        return _some([_python_call(call) for call in calls])
+    except (SyntaxError, RecursionError, MemoryError, TypeError):
+        raise ValueError from None
+
+
+def _python_call(call: ast.AST | None) -> Called:
+    if not isinstance(call, ast.Call) or call.args:
+        raise ValueError
+    values = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords if each.arg}
+    if len(values) != len(call.keywords):
+        raise ValueError
+    return Called(ast.unparse(call.func), _dumped(values))
+
+
+def read_by_name(text: str, tools: Tools) -> list[Called]:
+    """A list of objects with the function's name as their only key: `[{"now": {}}]`."""
+    value = json.loads(text)
+    calls = value if isinstance(value, list) else [value]
+    if not all(isinstance(call, dict) and len(call) == 1 for call in calls):
+        raise ValueError
+    return _some([Called(name, _object(call[name])) for call in calls for name in call])
+
+
+def quoted_by(quote: str) -> Read:
+    """A reader of one call whose keys have no quotes, and whose texts stand between two marks:
+    `call:get_weather{city:<escape>Oslo<escape>,days:3}`."""
+
+    def read(text: str, tools: Tools) -> list[Called]:
+        head = _CALL_NAME.match(text)
+        parts = text[head.end() :].split(quote) if head else []
+        if head is None or len(parts) % 2 == 0:
+            raise ValueError
+        arguments = [
+            json.dumps(part, ensure_ascii=False) if at % 2 else _BARE_KEY.sub(r'\1"\2"', part)
+            for at, part in enumerate(parts)
+        ]
+        return [Called(head[1], _object_text("".join(arguments)))]
+
+    return read
+
+
+_CALL_NAME = re.compile(r"\s*call:\s*([\w.-]+)\s*(?=\{)")
+_BARE_KEY = re.compile(r"([{,]\s*)([^\s{}\[\],:\"]+)(?=\s*:)")
+
+XML = tagged(
+    r"<function=([^>\n]+)>(.*?)</function>",
+    r"<parameter=([^>\n]+)>\n?(.*?)\n?</parameter>",
+)
+
+# Models leave closing tags out.
+LENIENT_XML = tagged(
+    r"<function=([^>\n]+)>(.*?)(?:</function>|\Z)",
+    r"<parameter=([^>\n]+)>\n?(.*?)\n?(?:</parameter>|(?=\n\s*<parameter=)|\Z)",
+)
+XML_VALUE = ("<parameter=", "</parameter>", "</function>")
+
+FORMS: tuple[CallForm, ...] = (
+    CallForm("Hermes, Qwen", "<tool_call>", "</tool_call>", read_json),
+    CallForm("Qwen3-Coder", "<tool_call>", "</tool_call>", XML, value=XML_VALUE),
+    CallForm("Qwen3-Coder", "<tool_call>", "</tool_call>", LENIENT_XML, value=XML_VALUE, lenient=True),
+    CallForm("Seed-OSS", "<seed:tool_call>", "</seed:tool_call>", XML, value=XML_VALUE),
+    CallForm("Seed-OSS", "<seed:tool_call>", "</seed:tool_call>", LENIENT_XML, value=XML_VALUE, lenient=True),
+    CallForm("GLM 4.5", "<tool_call>", "</tool_call>", tagged(
+        r"([^<\s]+)((?:\s*<arg_key>.*</arg_value>)?)$",
+        r"<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>",
+    ), ("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"), value=("<arg_value>", "</arg_value>")),
+    CallForm("Llama 3.1, Functionary", "<function=", "</function>", named(r"([^>\n]+)>(.*)$")),
+    CallForm("Qwen3-Coder", "<function=", "</function>", tagged(
+        r"([^>\n]+)>(.*)$", r"<parameter=([^>\n]+)>\n?(.*?)\n?</parameter>"
+    ), value=XML_VALUE),
+    CallForm("Llama 3", "<|python_tag|>", "", read_json),
+    CallForm("Mistral", "[TOOL_CALLS]", "", read_json),
+    CallForm("Mistral since 2025", "[TOOL_CALLS]", "", named(
+        r"(?:\[TOOL_CALLS\])?\s*([^\[\{\s]+)(?:\[CALL_ID\][^\[]*)?(?:\[ARGS\])?\s*(\{.*?\})\s*"
+        r"(?=\[TOOL_CALLS\]|$)"
+    ), ("[ARGS]", "[CALL_ID]")),
+    CallForm("DeepSeek V3.1", "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", named(
+        r"<｜tool▁call▁begin｜>([^<｜]+)<｜tool▁sep｜>(\s*\{.*?)<｜tool▁call▁end｜>"
+    ), ("<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>")),
+    CallForm("DeepSeek V3, R1", "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", named(
+        r"<｜tool▁call▁begin｜>function<｜tool▁sep｜>([^\n]+)\n```json\n(.*?)\n```<｜tool▁call▁end｜>"
+    )),
+    CallForm("Kimi K2", "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", named(
+        r"<\|tool_call_begin\|>\s*(?:functions\.)?([^:<]+)(?::\d+)?\s*<\|tool_call_argument_begin\|>"
+        r"(.*?)<\|tool_call_end\|>"
+    ), ("<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>")),
+    CallForm("Phi 4 mini", "<|tool_call|>", "<|/tool_call|>", read_json),
+    CallForm("Granite 3", "<|tool_call|>", "", read_json),
+    CallForm("Command R7B, Command A", "<|START_ACTION|>", "<|END_ACTION|>", read_json),
+    CallForm("Hunyuan, MiniMax-M1", "<tool_calls>", "</tool_calls>", read_json),
+    CallForm("MiniMax-M2", "<minimax:tool_call>", "</minimax:tool_call>", tagged(
+        r"<invoke name=\"([^\"]+)\">(.*?)</invoke>",
+        r"<parameter name=\"([^\"]+)\">(.*?)</parameter>",
+    ), value=("<parameter name=", "</parameter>")),
+    CallForm("Nemotron", "<TOOLCALL>", "</TOOLCALL>", read_json),
+    CallForm("InternLM", "<|action_start|><|plugin|>", "<|action_end|>", read_json,
+             ("<|action_start|>", "<|plugin|>")),
+    CallForm("LFM2", "<|tool_call_start|>", "<|tool_call_end|>", read_python),
+    CallForm("Llama 4", "<|python_start|>", "<|python_end|>", read_python),
+    CallForm("Olmo 3", "<function_calls>", "</function_calls>", read_python),
+    CallForm("Apertus", "<|tools_prefix|>", "<|tools_suffix|>", read_by_name),
+    CallForm("DeepSeek V3.2", "<｜DSML｜function_calls>", "</｜DSML｜function_calls>", tagged(
+        r"<｜DSML｜invoke name=\"([^\"]+)\">(.*?)</｜DSML｜invoke>",
+        r"<｜DSML｜parameter name=\"([^\"]+)\"[^>]*>(.*?)</｜DSML｜parameter>",
+    ), ("｜DSML｜",), value=("<｜DSML｜parameter name=", "</｜DSML｜parameter>")),
+    CallForm("Gemma 4", "<|tool_call>", "<tool_call|>", quoted_by('<|"|>'), ('<|"|>',)),
+    CallForm("FunctionGemma", "<start_function_call>", "<end_function_call>", quoted_by("<escape>"),
+             ("<escape>",)),
+    CallForm("Llama 3", "{", "", read_json, bare=True),
+    CallForm("xLAM", "[", "", read_json, bare=True),
+    CallForm("Llama 4", "[", "", read_python, bare=True),
+)  # fmt: skip
+
+MARKS: tuple[str, ...] = tuple(
+    dict.fromkeys(
+        mark
+        for form in FORMS
+        for mark in (form.opening, form.closing, *form.inner)
+        if mark and not form.bare
+    )
+)
+"""Special tokens to report as text, as calls are made of them."""

@@ -1,0 +1,436 @@
+"""Finds the calls in an answer, in the formats of `call_forms`, while it comes in."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from ...engines.protocol import Finish, Tool, ToolCallDelta
+from ..chat.held_text import HeldText
+from ..chat.parts import Part, text_part
+from ..stop_strings import overlap
+from .fenced_call import FencedCall, behind_fence, may_be_fence
+from .formats import ARGUMENT_KEYS, FORMS, KEYS, NAME_KEYS, Called, CallForm, read_json
+from .json_scanner import JSONScanner
+from .plan import new_call_id
+
+_HEAD = re.compile(
+    rf'\s{{0,32}}\[?\s{{0,32}}\{{\s{{0,32}}"(?:{"|".join(NAME_KEYS)})"\s{{0,32}}:\s{{0,32}}'
+    r'"((?:[^"\\]|\\.){0,128})"'
+    rf'\s{{0,32}},\s{{0,32}}"(?:{"|".join(ARGUMENT_KEYS)})"\s{{0,32}}:\s{{0,32}}(?=\{{)'
+)
+"""A call up to where its arguments begin: `{"name": "get_weather", "arguments": `."""
+MAX_HEAD_CHARS = 600  # that _HEAD matches
+MAX_FIRST_KEY_CHARS = 1000  # of arguments, up to their first value
+_TAIL = re.compile(
+    r'\s{0,32}(?:,\s{0,32}"\w{1,64}"\s{0,32}:\s{0,32}(?:"[^"]{0,64}"|\w{1,64})\s{0,32}){0,4}\}\s{0,32}'
+    r"(?:(?P<more>[,;]?\s{0,32}(?=\{))|\]\s{0,32})?"
+)
+"""What stands behind the arguments: `, "id": "a1b2c3d4e"}]`, and maybe the next call."""
+MAX_TAIL_CHARS = 1500  # that _TAIL matches
+MAX_MISREAD = 100  # openings without a call behind them; what comes then is all text
+MAX_INNER_MARKS = 20  # closing marks that are taken for a part of a value
+
+
+class CallReader:
+    """Takes calls out of the text of one answer.
+
+    Arguments of JSON calls are passed on while they are written, as soon as the first value has begun like
+    JSON; all other calls come whole. What is no call after all stays text. Where pieces are cut makes no
+    difference to what all parts together are.
+    """
+
+    def __init__(
+        self,
+        tools: Sequence[Tool],
+        forms: Sequence[CallForm] = FORMS,
+        *,
+        parallel: bool = True,
+        bare: bool = True,
+    ) -> None:
+        """`parallel`: false ends the answer with its first call. `bare`: a whole answer that is nothing but
+        the JSON of a call is one, in a fenced block of code, too."""
+        self._tools = {tool.name: tool for tool in tools}
+        self._forms = [form for form in forms if bare or not form.bare]
+        self._openings = tuple(dict.fromkeys(f.opening for f in self._forms if not f.bare))
+        self._closings = tuple(dict.fromkeys(f.closing for f in self._forms if f.closing))
+        self._parallel = parallel
+        self._held = HeldText()
+        self._opening: str | None = None
+        """The mark that what is held stands behind."""
+        self._prefix = ""
+        """That mark and the spaces before it, until they have gone into a part."""
+        self._is_whole = False
+        """Whether the call that is held is read as a whole."""
+        self._inner_marks = 0
+        """How many closing marks are known to be parts of values."""
+        self._arguments: JSONScanner | None = None
+        """Reads the arguments of the call that is being passed on."""
+        self._begun = not any(form.bare for form in self._forms)
+        """Whether the beginning is known to be no bare call."""
+        self._fenced: FencedCall | None = None
+        """Reads an answer that begins like a bare call in a block of code."""
+        self._behind = False
+        """Whether there was only space since the last call."""
+        self._misread = 0
+        self._thoughts: tuple[str, ...] = ()
+        self.paused = False
+        """Whether what is held begins a thought behind a call, which is not read here."""
+        self.called = 0
+        self.ended = False
+        self.plain = False
+
+    @property
+    def openings(self) -> tuple[str, ...]:
+        """The marks that calls begin with."""
+        return self._openings
+
+    def pause_at(self, thoughts: Sequence[str]) -> None:
+        """Pause where one of these marks, which open thoughts, is all that comes behind a call."""
+        self._thoughts = tuple(thoughts)
+
+    def resume(self) -> str:
+        """Go on, without what is held, which is returned."""
+        held, self._held.text, self.paused = self._held.text, "", False
+        return held
+
+    def push(self, text: str, finish: Finish | None) -> list[Part]:
+        parts: list[Part] = []
+        last = finish is not None
+        if not self._begun and self._fenced is not None and not self._fenced.push(text):
+            self._held.reload_if_unloaded()
+        if not self._held.add(text, last=last):
+            return parts
+        if not self._begun:
+            start = self._held.text.lstrip()
+            may_be = self._may_be_bare(start) if start else None
+            if not last and may_be is not False:
+                if may_be:
+                    self._held.wait_for(())
+                return parts
+            self._begun = True
+            if last and self._read_bare(start, parts):
+                return parts
+        while not self.ended and self._advance(parts, finish):
+            pass
+        return parts
+
+    def _read_bare(self, text: str, parts: list[Part]) -> bool:
+        """Read an answer that is nothing but calls, without any mark."""
+        if self._fenced is not None:
+            text = self._fenced.json.lstrip() if self._fenced.closed else ""
+        found = self._bare_calls(text)
+        if found:
+            self._call(self._held.text, found, parts)
+            self._held.text = ""
+        return bool(found)
+
+    def _bare_calls(self, text: str) -> list[Called]:
+        for form in self._forms:
+            if form.bare and text.startswith(form.opening):
+                found = self._read(form, text)
+                if found and all(call.name in self._tools for call in found):
+                    return found
+        return []
+
+    def _may_be_bare(self, start: str) -> bool | None:
+        """Whether an answer that begins so may be a call without a mark; None: that is not known yet."""
+        if self._fenced is not None:
+            return self._fenced.possible
+        inner = behind_fence(start)
+        if inner is None:
+            return None if may_be_fence(start) else _may_be_bare(start, self._tools)
+        may_be = _may_be_bare(inner, {})
+        if may_be:
+            self._fenced = FencedCall(lambda text: bool(self._bare_calls(text.lstrip())))
+            return self._fenced.push(inner)
+        return may_be
+
+    def _advance(self, parts: list[Part], finish: Finish | None) -> bool:
+        """Read up to the next mark; whether there was one."""
+        if self._behind and not self._read_behind(parts, finish):
+            return False
+        if self._opening is None:
+            return self._read_text(parts, last=finish is not None)
+        if self._arguments is not None:
+            return self._read_arguments(parts, last=finish is not None)
+        return self._read_call(parts, finish)
+
+    def _read_behind(self, parts: list[Part], finish: Finish | None) -> bool:
+        """Read the spaces and stray closing marks behind a call; whether something else follows that is read
+        here."""
+        text = self._held.text
+        rest = text.lstrip()
+        while closing := next(filter(rest.startswith, self._closings), ""):
+            rest = rest[len(closing) :].lstrip()
+        is_cut = any(mark.startswith(rest) for mark in (*self._closings, *self._thoughts))
+        if rest and finish == "length" and is_cut:
+            rest = ""
+        parts.append(Part("mark", text[: len(text) - len(rest)]))
+        self._held.text = rest
+        self.paused = rest.startswith(self._thoughts) if self._thoughts else False
+        self._behind = not rest or self.paused or (is_cut and finish is None)
+        return not self._behind
+
+    def _read_text(self, parts: list[Part], *, last: bool) -> bool:
+        held = self._held.text
+        found = [(held.find(each), -len(each), each) for each in self._openings]
+        found = [each for each in found if each[0] >= 0]
+        if found:
+            at, _, self._opening = min(found)
+            self._held.text = held[at + len(self._opening) :]
+            text = held[:at].rstrip()
+            self._prefix = held[len(text) : at] + self._opening
+            self._is_whole, self._inner_marks = False, 0
+            if text:
+                parts.append(text_part(text))
+            return True
+        keep = 0 if last else max((overlap(held, each) for each in self._openings), default=0)
+        ready = held[: len(held) - keep]
+        if not last:
+            ready = ready.rstrip()  # spaces before a call are no text
+        if ready:
+            parts.append(text_part(ready))
+        self._held.text = held[len(ready) :]
+        return False
+
+    def _read_call(self, parts: list[Part], finish: Finish | None) -> bool:
+        """Read a call whole, or begin to pass its arguments on."""
+        assert self._opening is not None
+        forms = [form for form in self._forms if form.opening == self._opening]
+        if not self._is_whole and any(form.read is read_json for form in forms):
+            begun = self._begin_arguments(parts)
+            if begun:
+                return True
+            self._is_whole = begun is False
+        else:
+            self._is_whole = True
+        held = self._held.text
+        may_be = any(form.begin is None or form.begin.match(held) for form in forms)
+        if not may_be or held.lstrip().startswith(self._opening):
+            return self._no_call("", parts)
+        closings = tuple(dict.fromkeys(form.closing for form in forms if form.closing))
+        inner, closing = self._enclosed(forms, closings, last=finish is not None)
+        if not closing and finish is None:
+            if self._is_whole:
+                self._held.wait_for(closings)
+            return False
+        readable = [form for form in forms if closing or not form.lenient]
+        found = next(filter(None, (self._read(form, inner) for form in readable)), [])
+        if found:
+            self._call(self._prefix + inner + closing, found, parts)
+        elif finish == "length" and not closing:
+            parts.append(Part("mark", self._prefix + inner))
+        else:
+            again = inner.find(self._opening)
+            return self._no_call(inner[:again] if again >= 0 else inner + closing, parts)
+        self._opening, self._held.text = None, held[len(inner) + len(closing) :]
+        return True
+
+    def _enclosed(
+        self, forms: Sequence[CallForm], closings: Sequence[str], *, last: bool
+    ) -> tuple[str, str]:
+        """What is held up to the mark that closes the call, and that mark, if there is one."""
+        held = self._held.text
+        found = [(m.start(), m[0]) for m in _any_of(closings).finditer(held)] if closings else []
+        while self._inner_marks < min(len(found), MAX_INNER_MARKS):
+            at, closing = found[self._inner_marks]
+            if not _is_in_value(forms, held[:at]):
+                return held[:at], closing
+            self._inner_marks += 1
+        if found and (last or len(found) > MAX_INNER_MARKS):
+            return held[: found[0][0]], found[0][1]
+        return held, ""
+
+    def _no_call(self, said: str, parts: list[Part]) -> bool:
+        """Take the opening mark, and what was `said` behind it, as text."""
+        parts.append(text_part(self._prefix + said))
+        self._opening, self._held.text = None, self._held.text[len(said) :]
+        self._misread += 1
+        if self._misread == MAX_MISREAD:
+            self._openings = ()
+        return True
+
+    def _begin_arguments(self, parts: list[Part]) -> bool | None:
+        """Whether what is held is a call of a known function whose arguments have begun; None: it may become
+        one."""
+        held = self._held.text
+        if held.lstrip()[:1] not in ("", "{", "["):
+            return False
+        head = _HEAD.match(held)
+        if head is None:
+            return None if len(held) <= MAX_HEAD_CHARS else False
+        try:
+            name = json.loads(f'"{head[1]}"')
+        except ValueError:
+            return False
+        if name not in self._tools:
+            return False
+        begun = _have_begun(held[head.end() : head.end() + MAX_FIRST_KEY_CHARS])
+        if begun:
+            self._arguments = JSONScanner()
+            delta = self._delta(Called(name, ""))
+            parts.append(Part("call", self._prefix + head[0], calls=(delta,)))
+            self._prefix = ""
+            self._held.text = held[head.end() :]
+        return begun
+
+    def _read_arguments(self, parts: list[Part], *, last: bool) -> bool:
+        """Pass arguments on, then read what closes the call; whether there is more to read."""
+        scanner, held = self._arguments, self._held.text
+        assert scanner is not None
+        said, at = "", 0
+        while scanner.valid and not scanner.over and at < len(held):
+            size = scanner.push(held[at:])
+            said, at = said + held[at : at + size], at + size
+            mended = None if scanner.valid else scanner.mend(held[at])
+            if mended is not None:
+                said, at = said + mended, at + 1
+        self._pass_on(held[:at], said, parts)
+        if not scanner.valid:  # what is wrong in their middle is passed on as it was written
+            end = self._end_of_call()
+            if end < 0 and not last:
+                self._wait_for_end()
+                return False
+            wrong = (self._held.text if end < 0 else self._held.text[:end]).rstrip()
+            wrong = wrong.removesuffix("}")
+            self._pass_on(wrong, wrong, parts)
+        elif not (scanner.over or last):
+            return False
+        if not self._parallel:
+            self.ended = True
+            return False
+        return self._close_call(parts, last=last)
+
+    def _close_call(self, parts: list[Part], *, last: bool) -> bool:
+        held, end = self._held.text, self._end_of_call()
+        tail = _TAIL.match(held)
+        goes_on = tail is not None and tail["more"] is not None
+        if end < 0 and not (goes_on or last):
+            if len(held) > MAX_TAIL_CHARS:
+                self._wait_for_end()
+            return False
+        at = tail.end() if tail else 0
+        parts.append(Part("mark", held[:at]))
+        self._arguments = None
+        if goes_on:
+            self._held.text, self._is_whole = held[at:], False
+            return True
+        end = max(at, len(held) if end < 0 else end)
+        inner, rest = held[at:end], held[end:]
+        closing = next(filter(rest.startswith, self._ends()), "")
+        is_part = any(each.startswith(inner.strip()) for each in self._ends())
+        if not is_part and inner.strip("}] \t\r\n"):
+            parts.append(text_part(inner))
+        else:
+            parts.append(Part("mark", inner))
+        parts.append(Part("mark", closing))
+        self._opening, self._held.text, self._behind = None, rest[len(closing) :], True
+        return True
+
+    def _ends(self) -> list[str]:
+        """The marks that end the call that is being read, but for the end of the answer."""
+        return [f.closing for f in self._forms if f.opening == self._opening and f.closing]
+
+    def _end_of_call(self) -> int:
+        """Where the call ends that is being read: at a closing mark, or where the next call begins. -1: only
+        the end of the answer ends it."""
+        found = [self._held.text.find(mark) for mark in self._end_marks()]
+        return min((at for at in found if at >= 0), default=-1)
+
+    def _end_marks(self) -> list[str]:
+        assert self._opening is not None
+        return [*self._ends(), self._opening]
+
+    def _wait_for_end(self) -> None:
+        self._held.wait_for(self._end_marks())
+
+    def _pass_on(self, source: str, arguments: str, parts: list[Part]) -> None:
+        if source:
+            part = ToolCallDelta(self.called - 1, arguments)
+            parts.append(Part("call", source, calls=(part,)))
+            self._held.text = self._held.text[len(source) :]
+
+    def _call(self, source: str, found: list[Called], parts: list[Part]) -> None:
+        if not self._parallel:
+            found = found[: max(0, 1 - self.called)]
+        parts.append(Part("call", source, calls=tuple(self._delta(call) for call in found)))
+        self.ended = not self._parallel
+        self._behind = True
+
+    def _read(self, form: CallForm, text: str) -> list[Called]:
+        try:
+            return form.read(text, self._tools)
+        except ValueError:
+            return []
+
+    def _delta(self, call: Called) -> ToolCallDelta:
+        self.called += 1
+        return ToolCallDelta(self.called - 1, call.arguments, new_call_id(), call.name)
+
+
+def _have_begun(arguments: str) -> bool | None:
+    """Whether arguments begin like JSON up to the first value; None: that is not known yet."""
+    scanner = JSONScanner()
+    for character in arguments:
+        scanner.push(character)
+        if not scanner.valid:
+            return False
+        if scanner.values or scanner.over:
+            return True
+    return None if len(arguments) < MAX_FIRST_KEY_CHARS else False
+
+
+@lru_cache(maxsize=64)
+def _any_of(marks: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, marks)))
+
+
+_QUOTE = re.compile(r'\\.|(")', re.DOTALL)
+
+
+def _is_in_value(forms: Sequence[CallForm], text: str) -> bool:
+    """Whether a call ends within a value, so that a closing mark there is a part of that."""
+    for form in forms:
+        if form.value and form.value[0] in text:
+            begin, *ends = form.value
+            return text.rfind(begin) > max(text.rfind(each) for each in ends)
+    if "{" not in text:
+        return False
+    return sum(found[1] is not None for found in _QUOTE.finditer(text)) % 2 == 1
+
+
+def _may_be_bare(text: str, tools: Mapping[str, Tool]) -> bool | None:
+    """Whether an answer that begins so may be a call without a mark; None: that is not known yet."""
+    if not text.startswith("["):
+        return _may_be_object(text)
+    inner = text[1:].lstrip()
+    if len(text) - len(inner) > MAX_BARE_SPACES:
+        return False
+    if not inner or inner.startswith("{"):
+        return _may_be_object(inner) if inner else None
+    name = re.match(r"[\w.-]*", inner)
+    begun = name[0] if name else ""
+    if begun == inner:
+        return None if any(each.startswith(begun) for each in tools) else False
+    behind = inner[len(begun) :].lstrip()[:1]
+    return False if begun not in tools else (behind == "(" if behind else None)
+
+
+MAX_BARE_SPACES = 64
+_FIRST_KEY = re.compile(
+    rf'\{{\s{{0,{MAX_BARE_SPACES}}}(?:"(?P<key>\w*)(?P<closed>")?)?(?P<rest>.?)', re.DOTALL
+)
+
+
+def _may_be_object(text: str) -> bool | None:
+    found = _FIRST_KEY.match(text)
+    if found is None:
+        return False
+    key = found["key"]
+    if key is None or not found["closed"]:
+        may_be = not found["rest"] and any(each.startswith(key or "") for each in KEYS)
+        return None if may_be else False
+    return key in KEYS

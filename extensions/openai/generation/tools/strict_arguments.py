@@ -1,0 +1,168 @@
+"""Arguments of strict functions that a model calls in its own format, whatever that is.
+
+The model is free until it has written the beginning of a call of a strict function, up to where the
+arguments begin. There the call of the engine is ended: the arguments are made in a further one, by the
+grammar of the schema, and the answer goes on freely in the next.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Mapping
+
+from ...engines.protocol import EngineInfo, GenerateRequest, Piece, Pieces
+from ..chat.continuation import Continuation, Generating, cut
+from .fenced_call import FENCE_BEGIN
+from .formats import ARGUMENT_KEYS, NAME_KEYS
+from .json_scanner import JSONScanner
+from .learned_formats import MARK, CallShape
+
+MAX_HEAD_CHARS = 1000  # of the beginning of a call, up to its arguments
+
+Check = Callable[[Pieces, str, str], Pieces]
+"""The pieces of an answer as long as they match a grammar; the third is the function's name."""
+
+
+def heads_of(shape: CallShape, names: Mapping[str, str], *, bare: bool = False) -> re.Pattern[str]:
+    """What finds the beginning of a call of one of the functions, up to where its arguments begin. Group
+    `name` is the name, and `bare` matches where no mark of the format stands before it. `bare`: JSON at the
+    beginning of an answer is one, too, also in a fenced block of code."""
+    any_name = "|".join(map(re.escape, names))
+    if "{" in shape.begin:  # the name stands in the JSON
+        mark = _spaced(shape.begin.partition("{")[0].rstrip("["))
+        if bare or not mark:  # behind a thought, maybe
+            begin = rf"(?P<bare>(?:\A|</[^<>]*>|\[/THINK\])\s*(?:{FENCE_BEGIN})?)"
+            mark = f"(?:{mark}|{begin})" if mark else begin
+        key, value = "|".join(NAME_KEYS), "|".join(ARGUMENT_KEYS)
+        return re.compile(
+            rf'(?:{mark}\s*\[?|[,;])\s*\{{\s*"(?:{key})"\s*:\s*"(?P<name>{any_name})"\s*,\s*"(?:{value})"'
+            r"\s*:\s*(?=\{|\Z)"
+        )
+    # Where several calls have a mark around them, the last one before the name is that of one call.
+    last = max(shape.begin.rfind("<"), shape.begin.rfind("["), 0)
+    middle = re.sub(r"\d+", r"\\d+", _spaced(shape.middle))
+    # With nothing behind it, a name may be the beginning of a longer one.
+    begun = r"(?=\{|\Z)" if middle.strip() else r"(?=\{)"
+    return re.compile(rf"{_spaced(shape.begin[last:])}(?P<name>{any_name}){middle}{begun}")
+
+
+def _spaced(text: str) -> str:
+    """A pattern of a text, with any spaces where it has some."""
+    return r"\s*".join(re.escape(word) for word in re.split(r"\s+", text))
+
+
+def end_of(shape: CallShape) -> str:
+    """What closes a call behind its arguments and is no matter of choice: all up to the first mark, or the
+    brace of the JSON that the name stands in."""
+    mark = MARK.search(shape.end)
+    end = shape.end[: mark.end()] if mark else ""
+    if "{" not in shape.begin:
+        return end
+    brace, rest = shape.end[:1], end[1:]
+    if brace != "}":
+        return ""
+    return end if mark and rest.strip() == mark[0] else brace
+
+
+class StrictArguments:
+    """Generates as an engine does, but for the arguments of strict functions. Thread-safe if the engine
+    is."""
+
+    def __init__(
+        self,
+        engine: Generating,
+        heads: re.Pattern[str],
+        end: str,
+        rules: Mapping[str, str],
+        check: Check,
+    ) -> None:
+        """`heads` finds where arguments begin, `end` is what closes the call at once behind them; of a bare
+        call its first character does. `rules`: what the arguments of each strict function match, as the
+        right side of a rule."""
+        self._engine = engine
+        self._heads = heads
+        self._end = end
+        self._rules = rules
+        self._check = check
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._engine.info
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        return self._engine.tokenize(text)
+
+    def generate(self, request: GenerateRequest) -> Pieces:
+        if request.grammar is not None:
+            return self._engine.generate(request)
+        return self._generate(request)
+
+    def _generate(self, request: GenerateRequest) -> Pieces:
+        calls, said, end = Continuation(self._engine, request), "", self._end
+        current: GenerateRequest | None = request
+        while current is not None:
+            said, head = yield from self._free(calls, current, said)
+            if head is None:
+                return
+            name = head["name"]
+            if head[0][0] not in ",;":  # else it goes on as the call before it
+                end = self._end[:1] if head.groupdict().get("bare") is not None else self._end
+            current = calls.request(said, f"start: arguments\narguments: {self._rules[name]}")
+            if current is None:
+                break
+            arguments = yield from self._arguments(calls, current, name)
+            if arguments is None:
+                return
+            said += arguments + end
+            if end:
+                yield Piece(end)
+            current = calls.request(said)
+        yield calls.counted(Piece(finish="length"))
+
+    def _free(
+        self, calls: Continuation, request: GenerateRequest, said: str
+    ) -> Generator[Piece | None, None, tuple[str, re.Match[str] | None]]:
+        """Up to the arguments of a strict function, and what was found before them; None where the answer
+        ends without."""
+        begin = len(said)
+        pieces = self._engine.generate(request)
+        try:
+            for piece in pieces:
+                if piece is None:
+                    yield None
+                    continue
+                said += piece.text
+                begin = max(begin, len(said) - len(piece.text) - MAX_HEAD_CHARS)
+                found = self._heads.search(said, begin) if piece.text else None
+                if found is None or piece.finish == "length":
+                    yield calls.counted(piece)
+                    continue
+                behind = len(said) - found.end()
+                yield calls.counted(cut(piece, behind))
+                return said[: found.end()], found
+        finally:
+            pieces.close()
+        return said, None
+
+    def _arguments(
+        self, calls: Continuation, request: GenerateRequest, name: str
+    ) -> Generator[Piece | None, None, str | None]:
+        """The arguments; None where the answer ended in them."""
+        scanner, said = JSONScanner(), ""
+        grammar = str(request.grammar)
+        pieces = self._engine.generate(request)
+        try:
+            for piece in self._check(pieces, grammar, name):
+                if piece is None:
+                    yield None
+                    continue
+                size = scanner.push(piece.text)
+                said += piece.text[:size]
+                over = scanner.over and piece.finish != "length"
+                made = cut(piece, len(piece.text) - size) if over else piece
+                yield calls.counted(made)
+                if over:
+                    return said
+        finally:
+            pieces.close()
+        return None

@@ -1,1 +1,0 @@
-"""HTTP below the pages: strict where waitress is not, bounded in time, refusing in our words."""

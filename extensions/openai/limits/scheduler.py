@@ -1,0 +1,361 @@
+"""How many requests the engine works on at once, and in which order the others get their turn.
+
+slots         as many choices run as the engine can
+fair queue    keys share the slots by weight, users share a key's part, each is served in order
+batch         gets what interactive work leaves over, never the last free slot
+spare slots   while several callers are about, none takes the last two slots besides its own, and one
+              stays free for who was here just now: who asks for little need not wait until an answer of
+              who asks for much has ended, nor share each step of the model with many of them
+full          whoever holds most is refused first: 429 for them, 503 where nobody is to blame
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+from ..access.caller import LOCAL, Caller, Priority
+from ..engines.callback_bridge import TICK
+from ..errors import APIError, QueueFull, QueueTimeout, ShareExceeded, ShuttingDown
+from ..settings import Settings
+from .fair_queue import FairQueue
+
+BATCH_TURNS = 16  # one turn in so many is for batch work, even while interactive work waits
+SPARE = 2  # slots, or half of them where there are few
+SHORTEST, LONGEST = 1, 60  # seconds of a Retry-After
+SMOOTHING = 0.2  # how much the last answer counts for how long answers take
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRequest:
+    """On whose account a slot is asked for."""
+
+    caller: Caller = LOCAL
+    user: str | None = None
+    priority: Priority = "interactive"
+    further: bool = False
+    """It is for a further choice of a request that is in already, so it is not refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallerState:
+    """What one caller has of the engine: choices that run, and that wait."""
+
+    running: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """How things stand; `running` and `waiting` count choices, `requests_waiting` requests."""
+
+    slots: int
+    running: int
+    waiting: int
+    requests_waiting: int
+    limit: int
+    callers: Mapping[str, CallerState]
+
+
+class SlotTicket:
+    """A place in the queue, later a slot. Leave the `with` block to give it back, whatever it is then."""
+
+    def __init__(self, scheduler: Scheduler, claim: SlotRequest, now: float) -> None:
+        self._scheduler = scheduler
+        self.claim = claim
+        self.since = now
+        """When it came, and later when it was granted."""
+        self.granted = False
+        self._refusal: APIError | None = None
+        self._settled = threading.Event()
+
+    def wait(self) -> bool:
+        """Wait at most one TICK for the slot; True once it is ours.
+
+        Raises ShareExceeded, QueueTimeout or ShuttingDown when there will be none.
+        """
+        if not self._settled.is_set() and not self._settled.wait(TICK):
+            self._scheduler.review(self)
+        if self._refusal is not None:
+            raise self._refusal
+        return self.granted
+
+    def position(self) -> tuple[int, int] | None:
+        """Its place among all that wait, from 1, and how many those are; None once it is settled."""
+        return self._scheduler.position(self)
+
+    def grant(self, now: float) -> None:
+        self.granted, self.since = True, now
+        self._settled.set()
+
+    def refuse(self, refusal: APIError) -> None:
+        self._refusal = refusal
+        self._settled.set()
+
+    def __enter__(self) -> SlotTicket:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._scheduler.leave(self)
+
+
+class Scheduler:
+    """Grants slots to tickets. Thread-safe: one lock, held for a few microseconds.
+
+    `queue_limit` requests wait at most, none longer than `queue_timeout` seconds (0: as long as it
+    takes). For `spare_seconds` after a caller was here, slots are spared for it. All three may be set anew
+    at any time.
+    """
+
+    def __init__(
+        self, *, queue_limit: int, queue_timeout: float = 0.0, spare_seconds: float = 0.0
+    ) -> None:
+        self.queue_limit = queue_limit
+        self.queue_timeout = queue_timeout
+        self.spare_seconds = spare_seconds
+        self._slots = 1
+        self._lock = threading.Lock()
+        self._lines: dict[Priority, FairQueue[SlotTicket]] = {
+            "interactive": FairQueue(),
+            "batch": FairQueue(),
+        }
+        self._running: set[SlotTicket] = set()
+        self._seen: dict[AccountKey, tuple[float, int]] = {}  # when, and its weight
+        self._turns = 0  # of interactive work in a row, while batch work waited
+        self._hold = 1.0  # seconds that a slot is held, on average
+        self._closed = False
+
+    def configure(self, settings: Settings) -> None:
+        """Go by other settings from now on; who waits already goes on waiting."""
+        self.queue_limit = settings.queue_limit
+        self.queue_timeout = settings.queue_timeout
+        self.spare_seconds = settings.spare_seconds
+
+    def enter(self, slots: int, claim: SlotRequest = SlotRequest()) -> SlotTicket:
+        """A ticket for one of the engine's `slots`, granted at once when one is free and nobody waits.
+
+        Raises ShareExceeded or QueueFull when too many wait, ShuttingDown after `close`; not for a
+        further choice.
+        """
+        now = time.monotonic()
+        ticket = SlotTicket(self, claim, now)
+        with self._lock:
+            if self._closed and not claim.further:
+                raise ShuttingDown("The server is shutting down.")
+            self._slots = slots
+            self._see(claim, now)
+            line = self._lines[claim.priority]
+            line.add(ticket, claim.caller.name, claim.user, claim.caller.weight)
+            self._grant(now)
+            if not (ticket.granted or claim.further):
+                self._keep_to_the_limit(ticket)
+        return ticket
+
+    @property
+    def running(self) -> int:
+        """Choices that have a slot."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return self.state().requests_waiting
+
+    def leave(self, ticket: SlotTicket) -> None:
+        """Free the slot, or the place in the queue, and let the next one in. Safe to call twice."""
+        now = time.monotonic()
+        with self._lock:
+            if ticket in self._running:
+                self._running.remove(ticket)
+                self._hold += SMOOTHING * (now - ticket.since - self._hold)
+                self._see(ticket.claim, now)
+            self._lines[ticket.claim.priority].remove(ticket)
+            self._grant(now)
+
+    def review(self, ticket: SlotTicket) -> None:
+        """Look at a ticket that waits again: time may have freed a slot, or run out."""
+        now = time.monotonic()
+        with self._lock:
+            self._grant(now)
+            waited = now - ticket.since
+            if ticket.granted or ticket.claim.further or not 0 < self.queue_timeout < waited:
+                return
+            self._refuse(ticket, QueueTimeout(
+                f"The server is busy: this request has waited for {self.queue_timeout:g} seconds "
+                "without getting its turn. Please try again later.",
+                retry_after=self._patience(),
+            ))  # fmt: skip
+
+    def position(self, ticket: SlotTicket) -> tuple[int, int] | None:
+        """See Ticket.position."""
+        interactive, batch = self._lines.values()
+        with self._lock:
+            line = self._lines[ticket.claim.priority]
+            if ticket.granted or ticket not in line:
+                return None
+            ahead = line.ahead_of(ticket) + (len(interactive) if line is batch else 0)
+            return ahead + 1, len(interactive) + len(batch)
+
+    def state(self) -> QueueState:
+        """How things stand now."""
+        callers: dict[str, CallerState] = {}
+        with self._lock:
+            for line in self._lines.values():
+                for name, (running, waiting) in line.held().items():
+                    before = callers.get(name, CallerState(0, 0))
+                    callers[name] = CallerState(before.running + running, before.waiting + waiting)
+            tickets = [ticket for line in self._lines.values() for ticket in line]
+            return QueueState(
+                self._slots,
+                len(self._running),
+                len(tickets),
+                sum(not ticket.claim.further for ticket in tickets),
+                self.queue_limit,
+                callers,
+            )
+
+    def close(self) -> None:
+        """Take no more, and send away those who have not begun: the server stops."""
+        with self._lock:
+            self._closed = True
+            for line in self._lines.values():
+                for ticket in list(line):
+                    if not ticket.claim.further:
+                        self._refuse(ticket, ShuttingDown("The server is shutting down."))
+
+    def _grant(self, now: float) -> None:
+        """Give away the slots that are free."""
+        interactive, batch = self._lines.values()
+        while len(self._running) < self._slots and (len(interactive) or len(batch)):
+            line = self._next_line(now)
+            ticket = line.take() if line is not None else None
+            if ticket is None:
+                return
+            self._turns = self._turns + 1 if len(batch) and line is not batch else 0
+            self._running.add(ticket)
+            ticket.grant(now)
+
+    def _next_line(self, now: float) -> FairQueue[SlotTicket] | None:
+        """The line whose first is to have a free slot now; None where it is to stay free."""
+        interactive, batch = self._lines.values()
+        is_last = self._slots > 1 and len(self._running) == self._slots - 1
+        first = interactive.peek()
+        if first is None:
+            leftover = batch.peek()
+            spared = is_last or (leftover is not None and self._is_spared(leftover.claim, now))
+            return None if spared else batch
+        if len(batch) and self._turns >= BATCH_TURNS - 1:
+            return batch
+        return None if self._is_spared(first.claim, now) else interactive
+
+    def _see(self, claim: SlotRequest, now: float) -> None:
+        self._seen[_who(claim)] = now, claim.caller.weight
+
+    def _is_spared(self, claim: SlotRequest, now: float) -> bool:
+        """Whether whoever claims a slot leaves it to others, who were here just now.
+
+        Nobody gets more than its share where that would take one of the SPARE last ones, and who runs
+        something leaves the very last to those who run nothing. While only one key is in use, that goes
+        by user.
+        """
+        oldest = now - self.spare_seconds
+        self._seen = {who: seen for who, seen in self._seen.items() if seen[0] > oldest}
+        by_user = len({name for name, _ in self._seen}) < 2
+
+        def account(who: AccountKey) -> AccountKey:
+            return who if by_user else (who[0], None)
+
+        mine = account(_who(claim))
+        others = {account(who): weight for who, (_, weight) in self._seen.items()}
+        others.pop(mine, None)
+        if not others:
+            return False
+        running = Counter(account(_who(ticket.claim)) for ticket in self._running)
+        weight = claim.caller.weight
+        share = math.ceil(self._slots * weight / (weight + sum(others.values())))
+        if running[mine] >= max(share, self._slots - min(SPARE, self._slots // 2)):
+            return True
+        is_last = len(self._running) == self._slots - 1
+        return is_last and running[mine] > 0 and not others.keys() <= running.keys()
+
+    def _keep_to_the_limit(self, newcomer: SlotTicket) -> None:
+        """Refuse one request when too many wait: the last of whoever has most waiting for its weight."""
+        waiting = [ticket for line in self._lines.values() for ticket in line]
+        waiting = [ticket for ticket in waiting if not ticket.claim.further]
+        if len(waiting) <= self.queue_limit:
+            return
+        batch = [ticket for ticket in waiting if ticket.claim.priority == "batch"]
+        if batch and newcomer.claim.priority == "interactive":
+            self._refuse(max(batch, key=_since), self._full())
+            return
+        loads = _loads(waiting)
+        greediest = max(loads, key=lambda name: loads[name])
+        if loads[greediest] > loads[newcomer.claim.caller.name]:
+            line = self._lines[newcomer.claim.priority]
+            victim = line.newest(greediest, lambda ticket: not ticket.claim.further)
+            if victim is not None:
+                self._refuse(victim, self._share_exceeded())
+                return
+        self._lines[newcomer.claim.priority].remove(newcomer)
+        raise self._blame(newcomer, waiting)
+
+    def _blame(self, newcomer: SlotTicket, waiting: Sequence[SlotTicket]) -> APIError:
+        """Why a newcomer is refused: it holds more than anybody else, or the server is full."""
+        loads = _loads([*self._running, *(each for each in waiting if each is not newcomer)])
+        mine = loads.pop(newcomer.claim.caller.name, 0.0)
+        if mine > max(loads.values(), default=0.0):
+            return self._share_exceeded()
+        return self._full()
+
+    def _full(self) -> QueueFull:
+        return QueueFull(
+            f"{self.queue_limit} requests wait already: the server takes no more now. "
+            "Please try again shortly.",
+            retry_after=self._patience(),
+        )
+
+    def _share_exceeded(self) -> ShareExceeded:
+        return ShareExceeded(
+            "You have more requests here than anybody else, and the queue of "
+            f"{self.queue_limit} is full. Please wait for some of yours to end.",
+            retry_after=self._patience(),
+        )
+
+    def _refuse(self, ticket: SlotTicket, refusal: APIError) -> None:
+        self._lines[ticket.claim.priority].remove(ticket)
+        ticket.refuse(refusal)
+
+    def _patience(self) -> int:
+        """Seconds after which about half of all that is here will have ended."""
+        here = sum(map(len, self._lines.values())) + len(self._running)
+        return max(SHORTEST, min(LONGEST, math.ceil(self._hold * here / max(1, self._slots) / 2)))
+
+
+AccountKey = tuple[str, str | None]
+
+
+def _who(claim: SlotRequest) -> AccountKey:
+    return claim.caller.name, claim.user
+
+
+def _loads(tickets: Iterable[SlotTicket]) -> dict[str, float]:
+    """How much each caller has among some tickets, for its weight."""
+    loads: dict[str, float] = {}
+    for ticket in tickets:
+        caller = ticket.claim.caller
+        loads[caller.name] = loads.get(caller.name, 0.0) + 1 / caller.weight
+    return loads
+
+
+def _since(ticket: SlotTicket) -> float:
+    return ticket.since

@@ -1,0 +1,169 @@
+"""Models that the host can load: look, load, unload; LoRAs. Not OpenAI's; the names are the webui's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from .engines.model_manager import ModelManager, Template
+from .errors import NotSupported
+from .schemas.validation import RequestModel
+from .web.routes import Call, PathPrefixes, Route, endpoint
+from .web.streaming import json_response
+
+
+class LoadedModel(TypedDict):
+    """What is in memory."""
+
+    model_name: str | None
+    """Null when nothing is loaded."""
+    lora_names: list[str]
+    loader: str
+
+
+class ModelNames(TypedDict):
+    """The models of the host's folder."""
+
+    model_names: list[str]
+
+
+class LoraNames(TypedDict):
+    """The LoRAs of the host's folder."""
+
+    lora_names: list[str]
+
+
+class LoadModelRequest(RequestModel):
+    """Which model to load, and how."""
+
+    model_name: str = Field(
+        min_length=1,
+        max_length=1024,
+        description="One of GET /v1/internal/model/list.",
+    )
+    args: dict[str, Any] | None = Field(
+        None,
+        description="Options of the loader, under the host's own names, as `ctx_size`. Others go back to "
+        "what they were when the host started.",
+    )
+    instruction_template: str | None = Field(
+        None,
+        max_length=1024,
+        description="The host's chat template of this name, not the model's own.",
+    )
+    instruction_template_str: str | None = Field(
+        None, description="A chat template (Jinja2) in place of the model's own."
+    )
+
+
+class LoadLorasRequest(RequestModel):
+    """Which LoRAs to apply to the loaded model."""
+
+    lora_names: list[str] = Field(
+        max_length=64,
+        description="Of GET /v1/internal/lora/list; these and no others are in force.",
+    )
+
+
+def model_info(call: Call) -> Response:
+    """The model and the LoRAs that are loaded."""
+    return _loaded(_library(call))
+
+
+def list_host_models(call: Call) -> Response:
+    """The names of all models that can be loaded."""
+    names: ModelNames = {"model_names": list(_library(call).models())}
+    return json_response(names)
+
+
+def load_model(call: Call, body: LoadModelRequest) -> Response:
+    """Load a model in place of the one that is loaded. Answers when it is there.
+
+    Requests under way may end for `drain_timeout` seconds; then they end with one error. Those that come
+    meanwhile are answered 503 `model_loading`.
+    """
+    model_manager = _library(call)
+    model_manager.load(
+        body.model_name,
+        body.args or {},
+        Template(body.instruction_template, body.instruction_template_str),
+    )
+    return _loaded(model_manager)
+
+
+def unload_model(call: Call) -> Response:
+    """Free the memory of the model. The stand-alone host loads it again for the next request that wants an
+    answer; in a webui those are answered 503 until somebody loads one."""
+    model_manager = _library(call)
+    model_manager.unload()
+    return _loaded(model_manager)
+
+
+def list_loras(call: Call) -> Response:
+    """The names of all LoRAs that can be applied."""
+    names: LoraNames = {"lora_names": list(_library(call).loras())}
+    return json_response(names)
+
+
+def load_loras(call: Call, body: LoadLorasRequest) -> Response:
+    """Apply these LoRAs, and no others, to the loaded model."""
+    model_manager = _library(call)
+    model_manager.apply_loras(body.lora_names)
+    return _loaded(model_manager)
+
+
+def unload_loras(call: Call) -> Response:
+    """Apply no LoRA any more."""
+    model_manager = _library(call)
+    model_manager.apply_loras(())
+    return _loaded(model_manager)
+
+
+def _library(call: Call) -> ModelManager:
+    model_manager = call.services.model_manager
+    if model_manager is None:
+        raise NotSupported(
+            "This server serves the model it was started with: its engine cannot load others."
+        )
+    return model_manager
+
+
+def _loaded(model_manager: ModelManager) -> Response:
+    now = model_manager.loaded()
+    answer: LoadedModel = {
+        "model_name": now.model,
+        "lora_names": list(now.loras),
+        "loader": now.loader,
+    }
+    return json_response(answer)
+
+
+API = PathPrefixes.API
+ROUTES = endpoint(
+    "model_management",
+    Route("GET", "/internal/model/info", model_info, "Show the loaded model", API, LoadedModel),
+    Route(
+        "GET", "/internal/model/list", list_host_models, "List models to load", API, ModelNames,
+        scope="admin",
+    ),
+    Route(
+        "POST", "/internal/model/load", load_model, "Load a model", API, LoadedModel,
+        body=LoadModelRequest, scope="admin",
+    ),
+    Route(
+        "POST", "/internal/model/unload", unload_model, "Unload the model", API, LoadedModel,
+        scope="admin",
+    ),
+    Route("GET", "/internal/lora/list", list_loras, "List LoRAs", API, LoraNames, scope="admin"),
+    Route(
+        "POST", "/internal/lora/load", load_loras, "Apply LoRAs", API, LoadedModel,
+        body=LoadLorasRequest, scope="admin",
+    ),
+    Route(
+        "POST", "/internal/lora/unload", unload_loras, "Take LoRAs away", API, LoadedModel,
+        scope="admin",
+    ),
+)  # fmt: skip

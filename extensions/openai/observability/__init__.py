@@ -1,0 +1,1 @@
+"""What operators see: records of requests, logs, metrics."""

@@ -1,0 +1,219 @@
+"""The numbers behind `GET /metrics`, one row each, for Prometheus.
+
+Labels are bounded: routes are those of the table of pages, models and error codes the first so many
+that were seen, the rest is `other`.
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from .. import __version__
+from ..engines.protocol import Engine, EngineInfo
+from ..errors import ModelLoading
+from ..limits.scheduler import Scheduler
+from ..outbound.tunnel import Tunnel
+from .record import RequestRecord
+
+PREFIX = "openedai_"
+LABELS = 64  # values that one label may have
+OTHER = "other"
+
+SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)  # seconds
+LONG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A row of the table: what is told to Prometheus under `name`, after `openedai_`."""
+
+    name: str
+    kind: Literal["counter", "histogram", "gauge"]
+    labels: tuple[str, ...]
+    meaning: str
+    buckets: tuple[float, ...] = ()
+    """Upper bounds of a histogram's buckets."""
+
+
+ROUTE, MODEL = ("route",), ("model",)
+
+METRICS: tuple[Metric, ...] = (
+    Metric("requests_total", "counter", ("route", "status"), "Requests that have ended, by status."),
+    Metric("errors_total", "counter", ("code",), "Errors answered, in streams too, by code."),
+    Metric("cancelled_total", "counter", ROUTE, "Requests whose client left before the end."),
+    Metric("request_seconds", "histogram", ROUTE, "From the request to the end of its answer.", LONG),
+    Metric("answers_total", "counter", MODEL, "Requests that a model answered, by model."),
+    Metric("prompt_tokens_total", "counter", MODEL, "Tokens of prompts."),
+    Metric("cached_tokens_total", "counter", MODEL, "Those of them that the cache already held."),
+    Metric("completion_tokens_total", "counter", MODEL, "Tokens sampled."),
+    Metric("queue_seconds", "histogram", MODEL, "From the request to its slot.", LONG),
+    Metric("first_token_seconds", "histogram", MODEL, "From the request to its first token.", LONG),
+    Metric(
+        "token_gap_seconds",
+        "histogram",
+        MODEL,
+        "Between two tokens of an answer; the mean of each request, counted once.",
+        SHORT,
+    ),
+    Metric("running", "gauge", (), "Choices that are being generated."),
+    Metric("waiting", "gauge", (), "Requests in the queue."),
+    Metric("queue_limit", "gauge", (), "Requests that may wait."),
+    Metric("slots", "gauge", (), "Choices that can be generated at once; 0 while there is no model."),
+    Metric("tunnel_up", "gauge", (), "1 while the tunnel is connected; only with --public-api."),
+    Metric("info", "gauge", ("version", "python", "model"), "Always 1; what runs."),
+)  # fmt: skip
+
+ROWS = {row.name: row for row in METRICS}
+
+TOGETHER = 64  # requests that are counted at once, at the latest
+
+
+class Metrics:
+    """The numbers of one application, in a registry of its own. Thread-safe."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        scheduler: Scheduler,
+        tunnel: Tunnel | None = None,
+    ) -> None:
+        self._registry = CollectorRegistry()
+        self._engine = engine
+        self._scheduler = scheduler
+        self._tunnel = tunnel
+        self._models = _Bounded()
+        self._codes = _Bounded()
+        self._ended: deque[RequestRecord] = deque()
+        self._series: dict[str, Any] = {}
+        self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
+        for row in METRICS:
+            if row.kind == "counter":
+                self._series[row.name] = Counter(
+                    PREFIX + row.name, row.meaning, row.labels, registry=self._registry
+                )
+            elif row.kind == "histogram":
+                self._series[row.name] = Histogram(
+                    *(PREFIX + row.name, row.meaning, row.labels),
+                    buckets=row.buckets,
+                    registry=self._registry,
+                )
+        self._registry.register(_Gauges(self._read_gauges))
+        ProcessCollector(registry=self._registry)
+
+    def observe(self, record: RequestRecord) -> None:
+        """Count a request that has ended; some together, which takes a third of the time."""
+        self._ended.append(record)
+        if len(self._ended) >= TOGETHER:
+            self._count_ended()
+
+    def _count_ended(self) -> None:
+        while self._ended:
+            try:
+                record = self._ended.popleft()
+            except IndexError:  # another thread was faster
+                return
+            self._count_one(record)
+
+    def _count_one(self, record: RequestRecord) -> None:
+        route = record.route or OTHER
+        self._count("requests_total", 1, route, str(record.status))
+        if record.error is not None:
+            self._count("errors_total", 1, self._codes(record.error))
+        if record.cancelled:
+            self._count("cancelled_total", 1, route)
+        if record.ended is not None:
+            self._measure("request_seconds", record.ended - record.started, route)
+        if record.model is not None and record.answered:
+            self._observe_answer(record, self._models(record.model))
+
+    def _observe_answer(self, record: RequestRecord, model: str) -> None:
+        self._count("answers_total", 1, model)
+        self._count("prompt_tokens_total", record.prompt_tokens, model)
+        self._count("cached_tokens_total", record.cached_tokens, model)
+        self._count("completion_tokens_total", record.completion_tokens, model)
+        if record.admitted is not None:
+            self._measure("queue_seconds", record.admitted - record.started, model)
+        if record.first_token is not None:
+            self._measure("first_token_seconds", record.first_token - record.started, model)
+        gap = record.token_gap
+        if gap is not None:
+            self._measure("token_gap_seconds", gap, model)
+
+    def page(self, accept: str) -> tuple[bytes, str]:
+        """The exposition in the format that the scraper accepts best, and its content type."""
+        self._count_ended()
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+    def _count(self, name: str, amount: int, *labels: str) -> None:
+        self._child(name, labels).inc(amount)
+
+    def _measure(self, name: str, seconds: float, *labels: str) -> None:
+        self._child(name, labels).observe(max(0.0, seconds))
+
+    def _child(self, name: str, labels: tuple[str, ...]) -> Any:
+        """The series with these labels; kept, as it takes the library longer to find than to change."""
+        child = self._children.get((name, labels))
+        if child is None:
+            child = self._children[name, labels] = self._series[name].labels(*labels)
+        return child
+
+    def _read_gauges(self) -> Iterator[tuple[str, tuple[str, ...], float]]:
+        """Name, values of its labels, and value of each gauge, as they are now."""
+        info: EngineInfo | None
+        try:
+            info = self._engine.info
+        except ModelLoading:
+            info = None
+        queue = self._scheduler.state()
+        yield "running", (), queue.running
+        yield "waiting", (), queue.requests_waiting
+        yield "queue_limit", (), queue.limit
+        yield "slots", (), info.parallel if info else 0
+        if self._tunnel is not None:
+            yield "tunnel_up", (), self._tunnel.state.state == "up"
+        labels = (__version__, platform.python_version(), info.model if info else "")
+        yield "info", labels, 1
+
+
+class _Gauges(Collector):
+    """Reads its values when they are asked for."""
+
+    def __init__(self, read: Callable[[], Iterator[tuple[str, tuple[str, ...], float]]]) -> None:
+        self._read = read
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Nothing is read before the server runs."""
+        yield from ()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        for name, labels, value in self._read():
+            row = ROWS[name]
+            family = GaugeMetricFamily(PREFIX + name, row.meaning, labels=row.labels)
+            family.add_metric(labels, value)
+            yield family
+
+
+class _Bounded:
+    """Names as they are, as long as there are not too many different ones."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        self._lock = threading.Lock()
+
+    def __call__(self, name: str) -> str:
+        with self._lock:
+            if name not in self._seen and len(self._seen) >= LABELS:
+                return OTHER
+            self._seen.add(name)
+        return name

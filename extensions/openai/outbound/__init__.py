@@ -1,0 +1,1 @@
+"""What this process asks of other machines: downloads of pictures, and the tunnel."""

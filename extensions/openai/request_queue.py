@@ -1,0 +1,154 @@
+"""What is under way: look at the queue, end what is running. Not OpenAI's; the names are the webui's."""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar, Literal
+
+from flask import Response
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from .limits.active_requests import Job
+from .schemas.validation import RequestModel
+from .web.routes import Call, PathPrefixes, Route, endpoint
+from .web.streaming import json_response
+
+
+class QueuedRequest(TypedDict):
+    """A request for answers that is under way."""
+
+    id: str
+    """Its `x-request-id`."""
+    answer: str | None
+    """The id of its answer, as soon as there is one."""
+    caller: str
+    user: str | None
+    state: Literal["waiting", "reading", "generating"]
+    position: int | None
+    """Its place in the queue, from 1; null when it does not wait."""
+    seconds: float
+    """Since it came."""
+    completion_tokens: int
+
+
+class CallerQueue(TypedDict):
+    """What one caller has of the engine, in choices."""
+
+    caller: str
+    running: int
+    waiting: int
+
+
+class Queue(TypedDict):
+    """How busy the engine is. `running` and `waiting` count choices, `requests_waiting` requests."""
+
+    object: Literal["queue"]
+    slots: int
+    running: int
+    waiting: int
+    requests_waiting: int
+    limit: int
+    callers: list[CallerQueue]
+    requests: list[QueuedRequest]
+
+
+def show_queue(call: Call) -> Response:
+    """How busy the engine is, and the caller's own requests; with the scope admin everybody's."""
+    state = call.services.scheduler.state()
+    answer: Queue = {
+        "object": "queue",
+        "slots": call.services.engine.info.parallel,
+        "running": state.running,
+        "waiting": state.waiting,
+        "requests_waiting": state.requests_waiting,
+        "limit": state.limit,
+        "callers": [
+            {"caller": name, "running": each.running, "waiting": each.waiting}
+            for name, each in state.callers.items()
+            if _may_see(call, name)
+        ],
+        "requests": [
+            _shown(job)
+            for job in call.services.jobs.matching(
+                lambda job: _may_see(call, job.record.caller.name)
+            )
+        ],
+    }
+    return json_response(answer)
+
+
+class StopRequest(RequestModel):
+    """Which generation to end."""
+
+    always_strict: ClassVar[bool] = True  # with `id` misspelt it would end everything
+
+    id: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="The `x-request-id` of a request, or the id of its answer. Default: all of the "
+        "caller's own, and with the scope admin everybody's.",
+    )
+
+
+class Stopped(TypedDict):
+    """The requests that were told to end; none when there was nothing to end any more."""
+
+    object: Literal["generation.stopped"]
+    ids: list[str]
+
+
+def stop_generation(call: Call, body: StopRequest) -> Response:
+    """End generations where they are: they are answered with what there is, and `finish_reason` stop."""
+    jobs = call.services.jobs.matching(
+        lambda job: (
+            _may_see(call, job.record.caller.name)
+            and (body.id is None or body.id in (job.record.id, job.record.answer))
+        )
+    )
+    for job in jobs:
+        job.stopped = True
+    answer: Stopped = {"object": "generation.stopped", "ids": [job.record.id for job in jobs]}
+    return json_response(answer)
+
+
+def _may_see(call: Call, caller: str) -> bool:
+    return "admin" in call.record.caller.scopes or caller == call.record.caller.name
+
+
+def _shown(job: Job) -> QueuedRequest:
+    record = job.record
+    position = job.position()
+    state: Literal["waiting", "reading", "generating"] = "generating"
+    if record.admitted is None:
+        state = "waiting"
+    elif record.first_token is None:
+        state = "reading"
+    return {
+        "id": record.id,
+        "answer": record.answer,
+        "caller": record.caller.name,
+        "user": record.user,
+        "state": state,
+        "position": None if position is None else position[0],
+        "seconds": round(time.monotonic() - record.started, 3),
+        "completion_tokens": record.completion_tokens,
+    }
+
+
+ROUTES = endpoint(
+    "queue",
+    Route("GET", "/internal/queue", show_queue, "Show the queue", PathPrefixes.API, Queue),
+    Route(
+        "POST",
+        "/internal/stop-generation",
+        stop_generation,
+        "Stop generation",
+        PathPrefixes.API,
+        Stopped,
+        body=StopRequest,
+        body_optional=True,
+        scope="write",
+    ),
+)

@@ -1,0 +1,1 @@
+"""What request bodies look like, and what is said of one that is wrong."""

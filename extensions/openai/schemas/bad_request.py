@@ -1,0 +1,178 @@
+"""The words of a 400: one function for each way in which a value can be wrong.
+
+Codes are those that OpenAI's API answers with, as far as it has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import InvalidRequest
+
+CODES: Mapping[str, str] = {
+    "invalid_json": "The body is not JSON; the message says where.",
+    "missing_required_parameter": "A field that must be there is not.",
+    "too_many_values": "The body holds more values than any request needs.",
+    "answer_too_large": "Choices, tokens and alternatives together are more than one answer may hold.",
+    "object_above_max_length": "An object has too many members.",
+    "invalid_type": "A value has another JSON type than the field.",
+    "invalid_value": "A value is none of those that are allowed.",
+    "integer_below_min_value": "An integer is too small.",
+    "integer_above_max_value": "An integer is too large.",
+    "decimal_below_min_value": "A number is too small.",
+    "decimal_above_max_value": "A number is too large, or not finite.",
+    "empty_array": "An array has nothing in it.",
+    "array_below_min_length": "An array has too few elements.",
+    "array_above_max_length": "An array has too many elements.",
+    "empty_string": "A string has nothing in it.",
+    "string_below_min_length": "A string is too short.",
+    "string_above_max_length": "A string is too long.",
+    "invalid_image_url": "A picture's address is neither a data: URL with base64 nor http(s).",
+    "invalid_base64_image": "A picture's base64 is broken.",
+    "unsupported_image_media_type": "A picture is none of PNG, JPEG, WebP and GIF.",
+    "invalid_image_format": "A picture is animated.",
+    "empty_image_file": "A picture has nothing in it.",
+    "image_file_too_large": "A picture's file is larger than `--media-max-mb`.",
+    "image_too_large": "A picture has too many pixels.",
+    "image_too_small": "A picture is a mere line.",
+    "image_parse_error": "A picture cannot be decoded.",
+    "failed_to_download_image": "A picture could not be fetched from its address.",
+    "unknown_parameter": "The field is not known: it is one letter away from one that is, or "
+    "`--strict-parameters` is on.",
+    "unsupported_parameter": "This server, or the loaded model, cannot do what the field asks for.",
+    "invalid_parameter_combination": "Two fields exclude each other.",
+}
+"""The codes of a 400, and what they mean; docs/errors.md is made of them."""
+
+
+def kind_of(value: Any) -> str:
+    """What a JSON value is, in the words of the API's messages."""
+    if value is None:
+        return "null"
+    for kind, name in (
+        (bool, "a boolean"),
+        (int, "an integer"),
+        (float, "a decimal"),
+        (str, "a string"),
+        (list, "an array"),
+        (dict, "an object"),
+    ):
+        if isinstance(value, kind):
+            return name
+    return "something else"
+
+
+def missing(param: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
+    )
+
+
+def wrong_type(param: str, expected: str, value: Any) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid type for '{param}': expected {expected}, but got {kind_of(value)} instead.",
+        param=param,
+        code="invalid_type",
+    )
+
+
+def out_of_range(
+    param: str, value: float, *, low: float | None, high: float | None, open_low: bool = False
+) -> InvalidRequest:
+    """A number below `low` or above `high`; a limit that is not given is not one. With `open_low` the
+    number must be above `low`."""
+    kind = "integer" if isinstance(low if high is None else high, int) else "decimal"
+    if low is not None and (value < low or (open_low and value == low)):
+        side, limit = "below minimum", f"{'>' if open_low else '>='} {low}"
+        code = f"{kind}_below_min_value"
+    else:
+        side, limit = "above maximum", "that is finite" if high is None else f"<= {high}"
+        code = f"{kind}_above_max_value"
+    return InvalidRequest(
+        f"Invalid '{param}': {kind} {side} value. Expected a value {limit}, "
+        f"but got {value} instead.",
+        param=param,
+        code=code,
+    )
+
+
+def wrong_length(
+    param: str, kind: str, length: int, *, low: int = 0, high: int | None = None
+) -> InvalidRequest:
+    """An array or string (`kind`) with too few or too many elements."""
+    if length == 0 and low > 0:
+        problem, limit, code = f"empty {kind}", f"at least {low}", f"empty_{kind}"
+    elif length < low:
+        problem, limit, code = f"{kind} too short", f"at least {low}", f"{kind}_below_min_length"
+    else:
+        problem, limit, code = f"{kind} too long", f"at most {high}", f"{kind}_above_max_length"
+    return InvalidRequest(
+        f"Invalid '{param}': {problem}. Expected a length of {limit}, but got {length} instead.",
+        param=param,
+        code=code,
+    )
+
+
+def not_one_of(param: str, value: Any, allowed: Sequence[str]) -> InvalidRequest:
+    shown = f"'{value}'" if isinstance(value, str) and len(value) <= 64 else kind_of(value)
+    return InvalidRequest(
+        f"Invalid value for '{param}': {shown}. Supported values are: "
+        + ", ".join(f"'{name}'" for name in allowed)
+        + ".",
+        param=param,
+        code="invalid_value",
+    )
+
+
+def no_match(param: str, pattern: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid '{param}': string does not match pattern. Expected a string that matches the pattern "
+        f"'{pattern}'.",
+        param=param,
+        code="invalid_value",
+    )
+
+
+def conflicting(param: str, other: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Setting '{param}' and '{other}' at the same time is not supported.",
+        param=param,
+        code="invalid_parameter_combination",
+    )
+
+
+def not_unique(param: str, name: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid '{param}': there are several of the name '{name}'.",
+        param=param,
+        code="invalid_value",
+    )
+
+
+def token_id_out_of_range(param: str, vocabulary_size: int) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid '{param}': the token ids of this model are 0 to {vocabulary_size - 1}.",
+        param=param,
+        code="invalid_value",
+    )
+
+
+def unknown(param: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Unknown parameter: '{param[:64]}'.", param=param[:64], code="unknown_parameter"
+    )
+
+
+def misspelt(param: str, meant: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Unknown parameter: '{param[:64]}'. Did you mean '{meant}'?",
+        param=param[:64],
+        code="unknown_parameter",
+    )
+
+
+def unsupported(param: str, why: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Unsupported parameter: '{param}' {why}", param=param, code="unsupported_parameter"
+    )

@@ -1,0 +1,1 @@
+"""waitress, and what is changed of it: connections, heads, threads."""

@@ -1,0 +1,259 @@
+"""waitress in a daemon thread: start, drain, stop."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from flask import Flask
+from waitress.server import TcpWSGIServer, create_server
+
+from ..access.allowed_hosts import bind_address
+from ..errors import APIError
+from ..settings import Settings
+from ..system.machine import memory_bytes, open_files, raise_file_limit
+from ..web.routes import Lifecycle, Services
+from .acceptor import Acceptor
+from .bodies import HeldBytes
+from .channel import Channel
+from .reaper import Reaper
+from .worker_pool import WorkerPool
+
+log = logging.getLogger("openedai")
+# Its warnings (clients that left, requests that wait) are everyday life here.
+logging.getLogger("waitress").setLevel(logging.ERROR)
+
+CONNECTIONS = 900  # open at once, most of them idle; below the usual limit on open files
+LEAST_CONNECTIONS = 8
+OTHER_FILES = (
+    32  # that the server opens besides connections: models, keys, usage, llama.cpp's sockets
+)
+UNREAD = 1 << 20  # bytes
+READ = 64 << 10  # bytes that are taken from a connection at once
+ENDING = 3.0  # seconds that answers have to write their last event
+ACCEPT_BACKLOG_S = 0.5  # seconds, at most, for connections that nobody has taken in yet
+FINAL_REQUEST_S = 0.2  # seconds for requests of connections that were just made
+FLUSHING = 1.5  # seconds for what is written to reach the clients
+
+
+class StartError(Exception):
+    """The server cannot start; the message is one clear line."""
+
+
+class APIServer:
+    """One listening server. `start` and `stop` may be called from any thread, once each."""
+
+    def __init__(self, app: Flask, settings: Settings, lifecycle: Lifecycle) -> None:
+        """Bind the port. Raises StartError when it cannot be had, SettingsError when it may not."""
+        self._settings = settings
+        self._lifecycle = lifecycle
+        self._services: Services = app.extensions["openai"]
+        self._workers = WorkerPool(self._most_threads)
+        host = bind_address(settings)
+        self.host = host
+        sockets = _listen(host, settings.api_port)
+        self.port: int = sockets[0].getsockname()[1]
+        self._sockets: dict[int, Any] = {}
+        connections = _connections()
+        server = create_server(
+            app,
+            map=self._sockets,
+            sockets=sockets,
+            _dispatcher=self._workers,  # type: ignore[arg-type]  # it has what is used of one
+            connection_limit=connections,
+            # Without a look ahead, a client that leaves is seen only when something is written.
+            channel_request_lookahead=64,
+            # The application's own limit is a little smaller, and says more.
+            max_request_body_size=(settings.max_body_mb + 1) << 20,
+            # A client that reads too slowly holds its answer back once this much waits for it.
+            outbuf_high_watermark=UNREAD,
+            # In waitress's 8 KiB a body of megabytes keeps the loop busy for seconds.
+            recv_bytes=READ,
+            # Nothing goes to temporary files: a full disk would end connections.
+            outbuf_overflow=1 << 40,
+            # The reaper sees to idle ones, by a clock that nobody sets; waitress would also cut off answers
+            # that are still being read.
+            channel_timeout=10**9,
+            asyncore_use_poll=True,
+            # access/proxies.py does, and knows more than one.
+            clear_untrusted_proxy_headers=False,
+            ident=None,
+        )
+        channel = _channel_class(HeldBytes(_request_memory(settings)), app)
+        self._listeners = list(_listeners(server, self._sockets))
+        for listener in self._listeners:
+            listener.channel_class = channel
+        self._server = server
+        # From seven of nine on idle ones are closed.
+        self._reaper = Reaper(self._sockets, settings, crowd=connections * 7 // 9)
+        for listener in self._listeners:
+            Acceptor(listener, self._reaper.make_room)
+        self._thread = threading.Thread(target=self._run, name="openai-server", daemon=True)
+        self._stopped = False
+
+    @property
+    def url(self) -> str:
+        """How this machine reaches the API, up to and with the prefix."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
+        if ":" in host and not host.startswith("["):
+            host = f"[{host}]"
+        return f"http://{host}:{self.port}{self._settings.api_prefix}"
+
+    def start(self) -> None:
+        """Answer requests, in a thread of its own."""
+        self._thread.start()
+        self._reaper.start()
+
+    def wait(self) -> None:
+        """Block until the server has been stopped."""
+        self._thread.join()
+
+    def stop(self, timeout: float) -> None:
+        """Take no more requests, let answers end (with an event that says so, where they must), close.
+
+        Answers may go on for `drain_timeout`, but all is over in about `timeout` seconds. Once is enough.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
+        self._services.scheduler.close()
+        patience = max(0.0, min(self._settings.drain_timeout, timeout - ENDING - FLUSHING))
+        if not self._lifecycle.drain(patience, ENDING):
+            log.warning("some answers did not end in time and are cut off")
+        self._stop_listening()
+        self._flush()
+        log.debug("closing the server")
+        # The threads first: one that ends an answer wakes the loop, which must still be there.
+        self._reaper.stop()
+        self._workers.shutdown(cancel_pending=True, timeout=1)
+        for channel in [each for each in list(self._sockets.values()) if isinstance(each, Channel)]:
+            channel.hang_up()
+        self._server.close()
+        self._thread.join(FLUSHING)
+
+    def _stop_listening(self) -> None:
+        """Take no more connections; who has one already may still send a request, and is told."""
+        if not self._thread.is_alive():
+            return  # there is no loop any more, and no door
+        closed = [threading.Event() for _ in self._listeners]
+        for listener, done in zip(self._listeners, closed, strict=True):
+            # In the loop's own thread, as all that it does with sockets.
+            trigger: Any = listener.trigger
+            with suppress(OSError):  # it has ended just now
+                trigger.pull_trigger(partial(_stop_accepting, listener, done))
+        for done in closed:
+            done.wait(2 * ACCEPT_BACKLOG_S)
+        time.sleep(FINAL_REQUEST_S)
+
+    def _run(self) -> None:
+        try:
+            self._server.run()
+        except OSError as error:
+            # Closing the sockets under the loop ends it like this.
+            log.debug("the server's loop ended: %s", error)
+
+    def _most_threads(self) -> int:
+        """Enough for all that run and wait, and some for what never waits."""
+        try:
+            running = self._services.engine.info.parallel
+        except APIError:  # there is no model yet
+            running = 1
+        return running + self._services.settings.queue_limit + self._settings.http_threads
+
+    def _flush(self) -> None:
+        """Wait until what the answers have written is with the clients."""
+        deadline = time.monotonic() + FLUSHING
+        while time.monotonic() < deadline and any(map(_is_busy, list(self._sockets.values()))):
+            time.sleep(0.01)
+
+
+def _connections() -> int:
+    """How many connections there may be: CONNECTIONS, or as many as open files allow."""
+    others = open_files() + OTHER_FILES
+    files = raise_file_limit(others + CONNECTIONS)
+    found = max(LEAST_CONNECTIONS, min(CONNECTIONS, files - others))
+    if found < CONNECTIONS:
+        log.warning(
+            "only %d files may be open here, so at most %d connections (ulimit -n raises it)",
+            files,
+            found,
+        )
+    return found
+
+
+def _channel_class(held: HeldBytes, app: Flask) -> type[Channel]:
+    """Channels of this server."""
+    return type(
+        "ServerChannel",
+        (Channel,),
+        {"held": held, "head_check": app.extensions["openai_head_check"]},
+    )
+
+
+def _request_memory(settings: Settings) -> int:
+    """Bytes that the bodies of all requests may take together."""
+    if settings.request_memory_mb:
+        return settings.request_memory_mb << 20
+    usual = min(max(memory_bytes() // 32, 64 << 20), 512 << 20)
+    # A long one may take three quarters.
+    return max(usual, 4 * (settings.max_body_mb + 1) << 20)
+
+
+def _stop_accepting(listener: Any, done: threading.Event) -> None:
+    """Let in who waits at the door, and nobody after that: whoever still did would be reset."""
+    until = time.monotonic() + ACCEPT_BACKLOG_S
+    with suppress(OSError), selectors.DefaultSelector() as at_the_door:
+        at_the_door.register(listener.socket, selectors.EVENT_READ)
+        while time.monotonic() < until and at_the_door.select(0):
+            listener.handle_accept()
+        listener.accepting = False
+        listener.socket.shutdown(socket.SHUT_RDWR)
+    done.set()
+
+
+def _is_busy(entry: Any) -> bool:
+    """Whether a channel of waitress is answering, or has bytes to send."""
+    return isinstance(entry, Channel) and bool(entry.requests or entry.total_outbufs_len)
+
+
+def _listeners(server: Any, sockets: dict[int, Any]) -> Iterable[TcpWSGIServer]:
+    found = [entry for entry in sockets.values() if isinstance(entry, TcpWSGIServer)]
+    return found or [server]
+
+
+def _listen(host: str, port: int) -> list[socket.socket]:
+    """Listening sockets on all addresses of `host`. Raises StartError with one clear line."""
+    try:
+        found = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as error:
+        raise StartError(f"cannot listen on {host}: the name is not known here") from error
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, proto, _, address in dict.fromkeys(found):
+            listening = socket.socket(family, kind, proto)
+            sockets.append(listening)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listening.bind(address)
+            listening.listen(1024)
+    except OSError as error:
+        for listening in sockets:
+            listening.close()
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(
+                f"port {port} on {host} is in use: stop what uses it, or choose another with --api-port "
+                "(or OPENEDAI_API_PORT)"
+            ) from error
+        raise StartError(f"cannot listen on {host}, port {port}: {error.strerror}") from error
+    return sockets

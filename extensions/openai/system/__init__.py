@@ -1,0 +1,1 @@
+"""What the machine and its disk give this process."""

@@ -1,0 +1,133 @@
+"""Whether the body of a request is wanted, told from its head alone.
+
+Without this a stranger could make the server take in bodies of megabytes before it looks at the key. What is
+found here only decides whether the body is read; the answer is the application's in any case.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
+
+from ..access.keys import has_keys, sent_keys
+from ..errors import APIError
+from .pipeline import check_body_type, check_scope
+from .routes import Route, ServedEndpoints, Services
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+REMEMBERED = 1024  # keys that were right
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Whether a body is to be read; if not, with which error, where that is known."""
+
+    wanted: bool
+    refusal: APIError | None = None
+
+
+WANTED = Judgement(True)
+UNWANTED = Judgement(False)
+
+
+class HeadCheck:
+    """Judges heads. Thread-safe."""
+
+    def __init__(
+        self,
+        services: Services,
+        endpoints: ServedEndpoints,
+        app: Flask,
+        routes: Mapping[str, Route],
+        adopt: Callable[[dict[str, Any]], None],
+    ) -> None:
+        """`routes` by their names in Flask; `adopt` puts what trusted proxies say into an environment."""
+        self._services = services
+        self._endpoints = endpoints
+        self._app = app
+        self._routes = routes
+        self._adopt = adopt
+        self._right = _RightKeys()
+
+    def glance(self, environ: dict[str, Any]) -> Judgement | None:
+        """Without waiting for anything; None where that is not enough. For the server's own loop."""
+        settings = self._services.settings
+        if not has_keys(settings):
+            return WANTED
+        route = self._route(environ)
+        if route is None or route.scope is None:
+            return UNWANTED  # the answer is the same whatever comes
+        keys = sent_keys(environ)
+        if not any(keys.values()):
+            return UNWANTED
+        if route.scope != "admin" and (
+            self._services.keys.is_shared(keys) or self._right.has(keys)
+        ):
+            return _by_type(route, environ)
+        return None
+
+    def score_token(self, environ: dict[str, Any]) -> Judgement:
+        """The same for what needs a look into files or a slow comparison; counts wrong keys."""
+        self._adopt(environ)
+        route = self._route(environ)
+        if route is None or route.scope is None:
+            return UNWANTED
+        keys = sent_keys(environ)
+        try:
+            self._endpoints.check(route.endpoint)
+            caller = self._services.keys.identify(keys, environ.get("REMOTE_ADDR") or "")
+            check_scope(caller, route.scope)
+        except APIError as error:
+            return Judgement(False, error)
+        self._right.add(keys)
+        return _by_type(route, environ)
+
+    def _route(self, environ: dict[str, Any]) -> Route | None:
+        """What would answer; None for a page that there is not, and for one that takes no key."""
+        adapter = self._app.url_map.bind("localhost")
+        try:
+            name, _ = adapter.match(environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"])
+        except (HTTPException, RequestRedirect):
+            return None
+        return self._routes.get(name)
+
+
+def _by_type(route: Route, environ: Mapping[str, Any]) -> Judgement:
+    try:
+        if route.body is not None:
+            check_body_type(environ)
+    except APIError:
+        return UNWANTED
+    return WANTED
+
+
+class _RightKeys:
+    """Digests of keys that were right. They only spare a body a wait: the application looks again."""
+
+    def __init__(self) -> None:
+        self._secret = secrets.token_bytes(32)
+        self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def has(self, keys: Mapping[str, str | None]) -> bool:
+        return self._digest(keys) in self._known
+
+    def add(self, keys: Mapping[str, str | None]) -> None:
+        with self._lock:
+            self._known[self._digest(keys)] = None
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+
+    def _digest(self, keys: Mapping[str, str | None]) -> bytes:
+        said = "\n".join(f"{name}: {value}" for name, value in sorted(keys.items()))
+        return hmac.digest(self._secret, said.encode("utf-8", "replace"), "sha256")
