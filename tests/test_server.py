@@ -155,7 +155,7 @@ def test_while_it_drains_new_requests_are_refused() -> None:
 
 
 def test_who_has_just_connected_is_told_and_not_reset(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "LAST_WORDS", 3.0)
+    monkeypatch.setattr(server_module, "FINAL_REQUEST_S", 3.0)
     server = make(api_port=0)
     server.start()
     with Wire(server.port) as early, ThreadPoolExecutor(1) as pool:

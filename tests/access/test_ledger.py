@@ -200,9 +200,9 @@ def test_a_process_that_is_killed_loses_nothing_that_has_ended(tmp_path: Path) -
 import os, signal, sys, time
 from pathlib import Path
 from extensions.openai.access.caller import Caller
-from extensions.openai.state.usage import Ledger
+from extensions.openai.state.usage import UsageStore
 from extensions.openai.observability.record import Record
-ledger = Ledger(Path({str(tmp_path)!r}), days=30)
+ledger = UsageStore(Path({str(tmp_path)!r}), days=30)
 for number in range(100):
     ledger.observe(Record(caller=Caller("alice", frozenset()), model="m", prompt_tokens=1, status=200))
 print("done", flush=True)

@@ -24,10 +24,10 @@ SWITCHES = """
 import json, sys
 from pathlib import Path
 from extensions.openai.engines.protocol import GenerateRequest
-from extensions.openai.engines.swappable import DeferredEngine
+from extensions.openai.engines.swappable import SwappableEngine
 from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
 
-engine, grammar = DeferredEngine(), 'start: "[" ("yes" | "no") ", " /[0-9]{1,2}/ "]"'
+engine, grammar = SwappableEngine(), 'start: "[" ("yes" | "no") ", " /[0-9]{1,2}/ "]"'
 for turn in range(int(sys.argv[1])):
     engine.clear()
     engine.set(LlamaCppEngine(Path(sys.argv[2 + turn % (len(sys.argv) - 2)]), name="m", threads=1))
