@@ -201,10 +201,10 @@ import os, signal, sys, time
 from pathlib import Path
 from extensions.openai.access.caller import Caller
 from extensions.openai.state.usage import UsageStore
-from extensions.openai.observability.record import Record
+from extensions.openai.observability.record import RequestRecord
 ledger = UsageStore(Path({str(tmp_path)!r}), days=30)
 for number in range(100):
-    ledger.observe(Record(caller=Caller("alice", frozenset()), model="m", prompt_tokens=1, status=200))
+    ledger.observe(RequestRecord(caller=Caller("alice", frozenset()), model="m", prompt_tokens=1, status=200))
 print("done", flush=True)
 time.sleep(2)
 os.kill(os.getpid(), signal.SIGKILL)
