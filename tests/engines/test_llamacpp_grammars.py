@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from extensions.openai.generation.grammar.enforce import enforced
 from tests.support.api import Api
 from tests.support.families import FAMILIES
 from tests.support.process import ROOT
-from tests.support.random_model import TEMPLATE
+from tests.support.random_model import TEMPLATE, write_model
 from tests.support.scripted_model import Script, write_scripted_model
 
 SWITCHES = """
@@ -172,5 +173,25 @@ def test_a_vocabulary_that_llama_cpp_misreads_is_found_out(tmp_path: Path) -> No
     try:
         assert engine._matched is not None
         assert "grammar" in engine.info.capabilities
+    finally:
+        engine.close()
+
+
+@pytest.mark.parametrize("odd", [0, 30, 31])
+def test_texts_in_json_whatever_the_number_of_tokens(tmp_path: Path, odd: int) -> None:
+    """llama.cpp's library fails where it is one less than a multiple of 32."""
+    engine = LlamaCppEngine(
+        write_model(tmp_path / "m.gguf", odd=odd), name="m", threads=1, parallel=1
+    )
+    try:
+        assert len(engine.info.token_bytes or ()) % 32 == odd
+        assert (engine._matched is not None) == (odd == 31)
+        text = {"type": "string", "minLength": 3, "maxLength": 5}
+        schema: dict[str, object] = {"type": "object", "properties": {"x": text}, "required": ["x"]}
+        schema["additionalProperties"] = False
+        for seed in range(5):
+            answer = Api(engine).complete("a", guided_json=schema, seed=seed, max_tokens=200)
+            found = json.loads(answer["choices"][0]["text"])
+            assert 3 <= len(found["x"]) <= 5
     finally:
         engine.close()

@@ -29,10 +29,12 @@ def write_model(
     template: str = TEMPLATE,
     end: str = "<|im_end|>",
     end_kind: int = CONTROL,
+    odd: int = 0,
 ) -> Path:
-    """Write the model to `path` and return it. `end`: its end token, and which kind of token that is."""
+    """Write the model to `path` and return it. `end`: its end token, and which kind of token that is; `odd`:
+    how many tokens it has beyond a multiple of 32."""
     tokens = [*byte_alphabet(), "<|endoftext|>", "<|im_start|>", end, "he"]
-    while len(tokens) % 32:
+    while len(tokens) % 32 != odd:
         tokens.append(f"<|unused{len(tokens)}|>")
     kinds = [NORMAL if at < 256 or token == "he" else CONTROL for at, token in enumerate(tokens)]
     kinds[END] = end_kind

@@ -176,7 +176,7 @@ class LlamaCppEngine:
         """As in EngineInfo; None where grammars do not work."""
         with turns.turn(self, lambda: False):
             token = end_of_grammars(self._complete, self._document_start)
-            if not follows_grammars(self._complete, self._document_start):
+            if not follows_grammars(self._complete, self._document_start, min(ends, default=None)):
                 return None
         return "" if token is None or token in ends else self._vocabulary.names[token]
 

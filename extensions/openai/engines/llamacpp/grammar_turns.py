@@ -15,7 +15,7 @@ import logging
 import struct
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from .stream_reader import choice_of
 log = logging.getLogger("openedai")
 
 EMPTY_GRAMMAR = '%llguidance {}\nstart: ""'
+TEXT_GRAMMAR = '%llguidance {}\nstart: %json {"type": "string", "minLength": 64}'
 SAMPLE_TEXT = "say: a b, [c d]"
 Complete = Callable[[bytes, Callable[[bytes], bool]], object]
 """As `handle_completions` of xllamacpp's Server: the callback gets each chunk, and answers True to stop."""
@@ -43,22 +44,37 @@ def end_of_grammars(complete: Complete, token: int) -> int | None:
     return None
 
 
-def follows_grammars(complete: Complete, token: int) -> bool:
-    """Whether an answer is what a grammar says.
+def follows_grammars(complete: Complete, token: int, end: int | None) -> bool:
+    """Whether an answer is what a grammar says. `end`: a token that ends answers, if there is one.
 
     Where a vocabulary (SentencePiece) puts a space before each text, llama.cpp gives its library for grammars
-    other texts for the tokens than they have (`llama_detokenize` of one token drops its space).
+    other texts for the tokens than they have (`llama_detokenize` of one token drops its space). And where the
+    number of tokens is one less than a multiple of 32, the library fails within a text in JSON; llama.cpp
+    then goes on without the grammar.
     """
     chunks = _chunks(
         complete, token, len(SAMPLE_TEXT) + 1, f'%llguidance {{}}\nstart: "{SAMPLE_TEXT}"'
     )
     said = "".join(choice_of(chunk)["text"] or "" for chunk in chunks)
-    return said.startswith(SAMPLE_TEXT)  # the model may go on behind the end of a grammar
+    if not said.startswith(SAMPLE_TEXT):  # the model may go on behind the end of a grammar
+        return False
+    if end is None:
+        return True
+    # A model that would rather end may not end behind the quotation mark.
+    bias = {"logit_bias": [[end, 1000.0]]}
+    chunks = _chunks(complete, token, 2, TEXT_GRAMMAR, bias)
+    return all(choice_of(chunk)["finish_reason"] != "stop" for chunk in chunks)
 
 
-def _chunks(complete: Complete, prompt: int, limit: int, grammar: str) -> list[dict[str, Any]]:
+def _chunks(
+    complete: Complete,
+    prompt: int,
+    limit: int,
+    grammar: str,
+    parameters: Mapping[str, Any] = {},
+) -> list[dict[str, Any]]:
     """An answer of at most `limit` tokens under a grammar. Raises RuntimeError."""
-    body = {"prompt": [prompt], "n_predict": limit, "n_probs": 1, "grammar": grammar}
+    body = {"prompt": [prompt], "n_predict": limit, "n_probs": 1, "grammar": grammar, **parameters}
     chunks: list[dict[str, Any]] = []
 
     def receive(data: bytes) -> bool:
