@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
 import orjson
 from annotated_types import MaxLen
 from pydantic import AliasChoices, BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from ..errors import InvalidRequest
 from . import bad_request
 from .field_names import meant_by
 from .json_bounds import check_bounds
+from .problems import refusal
 
 
 def _fail_fast(schema: Any) -> None:
@@ -38,6 +39,9 @@ def _fail_fast(schema: Any) -> None:
 class RequestPart(BaseModel):
     """What a request body and its parts have in common: strict types, unknown fields are let through.
 
+    Unknown fields stand in `model_extra` and nowhere else: shared code reads fields by their names, and on
+    an endpoint that does not declare such a field it would get the client's JSON, which nothing checked.
+
     Of each list only the first wrong element is reported, and the rest is not looked at.
     """
 
@@ -48,6 +52,22 @@ class RequestPart(BaseModel):
         schema = handler(source)
         _fail_fast(schema)
         return schema
+
+    if not TYPE_CHECKING:  # mypy would take every name for an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            # All that pydantic finds here, as there are no private attributes, is an unknown field.
+            return object.__getattribute__(self, name)
+
+    @property
+    def model_fields_set(self) -> set[str]:
+        """The declared fields that the client gave."""
+        given = self.__pydantic_fields_set__
+        return given - self.model_extra.keys() if self.model_extra else given
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:  # type: ignore[override]  # a Generator there
+        """The declared fields and their values."""
+        return iter(self.__dict__.items())
 
 
 class RequestModel(RequestPart):
@@ -147,7 +167,7 @@ def check(model: type[Body], value: Any, *, strict: bool = False) -> Body:
         body = model.model_validate(value)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
-        raise _refusal(problems, value) from None
+        raise refusal(problems, value) from None
     _check_unknown(body, strict or model.always_strict)
     return body
 
@@ -244,7 +264,8 @@ def _check_depth(body: dict[str, Any]) -> None:
 def _check_unknown(body: RequestModel, strict: bool) -> None:
     """Refuse names that we know we do not serve; refuse or log each other unknown name."""
     others = _other_names(type(body))
-    for name, value in (body.model_extra or {}).items():
+    extra = body.model_extra or {}
+    for name, value in extra.items():
         if name in others:  # of a field that was given under another of its names
             if value is not None and value != getattr(body, others[name]):
                 raise bad_request.conflicting(name, others[name])
@@ -253,7 +274,9 @@ def _check_unknown(body: RequestModel, strict: bool) -> None:
                 raise bad_request.unsupported(name, "is not supported by this server yet.")
         elif strict:
             raise bad_request.unknown(name)
-        elif meant := meant_by(name, _known_names(type(body)), body.model_fields_set):
+        elif meant := meant_by(
+            name, _known_names(type(body)), body.model_fields_set | extra.keys()
+        ):
             raise bad_request.misspelt(name, meant)
         else:
             _log_once("a request has a field that is not known and has no effect: %.64r", name)
@@ -312,129 +335,3 @@ def _refuse_unknown(value: Any, param: str) -> None:
     elif isinstance(value, (list, tuple)):
         for at, each in enumerate(value):
             _refuse_unknown(each, f"{param}[{at}]")
-
-
-def _refusal(problems: Sequence[ErrorDetails], body: dict[str, Any]) -> InvalidRequest:
-    first = problems[0]["loc"][:1]
-    # A value that may be one of several types fails once for each; the deepest look tells most.
-    candidates = [
-        (problem, *_walk(problem, body)) for problem in problems if problem["loc"][:1] == first
-    ]
-    deepest = max(len(path) for _, path, _ in candidates)
-    candidates = [candidate for candidate in candidates if len(candidate[1]) == deepest]
-    # The right type with a wrong value tells more than "not the other type".
-    problem, path, value = min(candidates, key=lambda candidate: _is_type_error(*candidate[::2]))
-    alternatives = [other for other, other_path, _ in candidates if other_path == path]
-    return _words(problem, _param(path), value, alternatives)
-
-
-def _is_type_error(problem: ErrorDetails, value: Any) -> bool:
-    """Whether the value has another JSON type than is wanted."""
-    if problem["type"] == "literal_error":
-        return not isinstance(value, str)
-    return problem["type"] in _EXPECTED and not _is_huge(value)
-
-
-def _is_huge(value: Any) -> bool:
-    """An integer that needs more than 64 bits comes as a float."""
-    return isinstance(value, float) and abs(value) >= 2**63
-
-
-def _walk(problem: ErrorDetails, body: Any) -> tuple[list[str | int], Any]:
-    """The part of a location that leads through the body (without names of union members), and the
-    value there."""
-    path: list[str | int] = []
-    value = body
-    last = len(problem["loc"]) - 1
-    for at, step in enumerate(problem["loc"]):
-        if step == "[key]" and at == last:
-            # The name is wrong and not what it stands for; it may be long, so the object is named.
-            return path[:-1], path[-1]
-        if isinstance(value, (dict, list)) and _leads_on(value, step):
-            value = value[step]  # type: ignore[index]  # as _leads_on says
-        elif problem["type"] == "missing" and at == last:
-            value = None
-        else:
-            continue
-        path.append(step)
-    return path, value
-
-
-def _leads_on(value: dict[str, Any] | list[Any], step: str | int) -> bool:
-    if isinstance(value, dict):
-        return step in value
-    return isinstance(step, int) and step < len(value)
-
-
-def _param(path: Sequence[str | int]) -> str:
-    """`["messages", 0, "content"]` as `messages[0].content`."""
-    param = ""
-    for step in path:
-        param += f"[{step}]" if isinstance(step, int) else f".{step}" if param else step
-    return param
-
-
-_EXPECTED = {
-    "string_type": "a string",
-    "int_type": "an integer",
-    "int_from_float": "an integer",
-    "float_type": "a decimal",
-    "bool_type": "a boolean",
-    "list_type": "an array",
-    "tuple_type": "an array",
-    "dict_type": "an object",
-    "model_type": "an object",
-    "model_attributes_type": "an object",
-    "none_required": "null",
-    "literal_error": "a string",
-}
-
-
-def _words(
-    problem: ErrorDetails, param: str, value: Any, alternatives: Sequence[ErrorDetails]
-) -> InvalidRequest:
-    """One pydantic error in the API's words."""
-    kind = problem["type"]
-    context = problem.get("ctx", {})
-    if kind in ("int_type", "int_from_float") and _is_huge(value):
-        low = -(2**63) if value < 0 else None
-        return bad_request.out_of_range(param, value, low=low, high=2**63 - 1)
-    if _is_type_error(problem, value):
-        expected = dict.fromkeys(
-            _EXPECTED[a["type"]] for a in alternatives if a["type"] in _EXPECTED
-        )
-        return bad_request.wrong_type(param, " or ".join(expected), value)
-    if kind == "wrong_type":
-        return bad_request.wrong_type(param, problem["msg"], value)
-    if kind == "missing":
-        return bad_request.missing(param)
-    if kind in ("greater_than_equal", "greater_than"):
-        is_open = kind == "greater_than"
-        low = context["gt" if is_open else "ge"]
-        return bad_request.out_of_range(param, value, low=low, high=None, open_low=is_open)
-    if kind in ("less_than_equal", "less_than", "finite_number", "int_parsing_size"):
-        return bad_request.out_of_range(
-            param, value, low=None, high=context.get("le", context.get("lt"))
-        )
-    if kind in ("too_short", "too_long", "string_too_short", "string_too_long"):
-        name = "string" if kind.startswith("string") else "array"
-        low, high = context.get("min_length", 0), context.get("max_length")
-        return bad_request.wrong_length(param, name, len(value), low=low, high=high)
-    if kind in ("literal_error", "union_tag_invalid", "unknown_member"):
-        allowed = context.get("expected") or context["expected_tags"]
-        names = allowed.replace(" or ", ", ").replace("'", "").split(", ")
-        if kind != "literal_error":
-            field = context["discriminator"].strip("'")
-            param, value = f"{param}.{field}", value.get(field)
-            if value is None:
-                return bad_request.missing(param)
-            if not isinstance(value, str):
-                return bad_request.wrong_type(param, "a string", value)
-        return bad_request.not_one_of(param, value, names)
-    if kind == "union_tag_not_found":
-        return bad_request.missing(f"{param}.{context['discriminator'].strip(chr(39))}")
-    if kind == "string_pattern_mismatch":
-        return bad_request.no_match(param, context["pattern"])
-    if kind == "unsupported_parameter":
-        return bad_request.unsupported(param, problem["msg"])
-    return InvalidRequest(f"Invalid '{param}': {problem['msg']}", param=param, code="invalid_value")

@@ -1,0 +1,138 @@
+"""What pydantic finds wrong with a body, as the one error that a client is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic_core import ErrorDetails
+
+from ..errors import InvalidRequest
+from . import bad_request
+
+
+def refusal(problems: Sequence[ErrorDetails], body: dict[str, Any]) -> InvalidRequest:
+    """The error of a body that pydantic found problems in."""
+    first = problems[0]["loc"][:1]
+    # A value that may be one of several types fails once for each; the deepest look tells most.
+    candidates = [
+        (problem, *_walk(problem, body)) for problem in problems if problem["loc"][:1] == first
+    ]
+    deepest = max(len(path) for _, path, _ in candidates)
+    candidates = [candidate for candidate in candidates if len(candidate[1]) == deepest]
+    # The right type with a wrong value tells more than "not the other type".
+    problem, path, value = min(candidates, key=lambda candidate: _is_type_error(*candidate[::2]))
+    alternatives = [other for other, other_path, _ in candidates if other_path == path]
+    return _words(problem, _param(path), value, alternatives)
+
+
+def _is_type_error(problem: ErrorDetails, value: Any) -> bool:
+    """Whether the value has another JSON type than is wanted."""
+    if problem["type"] == "literal_error":
+        return not isinstance(value, str)
+    return problem["type"] in _EXPECTED and not _is_huge(value)
+
+
+def _is_huge(value: Any) -> bool:
+    """An integer that needs more than 64 bits comes as a float."""
+    return isinstance(value, float) and abs(value) >= 2**63
+
+
+def _walk(problem: ErrorDetails, body: Any) -> tuple[list[str | int], Any]:
+    """The part of a location that leads through the body (without names of union members), and the
+    value there."""
+    path: list[str | int] = []
+    value = body
+    last = len(problem["loc"]) - 1
+    for at, step in enumerate(problem["loc"]):
+        if step == "[key]" and at == last:
+            # The name is wrong and not what it stands for; it may be long, so the object is named.
+            return path[:-1], path[-1]
+        if isinstance(value, (dict, list)) and _leads_on(value, step):
+            value = value[step]  # type: ignore[index]  # as _leads_on says
+        elif problem["type"] == "missing" and at == last:
+            value = None
+        else:
+            continue
+        path.append(step)
+    return path, value
+
+
+def _leads_on(value: dict[str, Any] | list[Any], step: str | int) -> bool:
+    if isinstance(value, dict):
+        return step in value
+    return isinstance(step, int) and step < len(value)
+
+
+def _param(path: Sequence[str | int]) -> str:
+    """`["messages", 0, "content"]` as `messages[0].content`."""
+    param = ""
+    for step in path:
+        param += f"[{step}]" if isinstance(step, int) else f".{step}" if param else step
+    return param
+
+
+_EXPECTED = {
+    "string_type": "a string",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "float_type": "a decimal",
+    "bool_type": "a boolean",
+    "list_type": "an array",
+    "tuple_type": "an array",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "none_required": "null",
+    "literal_error": "a string",
+}
+
+
+def _words(
+    problem: ErrorDetails, param: str, value: Any, alternatives: Sequence[ErrorDetails]
+) -> InvalidRequest:
+    """One pydantic error in the API's words."""
+    kind = problem["type"]
+    context = problem.get("ctx", {})
+    if kind in ("int_type", "int_from_float") and _is_huge(value):
+        low = -(2**63) if value < 0 else None
+        return bad_request.out_of_range(param, value, low=low, high=2**63 - 1)
+    if _is_type_error(problem, value):
+        expected = dict.fromkeys(
+            _EXPECTED[a["type"]] for a in alternatives if a["type"] in _EXPECTED
+        )
+        return bad_request.wrong_type(param, " or ".join(expected), value)
+    if kind == "wrong_type":
+        return bad_request.wrong_type(param, problem["msg"], value)
+    if kind == "missing":
+        return bad_request.missing(param)
+    if kind in ("greater_than_equal", "greater_than"):
+        is_open = kind == "greater_than"
+        low = context["gt" if is_open else "ge"]
+        return bad_request.out_of_range(param, value, low=low, high=None, open_low=is_open)
+    if kind in ("less_than_equal", "less_than", "finite_number", "int_parsing_size"):
+        return bad_request.out_of_range(
+            param, value, low=None, high=context.get("le", context.get("lt"))
+        )
+    if kind in ("too_short", "too_long", "string_too_short", "string_too_long"):
+        name = "string" if kind.startswith("string") else "array"
+        low, high = context.get("min_length", 0), context.get("max_length")
+        return bad_request.wrong_length(param, name, len(value), low=low, high=high)
+    if kind in ("literal_error", "union_tag_invalid", "unknown_member"):
+        allowed = context.get("expected") or context["expected_tags"]
+        names = allowed.replace(" or ", ", ").replace("'", "").split(", ")
+        if kind != "literal_error":
+            field = context["discriminator"].strip("'")
+            param, value = f"{param}.{field}", value.get(field)
+            if value is None:
+                return bad_request.missing(param)
+            if not isinstance(value, str):
+                return bad_request.wrong_type(param, "a string", value)
+        return bad_request.not_one_of(param, value, names)
+    if kind == "union_tag_not_found":
+        return bad_request.missing(f"{param}.{context['discriminator'].strip(chr(39))}")
+    if kind == "string_pattern_mismatch":
+        return bad_request.no_match(param, context["pattern"])
+    if kind == "unsupported_parameter":
+        return bad_request.unsupported(param, problem["msg"])
+    return InvalidRequest(f"Invalid '{param}': {problem['msg']}", param=param, code="invalid_value")
