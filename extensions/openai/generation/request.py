@@ -15,7 +15,7 @@ from ..errors import InvalidRequest
 from ..schemas import bad_request
 from ..schemas.validation import RequestModel
 from .grammar.constraints import ConstraintFields
-from .sampling.table import ROWS, NativeSampling, parameter
+from .sampling.table import ROWS, NativeSampling
 from .sampling.unsupported_fields import ON_BOTH_PAGES, NeutralValues
 
 MAX_TOKENS_ALIASES = ("max_tokens", "max_output_tokens")
@@ -100,10 +100,6 @@ class GenerationRequest(ConstraintFields, NativeSampling):
         le=2**63 - 1,
         description="The same seed and request give the same answer; -1: chance decides, as without one.",
     )
-    temperature: float | None = parameter("temperature")
-    top_p: float | None = parameter("top_p")
-    presence_penalty: float | None = parameter("presence_penalty")
-    frequency_penalty: float | None = parameter("frequency_penalty")
     logit_bias: LogitBias | None = Field(
         None,
         description="What to add to the logits of tokens, by id; -100 bans a token. Also llama.cpp's list of "

@@ -15,7 +15,8 @@ from pydantic import BaseModel
 
 from ...engines.protocol import EngineInfo, Native
 from ...schemas import bad_request
-from .table import IN_LLAMA_CPP, LLAMACPP, PARAMETERS, ROWS, WEBUI_2023, WEBUI_2026, Parameter
+from .sampler_names import IN_LLAMA_CPP
+from .table import LLAMACPP, PARAMETERS, ROWS, WEBUI_2023, WEBUI_2026, Parameter
 
 WINDOWS = ("repetition_penalty_range", "dry_penalty_last_n")  # in tokens; -1 is the context
 

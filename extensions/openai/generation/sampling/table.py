@@ -1,8 +1,8 @@
 """The sampler table: every parameter that shapes how a token is chosen, a row each.
 
-A row says what clients call it, its range and default, and what each kind of sampler calls it. Request
-classes take their fields from the rows, `profiles.to_native` maps by them, and docs/parameters.md is made
-of them.
+A row says what clients call it, its type, range and default, and what each kind of sampler calls it. The
+fields of requests are made of the rows, `profiles.to_native` maps by them, and docs/parameters.md is made of
+them: a new parameter is a new row.
 A default is always sent, so that an answer never depends on an engine's own.
 
 Three samplers have a column: llama.cpp, text-generation-webui as of 2026 (`webui`), and that of spring 2023
@@ -13,11 +13,19 @@ parameters hang together and what a sampler needs besides, is its profile (profi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Optional, get_origin
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, create_model
+
+from .sampler_names import (
+    SamplerName,
+    WebuiSamplerName,
+    from_json_text,
+    from_letters,
+    from_lines,
+)
 
 OPENAI = "OpenAI API reference"
 LLAMA_CPP = "llama.cpp tools/server, completion options"
@@ -39,6 +47,8 @@ class Parameter:
 
     name: str
     meaning: str
+    kind: Any
+    """The type of its values; that of the default, unless the row says another."""
     default: Any
     low: float | None
     high: float | None
@@ -53,6 +63,8 @@ class Parameter:
     source: str = LLAMA_CPP
     reference_high: float | None = None
     """The reference's upper limit where that of the range is another; in force with --strict-parameters."""
+    read: Callable[[object], object] | None = None
+    """Makes the type's value of other ways in which clients write it, before it is validated."""
 
 
 LLAMACPP, WEBUI_2026, WEBUI_2023 = "llama.cpp", "webui", "webui-2023"
@@ -66,6 +78,8 @@ def _row(
     high: float | None,
     meaning: str,
     *,
+    kind: Any = None,
+    read: Callable[[object], object] | None = None,
     llama_cpp: str | Column | None = None,
     webui: str | Column | None = None,
     classic: str | Column | None = None,
@@ -81,8 +95,21 @@ def _row(
         for sampler, column in columns.items()
         if column is not None
     }
+    kind = type(default) if kind is None else kind
     return Parameter(
-        name, meaning, default, low, high, native, aliases, off, of, source, reference_high
+        name,
+        meaning,
+        kind,
+        default,
+        low,
+        high,
+        native,
+        aliases,
+        off,
+        of,
+        source,
+        reference_high,
+        read,
     )
 
 
@@ -119,6 +146,8 @@ def not_negative(value: float) -> float:
     return max(0.0, value)
 
 
+ShortText = Annotated[str, Field(max_length=64)]
+MAX_LISTED = 64  # elements of a parameter that is a list
 INT32 = 2**31 - 1
 WINDOW = 2**20  # tokens; llama.cpp takes memory for as many as are asked for
 PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
@@ -209,7 +238,8 @@ PARAMETERS: tuple[Parameter, ...] = (
          "How many of the last tokens DRY looks at; 0 is off, -1 the whole context.",
          llama_cpp=SAME, of=("dry_multiplier",)),
     _row("dry_sequence_breakers", ["\n", ":", "\"", "*"], None, None,
-         "Texts at which DRY starts anew.", llama_cpp=SAME,
+         "Texts at which DRY starts anew.", kind=list[ShortText], read=from_json_text,
+         llama_cpp=SAME,
          webui=Column("dry_sequence_breakers", json_text), of=("dry_multiplier",)),
     _row("mirostat", 0, 0, 2, "Mirostat version; 0 is off.",
          llama_cpp=SAME, webui="mirostat_mode", classic="mirostat_mode", aliases=("mirostat_mode",)),
@@ -235,9 +265,10 @@ PARAMETERS: tuple[Parameter, ...] = (
          webui=SAME, source=WEBUI),
     _row("samplers", None, None, None,
          "Which samplers are applied, and in which order: a list of their names in llama.cpp, or a text "
-         "of its letters.", llama_cpp=SAME),
+         "of its letters.", kind=list[SamplerName], read=from_letters, llama_cpp=SAME),
     _row("sampler_priority", None, None, None,
          "The order of the samplers, by their names in the webui; those left out come first.",
+         kind=list[WebuiSamplerName], read=from_lines,
          webui=SAME, source=WEBUI),
     _row("min_keep", 0, 0, INT32, "Every sampler leaves at least this many tokens.",
          llama_cpp=SAME),
@@ -252,144 +283,43 @@ PARAMETERS: tuple[Parameter, ...] = (
 ROWS: Mapping[str, Parameter] = {row.name: row for row in PARAMETERS}
 
 
-def parameter(name: str) -> Any:
-    """The pydantic field of a row: its range, its aliases and its meaning."""
-    row = ROWS[name]
-    names = AliasChoices(row.name, *row.aliases) if row.aliases else None
+def native_sampling(rows: Sequence[Parameter]) -> type[BaseModel]:
+    """The part of a request class that rows make: a field each, null for the default."""
+    fields: dict[str, Any] = {row.name: (_annotation(row), _field(row)) for row in rows}
+    made: type[BaseModel] = create_model("NativeSampling", __module__=__name__, **fields)
+    made.__doc__ = (
+        "What completions and chat take in their body for samplers; null means the default."
+    )
+    return made
+
+
+def _annotation(row: Parameter) -> Any:
+    annotation: Any = Optional[row.kind]  # noqa: UP045  # `|` needs a type that is known to mypy
+    if get_origin(row.kind) is list:
+        least = 1 if row.default else None
+        annotation = Annotated[annotation, Field(min_length=least, max_length=MAX_LISTED)]
+    return annotation if row.read is None else Annotated[annotation, BeforeValidator(row.read)]
+
+
+def _field(row: Parameter) -> Any:
     default = "" if row.default is None else f" Default {row.default!r}."
     return Field(
         default=None,
-        validation_alias=names,
+        validation_alias=AliasChoices(row.name, *row.aliases) if row.aliases else None,
         description=row.meaning + default,
         ge=row.low,
         le=row.high,
         # JSON has no infinity, but Python's own encoder writes one.
-        allow_inf_nan=False if isinstance(row.default, float) else None,
-        min_length=1 if isinstance(row.default, list) else None,
-        max_length=64 if isinstance(row.default, list) else None,
+        allow_inf_nan=False if row.kind is float else None,
     )
 
 
-def _from_json_text(value: object) -> object:
-    """Webui clients send the list as JSON text, with or without its brackets."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value if value.lstrip().startswith("[") else f"[{value}]")
-    except json.JSONDecodeError:
-        return value
+if TYPE_CHECKING:
 
+    class NativeSampling(BaseModel):
+        """Only the fields that code reads by name; all others are read by their rows."""
 
-SamplerName = Literal[
-    "penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature", "infill",
-    "adaptive_p",
-]  # fmt: skip
-LETTERS: Mapping[str, SamplerName] = {
-    "e": "penalties", "d": "dry", "s": "top_n_sigma", "k": "top_k", "y": "typ_p", "p": "top_p",
-    "m": "min_p", "x": "xtc", "t": "temperature", "i": "infill", "a": "adaptive_p",
-}  # fmt: skip
-OTHER_NAMES = {
-    "typical_p": "typ_p", "typical": "typ_p", "typ": "typ_p", "temp": "temperature", "nucleus": "top_p",
-    "repetition_penalty": "penalties", "repeat_penalty": "penalties", "rep_pen": "penalties",
-    "nsigma": "top_n_sigma", "top_nsigma": "top_n_sigma",
-}  # fmt: skip
-SWITCHED_OFF = {
-    "tfs_z", "tfs", "tail_free", "f", "top_a", "mirostat", "dynatemp", "dynamic_temperature",
-    "smoothing", "smoothing_factor", "quadratic", "quadratic_sampling", "epsilon_cutoff", "eta_cutoff",
-    "softmax", "logit_bias",
-}  # fmt: skip
-"""Samplers that clients of other servers, and of older llama.cpp, name in their orders. Their parameters are
-refused here unless they are off, or act at a fixed place: so their place in the order changes nothing."""
-WebuiSamplerName = Literal[
-    "repetition_penalty", "presence_penalty", "frequency_penalty", "presence_frequency_penalty", "dry",
-    "temperature", "dynamic_temperature", "quadratic_sampling", "top_n_sigma", "top_k", "top_p",
-    "typical_p", "epsilon_cutoff", "eta_cutoff", "tfs", "top_a", "min_p", "adaptive_p", "mirostat", "xtc",
-    "encoder_repetition_penalty", "no_repeat_ngram",
-]  # fmt: skip
-IN_LLAMA_CPP: Mapping[str, SamplerName] = {
-    "repetition_penalty": "penalties", "presence_penalty": "penalties",
-    "frequency_penalty": "penalties", "presence_frequency_penalty": "penalties", "dry": "dry",
-    "temperature": "temperature", "dynamic_temperature": "temperature", "top_n_sigma": "top_n_sigma",
-    "top_k": "top_k", "top_p": "top_p", "typical_p": "typ_p", "min_p": "min_p", "xtc": "xtc",
-}  # fmt: skip
-"""llama.cpp's names for a webui's samplers, those that it has."""
+        ignore_eos: bool | None = None
 
-
-def _from_letters(value: object) -> object:
-    """llama.cpp's clients send the list under several names, or as text: letters, or names with
-    semicolons."""
-    if isinstance(value, str):
-        letters = all(letter in LETTERS or letter in SWITCHED_OFF for letter in value)
-        value = [LETTERS.get(letter, letter) for letter in value] if letters else value.split(";")
-    if not isinstance(value, list):
-        return value
-    found: list[object] = []
-    for name in value:
-        plain = name.replace("-", "_") if isinstance(name, str) else name
-        if not isinstance(plain, str):
-            found.append(plain)
-        elif plain not in SWITCHED_OFF:
-            found.append(OTHER_NAMES.get(plain, plain))
-    return found
-
-
-def _from_lines(value: object) -> object:
-    """Webui clients send the list as text, a name each line or between commas."""
-    if not isinstance(value, str):
-        return value
-    return [name.strip() for name in value.replace("\n", ",").split(",") if name.strip()]
-
-
-ShortText = Annotated[str, Field(max_length=64)]
-
-
-class NativeSampling(BaseModel):
-    """The native extras that both completions and chat take in their body; null means the default."""
-
-    do_sample: bool | None = parameter("do_sample")
-    top_k: int | None = parameter("top_k")
-    min_p: float | None = parameter("min_p")
-    typical_p: float | None = parameter("typical_p")
-    top_n_sigma: float | None = parameter("top_n_sigma")
-    tfs: float | None = parameter("tfs")
-    top_a: float | None = parameter("top_a")
-    epsilon_cutoff: float | None = parameter("epsilon_cutoff")
-    eta_cutoff: float | None = parameter("eta_cutoff")
-    xtc_probability: float | None = parameter("xtc_probability")
-    xtc_threshold: float | None = parameter("xtc_threshold")
-    dynatemp_range: float | None = parameter("dynatemp_range")
-    dynatemp_exponent: float | None = parameter("dynatemp_exponent")
-    dynamic_temperature: bool | None = parameter("dynamic_temperature")
-    dynatemp_low: float | None = parameter("dynatemp_low")
-    dynatemp_high: float | None = parameter("dynatemp_high")
-    smoothing_factor: float | None = parameter("smoothing_factor")
-    smoothing_curve: float | None = parameter("smoothing_curve")
-    repetition_penalty: float | None = parameter("repetition_penalty")
-    repetition_penalty_range: int | None = parameter("repetition_penalty_range")
-    encoder_repetition_penalty: float | None = parameter("encoder_repetition_penalty")
-    no_repeat_ngram_size: int | None = parameter("no_repeat_ngram_size")
-    dry_multiplier: float | None = parameter("dry_multiplier")
-    dry_base: float | None = parameter("dry_base")
-    dry_allowed_length: int | None = parameter("dry_allowed_length")
-    dry_penalty_last_n: int | None = parameter("dry_penalty_last_n")
-    dry_sequence_breakers: Annotated[list[ShortText] | None, BeforeValidator(_from_json_text)] = (
-        parameter("dry_sequence_breakers")
-    )
-    mirostat: int | None = parameter("mirostat")
-    mirostat_tau: float | None = parameter("mirostat_tau")
-    mirostat_eta: float | None = parameter("mirostat_eta")
-    adaptive_target: float | None = parameter("adaptive_target")
-    adaptive_decay: float | None = parameter("adaptive_decay")
-    penalty_alpha: float | None = parameter("penalty_alpha")
-    guidance_scale: float | None = parameter("guidance_scale")
-    negative_prompt: str | None = parameter("negative_prompt")
-    temperature_last: bool | None = parameter("temperature_last")
-    samplers: Annotated[
-        list[SamplerName] | None, Field(max_length=64), BeforeValidator(_from_letters)
-    ] = parameter("samplers")
-    sampler_priority: Annotated[
-        list[WebuiSamplerName] | None, Field(max_length=64), BeforeValidator(_from_lines)
-    ] = parameter("sampler_priority")
-    min_keep: int | None = parameter("min_keep")
-    skip_special_tokens: bool | None = parameter("skip_special_tokens")
-    ignore_eos: bool | None = parameter("ignore_eos")
+else:
+    NativeSampling = native_sampling(PARAMETERS)
