@@ -46,8 +46,8 @@ def _package() -> str:
 
 
 def _module(name: str) -> ModuleType:
-    """A module of ours. A library that is missing is one line: our own host ends with it, a webui logs
-    it and goes on without us."""
+    """A module of ours. A library that is missing, or not one we can build on, is one line: our own host
+    ends with it, a webui logs it and goes on without us."""
     try:
         return importlib.import_module(f"{_package()}.{name}")
     except ModuleNotFoundError as error:
@@ -59,7 +59,15 @@ def _module(name: str) -> ModuleType:
             f"pip install -r {requirements}" if requirements.exists() else "run its installer again"
         )
         line = f"the openai extension needs the package {error.name}: {way}"
-        raise (SystemExit if "host.shared" in sys.modules else ImportError)(line) from error
+        raise _end()(line) from error
+    except ImportError as error:
+        if error.name != "waitress":  # which server/waitress_contract.py says
+            raise
+        raise _end()(str(error)) from error
+
+
+def _end() -> type[SystemExit] | type[ImportError]:
+    return SystemExit if "host.shared" in sys.modules else ImportError
 
 
 params: dict[str, Any] = {

@@ -25,6 +25,7 @@ from .acceptor import Acceptor
 from .bodies import HeldBytes
 from .channel import Channel
 from .reaper import Reaper
+from .waitress_contract import OtherWaitress, check_made
 from .worker_pool import WorkerPool
 
 log = logging.getLogger("openedai")
@@ -89,6 +90,12 @@ class APIServer:
         )
         channel = _channel_class(HeldBytes(_request_memory(settings)), app)
         self._listeners = list(_listeners(server, self._sockets))
+        try:
+            check_made(self._listeners[0])
+        except OtherWaitress as error:
+            for listening in sockets:
+                listening.close()
+            raise StartError(str(error)) from error
         for listener in self._listeners:
             listener.channel_class = channel
         self._server = server
