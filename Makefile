@@ -20,7 +20,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --editable
 
 AGENTS := .agents
 
-.PHONY: setup run test test-grammars test-webui test-webui-install test-agents bench bench-peer check format check-webui-pins clean help
+.PHONY: setup run lint test test-grammars test-webui test-webui-install test-agents bench bench-peer check format check-webui-pins clean help
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/'
@@ -30,6 +30,11 @@ setup: $(FOR_RUN) ## make .venv and fill it; nothing to do takes no time
 
 run: $(FOR_RUN) ## set up and start: make run ARGS="--model MODEL --api-port 5001"
 	@exec $(BIN)/python server.py --extensions openai $(ARGS)
+
+lint: $(FOR_CHECK) ## format, lint and types, of the tests too
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
 
 test: $(FOR_TEST) ## set up and run all tests: make test ARGS="tests/host -x"
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
@@ -43,11 +48,7 @@ bench: $(FOR_TEST) ## measure beside llama-server and others: make bench ARGS="-
 
 bench-peer: $(PEER_MADE) ## build llama-cpp-python's server, so that `make bench` compares with it; takes long
 
-check: $(FOR_CHECK) ## format, lint, types and tests, as a change must pass them
-	$(BIN)/python -m ruff format --check .
-	$(BIN)/python -m ruff check .
-	$(BIN)/python -m mypy
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
+check: lint test ## what a change must pass
 
 # What a user of the webui gets: the extension in a copy of a real checkout, with its own Python and loaders.
 test-webui: $(FOR_TEST) ## test inside a webui: make test-webui WEBUI_DIR=PATH [MODEL=NAME] [LOADER=NAME] [WEBUI_PYTHON=PATH]

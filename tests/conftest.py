@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import openai
@@ -24,10 +26,8 @@ from tests.support.process import ROOT, ServerProcess
 from tests.support.random_encoder import write_encoder
 from tests.support.random_model import write_model
 
-try:
-    import httpx2 as http_library  # what the official client uses since its version 3
-except ImportError:
-    import httpx as http_library
+# What the official client uses: httpx2 since its version 3.
+http_library = import_module("httpx2" if find_spec("httpx2") else "httpx")
 
 
 @pytest.fixture(autouse=True)

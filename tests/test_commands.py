@@ -78,7 +78,7 @@ def test_a_key_from_its_making_to_its_end(shell: Shell) -> None:
     assert status == 0 and out == key + "\n" and key.startswith("sk-alice-")
     assert key not in err and len(err.splitlines()) == 1
     caller = Keys(Settings(data_folder=str(shell.folder))).identify({"api-key": key})
-    assert (caller.name, caller.scopes) == ("alice", {"read", "write"})
+    assert (caller.name, set(caller.scopes)) == ("alice", {"read", "write"})
     assert (caller.weight, caller.priority) == (3, "batch")
     assert (caller.limits.rpm, caller.limits.tpm) == (60, 40_000)
     assert (caller.limits.concurrent, caller.limits.monthly_tokens) == (2, 1_000_000)

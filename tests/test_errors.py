@@ -12,8 +12,8 @@ from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.protocol import EngineInfo
 from extensions.openai.errors import APIError, all_errors
 from extensions.openai.settings import Settings
-from extensions.openai.web import app as app_module
 from extensions.openai.web.app import create_app
+from extensions.openai.web.routes import Lifecycle
 from tests.support.reference import assert_envelope
 
 POSTS = ["/v1/completions", "/v1/chat/completions", "/v1/engines/echo/completions"]
@@ -145,7 +145,7 @@ def test_a_fault_of_ours_says_nothing_of_its_reason(
 
 
 def test_a_server_that_stops_says_so(settings: Settings) -> None:
-    lifecycle = app_module.Lifecycle()
+    lifecycle = Lifecycle()
     client = create_app(settings, EchoEngine(), lifecycle).test_client()
     with client.get("/health") as before:
         assert before.status_code == 200
@@ -169,7 +169,7 @@ def test_no_prompt_and_no_key_in_the_log(caplog: pytest.LogCaptureFixture, debug
 
 def test_requests_are_counted_off_however_they_end(settings: Settings) -> None:
     """A server can only drain when every request that came in was seen to leave."""
-    lifecycle = app_module.Lifecycle()
+    lifecycle = Lifecycle()
     client = create_app(settings, EchoEngine(), lifecycle).test_client()
     bodies: list[Any] = [{"model": "echo", "prompt": "x"}, {}, {"model": "no", "prompt": "x"}]
     for body in bodies:

@@ -25,7 +25,7 @@ OF_EACH_TYPE: dict[str, Any] = {
     "array": [[]],
     "object": {"zz": 1},
 }
-GOOD = {
+GOOD: dict[str, dict[str, Any]] = {
     "completions": {"model": "echo", "prompt": "x"},
     "chat/completions": {"model": "echo", "messages": [{"role": "user", "content": "x"}]},
 }

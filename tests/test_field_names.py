@@ -11,7 +11,7 @@ from extensions.openai.schemas.field_names import header_of, meant_by
 from tests.support.api import Api
 from tests.support.reference import assert_envelope
 
-PAGES = {
+PAGES: dict[str, dict[str, Any]] = {
     "completions": {"model": "echo", "prompt": "Hello"},
     "chat/completions": {"model": "echo", "messages": [{"role": "user", "content": "Hello"}]},
 }

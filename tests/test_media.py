@@ -14,7 +14,8 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from extensions.openai.engines.llamacpp.engine import LlamaCppEngine, ModelLoadError
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
+from extensions.openai.engines.llamacpp.model_files import ModelLoadError
 from extensions.openai.engines.protocol import ChatRequest, Media, Message
 from tests.conftest import Serve, sdk_on
 from tests.support.api import Api, assert_alike
@@ -55,9 +56,9 @@ def prompt_tokens(api: Api, messages: Any) -> int:
 
 
 def test_the_model_list_says_what_the_model_takes(seeing: Api, tiny: Api) -> None:
-    (model, *_) = seeing.client.get("/v1/models").json["data"]  # type: ignore[index]
+    (model, *_) = seeing.client.get("/v1/models").json["data"]
     assert {"vision", "audio"} <= set(model["capabilities"])
-    (model, *_) = tiny.client.get("/v1/models").json["data"]  # type: ignore[index]
+    (model, *_) = tiny.client.get("/v1/models").json["data"]
     assert not {"vision", "audio"} & set(model["capabilities"])
 
 
@@ -144,7 +145,11 @@ def test_both_ways_to_an_answer_give_the_same(seeing: Api) -> None:
 
 
 def test_structured_output_about_a_picture(seeing: Api) -> None:
-    schema = {"type": "object", "properties": {"red": {"type": "boolean"}}, "required": ["red"]}
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {"red": {"type": "boolean"}},
+        "required": ["red"],
+    }
     schema["additionalProperties"] = False
     format = {"type": "json_schema", "json_schema": {"name": "seen", "schema": schema}}
     whole = seeing.chat(user(RED), response_format=format, max_tokens=60, temperature=0)
@@ -153,7 +158,7 @@ def test_structured_output_about_a_picture(seeing: Api) -> None:
 
 
 def test_a_demanded_call_about_a_picture(seeing: Api) -> None:
-    schema = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}}
+    schema: dict[str, Any] = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}}
     schema |= {"required": ["colour"], "additionalProperties": False}
     tool = {"type": "function", "function": {"name": "paint", "parameters": schema}}
     body = {"tools": [tool], "tool_choice": "required", "max_tokens": 80, "temperature": 0}
@@ -340,7 +345,7 @@ def test_a_file_is_given_as_its_text(client: FlaskClient) -> None:
     content = "Grüße,\n\tdie Datei"
     asked = user(text("Sum up:\n"), file(content.encode(), 'no"tes/../ü.md'))
     answer = client.post("/v1/chat/completions", json={"model": "echo", "messages": asked})
-    said = answer.json["choices"][0]["message"]["content"]  # type: ignore[index]
+    said = answer.json["choices"][0]["message"]["content"]
     assert said == f'Sum up:\n<file name="no_tes_.._ü.md">\n{content}\n</file>\n'
 
 
@@ -360,7 +365,7 @@ def test_files_of_text_may_come_as_data_urls(client: FlaskClient, url: str, name
     body = {"model": "echo", "messages": user(part)}
     answer = client.post("/v1/chat/completions", json=body)
     shown = name or "unnamed"
-    said = answer.json["choices"][0]["message"]["content"]  # type: ignore[index]
+    said = answer.json["choices"][0]["message"]["content"]
     assert said == f'<file name="{shown}">\nhello\n</file>\n'
 
 
@@ -419,7 +424,7 @@ def test_the_text_of_a_prompt_is_told_from_its_media(seeing: Api) -> None:
 @pytest.mark.parametrize("logprobs", [False, True])
 def test_penalties_beside_a_picture(seeing: Api, logprobs: bool) -> None:
     messages = user(text("Count: one one one one"), RED)
-    body = {"temperature": 0, "seed": 1, "max_tokens": 40, "logprobs": logprobs}
+    body: dict[str, Any] = {"temperature": 0, "seed": 1, "max_tokens": 40, "logprobs": logprobs}
     body["logit_bias"] = {str(seeing.engine.tokenize("a")[0]): 20}
     plain = seeing.chat(messages, **body)["choices"][0]["message"]["content"]
     fined = seeing.chat(messages, **body, frequency_penalty=2.0)["choices"][0]["message"]["content"]
@@ -559,7 +564,7 @@ def test_no_parts_make_the_server_fail(seeing: Api, parts: list[Any]) -> None:
 
 
 def test_a_call_that_the_model_chooses_or_not(seeing: Api) -> None:
-    schema = {"type": "object", "properties": {"colour": {"type": "string"}}}
+    schema: dict[str, Any] = {"type": "object", "properties": {"colour": {"type": "string"}}}
     tool = {"type": "function", "function": {"name": "paint", "parameters": schema}}
     whole = seeing.chat(user(text("Paint."), RED), tools=[tool], max_tokens=40, temperature=0)
     without = seeing.chat(user(text("Paint.")), tools=[tool], max_tokens=40, temperature=0)

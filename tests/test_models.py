@@ -27,7 +27,7 @@ def ask(client: FlaskClient, model: Any, url: str = "/v1/chat/completions") -> A
 
 def test_the_list_of_the_reference(client: FlaskClient) -> None:
     listed = client.get("/v1/models").json
-    assert set(listed) == {"object", "data"} and listed["object"] == "list"
+    assert listed.keys() == {"object", "data"} and listed["object"] == "list"
     assert [model["id"] for model in listed["data"]] == ["echo", "gpt-3.5-turbo"]
     for model in listed["data"]:
         assert model["object"] == "model"
@@ -226,7 +226,7 @@ def test_while_the_model_loads_everything_says_so_and_the_pages_are_there() -> N
 def test_engines_are_the_models_in_the_shape_of_before(client: FlaskClient, prefix: str) -> None:
     """As the reference had it until 2022: `id`, `object`, `owner`, `ready`."""
     listed = client.get(f"{prefix}/engines").json
-    assert set(listed) == {"object", "data"} and listed["object"] == "list"
+    assert listed.keys() == {"object", "data"} and listed["object"] == "list"
     names = [model["id"] for model in client.get("/v1/models").json["data"]]
     assert [engine["id"] for engine in listed["data"]] == names
     for engine in listed["data"]:

@@ -83,7 +83,7 @@ TOOLS: list[Any] = [
         "type": "function",
         "function": {
             "name": name,
-            "parameters": SCHEMA["json_schema"]["schema"],  # type: ignore[index]
+            "parameters": SCHEMA["json_schema"]["schema"],
         },
     }
     for name in ("f", "g")

@@ -32,7 +32,8 @@ def test_only_rows_that_say_so_change() -> None:
 
 def test_a_policy_that_is_wrong_changes_nothing() -> None:
     services = create_app(Settings(), EchoEngine()).extensions["openai"]
-    before, policy, told = services.settings, services.policy, []
+    before, policy = services.settings, services.policy
+    told: list[Settings] = []
     services.reloaders.append(told.append)
     with pytest.raises(SettingsError):
         services.reload(Settings(sampling_limits={"nonsense": 1}))

@@ -87,7 +87,7 @@ def test_arguments_are_parsed_into_a_model(sdk: openai.OpenAI, seed: int) -> Non
         seed=seed,
         max_completion_tokens=200,
     )
-    (call,) = answer.choices[0].message.tool_calls or ()
+    (call,) = answer.choices[0].message.tool_calls or []
     assert isinstance(call.function.parsed_arguments, GetWeather)
 
 
@@ -123,7 +123,7 @@ def test_the_events_of_a_stream_of_calls(sdk: openai.OpenAI) -> None:
     assert len(deltas) > 2 and len(done) == 1
     assert "".join(event.arguments_delta for event in deltas) == done[0].arguments
     assert isinstance(done[0].parsed_arguments, GetWeather)
-    (call,) = final.choices[0].message.tool_calls or ()
+    (call,) = final.choices[0].message.tool_calls or []
     assert call.id and call.function.name == "GetWeather"
     assert final.choices[0].finish_reason == "tool_calls"
 
@@ -181,10 +181,11 @@ def test_a_conversation_with_a_tool_goes_round(sdk: openai.OpenAI) -> None:
     )
     message = called.choices[0].message
     assert message.tool_calls
-    results = [
+    results: list[Any] = [
         {"role": "tool", "tool_call_id": call.id, "content": "sunny"} for call in message.tool_calls
     ]
+    conversation: list[Any] = [*ASK, message, *results]
     answer = sdk.chat.completions.create(
-        model="tiny", messages=[*ASK, message, *results], tools=tools, max_tokens=20
+        model="tiny", messages=conversation, tools=tools, max_tokens=20
     )
     assert answer.choices[0].finish_reason in ("stop", "length", "tool_calls")

@@ -140,4 +140,4 @@ def test_prefixes(given: str, kept: str) -> None:
 
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        Settings().listen = True
+        Settings().listen = True  # type: ignore[misc]

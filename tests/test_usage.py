@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from extensions.openai.access.caller import Caller
+from extensions.openai.access.caller import Caller, Scope
 from extensions.openai.access.key_files import KeyFiles
 from extensions.openai.access.signed_keys import Grant
 from extensions.openai.engines.echo import EchoEngine
@@ -48,13 +48,13 @@ class Kept:
 
     def __init__(self, folder: Path) -> None:
         files = KeyFiles(folder)
+        scopes: dict[str, list[Scope]] = {
+            "alice": ["read", "write"],
+            "bob": ["read", "write"],
+            "root": ["admin"],
+        }
         self.keys = {
-            name: files.create(Grant("", name, frozenset(scopes)))
-            for name, scopes in {
-                "alice": ["read", "write"],
-                "bob": ["read", "write"],
-                "root": ["admin"],
-            }.items()
+            name: files.create(Grant("", name, frozenset(its))) for name, its in scopes.items()
         }
         self.app: Flask = create_app(Settings(data_folder=str(folder), rpm=0), EchoEngine())
         self.client: FlaskClient = self.app.test_client()
@@ -82,7 +82,7 @@ class Kept:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Kept]:
+def kept(tmp_path: Path) -> Kept:
     return Kept(tmp_path)
 
 
@@ -115,7 +115,7 @@ def test_days(kept: Kept) -> None:
 def test_pages_of_buckets(kept: Kept) -> None:
     for ago in range(1, 6):
         kept.use("alice", ago)
-    query = {"start_time": kept.today - 5 * DAY, "end_time": kept.today, "limit": 2}
+    query: dict[str, Any] = {"start_time": kept.today - 5 * DAY, "end_time": kept.today, "limit": 2}
     first = kept.get("alice", **query)
     second = kept.get("alice", **query, page=first["next_page"])
     third = kept.get("alice", **query, page=second["next_page"])
@@ -141,7 +141,7 @@ def test_groups_and_filters(kept: Kept) -> None:
     kept.use("alice", 1, "u1")
     kept.use("alice", 1, "u2")
     kept.use("bob", 1, "u1", model="other")
-    query = {"start_time": kept.today - DAY, "end_time": kept.today}
+    query: dict[str, Any] = {"start_time": kept.today - DAY, "end_time": kept.today}
 
     def grouped(**more: Any) -> list[tuple[Any, ...]]:
         (bucket,) = kept.get("root", **query, **more)["data"]
@@ -165,7 +165,7 @@ def test_groups_and_filters(kept: Kept) -> None:
 def test_a_key_sees_its_own_and_an_admin_sees_all(kept: Kept) -> None:
     kept.use("alice")
     kept.use("bob")
-    now = {"start_time": kept.today}
+    now: dict[str, Any] = {"start_time": kept.today}
     assert sums(kept.get("alice", **now)) == [[(1, 10, 5)]]
     assert sums(kept.get("alice", **now, api_key_ids="alice")) == [[(1, 10, 5)]]
     assert sums(kept.get("root", **now)) == [[(2, 20, 10)]]
@@ -267,8 +267,8 @@ def test_the_official_client_reads_them(kept: Kept) -> None:
             limit=2,
         )
         results = page.data[0].results
-        assert [each.api_key_id for each in results] == ["alice", "bob"]  # type: ignore[union-attr]
-        assert page.data[0].object == "bucket" and results[0].model == "echo"  # type: ignore[union-attr]
+        assert [each.api_key_id for each in results] == ["alice", "bob"]
+        assert page.data[0].object == "bucket" and results[0].model == "echo"
 
 
 def test_where_nothing_is_kept(tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_where_nothing_is_kept(tmp_path: Path) -> None:
         Settings(usage_days=0, data_folder=str(tmp_path)), EchoEngine()
     ).test_client()
     answer = client.get("/v1/usage")
-    assert answer.status_code == 404 and "usage_days" in answer.json["error"]["message"]  # type: ignore[index]
+    assert answer.status_code == 404 and "usage_days" in answer.json["error"]["message"]
 
 
 def test_the_document_tells_the_parameters(client: FlaskClient) -> None:

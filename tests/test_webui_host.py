@@ -101,7 +101,10 @@ def test_the_url_is_in_the_webuis_log() -> None:
 
 def test_json_lines_leave_the_webuis_own_lines_alone() -> None:
     program = "script.setup(); colors.logger.info('a line of the webui'); time.sleep(60)"
-    environment = {"OPENEDAI_API_PORT": str(free_port()), "OPENEDAI_LOG_FORMAT": "json"}
+    environment: dict[str, Any] = {
+        "OPENEDAI_API_PORT": str(free_port()),
+        "OPENEDAI_LOG_FORMAT": "json",
+    }
     with Webui(program, **environment) as webui:
         assert webui.line("OpenAI API").startswith("{")
         assert webui.line("a line of the webui") == "INFO a line of the webui"

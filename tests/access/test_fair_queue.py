@@ -96,7 +96,7 @@ def test_the_place_in_the_queue_is_the_turn_that_comes(arrivals: list[tuple[str,
     for at, (key, user) in enumerate(arrivals):
         queue.add(at, key, user)
     places = {item: queue.ahead_of(item) for item in queue}
-    order = {}
+    order: dict[int, int] = {}
     while (item := queue.take()) is not None:
         order[item] = len(order)
         queue.remove(item)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,12 +24,12 @@ MIB = 1 << 20
 
 
 def fetch_from(
-    url: str, *hosts: str, check: Callable[[], None] = lambda: None, **rules: object
+    url: str, *hosts: str, check: Callable[[], None] = lambda: None, **rules: Any
 ) -> bytes:
-    return Fetcher(FetchRules(hosts=hosts, **rules), check).get(url, "p")  # type: ignore[arg-type]
+    return Fetcher(FetchRules(hosts=hosts, **rules), check).get(url, "p")
 
 
-def refused(url: str, *hosts: str, **rules: object) -> InvalidRequest:
+def refused(url: str, *hosts: str, **rules: Any) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as caught:
         fetch_from(url, *hosts, **rules)
     assert caught.value.param == "p"
@@ -284,7 +285,7 @@ def test_what_comes_in_drops_ends_when_the_time_is_over(parts: tuple[bytes, ...]
 
 def test_silence_ends_when_the_time_is_over() -> None:
     release = threading.Event()
-    with serving(lambda connection, target: release.wait(30) and None) as server:  # type: ignore[func-returns-value]
+    with serving(lambda connection, target: release.wait(30)) as server:
         here = f"127.0.0.1:{server.port}"
         assert "within 0.3 seconds" in refused(f"http://{here}/", here, seconds=0.3).message
         release.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -187,7 +188,7 @@ def test_a_key_never_shows() -> None:
         ({"admin_key": ADMIN}, ADMIN, "admin", True),
     ],
 )
-def test_who_is_an_admin(keys: dict[str, str], given: str | None, name: str, admin: bool) -> None:
+def test_who_is_an_admin(keys: dict[str, Any], given: str | None, name: str, admin: bool) -> None:
     caller = Keys(Settings(**keys)).identify(ABSENT | {"x-api-key": given and as_header(given)})
     assert (caller.name, "admin" in caller.scopes) == (name, admin)
     assert {"read", "write"} <= caller.scopes

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,20 +39,20 @@ def usage_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Usa
 
 
 def record(
-    key: str = "alice", user: str | None = None, model: str | None = "m", **more: object
+    key: str = "alice", user: str | None = None, model: str | None = "m", **more: Any
 ) -> RequestRecord:
-    values = {
+    values: dict[str, Any] = {
         "prompt_tokens": 10,
         "cached_tokens": 4,
         "completion_tokens": 5,
         "status": 200,
         **more,
     }
-    return RequestRecord(caller=Caller(key, frozenset()), user=user, model=model, **values)  # type: ignore[arg-type]
+    return RequestRecord(caller=Caller(key, frozenset()), user=user, model=model, **values)
 
 
 def at(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    monkeypatch.setattr(module.time, "time", lambda: seconds)
+    monkeypatch.setattr(time, "time", lambda: seconds)
 
 
 def test_sums_by_bucket_and_by_whom(
@@ -91,7 +92,7 @@ def test_sums_by_bucket_and_by_whom(
 
 def test_whose_usage_is_nobody_s(usage_store: UsageStore) -> None:
     usage_store.observe(record(model=None))
-    none = {"prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0}
+    none: dict[str, Any] = {"prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0}
     usage_store.observe(record(**none, status=404))
     usage_store.observe(record(**none, cancelled=True))
     assert usage_store.read(0, 2**40) == []
@@ -202,9 +203,10 @@ from pathlib import Path
 from extensions.openai.access.caller import Caller
 from extensions.openai.state.usage import UsageStore
 from extensions.openai.observability.record import RequestRecord
-ledger = UsageStore(Path({str(tmp_path)!r}), days=30)
+usage_store = UsageStore(Path({str(tmp_path)!r}), days=30)
+alice = Caller("alice", frozenset())
 for number in range(100):
-    ledger.observe(RequestRecord(caller=Caller("alice", frozenset()), model="m", prompt_tokens=1, status=200))
+    usage_store.observe(RequestRecord(caller=alice, model="m", prompt_tokens=1, status=200))
 print("done", flush=True)
 time.sleep(2)
 os.kill(os.getpid(), signal.SIGKILL)

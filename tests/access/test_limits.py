@@ -63,7 +63,7 @@ def ask(limiter: Limiter, record: RequestRecord, tokens: int = 0, user: str | No
 
 
 def spend(
-    limiter: Limiter, prompt: int, answer: int, expected: int, **limits: int
+    limiter: Limiter, prompt: int, answer: int, expected: int, **limits: Any
 ) -> dict[str, str]:
     """The headers after a request that has used so many tokens."""
     record = by(**limits)
@@ -288,7 +288,7 @@ class TestClocks:
     def test_jumps(self, monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
         limiter, now = Limiter(Settings()), [NOON]
         monkeypatch.setattr(time, "time", lambda: now[0])
-        limits = {"rpm": 2, "tpm": 100, "monthly_tokens": 1000}
+        limits: dict[str, Any] = {"rpm": 2, "tpm": 100, "monthly_tokens": 1000}
         held = [ask(limiter, by(**limits), 50) for _ in range(2)]
         with pytest.raises(RateLimited):
             ask(limiter, by(**limits), 1)

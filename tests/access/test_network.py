@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from flask.testing import FlaskClient
 
@@ -124,7 +126,7 @@ def test_loopback(host: str, is_own: bool) -> None:
         ({"api_key": "k"}, "127.0.0.1"),
     ],
 )
-def test_the_address_to_listen_on(options: dict[str, object], address: str) -> None:
+def test_the_address_to_listen_on(options: dict[str, Any], address: str) -> None:
     assert bind_address(Settings(**options)) == address
 
 
@@ -139,7 +141,7 @@ def test_the_address_to_listen_on(options: dict[str, object], address: str) -> N
         ({"listen": True, "admin_key": "only-an-admin-key"}, "--listen"),
     ],
 )
-def test_without_a_key_nothing_is_opened(options: dict[str, object], flag: str) -> None:
+def test_without_a_key_nothing_is_opened(options: dict[str, Any], flag: str) -> None:
     with pytest.raises(SettingsError) as caught:
         bind_address(Settings(**options))
     assert flag in str(caught.value) and "--api-key" in str(caught.value)
@@ -306,7 +308,7 @@ def test_a_page_of_this_machine_is_let_in(origin: str) -> None:
     check_source(Settings(), "localhost", origin)
 
 
-def browser(**options: object) -> FlaskClient:
+def browser(**options: Any) -> FlaskClient:
     return create_app(Settings(**options), EchoEngine()).test_client()
 
 

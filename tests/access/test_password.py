@@ -98,7 +98,7 @@ def test_a_flood_of_guesses_holds_no_more_than_so_many_threads(
     for thread in threads:
         thread.start()
     entered.wait(30)
-    while held._places._value:  # type: ignore[attr-defined]  # until all three are in
+    while held._places._value:  # until all three are in
         time.sleep(0.01)
     with pytest.raises(RateLimited) as caught:
         held.matches(b"wrong")

@@ -41,7 +41,7 @@ def test_tokens_and_times(client, seen, stream) -> None:  # type: ignore[no-unty
     assert f'"prompt_tokens":{record.prompt_tokens},' in text
     assert f'"completion_tokens":{record.completion_tokens},' in text
     times = record.started, record.first_token, record.last_token, record.ended
-    assert None not in times and list(times) == sorted(times)  # type: ignore[type-var]
+    assert None not in times and list(times) == sorted(times)
 
 
 def test_an_error(client, seen) -> None:  # type: ignore[no-untyped-def]

@@ -6,6 +6,7 @@ import http.server
 import io
 import json
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -359,7 +360,7 @@ def test_an_archive(shop: Shop, stand_in: StandIn, tmp_path: Path, monkeypatch: 
 
 
 def test_a_machine_that_nothing_is_published_for(monkeypatch: Any, tmp_path: Path) -> None:
-    monkeypatch.setattr(cloudflared.platform, "machine", lambda: "abacus")
+    monkeypatch.setattr(platform, "machine", lambda: "abacus")
     with pytest.raises(TunnelError, match="abacus"):
         cloudflared.downloaded(tmp_path, never)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.engines.llamacpp.engine import LlamaCppEngine, ModelLoadError
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
+from extensions.openai.engines.llamacpp.model_files import ModelLoadError
 from extensions.openai.engines.tokens import gguf
 from extensions.openai.engines.tokens.gguf import BadModelFile, read_header
 from extensions.openai.engines.tokens.gguf_checks import (

@@ -202,12 +202,13 @@ def test_only_names_of_the_list(name: str) -> None:
 
 def test_what_it_cannot_do_is_refused_by_name() -> None:
     models, _ = model_manager(SwappableEngine())
-    for call, param in (
+    cases: tuple[tuple[Callable[[], object], str], ...] = (
         (lambda: models.load("a", {"ctx_size": 5}, Template()), "args.ctx_size"),
         (lambda: models.load("a", {}, Template(name="Alpaca")), "instruction_template"),
         (lambda: models.load("a", {}, Template(text="{{ x }}")), "instruction_template_str"),
         (lambda: models.apply_loras(["x"]), "lora_names"),
-    ):
+    )
+    for call, param in cases:
         with pytest.raises(InvalidRequest) as caught:
             call()
         assert caught.value.param == param

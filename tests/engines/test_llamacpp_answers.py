@@ -29,7 +29,7 @@ Chunk = dict[str, Any]
 
 def chunk(text: str, predicted: int, finish: str | None = None, id: int | None = None) -> Chunk:
     """As llama.cpp sends it, with log-probabilities where the token is given."""
-    found = {"text": text, "finish_reason": finish, "logprobs": None}
+    found: dict[str, Any] = {"text": text, "finish_reason": finish, "logprobs": None}
     if id is not None:
         entry = {"id": id, "bytes": list(text.encode()), "logprob": -1.0, "top_logprobs": []}
         found["logprobs"] = {"content": [entry]}

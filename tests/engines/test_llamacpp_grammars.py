@@ -86,7 +86,7 @@ def test_a_grammar_ends_an_answer_whose_model_would_go_on(gpt_oss: Path) -> None
 def test_an_end_is_one_only_where_the_grammar_is_complete() -> None:
     def answer(*texts: str) -> list[Piece]:
         pieces = (Piece(text, tokens=1) for text in texts)
-        return [p for p in enforced(pieces, 'start: "a<|end|>b"', "grammar", "<|end|>") if p]  # type: ignore[arg-type]
+        return [p for p in enforced(pieces, 'start: "a<|end|>b"', "grammar", "<|end|>") if p]
 
     found = answer("a", "<|end|>", "b", "<|end|>", "more")
     assert [piece.text for piece in found] == ["a", "<|end|>", "b", ""]

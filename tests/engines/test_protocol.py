@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,9 +86,7 @@ def seeing(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     engine.close()
 
 
-def completion(
-    engine: Engine, prompt: object, max_tokens: int | None = 8, **fields: object
-) -> Pieces:
+def completion(engine: Engine, prompt: object, max_tokens: int | None = 8, **fields: Any) -> Pieces:
     sampling = to_native(CompletionRequest(**{"temperature": 0.0, **fields}), engine.info)
     return engine.generate(GenerateRequest(prompt, max_tokens, sampling, 7))  # type: ignore[arg-type]
 

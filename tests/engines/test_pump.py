@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import pytest
 
@@ -12,6 +12,7 @@ from extensions.openai.engines.callback_bridge import (
     CAPACITY,
     TICK,
     Emit,
+    Item,
     iterate_callback,
     run_inline,
 )
@@ -207,11 +208,21 @@ def test_an_error_while_closing_stops_no_clock() -> None:
         run_inline(iterate_callback(silent), leave)
 
 
+def say(*items: Item) -> Callable[[Emit[Item]], None]:
+    """Something that emits these."""
+
+    def produce(emit: Emit[Item]) -> None:
+        for item in items:
+            emit(item)
+
+    return produce
+
+
 def test_several_pumps_after_each_other_are_driven() -> None:
     def both() -> Generator[str | None, None, None]:
-        yield from iterate_callback(lambda emit: emit("a") and None)
+        yield from iterate_callback(say("a"))
         yield "between"
-        yield from iterate_callback(lambda emit: emit("b") and None)
+        yield from iterate_callback(say("b"))
 
     seen: list[str | None] = []
     run_inline(both(), seen.append)
@@ -220,7 +231,7 @@ def test_several_pumps_after_each_other_are_driven() -> None:
 
 def test_a_reader_in_between_may_keep_silence_to_himself() -> None:
     def impatient() -> Generator[int, None, None]:
-        for item in iterate_callback(lambda emit: [emit(number) for number in range(5)] and None):
+        for item in iterate_callback(say(*range(5))):
             if item is not None:
                 yield item
 
@@ -259,7 +270,7 @@ def test_producers_of_many_threads_are_delivered_one_at_a_time() -> None:
 def test_a_drive_inside_of_a_producer_is_its_own() -> None:
     def outer(emit: Emit[int]) -> None:
         run_inline(
-            iterate_callback(lambda inner: [inner(number) for number in range(3)] and None),
+            iterate_callback(say(*range(3))),
             lambda item: item is not None and emit(item * 10),
         )
 

@@ -98,7 +98,9 @@ def test_both_names_of_fill_in_tokens() -> None:
         ("prefix_token_id", "suffix_token_id", "middle_token_id"),
         ("fim_pre_token_id", "fim_suf_token_id", "fim_mid_token_id"),
     ):
-        found = made_of(["a", "b", "c"], [3, 3, 3], **dict(zip(names, (0, 1, 2), strict=True)))
+        found = made_of(
+            ["a", "b", "c"], [3, 3, 3], "llama", **dict(zip(names, (0, 1, 2), strict=True))
+        )
         assert found.special == {"fim_pre": 0, "fim_suf": 1, "fim_mid": 2}
 
 

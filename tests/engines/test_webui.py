@@ -194,8 +194,8 @@ def test_a_model_that_is_unloaded_is_held_by_nobody(modern: MiniHost, loader: st
     """Its memory is wanted for the next one."""
     modern.load(loader=loader)
     engine, model = WebuiEngine(), weakref.ref(modern.shared.model)
-    grammar = {"grammar": "start: /[a-z]+/"} if "grammar" in engine.info.capabilities else {}
-    assert text_of(engine.generate(greedy(**grammar)))
+    grammar = "start: /[a-z]+/" if "grammar" in engine.info.capabilities else None
+    assert text_of(engine.generate(greedy(grammar=grammar)))
     modern.unload()
     deadline = time.monotonic() + PATIENCE  # threads have to end
     while model() is not None and time.monotonic() < deadline:

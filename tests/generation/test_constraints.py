@@ -359,7 +359,8 @@ def test_structured_outputs_as_any_object(tiny: Api) -> None:
     for choice, text in both_pages(tiny, **body):
         assert choice["finish_reason"] == "length" or isinstance(json.loads(text), dict)
     # What asks for nothing constrains nothing.
-    for nothing in ({"structured_outputs": {}}, {"grammar_string": ""}, {"grammar": ""}):
+    absent: tuple[Any, ...] = ({"structured_outputs": {}}, {"grammar_string": ""}, {"grammar": ""})
+    for nothing in absent:
         assert tiny.complete("Once", max_tokens=2, **nothing)
 
 

@@ -243,7 +243,7 @@ def test_a_whole_answer_is_never_a_contradiction() -> None:
 
 def test_what_a_hook_notes_while_it_is_tried_is_not_kept() -> None:
     def output_modifier(text: str, state: dict[str, Any]) -> str:
-        sources = state.pop("sources", "")
+        sources: str = state.pop("sources", "")
         return text + sources
 
     def state_modifier(state: dict[str, Any]) -> dict[str, Any]:

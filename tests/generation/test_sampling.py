@@ -383,10 +383,14 @@ def test_a_penalised_answer_is_one_answer(tiny: Api, page: str, seed: int) -> No
     body: dict[str, Any] = {"presence_penalty": 1.5, "seed": seed, "max_tokens": 50}
     if "chat" in page:
         body["messages"] = said(f"Say this: {prompt}")
-        logprobs, wholly = {"logprobs": True}, lambda: tiny.chat(**body)
+        logprobs: dict[str, Any] = {"logprobs": True}
     else:
         body["prompt"] = prompt
-        logprobs, wholly = {"logprobs": 1}, lambda: tiny.complete(**body)
+        logprobs = {"logprobs": 1}
+
+    def wholly() -> Any:
+        return tiny.chat(**body) if "chat" in page else tiny.complete(**body)
+
     whole = wholly()
     assert whole["usage"]["completion_tokens"] <= 50
     body["presence_penalty"] = 0

@@ -109,8 +109,8 @@ class Host:
         return subprocess.CompletedProcess(
             arguments,
             process.returncode,
-            process.seen + stdout,
-            stderr,  # type: ignore[attr-defined]
+            process.seen + stdout,  # type: ignore[attr-defined]
+            stderr,
         )
 
 

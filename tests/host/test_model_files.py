@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from host.errors import HostError
-from host.model_files import FolderShelf, FoundModel, find, lora, model_spec
+from host.model_files import FolderShelf, find, lora, model_spec
 from host.options import HostOptions
-from host.spec import Lora
+from host.spec import FoundModel, Lora
 
 
 @pytest.fixture

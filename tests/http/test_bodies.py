@@ -48,7 +48,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def held(server: APIServer) -> int:
-    budget = server._listeners[0].channel_class.held
+    budget = server._listeners[0].channel_class.held  # type: ignore[attr-defined]
     assert isinstance(budget, HeldBytes)
     return budget.held
 

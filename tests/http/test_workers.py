@@ -13,9 +13,12 @@ from extensions.openai.server.worker_pool import KEPT, WorkerPool
 
 
 class Job:
-    def __init__(self, work: Callable[[], None]) -> None:
-        self.service = work
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._work = work
         self.cancelled = False
+
+    def service(self) -> None:
+        self._work()
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -119,7 +122,7 @@ def test_no_more_threads_from_the_system_is_no_end(
 ) -> None:
     workers = WorkerPool(lambda: 30)
     gate, done = threading.Event(), threading.Event()
-    workers.add_task(Job(lambda: gate.wait(10) and None))
+    workers.add_task(Job(lambda: gate.wait(10)))
     wait_for(lambda: not workers._tasks)
 
     def refuse(self: threading.Thread) -> None:

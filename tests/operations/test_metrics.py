@@ -51,7 +51,7 @@ def test_what_requests_leave_behind() -> None:
     here = client()
     for stream in (False, True):
         with here.post(CHAT, json=body()) as answer:
-            usage = answer.json["usage"]  # type: ignore[index]
+            usage = answer.json["usage"]
         with here.post(CHAT, json=body(stream=stream)) as answer:
             answer.get_data()
     here.post(CHAT, json=body(model="no")).close()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-Answer = Callable[[socket.socket, str], None]
+Answer = Callable[[socket.socket, str], object]
 
 
 class Server:

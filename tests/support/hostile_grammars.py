@@ -140,7 +140,7 @@ def _wide(dice: random.Random) -> Body:
         _size(dice),
         dice.choice(["enum", "properties", "required", "anyOf", "patternProperties"]),
     )
-    schema: Schema = {
+    schemas: dict[str, Schema] = {
         "enum": {"enum": [f"value {at}" for at in range(size)]},
         "properties": {"properties": {f"p{at}": STRING for at in range(size)}},
         "required": {
@@ -150,7 +150,8 @@ def _wide(dice: random.Random) -> Body:
         },
         "anyOf": {"anyOf": [{"properties": {f"p{at}": {"const": at}}} for at in range(size)]},
         "patternProperties": {"patternProperties": {f"^{at}x": STRING for at in range(size)}},
-    }[kind]
+    }
+    schema = schemas[kind]
     return _schema_body(dice, {"type": "object", **schema} if kind != "enum" else schema)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 from extensions.openai.engines.protocol import (
     ChatRequest,
@@ -97,7 +98,7 @@ class PacedEngine:
                     raise RuntimeError("the secret reason")
                 word = self._words[said % len(self._words)]
                 said += 1
-                finish = "length" if said == max_tokens else None
+                finish: Literal["length"] | None = "length" if said == max_tokens else None
                 yield Piece(word, tokens=1, prompt=prompt, finish=finish)
                 prompt = None
                 if finish:

@@ -94,8 +94,8 @@ class _Vocabulary:
             shown = merge.replace(" ", "")
             if shown not in known:
                 known.add(shown)
-                text = bytes(letters.index(letter) for letter in shown)
-                self.ids[text.decode(errors="surrogateescape")] = len(self.tokens)
+                raw = bytes(letters.index(letter) for letter in shown)
+                self.ids[raw.decode(errors="surrogateescape")] = len(self.tokens)
                 self.tokens.append(shown)
         self.types += [TokenType.NORMAL] * len(self.tokens)
         first = [self.speech.eos, *([self.speech.bos] if self.speech.bos else [])]

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from typing_extensions import Self
+
 TIMEOUT = 10.0  # seconds that anything on a socket may take
 
 
@@ -36,7 +38,7 @@ class Wire:
         self.sock = sock or socket.create_connection((host, port), timeout=TIMEOUT)
         self._buffer = b""
 
-    def __enter__(self) -> Wire:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -249,7 +249,7 @@ class Exllamav3Model:
 
     def unload(self) -> None:
         if getattr(self, "parallel_generator", None) is not None:
-            self.parallel_generator.stop()  # type: ignore[union-attr]
+            self.parallel_generator.stop()
             self.parallel_generator = None
 
 

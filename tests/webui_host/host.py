@@ -216,7 +216,9 @@ class MiniHost:
         }
 
     def _fill_presets(self) -> None:
-        neutral = dict.fromkeys(("temperature", "top_p", "typical_p", "repetition_penalty"), 1)
+        neutral: dict[str, Any] = dict.fromkeys(
+            ("temperature", "top_p", "typical_p", "repetition_penalty"), 1
+        )
         neutral |= {name: 0 for name in SENT_BY_NEW if name not in neutral}
         neutral |= {"do_sample": True, "dynamic_temperature": False, "dry_sequence_breakers": '"a"'}
         self.modules["presets"].default_preset = lambda: dict(neutral)  # type: ignore[attr-defined]
@@ -303,7 +305,7 @@ class MiniHost:
             yield from self.modules["text_generation"]._generate_reply(*args, **options)
 
     def _apply(self, *args: Any, **options: Any) -> Any:
-        return self.modules["extensions"].apply_extensions(*args, **options)  # type: ignore[attr-defined]
+        return self.modules["extensions"].apply_extensions(*args, **options)
 
     def _new_reply(
         self,
@@ -385,7 +387,7 @@ class MiniHost:
         options = {name: state[name] for name in ("max_new_tokens", *sent)}
         if state["ban_eos_token"]:
             options["suppress_tokens"] = [shared.tokenizer.eos_token_id]
-        encode = self.modules["text_generation"].encode  # type: ignore[attr-defined]
+        encode = self.modules["text_generation"].encode
         room = state["truncation_length"] - state["max_new_tokens"]
         inputs = encode(question, add_bos_token=state["add_bos_token"], truncation_length=room)
         question, inputs, _ = self._apply("tokenizer", state, question, inputs, None)
@@ -431,7 +433,8 @@ class MiniHost:
     @property
     def failures(self) -> list[Exception]:
         """What generations failed with."""
-        return self.__dict__.setdefault("_failures", [])
+        failures: list[Exception] = self.__dict__.setdefault("_failures", [])
+        return failures
 
 
 @contextmanager

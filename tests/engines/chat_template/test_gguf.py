@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from extensions.openai.engines.chat_template import CHATML, ChatTemplate
-from extensions.openai.engines.llamacpp.engine import LlamaCppEngine, ModelLoadError
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
+from extensions.openai.engines.llamacpp.model_files import ModelLoadError
 from extensions.openai.engines.protocol import ChatRequest, Message
 from extensions.openai.errors import InvalidRequest
 from tests.engines.chat_template.families import source_of

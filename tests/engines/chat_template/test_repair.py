@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,13 +20,18 @@ TEMPLATES = {family: ChatTemplate(source_of(family), bos="<s>", eos="</s>") for 
 TOOL = Tool("look_up", "Looks up.", {"type": "object", "properties": {"key": {"type": "string"}}})
 
 
+Role = Literal["system", "user", "assistant", "tool"]
+
+
 @st.composite
 def conversations(draw: st.DrawFn) -> tuple[Message, ...]:
     """Messages in any order, each with words of its own."""
     messages: list[Message] = []
     ids: list[str] = []
     for at in range(draw(st.integers(1, 7))):
-        role = draw(st.sampled_from(("system", "user", "user", "assistant", "assistant", "tool")))
+        role: Role = draw(
+            st.sampled_from(("system", "user", "user", "assistant", "assistant", "tool"))
+        )
         text = draw(st.sampled_from((f"word{at}said", f" two{at}said\nlines ", "")))
         message = Message(role, text)
         if role == "assistant":

@@ -30,8 +30,10 @@ def closed(name: str) -> dict[str, Any]:
     }
 
 
-VALUES = ("fork", "agent-7", "", "abc", 1, 1.5, True, None, [], {}, {"kind": "a"}, {"kind": "b"},
-          {"kind": "agent-7"}, {"kind": 1}, {"a": "x"}, {"b": "x"})  # fmt: skip
+VALUES: tuple[object, ...] = (
+    "fork", "agent-7", "", "abc", 1, 1.5, True, None, [], {}, {"kind": "a"}, {"kind": "b"},
+    {"kind": "agent-7"}, {"kind": 1}, {"a": "x"}, {"b": "x"},
+)  # fmt: skip
 AGENT = {"type": "string", "pattern": "^agent-\\d+$"}
 
 EXCLUSIVE: dict[str, dict[str, Any]] = {

@@ -51,6 +51,6 @@ def _placed(cls: Any, **options: Any) -> None:
         cls.device = property(lambda self: PROCESSOR)
 
 
-PreTrainedModel.__init_subclass__ = classmethod(_placed)
+PreTrainedModel.__init_subclass__ = classmethod(_placed)  # type: ignore[arg-type]
 if find_spec("exllamav3") is not None:
     _prepare_exllamav3()
