@@ -6,14 +6,15 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.process import ROOT
+
 xllamacpp = pytest.importorskip("xllamacpp")
 
-FOLDER = Path(__file__).resolve().parents[1] / "models" / "openedai-tiny"
+FOLDER = ROOT / "models" / "openedai-tiny"
 TOOLS = [
     {
         "type": "function",

@@ -11,7 +11,7 @@ import pytest
 from extensions.openai.generation.tools.demanded_calls import CallParser
 from extensions.openai.generation.tools.plan import FunctionTool, ToolPlan, plan_tools
 from extensions.openai.schemas.validation import check
-from tests.generation.test_constraints import SCHEMAS, WORD, an_object, valid
+from tests.generation.grammar.test_constraints import SCHEMAS, WORD, an_object, valid
 from tests.support.api import Api, assert_alike, said
 
 CHAT = "chat/completions"

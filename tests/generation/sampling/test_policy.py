@@ -21,7 +21,8 @@ def policy(**flags: Any) -> Policy:
     return read_policy(load({}, flags))
 
 
-def applied(policy: Policy, **body: Any) -> GenerationRequest:
+def applied(policy: Policy, **body: Any) -> Any:
+    """Its fields come from the rows of the sampler table, so type checkers do not know them."""
     return policy.apply(GenerationRequest.model_validate(body))
 
 

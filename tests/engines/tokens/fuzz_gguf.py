@@ -1,6 +1,6 @@
 """Damages the head of a model file in many ways; what passes our checks is loaded by llama.cpp, in a child.
 
-    python -m tests.engines.fuzz_gguf --count 5000 --loads 500 --seed 1
+    python -m tests.engines.tokens.fuzz_gguf --count 5000 --loads 500 --seed 1
 
 The child must outlive every file: each is refused with a reason, or works.
 """

@@ -13,7 +13,7 @@ from extensions.openai.engines.protocol import Piece, Pieces, TokenLogprob
 from extensions.openai.errors import EngineFailed
 from extensions.openai.generation.hooks.extensions import Hooks
 from extensions.openai.generation.hooks.stream import SHARE, modified
-from tests.generation.test_hooked import api_with, extension
+from tests.generation.hooks.test_apply import api_with, extension
 from tests.support.api import Api
 
 WORDS = ("The", " capital", " of", " France", " is", " Par", "is", ".", " It", " lies", " on",

@@ -30,7 +30,7 @@ from extensions.openai.generation.chat.reasoning_reader import TAGS, ThoughtRead
 from extensions.openai.generation.tools.formats import FORMS, MARKS
 from extensions.openai.generation.tools.plan import ToolPlan
 from extensions.openai.generation.tools.reader import CallReader
-from tests.generation.test_prompted import Scripted
+from tests.generation.chat.test_answer import Scripted
 from tests.support.process import ROOT
 
 WEATHER = Tool(

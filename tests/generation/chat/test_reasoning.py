@@ -16,7 +16,7 @@ from extensions.openai.generation.chat.request import ChatCompletionRequest
 from extensions.openai.generation.sampling.policy import read_policy
 from extensions.openai.schemas.validation import check
 from extensions.openai.settings import SettingsError, load
-from tests.generation.test_prompted import thinking
+from tests.generation.chat.test_answer import thinking
 from tests.support.api import Api
 
 CHAT = "chat/completions"

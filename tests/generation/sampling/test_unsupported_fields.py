@@ -11,7 +11,7 @@ from llguidance import LLMatcher, LLTokenizer
 from extensions.openai.generation.grammar.constraints import ConstraintFields
 from extensions.openai.generation.sampling.unsupported_fields import IN_CHAT, IN_COMPLETIONS
 from extensions.openai.schemas.validation import check
-from tests.generation.test_prompted import WHOLE, Scripted
+from tests.generation.chat.test_answer import WHOLE, Scripted
 from tests.support.api import Api, assert_alike, said
 
 CHAT = "chat/completions"

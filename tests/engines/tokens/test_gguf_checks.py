@@ -18,7 +18,7 @@ from extensions.openai.engines.tokens.gguf_checks import (
     read_lora,
     read_model,
 )
-from tests.engines.fuzz_gguf import load, survivors
+from tests.engines.tokens.fuzz_gguf import load, survivors
 from tests.support.gguf_files import (
     ARRAY,
     BOOL,

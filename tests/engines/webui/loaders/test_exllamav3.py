@@ -17,7 +17,7 @@ from extensions.openai.engines.webui.engine import WebuiEngine
 from extensions.openai.engines.webui.host import host_model
 from extensions.openai.engines.webui.loaders.registry import way_of
 from extensions.openai.errors import ConstraintGivenUp, EngineFailed, ModelChanged
-from tests.engines.test_webui import PATIENCE, TINY, InThePage, greedy, read, text_of
+from tests.engines.webui.test_engine import PATIENCE, TINY, InThePage, greedy, read, text_of
 from tests.support.api import Api
 from tests.webui_host import MiniHost, install
 from tests.webui_host.numpy_llama import Cache, NumpyLlama

@@ -16,8 +16,8 @@ from extensions.openai.observability.metrics import METRICS
 from extensions.openai.schemas.bad_request import CODES
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import ROUTES
+from tests.support.process import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 
 
