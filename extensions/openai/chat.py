@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import replace
+from collections.abc import Generator
 from functools import partial
 from typing import Literal
 
 from typing_extensions import NotRequired, TypedDict
 
 from . import models
-from .engines.protocol import ChatRequest, Engine, EngineInfo, Page, Pieces, TokenLogprob
+from .engines.protocol import TokenLogprob
 from .generation.answer_head import AnswerHead, answer_head
-from .generation.answer_size import AnswerSize, Names
-from .generation.chat.answer import Answer, Wanted, answer_chat
-from .generation.chat.messages import split_continued, to_engine
+from .generation.chat.messages import to_engine
 from .generation.chat.request import ChatCompletionRequest
-from .generation.hooks.apply import hooked_chat
-from .generation.hooks.extensions import Hooks
+from .generation.events import Event
 from .generation.logprobs import ChatLogprobs, chat_logprobs
-from .generation.media.reader import media_reader
-from .generation.request import needs
-from .generation.run import Event, Events, run
-from .generation.sampling.profiles import to_native
+from .generation.plan import ChatPlan, Generation, Served, asked_of
 from .generation.tools.calls import CallDelta, CallFinish, CallFold, MessageCalls, ToolCallWriter
 from .generation.tools.plan import ToolPlan
 from .generation.usage import Usage, UsageCount
 from .schemas import bad_request
 from .web.response import Reply
 from .web.routes import Call, PathPrefixes, Route, endpoint
-from .web.streaming import check_wanted, respond
+from .web.serving import serve
+from .web.streaming import respond
 
 
 class Delta(CallDelta, total=False):
@@ -89,129 +83,52 @@ class ChatCompletion(AnswerHead):
 
 def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Reply:
     """Answer the conversation `n` times."""
-    engine, info = call.services.engine, models.serving(call, body.model)
-    call.begin(body)
+    served = serve(call, models.serving(call, body.model), body.timeout)
     if body.service_tier == "flex":
         call.job.priority = "batch"
-    policy = call.services.policy
-    body, info = policy.apply(body), policy.marked(info)
-    n, plan, alternatives = body.n or 1, body.plan, body.alternatives
-    asked, param = body.limit
-    body = body.with_min_tokens(asked, info)
-    limit = policy.max_tokens(asked, None, param)
-    stops, usage = policy.stops(body, info), body.wants_usage
+    body = served.settled(body)
+    plan = _plan(body, served)
+    generation = plan.start(served)
+    return respond(
+        call,
+        _chunks(generation, body, plan.tools, usage=body.shows_usage),
+        stream=bool(body.stream),
+        fold=Fold(generation.usage, body.metadata),
+    )
+
+
+def _plan(body: ChatCompletionRequest, served: Served) -> ChatPlan:
+    """The request in no dialect's words. Raises InvalidRequest for what contradicts itself or cannot be."""
     if body.modalities and "audio" in body.modalities:
         raise bad_request.not_one_of("modalities", "audio", ["text"])
-    if alternatives is not None:
-        needs(info, "logprobs", "logprobs" if body.logprobs else "n_probs")
-    names = Names("n", param, "top_logprobs" if body.logprobs else "n_probs")
-    size = AnswerSize(n, limit, alternatives, info.context_length)
-    limit = size.bounded(names, call.services.settings.max_logprobs)
-    thinking = body.plan_thinking(info, policy.thinking_budgets)
-    if plan.shown:
-        enforced_calls = bool(plan.demanded or plan.inputs)
-        needs(
-            info,
-            "grammar" if enforced_calls else "tools",
-            "functions" if plan.legacy else "tools",
-        )
-    grammar, grammar_param = body.grammar_for(info)
-    if plan.demanded and grammar_param.startswith("response_format"):
-        grammar = None  # it is about text, and there will be calls
-    if grammar is not None and (plan.demanded or (plan.shown and "\n" in grammar)):
-        raise bad_request.conflicting(grammar_param.partition(".")[0], "tools")
-    reader = media_reader(call.services.settings, info.capabilities, partial(check_wanted, call))
-    messages, continued = to_engine(body.messages, reader), None
     if body.add_generation_prompt is False and not body.continue_final_message:
         raise bad_request.unsupported(
             "add_generation_prompt", "may be false only where 'continue_final_message' is true."
         )
-    if body.continue_final_message:
-        messages, continued = split_continued(messages)
-    request = ChatRequest(
-        messages,
-        limit,
-        to_native(body, info, stops),
-        grammar=grammar,
-        logit_bias=body.bias_for(info, engine.tokenize),
-        tools=plan.shown,
-        parallel_tool_calls=plan.most > 1,
-        template_variables=thinking.variables,
-        page=_page(body, info),
-        whole=not body.stream or call.services.settings.output_hooks == "whole",
+    asked = asked_of(
+        body,
+        alternatives="top_logprobs" if body.logprobs else "n_probs",
+        logprobs="logprobs" if body.logprobs else "n_probs",
     )
-    wanted = Wanted(
-        alternatives,
-        plan,
-        continued,
-        grammar_param,
-        thinking.enabled,
-        thinking.budget,
-        call.services.settings.bare_calls,
+    return ChatPlan(
+        asked,
+        partial(to_engine, body.messages),
+        bool(body.continue_final_message),
+        body.plan,
+        body.plan_thinking(served.info, served.thinking_budgets),
+        body.page_for(served.info),
+        about_text=asked.grammar_param.startswith("response_format"),
     )
-    answer = partial(answer_chat, wanted=wanted)
-    hooks = call.services.hooks_for(body.hooks)
-    start = partial(answer, engine)
-    if hooks is not None:
-        # A text that hooks may change ends before they see it.
-        early, stops = (stops, ()) if hooks.change_output else ((), stops)
-        start = partial(
-            _hooked, hooks, engine, answer, stops=early, continues=continued is not None
-        )
-
-    events = run(
-        [partial(start, replace(request, seed=seed)) for seed in body.seeds(n)],
-        scheduler=call.services.scheduler,
-        job=call.job,
-        slots=info.parallel,
-        stops=stops,
-    )
-    count = UsageCount(n, call.record)
-    chunks = _chunks(events, info, body, plan, count, usage=usage)
-    return respond(call, chunks, stream=bool(body.stream), fold=Fold(body.metadata))
-
-
-def _page(body: ChatCompletionRequest, info: EngineInfo) -> Page | None:
-    """How the host's page would put it, if the request asks for that."""
-    wanted = {
-        "mode": body.mode if body.mode != "instruct" else None,
-        "character": body.character,
-        "instruction_template": body.instruction_template,
-    }
-    given = [name for name, value in wanted.items() if value is not None]
-    values = body.page_values
-    if not given and not (values and "modes" in info.capabilities):
-        return None
-    needs(info, "modes", next(iter(given), ""))
-    mode = body.mode or ("chat" if body.character is not None else "instruct")
-    return Page(mode, body.character, body.instruction_template, values)
-
-
-def _hooked(
-    hooks: Hooks,
-    engine: Engine,
-    answer: Answer,
-    request: ChatRequest,
-    *,
-    stops: Sequence[str],
-    continues: bool,
-) -> Pieces:
-    return hooked_chat(hooks, engine, request, answer, stops=stops, continues=continues)
 
 
 def _chunks(
-    events: Events,
-    info: EngineInfo,
-    body: ChatCompletionRequest,
-    plan: ToolPlan,
-    count: UsageCount,
-    *,
-    usage: bool,
+    generation: Generation, body: ChatCompletionRequest, tools: ToolPlan, *, usage: bool
 ) -> Generator[ChatCompletionChunk | None, None, None]:
     """Events in the shape of the reference."""
-    head = answer_head("chatcmpl-", info)
+    events, count = generation.events, generation.usage
+    head = answer_head("chatcmpl-", generation.info)
     count.record.answer = head["id"]
-    calls = ToolCallWriter(plan)
+    calls = ToolCallWriter(tools)
     begun: set[int] = set()
     # Log-probabilities of tokens that say nothing come with the next chunk that says something.
     waiting: dict[int, tuple[TokenLogprob, ...]] = {}
@@ -278,9 +195,11 @@ def _chunks(
 
 
 class Fold:
-    """The whole object that the chunks of a stream (with usage) add up to; `metadata` is told in no chunk."""
+    """The whole object that the chunks of a stream add up to, with the usage by the end of it, and with
+    `metadata`, which no chunk tells."""
 
-    def __init__(self, metadata: dict[str, str] | None = None) -> None:
+    def __init__(self, usage: UsageCount, metadata: dict[str, str] | None = None) -> None:
+        self._usage = usage
         self._metadata = metadata
         self._choices: dict[int, _ChoiceFold] = {}
         self._last: ChatCompletionChunk
@@ -292,8 +211,7 @@ class Fold:
             self._choices.setdefault(index, _ChoiceFold(index)).add(part)
 
     def whole(self) -> ChatCompletion:
-        last, usage = self._last, self._last.get("usage")
-        assert usage is not None  # `wants_usage` is true for a request that is folded
+        last = self._last
         completion: ChatCompletion = {
             "id": last["id"],
             "created": last["created"],
@@ -301,7 +219,7 @@ class Fold:
             "system_fingerprint": last["system_fingerprint"],
             "object": "chat.completion",
             "choices": [self._choices[index].choice() for index in sorted(self._choices)],
-            "usage": usage,
+            "usage": self._usage.total(),
         }
         if "service_tier" in last:
             completion["service_tier"] = last["service_tier"]

@@ -15,6 +15,7 @@ from flask import Response
 from typing_extensions import TypedDict
 
 from . import __version__
+from .engines.protocol import Engine
 from .errors import ModelLoading
 from .outbound.tunnel import Tunnel
 from .web.routes import Call, PathPrefixes, Route, endpoint
@@ -88,19 +89,7 @@ def health(call: Call) -> Response:
 def health_details(call: Call) -> Response:
     """200 also while the model loads, as this is when one wants to look."""
     services = call.services
-    model: ModelHealth | None = None
-    try:
-        info = services.engine.info
-    except ModelLoading:
-        pass  # told as `status` and `model`
-    else:
-        model = {
-            "id": info.model,
-            "context_length": info.context_length,
-            "slots": info.parallel,
-            "sampler": info.sampler,
-            "capabilities": list(info.capabilities),
-        }
+    model = _model(services.engine)
     queue = services.scheduler.state()
     answer: HealthDetails = {
         "status": "ok" if model else "loading",
@@ -113,16 +102,35 @@ def health_details(call: Call) -> Response:
             "limit": queue.limit,
         },
         "tunnel": _tunnel(services.tunnel),
-        "process": {
-            "pid": os.getpid(),
-            "threads": threading.active_count(),
-            "memory_bytes": _memory(),
-        },
+        "process": _process(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
     }
     return json_response(answer)
+
+
+def _model(engine: Engine) -> ModelHealth | None:
+    """What is loaded; None while nothing is."""
+    try:
+        info = engine.info
+    except ModelLoading:
+        return None
+    return {
+        "id": info.model,
+        "context_length": info.context_length,
+        "slots": info.parallel,
+        "sampler": info.sampler,
+        "capabilities": list(info.capabilities),
+    }
+
+
+def _process() -> ProcessHealth:
+    return {
+        "pid": os.getpid(),
+        "threads": threading.active_count(),
+        "memory_bytes": _memory(),
+    }
 
 
 def _tunnel(tunnel: Tunnel | None) -> TunnelHealth | None:

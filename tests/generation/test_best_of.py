@@ -10,7 +10,7 @@ import pytest
 from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
 from extensions.openai.engines.protocol import PromptUsage, TokenLogprob
 from extensions.openai.generation.best_of import best_of
-from extensions.openai.generation.run import Event, Events
+from extensions.openai.generation.events import Event, Events
 from tests.support.api import Api
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from extensions.openai.engines.protocol import GenerateRequest, Piece, Pieces, PromptUsage
 from extensions.openai.errors import InvalidRequest, ShareExceeded
-from extensions.openai.generation.run import Event, Events, run
+from extensions.openai.generation.events import Event, Events
+from extensions.openai.generation.run import run
 from extensions.openai.limits.active_requests import Job
 from extensions.openai.limits.scheduler import Scheduler
 from tests.support.paced import PacedEngine

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from extensions.openai.engines.protocol import PromptUsage
-from extensions.openai.generation.run import Event
+from extensions.openai.generation.events import Event
 from extensions.openai.generation.usage import UsageCount
 
 

@@ -6,6 +6,7 @@ The stream is folded here by the rules of the reference, not by our own code.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from extensions.openai import chat, completions
 from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
+from extensions.openai.web.streaming import respond
 from tests.support.api import Api, assert_alike
 from tests.support.paced import PacedEngine
 from tests.support.reference import assert_chunks, fold_chat, fold_completion, sse_chunks
@@ -222,6 +225,31 @@ def test_chats_of_the_embedded_model(tiny: Api, case: str) -> None:
     if "max_completion_tokens" in body:
         del body["max_tokens"]
     assert_parity(tiny.client, "/v1/chat/completions", body)
+
+
+@pytest.mark.parametrize("page", ["completions", "chat"])
+def test_what_is_kept_of_a_stream_is_the_whole_object(
+    tiny: Api, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its usage, though the client does not see that."""
+    kept: list[Any] = []
+    endpoint = {"completions": completions, "chat": chat}[page]
+    monkeypatch.setattr(endpoint, "respond", partial(respond, on_complete=kept.append))
+    for case in (COMPLETIONS if page == "completions" else CHATS).values():
+        body = {"model": "tiny", "seed": 11, "stream": True, **case}
+        body |= {} if page == "completions" else {"messages": case.get("messages", [USER])}
+        url = "/v1/completions" if page == "completions" else "/v1/chat/completions"
+        tiny.client.post(url, json=body).get_data()  # leaves the prompt in the cache
+        kept.clear()
+        streamed = tiny.client.post(url, json=body)
+        if streamed.status_code == 400:
+            assert kept == []
+            continue
+        assert_chunks(sse_chunks(streamed.data), usage=False)
+        (of_stream,) = kept
+        whole = tiny.client.post(url, json=body | {"stream": False}).json
+        assert kept[1:] == [whole]
+        assert_alike(of_stream, whole)
 
 
 @pytest.mark.parametrize("stop", ["\n", "a", ["e", "\x00", "he"], "\ufffd"])

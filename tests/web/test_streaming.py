@@ -215,3 +215,54 @@ def test_a_client_that_cannot_be_written_to_ends_the_work() -> None:
     with pytest.raises(ConnectionError):
         pushed(source, write)
     assert source.closed
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_whole_is_handed_over_once_before_the_client_can_know(stream: bool) -> None:
+    items: list[Any] = [None, {"a": 1}, None, {"b": 2}]
+    kept: list[Any] = []
+    reply = respond(
+        call(), Source(*items).chunks(), stream=stream, fold=Folded(), on_complete=kept.append
+    )
+    if stream:
+        for event in reply:
+            assert bool(kept) == (event == b"data: [DONE]\n\n")
+    else:
+        assert json.loads(reply.body) == kept[0]
+    assert kept == [{"all": [{"a": 1}, {"b": 2}]}]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_fails_is_not_handed_over(stream: bool) -> None:
+    kept: list[Any] = []
+
+    def keeping(source: Source) -> Reply:
+        return respond(
+            call(), source.chunks(), stream=stream, fold=Folded(), on_complete=kept.append
+        )
+
+    with pytest.raises(InvalidRequest):
+        keeping(Source(InvalidRequest("no")))
+    failing = Source({"a": 1}, InvalidRequest("no"))
+    if stream:
+        assert b"[DONE]" not in data_of(keeping(failing))
+        keeping(Source({"a": 1})).close()  # the client has left
+    else:
+        with pytest.raises(InvalidRequest):
+            keeping(failing)
+    assert kept == []
+
+
+def test_what_cannot_be_kept_is_an_error() -> None:
+    def refuse(whole: object) -> None:
+        raise RuntimeError("the disk is full")
+
+    def kept(stream: bool) -> Reply:
+        chunks = Source({"a": 1}).chunks()
+        return respond(call(), chunks, stream=stream, fold=Folded(), on_complete=refuse)
+
+    with pytest.raises(RuntimeError):
+        kept(stream=False)
+    *_, last = sse_payloads(data_of(kept(stream=True)))
+    assert "disk" not in last
+    assert_envelope(json.loads(last))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .run import Event, Events
+from .events import Event, Events
 
 
 def best_of(events: Events, *, n: int, candidates: int) -> Events:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AliasChoices, BeforeValidator, Field
@@ -11,22 +10,19 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
 from ..engines.protocol import EngineInfo
-from ..errors import InvalidRequest
 from ..schemas import bad_request
 from ..schemas.validation import RequestModel
 from .grammar.constraints import ConstraintFields
 from .sampling.table import ROWS, NativeSampling
 from .sampling.unsupported_fields import ON_BOTH_PAGES, NeutralValues
+from .token_bias import BAN, Bias
 
 MAX_TOKENS_ALIASES = ("max_tokens", "max_output_tokens")
 NATIVE_LIMITS = ("max_new_tokens", "n_predict")
 """Local servers' names for it; a negative number is none."""
 NO_LIMIT = -1  # tokens
-RANDOM_SEED = -1
 REFERENCE_STOPS = 4
-MAX_DIGITS = 10  # of a token id
 MAX_BIASES = 10_000
-BAN = -100.0  # as a bias
 Stop = str | Annotated[list[str], Field(max_length=16)]
 ManyIds = Annotated[list[int], Field(max_length=1024)]
 MoreStops = str | Annotated[list[str], Field(max_length=64)]
@@ -198,6 +194,19 @@ class GenerationRequest(ConstraintFields, NativeSampling):
             if row.reference_high is not None and value is not None and value > row.reference_high:
                 raise bad_request.out_of_range(name, value, low=None, high=row.reference_high)
 
+    @property
+    def limit(self) -> tuple[int | None, str]:
+        """The most tokens to generate, and the field that says so.
+
+        Raises InvalidRequest when it is given under two names.
+        """
+        return self.agreed_limit(None, "max_tokens")
+
+    @property
+    def alternatives(self) -> int | None:
+        """How many alternatives to tell for each token; None: no log-probabilities."""
+        return self.n_probs or None
+
     def agreed_limit(self, limit: int | None, param: str) -> tuple[int | None, str]:
         """The most tokens to generate, NO_LIMIT for as many as fit, and the field that says so. `limit` is
         that of the field `param`. Raises InvalidRequest where two fields differ."""
@@ -212,8 +221,8 @@ class GenerationRequest(ConstraintFields, NativeSampling):
                 raise bad_request.conflicting(name, param)
         return limit, param
 
-    def with_min_tokens(self, limit: int | None, info: EngineInfo) -> Self:
-        """The request with what it says of how an answer ends. `limit`: its own on tokens.
+    def with_min_tokens(self, info: EngineInfo) -> Self:
+        """The request with what it says of how an answer ends.
 
         Raises InvalidRequest for what would end it otherwise than the engine does.
         """
@@ -221,7 +230,7 @@ class GenerationRequest(ConstraintFields, NativeSampling):
             raise bad_request.unsupported(
                 "stop_token_ids", "holds tokens that do not end the answers of the loaded model."
             )
-        least = self.min_tokens or 0
+        least, (limit, _) = self.min_tokens or 0, self.limit
         limit = None if limit == NO_LIMIT else limit
         if limit is not None and least > limit:
             raise bad_request.out_of_range("min_tokens", least, low=None, high=limit)
@@ -235,18 +244,9 @@ class GenerationRequest(ConstraintFields, NativeSampling):
             )
         return self.model_copy(update={"ignore_eos": True})
 
-    def bias_for(
-        self, info: EngineInfo, tokenize: Callable[[str], tuple[int, ...]]
-    ) -> tuple[tuple[int, float], ...]:
-        """`logit_bias` by token id. Raises InvalidRequest for a key that is no token of the model."""
-        found: dict[int, float] = {}
-        for param, key, bias in self._biases():
-            for token in _tokens_of(key, param, info, tokenize):
-                # Of two biases of a token the sum counts, as in llama.cpp; a ban stays one.
-                found[token] = max(BAN, min(-BAN, found.get(token, 0.0) + bias))
-        return tuple(found.items())
-
-    def _biases(self) -> list[tuple[str, str, float]]:
+    @property
+    def biases(self) -> list[Bias]:
+        """What is added to logits, bans among it."""
         pairs = [("logit_bias", key, bias) for key, bias in (self.logit_bias or {}).items()]
         for param, bans in (
             ("custom_token_bans", self.custom_token_bans),
@@ -257,8 +257,8 @@ class GenerationRequest(ConstraintFields, NativeSampling):
         return pairs
 
     @property
-    def wants_usage(self) -> bool:
-        """Whether the chunks carry usage, as those always do that are folded into one object.
+    def shows_usage(self) -> bool:
+        """Whether the client wants to see usage in its stream.
 
         Raises InvalidRequest for stream options without a stream.
         """
@@ -266,49 +266,7 @@ class GenerationRequest(ConstraintFields, NativeSampling):
             raise bad_request.unsupported(
                 "stream_options", "is only allowed when 'stream' is true."
             )
-        return not self.stream or bool(self.stream_options and self.stream_options.include_usage)
-
-    def grammar_for(self, info: EngineInfo) -> tuple[str | None, str]:
-        """The grammar that the answer must match, and the field that says so.
-
-        Raises InvalidRequest where there can be none.
-        """
-        found = self.constraint
-        if found is None:
-            return None, ""
-        grammar, param = found
-        needs(info, "grammar", param)
-        return grammar, param
-
-    def seeds(self, choices: int) -> Sequence[int | None]:
-        """A seed for each choice: they differ from each other, and not from run to run."""
-        if self.seed is None or self.seed == RANDOM_SEED:
-            return [None] * choices
-        return [self.seed + at for at in range(choices)]
-
-
-def _tokens_of(
-    key: str, param: str, info: EngineInfo, tokenize: Callable[[str], tuple[int, ...]]
-) -> tuple[int, ...]:
-    """The tokens that a key of `logit_bias` stands for: an id, or a text in JSON's quotes."""
-    if not key.startswith('"'):
-        return (_token_id(key, param, info),)
-    once, twice = (tokenize(json.loads(key) * n) for n in (1, 2))
-    # What a tokenizer puts before each text is no part of it.
-    extra = len(once) * 2 - len(twice)
-    return once[extra:] if 0 < extra < len(once) else once
-
-
-def _token_id(text: str, param: str, info: EngineInfo) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS):
-        raise InvalidRequest(
-            f"Invalid '{param}': it must hold token ids, such as \"50256\".",
-            param=param,
-            code="invalid_value",
-        )
-    if int(text) >= info.vocabulary_size:
-        raise bad_request.token_id_out_of_range(param, info.vocabulary_size)
-    return int(text)
+        return bool(self.stream_options and self.stream_options.include_usage)
 
 
 def needs(info: EngineInfo, capability: str, param: str) -> None:

@@ -6,37 +6,15 @@ Everything a page streams goes through `run`, one choice or many, streamed or fo
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from ..engines.callback_bridge import Emit, iterate_callback, run_inline
-from ..engines.protocol import Finish, Pieces, PromptUsage, TokenLogprob, ToolCallDelta
+from ..engines.protocol import Pieces
 from ..limits.active_requests import Job
 from ..limits.scheduler import Scheduler
+from .events import Event, Events
 from .token_splitter import StoppedText
-
-
-@dataclass(slots=True)  # not frozen, as in `Piece`
-class Event:
-    """What happened to one choice: a piece of it, with stop strings already applied."""
-
-    index: int
-    text: str = ""
-    reasoning: str = ""
-    tokens: int = 0
-    thought_tokens: int = 0
-    prompt: PromptUsage | None = None
-    finish: Finish | None = None
-    logprobs: tuple[TokenLogprob, ...] = ()
-    logprobs_at: int = 0
-    """The character of the answer at which the first of `logprobs` begins."""
-    tool_calls: tuple[ToolCallDelta, ...] = ()
-    echo: bool = False
-
-
-Events = Generator["Event | None", None, None]
-"""The events of a request, each choice ending with one that has `finish`; None as in `Pieces`."""
 
 
 def run(

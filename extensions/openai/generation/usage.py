@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing_extensions import TypedDict
 
 from ..observability.record import RequestRecord
-from .run import Event
+from .events import Event
 
 
 class PromptTokensDetails(TypedDict):

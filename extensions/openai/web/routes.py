@@ -18,7 +18,6 @@ from ..engines.model_manager import ModelManager
 from ..engines.protocol import Engine
 from ..errors import NotFound, ShuttingDown
 from ..generation.hooks.extensions import Hooks
-from ..generation.request import GenerationRequest
 from ..generation.sampling.policy import Policy, read_policy
 from ..limits.active_requests import ActiveRequests, Job
 from ..limits.rate_limits import Limiter
@@ -26,7 +25,6 @@ from ..limits.scheduler import Scheduler
 from ..observability.metrics import Metrics
 from ..observability.record import Observer, RequestRecord
 from ..outbound.tunnel import Tunnel
-from ..schemas import bad_request
 from ..schemas.validation import RequestModel
 from ..settings import Settings, SettingsError
 from ..state.usage import UsageStore
@@ -223,14 +221,6 @@ class Call:
     """The reply to a request that fails when its handler has returned."""
     pushed: bool = False
     """Whether what is written goes out at once, rather than when somebody asks for more."""
-
-    def begin(self, body: GenerationRequest) -> None:
-        """What a request for answers says about itself. Raises InvalidRequest for a `timeout` that is
-        longer than the operator allows."""
-        most = self.services.settings.request_timeout
-        if most and body.timeout is not None and body.timeout > most:
-            raise bad_request.out_of_range("timeout", body.timeout, low=None, high=most)
-        self.job.limit(body.timeout or most)
 
     @property
     def record(self) -> RequestRecord:

@@ -27,6 +27,8 @@ log = logging.getLogger("openedai")
 
 Chunk = TypeVar("Chunk")
 Seen = TypeVar("Seen", contravariant=True)
+Whole = TypeVar("Whole")
+Made = TypeVar("Made", covariant=True)
 
 DONE = b"data: [DONE]\n\n"
 
@@ -35,13 +37,13 @@ class ClientGone(Exception):
     """The client hung up, so the work ends and nobody is told."""
 
 
-class Folding(Protocol[Seen]):
+class Folding(Protocol[Seen, Made]):
     """Adds chunks up as they come, so that they need not all be kept."""
 
     def add(self, chunk: Seen) -> None: ...
 
-    def whole(self) -> Any:
-        """The object that they make."""
+    def whole(self) -> Made:
+        """The object that they make, usage included, whatever the stream shows of that."""
 
 
 def respond(
@@ -49,9 +51,14 @@ def respond(
     chunks: Generator[Chunk | None, None, None],
     *,
     stream: bool,
-    fold: Folding[Chunk],
+    fold: Folding[Chunk, Whole],
+    on_complete: Callable[[Whole], object] | None = None,
 ) -> Reply:
     """Send `chunks` as they come, or what they add up to when they are all there.
+
+    `on_complete` is called once with what they add up to, streamed or not: behind the last chunk, and before
+    the client can know that the answer is complete. It is not called for an answer that fails or whose client
+    leaves; what it raises ends the answer as an error. Without it streamed chunks are not added up.
 
     None among the chunks means that nothing has happened yet. A client that leaves ends the work within
     one step of it. An error before the first chunk keeps its status, unless the stream had to be opened
@@ -59,7 +66,7 @@ def respond(
     """
     call.record.streamed = stream
     if stream:
-        events = _events(call, chunks)
+        events = _events(call, chunks, None if on_complete is None else (fold, on_complete))
         return _PushedEvents(events, call) if call.pushed else _PulledEvents(events)
 
     def keep(chunk: Chunk | None) -> None:
@@ -68,7 +75,10 @@ def respond(
             fold.add(chunk)
 
     run_inline(chunks, keep)
-    return json_reply(fold.whole())
+    whole = fold.whole()
+    if on_complete is not None:
+        on_complete(whole)
+    return json_reply(whole)
 
 
 Events = Generator["bytes | None", None, None]
@@ -157,14 +167,21 @@ def check_wanted(call: Call) -> None:
         raise ClientGone
 
 
-def _events(call: Call, chunks: Generator[Any, None, None]) -> Events:
+def _events(
+    call: Call,
+    chunks: Generator[Any, None, None],
+    completing: tuple[Folding[Any, Any], Callable[[Any], object]] | None,
+) -> Events:
     """One event for each chunk; an error is the last one, or is raised where it would be the first."""
     record, keep_alive = call.record, call.services.settings.keep_alive
+    fold, complete = completing or (None, None)
     begun, due = False, time.monotonic() + keep_alive
     try:
         for chunk in chunks:
             check_wanted(call)
             if chunk is not None:
+                if fold is not None:
+                    fold.add(chunk)
                 yield b"data: " + orjson.dumps(chunk) + b"\n\n"
             elif time.monotonic() < due:
                 yield None
@@ -172,6 +189,8 @@ def _events(call: Call, chunks: Generator[Any, None, None]) -> Events:
             else:
                 yield call.job.comment()
             begun, due = True, time.monotonic() + keep_alive
+        if fold is not None and complete is not None:
+            complete(fold.whole())
         call.job.leave()
         yield DONE
     except APIError as error:

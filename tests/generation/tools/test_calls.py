@@ -7,7 +7,7 @@ import json
 import pytest
 
 from extensions.openai.engines.protocol import Finish, ToolCallDelta
-from extensions.openai.generation.run import Event
+from extensions.openai.generation.events import Event
 from extensions.openai.generation.tools.calls import CallFold, ToolCallWriter
 from extensions.openai.generation.tools.plan import ToolPlan
 

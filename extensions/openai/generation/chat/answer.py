@@ -214,9 +214,9 @@ def _shape(
     calls_enforced = bool(plan.demanded or plan.inputs or (plan.shown and grammar is not None))
     strict, strict_end = None, ""
     if calls_enforced:
-        grammar, param = plan.grammar(grammar), _tools_param(plan)
+        grammar, param = plan.grammar(grammar), plan.param
     elif plan.strict and format.shape and format.shape.tags:
-        grammar, param = tagged_grammar(plan, format.shape), _tools_param(plan)
+        grammar, param = tagged_grammar(plan, format.shape), plan.param
     elif plan.strict:
         own = format.shape or OWN_SHAPE
         strict, strict_end = heads_of(own, plan.schemas, bare=wanted.bare_calls), end_of(own)
@@ -261,11 +261,11 @@ def _harmony_shape(prompt: str, request: ChatRequest, wanted: Wanted) -> _Shape:
         return _harmony_continued(prompt, request, wanted, wanted.continued)
     if plan.inputs or (plan.shown and grammar is not None):  # in our own format, as text
         reader = _calls_of(plan, wanted, AnswerFormat(), enforced=True)
-        grammar, param = plan.grammar(grammar), _tools_param(plan)
+        grammar, param = plan.grammar(grammar), plan.param
         return _Shape(prompt + FINAL, grammar, param, HARMONY_MARKS, reader, ENDS)
     begin = ""
     if plan.demanded:
-        grammar, param, begin = demanded_grammar(plan.schemas), _tools_param(plan), CALL
+        grammar, param, begin = demanded_grammar(plan.schemas), plan.param, CALL
     elif grammar is not None or (wanted.thinks is False and not plan.shown):
         begin = FINAL  # behind it there is no call any more
     if begin and not wanted.thinks:
@@ -299,10 +299,10 @@ def _harmony_continued(
     if plan.demanded and plan.inputs:  # in our own format, as text
         reader = _calls_of(plan, wanted, AnswerFormat(), enforced=True)
         begun += HARMONY_FINAL if thinking else ""
-        grammar, param = plan.grammar(grammar), _tools_param(plan)
+        grammar, param = plan.grammar(grammar), plan.param
         return _Shape(begun, grammar, param, HARMONY_MARKS, reader, ENDS)
     if plan.demanded:
-        grammar, param, begin = demanded_grammar(plan.schemas), _tools_param(plan), CALL
+        grammar, param, begin = demanded_grammar(plan.schemas), plan.param, CALL
     if not thinking and begin:
         begun = f"{begun}{HARMONY_NEXT}{CALL}" if message.content else prompt + CALL
     if not thinking:
@@ -329,10 +329,6 @@ def _begun_channels(message: Message) -> str:
         return said
     thought = HARMONY[0] + message.reasoning
     return thought + HARMONY_NEXT + said if message.content else thought
-
-
-def _tools_param(plan: ToolPlan) -> str:
-    return "functions" if plan.legacy else "tools"
 
 
 def _form(thinking: ThinkingTraits | None, opened: ThoughtTags | None) -> ThoughtForm:

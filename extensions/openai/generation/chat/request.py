@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, Field
 
-from ...engines.protocol import EngineInfo
+from ...engines.protocol import EngineInfo, Page
 from ...schemas import bad_request
 from ...schemas.validation import RequestModel, Unsupported
-from ..request import MAX_TOKENS_ALIASES, GenerationRequest
+from ..request import MAX_TOKENS_ALIASES, GenerationRequest, needs
 from ..sampling.unsupported_fields import IN_CHAT, NeutralValues
 from ..tools.hosted_tools import HostedTool
 from ..tools.plan import (
@@ -178,10 +178,6 @@ class ChatCompletionRequest(ThinkingFields, GenerationRequest):
 
     @property
     def limit(self) -> tuple[int | None, str]:
-        """The most tokens to generate, and the field that says so.
-
-        Raises InvalidRequest when it is given under two names.
-        """
         if self.max_tokens is None:
             return self.agreed_limit(self.max_completion_tokens, "max_completion_tokens")
         if self.max_completion_tokens is not None:
@@ -190,7 +186,6 @@ class ChatCompletionRequest(ThinkingFields, GenerationRequest):
 
     @property
     def alternatives(self) -> int | None:
-        """How many alternatives to tell for each token; None: no log-probabilities."""
         if self.logprobs:
             return self.top_logprobs or 0
         if self.n_probs:
@@ -201,8 +196,23 @@ class ChatCompletionRequest(ThinkingFields, GenerationRequest):
             )
         return None
 
+    def page_for(self, info: EngineInfo) -> Page | None:
+        """How the host's page would put it, if the request asks for that."""
+        wanted = {
+            "mode": self.mode if self.mode != "instruct" else None,
+            "character": self.character,
+            "instruction_template": self.instruction_template,
+        }
+        given = [name for name, value in wanted.items() if value is not None]
+        values = self._page_values
+        if not given and not (values and "modes" in info.capabilities):
+            return None
+        needs(info, "modes", next(iter(given), ""))
+        mode = self.mode or ("chat" if self.character is not None else "instruct")
+        return Page(mode, self.character, self.instruction_template, values)
+
     @property
-    def page_values(self) -> dict[str, str]:
+    def _page_values(self) -> dict[str, str]:
         """What it sets of a page's state, by the page's names."""
         given = {
             "name1": self.user_name,

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from ...engines.protocol import EngineInfo
 from ...errors import InvalidRequest
@@ -23,6 +23,13 @@ log = logging.getLogger("openedai")
 Body = TypeVar("Body", bound=GenerationRequest)
 ALIASES: Mapping[str, str] = {alias: row.name for row in ROWS.values() for alias in row.aliases}
 COUNTS = ("n", "best_of")  # what may be limited, besides the rows of the sampler table
+
+
+class _Stopping(Protocol):
+    """Whatever names stop strings."""
+
+    @property
+    def stops(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +100,10 @@ class Policy:
             raise bad_request.out_of_range(param, asked, low=None, high=most)
         return asked
 
-    def stops(self, body: GenerationRequest, info: EngineInfo) -> tuple[str, ...]:
+    def stops(self, asked: _Stopping, info: EngineInfo) -> tuple[str, ...]:
         """The request's stop strings, and the role strings where they are in force."""
         roles = {"auto": profile_of(info).role_stops, "always": ROLE_STOPS, "never": ()}
-        return tuple(dict.fromkeys(body.stops + roles[self.role_stops]))
+        return tuple(dict.fromkeys(asked.stops + roles[self.role_stops]))
 
     def _preset(self, name: str | None) -> Mapping[str, Any]:
         if name is None:

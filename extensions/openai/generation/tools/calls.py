@@ -9,7 +9,7 @@ import orjson
 from typing_extensions import NotRequired, Required, TypedDict
 
 from ...engines.protocol import ToolCallDelta
-from ..run import Event
+from ..events import Event
 from .plan import ToolPlan, new_call_id
 
 CallFinish = Literal["stop", "length", "tool_calls", "function_call"]

@@ -184,6 +184,11 @@ class ToolPlan:
     """The request came, and the answer goes, in the older form of `functions`."""
 
     @property
+    def param(self) -> str:
+        """The field that the request has them in."""
+        return "functions" if self.legacy else "tools"
+
+    @property
     def parts(self) -> tuple[Part, ...]:
         """What each tool takes, as a grammar of its own, with its place in the request."""
         rules = {**self.schemas, **self.inputs}

@@ -1,0 +1,106 @@
+"""Answer a prompt: continue it as it is, behind its echo where that is wanted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..engines.callback_bridge import TICK
+from ..engines.protocol import (
+    Engine,
+    EngineInfo,
+    GenerateRequest,
+    Piece,
+    Pieces,
+    PromptUsage,
+    TokenLogprob,
+)
+from ..engines.tokens.context_length import check_fits
+from ..schemas import bad_request
+from .grammar.check import compiled
+from .grammar.enforce import enforced
+from .token_splitter import aligned
+
+Prompt = str | tuple[int, ...]
+"""A text, or token ids."""
+
+
+class Echo:
+    """A prompt as a piece of the answer; its log-probabilities are found once for all choices."""
+
+    def __init__(self, engine: Engine, prompt: Prompt, logprobs: int | None) -> None:
+        self._engine = engine
+        self._prompt = prompt
+        self._logprobs = logprobs
+        self._lock = threading.Lock()
+        self._piece: Piece | None = None
+
+    def pieces(self) -> Pieces:
+        while not self._lock.acquire(timeout=TICK):
+            yield None
+        try:
+            if self._piece is None:
+                tokens: list[TokenLogprob] = []
+                if self._logprobs is not None:
+                    ids = tokens_of(self._engine, self._prompt)
+                    for token in self._engine.score(ids, self._logprobs):
+                        if token is not None:
+                            tokens.append(token)
+                        yield None
+                text = self._prompt
+                if not isinstance(text, str):
+                    text = self._engine.detokenize(text)
+                self._piece = Piece(text, logprobs=aligned(tokens, text), echo=True)
+            yield self._piece
+        finally:
+            self._lock.release()
+
+
+def continue_prompt(
+    engine: Engine,
+    request: GenerateRequest,
+    *,
+    suffix: str | None,
+    echo: Echo | None,
+    grammar_param: str,
+) -> Pieces:
+    """One choice: the prompt, if it is to be echoed, then what follows it.
+
+    `grammar_param`: the field that the request's grammar came from.
+    """
+    if echo is not None:
+        yield from echo.pieces()
+    if request.max_tokens == 0:
+        yield _read_only(engine, request.prompt)
+        return
+    if suffix:
+        request = replace(request, prompt=engine.infill(request.prompt, suffix))
+    yield from compiled(request.grammar, grammar_param, engine.info)
+    pieces = engine.generate(request)
+    try:
+        yield from enforced(pieces, request.grammar, grammar_param, engine.info.grammar_end)
+    finally:
+        pieces.close()
+
+
+def check_prompt(engine: Engine, info: EngineInfo, prompt: Prompt, max_tokens: int | None) -> None:
+    """Refuse a prompt before anything is answered to those before it."""
+    if not isinstance(prompt, str) and not all(0 <= id < info.vocabulary_size for id in prompt):
+        raise bad_request.token_id_out_of_range("prompt", info.vocabulary_size)
+    check_fits(prompt, max_tokens, info.context_length, engine.tokenize, info.longest_token)
+
+
+def longest_of(engine: Engine, prompts: Sequence[Prompt]) -> int:
+    """The tokens of the longest prompt."""
+    return max(len(tokens_of(engine, prompt)) for prompt in prompts)
+
+
+def tokens_of(engine: Engine, prompt: Prompt) -> Sequence[int]:
+    """The token ids of a prompt."""
+    return engine.tokenize(prompt) if isinstance(prompt, str) else prompt
+
+
+def _read_only(engine: Engine, prompt: Prompt) -> Piece:
+    """The answer of no tokens: max_tokens 0, useful to echo or to count a prompt."""
+    return Piece(prompt=PromptUsage(len(tokens_of(engine, prompt))), finish="length")

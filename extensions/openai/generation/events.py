@@ -1,0 +1,30 @@
+"""What a generation reports while it runs, whatever dialect the client speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from ..engines.protocol import Finish, PromptUsage, TokenLogprob, ToolCallDelta
+
+
+@dataclass(slots=True)  # not frozen, as in `Piece`
+class Event:
+    """What happened to one choice: a piece of it, with stop strings already applied."""
+
+    index: int
+    text: str = ""
+    reasoning: str = ""
+    tokens: int = 0
+    thought_tokens: int = 0
+    prompt: PromptUsage | None = None
+    finish: Finish | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+    logprobs_at: int = 0
+    """The character of the answer at which the first of `logprobs` begins."""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    echo: bool = False
+
+
+Events = Generator["Event | None", None, None]
+"""The events of a request, each choice ending with one that has `finish`; None as in `Pieces`."""

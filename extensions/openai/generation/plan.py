@@ -1,0 +1,361 @@
+"""One plan for all dialects: what a request wants, in no dialect's words, becomes an answer under way.
+
+A handler translates its wire type into a plan, and the events that come of it into its own shapes:
+
+    body = served.settled(body)
+    asked = asked_of(body, alternatives="logprobs", logprobs="logprobs")
+    generation = PromptPlan(asked, ("Once upon a time",), candidates=1).start(served)
+
+Policy, limits, stop strings, grammars, hooks, seeds and the count of tokens are here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from ..engines.protocol import (
+    ChatRequest,
+    Engine,
+    EngineInfo,
+    GenerateRequest,
+    Message,
+    Page,
+    Pieces,
+)
+from ..limits.active_requests import Job
+from ..limits.scheduler import Scheduler
+from ..schemas import bad_request
+from ..settings import Settings
+from .answer_size import AnswerSize, Names
+from .best_of import best_of
+from .chat.answer import Wanted, answer_chat
+from .chat.messages import split_continued
+from .chat.reasoning import ThinkingPlan
+from .continue_prompt import Echo, Prompt, check_prompt, continue_prompt, longest_of
+from .events import Events
+from .hooks.apply import hooked_chat, hooked_completion
+from .hooks.extensions import Hooks
+from .media.reader import MediaReader, media_reader
+from .request import GenerationRequest, needs
+from .run import run
+from .sampling.policy import Body, Policy
+from .sampling.profiles import to_native
+from .sampling.table import NativeSampling
+from .token_bias import Bias, token_biases
+from .tools.plan import ToolPlan
+from .usage import UsageCount
+
+RANDOM_SEED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What one request is served with; taken once, so that it stays the same until the answer is over."""
+
+    engine: Engine
+    info: EngineInfo
+    policy: Policy
+    settings: Settings
+    scheduler: Scheduler
+    job: Job
+    hooks_for: Callable[[bool | None], Hooks | None]
+    """What to apply to a request that says so; None: nothing."""
+    check_wanted: Callable[[], None]
+    """Raises when the answer must end; may be called at any time."""
+
+    @property
+    def thinking_budgets(self) -> Mapping[str, int]:
+        """Tokens of a thought by effort, as the operator has them."""
+        return self.policy.thinking_budgets
+
+    def settled(self, body: Body) -> Body:
+        """The request with all that the operator adds to it. Raises InvalidRequest for what may not be."""
+        return self.policy.apply(body).with_min_tokens(self.info)
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """An answer under way."""
+
+    events: Events
+    info: EngineInfo
+    """Who answers."""
+    usage: UsageCount
+    """Counts the events that its reader adds to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What requests of all dialects may ask for."""
+
+    sampling: NativeSampling
+    """Parameters by the rows of the sampler table."""
+    names: Names
+    """What the dialect calls the fields that refusals name."""
+    limit: int | None = None
+    """The most tokens of one choice; NO_LIMIT for as many as fit, None where the request does not say."""
+    stops: tuple[str, ...] = ()
+    grammar: str | None = None
+    grammar_param: str = ""
+    biases: tuple[Bias, ...] = ()
+    seed: int | None = None
+    n: int = 1
+    """Choices for each prompt."""
+    alternatives: int | None = None
+    """How many to tell for each token; None: no log-probabilities."""
+    logprobs_param: str = "logprobs"
+    hooks: bool | None = None
+    """Whether other extensions act on it; None: where the operator lets them."""
+    streamed: bool = False
+
+    def whole(self, settings: Settings) -> bool:
+        """Whether the client reads the answer only when it is whole."""
+        return not self.streamed or settings.output_hooks == "whole"
+
+    def seeds(self, choices: int) -> Sequence[int | None]:
+        """A seed for each choice: they differ from each other, and not from run to run."""
+        if self.seed is None or self.seed == RANDOM_SEED:
+            return [None] * choices
+        return [self.seed + at for at in range(choices)]
+
+
+def asked_of(
+    body: GenerationRequest, *, choices: str = "n", alternatives: str, logprobs: str
+) -> Asked:
+    """What a wire type with the shared fields asks for. `choices`, `alternatives`, `logprobs`: the fields
+    that say how many choices and alternatives there are, and that there are log-probabilities.
+
+    Raises InvalidRequest for fields that contradict each other.
+    """
+    limit, limit_param = body.limit
+    grammar, grammar_param = body.constraint or (None, "")
+    return Asked(
+        body,
+        Names(choices, limit_param, alternatives),
+        limit,
+        body.stops,
+        grammar,
+        grammar_param,
+        tuple(body.biases),
+        body.seed,
+        body.n or 1,
+        body.alternatives,
+        logprobs,
+        body.hooks,
+        bool(body.stream),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPlan:
+    """Continue prompts; choice `i` belongs to prompt `i // n`."""
+
+    asked: Asked
+    prompts: tuple[Prompt, ...]
+    candidates: int
+    """How many are made of each prompt; the `n` likeliest of them are the answer."""
+    default_limit: int | None = None
+    """Where the request sets no limit; None: as many tokens as fit."""
+    suffix: str | None = None
+    """What comes behind the answer."""
+    echo: bool = False
+    """Whether the prompt stands in front of the answer."""
+
+    def start(self, served: Served) -> Generation:
+        """Begin. Raises InvalidRequest and ContextLengthExceeded for what cannot be done."""
+        asked, engine, info = self.asked, served.engine, served.info
+        self._check_capabilities(info)
+        size = self._size(served)
+        limit = size.bounded(asked.names, served.settings.max_logprobs)
+        if asked.grammar is not None:
+            needs(info, "grammar", asked.grammar_param)
+        stops = served.policy.stops(asked, info)
+        request = GenerateRequest(
+            "",
+            limit,
+            to_native(asked.sampling, info, stops),
+            grammar=asked.grammar,
+            logit_bias=token_biases(asked.biases, info, engine.tokenize),
+            logprobs=size.alternatives,
+            whole=asked.whole(served.settings),
+        )
+        hooked = _Hooked.of(served, asked, stops)
+        answers = [(prompt, self._answer(served, hooked, prompt)) for prompt in self.prompts]
+        starts = [
+            partial(answer, replace(request, prompt=prompt, seed=seed))
+            for prompt, answer in answers
+            for seed in asked.seeds(self.candidates)
+        ]
+        return _run(served, asked, starts, hooked.stops, self.candidates)
+
+    def _check_capabilities(self, info: EngineInfo) -> None:
+        asked = self.asked
+        if asked.alternatives is not None:
+            needs(info, "logprobs", asked.logprobs_param)
+        if self.candidates > asked.n:
+            needs(info, "logprobs", "best_of")
+        if self.suffix:
+            needs(info, "infill", "suffix")
+
+    def _size(self, served: Served) -> AnswerSize:
+        asked, context = self.asked, served.info.context_length
+        limit = self._limit(served)
+        for prompt in self.prompts:
+            check_prompt(served.engine, served.info, prompt, limit)
+        ranked = asked.alternatives is None and self.candidates > asked.n
+        return AnswerSize(
+            len(self.prompts) * self.candidates,
+            limit,
+            0 if ranked else asked.alternatives,
+            context,
+            longest_of(served.engine, self.prompts) if self.echo else 0,
+        )
+
+    def _limit(self, served: Served) -> int | None:
+        asked, default = self.asked, self.default_limit
+        limit = served.policy.max_tokens(asked.limit, default, asked.names.tokens)
+        if asked.limit is None and limit is not None and limit > (default or 0):
+            # The operator's default gives way where the context ends; a request's own limit does not.
+            room = served.info.context_length - longest_of(served.engine, self.prompts)
+            return max(1, min(limit, room))
+        return limit
+
+    def _answer(
+        self, served: Served, hooked: _Hooked, prompt: Prompt
+    ) -> Callable[[GenerateRequest], Pieces]:
+        engine, asked = served.engine, self.asked
+        answer = partial(
+            continue_prompt,
+            engine,
+            suffix=self.suffix,
+            echo=Echo(engine, prompt, asked.alternatives) if self.echo else None,
+            grammar_param=asked.grammar_param,
+        )
+        if hooked.hooks is None:
+            return answer
+        return partial(hooked_completion, hooked.hooks, engine, answer=answer, stops=hooked.early)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPlan:
+    """Answer a conversation."""
+
+    asked: Asked
+    messages: Callable[[MediaReader], tuple[Message, ...]]
+    """The conversation, its media read by the reader; asked for once all else is known to be good."""
+    continues: bool = False
+    """Whether the answer goes on with the last message, which is the assistant's."""
+    tools: ToolPlan = field(default_factory=ToolPlan)
+    thinking: ThinkingPlan = field(default_factory=ThinkingPlan)
+    page: Page | None = None
+    """How a webui's page would put it; None: by the model's own template."""
+    about_text: bool = False
+    """The grammar is about text only, and gives way to calls that are demanded."""
+
+    def start(self, served: Served) -> Generation:
+        """Begin. Raises InvalidRequest for what cannot be done."""
+        asked, engine, info = self.asked, served.engine, served.info
+        limit, grammar = self._limit(served), self._grammar(info)
+        media = media_reader(served.settings, info.capabilities, served.check_wanted)
+        messages, continued = self.messages(media), None
+        if self.continues:
+            messages, continued = split_continued(messages)
+        stops = served.policy.stops(asked, info)
+        request = ChatRequest(
+            messages,
+            limit,
+            to_native(asked.sampling, info, stops),
+            grammar=grammar,
+            logit_bias=token_biases(asked.biases, info, engine.tokenize),
+            tools=self.tools.shown,
+            parallel_tool_calls=self.tools.most > 1,
+            template_variables=self.thinking.variables,
+            page=self.page,
+            whole=asked.whole(served.settings),
+        )
+        hooked = _Hooked.of(served, asked, stops)
+        answer = self._answer(served, hooked, continued)
+        starts = [partial(answer, replace(request, seed=seed)) for seed in asked.seeds(asked.n)]
+        return _run(served, asked, starts, hooked.stops, asked.n)
+
+    def _limit(self, served: Served) -> int | None:
+        asked, info = self.asked, served.info
+        limit = served.policy.max_tokens(asked.limit, None, asked.names.tokens)
+        if asked.alternatives is not None:
+            needs(info, "logprobs", asked.logprobs_param)
+        size = AnswerSize(asked.n, limit, asked.alternatives, info.context_length)
+        return size.bounded(asked.names, served.settings.max_logprobs)
+
+    def _grammar(self, info: EngineInfo) -> str | None:
+        tools, grammar = self.tools, self.asked.grammar
+        if tools.shown:
+            enforced_calls = bool(tools.demanded or tools.inputs)
+            needs(info, "grammar" if enforced_calls else "tools", tools.param)
+        if grammar is None:
+            return None
+        needs(info, "grammar", self.asked.grammar_param)
+        if tools.demanded and self.about_text:
+            return None
+        if tools.demanded or (tools.shown and "\n" in grammar):
+            raise bad_request.conflicting(self.asked.grammar_param.partition(".")[0], "tools")
+        return grammar
+
+    def _answer(
+        self, served: Served, hooked: _Hooked, continued: Message | None
+    ) -> Callable[[ChatRequest], Pieces]:
+        engine, asked = served.engine, self.asked
+        wanted = Wanted(
+            asked.alternatives,
+            self.tools,
+            continued,
+            asked.grammar_param,
+            self.thinking.enabled,
+            self.thinking.budget,
+            served.settings.bare_calls,
+        )
+        answer = partial(answer_chat, wanted=wanted)
+        if hooked.hooks is None:
+            return partial(answer, engine)
+        return partial(
+            hooked_chat,
+            hooked.hooks,
+            engine,
+            answer=answer,
+            stops=hooked.early,
+            continues=self.continues,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Hooked:
+    """What other extensions of the host do to an answer, and where its stop strings are looked for."""
+
+    hooks: Hooks | None
+    early: tuple[str, ...]
+    """Stop strings of what the model says."""
+    stops: tuple[str, ...]
+    """Stop strings of what is shown."""
+
+    @classmethod
+    def of(cls, served: Served, asked: Asked, stops: tuple[str, ...]) -> _Hooked:
+        hooks = served.hooks_for(asked.hooks)
+        if hooks is not None and hooks.change_output:
+            # A text that hooks may change ends before they see it.
+            return cls(hooks, stops, ())
+        return cls(hooks, (), stops)
+
+
+def _run(
+    served: Served,
+    asked: Asked,
+    starts: Sequence[Callable[[], Pieces]],
+    stops: tuple[str, ...],
+    candidates: int,
+) -> Generation:
+    job, info = served.job, served.info
+    events = run(starts, scheduler=served.scheduler, job=job, slots=info.parallel, stops=stops)
+    if candidates > asked.n:
+        events = best_of(events, n=asked.n, candidates=candidates)
+    return Generation(events, info, UsageCount(asked.n, job.record))

@@ -1,0 +1,52 @@
+"""What is added to the logits of tokens, as a request says it and as engines take it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+
+from ..engines.protocol import EngineInfo
+from ..errors import InvalidRequest
+from ..schemas import bad_request
+
+BAN = -100.0  # as a bias
+MAX_DIGITS = 10  # of a token id
+
+Bias = tuple[str, str, float]
+"""The field that says it, the token (its id, or a text in JSON's quotes), and what is added."""
+
+
+def token_biases(
+    biases: Iterable[Bias], info: EngineInfo, tokenize: Callable[[str], tuple[int, ...]]
+) -> tuple[tuple[int, float], ...]:
+    """Biases by token id. Raises InvalidRequest for a key that is no token of the model."""
+    found: dict[int, float] = {}
+    for param, key, bias in biases:
+        for token in _tokens_of(key, param, info, tokenize):
+            # Of two biases of a token the sum counts, as in llama.cpp; a ban stays one.
+            found[token] = max(BAN, min(-BAN, found.get(token, 0.0) + bias))
+    return tuple(found.items())
+
+
+def _tokens_of(
+    key: str, param: str, info: EngineInfo, tokenize: Callable[[str], tuple[int, ...]]
+) -> tuple[int, ...]:
+    """The tokens that a key of `logit_bias` stands for: an id, or a text in JSON's quotes."""
+    if not key.startswith('"'):
+        return (_token_id(key, param, info),)
+    once, twice = (tokenize(json.loads(key) * n) for n in (1, 2))
+    # What a tokenizer puts before each text is no part of it.
+    extra = len(once) * 2 - len(twice)
+    return once[extra:] if 0 < extra < len(once) else once
+
+
+def _token_id(text: str, param: str, info: EngineInfo) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS):
+        raise InvalidRequest(
+            f"Invalid '{param}': it must hold token ids, such as \"50256\".",
+            param=param,
+            code="invalid_value",
+        )
+    if int(text) >= info.vocabulary_size:
+        raise bad_request.token_id_out_of_range(param, info.vocabulary_size)
+    return int(text)
