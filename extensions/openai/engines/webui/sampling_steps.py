@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from ..failures import too_complex
 from ..protocol import Finish, GenerateRequest, Piece, PromptUsage, TokenLogprob
 from ..tokens.character_buffer import CharacterBuffer
 from ..tokens.vocabulary import Vocabulary
+from .patching import wrap_once
 
 BAN = -100.0  # a bias from here on bans
 PENALTIES = ("frequency_penalty", "presence_penalty")
@@ -350,10 +352,10 @@ def attach(model: Any) -> None:
     A host makes this call itself, under its own lock, and in no version is there another way in that
     sees each token. Safe to call again.
     """
-    before = model.generate
-    if getattr(before, "takes_steps", False):
-        return
+    wrap_once(model, "generate", partial(_taking_steps, model))
 
+
+def _taking_steps(model: Any, before: Any) -> Any:
     def generate(*args: Any, **options: Any) -> Any:
         part = next((each.part for each in options.values() if isinstance(each, RequestTag)), None)
         if part is None or part.steps.begun:  # begun: by the model around this one, a LoRA's
@@ -389,5 +391,4 @@ def attach(model: Any) -> None:
                 each(output, None)
         return output
 
-    generate.takes_steps = True  # type: ignore[attr-defined]
-    model.generate = generate
+    return generate

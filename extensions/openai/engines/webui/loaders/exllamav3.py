@@ -24,6 +24,7 @@ from ...callback_bridge import TICK
 from ...failures import failure_of, no_job, taken_away
 from ...protocol import Piece, TokenLogprob
 from ..host import Loaded, beyond_limit, knows_stop_event
+from ..patching import wrap_once
 from ..sampling_steps import (
     Answer,
     Constraint,
@@ -225,30 +226,30 @@ def _made_by(before: Iterator[str]) -> Any:
 
 def attach(model: Any) -> None:
     """Let our requests take over the jobs that a host's loader makes of them. Safe to call again."""
-    host: Any = importlib.import_module(type(model).__module__)
-    make, before = host.Job, model.generate_with_streaming
-    if not getattr(make, "takes_over", False):
+    wrap_once(importlib.import_module(type(model).__module__), "Job", _handing_over)
+    wrap_once(model, "generate_with_streaming", _following)
 
-        def job(*args: Any, **options: Any) -> Any:
-            run = carried(options)
-            if run is None or run.made:  # made: an extension asks for more than one answer
-                return make(*args, **options)
-            run.made = True
-            raise Made(make(**run.options(options)))
 
-        job.takes_over = True  # type: ignore[attr-defined]
-        host.Job = job
-    if not getattr(before, "takes_over", False):
+def _handing_over(make: Any) -> Any:
+    def job(*args: Any, **options: Any) -> Any:
+        run = carried(options)
+        if run is None or run.made:  # made: an extension asks for more than one answer
+            return make(*args, **options)
+        run.made = True
+        raise Made(make(**run.options(options)))
 
-        def generate_with_streaming(prompt: str, state: dict[str, Any]) -> Iterator[str]:
-            run = carried(state)
-            if run is None or run.begun:
-                yield from before(prompt, state)
-            else:
-                yield from run.follow(before(prompt, state), prompt)
+    return job
 
-        generate_with_streaming.takes_over = True  # type: ignore[attr-defined]
-        model.generate_with_streaming = generate_with_streaming
+
+def _following(before: Any) -> Any:
+    def generate_with_streaming(prompt: str, state: dict[str, Any]) -> Iterator[str]:
+        run = carried(state)
+        if run is None or run.begun:
+            yield from before(prompt, state)
+        else:
+            yield from run.follow(before(prompt, state), prompt)
+
+    return generate_with_streaming
 
 
 def carried(options: dict[str, Any]) -> Run | None:

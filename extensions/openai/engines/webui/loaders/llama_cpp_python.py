@@ -18,6 +18,7 @@ import numpy as np
 
 from ...protocol import TokenLogprob
 from ..host import Loaded
+from ..patching import wrap_once
 from ..sampling_steps import SamplingSession, TaggedInt, TokenizerView, judged, take_over_penalties
 from ..tokens import plain_words, words_of_file
 from .base import Job
@@ -125,10 +126,10 @@ def _sample(
 def attach(kind: Any) -> None:
     """Let our requests take part in what the library's models are asked for; others are passed on as they
     are. Safe to call again."""
-    before = kind.create_completion
-    if getattr(before, "takes_part", False):
-        return
+    wrap_once(kind, "create_completion", _taking_part)
 
+
+def _taking_part(before: Any) -> Any:
     def create_completion(llama: Any, *args: Any, **options: Any) -> Any:
         most = options.get("max_tokens")
         # More than one answer to a request is an extension's own affair.
@@ -136,8 +137,7 @@ def attach(kind: Any) -> None:
             return before(llama, *args, **options)
         return most.part(llama, options)
 
-    create_completion.takes_part = True  # type: ignore[attr-defined]
-    kind.create_completion = create_completion
+    return create_completion
 
 
 def _tokens(llama: weakref.ref[Any], text: str) -> list[int]:

@@ -26,6 +26,7 @@ from ...llamacpp.stream_reader import AnswerReader, LogprobReader, Spelling, err
 from ...llamacpp.token_scoring import hidden_text, score_token
 from ...protocol import CUT, GenerateRequest, Piece, TokenLogprob
 from ..host import Loaded, knows_stop_event
+from ..patching import wrap_once
 from ..sampling_steps import BAN, PENALTIES, RequestTag, TokenizerView
 from ..tokens import encode, plain_words, words_of_file
 from .base import Job, as_it_grows
@@ -215,18 +216,16 @@ def _with_media(request: GenerateRequest, prompt: str) -> dict[str, Any]:
 def attach(kind: Any) -> None:
     """Let our requests take part in what models of the host's class generate; others are passed on as they
     are. Safe to call again."""
-    before = kind.generate_with_streaming
-    if getattr(before, "takes_part", False):
-        return
+    wrap_once(kind, "generate_with_streaming", _taking_part)
 
+
+def _taking_part(before: Any) -> Any:
     def generate_with_streaming(model: Any, prompt: str, state: dict[str, Any]) -> Iterator[str]:
         carrier = state.get(KEY)
-        if (
-            carrier is None or carrier.part.begun
-        ):  # begun: an extension asks for more than one answer
+        # Begun: an extension asks for more than one answer.
+        if carrier is None or carrier.part.begun:
             return before(model, prompt, state)  # type: ignore[no-any-return]
         served: Served = carrier.part
         return served.run(model, prompt, state)
 
-    generate_with_streaming.takes_part = True  # type: ignore[attr-defined]
-    kind.generate_with_streaming = generate_with_streaming
+    return generate_with_streaming
