@@ -35,6 +35,7 @@ from ..protocol import (
     Scores,
     TokenLogprob,
 )
+from .findings import findings
 from .host import (
     Loaded,
     context_length_of,
@@ -131,7 +132,8 @@ class WebuiEngine:
             words = read_words(loaded) if way is None else way.words(loaded)
             # A tokenizer may be the model itself, whose memory is free when nobody holds it.
             self._words = (way, weakref.ref(loaded.tokenizer), words)
-            return words
+        log.info("the web UI's model %s (%s): %s", loaded.name, loaded.loader, findings(loaded))
+        return words
 
     # Prompts
 

@@ -1,0 +1,110 @@
+"""What is found out by looking at a web UI's source is one line in the log when a model is first used."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from extensions.openai.engines.webui.engine import WebuiEngine
+from extensions.openai.engines.webui.findings import findings
+from extensions.openai.engines.webui.host import host_model, source_of
+from tests.engines.webui.test_engine import TINY, greedy, text_of
+from tests.webui_host.host import MiniHost, install
+
+ALONE = "one answer at a time, as "
+OLD = ALONE + "this version of the web UI cannot do more (its generate_reply knows no stop_event)"
+HOOKS = "this version calls extensions' state_modifier for chats by itself"
+
+
+@pytest.fixture
+def modern() -> Iterator[MiniHost]:
+    with install("2026", TINY) as host:
+        yield host
+
+
+@pytest.fixture
+def old() -> Iterator[MiniHost]:
+    with install("2023", TINY) as host:
+        yield host
+
+
+def found(host: MiniHost, loader: str) -> list[str]:
+    host.load(loader=loader)
+    return findings(host_model()).split("; ")
+
+
+def test_a_version_with_several_answers_at_once(modern: MiniHost) -> None:
+    assert found(modern, "TensorRT-LLM") == ["up to 8 answers at once", "logit_bias is taken"]
+    one = ["one answer at a time, as this loader and its settings want it"]
+    assert found(modern, "Transformers") == one
+
+
+def test_a_version_without(old: MiniHost) -> None:
+    assert found(old, "Transformers") == [OLD, HOOKS]
+
+
+def test_a_source_that_cannot_be_read_is_told(
+    modern: MiniHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of modules that are compiled."""
+    modern.load(loader="TensorRT-LLM")
+    source_of.cache_clear()
+
+    def unreadable(of: Any) -> str:
+        raise OSError
+
+    monkeypatch.setattr("inspect.getsource", unreadable)
+    answers, biases = findings(host_model()).split("; ")
+    source_of.cache_clear()
+    assert answers == (
+        ALONE + "the source of the web UI's generate_reply, which tells more, cannot be read"
+    )
+    assert biases == "logit_bias is refused, as the source of TensorRTLLMModel cannot be read"
+
+
+def test_a_loader_that_does_not_know_biases(
+    modern: MiniHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modern.load(loader="TensorRT-LLM")
+    read = inspect.getsource
+
+    def without(of: Any) -> str:
+        return str(read(of)).replace("logit_bias", "")
+
+    source_of.cache_clear()
+    monkeypatch.setattr("inspect.getsource", without)
+    biases = findings(host_model()).split("; ")[1]
+    source_of.cache_clear()
+    assert biases == "logit_bias is refused, as TensorRTLLMModel does not know it"
+
+
+def test_an_extension_that_answers_itself_takes_no_biases(modern: MiniHost) -> None:
+    def custom_generate_reply(*args: Any, **options: Any) -> Iterator[str]:
+        yield "Hello"
+
+    modern.load(loader="TensorRT-LLM")
+    modern.extend(own=type("Own", (), {"custom_generate_reply": custom_generate_reply}))
+    biases = findings(host_model()).split("; ")[1]
+    assert biases == "logit_bias is refused while an extension makes the answers"
+
+
+def test_it_is_logged_once_for_each_model(
+    modern: MiniHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "openedai")
+    modern.load(loader="TensorRT-LLM")
+    engine = WebuiEngine()
+    for _ in range(2):
+        assert engine.info.parallel == 8
+        text_of(engine.generate(greedy(tokens=2)))
+    line = "the web UI's model tiny (TensorRT-LLM): up to 8 answers at once; logit_bias is taken"
+    assert [record.getMessage() for record in caplog.records].count(line) == 1
+    modern.load(loader="Transformers")
+    assert engine.info.parallel == 1
+    lines = [each for each in caplog.messages if each.startswith("the web UI's model")]
+    assert lines[0] == line and len(lines) == 2
+    assert lines[1].startswith("the web UI's model tiny (Transformers): one answer at a time")
