@@ -22,6 +22,8 @@ Native = Mapping[str, Any]
 
 CUT = "\N{REPLACEMENT CHARACTER}"
 """What an answer ends with when its limit of tokens cuts a character."""
+BAN = -100.0
+"""A bias from here on means that the token never comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class GenerateRequest:
     grammar: str | None = None
     """What the answer must match: Lark in llguidance's dialect, checked. Capability `grammar`."""
     logit_bias: tuple[tuple[int, float], ...] = ()
-    """Pairs of token id and what is added to its logit; -100 bans the token. Capability `logprobs`."""
+    """Pairs of token id and what is added to its logit; BAN bans the token. Capability `logprobs`."""
     logprobs: int | None = None
     """How many alternatives to tell for each token, 0 to 20; None: no log-probabilities."""
     page: Page | None = field(default=None, kw_only=True)

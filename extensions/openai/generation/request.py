@@ -9,13 +9,13 @@ from pydantic import AliasChoices, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
-from ..engines.protocol import EngineInfo
+from ..engines.protocol import BAN, EngineInfo
 from ..schemas import bad_request
 from ..schemas.validation import RequestModel
 from .grammar.constraints import ConstraintFields
 from .sampling.table import ROWS, NativeSampling
 from .sampling.unsupported_fields import ON_BOTH_PAGES, NeutralValues
-from .token_bias import BAN, Bias
+from .token_bias import Bias
 
 MAX_TOKENS_ALIASES = ("max_tokens", "max_output_tokens")
 NATIVE_LIMITS = ("max_new_tokens", "n_predict")
@@ -50,7 +50,7 @@ def _from_pairs(value: Any) -> Any:
 
 
 LogitBias = Annotated[
-    dict[str, Annotated[float, Field(ge=-100, le=100)]],
+    dict[str, Annotated[float, Field(ge=int(BAN), le=int(-BAN))]],
     Field(max_length=MAX_BIASES),
     BeforeValidator(_from_pairs),
 ]

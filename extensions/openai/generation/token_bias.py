@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 
-from ..engines.protocol import EngineInfo
+from ..engines.protocol import BAN, EngineInfo
 from ..errors import InvalidRequest
 from ..schemas import bad_request
 
-BAN = -100.0  # as a bias
 MAX_DIGITS = 10  # of a token id
 
 Bias = tuple[str, str, float]

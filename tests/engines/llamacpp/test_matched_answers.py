@@ -131,6 +131,12 @@ def test_a_seed_gives_the_same_answer(api: Api) -> None:
     assert text_of(api.complete(**body)) == text_of(api.complete(**body))
 
 
+def test_without_a_seed_chance_decides(api: Api) -> None:
+    body = {"guided_regex": "[a-z ]{30}", "max_tokens": 60, "temperature": 1, "n": 3}
+    choices = api.complete("he", **body)["choices"] + api.complete("he", seed=-1, **body)["choices"]
+    assert len({each["text"] for each in choices}) > 1
+
+
 def test_a_grammar_that_is_wrong_is_refused(api: Api) -> None:
     assert api.refused("completions", grammar='root ::= "a')["param"] == "grammar"
 

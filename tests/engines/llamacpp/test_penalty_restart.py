@@ -8,6 +8,7 @@ import pytest
 
 from extensions.openai.completions import CompletionRequest
 from extensions.openai.engines.llamacpp.penalty_restart import DEAR, PenaltyRestart
+from extensions.openai.engines.llamacpp.request_values import seed_behind, seed_of
 from extensions.openai.engines.llamacpp.stream_reader import Spelling, TokenReader
 from extensions.openai.engines.penalties import PromptCounts
 from extensions.openai.engines.protocol import GenerateRequest
@@ -108,3 +109,25 @@ def test_an_answer_that_goes_on_in_a_further_call_is_penalised_as_one(
             prompt + begun, 40 - tokens, sampling, grammar=grammar, begun=len(begun)
         )
         assert begun + said(rest) == whole
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent", "behind"),
+    [
+        (None, 0xFFFFFFFF, 0xFFFFFFFF),
+        (0, 0, 3),
+        (7, 7, 10),
+        (2**31 - 1, 2**31 - 1, 2**31 + 2),
+        (2**32 - 2, 2**32 - 2, 2),
+        (2**32 - 1, 0, 3),  # llama.cpp would take it for none
+        (-1, 2**32 - 2, 2),
+    ],
+)
+def test_seeds_stay_what_they_are_in_further_calls(
+    asked: int | None, sent: int, behind: int
+) -> None:
+    """LLAMA_DEFAULT_SEED is 0xFFFFFFFF: chance decides."""
+    assert seed_of(asked) == sent
+    assert seed_behind(sent, 0) == sent
+    assert seed_behind(sent, 3) == behind
+    assert seed_behind(-1, 3) == -1

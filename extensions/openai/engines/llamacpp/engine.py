@@ -30,6 +30,7 @@ from .model_files import ModelLoadError, read_files
 from .params import BATCH, params_for
 from .penalty_restart import PenaltyRestart
 from .private_listener import PrivateListener
+from .request_values import biases_of, seed_of
 from .session import CompletionSession
 from .slot_pool import SlotPool
 from .stream_reader import AnswerReader, LogprobReader, Spelling, TokenReader
@@ -41,9 +42,7 @@ log = logging.getLogger("openedai")
 DIGESTED = 1 << 20  # bytes at each end of a file
 LLGUIDANCE = "%llguidance {}\n"  # tells llama.cpp that a grammar is Lark and not GBNF
 MAX_SLOTS, MAX_THREADS = 256, 512  # llama.cpp's own limits
-RANDOM_SEED = 0xFFFFFFFF  # llama.cpp's word for "no seed"
 MAX_REPORTED = 300  # special tokens whose names one request asks for
-BAN = -100  # the end of logit_bias
 CLOSE_PATIENCE = 3.0  # seconds that running answers have to notice the end
 
 
@@ -380,12 +379,9 @@ class LlamaCppEngine:
         self._check_ids([token for token, _ in request.logit_bias], "logit_bias")
         body = {
             **request.sampling,
-            "seed": RANDOM_SEED if seed is None else seed % RANDOM_SEED,
+            "seed": seed_of(seed),
             "n_predict": -1 if limit is None else limit,
-            # llama.cpp takes False for minus infinity.
-            "logit_bias": [
-                [token, False if bias <= BAN else bias] for token, bias in request.logit_bias
-            ],
+            "logit_bias": biases_of(request.logit_bias),
             "stream": True,
             # Read from the cache or anew, a prompt's rounding differs in the last bit; who gives a seed
             # wants the same answer every time.

@@ -24,11 +24,11 @@ from ..penalties import PromptCounts
 from ..protocol import CUT, Finish, GenerateRequest, Piece, PromptUsage, TokenLogprob
 from ..webui.sampling_steps import TokenizerView, TokenText
 from .client import LlamaServer, chunk_of, collect
+from .request_values import RANDOM_SEED, seed_behind
 from .stream_reader import TokenReader, error_of, token_logprob
 from .token_scoring import score_token
 
 RAISE = 250.0  # a bias that no other token's logit makes up for; larger ones cost precision
-SEEDS = 2**31
 
 
 class GrammarGeneration:
@@ -203,7 +203,6 @@ class GrammarGeneration:
 
     def _asked(self, tokens: int) -> dict[str, Any]:
         """What to ask of the server for so many more tokens."""
-        seed = self._body.get("seed", -1)
         leg, self._legs = self._legs, self._legs + 1
         logprobs = self._request.logprobs
         bias = self._body["logit_bias"]
@@ -213,7 +212,7 @@ class GrammarGeneration:
             "prompt": self._tokens,
             "logit_bias": bias,
             "n_predict": tokens,
-            "seed": (seed + leg) % SEEDS if seed >= 0 else seed,
+            "seed": seed_behind(self._body.get("seed", RANDOM_SEED), leg),
             "cache_prompt": leg > 0 or self._body["cache_prompt"],
             # 0 would mean none at all; what is not asked for is left out again.
             "n_probs": 0 if logprobs is None else max(1, logprobs),

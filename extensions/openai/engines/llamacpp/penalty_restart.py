@@ -12,10 +12,10 @@ from typing import Any
 
 from ..penalties import PromptCounts
 from ..protocol import Native
+from .request_values import seed_behind
 from .stream_reader import TokenReader
 
 DEAR = 64  # tokens; where a further call has to read more than that anew, it is the last one
-SEEDS = 0xFFFFFFFF
 
 
 class PenaltyRestart:
@@ -38,8 +38,7 @@ class PenaltyRestart:
             body["prompt"], body["n_predict"] = self._reader.context, self._reader.wanted
             # What this very answer left in the cache is the same every time.
             body["cache_prompt"] = True
-            if body["seed"] != SEEDS:  # drawing the same numbers again would make answers repeat
-                body["seed"] = (body["seed"] + self._reader.total) % SEEDS
+            body["seed"] = seed_behind(body["seed"], self._reader.total)
             self._reader.go_on()
         self._calls += 1
         self.due = False

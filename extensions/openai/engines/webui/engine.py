@@ -25,6 +25,7 @@ from ..callback_bridge import Emit, iterate_callback
 from ..chat_template import BadTemplate, ChatTemplate, TemplateTraits, cached_template
 from ..failures import failure_from, taken_away, text_changed
 from ..protocol import (
+    BAN,
     ChatRequest,
     EngineInfo,
     Finish,
@@ -55,7 +56,7 @@ from .host import (
 from .loaders.base import Job, LoaderAdapter, check_error
 from .loaders.registry import way_of
 from .relay import answer_through
-from .sampling_steps import BAN, TokenizerView
+from .sampling_steps import TokenizerView
 from .tokens import Texts, check_ids, counted_tokens, encode, grown, read_words, tokens_so_far
 from .ui_state import (
     ENDLESS,
@@ -71,7 +72,7 @@ from .ui_state import (
 log = logging.getLogger("openedai")
 
 SLACK = 64  # tokens
-SEEDS = 2**31  # of a seed, the host's -1 is none
+SEEDS = 2**31  # of the host, whose -1 is none
 
 
 class WebuiEngine:

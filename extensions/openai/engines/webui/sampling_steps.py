@@ -18,12 +18,11 @@ from llguidance import LLMatcher, LLTokenizer
 
 from ..callback_bridge import Emit
 from ..failures import too_complex
-from ..protocol import Finish, GenerateRequest, Piece, PromptUsage, TokenLogprob
+from ..protocol import BAN, Finish, GenerateRequest, Piece, PromptUsage, TokenLogprob
 from ..tokens.character_buffer import CharacterBuffer
 from ..tokens.vocabulary import Vocabulary
 from .patching import wrap_once
 
-BAN = -100.0  # a bias from here on bans
 PENALTIES = ("frequency_penalty", "presence_penalty")
 
 

@@ -11,11 +11,10 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from ...engines.chat_template.reasoning_probe import HARMONY
-from ...engines.protocol import GenerateRequest, Piece, Pieces, ThinkingTraits
+from ...engines.protocol import BAN, GenerateRequest, Piece, Pieces, ThinkingTraits
 from ..stop_strings import overlap
 from .continuation import Bias, Continuation, Generating, cut, unshown
 
-BAN = -100.0  # as a bias
 HARMONY_THINKING = ThinkingTraits(*HARMONY, end=HARMONY[1])
 HARMONY_NEXT = "<|end|><|start|>assistant"
 HARMONY_FINAL = f"{HARMONY_NEXT}<|channel|>final<|message|>"

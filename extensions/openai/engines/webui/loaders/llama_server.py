@@ -22,12 +22,13 @@ from ...failures import taken_away
 from ...llamacpp.client import LlamaServer, chunk_of
 from ...llamacpp.grammar_segments import GrammarGeneration
 from ...llamacpp.media import encoded
+from ...llamacpp.request_values import biases_of
 from ...llamacpp.stream_reader import AnswerReader, LogprobReader, Spelling, error_of
 from ...llamacpp.token_scoring import hidden_text, score_token
 from ...protocol import CUT, GenerateRequest, Piece, TokenLogprob
 from ..host import Loaded, knows_stop_event
 from ..patching import wrap_once
-from ..sampling_steps import BAN, PENALTIES, RequestTag, TokenizerView
+from ..sampling_steps import PENALTIES, RequestTag, TokenizerView
 from ..tokens import encode, plain_words, words_of_file
 from .base import Job, as_it_grows
 
@@ -116,7 +117,7 @@ class Served:
         body |= {
             "logit_bias": [
                 *body.get("logit_bias", ()),
-                *([token, False if bias <= BAN else bias] for token, bias in request.logit_bias),
+                *biases_of(request.logit_bias),
                 # Until 2025 llama.cpp's own `ignore_eos` meant one token only.
                 *([end, False] for end in job.words.ends if state.get("ban_eos_token")),
             ],

@@ -1,0 +1,27 @@
+"""Seeds and biases as llama.cpp takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..protocol import BAN
+
+RANDOM_SEED = 0xFFFFFFFF
+"""The largest of 32 bits is llama.cpp's word for no seed."""
+
+
+def seed_of(asked: int | None) -> int:
+    """What llama.cpp is sent for a request's seed."""
+    return RANDOM_SEED if asked is None else asked % RANDOM_SEED
+
+
+def seed_behind(seed: int, behind: int) -> int:
+    """The seed of a further call for the same answer: the same numbers again would make it repeat itself.
+
+    No seed stays none; hosts also write that as a negative number."""
+    return seed if seed < 0 or seed == RANDOM_SEED else (seed + behind) % RANDOM_SEED
+
+
+def biases_of(asked: Iterable[tuple[int, float]]) -> list[list[float]]:
+    """Pairs of a token and what is added to its logit; False is minus infinity."""
+    return [[token, False if bias <= BAN else bias] for token, bias in asked]
