@@ -174,61 +174,66 @@ def test_several_choices_stream_at_the_same_time() -> None:
     assert set(order[:first_end]) == {0, 1, 2, 3}
 
 
+REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
+    ({"prompt": []}, "prompt", "empty_array"),
+    ({"prompt": [[]]}, "prompt[0]", "empty_array"),
+    ({"prompt": 7}, "prompt", "invalid_type"),
+    ({"prompt": {"a": 1}}, "prompt", "invalid_type"),
+    ({"prompt": [1.5]}, "prompt[0]", "invalid_type"),
+    ({"prompt": [True]}, "prompt[0]", "invalid_type"),
+    ({"prompt": ["a", 1]}, "prompt[1]", "invalid_type"),
+    ({"prompt": "x", "max_tokens": -1}, "max_tokens", "integer_below_min_value"),
+    ({"prompt": "x", "max_tokens": "5"}, "max_tokens", "invalid_type"),
+    ({"prompt": "x", "max_tokens": 1.5}, "max_tokens", "invalid_type"),
+    ({"prompt": "x", "n": 0}, "n", "integer_below_min_value"),
+    ({"prompt": "x", "n": 129}, "n", "integer_above_max_value"),
+    ({"prompt": "x", "temperature": 100.01}, "temperature", "decimal_above_max_value"),
+    ({"prompt": "x", "temperature": "hot"}, "temperature", "invalid_type"),
+    ({"prompt": "x", "temperature": True}, "temperature", "invalid_type"),
+    ({"prompt": "x", "top_p": -0.1}, "top_p", "decimal_below_min_value"),
+    ({"prompt": "x", "presence_penalty": 2.1}, "presence_penalty", "decimal_above_max_value"),
+    ({"prompt": "x", "frequency_penalty": -3}, "frequency_penalty", "decimal_below_min_value"),
+    ({"prompt": "x", "stop": ["a"] * 17}, "stop", "array_above_max_length"),
+    ({"prompt": "x", "stop": 3}, "stop", "invalid_type"),
+    ({"prompt": "x", "stop": [3]}, "stop[0]", "invalid_type"),
+    ({"prompt": "x", "stream": "yes"}, "stream", "invalid_type"),
+    ({"prompt": "x", "stream": 1}, "stream", "invalid_type"),
+    ({"prompt": "x", "echo": "yes"}, "echo", "invalid_type"),
+    ({"prompt": "x", "seed": "a"}, "seed", "invalid_type"),
+    ({"prompt": "x", "user": 5}, "user", "invalid_type"),
+    ({"prompt": "x", "stream_options": {"include_usage": True}}, "stream_options", None),
+    ({"prompt": "x", "logprobs": 0}, "logprobs", "unsupported_parameter"),
+    ({"prompt": "x", "logprobs": 5}, "logprobs", "unsupported_parameter"),
+    ({"prompt": "x", "best_of": 2}, "best_of", "unsupported_parameter"),
+    ({"prompt": "x", "suffix": "y"}, "suffix", "unsupported_parameter"),
+    ({"prompt": "x", "logprobs": 21}, "logprobs", "integer_above_max_value"),
+    ({"prompt": "x", "best_of": 21}, "best_of", "integer_above_max_value"),
+    ({"prompt": "x", "best_of": 2, "n": 3}, "best_of", "integer_below_min_value"),
+    ({"prompt": "x", "logit_bias": {"256": -100}}, "logit_bias", None),
+    ({"prompt": "x", "logit_bias": {"-1": -100}}, "logit_bias", "invalid_value"),
+    ({"prompt": "x", "logit_bias": {"1": 101}}, "logit_bias.1", "decimal_above_max_value"),
+    ({"prompt": "x", "logit_bias": {"1": -101}}, "logit_bias.1", "decimal_below_min_value"),
+    ({"prompt": "x", "logit_bias": [1]}, "logit_bias", "invalid_type"),
+    ({"prompt": "x", "max_tokens": 2**70}, "max_tokens", None),
+    ({"prompt": [300]}, "prompt", None),
+    ({"prompt": [-1]}, "prompt", None),
+]
+
+
 @pytest.mark.parametrize(
     ("body", "param", "code"),
     [
-        ({"prompt": []}, "prompt", "empty_array"),
-        ({"prompt": [[]]}, "prompt[0]", "empty_array"),
-        ({"prompt": 7}, "prompt", "invalid_type"),
-        ({"prompt": {"a": 1}}, "prompt", "invalid_type"),
-        ({"prompt": [1.5]}, "prompt[0]", "invalid_type"),
-        ({"prompt": [True]}, "prompt[0]", "invalid_type"),
-        ({"prompt": ["a", 1]}, "prompt[1]", "invalid_type"),
-        ({"prompt": "x", "max_tokens": -1}, "max_tokens", "integer_below_min_value"),
-        ({"prompt": "x", "max_tokens": "5"}, "max_tokens", "invalid_type"),
-        ({"prompt": "x", "max_tokens": 1.5}, "max_tokens", "invalid_type"),
-        ({"prompt": "x", "n": 0}, "n", "integer_below_min_value"),
-        ({"prompt": "x", "n": 129}, "n", "integer_above_max_value"),
-        ({"prompt": "x", "temperature": 100.01}, "temperature", "decimal_above_max_value"),
-        ({"prompt": "x", "temperature": "hot"}, "temperature", "invalid_type"),
-        ({"prompt": "x", "temperature": True}, "temperature", "invalid_type"),
-        ({"prompt": "x", "top_p": -0.1}, "top_p", "decimal_below_min_value"),
-        ({"prompt": "x", "presence_penalty": 2.1}, "presence_penalty", "decimal_above_max_value"),
-        ({"prompt": "x", "frequency_penalty": -3}, "frequency_penalty", "decimal_below_min_value"),
-        ({"prompt": "x", "stop": ["a"] * 17}, "stop", "array_above_max_length"),
-        ({"prompt": "x", "stop": 3}, "stop", "invalid_type"),
-        ({"prompt": "x", "stop": [3]}, "stop[0]", "invalid_type"),
-        ({"prompt": "x", "stream": "yes"}, "stream", "invalid_type"),
-        ({"prompt": "x", "stream": 1}, "stream", "invalid_type"),
-        ({"prompt": "x", "echo": "yes"}, "echo", "invalid_type"),
-        ({"prompt": "x", "seed": "a"}, "seed", "invalid_type"),
-        ({"prompt": "x", "user": 5}, "user", "invalid_type"),
-        ({"prompt": "x", "stream_options": {"include_usage": True}}, "stream_options", None),
-        ({"prompt": "x", "logprobs": 0}, "logprobs", "unsupported_parameter"),
-        ({"prompt": "x", "logprobs": 5}, "logprobs", "unsupported_parameter"),
-        ({"prompt": "x", "best_of": 2}, "best_of", "unsupported_parameter"),
-        ({"prompt": "x", "suffix": "y"}, "suffix", "unsupported_parameter"),
-        ({"prompt": "x", "logprobs": 21}, "logprobs", "integer_above_max_value"),
-        ({"prompt": "x", "best_of": 21}, "best_of", "integer_above_max_value"),
-        ({"prompt": "x", "best_of": 2, "n": 3}, "best_of", "integer_below_min_value"),
-        ({"prompt": "x", "logit_bias": {"256": -100}}, "logit_bias", None),
-        ({"prompt": "x", "logit_bias": {"-1": -100}}, "logit_bias", "invalid_value"),
-        ({"prompt": "x", "logit_bias": {"1": 101}}, "logit_bias.1", "decimal_above_max_value"),
-        ({"prompt": "x", "logit_bias": {"1": -101}}, "logit_bias.1", "decimal_below_min_value"),
-        ({"prompt": "x", "logit_bias": [1]}, "logit_bias", "invalid_type"),
-        ({"prompt": "x", "max_tokens": 2**70}, "max_tokens", None),
-        ({"prompt": [300]}, "prompt", None),
-        ({"prompt": [-1]}, "prompt", None),
+        *REFUSED,
+        *(
+            ({**body, "stream": True}, param, code)
+            for body, param, code in REFUSED
+            if not body.keys() & {"stream", "stream_options"}  # those are about not streaming
+        ),
     ],
 )
-@pytest.mark.parametrize("stream", [False, True])
 def test_what_cannot_be_honoured_is_refused_by_name(
-    client: FlaskClient, body: dict[str, Any], param: str, code: str | None, stream: bool
+    client: FlaskClient, body: dict[str, Any], param: str, code: str | None
 ) -> None:
-    if stream:
-        if "stream" in body or "stream_options" in body:
-            pytest.skip("the case is about not streaming")
-        body = {**body, "stream": True}
     error = refused(client, **body)
     assert error["param"] == param
     if code is not None:

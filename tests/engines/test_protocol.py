@@ -48,7 +48,34 @@ WEBUIS = {
 }
 
 
-@pytest.fixture(params=["echo", "deferred", "paced", "llamacpp", "embedded", "seeing", *WEBUIS])
+MODEL = frozenset({"logprobs", "grammar", "ids", "context", "counted penalties"})
+WEBUI_OF_2023 = MODEL - {"counted penalties"} | {"infill"}
+CAN: dict[str, frozenset[str]] = {
+    "echo": frozenset({"ids", "context", "counted penalties"}),
+    "deferred": frozenset({"ids", "context", "counted penalties"}),
+    "paced": frozenset({"counted penalties"}),
+    "llamacpp": MODEL,
+    "embedded": MODEL | {"infill"},
+    "seeing": MODEL,
+    "webui": MODEL | {"infill"},
+    "webui-old": WEBUI_OF_2023,
+    "webui-served": MODEL | {"infill"},
+    "webui-python": WEBUI_OF_2023,
+    "webui-text": frozenset({"ids", "context", "counted penalties"}),
+    "webui-exllamav3": MODEL | {"infill"},
+}
+"""What of all that is tested here not every engine does: capabilities, and whether it reads token ids, has a
+context, and samples with penalties by count."""
+
+
+def needs(*what: str) -> pytest.MarkDecorator:
+    """Only the engines that can do this."""
+    able = [name for name, can in CAN.items() if can.issuperset(what)]
+    assert able, what
+    return pytest.mark.parametrize("engine", able, indirect=True)
+
+
+@pytest.fixture(params=CAN)
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     if request.param == "echo":
         yield EchoEngine()
@@ -124,6 +151,14 @@ def test_info_says_what_is_served(engine: Engine) -> None:
     assert {"completion", "chat"} <= set(info.capabilities)
 
 
+def test_what_it_can_do_is_what_is_tested(engine: Engine, request: pytest.FixtureRequest) -> None:
+    can = CAN[request.node.callspec.params["engine"]]
+    optional = {"logprobs", "grammar", "infill"}
+    assert {str(each) for each in engine.info.capabilities} & optional == can & optional
+    counted = to_native(CompletionRequest(presence_penalty=1.0), engine.info)
+    assert ("presence_penalty" in counted) == ("counted penalties" in can)
+
+
 @pytest.mark.parametrize("max_tokens", [1, 2, 8, 40])
 @pytest.mark.parametrize("prompt", ["Hello", "Grüße 🙂", " ", "a\x00b", "x\n" * 50])
 def test_completions_end_once_and_count_exactly(
@@ -162,19 +197,17 @@ def test_an_empty_text_has_a_completion(engine: Engine) -> None:
     assert_answer(read(completion(engine, "", 4)), max_tokens=4)
 
 
+@needs("ids")
 @pytest.mark.parametrize("token", [-1, 2**31 - 1, 2**40])
 def test_token_ids_that_the_model_lacks_are_refused(engine: Engine, token: int) -> None:
-    if isinstance(engine, PacedEngine):
-        pytest.skip("the paced engine reads no tokens")
     with pytest.raises(InvalidRequest) as caught:
         next(completion(engine, (1, token)))
     assert caught.value.param == "prompt"
 
 
+@needs("ids")
 @pytest.mark.parametrize("token", [-1, 2**31 - 1, 2**40])
 def test_token_ids_that_the_model_lacks_have_no_text(engine: Engine, token: int) -> None:
-    if isinstance(engine, PacedEngine):
-        pytest.skip("the paced engine reads no tokens")
     with pytest.raises(InvalidRequest):
         engine.detokenize((1, token))
 
@@ -184,9 +217,8 @@ def test_greedy_answers_are_the_same_every_time(engine: Engine) -> None:
     assert len(answers) == 1
 
 
+@needs("context")
 def test_a_prompt_that_does_not_fit_is_refused_before_the_first_piece(engine: Engine) -> None:
-    if isinstance(engine, PacedEngine):
-        pytest.skip("the paced engine has no context")
     context = engine.info.context_length
     one = engine.tokenize("a")[-1]
     for prompt, max_tokens in (((one,) * context, 1), ((one,) * (context + 50), 1)):
@@ -199,18 +231,16 @@ def test_a_prompt_that_does_not_fit_is_refused_before_the_first_piece(engine: En
     assert caught.value.param == "messages"
 
 
+@needs("context")
 def test_a_prompt_and_its_answer_may_fill_the_context(engine: Engine) -> None:
-    if isinstance(engine, PacedEngine):
-        pytest.skip("the paced engine has no context")
     context = engine.info.context_length
     one = engine.tokenize("a")[-1]
     pieces = read(completion(engine, (one,) * (context - 4), 4))
     assert_answer(pieces, max_tokens=4)
 
 
+@needs("context")
 def test_an_answer_without_limit_ends_where_the_context_does(engine: Engine) -> None:
-    if isinstance(engine, PacedEngine):
-        pytest.skip("the paced engine has no context")
     context = engine.info.context_length
     one = engine.tokenize("a")[-1]
     pieces = read(completion(engine, (one,) * (context - 20), None, ignore_eos=True))
@@ -257,6 +287,7 @@ def test_many_threads_at_once_do_not_disturb_each_other(engine: Engine) -> None:
             assert usage.tokens == alone[prompt]
 
 
+@needs("logprobs", "counted penalties")
 @pytest.mark.parametrize(("frequency", "presence"), [(0.8, 0.0), (0.0, 2.0), (1.1, 0.7)])
 def test_penalties_count_what_was_sampled_and_not_the_prompt(
     engine: Engine, frequency: float, presence: float
@@ -268,9 +299,7 @@ def test_penalties_count_what_was_sampled_and_not_the_prompt(
     asked = CompletionRequest(
         prompt="", temperature=0.0, frequency_penalty=frequency, presence_penalty=presence
     )
-    sampling = to_native(asked, capable(engine, "logprobs").info)
-    if "presence_penalty" not in sampling:
-        pytest.skip("this sampler has no penalties by count")
+    sampling = to_native(asked, engine.info)
     told_of = 0
     for prompt in (
         "Once upon a time, once upon a time",
@@ -306,12 +335,6 @@ def test_an_answer_may_be_closed_from_another_thread(engine: Engine) -> None:
     assert not thread.is_alive()
 
 
-def capable(engine: Engine, capability: str) -> Engine:
-    if capability not in engine.info.capabilities:
-        pytest.skip(f"this engine has no {capability}")
-    return engine
-
-
 def test_token_ids_lie_below_the_size_of_the_vocabulary(engine: Engine) -> None:
     size = engine.info.vocabulary_size
     assert size > 0
@@ -333,10 +356,11 @@ def test_a_conversation_is_rendered_in_its_order(engine: Engine) -> None:
     assert -1 not in places and places == sorted(places)
 
 
+@needs("logprobs")
 @pytest.mark.parametrize("text", ["Hello there", "Grüße 🙂"])
 @pytest.mark.parametrize("alternatives", [0, 3, 20])
 def test_every_token_of_a_prompt_is_scored(engine: Engine, text: str, alternatives: int) -> None:
-    tokens = capable(engine, "logprobs").tokenize(text)
+    tokens = engine.tokenize(text)
     scores = [score for score in engine.score(tokens, alternatives) if score is not None]
     assert len(scores) == len(tokens)
     assert b"".join(score.bytes for score in scores) == text.encode()
@@ -349,8 +373,8 @@ def test_every_token_of_a_prompt_is_scored(engine: Engine, text: str, alternativ
         )
 
 
+@needs("logprobs")
 def test_scoring_that_is_left_half_way_leaves_the_engine_well(engine: Engine) -> None:
-    capable(engine, "logprobs")
     for _ in range(3):
         scores = engine.score(engine.tokenize("Hello there, all of you"), 1)
         next(scores)
@@ -358,14 +382,14 @@ def test_scoring_that_is_left_half_way_leaves_the_engine_well(engine: Engine) ->
     assert_answer(read(completion(engine, "Hello", 4)), max_tokens=4)
 
 
+@needs("logprobs")
 def test_tokens_that_the_model_lacks_are_not_scored(engine: Engine) -> None:
-    capable(engine, "logprobs")
     with pytest.raises(InvalidRequest):
         list(engine.score((1, engine.info.vocabulary_size), 0))
 
 
+@needs("logprobs")
 def test_the_tokens_of_an_answer_make_its_text(engine: Engine) -> None:
-    capable(engine, "logprobs")
     request = GenerateRequest("Hello", 20, {"temperature": 0.0}, seed=7, logprobs=2)
     pieces = read(engine.generate(request))
     assert_answer(pieces, max_tokens=20)
@@ -375,8 +399,9 @@ def test_the_tokens_of_an_answer_make_its_text(engine: Engine) -> None:
     assert len(told) == sum(piece.tokens for piece in pieces)
 
 
+@needs("logprobs")
 def test_the_end_token_has_its_log_probability_and_no_text(engine: Engine) -> None:
-    (end,) = capable(engine, "logprobs").tokenize("<|im_end|>")
+    (end,) = engine.tokenize("<|im_end|>")
     bias = ((end, 100.0),)
     request = GenerateRequest("Hello", 9, {"temperature": 0.0}, logit_bias=bias, logprobs=2)
     pieces = read(engine.generate(request))
@@ -389,17 +414,17 @@ def test_the_end_token_has_its_log_probability_and_no_text(engine: Engine) -> No
     assert score.bytes == b"<|im_end|>"
 
 
+@needs("grammar")
 @pytest.mark.parametrize("seed", range(3))
 def test_a_grammar_is_obeyed(engine: Engine, seed: int) -> None:
-    capable(engine, "grammar")
     grammar = 'start: "x" /[a-c]{2,4}/ "é"'
     request = GenerateRequest("Hello", 30, {"temperature": 1.0}, seed=seed, grammar=grammar)
     said = "".join(piece.text for piece in read(engine.generate(request)))
     assert re.fullmatch("x[a-c]{2,4}é", said)
 
 
+@needs("logprobs")
 def test_a_banned_token_is_not_said(engine: Engine) -> None:
-    capable(engine, "logprobs")
     (first,) = engine.tokenize("a")
     request = GenerateRequest("Hello", 5, {"temperature": 0.0}, logit_bias=((first, 100.0),))
     assert "".join(p.text for p in read(engine.generate(request))) == "aaaaa"
@@ -407,9 +432,10 @@ def test_a_banned_token_is_not_said(engine: Engine) -> None:
     assert "a" not in "".join(p.text for p in read(engine.generate(request))).split()
 
 
+@needs("infill")
 @pytest.mark.parametrize("before", ["def f(", "", (40, 41)])
 def test_a_fill_in_prompt_holds_both_texts(engine: Engine, before: str | tuple[int, ...]) -> None:
-    tokens = capable(engine, "infill").infill(before, ") -> None")
+    tokens = engine.infill(before, ") -> None")
     assert all(0 <= id < engine.info.vocabulary_size for id in tokens)
     text = engine.detokenize(tokens)
     head = before if isinstance(before, str) else engine.detokenize(before)

@@ -73,15 +73,19 @@ def test_every_row_says_what_it_is(row: Parameter) -> None:
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
-@pytest.mark.parametrize("info", [LLAMA_CPP, WEBUI, CLASSIC], ids=lambda info: info.sampler)
-@ROWS
+@pytest.mark.parametrize(
+    ("info", "row"),
+    [
+        pytest.param(info, row, id=f"{info.sampler}-{row.name}")
+        for info in (LLAMA_CPP, WEBUI, CLASSIC)
+        for row in PARAMETERS
+        if info.sampler in row.native and row.name not in PROFILES[info.sampler].through
+    ],
+)
 def test_every_row_is_a_field_that_reaches_the_sampler(
     kind: type[BaseModel], info: EngineInfo, row: Parameter
 ) -> None:
-    column = row.native.get(info.sampler)
-    value = other_value(row)
-    if column is None or row.name in PROFILES[info.sampler].through:
-        return
+    column, value = row.native[info.sampler], other_value(row)
     for name in (row.name, *row.aliases):
         native = to_native(request(kind, **{name: value}), info)
         expected = value if column.convert is None else column.convert(value)
@@ -442,12 +446,11 @@ def test_the_order_of_samplers_is_llama_cpps_own(tiny: Api) -> None:
     assert props["default_generation_settings"]["params"]["samplers"] == list(ORDER)
 
 
-@ROWS
+@pytest.mark.parametrize(
+    "row", [row for row in PARAMETERS if "llama.cpp" in row.native], ids=lambda row: row.name
+)
 def test_llama_cpp_itself_says_that_it_took_the_value(tiny: Api, row: Parameter) -> None:
     """Its own route tells the settings that an answer was made with."""
-    column = row.native.get("llama.cpp")
-    if column is None:
-        return
     assert isinstance(tiny.engine, LlamaCppEngine)
     native = to_native(request(CompletionRequest, **{row.name: other_value(row)}), LLAMA_CPP)
     body = {**native, "prompt": "x", "n_predict": 1}

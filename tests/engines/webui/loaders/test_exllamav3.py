@@ -33,11 +33,8 @@ def host(request: pytest.FixtureRequest) -> Iterator[MiniHost]:
         host.unload()
 
 
-@pytest.fixture
-def several(host: MiniHost) -> MiniHost:
-    if not hasattr(host.shared.model, "parallel_generator"):
-        pytest.skip("this loader runs one after the other")
-    return host
+at_once = pytest.mark.parametrize("host", ["ExLlamav3"], indirect=True)
+"""Only the loader that generates for several clients at once."""
 
 
 def jobs(host: MiniHost) -> int:
@@ -143,8 +140,9 @@ def test_schemas_and_demanded_calls_are_kept_to(host: MiniHost) -> None:
     assert set(json.loads(call["function"]["arguments"])) == {"city", "size"}
 
 
+@at_once
 def test_a_grammar_that_fails_is_one_error_and_ends_nobody_else(
-    several: MiniHost, monkeypatch: pytest.MonkeyPatch
+    host: MiniHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = WebuiEngine()
     with ThreadPoolExecutor() as pool:
@@ -169,10 +167,11 @@ def test_closing_ends_the_job_and_nobody_elses(host: MiniHost) -> None:
     assert jobs(host) == 0
 
 
-def test_the_page_and_several_clients_go_on_beside_each_other(several: MiniHost) -> None:
+@at_once
+def test_the_page_and_several_clients_go_on_beside_each_other(host: MiniHost) -> None:
     engine = WebuiEngine()
     alone = text_of(engine.generate(endless(40)))
-    page = InThePage(several)
+    page = InThePage(host)
     with ThreadPoolExecutor() as pool:
         texts = [pool.submit(text_of, engine.generate(endless(40))) for _ in range(3)]
         assert {each.result(PATIENCE) for each in texts} == {alone}
@@ -190,10 +189,11 @@ def test_the_pages_stop_button_does_not_stop_the_api(host: MiniHost) -> None:
     assert rest[-1].finish == "length"
 
 
-def test_a_model_that_is_unloaded_under_an_answer_is_one_clear_error(several: MiniHost) -> None:
+@at_once
+def test_a_model_that_is_unloaded_under_an_answer_is_one_clear_error(host: MiniHost) -> None:
     pieces = WebuiEngine().generate(endless(450))
     next(piece for piece in pieces if piece is not None)
-    several.unload()
+    host.unload()
     with pytest.raises(ModelChanged, match="changed or unloaded"):
         read(pieces)
 
