@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from extensions.openai.engines.registry import ENGINES
 from host import gguf_names
 from host.errors import HostError
 from host.gguf_names import Model
@@ -18,7 +19,7 @@ def model_spec(options: HostOptions) -> ModelSpec:
     Blocks for as long as the download takes. Raises HostError. That the file is a whole GGUF file
     is not looked at here; whoever loads it sees that first and best.
     """
-    if options.loader == "echo":
+    if not ENGINES[options.loader].reads_files:
         found = None
     elif options.model.startswith("hf:"):
         # The hub's library takes a second to import, so only those who need it pay.
@@ -31,7 +32,7 @@ def model_spec(options: HostOptions) -> ModelSpec:
         found = find(options.model, options.model_dir)
     return ModelSpec(
         loader=options.loader,
-        name=found.name if found else "echo",
+        name=found.name if found else options.loader,
         path=found.path if found else None,
         context_length=options.ctx_size,
         gpu_layers=options.gpu_layers,

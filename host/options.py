@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from extensions.openai.engines.registry import DEFAULT, ENGINES, MOCK
 from host.errors import HostError
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder of `server.py`, where `extensions/`, `user_data/` and `models/` are looked for."""
 
 EMBEDDED_MODEL = "openedai-tiny"
-LOADERS = ("llama.cpp", "echo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class HostOptions:
     lora: tuple[str, ...] = ()
     mmproj: str | None = None
     no_mmproj: bool = False
-    loader: str = "llama.cpp"
+    loader: str = DEFAULT
     extensions: tuple[str, ...] = ("openai",)
     settings: Path | None = None
     verbose: bool = False
@@ -88,8 +88,8 @@ def boolean(text: str) -> bool:
 
 
 def loader(text: str) -> str:
-    if text not in LOADERS:
-        raise ValueError(f"{' or '.join(LOADERS)} was expected, not {text!r}")
+    if text not in ENGINES:
+        raise ValueError(f"{' or '.join(ENGINES)} was expected, not {text!r}")
     return text
 
 
@@ -158,7 +158,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "loader",
         loader,
-        "llama.cpp, or echo to answer without any model (default: llama.cpp)",
+        f"{', or '.join(row.help for row in ENGINES.values())} (default: {DEFAULT})",
         "NAME",
     ),
     Option(
@@ -186,7 +186,7 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     values: dict[str, Any] = {}
     mock = environ.get("USE_MOCK_API", "").strip()
     if mock and converted("USE_MOCK_API", boolean, mock):
-        values["loader"] = "echo"
+        values["loader"] = MOCK
     for option in OPTIONS:
         text = environ.get(option.environment, "").strip()
         if not text:

@@ -20,11 +20,11 @@ class ModelSpec:
     """What to load, resolved: every path in it existed when the host started."""
 
     loader: str
-    """`llama.cpp`, or `echo` for the engine that needs no model."""
+    """A key of `extensions.openai.engines.registry.ENGINES`."""
     name: str
     """What clients see as the model's id."""
     path: Path | None
-    """The GGUF file, or the first of its shards; None with the loader `echo`."""
+    """The GGUF file, or the first of its shards; None with a loader that reads none."""
     context_length: int
     """Tokens; 0 means the model's own, up to 8192."""
     gpu_layers: int
@@ -37,7 +37,7 @@ class ModelSpec:
     mmproj: Path | None = None
     """The encoder of pictures or sounds, a GGUF file; None for text only."""
     shelf: ModelCatalog | None = field(default=None, compare=False, repr=False)
-    """What may be loaded instead; None with the loader `echo`."""
+    """What may be loaded instead; None with a loader that reads no files."""
 
 
 class ModelCatalog(Protocol):

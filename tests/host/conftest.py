@@ -56,7 +56,9 @@ class Host:
         self.root = root
         self.running: list[subprocess.Popen[str]] = []
         shutil.copy(ROOT / "server.py", root)
-        shutil.copytree(ROOT / "host", root / "host", ignore=shutil.ignore_patterns("__pycache__"))
+        for folder in ("host", "extensions/openai"):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
         self.environment = {
             key: value
             for key, value in os.environ.items()

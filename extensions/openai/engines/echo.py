@@ -11,7 +11,9 @@ from collections.abc import Sequence
 
 from ..errors import EngineFailed
 from ..schemas import bad_request
+from ..settings import Settings
 from .protocol import ChatRequest, EngineInfo, GenerateRequest, Piece, Pieces, PromptUsage, Scores
+from .registry import ModelSpec
 from .tokens.context_length import check_fits
 
 CONTEXT_LENGTH = 8192  # bytes
@@ -86,6 +88,15 @@ class EchoEngine:
 
     def close(self) -> None:
         """Nothing to free."""
+
+
+def make(spec: ModelSpec, settings: Settings) -> EchoEngine:
+    """Its row in `registry.ENGINES`."""
+    return EchoEngine(name=spec.name)
+
+
+def check(spec: ModelSpec) -> None:
+    """There is no file that could be wrong."""
 
 
 def _answer(prompt: bytes) -> bytes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..errors import InvalidRequest, ModelLoadFailed, ModelNotFound
+from . import registry
 from .protocol import Engine
 from .swappable import SwappableEngine
 
@@ -86,7 +87,7 @@ S_co = TypeVar("S_co", bound=Spec, covariant=True)
 
 
 class ModelCatalog(Protocol[S_co]):
-    """The model files of our own host (`host.model_files.Shelf`)."""
+    """The model files of our own host (`host.model_files.FolderShelf`)."""
 
     def names(self) -> tuple[str, ...]: ...
     def find(self, name: str) -> S_co: ...
@@ -108,16 +109,17 @@ class FolderLibrary(Generic[S]):
         to answers under way. `fault` says what is wrong with a model's files, without a path."""
         self._engine, self._shelf, self._make, self._patience = engine, shelf, make, patience
         self._fault = fault
+        self._loader = registry.DEFAULT
         self._loaded: S | None = None
         self._unloaded: S | None = None
 
     def begin(self, spec: S) -> None:
         """This one is loaded already."""
-        self._loaded = spec
+        self._loaded, self._loader = spec, spec.loader
 
     def loaded(self) -> Loaded:
         spec = self._loaded
-        return Loaded(spec.name if spec else None, (), spec.loader if spec else "llama.cpp")
+        return Loaded(spec.name if spec else None, (), self._loader)
 
     def models(self) -> tuple[str, ...]:
         return self._shelf.names()
@@ -174,7 +176,7 @@ class FolderLibrary(Generic[S]):
             log.error("the model %s could not be loaded: %s", name, error)
             raise ModelLoadFailed(FAILED) from error
         self._engine.set(engine)
-        self._loaded = spec
+        self.begin(spec)
 
     def loras(self) -> tuple[str, ...]:
         return ()

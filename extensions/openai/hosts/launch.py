@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 from ..access.allowed_hosts import bind_address
 from ..access.keys import has_keys
+from ..engines import registry
 from ..engines.echo import EchoEngine
-from ..engines.model_manager import FolderLibrary
+from ..engines.model_manager import FolderLibrary, ModelCatalog
 from ..engines.protocol import Engine
 from ..engines.swappable import SwappableEngine
 from ..engines.webui.model_manager import WebuiLibrary
@@ -31,19 +32,11 @@ from . import webui
 log = logging.getLogger("openedai")
 
 
-class ModelSpec(Protocol):
+class ModelSpec(registry.ModelSpec, Protocol):
     """The model that our own host has chosen (`host.spec.ModelSpec`)."""
 
-    loader: str
-    name: str
-    path: Any
-    context_length: int
-    gpu_layers: int
-    threads: int
-    parallel: int
-    loras: tuple[Any, ...]
-    mmproj: Any
-    shelf: Any
+    @property
+    def shelf(self) -> ModelCatalog[ModelSpec] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,61 +222,25 @@ def load_model(spec: ModelSpec) -> None:
     """Load the model and serve it. A file that cannot be loaded raises SystemExit with one line."""
     if _running is None or _running.services.settings.use_mock_api:
         return
-    if spec.loader == "echo":
-        _running.engine.set(EchoEngine(name=spec.name))
-        return
-    from ..engines.llamacpp.model_files import ModelLoadError
+    services = _running.services
+
+    def make(spec: ModelSpec) -> Engine:
+        return registry.make(spec, services.settings)
 
     # A full collection looks at every object of every library, 30 ms long, in the middle of somebody's
     # answer. What is there by now stays, so it need not be looked at again.
     gc.collect()
     gc.freeze()
     try:
-        _running.engine.set(_make(spec))
-    except ModelLoadError as error:
+        _running.engine.set(make(spec))
+    except registry.ModelLoadError as error:
         raise SystemExit(str(error)) from error
     if spec.shelf is not None:
-        patience = _running.services.settings.drain_timeout
-        model_manager = FolderLibrary(_running.engine, spec.shelf, _make, patience, fault=_fault)
+        patience = services.settings.drain_timeout
+        engine = _running.engine
+        model_manager = FolderLibrary(engine, spec.shelf, make, patience, fault=registry.fault)
         model_manager.begin(spec)
-        _running.services.model_manager = model_manager
-
-
-def _fault(spec: ModelSpec) -> str | None:
-    """What is wrong with a model's files, as far as their heads tell."""
-    from ..engines.llamacpp.model_files import ModelLoadError, read_files
-
-    if spec.loader == "echo" or spec.path is None:
-        return None
-    try:
-        read_files(
-            spec.path,
-            context_length=spec.context_length,
-            gpu_layers=spec.gpu_layers,
-            parallel=spec.parallel,
-            loras=[(lora.path, lora.scale) for lora in spec.loras],
-            mmproj=spec.mmproj,
-        )
-    except ModelLoadError as error:
-        return str(error)
-    return None
-
-
-def _make(spec: ModelSpec) -> Engine:
-    """The engine for a model file. Raises ModelLoadError."""
-    from ..engines.llamacpp.engine import LlamaCppEngine
-
-    return LlamaCppEngine(
-        spec.path,
-        name=spec.name,
-        context_length=spec.context_length,
-        gpu_layers=spec.gpu_layers,
-        threads=spec.threads,
-        parallel=spec.parallel,
-        loras=[(lora.path, lora.scale) for lora in spec.loras],
-        mmproj=spec.mmproj,
-        message_repair=_running is None or _running.services.settings.message_repair == "on",
-    )
+        services.model_manager = model_manager
 
 
 def banner() -> str:

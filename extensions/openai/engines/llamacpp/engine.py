@@ -20,13 +20,14 @@ from ...schemas import bad_request
 from ..callback_bridge import TICK, iterate_callback
 from ..penalties import PromptCounts, wants_uncounted
 from ..protocol import CUT, ChatRequest, EngineInfo, GenerateRequest, Pieces, Scores, TokenLogprob
+from ..registry import ModelLoadError
 from ..tokens.context_length import check_fits
 from ..tokens.gguf import GGUFHeader
 from ..tokens.vocabulary import Vocabulary, read_vocabulary
 from .grammar_turns import end_of_grammars, follows_grammars, turns
 from .matched_answers import MatchedAnswers
 from .media import encoded
-from .model_files import ModelLoadError, read_files
+from .model_files import read_files
 from .params import BATCH, params_for
 from .penalty_restart import PenaltyRestart
 from .private_listener import PrivateListener

@@ -7,16 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..chat_template import TooCostlyTemplate
+from ..registry import ModelLoadError
 from ..tokens.gguf import BadModelFile, GGUFHeader
 from ..tokens.gguf_checks import check_memory, read_encoder, read_lora, read_model
 from .params import Cache, all_memory, cache_for
 from .template import load_template
 
 log = logging.getLogger("openedai")
-
-
-class ModelLoadError(Exception):
-    """The model cannot be loaded; the message is one clear line for the operator, without a path."""
 
 
 def read_files(

@@ -1,0 +1,111 @@
+"""ENGINES: what `--loader` chooses from, a row each.
+
+A new engine is its module, with `make` and `check`, and a row here: the stand-alone host takes the names,
+the help and whether there is a file to find from the row. This module imports no library, because the host
+reads it before it knows what is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+    from .protocol import Engine
+
+
+class LoraFile(Protocol):
+    """An adapter that a model is loaded with."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def scale(self) -> float: ...
+
+
+class ModelSpec(Protocol):
+    """The model that the stand-alone host has chosen (`host.spec.ModelSpec` explains the fields)."""
+
+    @property
+    def loader(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def path(self) -> Path | None: ...
+    @property
+    def context_length(self) -> int: ...
+    @property
+    def gpu_layers(self) -> int: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def parallel(self) -> int: ...
+    @property
+    def loras(self) -> Sequence[LoraFile]: ...
+    @property
+    def mmproj(self) -> Path | None: ...
+
+
+class ModelLoadError(Exception):
+    """The model cannot be loaded; the message is one clear line for the operator, without a path."""
+
+
+class EngineModule(Protocol):
+    """What the module of an engine has."""
+
+    def make(self, spec: ModelSpec, settings: Settings) -> Engine:
+        """Load the model. Raises ModelLoadError."""
+
+    def check(self, spec: ModelSpec) -> None:
+        """Look at the model without loading it. Raises ModelLoadError for what `make` would refuse."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRow:
+    """A loader."""
+
+    help: str
+    """Its name and what it is for, as `--help` lists it."""
+    module: Callable[[], EngineModule]
+    """Imports the module: libraries that only one engine needs are imported with it."""
+    reads_files: bool
+    """Whether `--model` names a model file, which must be there when the host starts."""
+
+
+def _llama_cpp() -> EngineModule:
+    from .llamacpp import loading
+
+    return loading
+
+
+def _echo() -> EngineModule:
+    from . import echo
+
+    return echo
+
+
+DEFAULT = "llama.cpp"
+MOCK = "echo"
+"""The loader of mock mode (`USE_MOCK_API`)."""
+
+ENGINES: Mapping[str, EngineRow] = {
+    DEFAULT: EngineRow("llama.cpp", _llama_cpp, reads_files=True),
+    MOCK: EngineRow("echo to answer without any model", _echo, reads_files=False),
+}
+
+
+def make(spec: ModelSpec, settings: Settings) -> Engine:
+    """The engine of the spec's loader, with its model loaded. Raises ModelLoadError."""
+    return ENGINES[spec.loader].module().make(spec, settings)
+
+
+def fault(spec: ModelSpec) -> str | None:
+    """What is wrong with a model, as far as can be seen without loading it; None: nothing."""
+    try:
+        ENGINES[spec.loader].module().check(spec)
+    except ModelLoadError as error:
+        return str(error)
+    return None
