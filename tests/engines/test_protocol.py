@@ -10,12 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from extensions.openai.completions import CompletionRequest
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
 from extensions.openai.engines.protocol import (
+    Capability,
     ChatRequest,
     Engine,
     GenerateRequest,
@@ -342,9 +344,13 @@ def test_token_ids_lie_below_the_size_of_the_vocabulary(engine: Engine) -> None:
 
 
 def test_capabilities_are_words_that_clients_know(engine: Engine) -> None:
+    """Enumerated, and in the model list the plain words."""
+    words = orjson.loads(orjson.dumps(list(engine.info.capabilities)))
     known = {"completion", "chat", "grammar", "logprobs", "tools", "reasoning", "infill", "vision"}
     known |= {"modes"}
-    assert set(engine.info.capabilities) <= known
+    assert set(words) <= known
+    assert all(isinstance(each, Capability) for each in engine.info.capabilities)
+    assert [f"{each}" for each in engine.info.capabilities] == words
 
 
 def test_a_conversation_is_rendered_in_its_order(engine: Engine) -> None:

@@ -14,7 +14,6 @@ from extensions.openai.engines.protocol import (
     Piece,
     Pieces,
     PromptUsage,
-    Scores,
 )
 
 TICK = 0.02  # seconds of silence after which None is yielded
@@ -69,12 +68,6 @@ class PacedEngine:
 
     def turn_ends(self, request: ChatRequest) -> tuple[str, ...]:
         return ()
-
-    def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
-        raise AssertionError("no capability `logprobs`")
-
-    def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
-        raise AssertionError("no capability `infill`")
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         return tuple(map(ord, text))

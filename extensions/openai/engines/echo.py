@@ -9,10 +9,9 @@ from __future__ import annotations
 import codecs
 from collections.abc import Sequence
 
-from ..errors import EngineFailed
 from ..schemas import bad_request
 from ..settings import Settings
-from .protocol import ChatRequest, EngineInfo, GenerateRequest, Piece, Pieces, PromptUsage, Scores
+from .protocol import ChatRequest, EngineInfo, GenerateRequest, Piece, Pieces, PromptUsage
 from .registry import ModelSpec
 from .tokens.context_length import check_fits
 
@@ -71,14 +70,6 @@ class EchoEngine:
 
     def turn_ends(self, request: ChatRequest) -> tuple[str, ...]:
         return ()
-
-    def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
-        raise EngineFailed(
-            "The echo engine, which is for tests, has no probabilities: load a model."
-        )
-
-    def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
-        raise EngineFailed("The echo engine, which is for tests, cannot fill in: load a model.")
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         return tuple(text.encode())

@@ -1,4 +1,4 @@
-"""What an engine is: the protocol, and the frozen values that go in and come out.
+"""What an engine is: the protocols, and the frozen values that go in and come out.
 
 An engine adapts one generator (llama.cpp, a webui's loaders, an upstream server) to the pages. It knows
 nothing of HTTP. Every engine passes `tests/engines/test_protocol.py`.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from enum import Enum
+from typing import Any, Literal, Protocol, runtime_checkable
 
+from ..errors import EngineFailed
 from .template_traits import TemplateTraits as TemplateTraits
 from .template_traits import ThinkingTraits as ThinkingTraits
 
@@ -19,6 +21,27 @@ called tools and waits for their results."""
 
 Native = Mapping[str, Any]
 """Sampler parameters under the engine's own names, ready to be sent (see generation/sampling/profiles.py)."""
+
+
+class Capability(str, Enum):
+    """What an engine can do, in the words of the model list. What needs one that is missing is a 400 that
+    names the field."""
+
+    COMPLETION = "completion"
+    CHAT = "chat"
+    TOOLS = "tools"
+    REASONING = "reasoning"
+    GRAMMAR = "grammar"
+    LOGPROBS = "logprobs"
+    INFILL = "infill"
+    VISION = "vision"
+    AUDIO = "audio"
+    MODES = "modes"
+    """A webui puts conversations into prompts as its page would (see Page)."""
+
+    def __str__(self) -> str:
+        return self.value
+
 
 CUT = "\N{REPLACEMENT CHARACTER}"
 """What an answer ends with when its limit of tokens cuts a character."""
@@ -50,8 +73,7 @@ class EngineInfo:
     """How many requests the engine runs at once."""
     description: str = ""
     """What the model says of itself, in a line."""
-    capabilities: tuple[str, ...] = ("completion", "chat")
-    """What it can do, in words for the model list."""
+    capabilities: tuple[Capability, ...] = (Capability.COMPLETION, Capability.CHAT)
     end_tokens: frozenset[int] = frozenset()
     """Those that end an answer, as far as the engine tells."""
     token_bytes: Sequence[bytes] | None = field(default=None, repr=False, compare=False)
@@ -259,8 +281,8 @@ Scores = Generator["TokenLogprob | None", None, None]
 """One for each token, in order; None as in Pieces."""
 
 
-class Engine(Protocol):
-    """A generator of text. All methods may be called from any thread, at the same time."""
+class TextEngine(Protocol):
+    """Continues prompts. All methods of engines may be called from any thread, at the same time."""
 
     @property
     def info(self) -> EngineInfo:
@@ -273,6 +295,13 @@ class Engine(Protocol):
         InvalidRequest for token ids the model does not have, EngineFailed at any piece.
         """
 
+    def close(self) -> None:
+        """End all work and free the model. Safe to call twice."""
+
+
+class ChatEngine(Protocol):
+    """Makes prompts of conversations."""
+
     def render(self, request: ChatRequest) -> str:
         """The prompt that the chat template makes of messages and tools, up to where the answer begins,
         with a mark for each of their media.
@@ -283,14 +312,9 @@ class Engine(Protocol):
     def turn_ends(self, request: ChatRequest) -> tuple[str, ...]:
         """The texts that end an answer to messages, where the template has them stand in plain text."""
 
-    def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
-        """How likely each token of a prompt is after those before it; the first one's is None.
 
-        Capability `logprobs`; needs as many steps as there are tokens.
-        """
-
-    def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
-        """The prompt that asks for what stands between two texts. Capability `infill`."""
+class Tokenizer(Protocol):
+    """Knows the tokens of texts."""
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         """The token ids of a text as a prompt: with the start token if the model wants one."""
@@ -298,5 +322,40 @@ class Engine(Protocol):
     def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of token ids; incomplete characters become U+FFFD."""
 
-    def close(self) -> None:
-        """End all work and free the model. Safe to call twice."""
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Capability `logprobs`."""
+
+    def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
+        """How likely each token of a prompt is after those before it; the first one's is None.
+
+        Needs as many steps as there are tokens.
+        """
+
+
+@runtime_checkable
+class Infill(Protocol):
+    """Capability `infill`."""
+
+    def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
+        """The prompt that asks for what stands between two texts."""
+
+
+class Engine(TextEngine, ChatEngine, Tokenizer, Protocol):
+    """What every engine has, as endpoints need it of each. What only some have is asked for by
+    `scorer_of` and `infill_of`, after a look at `info.capabilities`."""
+
+
+def scorer_of(engine: TextEngine) -> Scorer:
+    """The engine as one that scores. Raises EngineFailed where it is none."""
+    if not isinstance(engine, Scorer):
+        raise EngineFailed("This engine has no probabilities.")
+    return engine
+
+
+def infill_of(engine: TextEngine) -> Infill:
+    """The engine as one that fills in. Raises EngineFailed where it is none."""
+    if not isinstance(engine, Infill):
+        raise EngineFailed("This engine cannot fill in.")
+    return engine

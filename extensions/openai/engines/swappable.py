@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from ..errors import ModelChanged, ModelLoading
-from .protocol import ChatRequest, Engine, EngineInfo, GenerateRequest, Pieces, Scores
+from .protocol import Engine
+from .wrapper import EngineWrapper
 
 LOADING = "The model is still being loaded. Please try again in a moment."
 CHANGING = "The model is being changed. Please try again in a moment."
@@ -21,7 +22,7 @@ EVICTION = (
 T = TypeVar("T")
 
 
-class SwappableEngine:
+class SwappableEngine(EngineWrapper):
     """Passes everything on to the engine that was `set`; while there is none every call raises
     ModelLoading."""
 
@@ -69,7 +70,7 @@ class SwappableEngine:
                     self._suspended = self._evicting = False
 
     @property
-    def _ready(self) -> Engine:
+    def _inner(self) -> Engine:
         engine = self._engine
         if self._suspended:
             raise ModelLoading(CHANGING)
@@ -77,40 +78,13 @@ class SwappableEngine:
             raise ModelLoading(self._missing)
         return engine
 
-    @property
-    def info(self) -> EngineInfo:
-        return self._ready.info
-
-    def generate(self, request: GenerateRequest) -> Pieces:
-        return self._followed(lambda engine: engine.generate(request))
-
-    def render(self, request: ChatRequest) -> str:
-        return self._ready.render(request)
-
-    def turn_ends(self, request: ChatRequest) -> tuple[str, ...]:
-        return self._ready.turn_ends(request)
-
-    def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
-        return self._followed(lambda engine: engine.score(tokens, alternatives))
-
-    def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
-        return self._ready.infill(before, after)
-
-    def tokenize(self, text: str) -> tuple[int, ...]:
-        return self._ready.tokenize(text)
-
-    def detokenize(self, tokens: Sequence[int]) -> str:
-        return self._ready.detokenize(tokens)
-
     def close(self) -> None:
         self.clear()
 
-    def _followed(
-        self, begin: Callable[[Engine], Generator[T, None, None]]
-    ) -> Generator[T, None, None]:
+    def _run(self, begin: Callable[[Engine], Generator[T, None, None]]) -> Generator[T, None, None]:
         """What `begin` yields, counted as under way, and ended when the model is taken away."""
         with self._changed:
-            engine = self._ready
+            engine = self._inner
             self._running += 1
         try:
             with closing(begin(engine)) as work:

@@ -15,6 +15,8 @@ from ..engines.protocol import (
     Pieces,
     PromptUsage,
     TokenLogprob,
+    infill_of,
+    scorer_of,
 )
 from ..engines.tokens.context_length import check_fits
 from ..schemas import bad_request
@@ -44,7 +46,7 @@ class Echo:
                 tokens: list[TokenLogprob] = []
                 if self._logprobs is not None:
                     ids = tokens_of(self._engine, self._prompt)
-                    for token in self._engine.score(ids, self._logprobs):
+                    for token in scorer_of(self._engine).score(ids, self._logprobs):
                         if token is not None:
                             tokens.append(token)
                         yield None
@@ -75,7 +77,7 @@ def continue_prompt(
         yield _read_only(engine, request.prompt)
         return
     if suffix:
-        request = replace(request, prompt=engine.infill(request.prompt, suffix))
+        request = replace(request, prompt=infill_of(engine).infill(request.prompt, suffix))
     yield from compiled(request.grammar, grammar_param, engine.info)
     pieces = engine.generate(request)
     try:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ..engines.protocol import (
+    Capability,
     ChatRequest,
     Engine,
     EngineInfo,
@@ -170,7 +171,7 @@ class PromptPlan:
         size = self._size(served)
         limit = size.bounded(asked.names, served.settings.max_logprobs)
         if asked.grammar is not None:
-            needs(info, "grammar", asked.grammar_param)
+            needs(info, Capability.GRAMMAR, asked.grammar_param)
         stops = served.policy.stops(asked, info)
         request = GenerateRequest(
             "",
@@ -193,11 +194,11 @@ class PromptPlan:
     def _check_capabilities(self, info: EngineInfo) -> None:
         asked = self.asked
         if asked.alternatives is not None:
-            needs(info, "logprobs", asked.logprobs_param)
+            needs(info, Capability.LOGPROBS, asked.logprobs_param)
         if self.candidates > asked.n:
-            needs(info, "logprobs", "best_of")
+            needs(info, Capability.LOGPROBS, "best_of")
         if self.suffix:
-            needs(info, "infill", "suffix")
+            needs(info, Capability.INFILL, "suffix")
 
     def _size(self, served: Served) -> AnswerSize:
         asked, context = self.asked, served.info.context_length
@@ -284,7 +285,7 @@ class ChatPlan:
         asked, info = self.asked, served.info
         limit = served.policy.max_tokens(asked.limit, None, asked.names.tokens)
         if asked.alternatives is not None:
-            needs(info, "logprobs", asked.logprobs_param)
+            needs(info, Capability.LOGPROBS, asked.logprobs_param)
         size = AnswerSize(asked.n, limit, asked.alternatives, info.context_length)
         return size.bounded(asked.names, served.settings.max_logprobs)
 
@@ -292,10 +293,10 @@ class ChatPlan:
         tools, grammar = self.tools, self.asked.grammar
         if tools.shown:
             enforced_calls = bool(tools.demanded or tools.inputs)
-            needs(info, "grammar" if enforced_calls else "tools", tools.param)
+            needs(info, Capability.GRAMMAR if enforced_calls else Capability.TOOLS, tools.param)
         if grammar is None:
             return None
-        needs(info, "grammar", self.asked.grammar_param)
+        needs(info, Capability.GRAMMAR, self.asked.grammar_param)
         if tools.demanded and self.about_text:
             return None
         if tools.demanded or (tools.shown and "\n" in grammar):

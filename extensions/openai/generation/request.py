@@ -9,7 +9,7 @@ from pydantic import AliasChoices, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
-from ..engines.protocol import BAN, EngineInfo
+from ..engines.protocol import BAN, Capability, EngineInfo
 from ..schemas import bad_request
 from ..schemas.validation import RequestModel
 from .grammar.constraints import ConstraintFields
@@ -269,7 +269,7 @@ class GenerationRequest(ConstraintFields, NativeSampling):
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
-def needs(info: EngineInfo, capability: str, param: str) -> None:
+def needs(info: EngineInfo, capability: Capability, param: str) -> None:
     """Raises InvalidRequest, naming the field, when the engine lacks what the field asks for."""
     if capability not in info.capabilities:
         raise bad_request.unsupported(

@@ -22,7 +22,6 @@ from extensions.openai.engines.protocol import (
     Piece,
     Pieces,
     PromptUsage,
-    Scores,
     ThinkingTraits,
     TokenLogprob,
     Tool,
@@ -74,12 +73,6 @@ class Scripted:
 
     def turn_ends(self, request: ChatRequest) -> tuple[str, ...]:
         return ()
-
-    def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
-        raise AssertionError("not asked for")
-
-    def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
-        raise AssertionError("not asked for")
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         return tuple(text.encode())

@@ -19,7 +19,16 @@ from ...errors import APIError
 from ...schemas import bad_request
 from ..callback_bridge import TICK, iterate_callback
 from ..penalties import PromptCounts, wants_uncounted
-from ..protocol import CUT, ChatRequest, EngineInfo, GenerateRequest, Pieces, Scores, TokenLogprob
+from ..protocol import (
+    CUT,
+    Capability,
+    ChatRequest,
+    EngineInfo,
+    GenerateRequest,
+    Pieces,
+    Scores,
+    TokenLogprob,
+)
 from ..registry import ModelLoadError
 from ..tokens.context_length import check_fits
 from ..tokens.gguf import GGUFHeader
@@ -156,14 +165,18 @@ class LlamaCppEngine:
         # A thread inside of llama.cpp while the interpreter goes down would abort the process.
         atexit.register(self._free)
 
-    def _capabilities(self, props: dict[str, Any]) -> tuple[str, ...]:
-        found = ["completion", "chat", "grammar", "logprobs", "tools"]
+    def _capabilities(self, props: dict[str, Any]) -> tuple[Capability, ...]:
+        found = [
+            *(Capability.COMPLETION, Capability.CHAT, Capability.GRAMMAR),
+            *(Capability.LOGPROBS, Capability.TOOLS),
+        ]
         if self._template.traits.thinking is not None:
-            found.append("reasoning")
+            found.append(Capability.REASONING)
         if len(self._vocabulary.special) == 3:
-            found.append("infill")
+            found.append(Capability.INFILL)
         modalities = props.get("modalities", {})
-        found += [name for name in ("vision", "audio") if modalities.get(name)]
+        media = (Capability.VISION, Capability.AUDIO)
+        found += [each for each in media if modalities.get(each.value)]
         return tuple(found)
 
     def _end_tokens(self) -> frozenset[int]:

@@ -26,6 +26,7 @@ from ..chat_template import BadTemplate, ChatTemplate, TemplateTraits, cached_te
 from ..failures import failure_from, taken_away, text_changed
 from ..protocol import (
     BAN,
+    Capability,
     ChatRequest,
     EngineInfo,
     Finish,
@@ -91,17 +92,17 @@ class WebuiEngine:
         loaded, shared = host_model(), host_module("shared")
         words = self._words_of(loaded)
         context = context_length_of(loaded)
-        capabilities = ["completion", "chat", "tools"]
+        capabilities = [Capability.COMPLETION, Capability.CHAT, Capability.TOOLS]
         traits = self._traits_of(loaded)
         if traits is not None and traits.thinking is not None:
-            capabilities.append("reasoning")
+            capabilities.append(Capability.REASONING)
         way = way_of(loaded.model)
         if way is not None:
             capabilities += way.capabilities(loaded, words)
             if len(words.vocabulary.special) == 3:
-                capabilities.append("infill")
+                capabilities.append(Capability.INFILL)
         if hasattr(optional_module("chat"), "generate_chat_prompt"):
-            capabilities.append("modes")
+            capabilities.append(Capability.MODES)
         identity = (loaded.name, loaded.loader, context, tuple(shared.lora_names))
         return EngineInfo(
             model=loaded.name,

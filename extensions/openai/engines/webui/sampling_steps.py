@@ -18,7 +18,7 @@ from llguidance import LLMatcher, LLTokenizer
 
 from ..callback_bridge import Emit
 from ..failures import too_complex
-from ..protocol import BAN, Finish, GenerateRequest, Piece, PromptUsage, TokenLogprob
+from ..protocol import BAN, Capability, Finish, GenerateRequest, Piece, PromptUsage, TokenLogprob
 from ..tokens.character_buffer import CharacterBuffer
 from ..tokens.vocabulary import Vocabulary
 from .patching import wrap_once
@@ -37,7 +37,7 @@ class TokenizerView:
     """The same tokenizer for grammars; None where there can be none."""
     start: int | None = None
     """The token that begins a document, if it is known."""
-    media: tuple[str, ...] = ()
+    media: tuple[Capability, ...] = ()
     """What the model takes besides text, in the words of EngineInfo."""
     mark: str = ""
     """What stands in a prompt where media do."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AliasChoices, Field
 
 from ...engines.chat_template.reasoning_probe import HARMONY, SWITCHES
-from ...engines.protocol import EngineInfo, ThinkingTraits
+from ...engines.protocol import Capability, EngineInfo, ThinkingTraits
 from ...schemas import bad_request
 from ...schemas.validation import RequestModel
 from ..request import needs
@@ -166,7 +166,7 @@ class ThinkingFields(RequestModel):
         effort, switch, budget = map(_agreed, (efforts, switches, self._budgets(given)))
         traits = info.thinking
         if effort is not None and effort[1] in MORE_EFFORT and not effort[0].startswith(TEMPLATE):
-            needs(info, "reasoning", effort[0])
+            needs(info, Capability.REASONING, effort[0])
         enabled = _enabled(effort, switch, budget)
         return ThinkingPlan(
             enabled,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from ...engines.chat_template.reasoning_probe import HARMONY
-from ...engines.protocol import BAN, GenerateRequest, Piece, Pieces, ThinkingTraits
+from ...engines.protocol import BAN, Capability, GenerateRequest, Piece, Pieces, ThinkingTraits
 from ..stop_strings import overlap
 from .continuation import Bias, Continuation, Generating, cut, unshown
 
@@ -224,7 +224,7 @@ class _Budgeted:
 
     def _bans(self) -> Bias:
         """What keeps the model from opening a thought, where one token does that."""
-        if "logprobs" not in self._engine.info.capabilities:
+        if Capability.LOGPROBS not in self._engine.info.capabilities:
             return ()
         once, twice = (self._engine.tokenize(self._form.opening * n) for n in (1, 2))
         return ((once[-1], BAN),) if len(twice) - len(once) == 1 else ()

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, Field
 
-from ...engines.protocol import EngineInfo, Page
+from ...engines.protocol import Capability, EngineInfo, Page
 from ...schemas import bad_request
 from ...schemas.validation import RequestModel, Unsupported
 from ..request import MAX_TOKENS_ALIASES, GenerationRequest, needs
@@ -205,9 +205,9 @@ class ChatCompletionRequest(ThinkingFields, GenerationRequest):
         }
         given = [name for name, value in wanted.items() if value is not None]
         values = self._page_values
-        if not given and not (values and "modes" in info.capabilities):
+        if not given and not (values and Capability.MODES in info.capabilities):
             return None
-        needs(info, "modes", next(iter(given), ""))
+        needs(info, Capability.MODES, next(iter(given), ""))
         mode = self.mode or ("chat" if self.character is not None else "instruct")
         return Page(mode, self.character, self.instruction_template, values)
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ...engines.protocol import ChatRequest, Engine, EngineInfo, GenerateRequest, Message, Pieces
+from ...engines.protocol import (
+    Capability,
+    ChatRequest,
+    Engine,
+    EngineInfo,
+    GenerateRequest,
+    Message,
+    Pieces,
+)
 from ..chat.answer import Answer
 from .extensions import Hooks
 from .history import Turns
@@ -49,7 +57,7 @@ def hooked_chat(
     text = turns.last
     if text is not None:
         text = run.modify_input(text)
-    if "modes" not in engine.info.capabilities:
+    if Capability.MODES not in engine.info.capabilities:
         run.state["mode"] = before["mode"]  # there is no other way to put it
     messages = _with_system(turns.messages(history, text), changed_system(before, run.state))
     context = changed_context(before, run.state)

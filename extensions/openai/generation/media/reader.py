@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from ...engines.protocol import Media
+from ...engines.protocol import Capability, Media
 from ...errors import InvalidRequest
 from ...outbound.fetch import Fetcher, FetchRules
 from ...schemas import bad_request
@@ -63,7 +63,7 @@ class MediaReader:
 
     def image(self, url: str, detail: Detail | None, where: str) -> Media:
         """A picture from a data: URL, or from an http(s) address. `where`: the part's place."""
-        if "vision" not in self.capabilities:
+        if Capability.VISION not in self.capabilities:
             raise _not_taken(where, "image_url", "pictures")
         param = f"{where}.image_url.url"
         kind, payload = _data_url(url)
@@ -92,7 +92,7 @@ class MediaReader:
 
     def sound(self, data: str, format: Literal["wav", "mp3"], where: str) -> Media:
         """A sound in base64."""
-        if "audio" not in self.capabilities:
+        if Capability.AUDIO not in self.capabilities:
             raise _not_taken(where, "input_audio", "sounds")
         param = f"{where}.input_audio.data"
         return read_sound(self._decoded(data, param), format, param)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from ...callback_bridge import Emit, iterate_callback
 from ...failures import failure_from
-from ...protocol import GenerateRequest, Piece, TokenLogprob
+from ...protocol import Capability, GenerateRequest, Piece, TokenLogprob
 from ..host import Loaded
 from ..sampling_steps import SamplingSession, TokenizerView
 
@@ -134,7 +134,7 @@ class LoaderAdapter(Protocol):
     """Whether an extension gets the very text of our pieces (`Job.heard`), else what the host makes of the
     tokens."""
 
-    def capabilities(self, loaded: Loaded, words: TokenizerView) -> tuple[str, ...]:
+    def capabilities(self, loaded: Loaded, words: TokenizerView) -> tuple[Capability, ...]:
         """What requests may ask for beyond text, in the words of EngineInfo."""
 
     def words(self, loaded: Loaded) -> TokenizerView:

@@ -22,7 +22,7 @@ import numpy as np
 from ....errors import APIError
 from ...callback_bridge import TICK
 from ...failures import failure_of, no_job, taken_away
-from ...protocol import Piece, TokenLogprob
+from ...protocol import Capability, Piece, TokenLogprob
 from ..host import Loaded, beyond_limit, knows_stop_event
 from ..patching import wrap_once
 from ..sampling_steps import (
@@ -51,8 +51,9 @@ class ExllamaWay:
 
     exact = True
 
-    def capabilities(self, loaded: Loaded, words: TokenizerView) -> tuple[str, ...]:
-        return ("logprobs",) if words.matching is None else ("logprobs", "grammar")
+    def capabilities(self, loaded: Loaded, words: TokenizerView) -> tuple[Capability, ...]:
+        can = (Capability.LOGPROBS,)
+        return can if words.matching is None else (*can, Capability.GRAMMAR)
 
     def words(self, loaded: Loaded) -> TokenizerView:
         tokenizer = AsTransformers(loaded.model.tokenizer)

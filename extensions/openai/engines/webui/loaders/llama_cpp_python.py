@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ...protocol import TokenLogprob
+from ...protocol import Capability, TokenLogprob
 from ..host import Loaded
 from ..patching import wrap_once
 from ..sampling_steps import SamplingSession, TaggedInt, TokenizerView, judged, take_over_penalties
@@ -32,8 +32,8 @@ class LlamaCppPythonWay:
 
     exact = True
 
-    def capabilities(self, loaded: Loaded, words: TokenizerView) -> tuple[str, ...]:
-        return () if words.matching is None else ("logprobs", "grammar")
+    def capabilities(self, loaded: Loaded, words: TokenizerView) -> tuple[Capability, ...]:
+        return () if words.matching is None else (Capability.LOGPROBS, Capability.GRAMMAR)
 
     def words(self, loaded: Loaded) -> TokenizerView:
         llama = loaded.model.model

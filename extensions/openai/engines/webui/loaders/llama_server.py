@@ -25,7 +25,7 @@ from ...llamacpp.media import encoded
 from ...llamacpp.request_values import biases_of
 from ...llamacpp.stream_reader import AnswerReader, LogprobReader, Spelling, error_of
 from ...llamacpp.token_scoring import hidden_text, score_token
-from ...protocol import CUT, GenerateRequest, Piece, TokenLogprob
+from ...protocol import CUT, Capability, GenerateRequest, Piece, TokenLogprob
 from ..host import Loaded, knows_stop_event
 from ..patching import wrap_once
 from ..sampling_steps import PENALTIES, RequestTag, TokenizerView
@@ -41,8 +41,10 @@ class LlamaServerWay:
 
     exact = True
 
-    def capabilities(self, loaded: Loaded, words: TokenizerView) -> tuple[str, ...]:
-        return words.media + (() if words.matching is None else ("logprobs", "grammar"))
+    def capabilities(self, loaded: Loaded, words: TokenizerView) -> tuple[Capability, ...]:
+        return words.media + (
+            () if words.matching is None else (Capability.LOGPROBS, Capability.GRAMMAR)
+        )
 
     def words(self, loaded: Loaded) -> TokenizerView:
         server = LlamaServer(loaded.model.port)
@@ -54,7 +56,9 @@ class LlamaServerWay:
         words = words_of_file(Path(loaded.model.model_path), tokens_of) or plain_words(loaded)
         props = server.ask("/props")
         able = props.get("modalities", {})
-        media = tuple(name for name in ("vision", "audio") if able.get(name))
+        media = tuple(
+            each for each in (Capability.VISION, Capability.AUDIO) if able.get(each.value)
+        )
         return replace(words, media=media, mark=props.get("media_marker", MARK) if media else "")
 
     def join(self, loaded: Loaded, job: Job, state: dict[str, Any]) -> Served:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ...protocol import TokenLogprob
+from ...protocol import Capability, TokenLogprob
 from ..host import Loaded
 from ..sampling_steps import (
     Part,
@@ -26,8 +26,9 @@ class TransformersWay:
 
     exact = False
 
-    def capabilities(self, loaded: Loaded, words: TokenizerView) -> tuple[str, ...]:
-        return ("logprobs",) if words.matching is None else ("logprobs", "grammar")
+    def capabilities(self, loaded: Loaded, words: TokenizerView) -> tuple[Capability, ...]:
+        can = (Capability.LOGPROBS,)
+        return can if words.matching is None else (*can, Capability.GRAMMAR)
 
     def words(self, loaded: Loaded) -> TokenizerView:
         return read_words(loaded)
