@@ -15,8 +15,8 @@ from flask import Response
 from typing_extensions import TypedDict
 
 from . import __version__
-from .engines.protocol import Engine
 from .errors import ModelLoading
+from .limits.served_models import ServedModels
 from .outbound.tunnel import Tunnel
 from .web.routes import Call, PathPrefixes, Route, endpoint
 from .web.streaming import json_response
@@ -81,7 +81,7 @@ class HealthDetails(TypedDict):
 
 def health(call: Call) -> Response:
     """200 once the model is loaded; before that 503 `model_loading`."""
-    call.services.engine.info  # noqa: B018  raises ModelLoading
+    call.services.models.loaded()  # raises ModelLoading
     answer: Health = {"status": "ok"}
     return json_response(answer)
 
@@ -89,7 +89,7 @@ def health(call: Call) -> Response:
 def health_details(call: Call) -> Response:
     """200 also while the model loads, as this is when one wants to look."""
     services = call.services
-    model = _model(services.engine)
+    model = _model(services.models)
     queue = services.scheduler.state()
     answer: HealthDetails = {
         "status": "ok" if model else "loading",
@@ -110,10 +110,10 @@ def health_details(call: Call) -> Response:
     return json_response(answer)
 
 
-def _model(engine: Engine) -> ModelHealth | None:
+def _model(models: ServedModels) -> ModelHealth | None:
     """What is loaded; None while nothing is."""
     try:
-        info = engine.info
+        info = models.loaded().info
     except ModelLoading:
         return None
     return {

@@ -48,7 +48,7 @@ code { padding: .1em .3em; } pre { padding: .8rem; overflow-x: auto; }
 def home(call: Call) -> Response:
     """What runs here, the base URL, and where to read on."""
     try:
-        info = call.services.engine.info
+        info = call.services.models.loaded().info
     except ModelLoading:
         info = None
     settings, tunnel = call.services.settings, call.services.tunnel

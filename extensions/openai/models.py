@@ -8,9 +8,8 @@ from flask import Response
 from typing_extensions import NotRequired, TypedDict
 
 from .engines.protocol import EngineInfo, TemplateTraits
-from .errors import ModelLoading, ModelNotFound
-from .schemas import bad_request
-from .settings import Settings
+from .errors import ModelLoading
+from .limits.served_models import ServedModel
 from .web.routes import Call, PathPrefixes, Route, endpoint
 from .web.streaming import json_response
 
@@ -105,7 +104,7 @@ def listed(call: Call) -> list[Model]:
     """All names. Raises ModelLoading where there is none."""
     others = _not_loaded(call)
     try:
-        info = call.services.engine.info
+        info = call.services.models.loaded().info
     except ModelLoading:
         if not others:
             raise
@@ -124,9 +123,7 @@ def found(call: Call, id: str) -> Model:
     id = id.removesuffix("/")  # a path's last one, which other addresses may end with, too
     if id in _not_loaded(call):
         return _shape_of_other(id)
-    info = call.services.engine.info
-    _check_name(id, info, call.services.settings)
-    return _shape(id, info)
+    return _shape(id, call.services.models.resolve(id).info)
 
 
 def _not_loaded(call: Call) -> list[str]:
@@ -149,28 +146,21 @@ def _shape_of_other(name: str) -> Model:
     }
 
 
-def serving(call: Call, model: str | None) -> EngineInfo:
-    """The engine's info for a request that asks for `model` (or whose address names one).
+def resolved(call: Call, model: str | None) -> ServedModel:
+    """Who answers a request that asks for `model` (or whose address names one).
 
     Raises ModelNotFound, InvalidRequest where a name is required and missing, ModelLoading.
     """
-    info = call.services.engine.info
-    call.record.model = info.model
-    name = call.model or model
-    if name:
-        _check_name(name, info, call.services.settings)
-    elif call.services.settings.require_model:
-        raise bad_request.missing("model")
-    return info
+    models = call.services.models
+    served = models.loaded()
+    call.record.model = served.name  # also of a request that is refused
+    models.check(call.model or model or None, served)
+    return served
 
 
-def _check_name(name: str, info: EngineInfo, settings: Settings) -> None:
-    if (
-        name != info.model
-        and name not in settings.model_aliases
-        and "*" not in settings.model_aliases
-    ):
-        raise ModelNotFound(name[:200])
+def serving(call: Call, model: str | None) -> EngineInfo:
+    """As `resolved`, the info alone."""
+    return resolved(call, model).info
 
 
 def _shape(name: str, info: EngineInfo) -> Model:

@@ -55,10 +55,11 @@ class Queue(TypedDict):
 
 def show_queue(call: Call) -> Response:
     """How busy the engine is, and the caller's own requests; with the scope admin everybody's."""
-    state = call.services.scheduler.state()
+    served = call.services.models.loaded()
+    state = served.scheduler.state()
     answer: Queue = {
         "object": "queue",
-        "slots": call.services.engine.info.parallel,
+        "slots": served.info.parallel,
         "running": state.running,
         "waiting": state.waiting,
         "requests_waiting": state.requests_waiting,

@@ -14,6 +14,7 @@ from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.protocol import Engine
 from extensions.openai.engines.swappable import SwappableEngine
 from extensions.openai.limits.scheduler import Scheduler
+from extensions.openai.limits.served_models import ServedModels
 from extensions.openai.observability.metrics import LABELS, METRICS, PREFIX, Metrics
 from extensions.openai.observability.record import RequestRecord
 from extensions.openai.settings import Settings
@@ -131,7 +132,8 @@ def test_promtool_finds_nothing_wrong() -> None:
 
 
 def test_labels_are_bounded() -> None:
-    metrics = Metrics(EchoEngine(), Scheduler(queue_limit=1))
+    scheduler = Scheduler(queue_limit=1)
+    metrics = Metrics(ServedModels(EchoEngine(), scheduler, Settings()), scheduler)
     for number in range(LABELS * 3):
         record = RequestRecord(model=f"m{number}", error=f"e{number}", status=500, prompt_tokens=1)
         metrics.observe(record)

@@ -347,6 +347,20 @@ class Engine(TextEngine, ChatEngine, Tokenizer, Protocol):
     `scorer_of` and `infill_of`, after a look at `info.capabilities`."""
 
 
+@runtime_checkable
+class HasSnapshots(Protocol):
+    """An engine whose model may be another one at the next call, or whose `info` takes a while to find."""
+
+    def snapshot(self) -> Engine:
+        """This engine as one request sees it: what is loaded is looked up once, here, and not again as long
+        as it stays. Once it has gone, the snapshot is as this engine is. Raises ModelLoading."""
+
+
+def snapshot_of(engine: Engine) -> Engine:
+    """The engine as one request sees it; itself where it always tells the same."""
+    return engine.snapshot() if isinstance(engine, HasSnapshots) else engine
+
+
 def scorer_of(engine: TextEngine) -> Scorer:
     """The engine as one that scores. Raises EngineFailed where it is none."""
     if not isinstance(engine, Scorer):

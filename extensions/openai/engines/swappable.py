@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from ..errors import ModelChanged, ModelLoading
-from .protocol import Engine
+from .protocol import Engine, EngineInfo, snapshot_of
 from .wrapper import EngineWrapper
 
 LOADING = "The model is still being loaded. Please try again in a moment."
@@ -78,6 +78,11 @@ class SwappableEngine(EngineWrapper):
             raise ModelLoading(self._missing)
         return engine
 
+    def snapshot(self) -> Engine:
+        """As the engine that is set now. Once there is another one, all goes on with that."""
+        engine = self._inner
+        return _Snapshot(self, engine, snapshot_of(engine))
+
     def close(self) -> None:
         self.clear()
 
@@ -98,3 +103,27 @@ class SwappableEngine(EngineWrapper):
             with self._changed:
                 self._running -= 1
                 self._changed.notify_all()
+
+
+class _Snapshot(EngineWrapper):
+    """What one request sees: its work counts as that of the engine in front."""
+
+    def __init__(self, front: SwappableEngine, engine: Engine, pinned: Engine) -> None:
+        """`pinned` is the snapshot of `engine`, which was set when the request came."""
+        self._front, self._engine, self._pinned = front, engine, pinned
+        self._told = pinned.info
+
+    def _seen(self, engine: Engine) -> Engine:
+        return self._pinned if engine is self._engine else engine
+
+    @property
+    def _inner(self) -> Engine:
+        return self._seen(self._front._inner)
+
+    @property
+    def info(self) -> EngineInfo:
+        engine = self._front._inner
+        return self._told if engine is self._engine else engine.info
+
+    def _run(self, begin: Callable[[Engine], Generator[T, None, None]]) -> Generator[T, None, None]:
+        return self._front._run(lambda engine: begin(self._seen(engine)))

@@ -19,9 +19,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from .. import __version__
-from ..engines.protocol import Engine, EngineInfo
 from ..errors import ModelLoading
 from ..limits.scheduler import Scheduler
+from ..limits.served_models import ServedModel, ServedModels
 from ..outbound.tunnel import Tunnel
 from .record import RequestRecord
 
@@ -83,12 +83,12 @@ class Metrics:
 
     def __init__(
         self,
-        engine: Engine,
+        models: ServedModels,
         scheduler: Scheduler,
         tunnel: Tunnel | None = None,
     ) -> None:
         self._registry = CollectorRegistry()
-        self._engine = engine
+        self._served_models = models
         self._scheduler = scheduler
         self._tunnel = tunnel
         self._models = _Bounded()
@@ -170,19 +170,19 @@ class Metrics:
 
     def _read_gauges(self) -> Iterator[tuple[str, tuple[str, ...], float]]:
         """Name, values of its labels, and value of each gauge, as they are now."""
-        info: EngineInfo | None
+        served: ServedModel | None = None
         try:
-            info = self._engine.info
+            served = self._served_models.loaded()
         except ModelLoading:
-            info = None
+            pass  # told as `slots` and `info`
         queue = self._scheduler.state()
         yield "running", (), queue.running
         yield "waiting", (), queue.requests_waiting
         yield "queue_limit", (), queue.limit
-        yield "slots", (), info.parallel if info else 0
+        yield "slots", (), served.info.parallel if served else 0
         if self._tunnel is not None:
             yield "tunnel_up", (), self._tunnel.state.state == "up"
-        labels = (__version__, platform.python_version(), info.model if info else "")
+        labels = (__version__, platform.python_version(), served.name if served else "")
         yield "info", labels, 1
 
 

@@ -22,6 +22,7 @@ from ..generation.sampling.policy import Policy, read_policy
 from ..limits.active_requests import ActiveRequests, Job
 from ..limits.rate_limits import Limiter
 from ..limits.scheduler import Scheduler
+from ..limits.served_models import ServedModels
 from ..observability.metrics import Metrics
 from ..observability.record import Observer, RequestRecord
 from ..outbound.tunnel import Tunnel
@@ -156,6 +157,8 @@ class Services:
     settings: Settings
     engine: Engine
     scheduler: Scheduler
+    models: ServedModels = field(init=False)
+    """Who answers: looked up once per request."""
     policy: Policy = field(default_factory=Policy)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     keys: Keys = field(init=False)
@@ -175,12 +178,14 @@ class Services:
     """Told of new settings that are in force; must not raise. Filled before the first request."""
 
     def __post_init__(self) -> None:
+        self.models = ServedModels(self.engine, self.scheduler, self.settings)
+        self.reloaders.append(self.models.configure)
         self.keys = Keys(self.settings)
         self.reloaders.append(self.keys.configure)
         self.usage_store = UsageStore(data_folder(self.settings), days=self.settings.usage_days)
         self.observers.append(self.usage_store.observe)
         self.limiter = Limiter(self.settings, self.usage_store.spent)
-        self.metrics = Metrics(self.engine, self.scheduler, self.tunnel)
+        self.metrics = Metrics(self.models, self.scheduler, self.tunnel)
         self.observers.append(self.metrics.observe)
 
     def reload(self, settings: Settings) -> None:
