@@ -83,7 +83,7 @@ class ChatCompletion(AnswerHead):
 
 def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Reply:
     """Answer the conversation `n` times."""
-    served = serve(call, models.serving(call, body.model), body.timeout)
+    served = serve(call, models.resolved(call, body.model), body.timeout)
     if body.service_tier == "flex":
         call.job.priority = "batch"
     body = served.settled(body)

@@ -156,7 +156,7 @@ class CompletionChunk(AnswerHead):
 
 def create_completion(call: Call, body: CompletionRequest) -> Reply:
     """Continue each prompt `n` times; choice `i` belongs to prompt `i // n`."""
-    served = serve(call, models.serving(call, body.model), body.timeout)
+    served = serve(call, models.resolved(call, body.model), body.timeout)
     body = served.settled(body)
     generation = _plan(body, served.info).start(served)
     return respond(

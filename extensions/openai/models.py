@@ -158,11 +158,6 @@ def resolved(call: Call, model: str | None) -> ServedModel:
     return served
 
 
-def serving(call: Call, model: str | None) -> EngineInfo:
-    """As `resolved`, the info alone."""
-    return resolved(call, model).info
-
-
 def _shape(name: str, info: EngineInfo) -> Model:
     model: Model = {
         "id": name,

@@ -11,10 +11,10 @@ far.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -31,21 +31,19 @@ from ..protocol import (
     EngineInfo,
     Finish,
     GenerateRequest,
+    Page,
     Piece,
     Pieces,
     PromptUsage,
     Scores,
     TokenLogprob,
 )
-from .findings import findings
 from .host import (
     Loaded,
-    context_length_of,
     created_at,
     custom_reply,
     custom_reply_of,
     honoured,
-    host_model,
     host_module,
     host_reply,
     knows_stop_event,
@@ -54,19 +52,17 @@ from .host import (
     sampler_of_host,
     takes_bias,
 )
+from .known_model import KnownModel, ModelLook
 from .loaders.base import Job, LoaderAdapter, check_error
-from .loaders.registry import way_of
 from .relay import answer_through
 from .sampling_steps import TokenizerView
-from .tokens import Texts, check_ids, counted_tokens, encode, grown, read_words, tokens_so_far
+from .tokens import Texts, check_ids, counted_tokens, grown, tokens_so_far
 from .ui_state import (
     ENDLESS,
+    chosen_source,
     mode_of,
     page_settings,
-    source_for,
-    special_texts,
     talk_of,
-    template_source,
     with_marks,
 )
 
@@ -82,21 +78,25 @@ class WebuiEngine:
     def __init__(self, *, message_repair: bool = True) -> None:
         self._repair = message_repair
         self._closed = threading.Event()
-        self._words: tuple[LoaderAdapter | None, weakref.ref[Any], TokenizerView] | None = None
-        self._lock = threading.Lock()
+        self._look = ModelLook()
+
+    def snapshot(self) -> WebuiEngine:
+        """As in `HasSnapshots`."""
+        pinned = copy.copy(self)
+        pinned._look = self._look.pin()
+        return pinned
 
     # What is loaded
 
     @property
     def info(self) -> EngineInfo:
-        loaded, shared = host_model(), host_module("shared")
-        words = self._words_of(loaded)
-        context = context_length_of(loaded)
+        loaded, known = self._look.now()
+        shared, words, way = host_module("shared"), known.words, known.way
+        context = known.context(loaded)
         capabilities = [Capability.COMPLETION, Capability.CHAT, Capability.TOOLS]
-        traits = self._traits_of(loaded)
+        traits = self._traits_of(loaded, known)
         if traits is not None and traits.thinking is not None:
             capabilities.append(Capability.REASONING)
-        way = way_of(loaded.model)
         if way is not None:
             capabilities += way.capabilities(loaded, words)
             if len(words.vocabulary.special) == 3:
@@ -119,28 +119,16 @@ class WebuiEngine:
             template=traits,
         )
 
-    def _traits_of(self, loaded: Loaded) -> TemplateTraits | None:
+    def _traits_of(self, loaded: Loaded, known: KnownModel) -> TemplateTraits | None:
         try:
-            return self._template_of(template_source(loaded)).traits
+            return self._template_of(known.source(loaded), known).traits
         except BadTemplate:  # each chat says so
             return None
-
-    def _words_of(self, loaded: Loaded) -> TokenizerView:
-        with self._lock:
-            way = way_of(loaded.model)
-            known = self._words
-            if known is not None and known[0] is way and known[1]() is loaded.tokenizer:
-                return known[2]
-            words = read_words(loaded) if way is None else way.words(loaded)
-            # A tokenizer may be the model itself, whose memory is free when nobody holds it.
-            self._words = (way, weakref.ref(loaded.tokenizer), words)
-        log.info("the web UI's model %s (%s): %s", loaded.name, loaded.loader, findings(loaded))
-        return words
 
     # Prompts
 
     def render(self, request: ChatRequest) -> str:
-        mark = self._words_of(host_model()).mark
+        mark = self._look.now()[1].words.mark
         if mode_of(request) == "instruct":
             return self._template_for(request).render(request, media_mark=mark)
         messages = tuple(with_marks(message, mark) for message in request.messages)
@@ -163,26 +151,35 @@ class WebuiEngine:
 
     def _template_for(self, request: ChatRequest) -> ChatTemplate:
         try:
-            return self._template_of(source_for(request))
+            return self._template_of(self._source_for(request), self._look.now()[1])
         except BadTemplate as error:
             why = f"The model's chat template cannot be used: {error}."
             raise InvalidRequest(why, param="messages") from None
 
-    def _template_of(self, source: str) -> ChatTemplate:
-        return cached_template(source, **special_texts(), repair=self._repair)
+    def _source_for(self, request: ChatRequest) -> str:
+        chosen = chosen_source(request)
+        if chosen is not None:
+            return chosen
+        loaded, known = self._look.now()
+        return known.source(loaded)
+
+    def _template_of(self, source: str, known: KnownModel) -> ChatTemplate:
+        return cached_template(source, **known.special(), repair=self._repair)
 
     def _page_state(self, request: ChatRequest) -> dict[str, Any]:
         """What the page's own function makes its prompt of."""
         plain = GenerateRequest("", 1, request.sampling, request.seed)
-        state = self._state(plain, 1, page_settings(request.page))
+        loaded, known = self._look.now()
+        state = self._state(loaded, known, plain, 1, request.page)
         # What does not fit is refused here, and never cut.
         return state | {"truncation_length": ENDLESS, "chat_prompt_size": ENDLESS}
 
     def tokenize(self, text: str) -> tuple[int, ...]:
-        loaded = host_model()
-        words = self._words_of(loaded)
-        tokens = encode(text)
-        start = self._start_token(loaded)
+        return self._tokens_of(text, *self._look.now())
+
+    def _tokens_of(self, text: str, loaded: Loaded, known: KnownModel) -> tuple[int, ...]:
+        tokens, words = known.encode(text), known.words
+        start = _start_token(loaded, words)
         # A template may write the start token, and the tokenizer add another one.
         while len(tokens) > 1 and tokens[0] == tokens[1] == start:
             tokens = tokens[1:]
@@ -191,26 +188,24 @@ class WebuiEngine:
             tokens = (end if start is None else start,)
         return tokens
 
-    def _start_token(self, loaded: Loaded) -> int | None:
-        start = self._words_of(loaded).start
-        return getattr(loaded.tokenizer, "bos_token_id", None) if start is None else start
-
     def detokenize(self, tokens: Sequence[int]) -> str:
-        loaded = host_model()
-        vocabulary = self._words_of(loaded).vocabulary
+        return self._text_of(tokens, *self._look.now())
+
+    def _text_of(self, tokens: Sequence[int], loaded: Loaded, known: KnownModel) -> str:
+        vocabulary = known.words.vocabulary
         check_ids(tokens, vocabulary, "prompt")
         if isinstance(vocabulary.tokens, Texts):
             return str(loaded.tokenizer.decode(list(tokens)))
-        if tokens and tokens[0] == self._start_token(loaded):
+        if tokens and tokens[0] == _start_token(loaded, known.words):
             tokens = tokens[1:]
         return b"".join(map(vocabulary.name, tokens)).decode(errors="replace")
 
     def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
-        loaded = host_model()
-        special, start = self._words_of(loaded).vocabulary.special, self._start_token(loaded)
+        loaded, known = self._look.now()
+        special, start = known.words.vocabulary.special, _start_token(loaded, known.words)
 
         def plain(text: str) -> tuple[int, ...]:
-            tokens = encode(text)
+            tokens = known.encode(text)
             return tokens[1:] if tokens[:1] == (start,) else tokens
 
         return (
@@ -224,17 +219,16 @@ class WebuiEngine:
     # Answers
 
     def generate(self, request: GenerateRequest) -> Pieces:
-        loaded = host_model()
-        words = self._words_of(loaded)
-        prompt = request.prompt
+        loaded, known = self._look.now()
+        words, prompt = known.words, request.prompt
         if request.media:
-            return self._from_media(loaded, request, words)
-        tokens = self.tokenize(prompt) if isinstance(prompt, str) else tuple(prompt)
-        if not tokens:
-            tokens = self.tokenize("")
+            return self._from_media(loaded, known, request)
+        text = prompt if isinstance(prompt, str) else ""
+        given = () if isinstance(prompt, str) else tuple(prompt)
+        tokens = given or self._tokens_of(text, loaded, known)
         check_ids(tokens, words.vocabulary, "prompt")
         check_ids([token for token, _ in request.logit_bias], words.vocabulary, "logit_bias")
-        context = context_length_of(loaded)
+        context = known.context(loaded)
         limit = context - len(tokens) if request.max_tokens is None else request.max_tokens
         if limit < 1 or len(tokens) + limit > context:
             raise ContextLengthExceeded(
@@ -243,42 +237,42 @@ class WebuiEngine:
                 context_length=context,
                 param="prompt",
             )
-        text = prompt if isinstance(prompt, str) else self.detokenize(tokens)
+        if not isinstance(prompt, str):
+            text = self._text_of(tokens, loaded, known)
         if not text:  # a host fails at such a prompt; where we have a way in, the tokens count
-            special = special_texts()
+            special = known.special()
             text = special["bos"] or special["eos"] or "\n"
-        way = way_of(loaded.model)
-        if way is not None:
-            return self._by_way(way, loaded, request, words, text, tokens, limit)
+        if known.way is not None:
+            return self._by_way(known.way, loaded, known, request, text, tokens, limit)
         if request.logit_bias and not takes_bias(loaded):
             why = "is not something this loader can do."
             if extension := custom_reply_of():
                 why = f"cannot be had while the extension '{extension}' makes the answers."
             raise bad_request.unsupported("logit_bias", why)
-        if prompt and not isinstance(prompt, str) and self.tokenize(text) != tokens:
+        if given and self._tokens_of(text, loaded, known) != tokens:
             raise bad_request.unsupported(
                 "prompt", "must be text: this loader does not take these token ids."
             )
-        return self._by_text(loaded, request, text, tokens, limit)
+        return self._by_text(loaded, known, request, text, tokens, limit)
 
-    def _from_media(self, loaded: Loaded, request: GenerateRequest, words: TokenizerView) -> Pieces:
+    def _from_media(self, loaded: Loaded, known: KnownModel, request: GenerateRequest) -> Pieces:
         """Only the loader knows how many tokens media take, so it sees whether they fit."""
-        way = way_of(loaded.model)
-        if way is None or not words.media:
+        way = known.way
+        if way is None or not known.words.media:
             raise taken_away()
         if request.grammar is not None:
             raise bad_request.unsupported(
                 "messages", "must be text where the answer has to keep to a form, with this loader."
             )
         limit = -1 if request.max_tokens is None else request.max_tokens
-        return self._by_way(way, loaded, request, words, str(request.prompt), (), limit)
+        return self._by_way(way, loaded, known, request, str(request.prompt), (), limit)
 
     def _by_way(
         self,
         way: LoaderAdapter,
         loaded: Loaded,
+        known: KnownModel,
         request: GenerateRequest,
-        words: TokenizerView,
         text: str,
         tokens: tuple[int, ...],
         limit: int,
@@ -287,10 +281,10 @@ class WebuiEngine:
             def emit_or_end(piece: Piece | None) -> bool:
                 return emit(piece) or self._closed.is_set()
 
-            state = self._state(request, limit)
+            state = self._state(loaded, known, request, limit)
             # What the host reads may be longer than the prompt's tokens, and it must not cut it.
             state["truncation_length"] += SLACK
-            job = Job(request, words, text, tokens, limit, emit_or_end)
+            job = Job(request, known.words, text, tokens, limit, emit_or_end, known.encode)
             if extension := custom_reply_of():
                 if not answer_through(extension, way, loaded, job, state):
                     self._check_open()
@@ -326,13 +320,14 @@ class WebuiEngine:
     def _by_text(
         self,
         loaded: Loaded,
+        known: KnownModel,
         request: GenerateRequest,
         text: str,
         tokens: tuple[int, ...],
         limit: int,
     ) -> Pieces:
         def produce(emit: Emit[Piece | None]) -> None:
-            state = self._state(request, limit)
+            state = self._state(loaded, known, request, limit)
             stop = threading.Event()
             if knows_stop_event():
                 state["stop_event"] = stop
@@ -384,23 +379,27 @@ class WebuiEngine:
         return iterate_callback(_guarded(produce), own_thread=True)
 
     def _state(
-        self, request: GenerateRequest, limit: int, base: dict[str, Any] | None = None
+        self,
+        loaded: Loaded,
+        known: KnownModel,
+        request: GenerateRequest,
+        limit: int,
+        rendered: Page | None = None,
     ) -> dict[str, Any]:
-        """Everything that the host reads of a request: its own settings and defaults (`base`), then what was
-        asked and what hooks made of it."""
-        if base is None:
-            page = request.page
-            if page is not None and custom_reply() is None:
-                # Nobody else reads what is known of a character, and to load it takes a while.
-                page = replace(page, mode="instruct", character=None)
-            base = page_settings(page)
+        """Everything that the host reads of a request: its own settings and defaults, then what was asked and
+        what hooks made of it. `rendered`: the page that makes the prompt, where that is what it is for."""
+        page = rendered or request.page
+        if rendered is None and page is not None and custom_reply() is None:
+            # Nobody else reads what is known of a character, and to load it takes a while.
+            page = replace(page, mode="instruct", character=None)
+        base = page_settings(page, known.source(loaded))
         state = {**base, **request.sampling}
         if request.page is not None:
             state["mode"] = request.sampling.get("mode", request.page.mode)
         state.update(
             max_new_tokens=limit,
             auto_max_new_tokens=False,
-            truncation_length=context_length_of(host_model()),
+            truncation_length=known.context(loaded),
             seed=-1 if request.seed is None else request.seed % SEEDS,
             stream=True,
             # Ours is the matcher that cuts: the host's may show a part of a stop string.
@@ -412,8 +411,8 @@ class WebuiEngine:
     # Probabilities
 
     def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
-        loaded = host_model()
-        way, words = way_of(loaded.model), self._words_of(loaded)
+        loaded, known = self._look.now()
+        way, words = known.way, known.words
         if way is None:
             raise bad_request.unsupported("logprobs", "is not something this loader can do.")
         check_ids(tokens, words.vocabulary, "prompt")
@@ -430,6 +429,11 @@ class WebuiEngine:
 
     def close(self) -> None:
         self._closed.set()
+
+
+def _start_token(loaded: Loaded, words: TokenizerView) -> int | None:
+    start = words.start
+    return getattr(loaded.tokenizer, "bos_token_id", None) if start is None else start
 
 
 def _guarded(produce: Callable[[Emit[Any]], None]) -> Callable[[Emit[Any]], None]:

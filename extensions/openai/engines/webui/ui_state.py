@@ -123,8 +123,9 @@ def extensions() -> list[tuple[str, Any]]:
     return [(name, extension) for extension, name in host_module("extensions").iterator()]
 
 
-def page_settings(page: Page | None = None) -> dict[str, Any]:
+def page_settings(page: Page | None = None, own: str | None = None) -> dict[str, Any]:
     """What a state holds in the host's page, where a chat goes as `page` says; None: by the model's template.
+    `own`: that template, where it is known already.
 
     Raises InvalidRequest for a template or a character that the host does not have.
     """
@@ -133,7 +134,7 @@ def page_settings(page: Page | None = None) -> dict[str, Any]:
     state |= {"mode": page.mode, "tools": None}
     state["turn_template"] = state["turn_template"] or FALLBACK["turn_template"]
     if page.instruction_template is None:
-        state["instruction_template_str"] = template_source(host_model())
+        state["instruction_template_str"] = template_source(host_model()) if own is None else own
     else:
         source, old = named_template(page.instruction_template)
         state.update(old, instruction_template_str=source)
@@ -151,13 +152,13 @@ def mode_of(request: ChatRequest) -> str:
     return str(mode) if mode in ("chat", "chat-instruct") else "instruct"
 
 
-def source_for(request: ChatRequest) -> str:
-    """The template of a chat, likewise."""
+def chosen_source(request: ChatRequest) -> str | None:
+    """The template that a chat or a hook has chosen, likewise; None: the model's own."""
     changed = request.sampling.get("instruction_template_str")
     if isinstance(changed, str) and changed:
         return changed
     name = request.page and request.page.instruction_template
-    return named_template(name)[0] if name else template_source(host_model())
+    return named_template(name)[0] if name else None
 
 
 _STATE_HOOK = re.compile(r"""(if not is_chat:\s+)?state = \S*apply\w*\(["']state["']""")

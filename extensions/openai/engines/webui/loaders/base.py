@@ -40,6 +40,8 @@ class Job:
     """The most tokens to sample."""
     emit: Emit[Piece | None]
     """Gets the answer's pieces; True: stop. It may be asked with None at any time."""
+    encode: Callable[[str], tuple[int, ...]]
+    """The tokens that the host makes of a text, remembered for the prompt."""
     heard: Callable[[], str] | None = None
     """All that the model has said so far, where an extension reads what the host yields; else None."""
 

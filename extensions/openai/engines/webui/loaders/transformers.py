@@ -17,7 +17,7 @@ from ..sampling_steps import (
     judged,
     take_over_penalties,
 )
-from ..tokens import encode, prompt_logits, read_words
+from ..tokens import prompt_logits, read_words
 from .base import Job
 
 
@@ -37,7 +37,7 @@ class TransformersWay:
         steps = job.steps()
         most, share = TaggedInt(job.limit), TaggedFloat(state["typical_p"])
         heard = job.heard is not None
-        most.part = share.part = Part(steps, job.tokens, encode(job.text), heard)
+        most.part = share.part = Part(steps, job.tokens, job.encode(job.text), heard)
         state.update(max_new_tokens=most, typical_p=share, ban_eos_token=False)
         take_over_penalties(state)
         attach(loaded.model)

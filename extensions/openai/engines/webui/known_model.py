@@ -1,0 +1,118 @@
+"""The host's model as one request knows it: looked up once, and each fact of it found once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from typing import Any
+
+from .findings import findings
+from .host import Loaded, context_length_of, host_model, host_module
+from .loaders.base import LoaderAdapter
+from .loaders.registry import way_of
+from .sampling_steps import TokenizerView
+from .tokens import encode, read_words
+from .ui_state import special_texts, template_source
+
+log = logging.getLogger("openedai")
+
+REMEMBERED = 16  # texts
+
+
+class TokenizerReader:
+    """Reads tokenizers, and keeps what it has read of the last one. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._last: tuple[LoaderAdapter | None, weakref.ref[Any], TokenizerView] | None = None
+        self._lock = threading.Lock()
+
+    def words(self, loaded: Loaded, way: LoaderAdapter | None) -> TokenizerView:
+        with self._lock:
+            last = self._last
+            if last is not None and last[0] is way and last[1]() is loaded.tokenizer:
+                return last[2]
+            words = read_words(loaded) if way is None else way.words(loaded)
+            # A tokenizer may be the model itself, whose memory is free when nobody holds it.
+            self._last = (way, weakref.ref(loaded.tokenizer), words)
+        log.info("the web UI's model %s (%s): %s", loaded.name, loaded.loader, findings(loaded))
+        return words
+
+
+class KnownModel:
+    """What is known of a loaded model. It holds neither the model nor its tokenizer: a request may wait long,
+    and their memory is free as soon as the host lets them go."""
+
+    def __init__(self, loaded: Loaded, reader: TokenizerReader) -> None:
+        self._name, self._loader = loaded.name, loaded.loader
+        self._model, self._tokenizer = weakref.ref(loaded.model), weakref.ref(loaded.tokenizer)
+        self.way = way_of(loaded.model)
+        self.words = reader.words(loaded, self.way)
+        self._source: str | None = None
+        self._special: dict[str, str] | None = None
+        self._context: int | None = None
+        self._encoded: dict[str, tuple[int, ...]] = {}
+
+    def loaded(self) -> Loaded | None:
+        """The model, while the host has it; it is not looked up again for that."""
+        shared = host_module("shared")
+        model, tokenizer = shared.model, shared.tokenizer
+        if model is None or model is not self._model() or tokenizer is not self._tokenizer():
+            return None
+        if shared.model_name != self._name:
+            return None
+        return Loaded(self._name, model, tokenizer, self._loader)
+
+    def source(self, loaded: Loaded) -> str:
+        """Its chat template."""
+        if self._source is None:
+            self._source = template_source(loaded)
+        return self._source
+
+    def special(self) -> dict[str, str]:
+        """The texts of its start and end token."""
+        if self._special is None:
+            self._special = special_texts()
+        return self._special
+
+    def context(self, loaded: Loaded) -> int:
+        """Tokens that a request may use."""
+        if self._context is None:
+            self._context = context_length_of(loaded)
+        return self._context
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """As the host's own function; a prompt is needed several times, and may be long."""
+        tokens = self._encoded.get(text)
+        if tokens is None:
+            tokens = encode(text)
+            if len(self._encoded) >= REMEMBERED:
+                self._encoded.clear()
+            self._encoded[text] = tokens
+        return tokens
+
+
+class ModelLook:
+    """Looks what is loaded. A `pinned` one keeps to what it has found as long as the host has it."""
+
+    def __init__(self, reader: TokenizerReader | None = None, *, pinned: bool = False) -> None:
+        self._reader = reader or TokenizerReader()
+        self._pinned = pinned
+        self._known: KnownModel | None = None
+
+    def now(self) -> tuple[Loaded, KnownModel]:
+        """Raises ModelLoading while there is no model."""
+        known = self._known
+        loaded = None if known is None else known.loaded()
+        if known is None or loaded is None:
+            loaded = host_model()
+            known = KnownModel(loaded, self._reader)
+            if self._pinned:
+                self._known = known
+        return loaded, known
+
+    def pin(self) -> ModelLook:
+        """One for a request, which has looked already."""
+        look = ModelLook(self._reader, pinned=True)
+        look.now()
+        return look
