@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def serving() -> Any:
     launch.setup({"api_port": free_port()}, {})
     yield launch
     launch.stop(1)
+    gc.unfreeze()  # which loading a model does to all that is there
 
 
 def spec_for(loader: str) -> HostSpec:
