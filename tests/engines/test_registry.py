@@ -10,13 +10,9 @@ import pytest
 
 from extensions.openai.engines import registry
 from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.engines.model_spec import ModelLoadError, ModelSpec
 from extensions.openai.engines.protocol import Engine
-from extensions.openai.engines.registry import (
-    ENGINES,
-    EngineRow,
-    ModelLoadError,
-    ModelSpec,
-)
+from extensions.openai.engines.registry import ENGINES, EngineRow
 from extensions.openai.hosts import launch
 from extensions.openai.settings import Settings
 from host import model_files
@@ -46,7 +42,7 @@ class Parrot:
 @pytest.fixture
 def parrot(monkeypatch: pytest.MonkeyPatch) -> Any:
     row = EngineRow("parrot", lambda: Parrot, reads_files=False)
-    monkeypatch.setitem(ENGINES, "parrot", row)  # type: ignore[arg-type]
+    monkeypatch.setitem(ENGINES, "parrot", row)
     return Parrot
 
 

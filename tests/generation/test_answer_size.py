@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from extensions.openai.engines.protocol import Capability
 from extensions.openai.errors import InvalidRequest
 from extensions.openai.generation.answer_size import MAX_ANSWER_TOKENS, AnswerSize, Names
 from extensions.openai.settings import Settings
@@ -20,7 +21,9 @@ HI = [{"role": "user", "content": "Hi"}]
 
 def told(engine: PacedEngine) -> PacedEngine:
     """The engine, which says that it can tell log-probabilities."""
-    engine.info = replace(engine.info, capabilities=("completion", "chat", "logprobs"))
+    engine.info = replace(
+        engine.info, capabilities=(Capability.COMPLETION, Capability.CHAT, Capability.LOGPROBS)
+    )
     return engine
 
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from ..schemas import bad_request
 from ..settings import Settings
+from .model_spec import ModelSpec
 from .protocol import ChatRequest, EngineInfo, GenerateRequest, Piece, Pieces, PromptUsage
-from .registry import ModelSpec
 from .tokens.context_length import check_fits
 
 CONTEXT_LENGTH = 8192  # bytes

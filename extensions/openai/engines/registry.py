@@ -7,50 +7,15 @@ reads it before it knows what is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from .model_spec import ModelLoadError, ModelSpec
 
 if TYPE_CHECKING:
     from ..settings import Settings
     from .protocol import Engine
-
-
-class LoraFile(Protocol):
-    """An adapter that a model is loaded with."""
-
-    @property
-    def path(self) -> Path: ...
-    @property
-    def scale(self) -> float: ...
-
-
-class ModelSpec(Protocol):
-    """The model that the stand-alone host has chosen (`host.spec.ModelSpec` explains the fields)."""
-
-    @property
-    def loader(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def path(self) -> Path | None: ...
-    @property
-    def context_length(self) -> int: ...
-    @property
-    def gpu_layers(self) -> int: ...
-    @property
-    def threads(self) -> int: ...
-    @property
-    def parallel(self) -> int: ...
-    @property
-    def loras(self) -> Sequence[LoraFile]: ...
-    @property
-    def mmproj(self) -> Path | None: ...
-
-
-class ModelLoadError(Exception):
-    """The model cannot be loaded; the message is one clear line for the operator, without a path."""
 
 
 class EngineModule(Protocol):

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from ..access.allowed_hosts import bind_address
 from ..access.keys import has_keys
-from ..engines import registry
+from ..engines import model_spec, registry
 from ..engines.echo import EchoEngine
 from ..engines.model_manager import FolderLibrary, ModelCatalog
 from ..engines.protocol import Engine
@@ -32,7 +32,7 @@ from . import webui
 log = logging.getLogger("openedai")
 
 
-class ModelSpec(registry.ModelSpec, Protocol):
+class ModelSpec(model_spec.ModelSpec, Protocol):
     """The model that our own host has chosen (`host.spec.ModelSpec`)."""
 
     @property
@@ -233,7 +233,7 @@ def load_model(spec: ModelSpec) -> None:
     gc.freeze()
     try:
         _running.engine.set(make(spec))
-    except registry.ModelLoadError as error:
+    except model_spec.ModelLoadError as error:
         raise SystemExit(str(error)) from error
     if spec.shelf is not None:
         patience = services.settings.drain_timeout

@@ -8,8 +8,8 @@ import pytest
 
 from extensions.openai.engines.chat_template import CHATML, ChatTemplate
 from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
+from extensions.openai.engines.model_spec import ModelLoadError
 from extensions.openai.engines.protocol import ChatRequest, Message
-from extensions.openai.engines.registry import ModelLoadError
 from extensions.openai.errors import InvalidRequest
 from tests.engines.chat_template.families import source_of
 from tests.support.random_model import write_model

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
-from extensions.openai.engines.registry import ModelLoadError
+from extensions.openai.engines.model_spec import ModelLoadError
 from extensions.openai.engines.tokens import gguf
 from extensions.openai.engines.tokens.gguf import BadModelFile, read_header
 from extensions.openai.engines.tokens.gguf_checks import (

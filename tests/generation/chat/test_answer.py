@@ -13,6 +13,7 @@ import pytest
 
 from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
 from extensions.openai.engines.protocol import (
+    Capability,
     ChatRequest,
     EngineInfo,
     Finish,
@@ -54,7 +55,13 @@ class Scripted:
             sampler="llama.cpp",
             fingerprint="fp",
             vocabulary_size=256,
-            capabilities=("completion", "chat", "logprobs", "grammar", "reasoning"),
+            capabilities=(
+                Capability.COMPLETION,
+                Capability.CHAT,
+                Capability.LOGPROBS,
+                Capability.GRAMMAR,
+                Capability.REASONING,
+            ),
         )
 
     def generate(self, request: GenerateRequest) -> Pieces:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.engines.protocol import EngineInfo, ThinkingTraits
+from extensions.openai.engines.protocol import Capability, EngineInfo, ThinkingTraits
 from extensions.openai.generation.chat.reasoning import ThinkingBudget, ThinkingPlan
 from extensions.openai.generation.chat.request import ChatCompletionRequest
 from extensions.openai.generation.sampling.policy import read_policy
@@ -22,7 +22,7 @@ from tests.support.api import Api
 CHAT = "chat/completions"
 Spell = Callable[[Any], dict[str, Any]]
 ECHO = EchoEngine().info
-REASONING = (*ECHO.capabilities, "reasoning")
+REASONING = (*ECHO.capabilities, Capability.REASONING)
 THINKER = replace(ECHO, capabilities=REASONING, thinking=ThinkingTraits(switch="enable_thinking"))
 BUDGETS = {"low": 10, "medium": 20, "high": 30, "xhigh": 40, "default": -1}
 ON, OFF = {"enable_thinking": True}, {"enable_thinking": False}

@@ -9,6 +9,7 @@ import pytest
 
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.protocol import (
+    Capability,
     EngineInfo,
     GenerateRequest,
     Piece,
@@ -27,7 +28,7 @@ from extensions.openai.generation.chat.reasoning_budget import (
 INFO = replace(
     EchoEngine().info,
     context_length=1000,
-    capabilities=("completion", "chat", "logprobs", "grammar"),
+    capabilities=(Capability.COMPLETION, Capability.CHAT, Capability.LOGPROBS, Capability.GRAMMAR),
 )
 END = "\n</think>\n\n"
 
@@ -230,7 +231,9 @@ def test_a_model_that_thinks_again_is_kept_from_it(reopened: list[str]) -> None:
 
 
 def test_without_a_bias_the_model_has_its_way() -> None:
-    engine = Continuing(THOUGHT, ["<think>", "More"], info=replace(INFO, capabilities=("chat",)))
+    engine = Continuing(
+        THOUGHT, ["<think>", "More"], info=replace(INFO, capabilities=(Capability.CHAT,))
+    )
     assert run(engine, 1)[0] == "One " + END + "<think>More"
 
 

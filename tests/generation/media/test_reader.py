@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
+from extensions.openai.engines.model_spec import ModelLoadError
 from extensions.openai.engines.protocol import ChatRequest, Media, Message
-from extensions.openai.engines.registry import ModelLoadError
 from tests.conftest import Serve, sdk_on
 from tests.support.api import Api, assert_alike
 from tests.support.bare_server import drip, ok, serving

@@ -18,6 +18,7 @@ from typing import Any
 from ...errors import APIError
 from ...schemas import bad_request
 from ..callback_bridge import TICK, iterate_callback
+from ..model_spec import ModelLoadError
 from ..penalties import PromptCounts, wants_uncounted
 from ..protocol import (
     CUT,
@@ -29,7 +30,6 @@ from ..protocol import (
     Scores,
     TokenLogprob,
 )
-from ..registry import ModelLoadError
 from ..tokens.context_length import check_fits
 from ..tokens.gguf import GGUFHeader
 from ..tokens.vocabulary import Vocabulary, read_vocabulary

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...settings import Settings
-from ..registry import ModelLoadError, ModelSpec
+from ..model_spec import ModelLoadError, ModelSpec
 from .engine import LlamaCppEngine
 from .model_files import read_files
 
