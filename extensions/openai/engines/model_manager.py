@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ..errors import InvalidRequest, ModelLoadFailed, ModelNotFound
-from . import registry
 from .protocol import Engine
-from .swappable import SwappableEngine
+
+if TYPE_CHECKING:
+    from .swappable import SwappableEngine
 
 log = logging.getLogger("openedai")
 
@@ -109,7 +110,7 @@ class FolderLibrary(Generic[S]):
         to answers under way. `fault` says what is wrong with a model's files, without a path."""
         self._engine, self._shelf, self._make, self._patience = engine, shelf, make, patience
         self._fault = fault
-        self._loader = registry.DEFAULT
+        self._loader = ""
         self._loaded: S | None = None
         self._unloaded: S | None = None
 
