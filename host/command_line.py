@@ -151,7 +151,7 @@ def _host_options(given: Mapping[str, Any], environ: Mapping[str, str]) -> HostO
 
 
 def _unknown(unknown: Sequence[str], parser: argparse.ArgumentParser) -> str:
-    """One line on arguments nobody declared. Values are left out: one of them may be a key."""
+    """One line on arguments that are not declared. Values are left out: one of them may be a key."""
     flags = [text.split("=", 1)[0] for text in unknown if text.startswith("--")]
     if not flags:
         return f"{len(unknown)} argument(s) that belong to no flag (--help lists the flags)"

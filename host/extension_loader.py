@@ -107,7 +107,7 @@ def set_up(
 
 
 def reload_all(extensions: Sequence[Extension], settings: Mapping[str, Any]) -> None:
-    """Give the extensions that can read them again their params anew. A failure leaves the others."""
+    """Give the extensions that can read them again their params. A failure leaves the others."""
     names = [extension.name for extension in extensions]
     for extension in extensions:
         reload = extension.hook("reload")

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
 PREFERRED = ("Q4_K_M", "Q8_0")
-"""Quantisations taken when nobody names one: small at little loss, then nearly lossless."""
+"""Quantisations taken when none is named: small at little loss, then nearly lossless."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,7 @@ class Lifecycle:
 
 
 def _noticed(signum: int, frame: FrameType | None) -> None:
-    """Replaces the default action; the work is done by whoever reads the wakeup socket."""
+    """Replaces the default action; the work is done by the reader of the wakeup socket."""
 
 
 def _stop_signals() -> tuple[int, ...]:

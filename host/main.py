@@ -46,7 +46,7 @@ def _start(argv: Sequence[str], running: list[Extension], lifecycle: Lifecycle) 
     """Everything up to the banner. Adds to `running` what has to be stopped. Raises HostError."""
     options, wants_help = command_line.read_early(argv)
     _configure_logging(options.verbose)
-    # A script's own folder is on the path already; whoever calls main() otherwise needs it too.
+    # A script's own folder is on the path already; other callers of main() need it too.
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
     settings = settings_file.read(options.settings) if options.settings and not wants_help else {}
@@ -103,6 +103,6 @@ def _say(texts: Sequence[str]) -> None:
         for text in texts:
             print(text, flush=True)
     except OSError:
-        # Nobody reads (`| head`, a terminal that is gone), which is no reason to stop serving. Python
+        # There is no reader (`| head`, a terminal that is gone), which is no reason to stop serving. Python
         # would complain again when it ends, so standard output leads nowhere from here on.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -17,7 +17,7 @@ def model_spec(options: HostOptions) -> ModelSpec:
     """Resolve the options to a ModelSpec, downloading the model when it is named `hf:...`.
 
     Blocks for as long as the download takes. Raises HostError. That the file is a whole GGUF file
-    is not looked at here; whoever loads it sees that first and best.
+    is not looked at here; the loader sees that first and best.
     """
     if not ENGINES[options.loader].reads_files:
         found = None

@@ -11,7 +11,7 @@ ON_TERMINAL = 0.2
 
 
 class Progress:
-    """How far something of `total` bytes is (None: nobody knows). Used by one thread at a time."""
+    """How far something of `total` bytes is (None: unknown). Used by one thread at a time."""
 
     def __init__(self, what: str, total: int | None, stream: TextIO | None = None) -> None:
         self._what = what

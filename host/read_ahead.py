@@ -22,7 +22,7 @@ def read_ahead(files: Sequence[Path], free: int | None = None) -> bool:
     """Read the files; whether it was done. It is not for small files, nor for more than fits.
 
     `free` is the memory in bytes that may be used (default: asked from the system). A file that
-    can't be read is left to whoever loads it, and is reported there.
+    can't be read is left to the loader, and is reported there.
     """
     if free is None:
         free = free_memory()

@@ -392,7 +392,7 @@ class ModelChanged(Unavailable):
 
 
 class ModelInUse(Unavailable):
-    """The model cannot be changed now: somebody else than the API uses it."""
+    """The model cannot be changed now: something other than the API uses it."""
 
     code = "model_in_use"
 

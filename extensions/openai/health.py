@@ -1,4 +1,4 @@
-"""Health: whether the server can answer, for everybody; and what it is made of, for admins."""
+"""Health: whether the server can answer, for all; and what it is made of, for admins."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class TunnelHealth(TypedDict):
 
 
 class HealthDetails(TypedDict):
-    """What runs here, for whoever looks after it."""
+    """What runs here, for operators."""
 
     status: Literal["ok", "loading"]
     version: str

@@ -96,7 +96,7 @@ def load_model(call: Call, body: LoadModelRequest) -> Response:
 
 def unload_model(call: Call) -> Response:
     """Free the memory of the model. The stand-alone host loads it again for the next request that wants an
-    answer; in a webui those are answered 503 until somebody loads one."""
+    answer; in a webui those are answered 503 until one is loaded."""
     model_manager = _library(call)
     model_manager.unload()
     return _loaded(model_manager)

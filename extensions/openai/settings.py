@@ -362,8 +362,8 @@ class Settings(BaseSettings):
         256,
         ge=0,
         le=1024,
-        description="Requests that may wait for the engine. Beyond that, whoever has most here gets "
-        "429, or 503 where nobody has.",
+        description="Requests that may wait for the engine. Beyond that, the caller with "
+        "most of them gets 429, or 503 where all have as many.",
         json_schema_extra=RELOADABLE,
     )
     queue_timeout: float = Field(
@@ -422,7 +422,7 @@ class Settings(BaseSettings):
     metrics: Literal["key", "open", "off"] = Field(
         "key",
         description="GET /metrics for Prometheus: with the key that the server needs, open to "
-        "everybody who can reach it, or off.",
+        "all who can reach it, or off.",
     )
     log_requests: bool = Field(
         True,

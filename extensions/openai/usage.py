@@ -1,6 +1,6 @@
 """Usage: what keys and users have used. Reference: "Usage" (organization), and a shorter page of ours.
 
-A key sees its own usage, an admin's everybody's. `api_key_id` is the key's name; `user_id` is the `user` of
+A key sees its own usage, an admin's that of all. `api_key_id` is the key's name; `user_id` is the `user` of
 the requests.
 """
 

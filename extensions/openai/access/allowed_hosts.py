@@ -28,7 +28,7 @@ def bind_address(settings: Settings) -> str:
         )
     if settings.public_api and not has_keys(settings):
         raise SettingsError(
-            "--public-api lets everybody in, so it needs a key: add --api-key KEY "
+            "--public-api lets all in, so it needs a key: add --api-key KEY "
             "(or set OPENEDAI_API_KEY)"
         )
     return host

@@ -15,7 +15,7 @@ Priority = Literal["interactive", "batch"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much somebody may ask for; 0 is no limit. None is what the server's settings say."""
+    """How much a caller may ask for; 0 is no limit. None is what the server's settings say."""
 
     rpm: int | None = None
     """Requests in any minute."""
@@ -63,7 +63,7 @@ ANONYMOUS = Caller("nobody", frozenset())
 """Who calls a page that needs no key, and who has not shown a right one."""
 
 LOCAL = Caller("local", frozenset({"read", "write", "admin"}))
-"""Who calls while the server has no key: somebody on this machine."""
+"""The caller while the server has no key: on this machine."""
 
 RESERVED = frozenset({"nobody", "local", "api-key", "admin", "password"})
 """Names of callers that have no named key, so no named key may bear one."""

@@ -1,4 +1,4 @@
-"""Wrong keys, counted by where they come from: whoever has sent too many is not listened to for a while."""
+"""Wrong keys, counted by where they come from: an address that has sent too many is refused for a while."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class AttemptLimiter:
     """How many wrong keys came from where. Thread-safe. Holds no key, only hashes.
 
     Behind one address there may be many (a company, a proxy that is not trusted), so a key that was right
-    before is taken from it in any case. This machine is not counted: whoever is here need not guess.
+    before is taken from it in any case. This machine is not counted: its users need not guess.
     """
 
     def __init__(self) -> None:

@@ -3,7 +3,7 @@
 `keys.secret` makes keys valid, `keys.json` says which there are and which of them were revoked; both are
 read again when they change. The list holds no key. Where there is one, a key that is not on it is not valid;
 where there never was one, because a server was given nothing but the secret, the signature is enough.
-Whoever writes takes `keys.lock` and replaces a file as a whole, so that readers need no lock.
+A writer takes `keys.lock` and replaces a file as a whole, so that readers need no lock.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ _seen: set[str] = set()
 def named_keys_exist(settings: Settings) -> bool:
     """Whether there is a secret, or was since this process began, so that there can be keys.
 
-    Who deletes the secret of a server that runs makes all keys void, and opens the server to nobody.
+    Deleting the secret of a running server makes all keys void; it does not open the server.
     """
     if settings.keys_secret is not None:
         return True
@@ -110,7 +110,7 @@ class KeyFiles:
         return cls(data_folder(settings), secret.get_secret_value() if secret else None)
 
     def secret(self) -> bytes | None:
-        """What keys are signed with; None where nobody has made a key yet. Raises KeysError."""
+        """What keys are signed with; None where no key was made yet. Raises KeysError."""
         return self._given or self._secret.get()
 
     def ends(self, id: str) -> int | None:
@@ -125,7 +125,7 @@ class KeyFiles:
         if self._ends is not None:
             return self._ends.get(id, 0)
         if self._given is None or (self.folder / LOCK).exists():
-            raise KeysError(f"{LIST} was lost, so nobody knows which keys were revoked")
+            raise KeysError(f"{LIST} was lost, so it is not known which keys were revoked")
         return None
 
     def entries(self) -> tuple[Entry, ...]:
@@ -183,7 +183,7 @@ class KeyFiles:
             return len(valid)
 
     def _look_for(self, name: str) -> None:
-        """Raises KeysError where nobody has made a key, before anything is written: who finds keys.lock
+        """Raises KeysError where no key was made, before anything is written: who finds keys.lock
         knows that there was a list."""
         if not self.entries():
             raise KeysError(_none(name, ()))

@@ -31,7 +31,7 @@ NAMED_RPM = 60
 
 
 def has_keys(settings: Settings) -> bool:
-    """Whether a key is asked for: one shared key, a password, or named keys that somebody has made."""
+    """Whether a key is asked for: one shared key, a password, or named keys that were made."""
     return (
         settings.api_key is not None or settings.password is not None or named_keys_exist(settings)
     )

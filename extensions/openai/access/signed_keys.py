@@ -1,4 +1,4 @@
-"""Named keys: `sk-NAME-` and what the key allows, signed, so that nobody has to look anything up.
+"""Named keys: `sk-NAME-` and what the key allows, signed, so that nothing has to be looked up.
 
 The text is `sk-NAME-PAYLOAD.SIGNATURE`. PAYLOAD is JSON in base32, in which there is no hyphen, so that
 a name may have some. SIGNATURE is an HMAC-SHA256 (itsdangerous) of all that is before it. Who has the key

@@ -21,7 +21,7 @@ CAPACITY = 256  # items that may wait for a slow reader before the producer is h
 LINGER = 50  # ticks without work after which the clock's thread ends
 
 Emit = Callable[[Item], bool]
-"""Hand an item over; True means: nobody reads any more, stop."""
+"""Hand an item over; True means: the reader has left, stop."""
 
 Produce = Callable[[Emit[Item]], None]
 
@@ -122,7 +122,7 @@ class _CallbackIterator(Generic[Item]):
         if self._drive is not None:
             self._drive.offer(self)
             yield None
-        if not self.driven:  # nobody drives, or somebody in between has kept the None to himself
+        if not self.driven:  # none drives it, or a stage in between has kept the None
             self._drive = None
             threading.Thread(target=self.run, name="openai-engine", daemon=True).start()
 

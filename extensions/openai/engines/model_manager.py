@@ -62,7 +62,7 @@ class ModelManager(Protocol):
         """Free the model. Nothing happens when there is none."""
 
     def reload_if_unloaded(self) -> None:
-        """Somebody wants an answer: a host may load the model again that was unloaded.
+        """A request wants an answer: a host may load the model again that was unloaded.
 
         Raises EngineFailed.
         """
@@ -162,7 +162,7 @@ class FolderLibrary(Generic[S]):
             return
         with self._engine.suspended(self._patience):
             spec = self._unloaded
-            if spec is not None:  # else somebody else has woken it
+            if spec is not None:  # else another request has loaded it
                 self._serve(spec.name, lambda: spec)
 
     def _serve(self, name: str, find: Callable[[], S]) -> None:

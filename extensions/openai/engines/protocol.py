@@ -51,7 +51,7 @@ BAN = -100.0
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What an engine serves right now; read anew for each request, as a host may switch models."""
+    """What an engine serves right now; read again for each request, as a host may switch models."""
 
     model: str
     """The name clients see."""
@@ -68,7 +68,7 @@ class EngineInfo:
     vocabulary_size: int
     """Token ids are below this."""
     longest_token: int = 0
-    """Bytes of a text that one token can stand for, at most; 0: nobody knows."""
+    """Bytes of a text that one token can stand for, at most; 0: unknown."""
     parallel: int = 1
     """How many requests the engine runs at once."""
     description: str = ""
@@ -273,7 +273,7 @@ class Piece:
 
 Pieces = Generator["Piece | None", None, None]
 """An answer under way. None means "nothing yet" and comes at least every `callback_bridge.TICK` seconds
-while the engine is silent, so that whoever reads can look whether the client is still there. Closing it
+while the engine is silent, so that the reader can look whether the client is still there. Closing it
 ends the work within one decode step."""
 
 

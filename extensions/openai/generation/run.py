@@ -102,7 +102,7 @@ def _apply_stops(index: int, pieces: Pieces, stopped: StoppedText, job: Job) -> 
 
 
 class _NotWanted(Exception):
-    """Nobody reads any more, or another choice has failed."""
+    """The reader has left, or another choice has failed."""
 
 
 def _interleave(starts: Sequence[Callable[[], Events]], *, at_once: int) -> Events:

@@ -28,7 +28,7 @@ COPY = """(text) => {
 def draw() -> None:
     """Add the block to the page that is being built; nothing where there is no gradio.
 
-    Its texts are made anew each time that a browser loads the page.
+    Its texts are made again each time that a browser loads the page.
     """
     try:
         import gradio

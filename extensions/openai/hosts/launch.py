@@ -62,7 +62,7 @@ class Status:
 _running: _Running | None = None
 _problem: str | None = None
 
-RESTART = 5.0  # seconds that answers get to end when a webui starts its page, and us, anew
+RESTART = 5.0  # seconds that answers get to end when a webui restarts its page, and us
 
 
 def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
@@ -227,7 +227,7 @@ def load_model(spec: ModelSpec) -> None:
     def make(spec: ModelSpec) -> Engine:
         return registry.make(spec, services.settings)
 
-    # A full collection looks at every object of every library, 30 ms long, in the middle of somebody's
+    # A full collection looks at every object of every library, 30 ms long, in the middle of a client's
     # answer. What is there by now stays, so it need not be looked at again.
     gc.collect()
     gc.freeze()

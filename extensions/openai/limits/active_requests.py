@@ -26,7 +26,7 @@ class Job:
     record: RequestRecord = field(default_factory=RequestRecord)
     priority: Priority = "interactive"
     stopped: bool = False
-    """Somebody asked for its end: the choices end where they are, as if the model had ended them."""
+    """Its end was asked for: the choices end where they are, as if the model had ended them."""
     leave: Callable[[], None] = _nothing
     """Gives back its place among what its caller may have under way; to be called before the client can
     know that the answer is complete, and ask again."""

@@ -1,7 +1,7 @@
 """Who is next: fair between keys, fair between the users of one key, first come first served within one.
 
 A data structure and no more: no threads, no clock. The order is that of the shares that are held: next
-is whoever runs least for its weight; among equals it goes round by turns.
+is the caller that runs least for its weight; among equals it goes round by turns.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class FairQueue(Generic[Item]):
         self._places[item] = key, user
 
     def peek(self) -> Item | None:
-        """Who is next; None when nobody waits."""
+        """Who is next; None when none waits."""
         found = self._next()
         return None if found is None else found[1].line[0]
 
@@ -148,7 +148,7 @@ class FairQueue(Generic[Item]):
         )
 
     def newest(self, key: str, wanted: Callable[[Item], bool]) -> Item | None:
-        """Who of a key came last to the longest of its users' lines; None if nobody is `wanted`."""
+        """Who of a key came last to the longest of its users' lines; None if none is `wanted`."""
         share = self._keys.get(key)
         if share is None:
             return None

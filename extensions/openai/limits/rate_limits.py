@@ -215,7 +215,7 @@ class Limiter:
             except UsageUnreadable:
                 self._storage.clear(
                     f"{key}/begun"
-                )  # nobody gets a month anew because of a full disk
+                )  # no key gets a new month because of a full disk
                 raise
             if spent:
                 self._storage.incr(key, window, spent)

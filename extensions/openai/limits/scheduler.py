@@ -6,7 +6,7 @@ batch         gets what interactive work leaves over, never the last free slot
 spare slots   while several callers are about, none takes the last two slots besides its own, and one
               stays free for who was here just now: who asks for little need not wait until an answer of
               who asks for much has ended, nor share each step of the model with many of them
-full          whoever holds most is refused first: 429 for them, 503 where nobody is to blame
+full          the caller that holds most is refused first, with 429; with 503 where all hold as much
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ class Scheduler:
     """Grants slots to tickets. Thread-safe: one lock, held for a few microseconds.
 
     `queue_limit` requests wait at most, none longer than `queue_timeout` seconds (0: as long as it
-    takes). For `spare_seconds` after a caller was here, slots are spared for it. All three may be set anew
-    at any time.
+    takes). For `spare_seconds` after a caller was here, slots are spared for it. All three may be changed at
+    any time.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Scheduler:
         self.spare_seconds = settings.spare_seconds
 
     def enter(self, slots: int, claim: SlotRequest = SlotRequest()) -> SlotTicket:
-        """A ticket for one of the engine's `slots`, granted at once when one is free and nobody waits.
+        """A ticket for one of the engine's `slots`, granted at once when one is free and none waits.
 
         Raises ShareExceeded or QueueFull when too many wait, ShuttingDown after `close`; not for a
         further choice.
@@ -262,9 +262,9 @@ class Scheduler:
         self._seen[_who(claim)] = now, claim.caller.weight
 
     def _is_spared(self, claim: SlotRequest, now: float) -> bool:
-        """Whether whoever claims a slot leaves it to others, who were here just now.
+        """Whether a claim leaves the slot to callers that were served just now.
 
-        Nobody gets more than its share where that would take one of the SPARE last ones, and who runs
+        No caller gets more than its share where that would take one of the SPARE last ones, and who runs
         something leaves the very last to those who run nothing. While only one key is in use, that goes
         by user.
         """
@@ -289,7 +289,7 @@ class Scheduler:
         return is_last and running[mine] > 0 and not others.keys() <= running.keys()
 
     def _keep_to_the_limit(self, newcomer: SlotTicket) -> None:
-        """Refuse one request when too many wait: the last of whoever has most waiting for its weight."""
+        """Refuse one request when too many wait: the last of the caller with most waiting for its weight."""
         waiting = [ticket for line in self._lines.values() for ticket in line]
         waiting = [ticket for ticket in waiting if not ticket.claim.further]
         if len(waiting) <= self.queue_limit:

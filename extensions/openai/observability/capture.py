@@ -1,4 +1,4 @@
-"""With `--debug`: each request and its answer in a file, without secrets, for whoever looks for a fault.
+"""With `--debug`: each request and its answer in a file, without secrets, for operators who look for a fault.
 
 Of headers, addresses and what is behind the `?` only what is known to be harmless is shown. In bodies keys,
 passwords, tokens and the content of pictures and sounds are taken out; prompts and answers are what this is
@@ -69,7 +69,7 @@ SECRET_TEXTS = (
     (re.compile(r"\b(?:sk|pk|hf|gh[opsu]|xox[abp])[-_][\w.-]{8,}"), REMOVED),
     (re.compile(r"(://)[^\s/@]+@"), r"\1" + REMOVED + "@"),
 )
-# What nobody reads: sounds, pictures and files in a JSON string.
+# Left out: sounds, pictures and files in a JSON string.
 BASE64 = re.compile(r"[A-Za-z0-9+/_-]{512,}={0,2}")
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 NAME = "cloudflared"
-FRESH = 30 * 86400.0  # seconds after which a downloaded program is fetched anew
+FRESH = 30 * 86400.0  # seconds after which a downloaded program is fetched again
 LARGEST = 200 << 20  # bytes
 PATIENCE = 30.0  # seconds without a byte
 
@@ -35,7 +35,7 @@ class TunnelError(Exception):
 def command(program: Path, *, local: str, metrics: str, id: str | None) -> list[str]:
     """The command line of a tunnel to the URL `local`: a quick one, or the one with this id or name.
 
-    A token goes by the environment (`environment`), as everybody can read a command line.
+    A token goes by the environment (`environment`), as all users can read a command line.
     """
     named = [] if id is None else ["run"] if is_token(id) else ["run", id]
     flags = ["--no-autoupdate", "--metrics", metrics, "--url", local]

@@ -1,6 +1,6 @@
-"""Fetch a file from an http(s) address that somebody else has chosen.
+"""Fetch a file from an http(s) address that a client has chosen.
 
-Whoever chooses it must not reach through this server what only this server can reach. So every
+A client must not reach through this server what only this server can reach. So every
 connection, after a redirect too, is made to an address that was looked at, by number: what the name means
 a moment later does not matter. No proxy, cookie or credential is used, and nothing is unpacked.
 """
@@ -109,7 +109,7 @@ class Fetcher:
 
 
 class _Late(Exception):
-    """The time is over, or nobody waits any more."""
+    """The time is over, or the client no longer waits."""
 
 
 class _Refused(Exception):

@@ -41,7 +41,7 @@ class Timing:
     last_retry: float = 60.0
     """Retries come later each time, from the one to the other."""
     patience: float = 120.0
-    """Without a connection after which the program is started anew."""
+    """Without a connection after which the program is restarted."""
     grace: float = 2.0
     """That the program gets to end."""
 
@@ -191,7 +191,7 @@ class Tunnel:
         log.info("the tunnel is up; the public address is %s", where)
 
     def _ask(self, page: str) -> str | None:
-        """The public address if the tunnel is connected, empty if nobody tells it; None if it is not."""
+        """The public address if the tunnel is connected, empty if it is unknown; None if it is not."""
         numbers = _get(f"{page}/metrics")
         connections = CONNECTIONS.search(numbers)
         if connections is None or connections[1] == "0":

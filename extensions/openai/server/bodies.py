@@ -24,7 +24,7 @@ class HeldBytes:
 
     def __init__(self, most: int) -> None:
         """`most` bytes for all together. Long bodies leave a quarter of them to short ones, so that a few
-        large requests do not keep everybody else out."""
+        large requests do not keep others out."""
         self._most = most
         self._held = 0
         self._lock = threading.Lock()

@@ -342,7 +342,7 @@ class Channel(HTTPChannel):
     def is_too_slow(self, now: float, patience: float) -> bool:
         """Whether a request has begun, and in `patience` seconds less than 1,000 bytes a second have come.
 
-        What came fast before gives nobody time: who sent megabytes and stops would hold them for hours.
+        What came fast before buys no time: a client that sends megabytes and stops would hold them for hours.
         """
         if not self.came or not self.is_idle:
             self.arriving = None

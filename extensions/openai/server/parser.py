@@ -123,7 +123,7 @@ class StrictParser(HTTPRequestParser):
 
 
 class _Unread(io.RawIOBase):
-    """In the place of a body that nobody wanted when its head came."""
+    """In the place of a body that was not wanted when its head came."""
 
     def readable(self) -> bool:
         return True

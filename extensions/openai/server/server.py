@@ -40,7 +40,7 @@ OTHER_FILES = (
 UNREAD = 1 << 20  # bytes
 READ = 64 << 10  # bytes that are taken from a connection at once
 ENDING = 3.0  # seconds that answers have to write their last event
-ACCEPT_BACKLOG_S = 0.5  # seconds, at most, for connections that nobody has taken in yet
+ACCEPT_BACKLOG_S = 0.5  # seconds, at most, for connections that were not accepted yet
 FINAL_REQUEST_S = 0.2  # seconds for requests of connections that were just made
 FLUSHING = 1.5  # seconds for what is written to reach the clients
 
@@ -80,7 +80,7 @@ class APIServer:
             recv_bytes=READ,
             # Nothing goes to temporary files: a full disk would end connections.
             outbuf_overflow=1 << 40,
-            # The reaper sees to idle ones, by a clock that nobody sets; waitress would also cut off answers
+            # The reaper sees to idle ones, by a clock that cannot be set; waitress would also cut off answers
             # that are still being read.
             channel_timeout=10**9,
             asyncore_use_poll=True,
@@ -215,7 +215,7 @@ def _request_memory(settings: Settings) -> int:
 
 
 def _stop_accepting(listener: Any, done: threading.Event) -> None:
-    """Let in who waits at the door, and nobody after that: whoever still did would be reset."""
+    """Accept the connections that wait, and none after that: later ones would be reset."""
     until = time.monotonic() + ACCEPT_BACKLOG_S
     with suppress(OSError), selectors.DefaultSelector() as at_the_door:
         at_the_door.register(listener.socket, selectors.EVENT_READ)

@@ -67,7 +67,7 @@ def _envelope(status: int, reason: str, detail: str) -> APIError:
 
 class AnswerTask(WSGITask):
     """An answer of the application. waitress would close the connection after each that has no length;
-    here a chunked one leaves it open, so that a client need not connect anew for its next stream."""
+    here a chunked one leaves it open, so that a client need not connect again for its next stream."""
 
     def __init__(self, channel: Any, request: Any) -> None:
         super().__init__(channel, request)

@@ -94,7 +94,7 @@ class UsageStore:
         return self._path is not None
 
     def observe(self, record: RequestRecord) -> None:
-        """A request has ended. One that no model has answered is nobody's usage."""
+        """A request has ended. One that no model has answered is no usage."""
         if self._path is None or record.model is None:
             return
         if not record.answered and (record.status >= 400 or record.cancelled):
@@ -206,7 +206,7 @@ class UsageStore:
         """One transaction; False when there was nothing to write for so long that the thread may end."""
         with self._condition:
             if not self._condition.wait_for(lambda: self._pending, IDLE):
-                self._thread = None  # under the lock: whoever comes now starts another one
+                self._thread = None  # under the lock: the next one starts another thread
                 return False
         self._hurry.wait(GATHERING)
         with self._condition:

@@ -86,7 +86,7 @@ def create_app(
 ) -> Flask:
     """The API as a WSGI application. Needs no host: any engine will do. Raises SettingsError.
 
-    `lifecycle` lets whoever serves the application stop it gracefully; `tunnel` is told of on its pages.
+    `lifecycle` lets the server stop the application gracefully; the home page shows `tunnel`.
     """
     app = _App("openedai", static_folder=None)
     app.url_map.strict_slashes = False

@@ -1,4 +1,4 @@
-"""What every request goes through, whoever found its page: checks, key, limits, body; errors; the end.
+"""What every request goes through, on either way: checks, key, limits, body; errors; the end.
 
 `app.py` calls this from Flask's hooks and views, and from a short cut for the pages that models answer.
 """
@@ -143,7 +143,7 @@ class RequestPipeline:
         """The reply to a request that ended with an exception."""
         if isinstance(error, ClientGone):
             exchange.record.cancelled = True
-            return Reply(status=499)  # nobody reads it
+            return Reply(status=499)  # the client has left
         if isinstance(error, HTTPException):
             error = self._translate(exchange, error)
         if not isinstance(error, APIError):

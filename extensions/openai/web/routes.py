@@ -168,7 +168,7 @@ class Services:
     hooks: Hooks | None = None
     """Of the host's other extensions; None where it has none. Set before the first request."""
     model_manager: ModelManager | None = None
-    """What the host can load instead; None where it lets nobody choose. Set before the first request."""
+    """What the host can load instead; None where it lets no caller choose. Set before the first request."""
     metrics: Metrics = field(init=False)
     started: float = field(default_factory=time.monotonic)
     observers: list[Observer] = field(default_factory=list)
@@ -204,7 +204,7 @@ class Services:
         return hooks if hooks.any else None
 
     def observe(self, record: RequestRecord) -> None:
-        """Tell everybody who wants to know that a request has ended."""
+        """Tell all observers that a request has ended."""
         record.ended = time.monotonic()
         for observer in self.observers:
             observer(record)
@@ -225,7 +225,7 @@ class Call:
     refuse: Callable[[Exception], Reply] = lambda error: Reply(status=500)
     """The reply to a request that fails when its handler has returned."""
     pushed: bool = False
-    """Whether what is written goes out at once, rather than when somebody asks for more."""
+    """Whether what is written goes out at once, rather than when more is asked for."""
 
     @property
     def record(self) -> RequestRecord:

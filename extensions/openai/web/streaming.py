@@ -34,7 +34,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 class ClientGone(Exception):
-    """The client hung up, so the work ends and nobody is told."""
+    """The client hung up, so the work ends silently."""
 
 
 class Folding(Protocol[Seen, Made]):
@@ -94,7 +94,7 @@ class _EventStream(Reply):
 
 
 class _PulledEvents(_EventStream):
-    """Events for whoever iterates over the reply; made when the first one is there."""
+    """Events for a server that iterates over the reply; made when the first one is there."""
 
     def __init__(self, events: Events) -> None:
         self._spoken = (event for event in events if event is not None)
@@ -160,7 +160,7 @@ def json_response(value: Any, status: int = 200) -> Response:
 
 
 def check_wanted(call: Call) -> None:
-    """Raises when an answer under way must end: the server stops, its time is up, nobody reads it."""
+    """Raises when an answer under way must end: the server stops, its time is up, the client has left."""
     call.services.lifecycle.check()
     call.job.check()
     if call.client_gone():

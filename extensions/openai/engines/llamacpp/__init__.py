@@ -57,7 +57,7 @@ cannot be switched off, so it is bound to a unix socket in a private folder, beh
   llama.cpp counts the tokens of only one.
 - *Tiny models* run on one thread; on a busy machine a second one makes such short steps slower, not faster.
 - *Media* are given to llama.cpp as bytes only, never as an address, which it would fetch from. They are
-  decoded here and made anew (`generation/media/`), as llama.cpp ends the whole process at a sound of one
+  decoded and encoded again here (`generation/media/`), as llama.cpp ends the whole process at a sound of one
   sample, and knows no WebP. With an encoder loaded, xllamacpp's call for completions takes neither token
   ids nor media, so they go through the socket.
 - *Repeatable*: the same request gives the same answer, greedy or seeded, alone or among others. Only with a

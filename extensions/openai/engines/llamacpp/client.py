@@ -102,7 +102,7 @@ def collect(ask: Callable[[Callable[[bytes], bool]], None]) -> dict[str, Any]:
 
 
 class _Left(Exception):
-    """Nobody waits for the answer any more."""
+    """The client no longer waits for the answer."""
 
 
 class _Connection(http.client.HTTPConnection):
@@ -142,7 +142,7 @@ class _Incoming(io.RawIOBase):
 
     def __init__(self, sock: socket.socket, tick: Callable[[], bool]) -> None:
         self._sock, self._tick = sock, tick
-        self._hold = sock.makefile("rb", buffering=0)  # a socket is open as long as somebody reads
+        self._hold = sock.makefile("rb", buffering=0)  # a socket is open as long as it is read from
 
     def readable(self) -> bool:
         return True

@@ -397,7 +397,7 @@ class LlamaCppEngine:
             "n_predict": -1 if limit is None else limit,
             "logit_bias": biases_of(request.logit_bias),
             "stream": True,
-            # Read from the cache or anew, a prompt's rounding differs in the last bit; who gives a seed
+            # Read from the cache or again, a prompt's rounding differs in the last bit; who gives a seed
             # wants the same answer every time.
             "cache_prompt": seed is None
             or (isinstance(request, GenerateRequest) and request.begun > 0),

@@ -61,7 +61,7 @@ class GrammarGeneration:
         self.finished = False
         """Whether the answer's last piece was emitted."""
         self.left = False
-        """Whether nobody reads any more."""
+        """Whether the reader has left."""
 
     def run(
         self, body: dict[str, Any], tokens: Sequence[int], limit: int, *, penalised: bool

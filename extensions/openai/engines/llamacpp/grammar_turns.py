@@ -105,8 +105,8 @@ class GrammarTurns:
         """Ask before a request with a grammar is given to `owner`'s model.
 
         Gives a function to call as soon as the request's first chunk is there: its grammar is made by then.
-        `wait` is called every TICK while another model has its turn; where it answers True nobody wants the
-        answer any more, and None is given.
+        `wait` is called every TICK while another model has its turn; where it answers True the client has
+        left, and None is given.
         """
         if not self._enter(owner, wait):
             yield None

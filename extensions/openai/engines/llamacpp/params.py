@@ -15,8 +15,8 @@ TINY = (
     64 << 20
 )  # bytes; a smaller model gains nothing from a second thread, and its steps are so short
 # that on a busy machine threads would mostly wait for each other
-PROMPT_CACHE_MIB = 512  # host memory for prompts whose slot went to somebody else
-TINY_PROMPT_CACHE_MIB = 16  # the same for a tiny model, which reads a prompt anew in no time
+PROMPT_CACHE_MIB = 512  # host memory for prompts whose slot went to another request
+TINY_PROMPT_CACHE_MIB = 16  # the same for a tiny model, which reads a prompt again in no time
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from ..protocol import Native
 from .request_values import seed_behind
 from .stream_reader import TokenReader
 
-DEAR = 64  # tokens; where a further call has to read more than that anew, it is the last one
+DEAR = 64  # tokens; where a further call has to read more than that again, it is the last one
 
 
 class PenaltyRestart:

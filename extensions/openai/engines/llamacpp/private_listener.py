@@ -36,7 +36,7 @@ class PrivateListener(LlamaServer):
 
 
 def _remove_stale_folders() -> None:
-    """Folders of processes that were killed: their sockets answer nobody."""
+    """Folders of processes that were killed: nothing answers at their sockets."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

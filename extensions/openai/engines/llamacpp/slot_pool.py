@@ -13,7 +13,7 @@ class SlotPool:
     """
 
     def __init__(self, tokens: int | None, slots: int) -> None:
-        """`tokens`: how many there are; None where everybody has enough."""
+        """`tokens`: how many there are; None where all have enough."""
         self._tokens = tokens or 0
         self._free = self._tokens
         self._slots = slots
@@ -39,7 +39,7 @@ class SlotPool:
             self._condition.notify_all()
 
     def wait_until_empty(self, timeout: float) -> bool:
-        """Wait at most `timeout` seconds; True when nobody holds anything or waits."""
+        """Wait at most `timeout` seconds; True when nothing is held and none waits."""
         with self._condition:
             return self._condition.wait_for(lambda: not (self._running or self._line), timeout)
 

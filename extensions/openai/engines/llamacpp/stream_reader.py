@@ -244,7 +244,7 @@ class TokenReader(AnswerReader):
 
 
 class LogprobReader(TokenReader):
-    """The same, with log-probabilities; those that llama.cpp does not tell are judged anew."""
+    """The same, with log-probabilities; those that llama.cpp does not tell are scored again."""
 
     def __init__(
         self,

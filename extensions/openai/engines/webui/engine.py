@@ -4,9 +4,9 @@ The host's modules are looked up by name at each use, and nothing of them is kep
 switched or unloaded at any time. What differs between its versions is found out by looking (signatures,
 settings, classes), never by a version's number.
 
-Where there is a way into the loader (`webui_loaders.py`), we take part in what it generates: exact tokens,
-log-probabilities, grammars, and an end that touches nobody else. Other loaders hand over the whole text so
-far.
+Where there is a way into the loader (`loaders/`), we take part in what it generates: exact tokens,
+log-probabilities, grammars, and an end that touches no other answer. Other loaders hand over the whole text
+so far.
 """
 
 from __future__ import annotations
@@ -368,7 +368,7 @@ class WebuiEngine:
                 raise text_changed()
             whole = counted_tokens(loaded, said)
             total = min(limit, max(counted, whole))
-            # Of what an extension has generated nobody knows whether the limit ended it.
+            # It is unknown whether the limit ended what an extension has generated.
             ended_by_limit = whole >= limit and not rewrites
             finish: Finish = "length" if ended_by_limit else "stop"
             if ended_by_limit:
@@ -390,7 +390,7 @@ class WebuiEngine:
         what hooks made of it. `rendered`: the page that makes the prompt, where that is what it is for."""
         page = rendered or request.page
         if rendered is None and page is not None and custom_reply() is None:
-            # Nobody else reads what is known of a character, and to load it takes a while.
+            # Only this uses what is known of a character, and loading it takes a while.
             page = replace(page, mode="instruct", character=None)
         base = page_settings(page, known.source(loaded))
         state = {**base, **request.sampling}

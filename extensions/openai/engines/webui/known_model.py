@@ -33,7 +33,7 @@ class TokenizerReader:
             if last is not None and last[0] is way and last[1]() is loaded.tokenizer:
                 return last[2]
             words = read_words(loaded) if way is None else way.words(loaded)
-            # A tokenizer may be the model itself, whose memory is free when nobody holds it.
+            # A tokenizer may be the model itself, whose memory is freed when nothing holds it.
             self._last = (way, weakref.ref(loaded.tokenizer), words)
         log.info("the web UI's model %s (%s): %s", loaded.name, loaded.loader, findings(loaded))
         return words

@@ -74,7 +74,7 @@ class WebuiLibrary:
             _forget()
 
     def reload_if_unloaded(self) -> None:
-        """What is loaded is up to whoever has the page before them."""
+        """The user of the page chooses what is loaded."""
 
     def loras(self) -> tuple[str, ...]:
         return _names(_module("utils").get_available_loras())

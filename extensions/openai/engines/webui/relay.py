@@ -36,7 +36,7 @@ def answer_through(
 ) -> bool:
     """Answer a request through an extension that generates in the model's place, or passes it on.
 
-    Whether the answer is whole; if not, nobody reads any more.
+    Whether the answer is whole; if not, the reader has left.
     """
     count = partial(counted_tokens, loaded)
     relay = Relay(extension, job.request, job.emit, exact=way.exact, count=count)

@@ -132,7 +132,7 @@ class Answer:
         self.finished = False
         """Whether the answer's last piece was emitted."""
         self.left = False
-        """Whether nobody reads any more."""
+        """Whether the reader has left."""
         self.error: BaseException | None = None
         """What ended the generation before its time."""
         self.dropped = False
@@ -303,7 +303,7 @@ class Criterion:
         for listener in self._listeners:
             try:
                 listener(input_ids, scores)
-            except Exception:  # nobody in the host reads any more
+            except Exception:  # the host no longer reads
                 self._steps.dropped = not over
                 raise
         return over
@@ -325,7 +325,7 @@ class Part:
 class RequestTag:
     """What carries our part, through the copies that a host makes of its state: so the call is recognised in
     whatever thread and by whatever way a host makes it. Here it is a number, of one of two kinds, as an
-    extension may set one of them anew."""
+    extension may set one of them again."""
 
     part: Any
 

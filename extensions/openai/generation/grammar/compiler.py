@@ -40,10 +40,12 @@ AT_ONCE, SLOW_AT_ONCE, MAX_WAITING = 2, 1, 64
 REMEMBERED = 1024  # results
 LARGE_STACK = 64 << 20  # bytes
 
-TOO_LONG = "it takes too long to compile, which would hold up everybody else's answers"
+TOO_LONG = "it takes too long to compile, which would hold up all other answers"
 TOO_DEEP = "it is nested too deeply, or refers to itself over too many steps"
 TOO_LARGE = "it takes too much memory"
-TOO_SLOW = "finding out which tokens may come next takes too long, which would slow everybody else's answers"
+TOO_SLOW = (
+    "finding out which tokens may come next takes too long, which would slow all other answers"
+)
 COSTS = (TOO_LONG, TOO_DEEP, TOO_LARGE, TOO_SLOW)
 SIGNALS = {"SIGPROF": TOO_LONG, "SIGXCPU": TOO_LONG, "SIGSEGV": TOO_DEEP, "SIGBUS": TOO_DEEP,
            "SIGABRT": TOO_LARGE, "SIGKILL": TOO_LARGE}  # fmt: skip

@@ -41,7 +41,7 @@ class Hooks:
     """The extensions of a host, besides ourselves. Both functions may be called from any thread."""
 
     extensions: Callable[[], Iterable[tuple[str, Any]]]
-    """Names and modules, in the order in which they are applied; read anew for each request."""
+    """Names and modules, in the order in which they are applied; read again for each request."""
     settings: Callable[..., Mapping[str, Any]] = dict
     """What the page's state holds besides the request's parameters; where it takes an argument, for a
     request that says so how the page would put it (`Page`, or None)."""

@@ -104,7 +104,7 @@ def modified(
         yield replace(piece, text=first.text, logprobs=first.logprobs)
         yield from others
         if not first.text:
-            yield None  # nothing to show: it is a silence for whoever reads
+            yield None  # nothing to show: the reader sees a silence
 
 
 @dataclass(slots=True)

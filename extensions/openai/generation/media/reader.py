@@ -1,6 +1,6 @@
 """Parts of messages that are not text: pictures, sounds and files, as they come in a request.
 
-What leaves here was decoded and made anew: an engine's own decoder may take the whole process down with a
+What leaves here was decoded and encoded again: an engine's own decoder may take the whole process down with a
 file that is not what it says. No message of an error quotes what was sent.
 """
 
@@ -147,7 +147,7 @@ class MediaReader:
 def media_reader(
     settings: Settings, capabilities: Collection[str], check_wanted: Callable[[], None]
 ) -> MediaReader:
-    """For one request. `check_wanted` raises when nobody waits for the answer any more."""
+    """For one request. `check_wanted` raises when the client no longer waits."""
     most = settings.media_max_mb * MIB
     fetch: Fetch | None = None
     if settings.media_urls or settings.media_hosts:

@@ -161,7 +161,7 @@ SHAPING = ROWS.keys() | {name for profile in PROFILES.values() for name in profi
 
 
 def profile_of(info: EngineInfo) -> Profile:
-    """The profile of an engine's sampler; an empty one for a sampler that nobody knows."""
+    """The profile of an engine's sampler; an empty one for an unknown sampler."""
     return PROFILES.get(info.sampler, Profile())
 
 

@@ -238,7 +238,7 @@ PARAMETERS: tuple[Parameter, ...] = (
          "How many of the last tokens DRY looks at; 0 is off, -1 the whole context.",
          llama_cpp=SAME, of=("dry_multiplier",)),
     _row("dry_sequence_breakers", ["\n", ":", "\"", "*"], None, None,
-         "Texts at which DRY starts anew.", kind=list[ShortText], read=from_json_text,
+         "Texts at which DRY starts again.", kind=list[ShortText], read=from_json_text,
          llama_cpp=SAME,
          webui=Column("dry_sequence_breakers", json_text), of=("dry_multiplier",)),
     _row("mirostat", 0, 0, 2, "Mirostat version; 0 is off.",

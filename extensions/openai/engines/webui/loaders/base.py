@@ -94,7 +94,7 @@ def as_it_grows(
     finally:
         closed.set()
         grown.close()
-        over.wait(LAST_STEP)  # whoever comes next finds the model free
+        over.wait(LAST_STEP)  # the next request finds the model free
     if len(heard()) > len(text):
         yield heard()
 
@@ -112,7 +112,7 @@ class Part(Protocol):
 
     @property
     def left(self) -> bool:
-        """Whether nobody reads any more."""
+        """Whether the reader has left."""
 
     @property
     def error(self) -> BaseException | None:

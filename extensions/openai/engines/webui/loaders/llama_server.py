@@ -2,7 +2,7 @@
 
 The host goes on to choose when a request may run, and how its samplers are told to the server; what is
 asked of the server is ours: the prompt's exact tokens, log-probabilities, and an answer of its own for each
-request, which nobody else can end.
+request, which no other request can end.
 """
 
 from __future__ import annotations
