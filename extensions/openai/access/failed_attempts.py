@@ -20,8 +20,8 @@ RIGHT_KEYS = 1024  # that are remembered
 class AttemptLimiter:
     """How many wrong keys came from where. Thread-safe. Holds no key, only hashes.
 
-    Behind one address there may be many (a company, a proxy that is not trusted), so a key that was right
-    before is taken from it in any case. This machine is not counted: its users need not guess.
+    Behind one address there may be many (a company, a proxy that is not trusted), so a key already known
+    to be right is accepted from it in any case. This machine is not counted: its users need not guess.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class AttemptLimiter:
         self._lock = threading.Lock()
 
     def check(self, address: str, given: bytes, most: int) -> None:
-        """Before a key is looked at, which so takes no time. Raises TooManyWrongKeys.
+        """Called before the key is checked, so that a blocked address costs no time. Raises TooManyWrongKeys.
 
         `most` wrong keys a minute may come from one address; 0 is no limit.
         """

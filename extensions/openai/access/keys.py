@@ -125,7 +125,7 @@ class Keys:
             log.error("named keys cannot be checked: %s", error)
             return (
                 None,
-                "The server cannot check named keys now; its operator finds more in the log.",
+                "Named keys cannot be checked at the moment; the operator can find details in the log.",
             )
 
     def _holder(self, grant: Grant) -> Caller:
@@ -135,7 +135,7 @@ class Keys:
         except KeysError as error:
             log.error("named keys cannot be checked: %s", error)
             raise KeysUnreadable(
-                "The server cannot check named keys now; its operator finds more in the log."
+                "Named keys cannot be checked at the moment; the operator can find details in the log."
             ) from None
         now = time.time()
         if ends is not None and now >= ends:
@@ -144,7 +144,7 @@ class Keys:
             )
         if grant.expires is not None and now >= grant.expires:
             day = time.strftime("%Y-%m-%d %H:%M", time.gmtime(grant.expires))
-            raise Unauthorized(f"This API key has expired on {day} UTC.")
+            raise Unauthorized(f"This API key expired on {day} UTC.")
         return Caller(
             grant.name,
             ALL if "admin" in grant.scopes else grant.scopes,

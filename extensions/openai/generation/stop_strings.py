@@ -56,7 +56,7 @@ class StopMatcher:
 
 
 def overlap(text: str, mark: str) -> int:
-    """How long an end of `text` is that begins `mark`."""
+    """The length of the longest suffix of `text` that is a prefix of `mark`."""
     at = text.find(mark[0], max(0, len(text) - len(mark) + 1))
     while at >= 0 and not mark.startswith(text[at:]):
         at = text.find(mark[0], at + 1)

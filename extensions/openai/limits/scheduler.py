@@ -3,9 +3,9 @@
 slots         as many choices run as the engine can
 fair queue    keys share the slots by weight, users share a key's part, each is served in order
 batch         gets what interactive work leaves over, never the last free slot
-spare slots   while several callers are about, none takes the last two slots besides its own, and one
-              stays free for who was here just now: who asks for little need not wait until an answer of
-              who asks for much has ended, nor share each step of the model with many of them
+spare slots   while several callers are active, none takes the last two slots besides its own, and one
+              stays free for callers served just now: a light user need not wait for a heavy user's
+              answer to end, nor share each step of the model with many of them
 full          the caller that holds most is refused first, with 429; with 503 where all hold as much
 """
 
@@ -197,7 +197,7 @@ class Scheduler:
             ))  # fmt: skip
 
     def position(self, ticket: SlotTicket) -> tuple[int, int] | None:
-        """See Ticket.position."""
+        """See SlotTicket.position."""
         interactive, batch = self._lines.values()
         with self._lock:
             line = self._lines[ticket.claim.priority]

@@ -53,7 +53,7 @@ Counts = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """What was used in one bucket of time, by whom it was asked for; None where it was not asked by that."""
+    """Usage in one bucket of time; a column that the query does not group by is None."""
 
     start: int
     key: str | None
@@ -177,7 +177,7 @@ class UsageStore:
         except (sqlite3.Error, OSError) as error:
             self._tell(error)
             raise UsageUnreadable(
-                "The server cannot read what was used now; its operator finds more in the log."
+                "Usage cannot be read at the moment; the operator can find details in the log."
             ) from None
         return [UsageRow(*row) for row in rows if row[4] is not None]
 

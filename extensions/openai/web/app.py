@@ -147,8 +147,8 @@ class _ShortCut:
     """A WSGI application in front of Flask: what models are asked for goes straight to its page.
 
     Flask finds pages, keeps contexts and calls hooks for all kinds of applications; for these requests that
-    would be a quarter of all that Python does. What is done for every request (`exchange.py`) is done here
-    as well. Requests of browsers' pages, which have to do with CORS, take the way through Flask.
+    would be a quarter of all that Python does. What is done for every request (`pipeline.py`) is done here as
+    well. Requests of browsers' pages, which have to do with CORS, take the way through Flask.
     """
 
     def __init__(

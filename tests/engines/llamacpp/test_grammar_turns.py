@@ -165,7 +165,7 @@ def test_without_a_keeper_memory_is_kept() -> None:
 
 def test_a_vocabulary_that_llama_cpp_misreads_is_found_out(tmp_path: Path) -> None:
     """Where texts get a space before them, as in Llama 2, its grammars are made of other texts; so they are
-    matched here (`test_llamacpp_matched.py`)."""
+    matched here (`test_matched_answers.py`)."""
     path, key = tmp_path / "spaced.gguf", b"tokenizer.ggml.add_space_prefix\x07\0\0\0"
     assert keeper_file().count(key + b"\0") == 1
     path.write_bytes(keeper_file().replace(key + b"\0", key + b"\1"))

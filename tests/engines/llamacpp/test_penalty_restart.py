@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from extensions.openai.completions import CompletionRequest
-from extensions.openai.engines.llamacpp.penalty_restart import DEAR, PenaltyRestart
+from extensions.openai.engines.llamacpp.penalty_restart import MAX_REREAD_TOKENS, PenaltyRestart
 from extensions.openai.engines.llamacpp.request_values import seed_behind, seed_of
 from extensions.openai.engines.llamacpp.stream_reader import Spelling, TokenReader
 from extensions.openai.engines.penalties import PromptCounts
@@ -64,7 +64,9 @@ def test_a_token_of_the_prompt_asks_for_a_new_call(reader: TokenReader) -> None:
     assert (reader.total, reader.context) == (3, [0, 1, 1, 2, 1, 1])
 
 
-@pytest.mark.parametrize(("read_anew", "goes_on"), [(DEAR, True), (DEAR + 1, False)])
+@pytest.mark.parametrize(
+    ("read_anew", "goes_on"), [(MAX_REREAD_TOKENS, True), (MAX_REREAD_TOKENS + 1, False)]
+)
 def test_calls_that_cost_too_much_are_not_repeated(
     reader: TokenReader, read_anew: int, goes_on: bool
 ) -> None:

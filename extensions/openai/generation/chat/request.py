@@ -68,7 +68,10 @@ class ChatCompletionRequest(ThinkingFields, GenerationRequest):
         None, description="Report the log-probability of each counted token."
     )
     top_logprobs: int | None = Field(
-        None, ge=0, le=20, description="Tell so many alternatives, too. Needs `logprobs`."
+        None,
+        ge=0,
+        le=20,
+        description="How many alternatives to report for each token. Needs `logprobs`.",
     )
     tools: list[AnyTool] | None = Field(
         None,

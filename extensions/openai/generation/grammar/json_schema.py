@@ -1,5 +1,5 @@
-"""JSON schemas as llguidance enforces them: checked by this, so that a 400 names the exact place, then
-written in its words. Source: llguidance, docs/json_schema.md; JSON Schema 2020-12.
+"""JSON schemas as llguidance enforces them: checked here, so that a 400 can name the exact place, then
+rewritten for it. Source: llguidance, docs/json_schema.md; JSON Schema 2020-12.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WHITESPACE = {"whitespace_flexible": False, "item_separator": ", ", "key_separat
 
 Path = tuple[str | int, ...]
 
-_VALUES = ("const", "enum", "default", "examples")  # what under these names is data, and no schema
+_VALUES = ("const", "enum", "default", "examples")  # keywords whose values are data, not schemas
 _TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 _COUNTS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
 _SCHEMA = ("items", "additionalProperties", "additionalItems", "unevaluatedItems", "not", "if", "then",
@@ -138,7 +138,7 @@ def schemas_in(schema: Any) -> Iterator[tuple[Path, Mapping[str, Any]]]:
 
 
 def schema_children(node: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
-    """The schemas right within one, and where they stand in it."""
+    """A schema's direct subschemas, with their paths."""
     for name, value in node.items():
         if name in _SCHEMAS and isinstance(value, list):
             yield from (((name, at), each) for at, each in enumerate(value))
@@ -200,14 +200,14 @@ def _check_node(node: Mapping[str, Any], path: Path, param: str) -> None:
         if kind not in _TYPES:
             raise bad_request.not_one_of(place(param, (*path, "type")), kind, _TYPES)
     if node.get("enum") == []:
-        refuse(place(param, (*path, "enum")), "no value is one of none.")
+        refuse(place(param, (*path, "enum")), "it must not be empty.")
     for name in _NAMED_SCHEMAS:
         if name in node and not isinstance(node[name], dict):
             raise bad_request.wrong_type(place(param, (*path, name)), "an object", node[name])
 
 
 def _digits(number: float) -> int:
-    """A number without its point and the zeros around it: as many states has a multiple of it."""
+    """The significant digits as an integer: enforcing a multiple takes that many states."""
     digits = str(number).lower().partition("e")[0].replace(".", "").strip("-0")
     return int(digits[:12] or 0)
 
@@ -226,8 +226,8 @@ def _asks_nothing(node: Mapping[str, Any], name: str, neutral: tuple[Any, ...]) 
 def _refuse_word(where: str, name: str) -> None:
     raise bad_request.unsupported(
         where,
-        f"cannot be enforced: '{name}' is no part of what this server can constrain an answer to. Leave it "
-        "out, or do not demand that the schema is kept to.",
+        f"cannot be enforced: '{name}' is not supported. Remove it, or do not require the answer to follow "
+        "the schema.",
     )
 
 
@@ -239,7 +239,7 @@ def _check_reference(schema: Any, reference: Any, where: str) -> None:
     base, _, pointer = reference.partition("#")
     if base and not (isinstance(own, str) and base == own.removesuffix("#")):
         refuse(
-            where, "it points out of the schema; only references into itself (#/...) are followed."
+            where, "it points outside the schema; only references into itself (#/...) are followed."
         )
     if pointer and not pointer.startswith("/"):
         return  # an anchor, which the library looks for
@@ -255,7 +255,7 @@ def _check_reference(schema: Any, reference: Any, where: str) -> None:
 
 
 def surely_enforceable(schema: Any) -> bool:
-    """Whether a schema holds only words with which nothing can go wrong, without trying it."""
+    """Whether a schema has only keywords that are known to be safe, so that it need not be tried."""
     return all(node.keys() <= _SURE for _, node in schemas_in(schema))
 
 
@@ -298,8 +298,8 @@ SAFE_INTEGER = 2**53 - 1  # beyond it, readers of JSON differ (RFC 8259, section
 
 
 def _as_enforced(schema: Any, exclusion: Exclusion) -> Any:
-    """The schema with all of its patterns written out, integers that every reader can hold, `anyOf` where
-    that is what `oneOf` means, and without the words that ask for nothing. Recursion is bounded by
+    """The schema with all of its patterns written out, integers that every reader can hold, `oneOf`
+    rewritten as `anyOf` where they mean the same, and no-op keywords removed. Recursion is bounded by
     MAX_SCHEMA_DEPTH."""
     if isinstance(schema, list):
         return [_as_enforced(each, exclusion) for each in schema]

@@ -58,7 +58,7 @@ def hooked_chat(
     if text is not None:
         text = run.modify_input(text)
     if Capability.MODES not in engine.info.capabilities:
-        run.state["mode"] = before["mode"]  # there is no other way to put it
+        run.state["mode"] = before["mode"]  # this engine supports no other mode
     messages = _with_system(turns.messages(history, text), changed_system(before, run.state))
     context = changed_context(before, run.state)
     if context is not None:

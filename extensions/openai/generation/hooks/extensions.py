@@ -8,8 +8,8 @@ much as it takes, since over the years they were given more.
 - `chat_input_modifier(text, visible_text, state)`, `input_modifier(text, state, is_chat)`: the last
   message of the user, or the prompt
 - `custom_generate_chat_prompt(text, state, history=..., _continue=...)`: the whole prompt of a chat
-- `bot_prefix_modifier(text, state)`: what the answer begins behind
-- `output_modifier(text, state, is_chat)`: the answer; tried while it is written (`hook_stream.py`)
+- `bot_prefix_modifier(text, state)`: the text in front of the answer
+- `output_modifier(text, state, is_chat)`: the answer; tried while it is written (`stream.py`)
 - `stream_modifier(pieces, state)`: our own: a generator from an iterator of texts, while they come. An
   extension that has it is not asked to modify the whole output besides
 

@@ -44,14 +44,14 @@ class Policy:
     max_tokens_limit: int = 0
     streaming: bool = True
     strict: bool = False
-    """No more is taken than the reference allows."""
+    """Whether what the reference does not allow is refused."""
     lenient_limits: bool = False
     """`max_tokens: -1` is no limit."""
     thinking_budgets: Mapping[str, int] = field(default_factory=dict)
-    """Tokens of a thought by effort; -1 is no limit."""
+    """The thinking budget in tokens for each reasoning effort; -1 is no limit."""
     role_stops: Literal["auto", "always", "never"] = "auto"
     mark: str = ""
-    """Changes when what shapes answers does; empty where nothing does."""
+    """Changes whenever a setting that shapes answers changes; empty if there is none."""
 
     def marked(self, info: EngineInfo) -> EngineInfo:
         """What is served, its fingerprint changed by what the operator says."""
@@ -61,8 +61,8 @@ class Policy:
         return replace(info, fingerprint="fp_" + both[:10])
 
     def apply(self, body: Body) -> Body:
-        """The request with what the operator adds to it; what it says itself goes before preset and
-        defaults, and what is forced goes before all.
+        """The request with what the operator adds to it: its own values override preset and defaults, and
+        forced values override everything.
 
         Raises InvalidRequest for an unknown preset, a value over its limit, and a stream where there
         are none.
@@ -118,7 +118,7 @@ def read_policy(settings: Settings) -> Policy:
     limits = dict(settings.sampling_limits)
     for name, most in limits.items():
         if name not in COUNTS and not (name in ROWS and _is_number(ROWS[name].default)):
-            raise SettingsError(f"setting sampling_limits: {name} is no parameter that has a limit")
+            raise SettingsError(f"setting sampling_limits: {name} cannot be limited")
         if not _is_number(most):
             raise SettingsError(f"setting sampling_limits: {name} needs a number")
     defaults = _values(settings.sampling_defaults, "setting sampling_defaults")
@@ -163,7 +163,7 @@ def _values(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     named = {ALIASES.get(name, name): value for name, value in given.items()}
     unknown = sorted(set(named) - set(ROWS))
     if unknown:
-        raise SettingsError(f"{where}: {', '.join(unknown)} is no parameter of the sampler table")
+        raise SettingsError(f"{where}: not a known sampler parameter: {', '.join(unknown)}")
     try:
         body = check(GenerationRequest, named)
     except InvalidRequest as error:
@@ -186,7 +186,7 @@ def _presets(folder: str | None) -> dict[str, dict[str, Any]]:
         except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
             raise SettingsError(f"preset {file.name} cannot be read") from error
         if not isinstance(values, dict):
-            raise SettingsError(f"preset {file.name} is no list of names and values")
+            raise SettingsError(f"preset {file.name} is not a mapping of names to values")
         known = {name: value for name, value in values.items() if ALIASES.get(name, name) in ROWS}
         if len(known) < len(values):
             log.warning(

@@ -1,6 +1,6 @@
 """Calls that a model makes by itself, in the format that it was taught: FORMS, a row each.
 
-Demanded calls are written in a format of ours (`tools.py`). Source of the formats: the chat templates of the
+Demanded calls are written in our own format (`plan.py`). Source of the formats: the chat templates of the
 models, as they put earlier calls.
 """
 

@@ -1,6 +1,6 @@
 """How a model writes calls, learned from how its template writes them into a prompt.
 
-Formats of known families are rows of `call_forms.FORMS`; one of another family is derived here from the
+Formats of known families are rows of `formats.FORMS`; one of another family is derived here from the
 template's own sample: `[call find_places]{"city": "Oslo", "limit": 3}[/call]`.
 """
 

@@ -1,4 +1,4 @@
-"""Finds the calls in an answer, in the formats of `call_forms`, while it comes in."""
+"""Finds the calls in an answer, in the formats of `formats.py`, while it comes in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How we take part in what a webui's loaders generate: what a way is. The ways are in `webui_loaders.py`.
+"""How we take part in what a webui's loaders generate: what a way is. The ways are in `registry.py`.
 
 A host calls its model itself, under its own lock and in a thread of its own; what it hands back is text.
 A way wraps the call that it makes of the loaded model, recognises our requests by a number in the state that

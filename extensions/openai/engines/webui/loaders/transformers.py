@@ -1,4 +1,4 @@
-"""The way into models with a `generate` of the Transformers kind, which sample token by token: `steps.py`."""
+"""The way into models that have Transformers' `generate` and sample token by token (`sampling_steps.py`)."""
 
 from __future__ import annotations
 
