@@ -15,6 +15,9 @@ import openai
 import pytest
 from flask.testing import FlaskClient
 
+from extensions.openai.engines.swappable import SwappableEngine
+from extensions.openai.settings import Settings
+from extensions.openai.web.app import create_app
 from tests.support.process import ROOT, ServerProcess
 from tests.support.reference import assert_envelope
 
@@ -181,6 +184,15 @@ def test_an_engine_that_cannot_load_says_so(client: FlaskClient) -> None:
         assert answer.status_code == 400
         assert answer.get_json()["error"]["code"] == "not_supported"
         assert "cannot load others" in answer.get_json()["error"]["message"]
+
+
+def test_while_the_first_model_loads_the_answer_is_to_come_again() -> None:
+    """What the engine can load is not known before."""
+    loading = create_app(Settings(), SwappableEngine()).test_client()
+    for method, path in (("GET", "model/info"), ("POST", "model/unload"), ("GET", "lora/list")):
+        answer = loading.open(f"/v1/internal/{path}", method=method)
+        assert answer.status_code == 503 and answer.headers["Retry-After"]
+        assert assert_envelope(answer.get_json())["code"] == "model_loading"
 
 
 def test_names_below_the_model_folder(tmp_path: Path) -> None:

@@ -70,12 +70,12 @@ class LoadLorasRequest(RequestModel):
 
 def model_info(call: Call) -> Response:
     """The model and the LoRAs that are loaded."""
-    return _loaded(_library(call))
+    return _loaded(_manager(call))
 
 
 def list_host_models(call: Call) -> Response:
     """The names of all models that can be loaded."""
-    names: ModelNames = {"model_names": list(_library(call).models())}
+    names: ModelNames = {"model_names": list(_manager(call).models())}
     return json_response(names)
 
 
@@ -85,7 +85,7 @@ def load_model(call: Call, body: LoadModelRequest) -> Response:
     Requests under way may end for `drain_timeout` seconds; then they end with one error. Those that come
     meanwhile are answered 503 `model_loading`.
     """
-    model_manager = _library(call)
+    model_manager = _manager(call)
     model_manager.load(
         body.model_name,
         body.args or {},
@@ -97,34 +97,36 @@ def load_model(call: Call, body: LoadModelRequest) -> Response:
 def unload_model(call: Call) -> Response:
     """Free the memory of the model. The stand-alone host loads it again for the next request that wants an
     answer; in a webui those are answered 503 until one is loaded."""
-    model_manager = _library(call)
+    model_manager = _manager(call)
     model_manager.unload()
     return _loaded(model_manager)
 
 
 def list_loras(call: Call) -> Response:
     """The names of all LoRAs that can be applied."""
-    names: LoraNames = {"lora_names": list(_library(call).loras())}
+    names: LoraNames = {"lora_names": list(_manager(call).loras())}
     return json_response(names)
 
 
 def load_loras(call: Call, body: LoadLorasRequest) -> Response:
     """Apply these LoRAs, and no others, to the loaded model."""
-    model_manager = _library(call)
+    model_manager = _manager(call)
     model_manager.apply_loras(body.lora_names)
     return _loaded(model_manager)
 
 
 def unload_loras(call: Call) -> Response:
     """Apply no LoRA any more."""
-    model_manager = _library(call)
+    model_manager = _manager(call)
     model_manager.apply_loras(())
     return _loaded(model_manager)
 
 
-def _library(call: Call) -> ModelManager:
+def _manager(call: Call) -> ModelManager:
+    """Raises ModelLoading while the first model is on its way, and NotSupported where there are no others."""
     model_manager = call.services.model_manager
     if model_manager is None:
+        call.services.models.loaded()
         raise NotSupported(
             "This server serves the model it was started with: its engine cannot load others."
         )

@@ -54,7 +54,7 @@ class Queue(TypedDict):
 
 
 def show_queue(call: Call) -> Response:
-    """How busy the engine is, and the caller's own requests; with the scope admin all."""
+    """How busy the engine is, and the caller's own requests; with the scope admin, those of all callers."""
     served = call.services.models.loaded()
     state = served.scheduler.state()
     answer: Queue = {
@@ -89,7 +89,7 @@ class StopRequest(RequestModel):
         min_length=1,
         max_length=256,
         description="The `x-request-id` of a request, or the id of its answer. Default: all of the "
-        "caller's own, and with the scope admin all.",
+        "caller's own, and with the scope admin, those of all callers.",
     )
 
 

@@ -1,7 +1,7 @@
 """Usage: what keys and users have used. Reference: "Usage" (organization), and a shorter page of ours.
 
-A key sees its own usage, an admin's that of all. `api_key_id` is the key's name; `user_id` is the `user` of
-the requests.
+A key sees its own usage, an admin key that of all keys. `api_key_id` is the key's name; `user_id` is the
+`user` of the requests.
 """
 
 from __future__ import annotations

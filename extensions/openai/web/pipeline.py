@@ -1,4 +1,4 @@
-"""What every request goes through, on either way: checks, key, limits, body; errors; the end.
+"""What every request goes through, with Flask or past it: checks, key, limits, body; errors; the end.
 
 `app.py` calls this from Flask's hooks and views, and from a short cut for the pages that models answer.
 """
