@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import xllamacpp
 
-from extensions.openai.engines.llamacpp.params import cache_for, params_for
+from extensions.openai.engines.llamacpp.loading.params import cache_for, params_for
 from extensions.openai.engines.tokens.gguf import read_header
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import xllamacpp
 
-from extensions.openai.engines.llamacpp.params import cache_for, params_for
+from extensions.openai.engines.llamacpp.loading.params import cache_for, params_for
 from extensions.openai.engines.tokens.gguf import read_header
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import xllamacpp
 
-from extensions.openai.engines.llamacpp.params import Cache, params_for
+from extensions.openai.engines.llamacpp.loading.params import Cache, params_for
 from tests.support.process import free_port
 
 

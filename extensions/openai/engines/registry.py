@@ -41,9 +41,9 @@ class EngineRow:
 
 
 def _llama_cpp() -> EngineModule:
-    from .llamacpp import loading
+    from .llamacpp import factory
 
-    return loading
+    return factory
 
 
 def _echo() -> EngineModule:

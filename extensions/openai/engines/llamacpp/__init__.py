@@ -33,17 +33,17 @@ cannot be switched off, so it is bound to a unix socket in a private folder, beh
   fit.
 - *One tokenizer for grammars* is kept by llama.cpp for the whole process, in a static variable without a
   lock, known by the address of its vocabulary: a model loaded where another one was freed would get the
-  other one's tokens. So it is given to a model of 69 kB that stays (`grammar_turns.py`) before its owner is
-  freed or changes, and grammars of two models are never made at once. It is made when a model is loaded, as
-  it takes a moment with a large vocabulary.
+  other one's tokens. So it is given to a model of 69 kB that stays (`grammar/shared_tokenizer.py`) before
+  its owner is freed or changes, and grammars of two models are never made at once. It is made when a model
+  is loaded, as it takes a moment with a large vocabulary.
 - *The end of a grammar* is a token that llama.cpp may not take for the end of an answer (gpt-oss:
   `<|end|>`). Which one it is is tried out at load (`EngineInfo.grammar_end`); an answer ends there once its
   grammar is complete.
 - *Vocabularies of SentencePiece with a space before each text* (Llama 2, the first Mistral) are misread:
   llama.cpp tells the library each token's text by `llama_detokenize`, which drops the space. A model is
   tried with a short grammar when it is loaded; where the answer is another text, its answers are matched
-  here instead (`engines/llamacpp/matched_answers.py`), as those of a webui's server are: llama.cpp samples
-  freely, and a token that does not fit is sampled once more among those that do.
+  here instead (`grammar/matched_answers.py`), as those of a webui's server are: llama.cpp samples freely,
+  and a token that does not fit is sampled once more among those that do.
 - *Two versions of llguidance* are at work, the one inside of llama.cpp and Python's. Random answers of the
   older one, matched by the newer one (38 grammars, 60 answers each), differ in one thing: it allows `\\/` in
   keys that a schema does not name. `enforce._Matching` reads that as `/`.

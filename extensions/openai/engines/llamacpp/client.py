@@ -16,7 +16,11 @@ from ..callback_bridge import TICK
 from ..failures import unreachable
 from .stream_reader import error_of
 
-TIMEOUT = 60  # seconds, for questions that no model has to answer
+TIMEOUT_S = 60  # for questions that no model has to answer
+
+Complete = Callable[[bytes, Callable[[bytes], bool]], object]
+"""Streams llama.cpp's answer to a request for a completion: each chunk to the second argument, which stops
+it by answering True. So does `handle_completions` of xllamacpp's Server."""
 
 
 class LlamaServer:
@@ -111,7 +115,7 @@ class _Connection(http.client.HTTPConnection):
     def __init__(self, address: int | Path, tick: Callable[[], bool] | None) -> None:
         self._path = None if isinstance(address, int) else address
         port = address if isinstance(address, int) else None
-        super().__init__("127.0.0.1", port, timeout=TIMEOUT)
+        super().__init__("127.0.0.1", port, timeout=TIMEOUT_S)
         self._tick = tick
 
     def connect(self) -> None:

@@ -33,19 +33,20 @@ from ..protocol import (
 from ..tokens.context_length import check_fits
 from ..tokens.gguf import GGUFHeader
 from ..tokens.vocabulary import Vocabulary, read_vocabulary
-from .grammar_turns import end_of_grammars, follows_grammars, turns
-from .matched_answers import MatchedAnswers
-from .media import encoded
-from .model_files import read_files
-from .params import BATCH, params_for
+from .client import Complete
+from .grammar.matched_answers import MatchedAnswers
+from .grammar.shared_tokenizer import shared_tokenizer
+from .grammar.trial import end_of_grammars, follows_grammars
+from .loading.model_files import read_files
+from .loading.params import BATCH, params_for
+from .loading.template import load_template
 from .penalty_restart import PenaltyRestart
 from .private_listener import PrivateListener
-from .request_values import biases_of, seed_of
+from .request_values import biases_of, encoded, seed_of
 from .session import CompletionSession
 from .slot_pool import SlotPool
 from .stream_reader import AnswerReader, LogprobReader, Spelling, TokenReader
-from .template import load_template
-from .token_scoring import Complete, hidden_text, score_token
+from .token_scoring import hidden_text, score_token
 
 log = logging.getLogger("openedai")
 
@@ -187,7 +188,7 @@ class LlamaCppEngine:
 
     def _grammar_end(self, ends: frozenset[int]) -> str | None:
         """As in EngineInfo; None where grammars do not work."""
-        with turns.turn(self, lambda: False):
+        with shared_tokenizer.owned_by(self, lambda: False):
             token = end_of_grammars(self._complete, self._document_start)
             if not follows_grammars(self._complete, self._document_start, min(ends, default=None)):
                 return None
@@ -339,7 +340,7 @@ class LlamaCppEngine:
         self._closed.set()
         atexit.unregister(self._free)
         self._room.wait_until_empty(CLOSE_PATIENCE)
-        turns.leave(self, self._server)
+        shared_tokenizer.release(self, self._server)
         self._free()
 
     def _free(self) -> None:

@@ -1,10 +1,11 @@
-"""Seeds and biases as llama.cpp takes them."""
+"""Seeds, biases and media as llama.cpp takes them."""
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable
 
-from ..protocol import BAN
+from ..protocol import BAN, Media
 
 RANDOM_SEED = 0xFFFFFFFF
 """The largest of 32 bits is llama.cpp's word for no seed."""
@@ -25,3 +26,8 @@ def seed_behind(seed: int, behind: int) -> int:
 def biases_of(asked: Iterable[tuple[int, float]]) -> list[list[float]]:
     """Pairs of a token and what is added to its logit; False is minus infinity."""
     return [[token, False if bias <= BAN else bias] for token, bias in asked]
+
+
+def encoded(media: Media) -> str:
+    """A file as base64."""
+    return b64encode(media.data).decode()

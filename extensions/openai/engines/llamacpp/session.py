@@ -14,11 +14,11 @@ from ...errors import InvalidRequest
 from ..callback_bridge import TICK, Emit
 from ..failures import failure_from, taken_away
 from ..protocol import Piece
-from .grammar_turns import turns
+from .client import Complete
+from .grammar.shared_tokenizer import shared_tokenizer
 from .penalty_restart import PenaltyRestart
 from .slot_pool import SlotPool
 from .stream_reader import AnswerReader, error_of
-from .token_scoring import Complete
 
 log = logging.getLogger("openedai")
 
@@ -81,7 +81,11 @@ class CompletionSession:
         if "grammar" not in self._body:
             self._ask(emit, lambda: None)
             return
-        with turns.turn(self._owner, lambda: emit(None) or self._closed.is_set()) as made:
+
+        def has_left() -> bool:
+            return emit(None) or self._closed.is_set()
+
+        with shared_tokenizer.owned_by(self._owner, has_left) as made:
             if made is not None and not self._closed.is_set():
                 self._ask(emit, made)
 

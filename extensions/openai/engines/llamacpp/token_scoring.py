@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -10,14 +10,11 @@ import orjson
 from ..failures import not_judged
 from ..protocol import CUT, TokenLogprob
 from ..tokens.vocabulary import Vocabulary, is_incomplete, is_text
+from .client import Complete
 from .stream_reader import choice_of, error_of, token_logprob
 
 FORCE = 1000  # a bias that no logit outweighs
 JUDGED = 64  # likeliest tokens to look through first for one
-
-Complete = Callable[[bytes, Callable[[bytes], bool]], None]
-"""Streams llama.cpp's answer to a request for a completion: each chunk to the second argument, which stops
-it by answering True."""
 
 
 def score_token(

@@ -30,7 +30,7 @@ thread pools that libraries load models with; `hosts/webui.py: keep_alive` holds
   takes less than ours and converts schemas loosely. So answers are matched here, by llguidance with the
   model's vocabulary (out of the GGUF file's head). At the first token that does not fit the call is ended,
   that one place is sampled among the tokens that do (`logit_bias`), and a new call goes on out of the
-  cache: `llamacpp/grammar_segments.py` says why that is the same distribution. Whatever our own engine can
+  cache: `llamacpp/grammar/segments.py` says why that is the same distribution. Whatever our own engine can
   enforce this can. Pictures and sounds go to it as bytes, with marks in the prompt; such a prompt has no
   token ids to go on with in a new call, so a grammar beside them is a 400. The tokenizer of this loader is
   the model itself, and a host frees it when nothing holds it: so we hold it weakly.

@@ -38,6 +38,7 @@ from ..protocol import (
     Scores,
     TokenLogprob,
 )
+from ..tokens.tokenizer_view import TokenizerView
 from .host import (
     Loaded,
     created_at,
@@ -55,7 +56,6 @@ from .host import (
 from .known_model import KnownModel, ModelLook
 from .loaders.base import Job, LoaderAdapter, check_error
 from .relay import answer_through
-from .sampling_steps import TokenizerView
 from .tokens import Texts, check_ids, counted_tokens, grown, tokens_so_far
 from .ui_state import (
     ENDLESS,

@@ -7,11 +7,11 @@ import threading
 import weakref
 from typing import Any
 
+from ..tokens.tokenizer_view import TokenizerView
 from .findings import findings
 from .host import Loaded, context_length_of, host_model, host_module
 from .loaders.base import LoaderAdapter
 from .loaders.registry import way_of
-from .sampling_steps import TokenizerView
 from .tokens import encode, read_words
 from .ui_state import special_texts, template_source
 

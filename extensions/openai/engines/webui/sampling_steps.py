@@ -8,39 +8,23 @@ torch's; only operations that both have are used on them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher
 
 from ..callback_bridge import Emit
 from ..failures import too_complex
-from ..protocol import BAN, Capability, Finish, GenerateRequest, Piece, PromptUsage, TokenLogprob
-from ..tokens.character_buffer import CharacterBuffer
+from ..protocol import BAN, Finish, GenerateRequest, Piece, PromptUsage, TokenLogprob
+from ..tokens.token_text import TokenText
+from ..tokens.tokenizer_view import TokenizerView
 from ..tokens.vocabulary import Vocabulary
 from .patching import wrap_once
 
 PENALTIES = ("frequency_penalty", "presence_penalty")
-
-
-@dataclass(frozen=True, slots=True)
-class TokenizerView:
-    """A tokenizer, as far as answers are read and constrained by it. Immutable."""
-
-    vocabulary: Vocabulary
-    ends: frozenset[int]
-    """The tokens that end an answer."""
-    matching: LLTokenizer | None
-    """The same tokenizer for grammars; None where there can be none."""
-    start: int | None = None
-    """The token that begins a document, if it is known."""
-    media: tuple[Capability, ...] = ()
-    """What the model takes besides text, in the words of EngineInfo."""
-    mark: str = ""
-    """What stands in a prompt where media do."""
 
 
 def take_over_penalties(state: dict[str, Any]) -> None:
@@ -215,33 +199,6 @@ class SamplingSession(Answer):
         self._constraint.accept(token)
         raw, self._raw = self._raw, None
         return not self.add(token, raw)
-
-
-class TokenText:
-    """From the tokens of one answer to whole characters. Not thread-safe."""
-
-    def __init__(self, words: TokenizerView, marks: Collection[str], *, skip_special: bool) -> None:
-        """`skip_special`: leave out the names of special tokens, but for `marks`."""
-        self._words = words
-        self._marks = frozenset(marks)
-        self._skip_special = skip_special
-        self._characters = CharacterBuffer()
-
-    def said_by(self, token: int) -> bytes:
-        """The text of a token; an end token has none, whatever its name."""
-        vocabulary = self._words.vocabulary
-        if token in self._words.ends:
-            return b""
-        if self._skip_special and vocabulary.names[token] not in self._marks:
-            return vocabulary.tokens[token]
-        return vocabulary.name(token)
-
-    def add(
-        self, token: int | None, told: TokenLogprob | None, *, last: bool
-    ) -> tuple[str, tuple[TokenLogprob, ...]]:
-        """The text that one more token completes, and its tokens; None: there is no further one."""
-        said = b"" if token is None else self.said_by(token)
-        return self._characters.add(said, told, last=last)
 
 
 def judged(

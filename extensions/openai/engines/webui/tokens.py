@@ -15,10 +15,11 @@ import numpy as np
 from ...schemas import bad_request
 from ..tokens.gguf import BadModelFile, read_header
 from ..tokens.grammar_tokenizer import matching_of
+from ..tokens.tokenizer_view import TokenizerView
 from ..tokens.vocabulary import Vocabulary, read_vocabulary, vocabulary_of
 from .host import Loaded, custom_reply, host_module, parallel_of
 from .loaders.exllamav3_tokens import prompt_tokens
-from .sampling_steps import TokenizerView, as_inputs, to_numpy
+from .sampling_steps import as_inputs, to_numpy
 
 
 def encode(text: str) -> tuple[int, ...]:

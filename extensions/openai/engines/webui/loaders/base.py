@@ -17,8 +17,9 @@ from typing import Any, Protocol
 from ...callback_bridge import Emit, iterate_callback
 from ...failures import failure_from
 from ...protocol import Capability, GenerateRequest, Piece, TokenLogprob
+from ...tokens.tokenizer_view import TokenizerView
 from ..host import Loaded
-from ..sampling_steps import SamplingSession, TokenizerView
+from ..sampling_steps import SamplingSession
 
 PAUSE = 0.02  # seconds between two texts for an extension
 LAST_STEP = 30.0  # seconds, at most, that a model needs to come to the end of a step

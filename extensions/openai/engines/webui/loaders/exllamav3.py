@@ -23,6 +23,7 @@ from ....errors import APIError
 from ...callback_bridge import TICK
 from ...failures import failure_of, no_job, taken_away
 from ...protocol import Capability, Piece, TokenLogprob
+from ...tokens.tokenizer_view import TokenizerView
 from ..host import Loaded, beyond_limit, knows_stop_event
 from ..patching import wrap_once
 from ..sampling_steps import (
@@ -30,7 +31,6 @@ from ..sampling_steps import (
     Constraint,
     RequestTag,
     TaggedInt,
-    TokenizerView,
     as_inputs,
     judged,
     take_over_penalties,

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from ...protocol import Capability, TokenLogprob
+from ...tokens.tokenizer_view import TokenizerView
 from ..host import Loaded
 from ..patching import wrap_once
-from ..sampling_steps import SamplingSession, TaggedInt, TokenizerView, judged, take_over_penalties
+from ..sampling_steps import SamplingSession, TaggedInt, judged, take_over_penalties
 from ..tokens import plain_words, words_of_file
 from .base import Job
 

@@ -20,15 +20,15 @@ from ....errors import APIError
 from ...callback_bridge import Emit
 from ...failures import taken_away
 from ...llamacpp.client import LlamaServer, chunk_of
-from ...llamacpp.grammar_segments import GrammarGeneration
-from ...llamacpp.media import encoded
-from ...llamacpp.request_values import biases_of
+from ...llamacpp.grammar.segments import GrammarGeneration
+from ...llamacpp.request_values import biases_of, encoded
 from ...llamacpp.stream_reader import AnswerReader, LogprobReader, Spelling, error_of
 from ...llamacpp.token_scoring import hidden_text, score_token
 from ...protocol import CUT, Capability, GenerateRequest, Piece, TokenLogprob
+from ...tokens.tokenizer_view import TokenizerView
 from ..host import Loaded, knows_stop_event
 from ..patching import wrap_once
-from ..sampling_steps import PENALTIES, RequestTag, TokenizerView
+from ..sampling_steps import PENALTIES, RequestTag
 from ..tokens import encode, plain_words, words_of_file
 from .base import Job, as_it_grows
 

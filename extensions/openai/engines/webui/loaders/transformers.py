@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...protocol import Capability, TokenLogprob
+from ...tokens.tokenizer_view import TokenizerView
 from ..host import Loaded
 from ..sampling_steps import (
     Part,
     SamplingSession,
     TaggedFloat,
     TaggedInt,
-    TokenizerView,
     attach,
     judged,
     take_over_penalties,

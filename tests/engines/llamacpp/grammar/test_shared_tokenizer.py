@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import threading
@@ -12,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
-from extensions.openai.engines.llamacpp.grammar_turns import GrammarTurns, keeper_file
+from extensions.openai.engines.llamacpp.grammar.shared_tokenizer import SharedTokenizer
 from extensions.openai.engines.protocol import Piece
 from extensions.openai.generation.grammar.enforce import enforced
 from tests.support.api import Api
 from tests.support.families import FAMILIES
 from tests.support.process import ROOT
-from tests.support.random_model import TEMPLATE, write_model
+from tests.support.random_model import TEMPLATE
 from tests.support.scripted_model import Script, write_scripted_model
 
 SWITCHES = """
@@ -110,28 +109,28 @@ class Keeper:
 
 def test_the_keeper_has_the_tokenizer_whenever_the_owner_changes() -> None:
     keeper = Keeper()
-    turns = GrammarTurns(keeper.make)
+    shared = SharedTokenizer(keeper.make)
     for owner, calls in (("a", 0), ("a", 0), ("b", 1), ("a", 2)):
-        with turns.turn(owner, lambda: False) as made:
+        with shared.owned_by(owner, lambda: False) as made:
             assert made is not None
         assert keeper.calls == calls
-    turns.leave("b", object())  # it is not the owner any more
+    shared.release("b", object())  # it is not the owner any more
     assert keeper.calls == 2
-    turns.leave("a", object())
+    shared.release("a", object())
     assert keeper.calls == 3
-    with turns.turn("b", lambda: False):  # the tokenizer is the keeper's
+    with shared.owned_by("b", lambda: False):  # the tokenizer is the keeper's
         pass
     assert (keeper.calls, keeper.made) == (3, 1)
 
 
 def test_one_model_waits_until_the_grammars_of_another_are_made() -> None:
-    turns, entered = GrammarTurns(Keeper().make), threading.Event()
+    shared, entered = SharedTokenizer(Keeper().make), threading.Event()
 
     def other() -> None:
-        with turns.turn("b", lambda: False):
+        with shared.owned_by("b", lambda: False):
             entered.set()
 
-    with turns.turn("a", lambda: False) as made, turns.turn("a", lambda: False) as also:
+    with shared.owned_by("a", lambda: False) as made, shared.owned_by("a", lambda: False) as also:
         assert made is not None and also is not None
         thread = threading.Thread(target=other)
         thread.start()
@@ -144,8 +143,8 @@ def test_one_model_waits_until_the_grammars_of_another_are_made() -> None:
 
 
 def test_nobody_waits_for_an_answer_that_is_not_wanted() -> None:
-    turns = GrammarTurns(Keeper().make)
-    with turns.turn("a", lambda: False), turns.turn("b", lambda: True) as made:
+    shared = SharedTokenizer(Keeper().make)
+    with shared.owned_by("a", lambda: False), shared.owned_by("b", lambda: True) as made:
         assert made is None
 
 
@@ -155,43 +154,9 @@ def test_without_a_keeper_memory_is_kept() -> None:
     def fail() -> Callable[[bytes, Callable[[bytes], bool]], object]:
         raise RuntimeError
 
-    turns, memory = GrammarTurns(fail), object()
-    with turns.turn("a", lambda: False):
+    shared, memory = SharedTokenizer(fail), object()
+    with shared.owned_by("a", lambda: False):
         pass
     before = sys.getrefcount(memory)
-    turns.leave("a", memory)
+    shared.release("a", memory)
     assert sys.getrefcount(memory) == before + 1
-
-
-def test_a_vocabulary_that_llama_cpp_misreads_is_found_out(tmp_path: Path) -> None:
-    """Where texts get a space before them, as in Llama 2, its grammars are made of other texts; so they are
-    matched here (`test_matched_answers.py`)."""
-    path, key = tmp_path / "spaced.gguf", b"tokenizer.ggml.add_space_prefix\x07\0\0\0"
-    assert keeper_file().count(key + b"\0") == 1
-    path.write_bytes(keeper_file().replace(key + b"\0", key + b"\1"))
-    engine = LlamaCppEngine(path, name="spaced", threads=1)
-    try:
-        assert engine._matched is not None
-        assert "grammar" in engine.info.capabilities
-    finally:
-        engine.close()
-
-
-@pytest.mark.parametrize("odd", [0, 30, 31])
-def test_texts_in_json_whatever_the_number_of_tokens(tmp_path: Path, odd: int) -> None:
-    """llama.cpp's library fails where it is one less than a multiple of 32."""
-    engine = LlamaCppEngine(
-        write_model(tmp_path / "m.gguf", odd=odd), name="m", threads=1, parallel=1
-    )
-    try:
-        assert len(engine.info.token_bytes or ()) % 32 == odd
-        assert (engine._matched is not None) == (odd == 31)
-        text = {"type": "string", "minLength": 3, "maxLength": 5}
-        schema: dict[str, object] = {"type": "object", "properties": {"x": text}, "required": ["x"]}
-        schema["additionalProperties"] = False
-        for seed in range(5):
-            answer = Api(engine).complete("a", guided_json=schema, seed=seed, max_tokens=200)
-            found = json.loads(answer["choices"][0]["text"])
-            assert 3 <= len(found["x"]) <= 5
-    finally:
-        engine.close()

@@ -18,15 +18,16 @@ import numpy as np
 import orjson
 from llguidance import LLMatcher
 
-from ..callback_bridge import Emit
-from ..failures import failure_of, too_complex
-from ..penalties import PromptCounts
-from ..protocol import CUT, Finish, GenerateRequest, Piece, PromptUsage, TokenLogprob
-from ..webui.sampling_steps import TokenizerView, TokenText
-from .client import LlamaServer, chunk_of, collect
-from .request_values import RANDOM_SEED, seed_behind
-from .stream_reader import TokenReader, error_of, token_logprob
-from .token_scoring import score_token
+from ...callback_bridge import Emit
+from ...failures import failure_of, too_complex
+from ...penalties import PromptCounts
+from ...protocol import CUT, Finish, GenerateRequest, Piece, PromptUsage, TokenLogprob
+from ...tokens.token_text import TokenText
+from ...tokens.tokenizer_view import TokenizerView
+from ..client import LlamaServer, chunk_of, collect
+from ..request_values import RANDOM_SEED, seed_behind
+from ..stream_reader import TokenReader, error_of, token_logprob
+from ..token_scoring import score_token
 
 RAISE = 250.0  # a bias that no other token's logit makes up for; larger ones cost precision
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from ...settings import Settings
 from ..model_spec import ModelLoadError, ModelSpec
 from .engine import LlamaCppEngine
-from .model_files import read_files
+from .loading.model_files import read_files
 
 
 def make(spec: ModelSpec, settings: Settings) -> LlamaCppEngine:

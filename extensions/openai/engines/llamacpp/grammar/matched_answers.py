@@ -12,15 +12,15 @@ from typing import Any
 
 from llguidance import LLTokenizer
 
-from ..callback_bridge import TICK, Emit, iterate_callback
-from ..failures import taken_away
-from ..protocol import GenerateRequest, Piece, Pieces
-from ..tokens.grammar_tokenizer import matching_of
-from ..tokens.vocabulary import Vocabulary
-from ..webui.sampling_steps import TokenizerView
-from .client import LlamaServer
-from .grammar_segments import GrammarGeneration
-from .slot_pool import SlotPool
+from ...callback_bridge import TICK, Emit, iterate_callback
+from ...failures import taken_away
+from ...protocol import GenerateRequest, Piece, Pieces
+from ...tokens.grammar_tokenizer import matching_of
+from ...tokens.tokenizer_view import TokenizerView
+from ...tokens.vocabulary import Vocabulary
+from ..client import LlamaServer
+from ..slot_pool import SlotPool
+from .segments import GrammarGeneration
 
 
 class MatchedAnswers:

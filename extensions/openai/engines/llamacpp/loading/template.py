@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 
-from ..chat_template import CHATML, BadTemplate, ChatTemplate, TooCostlyTemplate
-from ..tokens.gguf import GGUFHeader
+from ...chat_template import CHATML, BadTemplate, ChatTemplate, TooCostlyTemplate
+from ...tokens.gguf import GGUFHeader
 
 log = logging.getLogger("openedai")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...system.machine import memory_bytes
+from ....system.machine import memory_bytes
 
 DEFAULT_CONTEXT = 8192  # tokens, unless the model has fewer or --ctx-size asks for more
 BATCH = 512  # prompt tokens per step: how soon a reader who left stops the work

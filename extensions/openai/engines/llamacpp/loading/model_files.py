@@ -6,10 +6,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..chat_template import TooCostlyTemplate
-from ..model_spec import ModelLoadError
-from ..tokens.gguf import BadModelFile, GGUFHeader
-from ..tokens.gguf_checks import check_memory, read_encoder, read_lora, read_model
+from ...chat_template import TooCostlyTemplate
+from ...model_spec import ModelLoadError
+from ...tokens.gguf import BadModelFile, GGUFHeader
+from ...tokens.gguf_checks import check_memory, read_encoder, read_lora, read_model
 from .params import Cache, all_memory, cache_for
 from .template import load_template
 

@@ -1,0 +1,1 @@
+"""What happens to a model's files before llama.cpp gets them, and how it is set up for them."""
