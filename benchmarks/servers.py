@@ -30,7 +30,7 @@ class Peer:
     """It is asked one in so many of a workload's requests: it would take too long over all."""
 
 
-def _ours(model: Path, parallel: int) -> Server:
+def _ours(model: Path, parallel: int, checkout: Path = ROOT) -> Server:
     port = free_port()
     command = python(
         *("server.py", "--extensions", "openai", "--model", str(model)),
@@ -38,7 +38,12 @@ def _ours(model: Path, parallel: int) -> Server:
     )
     # llama-server is started without a log, too.
     quiet = {"OPENEDAI_LOG_REQUESTS": "false", "OPENEDAI_QUEUE_LIMIT": str(QUEUE)}
-    return Server(command, port, environment=quiet)
+    return Server(command, port, environment=quiet, folder=checkout)
+
+
+def _earlier(model: Path, parallel: int) -> Server:
+    """This server as it was, in another checkout, with the same packages."""
+    return _ours(model.resolve(), parallel, Path(os.environ["EARLIER_DIR"]))
 
 
 def _llama_server(model: Path, parallel: int) -> Server:
@@ -88,9 +93,12 @@ OURS = Peer("ours", _ours)
 
 
 def peers() -> tuple[Peer, ...]:
-    """Whom to compare with on this machine. Environment: LLAMA_CPP_PYTHON, a Python that has it;
-    WEBUI_DIR and WEBUI_PYTHON, text-generation-webui and its Python."""
+    """Which servers to compare with on this machine. Environment: LLAMA_CPP_PYTHON, a Python that has it;
+    WEBUI_DIR and WEBUI_PYTHON, text-generation-webui and its Python; EARLIER_DIR, another
+    checkout of this server."""
     found = [Peer("llama-server", _llama_server)]
+    if os.environ.get("EARLIER_DIR"):
+        found.append(Peer("earlier", _earlier))
     if os.environ.get("LLAMA_CPP_PYTHON"):
         found.append(Peer("llama-cpp-python", _llama_cpp_python, True, _without_an_end))
     if os.environ.get("WEBUI_DIR"):
