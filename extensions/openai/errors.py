@@ -7,7 +7,9 @@
     ├── Unauthorized         401  no key, or the wrong one
     ├── Forbidden            403  a Host or Origin that is not on the list
     ├── NotFound             404  no such address
-    │   └── ModelNotFound
+    │   ├── ModelNotFound
+    │   ├── StoredObjectNotFound
+    │   └── StoreOff
     ├── MethodNotAllowed     405
     ├── BodyTooLarge         413
     ├── UnsupportedMediaType 415
@@ -30,6 +32,7 @@
         ├── KeysUnreadable
         ├── LimitsUnavailable
         ├── UsageUnreadable
+        ├── StoreUnavailable
         ├── ModelLoading
         ├── ModelChanged
         ├── ModelInUse
@@ -174,6 +177,24 @@ class ModelNotFound(NotFound):
             "GET /v1/models lists the names that this server answers to.",
             param="model",
         )
+
+
+class StoredObjectNotFound(NotFound):
+    """No stored object with this id, or it belongs to another key."""
+
+    code = "stored_object_not_found"
+
+    def __init__(self, id: str, *, param: str | None = None) -> None:
+        super().__init__(f"There is no stored object with the id '{id[:128]}'.", param=param)
+
+
+class StoreOff(NotFound):
+    """The operator lets nothing be stored, so there is nothing to find."""
+
+    code = "store_off"
+
+    def __init__(self) -> None:
+        super().__init__("Nothing is stored on this server (its setting --store says so).")
 
 
 class MethodNotAllowed(APIError):
@@ -375,6 +396,13 @@ class UsageUnreadable(Unavailable):
     """The file that holds what keys have used cannot be read."""
 
     code = "usage_unreadable"
+    retry_after = 5
+
+
+class StoreUnavailable(Unavailable):
+    """The database of stored objects cannot be read or written."""
+
+    code = "store_unavailable"
     retry_after = 5
 
 

@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     )
     data_folder: str | None = Field(
         None,
-        description="Where keys and usage are kept. Default: user_data/openedai of the app.",
+        description="Where keys, usage and stored objects are kept. Default: user_data/openedai of the app.",
     )
     rpm: int | None = Field(
         None,
@@ -149,6 +149,28 @@ class Settings(BaseSettings):
         ge=0,
         le=36500,
         description="Days that the usage of keys and users is kept; 0 keeps none.",
+    )
+    store: SecretStr | None = Field(
+        None,
+        description="Where objects are kept that clients ask to store: `sqlite` (store.sqlite3 in the data "
+        "folder), `postgresql://USER:PASSWORD@HOST:PORT/NAME`, `memory` until the server ends, or `off`. "
+        "Default: sqlite; memory with --use-mock-api.",
+    )
+    store_days: Pairs = Field(
+        {"chats": 30},
+        description="Days that stored objects of each kind are kept; 0 keeps them until they are deleted.",
+        json_schema_extra=RELOADABLE,
+    )
+    store_megabytes: Pairs = Field(
+        {"chats": 1024},
+        description="MiB of stored objects of each kind that one key may have; beyond that its oldest are "
+        "deleted. 0 is no limit.",
+        json_schema_extra=RELOADABLE,
+    )
+    store_synchronous: Literal["normal", "full"] = Field(
+        "normal",
+        description="What SQLite does for each transaction: `full` waits for the disk, so that a power cut "
+        "loses nothing that was acknowledged; with `normal` only a killed process does not.",
     )
     public_api: bool = Field(
         False,
@@ -466,6 +488,8 @@ class Settings(BaseSettings):
             "sampling_limits",
             "user_limits",
             "thinking_budgets",
+            "store_days",
+            "store_megabytes",
         ),
         mode="before",
     )
@@ -553,6 +577,28 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name} needs a whole number, -1 or more")
         return {**known, **value}
 
+    @field_validator("store_days", "store_megabytes")
+    @classmethod
+    def _kinds(cls, value: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:
+        known = cls.model_fields[str(info.field_name)].default
+        for kind, most in value.items():
+            if kind not in known:
+                raise ValueError(
+                    f"{kind[:40]} is no kind of stored objects: {', '.join(known)} are"
+                )
+            if isinstance(most, bool) or not isinstance(most, int) or not 0 <= most <= 2**31:
+                raise ValueError(f"{kind} needs a whole number, 0 or more")
+        return {**known, **value}
+
+    @field_validator("store")
+    @classmethod
+    def _store(cls, value: SecretStr | None) -> SecretStr | None:
+        text = "" if value is None else value.get_secret_value()
+        is_url = text.startswith(("postgresql://", "postgres://"))
+        if value is not None and not is_url and text not in ("sqlite", "memory", "off"):
+            raise ValueError("must be sqlite, memory, off or postgresql://...")
+        return value
+
     @field_validator("keys_secret", "password")
     @classmethod
     def _long_enough(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
@@ -570,6 +616,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         *("api_key", "admin_key", "keys_secret", "password", "limits_storage", "public_api_id"),
+        "store",
         mode="before",
     )
     @classmethod

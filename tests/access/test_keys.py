@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hmac
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+from extensions.openai.access.key_files import KeyFiles
 from extensions.openai.access.keys import Keys
 from extensions.openai.access.signed_keys import Grant, sign
 from extensions.openai.engines.echo import EchoEngine
@@ -192,3 +194,30 @@ def test_who_is_an_admin(keys: dict[str, Any], given: str | None, name: str, adm
     caller = Keys(Settings(**keys)).identify(ABSENT | {"x-api-key": given and as_header(given)})
     assert (caller.name, "admin" in caller.scopes) == (name, admin)
     assert {"read", "write"} <= caller.scopes
+
+
+def test_a_rotated_key_owns_what_the_old_one_did(tmp_path: Path) -> None:
+    settings = Settings(data_folder=str(tmp_path))
+    files = KeyFiles.of(settings)
+
+    def owner(key: str) -> str:
+        return Keys(settings).identify(ABSENT | {"authorization": f"Bearer {key}"}).owner
+
+    grant = Grant("", "alice", frozenset({"read"}))
+    first = files.create(grant)
+    before = owner(first)
+    second, _ = files.rotate("alice", lambda old: replace(old.grant, id=""), grace=60)
+    third, _ = files.rotate("alice", lambda old: replace(old.grant, id=""), grace=60)
+    assert before == owner(first) == owner(second) == owner(third)
+    files.revoke("alice")
+    assert owner(files.create(grant)) != before
+
+
+def test_owners_of_keys_without_a_name() -> None:
+    keys = Keys(Settings(api_key=KEY, admin_key=ADMIN, password=PASSWORD))
+    owners = {
+        keys.identify(ABSENT | {"authorization": f"Bearer {as_header(key)}"}).owner
+        for key in (KEY, ADMIN, PASSWORD)
+    }
+    assert owners == {"api-key", "admin", "password"}
+    assert Keys(Settings()).identify(ABSENT).owner == "local"

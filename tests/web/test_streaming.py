@@ -12,8 +12,10 @@ import pytest
 from extensions.openai.engines.callback_bridge import Emit, iterate_callback
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.errors import InvalidRequest
+from extensions.openai.generation.sampling.policy import Policy
 from extensions.openai.limits.scheduler import Scheduler
 from extensions.openai.settings import Settings
+from extensions.openai.state.store import Store
 from extensions.openai.web.response import Reply, json_reply
 from extensions.openai.web.routes import Call, Lifecycle, Services
 from extensions.openai.web.streaming import ClientGone, respond
@@ -42,7 +44,12 @@ class Source:
 def call(*, gone: bool = False, lifecycle: Lifecycle | None = None, keep_alive: float = 10) -> Call:
     settings = Settings(keep_alive=keep_alive)
     services = Services(
-        settings, EchoEngine(), Scheduler(queue_limit=1), lifecycle=lifecycle or Lifecycle()
+        settings,
+        EchoEngine(),
+        Scheduler(queue_limit=1),
+        Policy(),
+        lifecycle or Lifecycle(),
+        Store(settings),
     )
     return Call(services, "http://localhost", client_gone=lambda: gone)
 

@@ -57,6 +57,13 @@ class Caller:
     """Of all its requests together."""
     user_limits: Limits = UNSPECIFIED
     """Of each `user` that its requests name."""
+    identity: str = ""
+    """Of a named key: what stays when the key is rotated, and no later key of that name has."""
+
+    @property
+    def owner(self) -> str:
+        """Whose the objects are that it stores."""
+        return f"key:{self.identity}" if self.identity else self.name
 
 
 ANONYMOUS = Caller("nobody", frozenset())

@@ -155,7 +155,7 @@ class KeyFiles:
             valid = [each for each in entries if each.grant.name == name and each.valid(now)]
             if not valid:
                 raise KeysError(_none(name, entries))
-            grant = change(valid[-1])
+            grant = replace(change(valid[-1]), first_id=valid[-1].grant.identity)
             ends = int(now) + grace if grace else 0
             kept = tuple(
                 replace(each, ends=ends if each.ends is None else min(ends, each.ends))

@@ -152,6 +152,7 @@ class Keys:
             grant.priority,
             grant.limits.over(Limits(rpm=self._settings.rpm)).over(Limits(rpm=NAMED_RPM)),
             grant.user_limits,
+            grant.identity,
         )
 
     def _limited(self, caller: Caller) -> Caller:

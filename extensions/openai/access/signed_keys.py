@@ -40,6 +40,13 @@ class Grant:
     user_limits: Limits = UNSPECIFIED
     weight: int = 1
     priority: Priority = "interactive"
+    first_id: str = ""
+    """The id of the key that it replaced by rotation, or of that one's; an empty text: it is the first."""
+
+    @property
+    def identity(self) -> str:
+        """The same for all keys that replaced one another."""
+        return self.first_id or self.id
 
 
 def new_id() -> str:
@@ -56,6 +63,7 @@ def sign(grant: Grant, secret: bytes) -> str:
         "u": _short(grant.user_limits),
         "w": grant.weight if grant.weight != 1 else None,
         "b": 1 if grant.priority == "batch" else None,
+        "o": grant.first_id,
     }
     packed = orjson.dumps({name: value for name, value in payload.items() if value})
     text = base64.b32encode(packed).decode().lower().rstrip("=")
@@ -84,6 +92,7 @@ def verify(key: bytes, secret: bytes) -> Grant | None:
         Limits(*payload.get("u", ())),
         payload.get("w", 1),
         "batch" if payload.get("b") else "interactive",
+        payload.get("o", ""),
     )
 
 

@@ -103,6 +103,7 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
     if settings.debug:
         log.setLevel(logging.DEBUG)
     server.start()
+    app.extensions["openai"].store.start()
     if tunnel is not None:
         tunnel.start(server.url.removesuffix(settings.api_prefix))
         # For hosts that end without a word.
@@ -282,6 +283,7 @@ def stop(timeout: float) -> None:
     running, _running = _running, None
     running.server.stop(timeout)
     running.services.usage_store.flush()
+    running.services.store.close()
     if running.tunnel is not None:
         running.tunnel.stop()
         atexit.unregister(running.tunnel.stop)

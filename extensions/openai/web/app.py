@@ -35,6 +35,7 @@ from ..observability.logs import log_request
 from ..observability.record import Observer, RequestRecord
 from ..outbound.tunnel import Tunnel
 from ..settings import Settings, SettingsError
+from ..state.store import Store
 from ..system.data_folder import data_folder
 from . import openapi
 from .head_check import HeadCheck
@@ -97,9 +98,12 @@ def create_app(
         spare_seconds=settings.spare_seconds,
     )
     policy = read_policy(settings)
+    store = Store(settings)
+    store.prepare()
     services = Services(
-        settings, engine, scheduler, policy, lifecycle or Lifecycle(), tunnel=tunnel
+        settings, engine, scheduler, policy, lifecycle or Lifecycle(), store, tunnel=tunnel
     )
+    services.reloaders.append(store.configure)
     services.reloaders.append(scheduler.configure)
     app.extensions["openai"] = services
     services.observers.append(_request_log(services))

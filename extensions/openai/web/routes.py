@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from flask import Response
 
@@ -31,6 +31,9 @@ from ..settings import Settings, SettingsError
 from ..state.usage import UsageStore
 from ..system.data_folder import data_folder
 from .response import Reply
+
+if TYPE_CHECKING:
+    from ..state.store import Store
 
 
 class PathPrefixes(Enum):
@@ -159,8 +162,9 @@ class Services:
     scheduler: Scheduler
     models: ServedModels = field(init=False)
     """Who answers: looked up once per request."""
-    policy: Policy = field(default_factory=Policy)
-    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    policy: Policy
+    lifecycle: Lifecycle
+    store: Store
     keys: Keys = field(init=False)
     usage_store: UsageStore = field(init=False)
     limiter: Limiter = field(init=False)

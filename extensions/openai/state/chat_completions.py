@@ -1,0 +1,157 @@
+"""Stored chat completions: the messages that were sent, the answer, and the client's metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, RowMapping, Select, delete, insert, select, update
+
+from ..limits.rate_limits import short_user
+from . import objects
+from .database import Database
+from .objects import Page, PageQuery, plain
+from .tables import chat_completion_metadata as pairs
+from .tables import chat_completions as table
+
+KIND = "chats"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChat:
+    """One of them. Messages and completion are JSON as they are to be shown."""
+
+    id: str
+    created: int
+    """Unix seconds."""
+    model: str
+    metadata: Mapping[str, str]
+    messages: bytes
+    """What was sent: an array."""
+    completion: bytes
+    """The answer: an object, without the metadata."""
+
+
+class ChatCompletions:
+    """Thread-safe. Everything raises StoreUnavailable where the database fails."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(
+        self,
+        owner: str,
+        chat: StoredChat,
+        *,
+        user: str | None = None,
+        safety_identifier: str | None = None,
+    ) -> None:
+        """Keep it. When this returns it is committed. `user` and `safety_identifier` are what the request
+        says of its end user, for erasure and export."""
+        metadata = _text(chat.metadata)
+        values = {
+            "id": chat.id,
+            "owner": owner,
+            "created": chat.created,
+            "bytes": len(chat.messages) + len(chat.completion) + len(metadata),
+            "end_user": _person(user),
+            "safety_identifier": _person(safety_identifier),
+            "model": plain(chat.model),
+            "metadata": metadata,
+            "messages": chat.messages,
+            "completion": chat.completion,
+        }
+
+        def work(connection: Connection) -> None:
+            seq = objects.add(connection, KIND, values)
+            _add_pairs(connection, owner, seq, chat.metadata)
+
+        self._database.write(work)
+
+    def get(self, owner: str, id: str) -> StoredChat:
+        """Raises StoredObjectNotFound."""
+        with self._database.read() as connection:
+            return _stored(objects.find(connection, KIND, owner, id))
+
+    def list(
+        self,
+        owner: str,
+        page: PageQuery,
+        *,
+        model: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Page[StoredChat]:
+        """Those of one model, and with all of these pairs among their metadata, if that is asked for.
+
+        Raises StoredObjectNotFound for an `after` that is not one of the owner's."""
+
+        def narrow(rows: Select[Any]) -> Select[Any]:
+            if model is not None:
+                rows = rows.where(table.c.model == plain(model))
+            for key, value in (metadata or {}).items():
+                rows = rows.where(
+                    table.c.seq.in_(
+                        select(pairs.c.seq).where(
+                            pairs.c.owner == owner,
+                            pairs.c.key == plain(key),
+                            pairs.c.value == plain(value),
+                        )
+                    )
+                )
+            return rows
+
+        with self._database.read() as connection:
+            found = objects.page(connection, KIND, owner, page, narrow)
+        return Page(tuple(map(_stored, found.items)), found.has_more)
+
+    def set_metadata(self, owner: str, id: str, metadata: Mapping[str, str]) -> StoredChat:
+        """Put other metadata in the place of what is there. Raises StoredObjectNotFound."""
+        written = _text(metadata)
+
+        def work(connection: Connection) -> StoredChat:
+            row = objects.find(connection, KIND, owner, id)
+            more = len(written) - len(row["metadata"])
+            connection.execute(
+                update(table)
+                .where(table.c.seq == row["seq"])
+                .values(metadata=written, bytes=row["bytes"] + more)
+            )
+            objects.count(connection, KIND, owner, 0, more)
+            connection.execute(delete(pairs).where(pairs.c.seq == row["seq"]))
+            _add_pairs(connection, owner, row["seq"], metadata)
+            return _stored({**row, "metadata": written})
+
+        return self._database.write(work)
+
+    def delete(self, owner: str, id: str) -> None:
+        """Raises StoredObjectNotFound."""
+        self._database.write(lambda connection: objects.remove_one(connection, KIND, owner, id))
+
+
+def _add_pairs(connection: Connection, owner: str, seq: int, metadata: Mapping[str, str]) -> None:
+    if metadata:
+        # Two names may become one where a NUL is written otherwise.
+        unique = {(plain(key), plain(value)) for key, value in metadata.items()}
+        rows = [{"owner": owner, "key": k, "value": v, "seq": seq} for k, v in unique]
+        connection.execute(insert(pairs), rows)
+
+
+def _stored(row: RowMapping | Mapping[str, Any]) -> StoredChat:
+    return StoredChat(
+        row["id"],
+        row["created"],
+        row["model"],
+        orjson.loads(row["metadata"]),
+        row["messages"],
+        row["completion"],
+    )
+
+
+def _text(metadata: Mapping[str, str]) -> str:
+    return orjson.dumps(metadata).decode()
+
+
+def _person(name: str | None) -> str | None:
+    return plain(short_user(name)) if name else None

@@ -1,0 +1,120 @@
+"""What is done to objects of every kind: put in, found, listed, taken out; counted for their owner meanwhile.
+
+All work on a connection that `Database` gave. Nothing in here commits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+from sqlalchemy import Connection, RowMapping, Select, delete, insert, select, text
+
+from ..errors import StoredObjectNotFound
+from .tables import KINDS, deleted
+
+T = TypeVar("T")
+Order = Literal["asc", "desc"]
+
+COUNT = text(
+    "INSERT INTO totals (kind, owner, objects, bytes) VALUES (:kind, :owner, :objects, :bytes) "
+    "ON CONFLICT (kind, owner) DO UPDATE SET objects = totals.objects + excluded.objects, "
+    "bytes = totals.bytes + excluded.bytes"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """Which part of a list."""
+
+    after: str | None = None
+    """The id that the page begins behind."""
+    limit: int = 20
+    order: Order = "asc"
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    items: tuple[T, ...]
+    has_more: bool
+
+
+def add(connection: Connection, kind: str, values: Mapping[str, Any]) -> int:
+    """Put an object in; its number. `values` are those of the kind's columns."""
+    result = connection.execute(insert(KINDS[kind]), values)
+    seq: int = result.inserted_primary_key[0]  # type: ignore[index]
+    count(connection, kind, values["owner"], 1, values["bytes"])
+    return seq
+
+
+def count(connection: Connection, kind: str, owner: str, objects: int, bytes: int) -> None:
+    """Note that an owner has so many more."""
+    connection.execute(COUNT, {"kind": kind, "owner": owner, "objects": objects, "bytes": bytes})
+
+
+def find(connection: Connection, kind: str, owner: str, id: str) -> RowMapping:
+    """One object. Raises StoredObjectNotFound, also for another owner's."""
+    table = KINDS[kind]
+    row = (
+        connection.execute(select(table).where(table.c.id == id, table.c.owner == owner))
+        .mappings()
+        .one_or_none()
+    )
+    if row is None:
+        raise StoredObjectNotFound(id)
+    return row
+
+
+def page(
+    connection: Connection,
+    kind: str,
+    owner: str,
+    query: PageQuery,
+    narrow: Callable[[Select[Any]], Select[Any]] = lambda rows: rows,
+) -> Page[RowMapping]:
+    """Some of an owner's objects, in the order in which they were stored.
+
+    Raises StoredObjectNotFound for an `after` that is not one of them.
+    """
+    table = KINDS[kind]
+    rows = narrow(select(table).where(table.c.owner == owner))
+    if query.after is not None:
+        seq = _place(connection, kind, owner, query.after)
+        rows = rows.where(table.c.seq > seq if query.order == "asc" else table.c.seq < seq)
+    rows = rows.order_by(table.c.seq if query.order == "asc" else table.c.seq.desc())
+    found = connection.execute(rows.limit(query.limit + 1)).mappings().all()
+    return Page(tuple(found[: query.limit]), len(found) > query.limit)
+
+
+def _place(connection: Connection, kind: str, owner: str, id: str) -> int:
+    """Where an object stands, or stood until it was deleted."""
+    for table in (KINDS[kind], deleted):
+        where = (table.c.id == id, table.c.owner == owner)
+        seq: int | None = connection.execute(select(table.c.seq).where(*where)).scalar()
+        if seq is not None:
+            return seq
+    raise StoredObjectNotFound(id, param="after")
+
+
+def remove(connection: Connection, kind: str, rows: Sequence[RowMapping]) -> None:
+    """Take objects out, of which seq, owner and bytes are given."""
+    table = KINDS[kind]
+    connection.execute(delete(table).where(table.c.seq.in_([row["seq"] for row in rows])))
+    for owner in {row["owner"] for row in rows}:
+        sizes = [row["bytes"] for row in rows if row["owner"] == owner]
+        count(connection, kind, owner, -len(sizes), -sum(sizes))
+
+
+def remove_one(connection: Connection, kind: str, owner: str, id: str) -> None:
+    """Take an object out whose client may ask for the page behind it. Raises StoredObjectNotFound."""
+    row = find(connection, kind, owner, id)
+    remove(connection, kind, [row])
+    place = {"id": id, "kind": kind, "owner": owner, "seq": row["seq"], "at": int(time.time())}
+    connection.execute(insert(deleted), place)
+
+
+def plain(value: str) -> str:
+    """Text for a column that is searched: PostgreSQL stores no NUL in it."""
+    return value.replace("\0", "\ufffd")

@@ -1,0 +1,96 @@
+"""The tables of the store. `migrations/` makes them; a test holds the two together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+Number = BigInteger().with_variant(Integer, "sqlite")
+"""64 bits; SQLite counts up only what is called INTEGER."""
+
+chat_completions = Table(
+    "chat_completions",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("owner", Text, nullable=False),
+    Column("created", Number, nullable=False),
+    Column("bytes", Number, nullable=False),
+    Column("end_user", Text),
+    Column("safety_identifier", Text),
+    Column("model", Text, nullable=False),
+    Column("metadata", Text, nullable=False),
+    Column("messages", LargeBinary, nullable=False),
+    Column("completion", LargeBinary, nullable=False),
+    Index("chat_completions_owner", "owner", "seq"),
+    Index("chat_completions_model", "owner", "model", "seq"),
+    Index("chat_completions_created", "created"),
+    sqlite_autoincrement=True,
+)
+for _name in ("end_user", "safety_identifier"):
+    _column = chat_completions.c[_name]
+    Index(
+        f"chat_completions_{_name}",
+        _column,
+        sqlite_where=_column.is_not(None),
+        postgresql_where=_column.is_not(None),
+    )
+
+chat_completion_metadata = Table(
+    "chat_completion_metadata",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column(
+        "seq",
+        Number,
+        ForeignKey("chat_completions.seq", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Index("chat_completion_metadata_seq", "seq"),
+    sqlite_with_rowid=False,
+)
+"""The pairs of `metadata`, for the filter of lists."""
+
+totals = Table(
+    "totals",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("owner", Text, primary_key=True),
+    Column("objects", Number, nullable=False),
+    Column("bytes", Number, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""How much each owner has of each kind; changed in the transaction that changes the objects."""
+
+deleted = Table(
+    "deleted",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("seq", Number, nullable=False),
+    Column("at", Number, nullable=False),
+    Index("deleted_at", "at"),
+    sqlite_with_rowid=False,
+)
+"""Where deleted objects stood, for a day: a client may delete a page, and ask for the one behind it."""
+
+KINDS: Mapping[str, Table] = {"chats": chat_completions}
+"""The kinds of objects, under the names that settings and receipts give them. Each table has the columns
+seq, id, owner, created, bytes, end_user and safety_identifier."""

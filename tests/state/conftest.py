@@ -1,0 +1,56 @@
+"""A store of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from extensions.openai.settings import Settings
+from extensions.openai.state.store import Store
+from tests.support import postgres
+from tests.support.postgres import PostgresServer
+
+KINDS = ("sqlite", "memory", "postgresql")
+Open = Callable[..., Store]
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    if not postgres.available():
+        pytest.skip(postgres.MISSING)
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=KINDS)
+def where(request: pytest.FixtureRequest) -> str:
+    """What `--store` says."""
+    if request.param == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        return server.new_database()
+    return str(request.param)
+
+
+@pytest.fixture
+def open_store(where: str, tmp_path: Path) -> Iterator[Open]:
+    """Open the store, as another server would that is started for the same data."""
+    opened: list[Store] = []
+
+    def open(**options: object) -> Store:
+        given = {"store": where, "data_folder": str(tmp_path), **options}
+        store = Store(Settings(**given))  # type: ignore[arg-type]
+        store.prepare()
+        opened.append(store)
+        return store
+
+    yield open
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(open_store: Open) -> Store:
+    return open_store()

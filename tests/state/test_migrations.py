@@ -1,0 +1,139 @@
+"""The schema's steps: they make the tables of today, from an empty file and from every older one."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+
+from extensions.openai.settings import Settings, SettingsError
+from extensions.openai.state import migrations, tables
+from extensions.openai.state.sqlite_file import FILE
+from extensions.openai.state.store import Store
+from tests.state.conftest import Open
+from tests.state.test_chat_completions import chat, ids
+
+
+def test_the_steps_make_the_tables_of_today(store: Store) -> None:
+    with store.database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        differences = compare_metadata(context, tables.metadata)
+        assert migrations.revision_of(connection) == migrations.HEAD
+    assert not [each for each in differences if "alembic_version" not in str(each)]
+
+
+def test_kinds_have_the_columns_that_all_need() -> None:
+    needed = {"seq", "id", "owner", "created", "bytes", "end_user", "safety_identifier"}
+    for table in tables.KINDS.values():
+        assert needed <= set(table.c.keys())
+
+
+LATER = f"{int(migrations.HEAD) + 1:04}"
+
+
+def add_column(op: Operations) -> None:
+    op.execute("ALTER TABLE totals ADD COLUMN later TEXT")
+
+
+def newer(patch: pytest.MonkeyPatch, upgrade: Callable[[Operations], None] = add_column) -> None:
+    """A version of the program with one step more."""
+    step = ModuleType("later")
+    step.upgrade = upgrade  # type: ignore[attr-defined]
+    patch.setitem(sys.modules, f"{migrations.__name__}.m{LATER}_later", step)
+    patch.setattr(migrations, "STEPS", (*migrations.STEPS, f"m{LATER}_later"))
+    patch.setattr(migrations, "HEAD", LATER)
+
+
+@pytest.fixture
+def filled(open_store: Open, where: str) -> Open:
+    """The way to open a store with one chat in it that was closed."""
+    if where == "memory":
+        pytest.skip("memory is always of today")
+    store = open_store()
+    store.chat_completions.add("local", chat("a"))
+    store.close()
+    return open_store
+
+
+def test_an_older_one_is_brought_up(
+    filled: Open, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer(monkeypatch)
+    after = filled()
+    assert ids(after)[0] == ["a"]
+    with after.database.read() as connection:
+        assert migrations.revision_of(connection) == LATER
+        assert connection.exec_driver_sql("SELECT later FROM totals").all() == [(None,)]
+    if where == "sqlite":
+        copy = tmp_path / f"{FILE}.before-{LATER}"
+        assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+        with closing(sqlite3.connect(copy)) as old:
+            assert old.execute("SELECT id FROM chat_completions").fetchall() == [("a",)]
+            assert "later" not in str(old.execute("SELECT sql FROM sqlite_master").fetchall())
+
+
+def test_a_step_that_fails_changes_nothing(filled: Open) -> None:
+    def fail(op: Operations) -> None:
+        add_column(op)
+        op.execute("INSERT INTO nowhere VALUES (1)")
+
+    with pytest.MonkeyPatch.context() as patch:
+        newer(patch, fail)
+        with pytest.raises(SettingsError):
+            filled()
+    again = filled()
+    with again.database.read() as connection:
+        assert migrations.revision_of(connection) == migrations.HEAD
+        columns = connection.exec_driver_sql("SELECT * FROM totals").keys()
+    assert "later" not in columns and ids(again)[0] == ["a"]
+
+
+def test_a_newer_one_is_refused(filled: Open) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        newer(patch)
+        filled().close()
+    with pytest.raises(SettingsError, match="newer version"):
+        filled()
+
+
+def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    store = Store(Settings(data_folder=str(tmp_path)))
+    store.chat_completions.add("local", chat("a"))
+    store.close()
+    file = tmp_path / FILE
+    whole = file.read_bytes()
+    for damaged in (b"no database " * 500, b"\0" * 100 + whole[100:]):
+        file.write_bytes(damaged)
+        with pytest.raises(SettingsError, match=r"is damaged \(.+\); put a backup"):
+            Store(Settings(data_folder=str(tmp_path))).prepare()
+        assert file.read_bytes() == damaged
+    file.write_bytes(whole)
+    again = Store(Settings(data_folder=str(tmp_path)))
+    again.prepare()
+    assert ids(again)[0] == ["a"]
+    again.close()
+
+
+def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / FILE)) as other:
+        other.execute("CREATE TABLE theirs (x)")
+    with pytest.raises(SettingsError, match="another program"):
+        Store(Settings(data_folder=str(tmp_path))).prepare()
+
+
+def test_an_empty_file_is_filled(tmp_path: Path) -> None:
+    (tmp_path / FILE).touch()
+    store = Store(Settings(data_folder=str(tmp_path)))
+    store.prepare()
+    store.chat_completions.add("local", chat("a"))
+    assert ids(store)[0] == ["a"]
+    store.close()
