@@ -119,7 +119,9 @@ def test_names_with_slashes_and_signs(name: str) -> None:
     [
         ("echo", 200, None),
         ("gpt-3.5-turbo", 200, None),
-        ("gpt-4", 404, "model_not_found"),
+        ("gpt-4", 200, None),
+        ("local-model", 200, None),
+        ("x" * 5000, 200, None),
         ("", 400, "missing_required_parameter"),
         (None, 400, "missing_required_parameter"),
         (5, 400, "invalid_type"),
@@ -138,23 +140,75 @@ def test_the_model_of_a_request(
         assert (error["code"], error["param"]) == (code, "model")
 
 
-def test_stand_in_names_can_be_chosen() -> None:
-    client = client_with(model_aliases=("gpt-4", "echo", "gpt-4o"))
-    assert [m["id"] for m in client.get("/v1/models").json["data"]] == ["echo", "gpt-4", "gpt-4o"]
-    assert ask(client, "gpt-4").status_code == 200
+@pytest.mark.parametrize("url", ["/v1/chat/completions", "/v1/completions"])
+def test_names_can_be_checked(url: str) -> None:
+    client = client_with("openedai-tiny", strict_models=True)
+    for name in ("openedai-tiny", "gpt-3.5-turbo"):
+        assert ask(client, name, url).json["model"] == "openedai-tiny"
+    error = assert_envelope(ask(client, "gpt-4", url).json, status=404)
+    assert (error["code"], error["param"]) == ("model_not_found", "model")
+    assert "This server has `openedai-tiny`, `gpt-3.5-turbo`." in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "first"),
+    [
+        ("openedai-tinny", "openedai-tiny"),
+        ("OpenedAI-Tiny", "openedai-tiny"),
+        ("openedai-tiny.gguf", "openedai-tiny"),
+        ("gpt-3.5", "gpt-3.5-turbo"),
+        ("gpt-35-turbo", "gpt-3.5-turbo"),
+    ],
+)
+def test_a_misspelt_name_is_told_the_nearest_first(wrong: str, first: str) -> None:
+    client = client_with("openedai-tiny", strict_models=True)
+    for answer in (ask(client, wrong), client.get(f"/v1/models/{wrong}")):
+        message = assert_envelope(answer.json, status=404)["message"]
+        assert f"This server has `{first}`, " in message
+
+
+def test_names_are_checked_where_clients_see_several_models() -> None:
+    assert ask(client_with(list_host_models=True), "gpt-4").status_code == 404
+    assert ask(client_with(list_host_models=True, model_aliases="*"), "gpt-4").status_code == 200
+
+
+def test_a_stranger_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    client = client_with()
+    with caplog.at_level("INFO", "openedai"):
+        for name in ("gpt-4", "gpt-4", "echo", "bad\nname", *(f"model-{n}" for n in range(500))):
+            assert ask(client, name).status_code == 200
+    lines = [r.getMessage() for r in caplog.records if "asks for the model" in r.getMessage()]
+    assert "'gpt-4'" in lines[0] and "'echo' answers" in lines[0] and "--strict-models" in lines[0]
+    assert sum("'gpt-4'" in line for line in lines) == 1
+    assert "\n" not in lines[1] and "bad\\nname" in lines[1]
+    assert len(lines) < 300
+
+
+def test_aliases_are_added() -> None:
+    client = client_with(model_aliases=("gpt-4", "echo", "gpt-4o"), strict_models=True)
+    names = [model["id"] for model in client.get("/v1/models").json["data"]]
+    assert names == ["echo", "gpt-3.5-turbo", "gpt-4", "gpt-4o"]
+    assert {ask(client, name).status_code for name in names} == {200}
+    assert client.get("/v1/models/gpt-4").json["root"] == "echo"
+
+
+@pytest.mark.parametrize(("aliases", "names"), [("none", []), ("none,gpt-4", ["gpt-4"])])
+def test_none_leaves_the_default_alias_out(aliases: str, names: list[str]) -> None:
+    client = client_with(model_aliases=aliases, strict_models=True)
+    assert [m["id"] for m in client.get("/v1/models").json["data"]] == ["echo", *names]
     assert ask(client, "gpt-3.5-turbo").status_code == 404
-    alias = client.get("/v1/models/gpt-4").json
-    assert alias["root"] == "echo"
 
 
 def test_a_star_takes_any_name() -> None:
-    client = client_with(model_aliases=("*",))
+    client = client_with(model_aliases=("*",), strict_models=True)
     assert ask(client, "whatever").json["model"] == "echo"
-    assert [model["id"] for model in client.get("/v1/models").json["data"]] == ["echo"]
+    names = [model["id"] for model in client.get("/v1/models").json["data"]]
+    assert names == ["echo", "gpt-3.5-turbo"]
+    assert client.get("/v1/models/whatever").status_code == 404
 
 
 def test_a_name_may_be_left_out_where_the_operator_says_so() -> None:
-    client = client_with(require_model=False)
+    client = client_with(require_model=False, strict_models=True)
     assert ask(client, None).json["model"] == "echo"
     assert ask(client, "gpt-4").status_code == 404
 
@@ -186,9 +240,11 @@ def test_every_address(url: str, prefix: str) -> None:
         assert_envelope(answer.json, status=404)
 
 
-def test_the_address_names_the_model_and_an_unknown_one_is_not_found(client: FlaskClient) -> None:
+def test_a_model_in_the_address_goes_before_the_one_in_the_body(client: FlaskClient) -> None:
+    strict = client_with(strict_models=True)
     for url in ("/v1/engines/nope/completions", "/openai/deployments/nope/chat/completions"):
-        answer = ask(client, "echo", url)
+        assert ask(client, "echo", url).json["model"] == "echo"
+        answer = ask(strict, "echo", url)
         assert answer.status_code == 404
         assert assert_envelope(answer.json)["code"] == "model_not_found"
 

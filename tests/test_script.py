@@ -135,7 +135,7 @@ def test_a_webui_sets_params_and_the_environment_wins() -> None:
         """,
         OPENEDAI_PORT=str(in_environment),
     )
-    assert result(done) == ["echo", "a", "b"]
+    assert result(done) == ["echo", "gpt-3.5-turbo", "a", "b"]
 
 
 def test_a_missing_dependency_is_one_line() -> None:

@@ -39,7 +39,7 @@ def test_later_wins_default_file_environment_flag(monkeypatch: pytest.MonkeyPatc
         ("OPENEDAI_DEBUG", "0", "debug", False),
         ("OPENEDAI_LISTEN", "false", "listen", False),
         ("OPENEDAI_KEEP_ALIVE", "2.5", "keep_alive", 2.5),
-        ("OPENEDAI_MODEL_ALIASES", "a, b ,,c", "model_aliases", ("a", "b", "c")),
+        ("OPENEDAI_MODEL_ALIASES", "none, a, b ,,c", "model_aliases", ("a", "b", "c")),
         ("OPENEDAI_CORS_ORIGINS", "https://a.example", "cors_origins", ("https://a.example",)),
         ("USE_MOCK_API", "true", "use_mock_api", True),
         ("OPENEDAI_USE_MOCK_API", "true", "use_mock_api", True),

@@ -46,6 +46,7 @@ to the instance (a validation error brings its own `code`). Source: OpenAI guide
 fields that the official SDK reads (`openai._exceptions.APIError`).
 """
 
+from collections.abc import Sequence
 from math import ceil
 from typing import ClassVar
 
@@ -171,10 +172,12 @@ class ModelNotFound(NotFound):
 
     code = "model_not_found"
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, known: Sequence[str] = ()) -> None:
+        """`known`: names that would do, the likeliest first."""
+        names = ", ".join(f"`{name}`" for name in known)
         super().__init__(
             f"The model `{model}` does not exist or you do not have access to it. "
-            "GET /v1/models lists the names that this server answers to.",
+            + (f"This server has {names}." if names else "GET /v1/models lists what there is."),
             param="model",
         )
 

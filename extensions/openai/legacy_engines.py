@@ -39,7 +39,7 @@ def list_engines(call: Call) -> Response:
 
 
 def retrieve_engine(call: Call, id: str) -> Response:
-    """One engine by its name. 404 `model_not_found` for a name that requests may not use."""
+    """One engine by its name. 404 `model_not_found` for a name that the list does not have."""
     return json_response(_shape(models.found(call, id)))
 
 

@@ -83,7 +83,7 @@ class Model(TypedDict):
 
 
 class ModelList(TypedDict):
-    """All names that requests may use."""
+    """The names of all models."""
 
     object: Literal["list"]
     data: list[Model]
@@ -96,25 +96,21 @@ def list_models(call: Call) -> Response:
 
 
 def retrieve_model(call: Call, id: str) -> Response:
-    """One model by its name. 404 `model_not_found` for a name that requests may not use."""
+    """One model by its name. 404 `model_not_found` for a name that `GET /v1/models` does not list."""
     return json_response(found(call, id))
 
 
 def listed(call: Call) -> list[Model]:
     """All names. Raises ModelLoading where there is none."""
-    others = _not_loaded(call)
+    models, others = call.services.models, _not_loaded(call)
     try:
-        info = call.services.models.loaded().info
+        served = models.loaded()
     except ModelLoading:
         if not others:
             raise
         data = []
     else:
-        names = [
-            info.model,
-            *(alias for alias in call.services.settings.model_aliases if alias != "*"),
-        ]
-        data = [_shape(name, info) for name in dict.fromkeys(names)]
+        data = [_shape(name, served.info) for name in models.names(served)]
     return [*data, *map(_shape_of_other, others)]
 
 
@@ -123,7 +119,7 @@ def found(call: Call, id: str) -> Model:
     id = id.removesuffix("/")  # a path's last one, which other addresses may end with, too
     if id in _not_loaded(call):
         return _shape_of_other(id)
-    return _shape(id, call.services.models.resolve(id).info)
+    return _shape(id, call.services.models.find(id).info)
 
 
 def _not_loaded(call: Call) -> list[str]:
@@ -147,7 +143,7 @@ def _shape_of_other(name: str) -> Model:
 
 
 def resolved(call: Call, model: str | None) -> ServedModel:
-    """Who answers a request that asks for `model` (or whose address names one).
+    """The model that answers a request for `model` (or whose address names one).
 
     Raises ModelNotFound, InvalidRequest where a name is required and missing, ModelLoading.
     """

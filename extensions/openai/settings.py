@@ -47,6 +47,10 @@ Pairs = Annotated[Mapping[str, Any], NoDecode]
 """Names and values; in the environment and on the command line as `name=value,name=value`."""
 
 
+DEFAULT_ALIASES = ("gpt-3.5-turbo",)
+ANY_MODEL = "*"
+"""Among the aliases: every name is one."""
+
 RELOADABLE: dict[str, Any] = {"reloadable": True}
 """On the row of a setting that may change while the server runs: see `reloaded`."""
 
@@ -190,8 +194,15 @@ class Settings(BaseSettings):
         "", description="A path that all pages lie below, such as /custom (without the last slash)."
     )
     model_aliases: Names = Field(
-        ("gpt-3.5-turbo",),
-        description="Stand-in model names that answer with the real model; * takes any name.",
+        DEFAULT_ALIASES,
+        description="More names that GET /v1/models lists for the loaded model, besides gpt-3.5-turbo, which "
+        "`none` leaves out; * takes any name also where names are checked.",
+        json_schema_extra=RELOADABLE,
+    )
+    strict_models: bool = Field(
+        False,
+        description="Refuse a request for a model name that GET /v1/models does not list; else the loaded "
+        "model answers to any name. With --list-host-models names are always checked.",
         json_schema_extra=RELOADABLE,
     )
     list_host_models: bool = Field(
@@ -499,6 +510,13 @@ class Settings(BaseSettings):
             return value
         pairs = dict(part.partition("=")[::2] for part in value.split(",") if part.strip())
         return {name.strip(): _json(text.strip()) for name, text in pairs.items()}
+
+    @field_validator("model_aliases")
+    @classmethod
+    def _added(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "none" in value:
+            return tuple(name for name in value if name != "none")
+        return tuple(dict.fromkeys((*DEFAULT_ALIASES, *value)))
 
     @field_validator("allowed_hosts", "cors_origins", "media_hosts")
     @classmethod

@@ -120,7 +120,6 @@ def test_closing_a_stream_of_the_client_ends_the_work() -> None:
             "decimal_above_max_value",
             "temperature",
         ),
-        ({"model": "nope", "messages": HELLO}, openai.NotFoundError, "model_not_found", "model"),
         (
             {"model": "echo", "messages": [{"role": "user", "content": "x" * 9000}]},
             openai.BadRequestError,
@@ -143,6 +142,15 @@ def test_errors_are_the_clients_own_classes(
     error = caught.value
     assert (error.code, error.param, error.type) == (code, param, "invalid_request_error")
     assert error.request_id and error.message
+
+
+def test_a_name_that_is_not_there_is_a_not_found_error() -> None:
+    from extensions.openai.engines.echo import EchoEngine
+
+    with sdk_on(create_app(Settings(strict_models=True), EchoEngine())) as sdk:
+        with pytest.raises(openai.NotFoundError) as caught:
+            sdk.chat.completions.create(model="nope", messages=HELLO)
+        assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
 
 
 def test_a_wrong_key_is_an_authentication_error() -> None:

@@ -36,19 +36,20 @@ def served(engine: Any, **settings: Any) -> ServedModels:
 @pytest.mark.parametrize(
     ("aliases", "known", "unknown"),
     [
-        ((), ["echo"], ["gpt-4", "", "Echo"]),
-        (("gpt-4", "x"), ["echo", "gpt-4", "x"], ["gpt-4o", ""]),
-        (("*",), ["echo", "whatever", ""], []),
+        ("none", ["echo"], ["gpt-4", "", "Echo", "gpt-3.5-turbo"]),
+        ("gpt-4,x", ["echo", "gpt-4", "x", "gpt-3.5-turbo"], ["gpt-4o", ""]),
+        ("*", ["echo", "whatever", ""], []),
     ],
 )
-def test_a_model_answers_to_its_names(
-    aliases: tuple[str, ...], known: list[str], unknown: list[str]
-) -> None:
-    models = served(EchoEngine(), model_aliases=aliases)
+def test_a_model_answers_to_its_names(aliases: str, known: list[str], unknown: list[str]) -> None:
+    models = served(EchoEngine(), model_aliases=aliases, strict_models=True)
     assert {models.resolve(name).name for name in [*known, None]} == {"echo"}
     for name in unknown:
         with pytest.raises(ModelNotFound):
             models.resolve(name)
+        with pytest.raises(ModelNotFound):
+            models.find(name)
+        assert served(EchoEngine()).resolve(name).name == "echo"
 
 
 def test_a_name_may_be_required_and_settings_may_change() -> None:

@@ -49,7 +49,7 @@ def body(**fields: Any) -> dict[str, Any]:
 
 
 def test_what_requests_leave_behind() -> None:
-    here = client()
+    here = client(strict_models=True)
     for stream in (False, True):
         with here.post(CHAT, json=body()) as answer:
             usage = answer.json["usage"]

@@ -21,7 +21,7 @@ def seen() -> list[RequestRecord]:
 
 @pytest.fixture
 def client(seen: list[RequestRecord]):  # type: ignore[no-untyped-def]
-    app = create_app(Settings(), EchoEngine())
+    app = create_app(Settings(strict_models=True), EchoEngine())
     app.extensions["openai"].observers.append(seen.append)
     return app.test_client()
 

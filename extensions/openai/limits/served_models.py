@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from ..engines.protocol import Engine, EngineInfo, snapshot_of
 from ..errors import ModelNotFound
 from ..schemas import bad_request
-from ..settings import Settings
+from ..settings import ANY_MODEL, Settings
+from ..system.once import Once
 from .scheduler import Scheduler
+
+log = logging.getLogger("openedai")
+MAX_LISTED = 20
+"""Names that an error lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +37,7 @@ class ServedModels:
 
     def __init__(self, engine: Engine, scheduler: Scheduler, settings: Settings) -> None:
         self._engine, self._scheduler, self._settings = engine, scheduler, settings
+        self._strangers = Once()
 
     def configure(self, settings: Settings) -> None:
         """Go by these settings from now on."""
@@ -40,8 +49,20 @@ class ServedModels:
         info = engine.info
         return ServedModel(info.model, engine, info, self._scheduler)
 
+    def names(self, served: ServedModel) -> tuple[str, ...]:
+        """The names of the model: its own, then its aliases."""
+        aliases = [name for name in self._settings.model_aliases if name != ANY_MODEL]
+        return tuple(dict.fromkeys((served.name, *aliases)))
+
+    def find(self, name: str) -> ServedModel:
+        """The model that has this name. Raises ModelNotFound, ModelLoading."""
+        served = self.loaded()
+        if name not in self.names(served):
+            raise self._not_found(name, served)
+        return served
+
     def resolve(self, name: str | None) -> ServedModel:
-        """The model that answers to a name; None: the request has none.
+        """The model that answers a request for this name; None: the request names none.
 
         Raises ModelNotFound, InvalidRequest where a name is required and missing, ModelLoading.
         """
@@ -50,11 +71,33 @@ class ServedModels:
         return served
 
     def check(self, name: str | None, served: ServedModel) -> None:
-        """Raises what `resolve` does where the model does not answer to this name."""
+        """Raises what `resolve` does where the model does not answer to this name.
+
+        One model answers to every name, as clients that have a name built in need it. Names are checked
+        where the operator wants that, and where clients see several models.
+        """
+        settings = self._settings
         if name is None:
-            if self._settings.require_model:
+            if settings.require_model:
                 raise bad_request.missing("model")
-            return
-        aliases = self._settings.model_aliases
-        if name != served.name and name not in aliases and "*" not in aliases:
-            raise ModelNotFound(name[:200])
+        elif name in self.names(served) or ANY_MODEL in settings.model_aliases:
+            pass
+        elif settings.strict_models or settings.list_host_models:
+            raise self._not_found(name, served)
+        elif self._strangers.first(name[:64]):
+            log.info(
+                "a request asks for the model %.64r: %r answers (--strict-models refuses other names)",
+                name,
+                served.name,
+            )
+
+    def _not_found(self, name: str, served: ServedModel) -> ModelNotFound:
+        return ModelNotFound(name[:200], nearest_first(name, self.names(served)))
+
+
+def nearest_first(name: str, known: Sequence[str]) -> list[str]:
+    """Some of the known names, those first that `name` may be a misspelling of."""
+    by_lower = {each.lower(): each for each in known}
+    wanted = name[:200].lower()
+    near = [by_lower[each] for each in get_close_matches(wanted, by_lower, n=3, cutoff=0.7)]
+    return list(dict.fromkeys((*near, *known)))[:MAX_LISTED]

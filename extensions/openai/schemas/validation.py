@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from ..errors import InvalidRequest
+from ..system.once import Once
 from . import bad_request
 from .field_names import meant_by
 from .json_bounds import check_bounds
@@ -86,8 +87,7 @@ class RequestModel(RequestPart):
 
 
 log = logging.getLogger("openedai")
-MAX_LOGGED = 256  # names
-_logged: set[str] = set()
+_logged = Once()
 
 Body = TypeVar("Body", bound=RequestModel)
 
@@ -303,8 +303,7 @@ def _extra(body: RequestModel) -> Iterable[tuple[str, Any]]:
 
 
 def _log_once(message: str, name: str) -> None:
-    if name not in _logged and len(_logged) < MAX_LOGGED:
-        _logged.add(name)
+    if _logged.first(name):
         log.info(message, name)
 
 
