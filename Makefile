@@ -7,7 +7,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 # One stamp per set of packages; it is older than what it was made from when there is work to do.
 LISTS := pyproject.toml extensions/openai/requirements.txt
-MADE := $(VENV)/.made
 FOR_RUN := $(VENV)/.installed
 FOR_TEST := $(VENV)/.installed-test
 FOR_CHECK := $(VENV)/.installed-check
@@ -16,20 +15,24 @@ SIDE_BY_SIDE := -n 2 --dist loadfile
 # llama-cpp-python is built from source, so it has an environment of its own.
 PEER := .venv-llama-cpp-python
 PEER_MADE := $(PEER)/.made
-PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --editable
+SET_UP = $(PYTHON) scripts/set_up.py
 
 AGENTS := .agents
 
-.PHONY: setup run lint test test-grammars test-webui test-webui-install test-agents bench bench-peer check format check-webui-pins clean help
+.PHONY: setup run python lint test test-grammars test-webui test-webui-install test-agents bench bench-peer check format check-webui-pins clean help
 
 help: ## this list
+	@echo "make itself takes flags such as --model, so the server's go into ARGS: make run ARGS=\"--model MODEL\""
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/'
 
-setup: $(FOR_RUN) ## make .venv and fill it; nothing to do takes no time
-	@echo "ready: make run, or $(BIN)/python server.py --extensions openai"
+setup: python ## make .venv and fill it; nothing to do takes no time
+	@exec $(SET_UP) run --ready
 
-run: $(FOR_RUN) ## set up and start: make run ARGS="--model MODEL --api-port 5001"
-	@exec $(BIN)/python server.py --extensions openai $(ARGS)
+run: python ## set up and start: make run ARGS="--model MODEL --api-port 5001"
+	@exec $(SET_UP) run --start $(ARGS)
+
+python:
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed; Python 3.10 to 3.13 is needed" >&2; exit 1; }
 
 lint: $(FOR_CHECK) ## format, lint and types, of the tests too
 	$(BIN)/python -m ruff format --check .
@@ -70,7 +73,7 @@ format: $(FOR_CHECK) ## put the code into its format
 	$(BIN)/python -m ruff check --fix .
 
 # What text-generation-webui (2026) pins has to be installable beside what the extension needs.
-check-webui-pins: $(MADE) ## resolve requirements.txt beside text-generation-webui's pins
+check-webui-pins: $(FOR_RUN) ## resolve requirements.txt beside text-generation-webui's pins
 	timeout 300 $(BIN)/python -m pip install --dry-run --quiet --ignore-installed \
 		--requirement extensions/openai/requirements.txt \
 		pydantic==2.11.0 jinja2==3.1.6 'numpy==2.2.*' flask_cloudflared==0.0.15 fastapi==0.112.4
@@ -91,25 +94,11 @@ $(AGENTS)/.made: scripts/install_agents.sh
 	@PYTHON="$(PYTHON)" scripts/install_agents.sh $(AGENTS)
 	@touch $@
 
-$(MADE):
-	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed; Python 3.10 to 3.13 is needed" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "error: Python 3.10 to 3.13 is needed, $(PYTHON) is $$($(PYTHON) -c 'import platform; print(platform.python_version())'); name another with: make PYTHON=python3.12 ..." >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: $(PYTHON) has no venv; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	@echo "making $(VENV)"
-	@$(PYTHON) -m venv --clear $(VENV)
-	@touch $@
+$(FOR_RUN): $(LISTS) | python
+	@$(SET_UP) run
 
-$(FOR_RUN): $(LISTS) $(MADE)
-	@echo "installing what the host and the extension need"
-	@$(PIP) ".[llamacpp]"
-	@touch $@
+$(FOR_TEST): $(LISTS) | python
+	@$(SET_UP) test
 
-$(FOR_TEST): $(LISTS) $(FOR_RUN)
-	@echo "installing what the tests need"
-	@$(PIP) ".[llamacpp,test]"
-	@touch $@
-
-$(FOR_CHECK): $(LISTS) $(FOR_TEST)
-	@echo "installing what the checks need"
-	@$(PIP) ".[llamacpp,test,dev]"
-	@touch $@
+$(FOR_CHECK): $(LISTS) | python
+	@$(SET_UP) check

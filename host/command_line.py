@@ -15,6 +15,18 @@ from host import __version__
 from host.errors import HostError
 from host.options import OPTIONS, HostOptions, Option, from_environment
 
+HELP = "_help"
+
+EPILOG = """\
+examples:
+  {prog}                               the small demonstration model
+  {prog} -m model.gguf --ctx-size 16384
+  OPENEDAI_API_KEY=... {prog} -m hf:OWNER/REPO:Q4_K_M --listen
+
+Every flag can be given in the environment instead, as OPENEDAI_<NAME>
+(OPENEDAI_CTX_SIZE). docs/settings.md says more. Exit status: 0 after Ctrl-C or
+SIGTERM, 2 when the start is refused."""
+
 Flags = dict[str, Any]
 """Flags by `dest`, only those that were really given. May hold keys: never log one."""
 
@@ -36,17 +48,14 @@ class ExtensionFlags:
 
 
 def read_early(
-    argv: Sequence[str], environ: Mapping[str, str] = os.environ
+    argv: Sequence[str], environ: Mapping[str, str] = os.environ, prog: str = "server.py"
 ) -> tuple[HostOptions, bool]:
     """The host's options and whether help was asked for; unknown flags are left for `read`.
 
     Exits with status 0 after printing, when `--version` is given. Raises HostError.
     """
-    parser = _host_parser()
-    parser.add_argument("-h", "--help", action="store_true", dest="_help")
-    given, _ = parser.parse_known_args(argv)
-    wants_help = bool(vars(given).pop("_help", False))
-    return _host_options(vars(given), environ), wants_help
+    given, _ = _parser(prog).parse_known_args(argv)
+    return _host_options(vars(given), environ), HELP in vars(given)
 
 
 def declare_flags(
@@ -55,7 +64,7 @@ def declare_flags(
     """Let the extension `name` declare its flags. Whatever it raises passes through."""
     parser = OneLineParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     # argparse has no public way to name the default group; under this title the flags are listed.
-    parser._optionals.title = f"flags of the extension {name}"
+    parser._optionals.title = f"Extension {name}"
     add_arguments(parser)
     # A default would look as if the flag had been given, and would then win over the environment.
     parser._defaults.clear()
@@ -64,27 +73,30 @@ def declare_flags(
     return ExtensionFlags(name, parser, frozenset(action.dest for action in parser._actions))
 
 
-def build_parser(extensions: Sequence[ExtensionFlags]) -> OneLineParser:
+def build_parser(extensions: Sequence[ExtensionFlags], prog: str = "server.py") -> OneLineParser:
     """The full parser. Raises argparse.ArgumentError when two of them declare the same flag."""
-    parser = _host_parser([extension.parser for extension in extensions])
-    parser.add_argument("-h", "--help", action="help", help="show this text and exit")
-    return parser
+    return _parser(prog, [extension.parser for extension in extensions])
 
 
 def read(
     argv: Sequence[str],
     extensions: Sequence[ExtensionFlags],
     environ: Mapping[str, str] = os.environ,
+    prog: str = "server.py",
 ) -> tuple[HostOptions, dict[str, Flags]]:
     """The host's options, and by extension name the flags that were given.
 
-    Exits with status 0 after printing, when `--help` is given. Raises HostError.
+    A word of its own is the model. Exits with status 0 after printing, when `--help` is given. Raises
+    HostError.
     """
-    parser = build_parser(extensions)
+    parser = build_parser(extensions, prog)
     namespace, unknown = parser.parse_known_args(argv)
-    if unknown:
-        raise HostError(_unknown(unknown, parser))
     given = vars(namespace)
+    if HELP in given:
+        parser.print_help()
+        parser.exit()
+    if unknown:
+        given["model"] = _bare_model(unknown, parser, given.get("model"))
     flags = {
         extension.name: {dest: given[dest] for dest in extension.dests if dest in given}
         for extension in extensions
@@ -92,40 +104,59 @@ def read(
     return _host_options(given, environ), flags
 
 
-def _host_parser(parents: Sequence[argparse.ArgumentParser] = ()) -> OneLineParser:
-    parser = OneLineParser(
-        prog="server.py",
-        usage="python server.py [--model MODEL] [--extensions NAME ...] [flags]",
-        description="Loads a local model and serves it through extensions.",
-        epilog="Every flag of the host is also read from the environment as OPENEDAI_<NAME>, "
-        "for example OPENEDAI_CTX_SIZE. A stop by Ctrl-C or SIGTERM ends with status 0, a start "
-        "that is refused with status 2, a stop while the model loads with that of the signal.",
+def _parser(prog: str, extensions: Sequence[argparse.ArgumentParser] = ()) -> OneLineParser:
+    """Flags of the model first, then those of extensions, then those of the program."""
+    model, program = (_host_flags(of_model) for of_model in (True, False))
+    return OneLineParser(
+        prog=prog,
+        usage=f"{prog} [MODEL] [flags]",
+        description="Load a local model and serve it through extensions, by default as OpenAI's API.",
+        epilog=EPILOG.format(prog=prog),
+        formatter_class=_Help,
         add_help=False,
         # An abbreviation could mean something else once the extensions' flags are known.
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
-        parents=list(parents),
+        parents=[model, *extensions, program],
     )
-    group = parser.add_argument_group("flags of the host")
+
+
+def _host_flags(of_model: bool) -> OneLineParser:
+    parser = OneLineParser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = parser.add_argument_group("Model" if of_model else "Program")
     for option in OPTIONS:
+        if option.of_model != of_model:
+            continue
+        names = [*([option.short] if option.short else []), f"--{option.name}"]
         if option.metavar is None:
-            group.add_argument(f"--{option.name}", action="store_true", help=option.help)
+            group.add_argument(*names, action="store_true", help=option.help)
         else:
             group.add_argument(
-                f"--{option.name}",
+                *names,
                 nargs="+" if option.many else None,
                 action="extend" if option.adds_up else "store",
                 type=_argument_type(option),
                 metavar=option.metavar,
                 help=option.help.replace("%", "%%"),
             )
-    group.add_argument(
-        "--version",
-        action="version",
-        version=f"openedai {__version__}",
-        help="show the version and exit",
-    )
+    if not of_model:
+        group.add_argument(
+            "--version",
+            action="version",
+            version=f"openedai {__version__}",
+            help="show the version and exit",
+        )
+        group.add_argument(
+            "-h", "--help", action="store_true", dest=HELP, help="show this text and exit"
+        )
     return parser
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Help for 80 columns, however wide the terminal is."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26, width=79)
 
 
 def _argument_type(option: Option) -> Callable[[str], Any]:
@@ -150,12 +181,20 @@ def _host_options(given: Mapping[str, Any], environ: Mapping[str, str]) -> HostO
     return HostOptions(**values)
 
 
-def _unknown(unknown: Sequence[str], parser: argparse.ArgumentParser) -> str:
-    """One line on arguments that are not declared. Values are left out: one of them may be a key."""
-    flags = [text.split("=", 1)[0] for text in unknown if text.startswith("--")]
-    if not flags:
-        return f"{len(unknown)} argument(s) that belong to no flag (--help lists the flags)"
-    known = [flag for action in parser._actions for flag in action.option_strings]
-    nearest = difflib.get_close_matches(flags[0], known, n=1)
-    hint = f"did you mean {nearest[0]}?" if nearest else "--help lists the flags"
-    return f"unknown flag {flags[0]} ({hint})"
+def _bare_model(unknown: Sequence[str], parser: argparse.ArgumentParser, model: str | None) -> str:
+    """The model that is named without a flag. Raises HostError for any other unknown argument.
+
+    What follows an unknown flag may be a key and is not repeated, nor is what looks like one.
+    """
+    flags = [text.split("=", 1)[0] for text in unknown if text.startswith("-")]
+    if flags:
+        known = [flag for action in parser._actions for flag in action.option_strings]
+        nearest = difflib.get_close_matches(flags[0], known, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else "--help lists the flags"
+        raise HostError(f"unknown flag {flags[0]} ({hint})")
+    if any(text.startswith("sk-") for text in unknown):
+        raise HostError("an argument looks like a key but has no flag; keys go after --api-key")
+    if model is not None or len(unknown) > 1:
+        words = ", ".join(map(repr, unknown))
+        raise HostError(f"unknown argument {words}: only one model can be given")
+    return unknown[0]

@@ -1,6 +1,4 @@
-"""The one error of the host, and how a user sees it."""
-
-import sys
+"""The error of the host."""
 
 
 class HostError(Exception):
@@ -11,7 +9,5 @@ class HostError(Exception):
     """
 
 
-def report(line: str) -> None:
-    """Print one line to standard error, after `error: ` unless it says so itself."""
-    prefix = "" if line.lower().startswith("error") else "error: "
-    print(f"{prefix}{line}", file=sys.stderr, flush=True)
+class Reported(HostError):
+    """The start is refused, and what was wrong has been reported already."""

@@ -35,7 +35,8 @@ from typing import Any, TypeVar
 
 from host import command_line, settings_file
 from host.command_line import ExtensionFlags, Flags
-from host.errors import HostError, report
+from host.errors import HostError
+from host.output import report
 from host.spec import ModelSpec
 
 log = logging.getLogger(__name__)

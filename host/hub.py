@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from host import gguf_names
+from host import gguf_names, output
 from host.errors import HostError
 from host.gguf_names import Model
 from host.hub_errors import explain, is_network_error
@@ -113,7 +113,7 @@ def _list(request: Request) -> Listing:
             "hf: needs the package huggingface_hub: pip install 'huggingface_hub>=0.30'"
         ) from None
 
-    print(f"asking for {request.repo}", file=sys.stderr, flush=True)
+    output.note(f"asking for {request.repo}")
     info = HfApi().model_info(request.repo, files_metadata=True, timeout=TIMEOUT)
     return Listing(
         info.sha,
@@ -160,7 +160,7 @@ def _fill(stream: BinaryIO, url: str, file: str, size: int | None) -> None:
             done = stream.seek(0)
             stream.truncate()
         if done:
-            print(f"resuming {file} at {readable(done)}", file=sys.stderr, flush=True)
+            output.note(f"resuming {file} at {readable(done)}")
         try:
             # The address of the repository, not the one it redirects to: that one expires.
             http_get(
@@ -182,7 +182,7 @@ def _fill(stream: BinaryIO, url: str, file: str, size: int | None) -> None:
 @contextmanager
 def _progress_lines(part: Path, file: str, size: int | None) -> Iterator[None]:
     """Where the library shows no bar because standard error is a log, write a line at times."""
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not output.is_json():
         yield
         return
     over = threading.Event()

@@ -1,16 +1,16 @@
 """The course of the host: options, extensions, model, banner, and then waiting for the end."""
 
 import logging
-import os
 import sys
 import threading
 from collections.abc import Sequence
 
 from host import command_line, extension_loader, model_files, settings_file, shared, stand_in
-from host.errors import HostError, report
+from host.errors import HostError, Reported
 from host.extension_loader import Extension
 from host.lifecycle import HOOK_SECONDS, Lifecycle
 from host.options import ROOT
+from host.output import configure, report, say
 from host.read_ahead import read_ahead
 
 log = logging.getLogger(__name__)
@@ -19,8 +19,8 @@ REFUSED = 2
 """The exit status of a start that is refused: bad options, no model, no extension."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the host until it is told to stop; the exit status.
+def main(argv: Sequence[str] | None = None, prog: str = "python server.py") -> int:
+    """Run the host until it is told to stop; the exit status. `prog`: what the user has typed.
 
     0 after a stop by signal, `REFUSED` when the start is refused. Must be called in the main
     thread, once in a process, because it takes over the signals.
@@ -32,20 +32,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     lifecycle.install()
     try:
-        _start(sys.argv[1:] if argv is None else argv, running, lifecycle)
+        _start(sys.argv[1:] if argv is None else argv, prog, running, lifecycle)
     except HostError as error:
         if not lifecycle.stopping:
-            report(str(error))
+            if not isinstance(error, Reported):
+                report(str(error))
             extension_loader.stop_all(running, HOOK_SECONDS)
             return REFUSED
         # What failed did so because it was being stopped, and that was asked for.
     return lifecycle.wait()
 
 
-def _start(argv: Sequence[str], running: list[Extension], lifecycle: Lifecycle) -> None:
+def _start(argv: Sequence[str], prog: str, running: list[Extension], lifecycle: Lifecycle) -> None:
     """Everything up to the banner. Adds to `running` what has to be stopped. Raises HostError."""
-    options, wants_help = command_line.read_early(argv)
-    _configure_logging(options.verbose)
+    configure(argv)
+    options, wants_help = command_line.read_early(argv, prog=prog)
+    configure(argv, verbose=options.verbose)
     # A script's own folder is on the path already; other callers of main() need it too.
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
@@ -53,21 +55,21 @@ def _start(argv: Sequence[str], running: list[Extension], lifecycle: Lifecycle) 
     stand_in.install(settings)
     loaded = extension_loader.load_all(options.extensions, ROOT)
     if not loaded and not wants_help:
-        raise HostError("no extension could be loaded")
-    options, flags = command_line.read(argv, [extension.flags for extension in loaded])
+        raise Reported("no extension could be loaded")
+    options, flags = command_line.read(argv, [extension.flags for extension in loaded], prog=prog)
     shared.args = options
     shared.model = model_files.model_spec(options)
     names = [extension.name for extension in loaded]
     stand_in.tell(shared.model.name, names, verbose=options.verbose)
     running.extend(extension_loader.set_up(loaded, flags, settings))
     if not running:
-        raise HostError("no extension could be started")
+        raise Reported("no extension could be started")
     if shared.model.path and read_ahead(model_files.files_of(shared.model.path)):
         log.info("loading %s", shared.model.name)
     with lifecycle.native():
         extension_loader.load_model(running, shared.model)
     if not lifecycle.stopping:
-        _say(extension_loader.banners(running))
+        say(extension_loader.banners(running))
 
 
 def _reload(running: Sequence[Extension]) -> bool:
@@ -84,25 +86,3 @@ def _reload(running: Sequence[Extension]) -> bool:
 
     threading.Thread(target=read, name="reload", daemon=True).start()
     return True
-
-
-def _configure_logging(verbose: bool) -> None:
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        datefmt="%H:%M:%S",
-    )
-    # HTTP libraries log whole requests, and headers of those hold tokens.
-    for chatty in ("httpx", "httpx2", "httpcore", "httpcore2", "urllib3", "filelock"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-
-
-def _say(texts: Sequence[str]) -> None:
-    try:
-        for text in texts:
-            print(text, flush=True)
-    except OSError:
-        # There is no reader (`| head`, a terminal that is gone), which is no reason to stop serving. Python
-        # would complain again when it ends, so standard output leads nowhere from here on.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

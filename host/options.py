@@ -48,6 +48,10 @@ class Option:
     convert: Callable[[str], Any]
     help: str
     metavar: str | None = None
+    short: str | None = None
+    """A flag of one letter besides, such as `-m`."""
+    of_model: bool = True
+    """Whether it is about the model, and not about the program."""
     many: bool = False
     """Takes one or more words; in the environment they are split as a shell would."""
     adds_up: bool = False
@@ -60,6 +64,18 @@ class Option:
     @property
     def environment(self) -> str:
         return "OPENEDAI_" + self.field.upper()
+
+
+LEAST_CONTEXT = 256
+"""llama.cpp rounds a smaller context up to this many tokens."""
+
+
+def context_length(text: str) -> int:
+    """Tokens; 0 is the model's own."""
+    value = whole_number(0)(text)
+    if 0 < value < LEAST_CONTEXT:
+        raise ValueError(f"must be at least {LEAST_CONTEXT}, or 0 for the model's own, not {value}")
+    return value
 
 
 def whole_number(least: int) -> Callable[[str], int]:
@@ -102,7 +118,10 @@ def word(text: str) -> str:
 def folder_name(text: str) -> str:
     """An extension is named by its folder, so the name must not lead anywhere else."""
     if not text.replace("-", "_").isidentifier():
-        raise ValueError(f"the name of a folder below extensions/ was expected, not {text!r}")
+        raise ValueError(
+            f"the name of a folder below extensions/ was expected, not {text!r}; "
+            "a model goes after --model"
+        )
     return text
 
 
@@ -118,6 +137,7 @@ OPTIONS: tuple[Option, ...] = (
         "hf:OWNER/REPO[:FILE] to download; FILE may be a quantisation such as Q4_K_M, or a "
         f"pattern (default: {EMBEDDED_MODEL}, the tiny demonstration model that comes along)",
         "MODEL",
+        short="-m",
     ),
     Option(
         "model-dir",
@@ -127,7 +147,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "ctx-size",
-        whole_number(0),
+        context_length,
         "context length in tokens (default: the model's own, up to 8192)",
         "N",
     ),
@@ -159,13 +179,14 @@ OPTIONS: tuple[Option, ...] = (
         "loader",
         loader,
         f"{', or '.join(row.help for row in ENGINES.values())} (default: {DEFAULT})",
-        "NAME",
+        f"{{{','.join(ENGINES)}}}",
     ),
     Option(
         "extensions",
         folder_name,
         "extensions to load, from extensions/ or user_data/extensions/ (default: openai)",
         "NAME",
+        of_model=False,
         many=True,
     ),
     Option(
@@ -173,8 +194,9 @@ OPTIONS: tuple[Option, ...] = (
         path,
         "a YAML file with extension settings as NAME-param: value, like a webui's settings.yaml",
         "FILE.yaml",
+        of_model=False,
     ),
-    Option("verbose", boolean, "log more"),
+    Option("verbose", boolean, "log more, and whole lines in a terminal too", of_model=False),
 )
 
 

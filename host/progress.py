@@ -4,6 +4,8 @@ import sys
 import time
 from typing import TextIO
 
+from host import output
+
 FIRST, EVERY = 2.0, 15.0
 """Seconds until the first line in a log, and between the next; short steps write nothing there."""
 ON_TERMINAL = 0.2
@@ -17,7 +19,7 @@ class Progress:
         self._what = what
         self._total = total
         self._stream = stream or sys.stderr
-        self._terminal = self._stream.isatty()
+        self._terminal = self._stream.isatty() and not output.is_json()
         self._next = time.monotonic() + (ON_TERMINAL if self._terminal else FIRST)
         self._shown = False
 
@@ -29,9 +31,11 @@ class Progress:
         self._next = now + (ON_TERMINAL if self._terminal else EVERY)
         of = f" of {readable(self._total)}" if self._total else ""
         line = f"{self._what}: {readable(done)}{of}"
-        # Spaces, not an escape sequence, wipe what a longer line left: that works on any terminal.
-        text = f"\r{line:<70}" if self._terminal else f"{line}\n"
-        print(text, end="", file=self._stream, flush=True)
+        if self._terminal:
+            # Spaces, not an escape sequence, wipe what a longer line left: that works on any terminal.
+            print(f"\r{line:<70}", end="", file=self._stream, flush=True)
+        else:
+            output.note(line, self._stream)
         self._shown = True
 
     def close(self) -> None:

@@ -31,7 +31,15 @@ from extensions.openai.observability.logs import FIELDS
 from extensions.openai.observability.metrics import METRICS
 from extensions.openai.observability.metrics import PREFIX as METRIC_PREFIX
 from extensions.openai.schemas.bad_request import CODES
-from extensions.openai.settings import OTHER_NAMES, PREFIX, Settings, is_reloadable
+from extensions.openai.settings import (
+    FLAG_ALIASES,
+    OTHER_NAMES,
+    PREFIX,
+    Settings,
+    is_reloadable,
+    sections,
+    shown_default,
+)
 from extensions.openai.web.app import ROUTES
 from host.options import OPTIONS, HostOptions
 
@@ -52,17 +60,26 @@ def code(value: object) -> str:
 
 
 def settings() -> str:
+    """A table for each section."""
+    return "\n\n".join(
+        f"### {title}\n\n{_settings_of(members)}" for title, members in sections().items()
+    )
+
+
+def _settings_of(members: Mapping[str, FieldInfo]) -> str:
     return table(
         "Flag | Environment | Default | Meaning | Reload",
         (
             (
-                code("--" + name.replace("_", "-")),
+                " or ".join(
+                    map(code, ("--" + name.replace("_", "-"), *FLAG_ALIASES.get(name, ())))
+                ),
                 _environment(name),
                 _default(field.default),
                 field.description,
                 "yes" if is_reloadable(name) else "",
             )
-            for name, field in Settings.model_fields.items()
+            for name, field in members.items()
         ),
     )
 
@@ -73,13 +90,8 @@ def _environment(name: str) -> str:
 
 
 def _default(value: object) -> str:
-    if value is None or value in ("", (), {}):
-        return "none"
-    if isinstance(value, tuple):
-        return code(",".join(value))
-    if isinstance(value, Mapping):
-        return code(",".join(f"{name}={each}" for name, each in value.items()))
-    return code(str(value).lower() if isinstance(value, bool) else value)
+    shown = shown_default(value)
+    return "none" if shown is None else code(shown)
 
 
 def host() -> str:
@@ -88,7 +100,8 @@ def host() -> str:
     for option in OPTIONS:
         default = getattr(defaults, option.field)
         shown = _default(default.name if isinstance(default, Path) else default)
-        rows.append((code("--" + option.name), code(option.environment), shown, option.help))
+        names = [f"--{option.name}", *([option.short] if option.short else [])]
+        rows.append((" or ".join(map(code, names)), code(option.environment), shown, option.help))
     return table("Flag | Environment | Default | Meaning", rows)
 
 

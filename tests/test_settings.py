@@ -6,7 +6,14 @@ import argparse
 
 import pytest
 
-from extensions.openai.settings import Settings, SettingsError, add_arguments, load
+from extensions.openai.settings import (
+    SECTIONS,
+    Settings,
+    SettingsError,
+    add_arguments,
+    load,
+    sections,
+)
 
 
 def flags(*arguments: str) -> dict[str, object]:
@@ -79,7 +86,33 @@ def test_every_option_is_a_flag_with_a_description(name: str) -> None:
     flag = "--" + name.replace("_", "-")
     action = next(action for action in parser._actions if flag in action.option_strings)
     assert action.dest == name
-    assert action.help and action.help.strip().endswith(".")
+    assert action.help and action.help.strip().endswith((".", ")"))
+
+
+def test_help_shows_defaults_and_choices() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    text = " ".join(parser.format_help().split())
+    assert "--log-format {text,json} How lines" in text and "(default: text)" in text
+    assert "--listen-host HOST, --host HOST" in text
+    assert "--api-port PORT, --port PORT TCP port; 0 takes a free one. (default: 5001)" in text
+
+
+def test_every_setting_is_in_a_section() -> None:
+    members = [name for section in sections().values() for name in section]
+    assert members == list(Settings.model_fields)
+    assert [next(iter(section)) for section in sections().values()] == list(SECTIONS)
+    assert (
+        "api_key" in sections()["Keys"] and "media_urls" in sections()["Pictures, sounds and files"]
+    )
+
+
+def test_what_other_servers_call_a_flag() -> None:
+    assert flags("--host", "::1", "--port", "80") == {"listen_host": "::1", "api_port": "80"}
+
+
+@pytest.mark.parametrize("name", list(Settings.model_fields))
+def test_every_option_has_a_description(name: str) -> None:
     assert Settings.model_fields[name].description
 
 

@@ -15,9 +15,10 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -51,6 +52,22 @@ DEFAULT_ALIASES = ("gpt-3.5-turbo",)
 ANY_MODEL = "*"
 """Among the aliases: every name is one."""
 
+SECTIONS: Mapping[str, str] = {
+    "listen": "Network",
+    "api_key": "Keys",
+    "rpm": "Limits of keys",
+    "store": "Stored objects",
+    "model_aliases": "Models",
+    "sampling_defaults": "Parameters and answers",
+    "media_max_mb": "Pictures, sounds and files",
+    "max_body_mb": "Load and time limits",
+    "log_requests": "Logs and metrics",
+}
+"""The settings' sections in --help and the documentation, each by the field that it begins with."""
+
+FLAG_ALIASES: Mapping[str, tuple[str, ...]] = {"listen_host": ("--host",), "api_port": ("--port",)}
+"""Flags by which other servers' users call a setting."""
+
 RELOADABLE: dict[str, Any] = {"reloadable": True}
 """On the row of a setting that may change while the server runs: see `reloaded`."""
 
@@ -75,6 +92,48 @@ class Settings(BaseSettings):
         ge=0,
         le=65535,
         description="TCP port; 0 takes a free one.",
+    )
+    public_api: bool = Field(
+        False,
+        description="Reach the API from everywhere through a tunnel of Cloudflare. Needs --api-key.",
+    )
+    public_api_id: SecretStr | None = Field(
+        None,
+        description="The id, name or token of a tunnel that you have set up at Cloudflare; without one "
+        "--public-api opens a quick tunnel, under another address each time.",
+    )
+    cloudflared: str | None = Field(
+        None,
+        description="The program cloudflared for --public-api. Default: the one that is installed, or "
+        "else it is downloaded.",
+    )
+    api_prefix: str = Field(
+        "", description="A path that all pages lie below, such as /custom (without the last slash)."
+    )
+    endpoints: Names = Field(
+        (),
+        description="Serve only these endpoints, such as chat,models (docs/api.md lists the names). "
+        "Default: all.",
+    )
+    disabled_endpoints: Names = Field(
+        (), description="Endpoints that are not served, such as docs,queue; they answer 404."
+    )
+    allowed_hosts: Names = Field(
+        ("host.docker.internal", "host.containers.internal"),
+        description="What requests may be addressed to, besides loopback names, while there is no "
+        "key: names, *.lan, addresses, networks (192.168.0.0/16); * is anything.",
+        json_schema_extra=RELOADABLE,
+    )
+    cors_origins: Names = Field(
+        (),
+        description="Web origins (https://app.example, https://*.example, app://*) that may call from "
+        "a browser, besides pages of this machine; * allows all.",
+    )
+    trusted_proxies: Names = Field(
+        (),
+        description="Proxies whose X-Forwarded-For, -Proto, -Host and -Prefix are believed: addresses, "
+        "networks, or how many there are in front of the server.",
+        json_schema_extra=RELOADABLE,
     )
     api_key: SecretStr | None = Field(
         None,
@@ -176,23 +235,6 @@ class Settings(BaseSettings):
         description="What SQLite does for each transaction: `full` waits for the disk, so that a power cut "
         "loses nothing that was acknowledged; with `normal` only a killed process does not.",
     )
-    public_api: bool = Field(
-        False,
-        description="Reach the API from everywhere through a tunnel of Cloudflare. Needs --api-key.",
-    )
-    public_api_id: SecretStr | None = Field(
-        None,
-        description="The id, name or token of a tunnel that you have set up at Cloudflare; without one "
-        "--public-api opens a quick tunnel, under another address each time.",
-    )
-    cloudflared: str | None = Field(
-        None,
-        description="The program cloudflared for --public-api. Default: the one that is installed, or "
-        "else it is downloaded.",
-    )
-    api_prefix: str = Field(
-        "", description="A path that all pages lie below, such as /custom (without the last slash)."
-    )
     model_aliases: Names = Field(
         DEFAULT_ALIASES,
         description="More names that GET /v1/models lists for the loaded model, besides gpt-3.5-turbo, which "
@@ -218,22 +260,9 @@ class Settings(BaseSettings):
         "on",
         description="Mend messages that the model's chat template refuses or leaves out; off: refuse them.",
     )
-    allowed_hosts: Names = Field(
-        ("host.docker.internal", "host.containers.internal"),
-        description="What requests may be addressed to, besides loopback names, while there is no "
-        "key: names, *.lan, addresses, networks (192.168.0.0/16); * is anything.",
-        json_schema_extra=RELOADABLE,
-    )
-    cors_origins: Names = Field(
-        (),
-        description="Web origins (https://app.example, https://*.example, app://*) that may call from "
-        "a browser, besides pages of this machine; * allows all.",
-    )
-    trusted_proxies: Names = Field(
-        (),
-        description="Proxies whose X-Forwarded-For, -Proto, -Host and -Prefix are believed: addresses, "
-        "networks, or how many there are in front of the server.",
-        json_schema_extra=RELOADABLE,
+    use_mock_api: bool = Field(
+        False,
+        description="Serve every page from the echo engine, without a model.",
     )
     sampling_defaults: Pairs = Field(
         {},
@@ -286,17 +315,6 @@ class Settings(BaseSettings):
         "\\nuser: (auto: with the sampler webui-2023 only).",
         json_schema_extra=RELOADABLE,
     )
-    hooks: bool = Field(
-        True,
-        description="Let the host's other extensions act on requests, as they do in its page.",
-        json_schema_extra=RELOADABLE,
-    )
-    output_hooks: Literal["live", "whole"] = Field(
-        "live",
-        description="How answers are streamed that other extensions modify: `live`, as far as their hooks "
-        "leave the beginning as it is; `whole`, when the text is complete.",
-        json_schema_extra=RELOADABLE,
-    )
     bare_calls: bool = Field(
         True,
         description="Read a whole answer that is nothing but the JSON of a call of a declared tool, fenced "
@@ -327,24 +345,16 @@ class Settings(BaseSettings):
         description="The status of a request that is not valid: 400 as OpenAI's, or 422.",
         json_schema_extra=RELOADABLE,
     )
-    endpoints: Names = Field(
-        (),
-        description="Serve only these endpoints, such as chat,models (docs/api.md lists the names). "
-        "Default: all.",
+    hooks: bool = Field(
+        True,
+        description="Let the host's other extensions act on requests, as they do in its page.",
+        json_schema_extra=RELOADABLE,
     )
-    disabled_endpoints: Names = Field(
-        (), description="Endpoints that are not served, such as docs,queue; they answer 404."
-    )
-    max_body_mb: int = Field(
-        20, ge=1, le=1024, description="Largest request body in MiB; a larger one is answered 413."
-    )
-    request_memory_mb: int = Field(
-        0,
-        ge=0,
-        le=1 << 20,
-        description="MiB that the bodies of all requests that are received, wait or run may take together; "
-        "beyond that 503. Default 0: a 32nd of the machine's memory, 64 to 512 MiB, or four of the "
-        "largest bodies if that is more.",
+    output_hooks: Literal["live", "whole"] = Field(
+        "live",
+        description="How answers are streamed that other extensions modify: `live`, as far as their hooks "
+        "leave the beginning as it is; `whole`, when the text is complete.",
+        json_schema_extra=RELOADABLE,
     )
     media_max_mb: int = Field(
         20,
@@ -384,6 +394,17 @@ class Settings(BaseSettings):
         le=600,
         description="Seconds in which all pictures of a request must have been fetched.",
         json_schema_extra=RELOADABLE,
+    )
+    max_body_mb: int = Field(
+        20, ge=1, le=1024, description="Largest request body in MiB; a larger one is answered 413."
+    )
+    request_memory_mb: int = Field(
+        0,
+        ge=0,
+        le=1 << 20,
+        description="MiB that the bodies of all requests that are received, wait or run may take together; "
+        "beyond that 503. Default 0: a 32nd of the machine's memory, 64 to 512 MiB, or four of the "
+        "largest bodies if that is more.",
     )
     http_threads: int = Field(
         32,
@@ -448,15 +469,6 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds that running answers may still take when the server is stopped.",
     )
-    use_mock_api: bool = Field(
-        False,
-        description="Serve every page from the echo engine, without a model.",
-    )
-    metrics: Literal["key", "open", "off"] = Field(
-        "key",
-        description="GET /metrics for Prometheus: with the key that the server needs, open to "
-        "all who can reach it, or off.",
-    )
     log_requests: bool = Field(
         True,
         description="One line in the log for each request, without anything of its content.",
@@ -464,6 +476,11 @@ class Settings(BaseSettings):
     )
     log_format: Literal["text", "json"] = Field(
         "text", description="How lines of the log look: for people, or JSON for programs."
+    )
+    metrics: Literal["key", "open", "off"] = Field(
+        "key",
+        description="GET /metrics for Prometheus: with the key that the server needs, open to "
+        "all who can reach it, or off.",
     )
     debug: bool = Field(
         False,
@@ -719,15 +736,47 @@ def _line(problem: Any) -> str:
     return f"setting {name}: {problem['msg'].removeprefix('Value error, ')}"
 
 
+def sections() -> dict[str, dict[str, FieldInfo]]:
+    """The fields of each section, in their order."""
+    found: dict[str, dict[str, FieldInfo]] = {}
+    for name, field in Settings.model_fields.items():
+        if name in SECTIONS:
+            section = found.setdefault(SECTIONS[name], {})
+        section[name] = field
+    return found
+
+
+def shown_default(value: object) -> str | None:
+    """A default as the environment would take it; None for nothing."""
+    if value is None or value in ("", (), {}):
+        return None
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={each}" for name, each in value.items())
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each field, named as the field is; only flags that were given end up in the result."""
-    group = parser.add_argument_group("openai extension")
-    for name, field in Settings.model_fields.items():
-        flag = "--" + name.replace("_", "-")
-        text = (field.description or "").replace("%", "%%")
-        if field.annotation is bool:
-            group.add_argument(
-                flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
-            )
-        else:
-            group.add_argument(flag, metavar=name.upper(), default=argparse.SUPPRESS, help=text)
+    for section, members in sections().items():
+        group = parser.add_argument_group(section)
+        for name, field in members.items():
+            _add_flag(group, name, field)
+
+
+def _add_flag(group: argparse._ArgumentGroup, name: str, field: FieldInfo) -> None:
+    flags = ("--" + name.replace("_", "-"), *FLAG_ALIASES.get(name, ()))
+    text = (field.description or "").replace("%", "%%")
+    default = shown_default(field.default)
+    if default is not None and "Default" not in text:
+        text += f" (default: {default})"
+    if field.annotation is bool:
+        group.add_argument(
+            *flags, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
+        )
+        return
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    # Values are checked where those of the environment are, so that the message is the same.
+    metavar = f"{{{','.join(map(str, choices))}}}" if choices else name.rpartition("_")[2].upper()
+    group.add_argument(*flags, metavar=metavar, default=argparse.SUPPRESS, help=text)

@@ -90,6 +90,34 @@ def test_the_value_of_an_unknown_argument_is_not_repeated(
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [["-m", "m.gguf"], ["m.gguf"], ["--listen", "m.gguf"], ["m.gguf", "--extensions", "a"]],
+)
+def test_what_names_the_model(flags: ExtensionFlags, argv: list[str]) -> None:
+    assert read(argv, [flags], {})[0].model == "m.gguf"
+
+
+def test_what_names_nothing_is_named(flags: ExtensionFlags) -> None:
+    with pytest.raises(HostError, match="unknown argument 'a', 'b': only one model"):
+        read(["a", "b"], [flags], {})
+    with pytest.raises(HostError, match=r"unknown argument 'a.gguf': only one model"):
+        read(["-m", "b.gguf", "a.gguf"], [flags], {})
+    with pytest.raises(HostError, match=r"not 'm.gguf'; a model goes after --model"):
+        read(["--extensions", "a", "m.gguf"], [flags], {})
+    with pytest.raises(HostError, match="unknown flag -x"):
+        read(["-x", "m.gguf"], [flags], {})
+
+
+@pytest.mark.parametrize(("text", "tokens"), [("0", 0), ("256", 256), ("255", None), ("-1", None)])
+def test_the_least_context(flags: ExtensionFlags, text: str, tokens: int | None) -> None:
+    if tokens is not None:
+        assert read(["--ctx-size", text], [flags], {})[0].ctx_size == tokens
+        return
+    with pytest.raises(HostError, match="--ctx-size: must be at least"):
+        read(["--ctx-size", text], [flags], {})
+
+
 def test_two_extensions_cannot_have_the_same_flag(flags: ExtensionFlags) -> None:
     with pytest.raises(argparse.ArgumentError, match="--listen"):
         build_parser([flags, declare_flags("two", lambda p: p.add_argument("--listen"))])
@@ -108,7 +136,12 @@ def test_help_lists_the_flags_of_extensions(probe: Host) -> None:
     assert result.returncode == 0
     assert "--probe-key" in result.stdout
     assert "--ctx-size" in result.stdout
-    assert "flags of the extension probe" in result.stdout
+    assert "Extension probe:" in result.stdout
+    order = [result.stdout.index(name) for name in ("Model:", "Extension probe:", "Program:")]
+    assert order == sorted(order)
+    assert max(map(len, result.stdout.splitlines())) < 80
+    assert "--loader {llama.cpp,echo}" in result.stdout
+    assert result.stdout.count("\n  python server.py") + 1 >= 3, "examples"
 
 
 def test_help_works_without_any_extension(host: Host) -> None:

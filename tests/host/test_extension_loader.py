@@ -112,10 +112,9 @@ def test_relative_imports_work_below_extensions(probe: Host) -> None:
 def test_an_extension_that_is_not_there(host: Host) -> None:
     result = host.run("--extensions", "nowhere", "--loader", "echo")
     assert result.returncode == 2
-    first, last = result.stderr.splitlines()
+    (first,) = result.stderr.splitlines()
     assert str(host.root / "extensions/nowhere/script.py") in first
     assert str(host.root / "user_data/extensions/nowhere/script.py") in first
-    assert last == "error: no extension could be loaded"
 
 
 @pytest.mark.parametrize(
@@ -147,9 +146,7 @@ def test_a_refusal_is_one_line(host: Host, script: str) -> None:
     host.extension("strict", script)
     result = host.run("--extensions", "strict", "--loader", "echo")
     assert result.returncode == 2
-    first, last = result.stderr.splitlines()
-    assert first == "error: no luck: the port is taken"
-    assert last in ("error: no extension could be loaded", "error: no extension could be started")
+    assert result.stderr == "error: no luck: the port is taken\n"
 
 
 def test_a_missing_package_is_named(host: Host) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shlex
 import subprocess
 import sys
@@ -73,6 +74,17 @@ def test_errors_and_strangers(lines: Any) -> None:
     assert (refused["status"], refused["error"]) == ("401", "invalid_api_key")
     assert refused["key"] == lost["key"] == "nobody"
     assert lost["status"] == "404" and "route" not in lost
+
+
+def test_the_line_for_a_terminal(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "openedai")
+    client = create_app(Settings(api_key="the-key"), EchoEngine()).test_client()
+    headers = {"Authorization": "Bearer the-key"}
+    client.post(CHAT, json=body(), headers=headers).close()
+    client.post(CHAT, json=body(), headers={"Authorization": "Bearer wrong-key"}).close()
+    brief = [vars(record)["brief"] for record in caplog.records if hasattr(record, "brief")]
+    assert re.fullmatch(rf"200 POST {CHAT} \d+\+\d+ tokens \d+ ms", brief[0])
+    assert re.fullmatch(rf"401 POST {CHAT} invalid_api_key \d+ ms", brief[1])
 
 
 def test_nothing_of_the_content_and_no_key(caplog: pytest.LogCaptureFixture) -> None:

@@ -273,8 +273,9 @@ def test_the_curl_line_works_when_pasted(server: ServerProcess) -> None:
 
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed here")
-    line = next(line for line in server.output.splitlines() if "curl " in line)
-    command = line[line.index("curl ") :]
+    end = "Hello!\"}]}'"
+    command = server.output[server.output.index("curl ") : server.output.index(end) + len(end)]
+    assert max(map(len, command.splitlines()), default=0) <= 68, "80 columns, behind its label"
     done = subprocess.run(
         ["sh", "-c", command + " -sS"], capture_output=True, timeout=60, check=True
     )

@@ -6,6 +6,7 @@ import atexit
 import gc
 import logging
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,10 @@ from ..access.allowed_hosts import bind_address
 from ..access.keys import has_keys
 from ..engines import model_spec, registry
 from ..engines.echo import EchoEngine
-from ..engines.folder_model_manager import FolderModelManager, ModelCatalog
+from ..engines.model_manager import FolderLibrary, ModelCatalog
 from ..engines.protocol import Engine
 from ..engines.swappable import SwappableEngine
-from ..engines.webui.model_manager import WebuiModelManager
+from ..engines.webui.model_manager import WebuiLibrary
 from ..generation.hooks.extensions import Hooks
 from ..generation.sampling.policy import read_policy
 from ..observability import logs
@@ -36,7 +37,7 @@ class ModelSpec(model_spec.ModelSpec, Protocol):
     """The model that our own host has chosen (`host.spec.ModelSpec`)."""
 
     @property
-    def catalog(self) -> ModelCatalog[ModelSpec] | None: ...
+    def shelf(self) -> ModelCatalog[ModelSpec] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
         app = create_app(settings, engine, lifecycle, tunnel)
         app.extensions["openai"].hooks = _hooks()
         if webui.inside() and not settings.use_mock_api:
-            model_manager = WebuiModelManager(engine, settings.drain_timeout)
+            model_manager = WebuiLibrary(engine, settings.drain_timeout)
             app.extensions["openai"].model_manager = model_manager
         server = APIServer(app, settings, lifecycle)
     except (SettingsError, StartError) as error:
@@ -110,7 +111,8 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
         atexit.register(tunnel.stop)
     _running = _Running(flags, app.extensions["openai"], engine, server, tunnel)
     _problem = None
-    log.info("OpenAI API: %s/v1", server.url)
+    # Our own host says it once there is a model, too.
+    log.log(logging.DEBUG if _under_own_host() else logging.INFO, "OpenAI API: %s/v1", server.url)
     if settings.api_key is None and settings.password is None and has_keys(settings):
         log.info("requests need a named key (%s)", _keys_command())
     if webui.inside():
@@ -137,9 +139,9 @@ def _hooks() -> Hooks | None:
     """Those of the host's other extensions."""
     if not webui.inside():
         return Hooks(lambda: _companions)
-    from ..engines.webui import findings, ui_state
+    from ..engines.webui import ui_state
 
-    return Hooks(ui_state.extensions, ui_state.page_settings, findings.applied_hooks)
+    return Hooks(ui_state.extensions, ui_state.page_settings, ui_state.applied_hooks)
 
 
 def _webui_engine(settings: Settings) -> Engine:
@@ -236,32 +238,45 @@ def load_model(spec: ModelSpec) -> None:
         _running.engine.set(make(spec))
     except model_spec.ModelLoadError as error:
         raise SystemExit(str(error)) from error
-    if spec.catalog is not None:
-        drain_timeout, engine = services.settings.drain_timeout, _running.engine
-        model_manager = FolderModelManager(
-            engine, spec.catalog, make, drain_timeout, fault=registry.fault
-        )
+    if spec.shelf is not None:
+        patience = services.settings.drain_timeout
+        engine = _running.engine
+        model_manager = FolderLibrary(engine, spec.shelf, make, patience, fault=registry.fault)
         model_manager.begin(spec)
         services.model_manager = model_manager
 
 
 def banner() -> str:
-    """The base URL, the model, and a curl line that works when pasted; no key is shown."""
+    """The base URL, the model, and a curl line that works when pasted; no key is shown. One line where the
+    log is for programs."""
     if _running is None:
         return ""
     info, url = _running.engine.info, _running.server.url
-    locked = has_keys(_running.services.settings)
-    key = ' -H "Authorization: Bearer $OPENAI_API_KEY"' if locked else ""
+    model = f"{info.model}, context of {info.context_length} tokens"
+    if _running.services.settings.log_format == "json":
+        return f"ready: {url}/v1 serves {model}"
     return "\n".join(
         (
             f"Base URL   {url}/v1",
             *_public_line(),
-            f"Model      {info.model}, context of {info.context_length} tokens. {info.description}",
+            textwrap.fill(
+                f"Model      {model}. {info.description}", 79, subsequent_indent=" " * 11
+            ),
             f"Docs       {url}/docs",
-            f"Try        curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' "
-            f'-d \'{{"model": "{info.model}", '
-            '"messages": [{"role": "user", "content": "Hello!"}]}\'',
+            *_curl_lines(url, info.model),
         )
+    )
+
+
+def _curl_lines(url: str, model: str) -> tuple[str, ...]:
+    assert _running is not None
+    locked = has_keys(_running.services.settings)
+    key = '  -H "Authorization: Bearer $OPENAI_API_KEY" \\'
+    return (
+        f"Try        curl {url}/v1/chat/completions \\",
+        *((" " * 11 + key,) if locked else ()),
+        f'             -H \'Content-Type: application/json\' -d \'{{"model": "{model}",',
+        '             "messages": [{"role": "user", "content": "Hello!"}]}\'',
     )
 
 

@@ -14,6 +14,7 @@ import orjson
 import structlog
 from structlog.stdlib import ExtraAdder, ProcessorFormatter
 
+from ..access.caller import RESERVED
 from .record import RequestRecord
 
 log = logging.getLogger("openedai")
@@ -50,7 +51,21 @@ def log_request(record: RequestRecord, level: int) -> None:
         return
     fields = {name: value for name, value in _fields(record).items() if value not in (None, "")}
     # A text line shows them in its message; JSON takes them from `extra`.
-    log.log(level, "request %s", _text(None, "", dict(fields)), extra={"fields": fields})
+    forms = {"fields": fields, "brief": _brief(fields)}
+    log.log(level, "request %s", _text(None, "", dict(fields)), extra=forms)
+
+
+def _brief(fields: Fields) -> str:
+    """The same for a terminal: `200 POST /v1/chat/completions 10+10 tokens 7 ms`."""
+    words = [fields["status"], fields.get("route", "unknown address")]
+    if fields.get("key") not in RESERVED:
+        words.append(fields.get("key"))
+    words.append(fields.get("error"))
+    words.append("cancelled" if "cancelled" in fields else None)
+    if "prompt_tokens" in fields:
+        words.append(f"{fields['prompt_tokens']}+{fields.get('completion_tokens', 0)} tokens")
+    words.append(f"{fields.get('total_ms', 0):.0f} ms")
+    return " ".join(str(word) for word in words if word)
 
 
 def _fields(record: RequestRecord) -> Fields:

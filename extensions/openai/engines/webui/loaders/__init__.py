@@ -1,1 +1,1 @@
-"""The loaders of webuis, an adapter each."""
+"""The ways into its loaders."""
