@@ -17,7 +17,6 @@ from .generation.events import Event
 from .generation.logprobs import ChatLogprobs, chat_logprobs
 from .generation.plan import ChatPlan, Generation, Served, asked_of
 from .generation.tools.calls import CallDelta, CallFinish, CallFold, MessageCalls, ToolCallWriter
-from .generation.tools.plan import ToolPlan
 from .generation.usage import Usage, UsageCount
 from .schemas import bad_request
 from .web.response import Reply
@@ -91,7 +90,7 @@ def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Reply:
     generation = plan.start(served)
     return respond(
         call,
-        _chunks(generation, body, plan.tools, usage=body.shows_usage),
+        _chunks(generation, body, plan, usage=body.shows_usage),
         stream=bool(body.stream),
         fold=Fold(generation.usage, body.metadata),
     )
@@ -122,17 +121,17 @@ def _plan(body: ChatCompletionRequest, served: Served) -> ChatPlan:
 
 
 def _chunks(
-    generation: Generation, body: ChatCompletionRequest, tools: ToolPlan, *, usage: bool
+    generation: Generation, body: ChatCompletionRequest, plan: ChatPlan, *, usage: bool
 ) -> Generator[ChatCompletionChunk | None, None, None]:
     """Events in the shape of the reference."""
     events, count = generation.events, generation.usage
     head = answer_head("chatcmpl-", generation.info)
     count.record.answer = head["id"]
-    calls = ToolCallWriter(tools)
+    calls = ToolCallWriter(plan.tools) if plan.tools.shown else None
     begun: set[int] = set()
     # Log-probabilities of tokens that say nothing come with the next chunk that says something.
     waiting: dict[int, tuple[TokenLogprob, ...]] = {}
-    told, shows_thoughts = body.alternatives is not None, body.shows_thoughts
+    told = plan.asked.alternatives is not None
 
     def chunk(*choices: ChunkChoice) -> ChatCompletionChunk:
         made: ChatCompletionChunk = {
@@ -166,7 +165,7 @@ def _chunks(
                 yield None
                 continue
             count.add(event)
-            parts = calls.write(event)
+            parts = [] if calls is None else calls.write(event)
             if event.index not in begun and (
                 event.text or event.reasoning or parts or event.finish
             ):
@@ -176,7 +175,7 @@ def _chunks(
                 yield chunk(choice(event, first))
             if event.logprobs:
                 waiting[event.index] = waiting.get(event.index, ()) + event.logprobs
-            if event.reasoning and shows_thoughts:
+            if event.reasoning and plan.thinking.shown:
                 yield chunk(choice(event, {"reasoning_content": event.reasoning}))
             if event.text:
                 yield chunk(choice(event, {"content": event.text}))
@@ -185,7 +184,8 @@ def _chunks(
                 delta.update(part)  # type: ignore[typeddict-item]  # a part of its keys
                 yield chunk(choice(event, delta))
             if event.finish:
-                yield chunk(choice(event, {}, calls.finish(event)))
+                reason = event.finish if calls is None else calls.finish(event)
+                yield chunk(choice(event, {}, reason))
         if usage:
             last = chunk()
             last["usage"] = count.total()
@@ -235,7 +235,7 @@ class _ChoiceFold:
         self._index = index
         self._content: list[str] = []
         self._reasoning: list[str] = []
-        self._calls = CallFold()
+        self._calls: CallFold | None = None
         self._logprobs: ChatLogprobs | None = None
         self._finish: CallFinish | None = None
 
@@ -244,7 +244,9 @@ class _ChoiceFold:
         self._content.append(delta.get("content") or "")
         if "reasoning_content" in delta:
             self._reasoning.append(delta["reasoning_content"])
-        self._calls.add(delta)
+        if "tool_calls" in delta or "function_call" in delta:
+            self._calls = self._calls or CallFold()
+            self._calls.add(delta)
         if part["logprobs"] is not None:
             if self._logprobs is None:
                 self._logprobs = {"content": [], "refusal": None}
@@ -252,7 +254,7 @@ class _ChoiceFold:
         self._finish = part["finish_reason"]
 
     def choice(self) -> ChatChoice:
-        calls = self._calls.whole()
+        calls = self._calls.whole() if self._calls else None
         message: AssistantAnswer = {
             "role": "assistant",
             "content": "".join(self._content) or (None if calls else ""),
@@ -260,7 +262,8 @@ class _ChoiceFold:
         }
         if self._reasoning:
             message["reasoning_content"] = "".join(self._reasoning)
-        message.update(calls)  # type: ignore[typeddict-item]  # a part of its keys
+        if calls:
+            message.update(calls)  # type: ignore[typeddict-item]  # a part of its keys
         return {
             "index": self._index,
             "message": message,

@@ -23,7 +23,7 @@ from tests.conftest import Serve
 from tests.support.process import ROOT
 from tests.support.wire import ask
 
-FILES_OF_A_CHAT = 75  # two of them say once what every engine and endpoint said before
+FILES_OF_A_CHAT = 52
 MODULES_OF_MODELS = 56
 
 BESIDE = {"server/reaper.py"}

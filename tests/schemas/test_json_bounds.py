@@ -15,7 +15,6 @@ from extensions.openai.completions import CompletionRequest
 from extensions.openai.errors import InvalidRequest
 from extensions.openai.generation.chat.request import ChatCompletionRequest
 from extensions.openai.schemas import json_bounds
-from extensions.openai.schemas.json_bounds import check_bounds
 from extensions.openai.schemas.validation import RequestModel, parse
 
 HI = {"role": "user", "content": "Hi"}
@@ -126,4 +125,6 @@ def test_the_first_wrong_element_ends_a_list() -> None:
 
 
 def test_small_texts_are_not_counted() -> None:
-    check_bounds(b"[" * json_bounds.SMALL)
+    with pytest.raises(InvalidRequest) as caught:
+        parse(ChatCompletionRequest, b"[" * json_bounds.SMALL)
+    assert caught.value.code == "invalid_json"

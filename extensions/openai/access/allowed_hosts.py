@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from ..errors import Forbidden, InvalidRequest
 from ..settings import Settings, SettingsError, is_network
@@ -60,6 +61,7 @@ def check_source(settings: Settings, host: str | None, origin: str | None) -> No
         )
 
 
+@lru_cache(maxsize=1024)
 def host_name(host: str) -> str | None:
     """The host of a Host header: no port, no brackets, no last dot, small letters; None if malformed."""
     found = HOST.fullmatch(host)

@@ -8,6 +8,7 @@ from functools import lru_cache
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
+@lru_cache(maxsize=1024)
 def is_loopback(host: str) -> bool:
     """Whether a host name or address (IPv6 with or without brackets) can only mean this machine."""
     host = host.strip("[]").removesuffix(".").lower()

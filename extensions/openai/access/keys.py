@@ -53,6 +53,9 @@ class Keys:
         if settings.keys_secret != self._settings.keys_secret:
             self._files = KeyFiles.of(settings)
         self._settings = settings
+        limits = Limits(settings.rpm, settings.tpm, settings.concurrent, settings.monthly_tokens)
+        users = Limits(**settings.user_limits)
+        self._default_limits = (limits, users) if limits or users else None
         if settings.password != self._password_setting:
             self._password_setting = settings.password
             given = settings.password
@@ -157,11 +160,9 @@ class Keys:
 
     def _limited(self, caller: Caller) -> Caller:
         """With the settings' limits where the caller has none of its own."""
-        settings = self._settings
-        limits = Limits(settings.rpm, settings.tpm, settings.concurrent, settings.monthly_tokens)
-        users = Limits(**settings.user_limits)
-        if not (limits or users):
+        if self._default_limits is None:
             return caller
+        limits, users = self._default_limits
         return replace(
             caller, limits=caller.limits.over(limits), user_limits=caller.user_limits.over(users)
         )

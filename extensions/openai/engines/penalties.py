@@ -12,12 +12,6 @@ from collections.abc import Iterable, Sequence
 from .protocol import Native
 
 
-def wants_uncounted(sampling: Native, context_length: int) -> bool:
-    """Whether a penalty is in force that looks at the whole text, as OpenAI's do."""
-    penalised = sampling.get("frequency_penalty") or sampling.get("presence_penalty")
-    return bool(penalised) and sampling.get("repeat_last_n", 0) >= context_length
-
-
 class PromptCounts:
     """What takes back that a sampler counts the prompt's tokens. Not thread-safe."""
 

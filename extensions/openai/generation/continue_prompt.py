@@ -78,10 +78,15 @@ def continue_prompt(
         return
     if suffix:
         request = replace(request, prompt=infill_of(engine).infill(request.prompt, suffix))
-    yield from compiled(request.grammar, grammar_param, engine.info)
+    grammar = request.grammar
+    if grammar is not None:
+        yield from compiled(grammar, grammar_param, engine.info)
     pieces = engine.generate(request)
     try:
-        yield from enforced(pieces, request.grammar, grammar_param, engine.info.grammar_end)
+        if grammar is None:
+            yield from pieces
+        else:
+            yield from enforced(pieces, grammar, grammar_param, engine.info.grammar_end)
     finally:
         pieces.close()
 

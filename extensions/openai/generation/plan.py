@@ -29,13 +29,14 @@ from ..limits.active_requests import Job
 from ..limits.scheduler import Scheduler
 from ..schemas import bad_request
 from ..settings import Settings
-from .answer_size import AnswerSize, Names
+from .answer_size import MAX_ANSWER_TOKENS, AnswerSize, Names
 from .best_of import best_of
 from .chat.answer import Wanted, answer_chat
 from .chat.messages import split_continued
 from .chat.reasoning import ThinkingPlan
 from .continue_prompt import Echo, Prompt, check_prompt, continue_prompt, longest_of
 from .events import Events
+from .grammar.constraints import CONSTRAINTS
 from .hooks.apply import hooked_chat, hooked_completion
 from .hooks.extensions import Hooks
 from .media.reader import MediaReader, media_reader
@@ -111,6 +112,11 @@ class Asked:
     """Whether other extensions act on it; None: where the operator lets them."""
     streamed: bool = False
 
+    @property
+    def several(self) -> bool:
+        """Whether the answer has more in it than the tokens of one choice."""
+        return self.n > 1 or self.alternatives is not None
+
     def whole(self, settings: Settings) -> bool:
         """Whether the client reads the answer only when it is whole."""
         return not self.streamed or settings.output_hooks == "whole"
@@ -131,7 +137,8 @@ def asked_of(
     Raises InvalidRequest for fields that contradict each other.
     """
     limit, limit_param = body.limit
-    grammar, grammar_param = body.constraint or (None, "")
+    constrained = not CONSTRAINTS.isdisjoint(body.model_fields_set)
+    grammar, grammar_param = (constrained and body.constraint) or (None, "")
     return Asked(
         body,
         Names(choices, limit_param, alternatives),
@@ -178,7 +185,7 @@ class PromptPlan:
             limit,
             to_native(asked.sampling, info, stops),
             grammar=asked.grammar,
-            logit_bias=token_biases(asked.biases, info, engine.tokenize),
+            logit_bias=_biases(asked, engine, info),
             logprobs=size.alternatives,
             whole=asked.whole(served.settings),
         )
@@ -244,8 +251,8 @@ class ChatPlan:
     """Answer a conversation."""
 
     asked: Asked
-    messages: Callable[[MediaReader], tuple[Message, ...]]
-    """The conversation, its media read by the reader; asked for once all else is known to be good."""
+    messages: Callable[[Callable[[], MediaReader]], tuple[Message, ...]]
+    """The conversation; called once all else is known to be good, with what makes a reader of media."""
     continues: bool = False
     """Whether the answer goes on with the last message, which is the assistant's."""
     tools: ToolPlan = field(default_factory=ToolPlan)
@@ -259,7 +266,7 @@ class ChatPlan:
         """Begin. Raises InvalidRequest for what cannot be done."""
         asked, engine, info = self.asked, served.engine, served.info
         limit, grammar = self._limit(served), self._grammar(info)
-        media = media_reader(served.settings, info.capabilities, served.check_wanted)
+        media = partial(media_reader, served.settings, info.capabilities, served.check_wanted)
         messages, continued = self.messages(media), None
         if self.continues:
             messages, continued = split_continued(messages)
@@ -269,7 +276,7 @@ class ChatPlan:
             limit,
             to_native(asked.sampling, info, stops),
             grammar=grammar,
-            logit_bias=token_biases(asked.biases, info, engine.tokenize),
+            logit_bias=_biases(asked, engine, info),
             tools=self.tools.shown,
             parallel_tool_calls=self.tools.most > 1,
             template_variables=self.thinking.variables,
@@ -286,6 +293,8 @@ class ChatPlan:
         limit = served.policy.max_tokens(asked.limit, None, asked.names.tokens)
         if asked.alternatives is not None:
             needs(info, Capability.LOGPROBS, asked.logprobs_param)
+        if not asked.several and info.context_length <= MAX_ANSWER_TOKENS:
+            return limit
         size = AnswerSize(asked.n, limit, asked.alternatives, info.context_length)
         return size.bounded(asked.names, served.settings.max_logprobs)
 
@@ -346,6 +355,11 @@ class _Hooked:
             # A text that hooks may change ends before they see it.
             return cls(hooks, stops, ())
         return cls(hooks, (), stops)
+
+
+def _biases(asked: Asked, engine: Engine, info: EngineInfo) -> tuple[tuple[int, float], ...]:
+    """The biases by token id. Raises InvalidRequest for what is no token of the model."""
+    return token_biases(asked.biases, info, engine.tokenize) if asked.biases else ()
 
 
 def _run(

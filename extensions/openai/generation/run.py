@@ -64,16 +64,17 @@ def _choice(
         job.begin()
         pieces = start()
         try:
-            yield from _apply_stops(index, pieces, StoppedText(stops), job)
+            yield from _events(index, pieces, StoppedText(stops) if stops else None, job)
         finally:
             pieces.close()
 
 
-def _apply_stops(index: int, pieces: Pieces, stopped: StoppedText, job: Job) -> Events:
+def _events(index: int, pieces: Pieces, stopping: StoppedText | None, job: Job) -> Events:
+    """What the pieces of one choice report, up to the first of its stop strings, if it has any."""
     shown = 0
     for piece in pieces:
         if job.stopped and (piece is None or piece.finish is None):
-            text, logprobs = stopped.end()
+            text, logprobs = ("", ()) if stopping is None else stopping.end()
             yield Event(index, text, finish="stop", logprobs=logprobs, logprobs_at=shown)
             return
         if piece is None:
@@ -82,8 +83,10 @@ def _apply_stops(index: int, pieces: Pieces, stopped: StoppedText, job: Job) -> 
         if piece.echo:
             yield Event(index, piece.text, prompt=piece.prompt, logprobs=piece.logprobs, echo=True)
             continue
-        text, logprobs = stopped.push(piece)
-        finish = "stop" if stopped.matched else piece.finish
+        text, logprobs, finish = piece.text, piece.logprobs, piece.finish
+        if stopping is not None:
+            text, logprobs = stopping.push(piece)
+            finish = "stop" if stopping.matched else finish
         yield Event(
             index,
             text,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from ..engines.protocol import Engine, EngineInfo, snapshot_of
+from ..engines.protocol import Engine, EngineInfo
 from ..errors import ModelNotFound
 from ..schemas import bad_request
 from ..settings import ANY_MODEL, Settings
@@ -37,6 +37,7 @@ class ServedModels:
 
     def __init__(self, engine: Engine, scheduler: Scheduler, settings: Settings) -> None:
         self._engine, self._scheduler, self._settings = engine, scheduler, settings
+        self._snapshot: Callable[[], Engine] | None = getattr(engine, "snapshot", None)
         self._strangers = Once()
 
     def configure(self, settings: Settings) -> None:
@@ -45,7 +46,7 @@ class ServedModels:
 
     def loaded(self) -> ServedModel:
         """What is loaded now. Raises ModelLoading."""
-        engine = snapshot_of(self._engine)
+        engine = self._engine if self._snapshot is None else self._snapshot()
         info = engine.info
         return ServedModel(info.model, engine, info, self._scheduler)
 

@@ -20,7 +20,7 @@ from ..errors import InvalidRequest
 from ..system.once import Once
 from . import bad_request
 from .field_names import meant_by
-from .json_bounds import check_bounds
+from .json_bounds import SMALL, check_bounds
 from .problems import refusal
 
 
@@ -122,7 +122,8 @@ def parse(model: type[Body], data: bytes, *, strict: bool = False) -> Body:
 
     Raises InvalidRequest, with the first problem's `param` and `code`.
     """
-    check_bounds(data)
+    if len(data) > SMALL:
+        check_bounds(data)
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:

@@ -172,7 +172,7 @@ def test_a_wrong_call_is_named_by_its_place(call: dict[str, Any], param: str) ->
 def test_pictures_in_results_are_passed_on_to_models_that_see() -> None:
     content = [media.text("shot "), media.image(media.picture())]
     messages = ADAPTER.validate_python([{"role": "tool", "content": content, "tool_call_id": "c"}])
-    (message,) = to_engine(messages, MediaReader(("vision",)))
+    (message,) = to_engine(messages, lambda: MediaReader(("vision",)))
     assert message.content == "shot " and message.parts[0] == "shot "
     assert isinstance(message.parts[1], Media)
     with pytest.raises(InvalidRequest) as caught:

@@ -24,7 +24,7 @@ from extensions.openai.engines.protocol import (
 )
 from extensions.openai.errors import EngineFailed
 from extensions.openai.generation.chat.answer import Wanted, answer_chat
-from extensions.openai.generation.chat.harmony import ChannelReader, is_harmony
+from extensions.openai.generation.chat.harmony import ChannelReader
 from extensions.openai.generation.chat.parts import PartReader, apart
 from extensions.openai.generation.chat.reasoning_reader import TAGS, ThoughtReader
 from extensions.openai.generation.tools.formats import FORMS, MARKS
@@ -514,11 +514,6 @@ def test_arguments_are_streamed_as_they_are_written() -> None:
     parts = [call for piece in pieces for call in piece.tool_calls]
     assert parts[0].name == "get_weather" and parts[0].arguments == ""
     assert len(parts) > 10 and all(part.name is None for part in parts[1:])
-
-
-def test_which_prompts_want_channels() -> None:
-    assert is_harmony("<|start|>user<|message|>Hi<|end|><|start|>assistant")
-    assert not is_harmony("<|im_start|>assistant\n")
 
 
 SHOWN = Wanted(tools=ToolPlan(shown=TOOLS))

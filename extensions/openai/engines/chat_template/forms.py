@@ -13,6 +13,9 @@ from ...errors import InvalidRequest
 from ..protocol import Media, Message, Tool, ToolCall
 from ..template_traits import CallId
 
+Shape = tuple[object, ...]
+"""All that a template's treatment of a conversation may depend on, but for the words."""
+
 SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
 
 
@@ -57,6 +60,27 @@ def size_of(messages: Sequence[Message], tools: Sequence[Tool]) -> int:
     return size
 
 
+def shape_of(messages: Sequence[Message]) -> Shape:
+    """The same for conversations that differ in words only."""
+    ids: dict[str, int] = {}
+    return tuple(
+        (
+            message.role,
+            has_text(message),
+            bool(message.reasoning),
+            message.name is not None,
+            tuple(
+                (ids.setdefault(call.id, len(ids)), kind_of_arguments(call.arguments))
+                for call in message.tool_calls
+            ),
+            None
+            if message.tool_call_id is None
+            else ids.setdefault(message.tool_call_id, len(ids)),
+        )
+        for message in messages
+    )
+
+
 def text_of(message: Message, media_mark: str) -> str:
     """What a message says, with marks where its media stand."""
     if not message.parts:
@@ -73,6 +97,14 @@ def arguments_of(text: str) -> Any:
     except (ValueError, RecursionError):
         return text
     return value if isinstance(value, dict) else text
+
+
+def kind_of_arguments(arguments: str) -> str:
+    """Whether a call's arguments are an object with something in it, an empty one, or another text."""
+    value = arguments_of(arguments)
+    if isinstance(value, dict):
+        return "object" if value else "empty"
+    return "text"
 
 
 def short_id(identifier: str) -> str:

@@ -10,10 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..protocol import Message, Tool, ToolCall
-from .forms import arguments_of, has_text
-
-Shape = tuple[object, ...]
-"""All that a template's treatment of a conversation may depend on, but for the words."""
+from .forms import arguments_of, has_text, kind_of_arguments
 
 TOOL = Tool(
     "zqtoolqz",
@@ -54,27 +51,6 @@ def expected(messages: Sequence[Message]) -> list[str]:
     return found
 
 
-def shape_of(messages: Sequence[Message]) -> Shape:
-    """The same for conversations that differ in words only."""
-    ids: dict[str, int] = {}
-    return tuple(
-        (
-            message.role,
-            has_text(message),
-            bool(message.reasoning),
-            message.name is not None,
-            tuple(
-                (ids.setdefault(call.id, len(ids)), _kind(call.arguments))
-                for call in message.tool_calls
-            ),
-            None
-            if message.tool_call_id is None
-            else ids.setdefault(message.tool_call_id, len(ids)),
-        )
-        for message in messages
-    )
-
-
 def _marked(message: Message, at: int) -> Message:
     calls = tuple(
         replace(call, name=mark(f"n{at}c{index}"), arguments=_arguments(call, f"a{at}c{index}"))
@@ -90,14 +66,7 @@ def _marked(message: Message, at: int) -> Message:
 
 
 def _arguments(call: ToolCall, place: str) -> str:
-    kind = _kind(call.arguments)
+    kind = kind_of_arguments(call.arguments)
     if kind == "object":
         return json.dumps({"zqkeyqz": mark(place)})
     return "{}" if kind == "empty" else mark(place)
-
-
-def _kind(arguments: str) -> str:
-    value = arguments_of(arguments)
-    if isinstance(value, dict):
-        return "object" if value else "empty"
-    return "text"

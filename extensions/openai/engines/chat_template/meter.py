@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from contextlib import contextmanager
 from typing import Any
 
+from jinja2.runtime import str_join
 from jinja2.utils import Namespace
+from markupsafe import Markup, escape
 
 BASE_STEPS, STEPS_PER_MESSAGE = 400_000, 4_000
 BASE_CHARACTERS, CHARACTERS_PER_CHARACTER, CHARACTERS_PER_MESSAGE = 16_000_000, 64, 20_000
@@ -123,6 +125,44 @@ def metered(meter: Meter) -> Iterator[None]:
         yield
     finally:
         _local.meter = before
+
+
+# What compiled templates call in place of Python's and Jinja's own
+
+
+def concat(parts: Iterable[str]) -> str:
+    """Join what a template, a macro or a block wrote."""
+    parts = list(parts)
+    current().make(sum(map(len, parts)))
+    return "".join(parts)
+
+
+def step() -> None:
+    current().step()
+
+
+def as_text(value: Any) -> str:
+    if type(value) is str:
+        return value
+    current().make(current().weigh(value))
+    return str(value)
+
+
+def as_markup(value: Any) -> Markup:
+    current().make(current().weigh(value))
+    return escape(value)
+
+
+def joined(values: Iterable[Any]) -> str:
+    """The operator `~`."""
+    values, meter = tuple(values), current()
+    meter.make(sum(map(meter.weigh, values)))
+    return str_join(values)
+
+
+def weighed(value: Any) -> Any:
+    current().weigh(value)
+    return value
 
 
 def _attributes_of(namespace: Namespace) -> dict[str, Any]:

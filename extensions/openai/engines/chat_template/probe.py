@@ -14,10 +14,10 @@ from typing import Any, Literal
 from ...errors import InvalidRequest
 from ..protocol import Message, Tool, ToolCall
 from ..template_traits import CallId, TemplateTraits, ThinkingTraits
-from .forms import Forms, messages_of, size_of, tools_of
+from .forms import Forms
 from .marks import SAMPLE_CALLS, TOOL, expected, mark
 from .meter import TemplateTooCostly
-from .program import NeutralValues, Program
+from .program import NO_VARIABLES, Program, TemplateRefused
 from .reasoning_probe import probe_thinking
 
 USER = Message("user", mark("user"))
@@ -32,31 +32,10 @@ SHORT_ID = "abcDEF123"
 
 
 class Probe:
-    """One template with what it is always given, ready to be tried."""
+    """One template, to be tried with conversations of marks."""
 
-    def __init__(self, program: Program, fixed: Mapping[str, Any]) -> None:
-        self._program, self._fixed = program, fixed
-
-    def run(
-        self,
-        messages: Sequence[Message],
-        forms: Forms,
-        tools: Sequence[Tool] = (),
-        *,
-        media_mark: str = "",
-        variables: Mapping[str, Any] | None = None,
-        answer: bool = True,
-    ) -> str:
-        """The prompt; `answer`: up to where the answer begins. Raises as `Program.run`."""
-        given = {
-            **(variables or {}),
-            **self._fixed,
-            "messages": messages_of(messages, forms, media_mark),
-            "tools": tools_of(tools, forms),
-            "documents": (variables or {}).get("documents"),
-            "add_generation_prompt": answer,
-        }
-        return self._program.run(given, len(messages) + len(tools), size_of(messages, tools))
+    def __init__(self, program: Program) -> None:
+        self.program = program
 
     def text(
         self,
@@ -65,12 +44,12 @@ class Probe:
         tools: Sequence[Tool] = (),
         *,
         answer: bool = True,
-        variables: Mapping[str, Any] | None = None,
+        variables: Mapping[str, Any] = NO_VARIABLES,
     ) -> str | None:
-        """The same; None where the template refuses it."""
+        """The prompt; None where the template refuses the conversation."""
         try:
-            return self.run(messages, forms, tools, variables=variables, answer=answer)
-        except (NeutralValues, TemplateTooCostly):
+            return self.program.run(messages, forms, tools, variables=variables, answer=answer)
+        except (TemplateRefused, TemplateTooCostly):
             return None
 
     def takes(
@@ -201,8 +180,8 @@ def _reasoning_field(probe: Probe, forms: Forms) -> str | None:
 def _thinking(probe: Probe, forms: Forms) -> ThinkingTraits | None:
     def rendered(messages: Sequence[Message], variables: Mapping[str, Any]) -> str:
         try:
-            return probe.run(messages, forms, variables=variables)
-        except (NeutralValues, TemplateTooCostly) as error:
+            return probe.program.run(messages, forms, variables=variables)
+        except (TemplateRefused, TemplateTooCostly) as error:
             raise InvalidRequest(str(error)) from None
 
     return probe_thinking(rendered)

@@ -1,16 +1,21 @@
-"""A chat template that is compiled, and what can go wrong with it."""
+"""A compiled chat template: conversations in, prompts out, and what can go wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import TemplateSyntaxError
 
-from .meter import Meter, TemplateTooCostly, metered
+from ..protocol import Message, Tool
+from .forms import Forms, messages_of, size_of, tools_of
+from .meter import Meter, TemplateTooCostly, concat, metered
 from .sandbox import environment
 
 MAX_SOURCE = 131_072  # characters; those of known models have 30,000 at most
+
+NO_VARIABLES: Mapping[str, Any] = MappingProxyType({})
 
 CHATML = (
     "{%- for message in messages -%}"
@@ -29,17 +34,18 @@ class TooCostlyTemplate(BadTemplate):
     """The cost of the template has no bound."""
 
 
-class NeutralValues(Exception):
+class TemplateRefused(Exception):
     """The template does not take what it was given; the message is its own sentence, without a full stop."""
 
 
 class Program:
     """A compiled template. Thread-safe.
 
-    Raises BadTemplate for a source that is no template.
+    `fixed`: variables that win over those of requests. Raises BadTemplate for a source that is no template.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, fixed: Mapping[str, Any]) -> None:
+        self._fixed = fixed
         if len(source) > MAX_SOURCE:
             raise BadTemplate(f"it has {len(source)} characters, and {MAX_SOURCE} are allowed")
         try:
@@ -54,20 +60,37 @@ class Program:
         except Exception as error:
             raise BadTemplate(str(error) or type(error).__name__) from None
 
-    def run(self, variables: Mapping[str, Any], messages: int = 0, characters: int = 0) -> str:
-        """The text that the template makes of variables, with bounds for so many messages and characters.
+    def run(
+        self,
+        messages: Sequence[Message],
+        forms: Forms,
+        tools: Sequence[Tool] = (),
+        *,
+        media_mark: str = "",
+        variables: Mapping[str, Any] = NO_VARIABLES,
+        answer: bool = True,
+    ) -> str:
+        """The prompt for a conversation; `answer`: up to where the answer begins.
 
-        Raises Refused for any error, for a template may make each of them; TemplateTooCostly beyond the
-        bounds.
+        Raises TemplateRefused for any error, as a template may make each of them; TemplateTooCostly beyond
+        the bounds.
         """
+        given = {
+            **variables,
+            **self._fixed,
+            "messages": messages_of(messages, forms, media_mark),
+            "tools": tools_of(tools, forms) if tools else None,
+            "documents": variables.get("documents"),
+            "add_generation_prompt": answer,
+        }
+        size = len(messages) + len(tools), size_of(messages, tools)
         template = self._template
         try:
-            with metered(Meter(messages, characters)):
-                context = template.new_context(dict(variables))
-                return environment().concat(template.root_render_func(context))
+            with metered(Meter(*size)):
+                return concat(template.root_render_func(template.new_context(given)))
         except TemplateTooCostly:
             raise
         except RecursionError:
-            raise NeutralValues("it is nested too deeply") from None
+            raise TemplateRefused("it is nested too deeply") from None
         except Exception as error:
-            raise NeutralValues(str(error).strip() or type(error).__name__) from None
+            raise TemplateRefused(str(error).strip() or type(error).__name__) from None

@@ -7,18 +7,18 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from ...errors import InvalidRequest
 from ..protocol import ChatRequest, Message, Tool
 from ..template_traits import TemplateTraits
-from .forms import Forms
+from .forms import Forms, shape_of
 from .joining import EMPTY_LINE, with_text_behind
-from .marks import TOOL, expected, mark, marked, shape_of
+from .marks import TOOL, expected, mark, marked
 from .meter import TemplateTooCostly
 from .probe import Probe, forms_of, traits_of, turn_ends_of
-from .program import BadTemplate, NeutralValues, Program, TooCostlyTemplate
+from .program import BadTemplate, Program, TemplateRefused, TooCostlyTemplate
 from .repair import Plan, mended, plans_for
 from .tools_as_text import described, history_as_text
 
@@ -97,13 +97,13 @@ class ChatTemplate:
         try:
             try:
                 return variant.prompt(request.messages, request.tools, variables, media_mark)
-            except NeutralValues:
+            except TemplateRefused:
                 # A template may look into the schemas of tools.
                 if not request.tools or variant.takes_tools(request.tools):
                     raise
                 request = _with_tools_as_text(request)
                 return variant.prompt(request.messages, (), variables, media_mark)
-        except NeutralValues as error:
+        except TemplateRefused as error:
             raise variant.refusal(request, variables, error) from None
         except TemplateTooCostly as error:
             why = f"The model's chat template needs too much for these messages: {error}."
@@ -114,43 +114,34 @@ class _Variant:
     """One of a model's templates."""
 
     def __init__(self, source: str, fixed: Mapping[str, Any], *, repair: bool) -> None:
-        self._probe = Probe(Program(source), fixed)
+        self._program = Program(source, fixed)
+        self._probe = Probe(self._program)
         self._repair = repair
         self._lock = threading.Lock()
-        self._forms: Forms | None = None
-        self._traits: TemplateTraits | None = None
-        self._turn_ends: tuple[str, ...] | None = None
-        self._plans: list[Plan] = [()]
         self._known: OrderedDict[int, int] = OrderedDict()
+        """Which of the plans goes with conversations of a shape, by its hash."""
         try:
-            self._probe.run([Message("user", mark("user"))], Forms())
+            self._program.run([Message("user", mark("user"))], Forms())
         except TemplateTooCostly as error:
             raise TooCostlyTemplate(str(error)) from None
-        except NeutralValues:
+        except TemplateRefused:
             pass  # it may want more than that
 
-    @property
+    @cached_property
     def forms(self) -> Forms:
-        with self._lock:
-            if self._forms is None:
-                self._forms = forms_of(self._probe)
-            return self._forms
+        return forms_of(self._probe)
 
-    @property
+    @cached_property
     def traits(self) -> TemplateTraits:
-        forms = self.forms
-        with self._lock:
-            if self._traits is None:
-                self._traits = traits_of(self._probe, forms)
-                if self._repair:
-                    self._plans = plans_for(self._traits)
-            return self._traits
+        return traits_of(self._probe, self.forms)
 
-    @property
+    @cached_property
     def turn_ends(self) -> tuple[str, ...]:
-        if self._turn_ends is None:
-            self._turn_ends = turn_ends_of(self._probe, self.forms)
-        return self._turn_ends
+        return turn_ends_of(self._probe, self.forms)
+
+    @cached_property
+    def _plans(self) -> list[Plan]:
+        return plans_for(self.traits) if self._repair else [()]
 
     def variables_of(self, request: ChatRequest) -> dict[str, Any]:
         """The request's variables; the one for thinking also under the template's own name for it."""
@@ -170,33 +161,37 @@ class _Variant:
     ) -> str:
         """The prompt, by the first plan with which the template takes the messages and shows all their texts.
 
-        Raises Refused, with what it says of the messages as they are.
+        Raises TemplateRefused, with what it says of the messages as they are.
         """
-        # Only its hash is kept: the shape of a long conversation is long.
+        # Only the hash is kept: the shape of a long conversation is long.
         key = hash((shape_of(messages), bool(tools), repr(sorted(variables.items()))))
         forms, first = self.forms, None
-        self.traits  # noqa: B018  # the plans are made of them
         begin = self._known.get(key)
         for at, plan in enumerate(self._plans[begin or 0 :], begin or 0):
             try:
                 if at != begin:
                     self._check_texts(messages, plan, tools, variables)
-                prompt = self._probe.run(
-                    mended(messages, plan), forms, tools, media_mark=media_mark, variables=variables
+                prompt = self._program.run(
+                    mended(messages, plan) if plan else messages,
+                    forms,
+                    tools,
+                    media_mark=media_mark,
+                    variables=variables,
                 )
-            except NeutralValues as error:
+            except TemplateRefused as error:
                 first = first or error
                 continue
-            self._remember(key, at)
+            if at != begin:
+                self._remember(key, at)
             return prompt
-        raise first or NeutralValues("it takes none of them")
+        raise first or TemplateRefused("it takes none of them")
 
     def takes_tools(self, tools: Sequence[Tool]) -> bool:
         """Whether it takes just these tools, beside a plain question."""
         return self._probe.text([Message("user", mark("user"))], self.forms, tools) is not None
 
     def refusal(
-        self, request: ChatRequest, variables: Mapping[str, Any], error: NeutralValues
+        self, request: ChatRequest, variables: Mapping[str, Any], error: TemplateRefused
     ) -> InvalidRequest:
         """The error for a client: which message it is, and what the template says."""
         at = self._place(request, variables, str(error))
@@ -214,9 +209,9 @@ class _Variant:
         tools: Sequence[Tool],
         variables: Mapping[str, Any],
     ) -> None:
-        """Raises Refused where the template drops a text of the messages, or refuses them."""
+        """Raises TemplateRefused where the template drops a text of the messages, or refuses them."""
         marks = marked(messages)
-        prompt = self._probe.run(
+        prompt = self._program.run(
             mended(marks, plan), self.forms, [TOOL] if tools else (), variables=variables
         )
         for at, message in enumerate(marks):
@@ -231,7 +226,7 @@ class _Variant:
         tools: Sequence[Tool],
         variables: Mapping[str, Any],
     ) -> None:
-        """Raises Refused where the template shows a message out of order as one of another role."""
+        """Raises TemplateRefused where the template shows a message out of order as one of another role."""
         begin = next((at for at, m in enumerate(messages) if m.role != "system"), len(messages))
         odd = [at for at, m in enumerate(messages) if m.role == "system" and at > begin]
         if messages[begin:] and messages[begin].role == "assistant":
@@ -243,7 +238,7 @@ class _Variant:
                 if other.role != messages[at].role and prompt == self._probe.text(
                     swapped, self.forms, [TOOL] if tools else (), variables=variables
                 ):
-                    raise NeutralValues(f"it takes it for a message of the role '{role}'")
+                    raise TemplateRefused(f"it takes it for a message of the role '{role}'")
 
     def _place(self, request: ChatRequest, variables: Mapping[str, Any], sentence: str) -> int:
         """Which message the template refuses: the first one with which it says so."""
@@ -251,9 +246,9 @@ class _Variant:
         for at in range(len(messages)):
             begun = messages[: at + 1]
             try:
-                self._probe.run(begun, self.forms, request.tools, variables=variables)
+                self._program.run(begun, self.forms, request.tools, variables=variables)
                 self._check_texts(begun, (), request.tools, variables)
-            except NeutralValues as error:
+            except TemplateRefused as error:
                 if str(error) == sentence:
                     return error.at if isinstance(error, Dropped) else at
         return max(0, len(messages) - 1)
@@ -265,7 +260,7 @@ class _Variant:
                 self._known.popitem(last=False)
 
 
-class Dropped(NeutralValues):
+class Dropped(TemplateRefused):
     """The template leaves out what a message says. `at`: which one."""
 
     def __init__(self, at: int) -> None:

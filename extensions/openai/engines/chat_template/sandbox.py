@@ -20,11 +20,10 @@ from typing import Any, ClassVar, cast
 from jinja2 import TemplateError, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
-from jinja2.runtime import Context, LoopContext, Macro, str_join
+from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from markupsafe import Markup, escape
 
-from . import guards
+from . import guards, meter
 from .meter import MAX_CALL_DEPTH, TemplateTooCostly, current
 
 LEFT_OUT_FILTERS = ("filesizeformat", "forceescape", "pprint", "random", "striptags", "urlize", "wordwrap",
@@ -71,40 +70,12 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
     # What the compiled templates call
 
-    @staticmethod
-    def concat(parts: Any) -> str:
-        """Join what a template, a macro or a block wrote."""
-        parts, meter = list(parts), current()
-        meter.make(sum(map(len, parts)))
-        return "".join(parts)
-
-    @staticmethod
-    def step() -> None:
-        current().step()
-
-    @staticmethod
-    def as_text(value: Any) -> str:
-        if type(value) is str:
-            return value
-        current().make(current().weigh(value))
-        return str(value)
-
-    @staticmethod
-    def as_markup(value: Any) -> Markup:
-        current().make(current().weigh(value))
-        return escape(value)
-
-    @staticmethod
-    def joined(values: Any) -> str:
-        """The operator `~`."""
-        values, meter = tuple(values), current()
-        meter.make(sum(map(meter.weigh, values)))
-        return str_join(values)
-
-    @staticmethod
-    def weighed(value: Any) -> Any:
-        current().weigh(value)
-        return value
+    concat = staticmethod(meter.concat)
+    step = staticmethod(meter.step)
+    as_text = staticmethod(meter.as_text)
+    as_markup = staticmethod(meter.as_markup)
+    joined = staticmethod(meter.joined)
+    weighed = staticmethod(meter.weighed)
 
     @staticmethod
     def sliced(value: Any) -> Any:
@@ -134,17 +105,17 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         return None if plain is None else guards.counted_format(value.__self__, plain)
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
-        meter = current()
-        meter.step()
+        counted = current()
+        counted.step()
         if not isinstance(__obj, (Macro, LoopContext)):
             guards.check_call(__obj, args, kwargs)
-        if meter.depth >= MAX_CALL_DEPTH:
+        if counted.depth >= MAX_CALL_DEPTH:
             raise TemplateTooCostly("it calls itself too often")
-        meter.depth += 1
+        counted.depth += 1
         try:
             return super().call(__context, __obj, *args, **kwargs)
         finally:
-            meter.depth -= 1
+            counted.depth -= 1
 
     def _compile(self, source: str, filename: str) -> CodeType:
         tree = _Metering().visit(ast.parse(source, filename))

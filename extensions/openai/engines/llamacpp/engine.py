@@ -19,7 +19,7 @@ from ...errors import APIError
 from ...schemas import bad_request
 from ..callback_bridge import TICK, iterate_callback
 from ..model_spec import ModelLoadError
-from ..penalties import PromptCounts, wants_uncounted
+from ..penalties import PromptCounts
 from ..protocol import (
     CUT,
     Capability,
@@ -42,7 +42,7 @@ from .loading.params import BATCH, params_for
 from .loading.template import load_template
 from .penalty_restart import PenaltyRestart
 from .private_listener import PrivateListener
-from .request_values import biases_of, encoded, seed_of
+from .request_values import RANDOM_SEED, biases_of, encoded, seed_of
 from .session import CompletionSession
 from .slot_pool import SlotPool
 from .stream_reader import AnswerReader, LogprobReader, Spelling, TokenReader
@@ -212,7 +212,7 @@ class LlamaCppEngine:
             return self._generate_matched(request, prompt, self._matched)
         body = self._body(request) | {"prompt": prompt, "return_progress": most > BATCH}
         limit, exact, counts = request.max_tokens, False, None
-        if wants_uncounted(request.sampling, context):
+        if self._counts_answer(request):
             tokens = self.tokenize(prompt) if isinstance(prompt, str) else prompt
             # A grammar cannot be gone on with from its middle.
             exact = bool(request.sampling["presence_penalty"]) and request.grammar is None
@@ -246,9 +246,17 @@ class LlamaCppEngine:
         tokens = self.tokenize(prompt) if isinstance(prompt, str) else prompt
         rest = self._info.context_length - len(tokens)
         limit = rest if request.max_tokens is None else min(request.max_tokens, rest)
-        penalised = wants_uncounted(request.sampling, self._info.context_length)
+        penalised = self._counts_answer(request)
         body = self._body(replace(request, grammar=None)) | {"stream": False}
         return matched.answer(request, body, tokens, limit, penalised=penalised)
+
+    def _counts_answer(self, request: GenerateRequest) -> bool:
+        """Whether a penalty is in force that counts the whole answer, as OpenAI's do; llama.cpp would count
+        the prompt as well."""
+        native = request.sampling
+        if not (native.get("frequency_penalty") or native.get("presence_penalty")):
+            return False
+        return bool(native.get("repeat_last_n", 0) >= self._info.context_length)
 
     def _prompt_counts(self, request: GenerateRequest, tokens: Sequence[int]) -> PromptCounts:
         """What of a prompt penalties must not count: all but the answer's own beginning."""
@@ -271,7 +279,7 @@ class LlamaCppEngine:
             "multimodal_data": [encoded(media) for media in request.media],
         }
         body = self._body(request) | {"prompt": prompt, "return_progress": True}
-        if wants_uncounted(request.sampling, self._info.context_length):
+        if self._counts_answer(request):
             tokens = self._text_tokens(str(request.prompt))
             body["logit_bias"] += PromptCounts(tokens, request.sampling).bias()
         spelling = self._spelling(request, tokens=request.logprobs is not None)
@@ -391,12 +399,13 @@ class LlamaCppEngine:
 
     def _body(self, request: GenerateRequest) -> dict[str, Any]:
         seed, limit, grammar = request.seed, request.max_tokens, request.grammar
-        self._check_ids([token for token, _ in request.logit_bias], "logit_bias")
+        if request.logit_bias:
+            self._check_ids([token for token, _ in request.logit_bias], "logit_bias")
         body = {
             **request.sampling,
-            "seed": seed_of(seed),
+            "seed": RANDOM_SEED if seed is None else seed_of(seed),
             "n_predict": -1 if limit is None else limit,
-            "logit_bias": biases_of(request.logit_bias),
+            "logit_bias": biases_of(request.logit_bias) if request.logit_bias else [],
             "stream": True,
             # Read from the cache or again, a prompt's rounding differs in the last bit; who gives a seed
             # wants the same answer every time.

@@ -11,9 +11,9 @@ RANDOM_SEED = 0xFFFFFFFF
 """The largest of 32 bits is llama.cpp's word for no seed."""
 
 
-def seed_of(asked: int | None) -> int:
+def seed_of(asked: int) -> int:
     """What llama.cpp is sent for a request's seed."""
-    return RANDOM_SEED if asked is None else asked % RANDOM_SEED
+    return asked % RANDOM_SEED
 
 
 def seed_behind(seed: int, behind: int) -> int:

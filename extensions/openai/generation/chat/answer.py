@@ -32,7 +32,7 @@ from ..tools.reader import CallReader
 from ..tools.strict_arguments import StrictArguments, end_of, heads_of
 from ..tools.tagged_grammar import tagged_grammar
 from .continuation import Generating
-from .harmony import CALL, ENDS, FINAL, ChannelReader, demanded_grammar, is_harmony, strict_heads
+from .harmony import CALL, ENDS, FINAL, TURN, ChannelReader, demanded_grammar, strict_heads
 from .harmony import MARKS as HARMONY_MARKS
 from .parts import EndReader, PartReader, TextReader, apart
 from .reasoning import ThinkingBudget
@@ -81,6 +81,7 @@ class Wanted:
 
 
 PLAIN = Wanted()
+NO_CALLS = AnswerFormat()
 
 Answer = Callable[[Engine, ChatRequest, "str | None"], Pieces]
 """How a chat is answered once its messages are settled; the prompt, where a host has made it."""
@@ -125,7 +126,8 @@ def answer_chat(
         page=request.page,
         whole=request.whole,
     )
-    yield from _compiled(shape, request, wanted, info)
+    if shape.grammar is not None or shape.strict is not None:
+        yield from _compiled(shape, request, wanted, info)
     pieces = _generate(engine, generate, shape, wanted)
     try:
         yield from apart(pieces, shape.reader)
@@ -140,7 +142,8 @@ def _compiled(
     parts: tuple[Part, ...] = wanted.tools.parts
     if request.grammar is not None:
         parts = ((wanted.grammar_param, request.grammar), *parts)
-    yield from compiled(shape.grammar, shape.param, info, parts)
+    if shape.grammar is not None:
+        yield from compiled(shape.grammar, shape.param, info, parts)
     if shape.strict is not None:
         for name, rule in wanted.tools.schemas.items():
             yield from compiled(f"start: {rule}", wanted.tools.places[name], info)
@@ -161,9 +164,11 @@ def _generate(engine: Engine, request: GenerateRequest, shape: _Shape, wanted: W
 
     def checked(pieces: Pieces) -> Pieces:
         ended = apart(pieces, EndReader(shape.ends)) if shape.ends else pieces
+        if shape.grammar is None:
+            return ended
         return enforced(ended, shape.grammar, shape.param, end)
 
-    if shape.thought is None or not (shape.staged or wanted.budget):
+    if shape.thought is None:
         return checked(generating.generate(request))
     room = request.max_tokens or engine.info.context_length
     budget = None if wanted.budget is None else wanted.budget.within(room)
@@ -184,7 +189,7 @@ class _Shape:
     ends: tuple[str, ...] = ()
     """Texts that end the answer, where the engine does not know."""
     thought: ThoughtForm | None = None
-    """The form of the thought that may come; None: none does."""
+    """The form of a thought that has a budget, or a call of its own; None: there is none to be watched."""
     opened: bool = False
     """The prompt ends inside of the thought."""
     staged: bool = False
@@ -202,11 +207,12 @@ def _shape(
     info: EngineInfo,
     turn_ends: tuple[str, ...],
 ) -> _Shape:
-    if is_harmony(prompt):
+    if prompt.endswith(TURN):
         return _harmony_shape(prompt, request, wanted)
     plan, grammar, param = wanted.tools, request.grammar, wanted.grammar_param
     constrained = grammar is not None or bool(plan.demanded)
-    format, tags = format_of(info), tags_of(info.thinking)
+    tags = tags_of(info.thinking)
+    format = format_of(info) if plan.shown else NO_CALLS
     marks = (tags.opening.strip(), tags.closing, *THOUGHT_MARKS)
     if plan.shown:
         marks += format.marks
@@ -231,6 +237,8 @@ def _shape(
     openings = reader.openings if isinstance(reader, CallReader) else ()
     behind = is_behind_thought(prompt, tags)
     may_think = bool(opened or wanted.thinks or (info.thinking and wanted.thinks is not False))
+    begins = opened is not None or wanted.continued is None
+    staged = grammar is not None and may_think and begins
     return _Shape(
         prompt,
         grammar,
@@ -245,9 +253,9 @@ def _shape(
             call_marks=openings,
         ),
         turn_ends,
-        _form(info.thinking, opened),
+        _form(info.thinking, opened) if staged or wanted.budget else None,
         opened is not None,
-        grammar is not None and may_think and (opened is not None or wanted.continued is None),
+        staged,
         strict,
         strict_end,
     )
@@ -281,7 +289,7 @@ def _harmony_shape(prompt: str, request: ChatRequest, wanted: Wanted) -> _Shape:
         HARMONY_MARKS,
         ChannelReader(tools=names, parallel=plan.most > 1),
         ENDS if grammar is not None else (),
-        form,
+        form if grammar is not None or wanted.budget else None,
         staged=grammar is not None,
         strict=strict_heads(plan.schemas) if plan.strict and grammar is None else None,
     )
@@ -309,6 +317,7 @@ def _harmony_continued(
         reader = ChannelReader(CALL, tools=names, parallel=plan.most > 1) if begin else TextReader()
         return _Shape(begun, grammar, param, HARMONY_MARKS, reader, ENDS)
     form = form_of(HARMONY_THINKING, calls=bool(plan.shown))
+    form = replace(form, ends=(HARMONY_NEXT + begin,)) if begin else form
     return _Shape(
         begun,
         grammar,
@@ -316,7 +325,7 @@ def _harmony_continued(
         HARMONY_MARKS,
         ChannelReader(HARMONY[0], tools=names, parallel=plan.most > 1),
         ENDS if grammar is not None else (),
-        replace(form, ends=(HARMONY_NEXT + begin,)) if begin else form,
+        form if grammar is not None or wanted.budget else None,
         opened=True,
         staged=grammar is not None,
     )

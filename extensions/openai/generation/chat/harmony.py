@@ -16,6 +16,8 @@ from .held_text import HeldText
 from .parts import Kind, Part
 
 START, CHANNEL, MESSAGE = "<|start|>", "<|channel|>", "<|message|>"
+TURN = f"{START}assistant"
+"""What a prompt ends with that wants its answer in this format."""
 ENDS = ("<|end|>", "<|call|>", "<|return|>", START)
 MARKS = (START, CHANNEL, MESSAGE, "<|constrain|>", *ENDS[:3])
 FINAL = f"{CHANNEL}final{MESSAGE}"
@@ -45,11 +47,6 @@ def demanded_grammar(rules: Mapping[str, str]) -> str:
     ]
     start = " | ".join(f"call_{at}" for at in range(len(rules)))
     return "\n".join([f"start: {start}", *lines])
-
-
-def is_harmony(prompt: str) -> bool:
-    """Whether a prompt wants its answer in this format."""
-    return prompt.endswith(f"{START}assistant")
 
 
 class ChannelReader:

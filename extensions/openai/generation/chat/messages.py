@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -226,18 +226,26 @@ ChatMessage = Annotated[
 FILES_ONLY = MediaReader()
 
 
-def to_engine(messages: list[ChatMessage], media: MediaReader = FILES_ONLY) -> tuple[Message, ...]:
-    """The messages for an engine, in their order. Raises InvalidRequest, naming the place."""
-    media.check_count(
-        sum(
-            isinstance(part, MediaPart)
-            for message in messages
-            if isinstance(message.content, list)
-            for part in message.content
-        )
-    )
+def to_engine(
+    messages: list[ChatMessage], make_reader: Callable[[], MediaReader] = MediaReader
+) -> tuple[Message, ...]:
+    """The messages for an engine, in their order; `make_reader` is called where there are media or files.
+
+    Raises InvalidRequest, naming the place.
+    """
+    media, count = FILES_ONLY, sum(map(_media_parts, messages))
+    if count:
+        media = make_reader()
+        media.check_count(count)
     plain = [_plain(message, f"messages[{at}]", media) for at, message in enumerate(messages)]
     return tuple(_with_ids(plain))
+
+
+def _media_parts(message: ChatMessage) -> int:
+    """How many pictures, sounds and files a message has."""
+    if not isinstance(message.content, list):
+        return 0
+    return sum(isinstance(part, MediaPart) for part in message.content)
 
 
 def _with_ids(messages: Iterable[Message]) -> Iterator[Message]:

@@ -90,16 +90,25 @@ def apart(pieces: Pieces, reader: PartReader) -> Pieces:
     Tokens are counted as they come. Each has its log-probability; those of tokens that are no part of the
     text have no bytes, so that the bytes of all of them are the text.
     """
-    splitter = TokenSplitter()
+    splitter: TokenSplitter | None = None
     try:
+        if reader.plain:
+            yield from pieces
+            return
         for piece in pieces:
-            if piece is None or (reader.plain and splitter.idle):
-                yield piece
+            if piece is None:
+                yield None
                 continue
-            splitter.push(piece)
             finish = piece.finish
-            parts = _merged(reader.push(piece.text, finish))
-            made = [made for part in parts if (made := _piece_of(part, splitter)) is not None]
+            parts = reader.push(piece.text, finish)
+            if splitter is None:
+                if reader.plain and not reader.called and _is_whole(piece, parts):
+                    yield piece
+                    yield from pieces
+                    return
+                splitter = TokenSplitter()
+            splitter.push(piece)
+            made = [made for part in _merged(parts) if (made := _piece_of(part, splitter))]
             if reader.called and (finish == "stop" or reader.ended):
                 finish = "tool_calls"
             elif reader.ended:
@@ -116,8 +125,16 @@ def apart(pieces: Pieces, reader: PartReader) -> Pieces:
             yield from made
             if reader.ended:
                 return
+            if reader.plain and splitter.idle:
+                yield from pieces
+                return
     finally:
         pieces.close()
+
+
+def _is_whole(piece: Piece, parts: Sequence[Part]) -> bool:
+    """Whether the parts are a piece's whole text, and no more."""
+    return len(parts) == 1 and parts[0].kind == "text" and parts[0].source == piece.text
 
 
 def _piece_of(part: Part, splitter: TokenSplitter) -> Piece | None:

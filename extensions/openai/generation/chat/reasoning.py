@@ -29,7 +29,7 @@ NO_LIMIT = -1
 SHARES: Mapping[str, float] = {"low": 0.2, "medium": 0.5, "high": 0.8, "xhigh": 0.95}
 """The most that the budget of an effort may take of `max_tokens`, so that some is left for the answer."""
 TEMPLATE = "chat_template_kwargs"
-DEFAULT = "default"
+DEFAULT_BUDGET = "default"
 """The name that the setting `thinking_budgets` has for requests that ask for nothing."""
 
 Budget = Annotated[int, Field(ge=NO_LIMIT, le=2**31 - 1)]
@@ -57,6 +57,8 @@ class ThinkingPlan:
     budget: ThinkingBudget | None = None
     variables: Mapping[str, Any] = field(default_factory=dict)
     """What the chat template is given for it."""
+    shown: bool = True
+    """Whether the client wants to read it."""
 
 
 class Thinking(RequestModel):
@@ -172,10 +174,11 @@ class ThinkingFields(RequestModel):
             enabled,
             _bound(effort, budget, enabled, traits, budgets),
             _variables(effort, budget, enabled, traits),
+            self._shown,
         )
 
     @property
-    def shows_thoughts(self) -> bool:
+    def _shown(self) -> bool:
         configs = [each for _, each in self._configs()]
         hidden = (
             self.include_reasoning is False,
@@ -226,6 +229,8 @@ class ThinkingFields(RequestModel):
         return found
 
 
+THINKING_FIELDS = frozenset(ThinkingFields.model_fields)
+
 Said = tuple[str, Any] | None
 """A field, and what it says."""
 
@@ -267,7 +272,7 @@ def _bound(
         return None if budget[1] == NO_LIMIT else ThinkingBudget(budget[1])
     if effort is not None and traits is not None and traits.effort:
         return None
-    name = DEFAULT if effort is None else effort[1]
+    name = DEFAULT_BUDGET if effort is None else effort[1]
     tokens = budgets.get(name, NO_LIMIT)
     return None if tokens == NO_LIMIT else ThinkingBudget(tokens, SHARES.get(name, 1.0))
 

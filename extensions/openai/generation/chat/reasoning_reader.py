@@ -47,6 +47,7 @@ TAGS: tuple[ThoughtTags, ...] = (
 DEFAULT = TAGS[0]
 
 
+@lru_cache(maxsize=32)
 def tags_of(traits: ThinkingTraits | None) -> ThoughtTags:
     """The tags of a template; the usual ones where it has none."""
     if traits is None:

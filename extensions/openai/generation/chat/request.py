@@ -11,7 +11,7 @@ from pydantic import AliasChoices, Field
 from ...engines.protocol import Capability, EngineInfo, Page
 from ...schemas import bad_request
 from ...schemas.validation import RequestModel, Unsupported
-from ..request import MAX_TOKENS_ALIASES, GenerationRequest, needs
+from ..request import MAX_TOKENS_ALIASES, NO_LIMIT, GenerationRequest, needs
 from ..sampling.unsupported_fields import IN_CHAT, NeutralValues
 from ..tools.hosted_tools import HostedTool
 from ..tools.plan import (
@@ -24,7 +24,7 @@ from ..tools.plan import (
     plan_tools,
 )
 from .messages import ChatMessage, TextPart
-from .reasoning import ThinkingFields, ThinkingPlan
+from .reasoning import DEFAULT_BUDGET, THINKING_FIELDS, ThinkingFields, ThinkingPlan
 
 Metadata = Annotated[
     dict[
@@ -34,6 +34,9 @@ Metadata = Annotated[
     Field(max_length=16),
 ]
 MAX_MESSAGES = 8192
+TOOL_FIELDS = {"tools", "tool_choice", "functions", "function_call"}
+NO_TOOLS = ToolPlan()
+NO_THINKING_PLAN = ThinkingPlan()
 TEMPLATE_OWN = {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"}
 
 
@@ -235,6 +238,8 @@ class ChatCompletionRequest(ThinkingFields, GenerationRequest):
     @property
     def plan(self) -> ToolPlan:
         """What to do about tools. Raises InvalidRequest for what cannot be done."""
+        if TOOL_FIELDS.isdisjoint(self.model_fields_set):
+            return NO_TOOLS
         parallel = self.parallel_tool_calls is not False
         if self.functions is None and self.function_call in (None, "none", "auto"):
             return plan_tools(self.tools, self.tool_choice, parallel=parallel)
@@ -249,6 +254,9 @@ class ChatCompletionRequest(ThinkingFields, GenerationRequest):
         Raises InvalidRequest for what is the server's own, contradicts itself, or cannot be done.
         """
         given = self.chat_template_kwargs or {}
+        bounded = budgets.get(DEFAULT_BUDGET, NO_LIMIT) != NO_LIMIT
+        if not (given or bounded) and THINKING_FIELDS.isdisjoint(self.model_fields_set):
+            return NO_THINKING_PLAN
         for name in TEMPLATE_OWN & given.keys():
             raise bad_request.unsupported(
                 f"chat_template_kwargs.{name}", "is set by the server itself."

@@ -21,7 +21,7 @@ Part = tuple[str, str]
 
 
 def compiled(
-    grammar: str | None,
+    grammar: str,
     param: str,
     info: EngineInfo,
     parts: Sequence[Part] = (),
@@ -34,8 +34,6 @@ def compiled(
     `param` is the field that it came from; `parts`: the fields, where it is made of several. Raises
     InvalidRequest with the place of what is wrong, QueueFull, EngineFailed.
     """
-    if grammar is None:
-        return
     check_count(param, "characters", len(grammar), MAX_WHOLE_LENGTH)
     vocabulary = _vocabulary(info)
     problem = yield from by.problem(grammar, vocabulary)

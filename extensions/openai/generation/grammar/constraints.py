@@ -195,6 +195,10 @@ class ConstraintFields(RequestModel):
             yield "bad_words", _without(self.bad_words)
 
 
+CONSTRAINTS = frozenset(ConstraintFields.model_fields)
+"""The names of these fields."""
+
+
 def _schema(schema: dict[str, Any] | str, where: str) -> dict[str, Any]:
     """The schema, which may come as JSON text."""
     if isinstance(schema, str):

@@ -16,17 +16,13 @@ log = logging.getLogger("openedai")
 PROBLEM_LENGTH = 600
 
 
-def enforced(pieces: Pieces, grammar: str | None, param: str, end: str = "") -> Pieces:
+def enforced(pieces: Pieces, grammar: str, param: str, end: str = "") -> Pieces:
     """The pieces of an answer, as long as they match the grammar.
 
     `end`: the text of a token by which the engine ends a grammar, although the model would go on after it
     (`EngineInfo.grammar_end`): where the grammar is complete, the answer is over there. Raises
     ConstraintGivenUp, naming the field, at the first character that does not match.
     """
-    return pieces if grammar is None else _enforced(pieces, grammar, param, end)
-
-
-def _enforced(pieces: Pieces, grammar: str, param: str, end: str) -> Pieces:
     matching: _Matching | None = None
     for piece in pieces:
         if piece is None:
