@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from extensions.openai.completions import CompletionRequest
+from extensions.openai.configuration.flags import sections, shown_default
+from extensions.openai.configuration.sources import OTHER_NAMES, is_reloadable
 from extensions.openai.errors import APIError, all_errors
 from extensions.openai.generation.chat.reasoning import SHARES
 from extensions.openai.generation.chat.request import ChatCompletionRequest
@@ -31,15 +33,7 @@ from extensions.openai.observability.logs import FIELDS
 from extensions.openai.observability.metrics import METRICS
 from extensions.openai.observability.metrics import PREFIX as METRIC_PREFIX
 from extensions.openai.schemas.bad_request import CODES
-from extensions.openai.settings import (
-    FLAG_ALIASES,
-    OTHER_NAMES,
-    PREFIX,
-    Settings,
-    is_reloadable,
-    sections,
-    shown_default,
-)
+from extensions.openai.settings import FLAG_ALIASES, PREFIX, Settings
 from extensions.openai.web.app import ROUTES
 from host.options import OPTIONS, HostOptions
 

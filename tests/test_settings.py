@@ -6,14 +6,9 @@ import argparse
 
 import pytest
 
-from extensions.openai.settings import (
-    SECTIONS,
-    Settings,
-    SettingsError,
-    add_arguments,
-    load,
-    sections,
-)
+from extensions.openai.configuration.flags import add_arguments, sections
+from extensions.openai.configuration.sources import load
+from extensions.openai.settings import SECTIONS, Settings, SettingsError
 
 
 def flags(*arguments: str) -> dict[str, object]:

@@ -22,7 +22,8 @@ from .access.caller import RESERVED, UNSPECIFIED, Limits, Priority, Scope
 from .access.key_files import Entry, KeyFiles, KeysError
 from .access.password import hashed
 from .access.signed_keys import NAME, Grant
-from .settings import SettingsError, load
+from .configuration.sources import load
+from .settings import SettingsError
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}

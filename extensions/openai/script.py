@@ -80,7 +80,7 @@ DEFAULTS = dict(params)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each setting."""
-    _module("settings").add_arguments(parser)
+    _module("configuration.flags").add_arguments(parser)
 
 
 def setup() -> None:

@@ -1,51 +1,43 @@
 """Every option of the extension, declared once.
 
 From these fields come the command line's flags, the environment's names (OPENEDAI_<NAME>), the webui's
-`params` and the table in docs/settings.md. Later wins: default, settings file, environment, flag. A name
-that is unknown to the settings file or the command line, or a wrong value, stops the start with one line.
-Nothing else reads the environment.
+`params` and the table in docs/settings.md. A field's type says what its text may be
+(`configuration/values.py`). A name that is unknown to the settings file or the command line, or a wrong
+value, stops the start with one line.
 """
 
 from __future__ import annotations
 
-import argparse
-import ipaddress
-import json
-import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic.fields import FieldInfo
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from .configuration.values import (
+    HostNames,
+    Key,
+    Limits,
+    LowerNames,
+    Names,
+    Origins,
+    Pairs,
+    PasswordText,
+    PathPrefix,
+    Proxies,
+    Secret,
+    SigningSecret,
+    StoreAddress,
+    ValidationStatus,
+    added_to,
+    numbers_for,
 )
 
 PREFIX = "OPENEDAI_"
-OTHER_NAMES = {"api_port": "OPENEDAI_PORT", "use_mock_api": "USE_MOCK_API"}
-"""Names that the first extension gave to settings; OPENEDAI_<NAME> goes before them."""
-
-
-HOST_NAME = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
-ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9._:*\[\]-]+")
 
 
 class SettingsError(Exception):
     """An option is unknown or ill-typed; the message is one clear line that names it."""
-
-
-Names = Annotated[tuple[str, ...], NoDecode]
-"""A list; in the environment and on the command line its parts are parted by commas."""
-
-
-Pairs = Annotated[Mapping[str, Any], NoDecode]
-"""Names and values; in the environment and on the command line as `name=value,name=value`."""
 
 
 DEFAULT_ALIASES = ("gpt-3.5-turbo",)
@@ -68,8 +60,12 @@ SECTIONS: Mapping[str, str] = {
 FLAG_ALIASES: Mapping[str, tuple[str, ...]] = {"listen_host": ("--host",), "api_port": ("--port",)}
 """Flags by which other servers' users call a setting."""
 
+BUDGETS = {"low": 1024, "medium": 8192, "high": 24576, "xhigh": 32768, "default": -1}
+STORE_DAYS = {"chats": 30}
+STORE_MEGABYTES = {"chats": 1024}
+
 RELOADABLE: dict[str, Any] = {"reloadable": True}
-"""On the row of a setting that may change while the server runs: see `reloaded`."""
+"""On the row of a setting that may change while the server runs: see `configuration.sources.reloaded`."""
 
 
 class Settings(BaseSettings):
@@ -97,7 +93,7 @@ class Settings(BaseSettings):
         False,
         description="Reach the API from everywhere through a tunnel of Cloudflare. Needs --api-key.",
     )
-    public_api_id: SecretStr | None = Field(
+    public_api_id: Secret = Field(
         None,
         description="The id, name or token of a tunnel that you have set up at Cloudflare; without one "
         "--public-api opens a quick tunnel, under another address each time.",
@@ -107,7 +103,7 @@ class Settings(BaseSettings):
         description="The program cloudflared for --public-api. Default: the one that is installed, or "
         "else it is downloaded.",
     )
-    api_prefix: str = Field(
+    api_prefix: PathPrefix = Field(
         "", description="A path that all pages lie below, such as /custom (without the last slash)."
     )
     endpoints: Names = Field(
@@ -118,40 +114,40 @@ class Settings(BaseSettings):
     disabled_endpoints: Names = Field(
         (), description="Endpoints that are not served, such as docs,queue; they answer 404."
     )
-    allowed_hosts: Names = Field(
+    allowed_hosts: HostNames = Field(
         ("host.docker.internal", "host.containers.internal"),
         description="What requests may be addressed to, besides loopback names, while there is no "
         "key: names, *.lan, addresses, networks (192.168.0.0/16); * is anything.",
         json_schema_extra=RELOADABLE,
     )
-    cors_origins: Names = Field(
+    cors_origins: Origins = Field(
         (),
         description="Web origins (https://app.example, https://*.example, app://*) that may call from "
         "a browser, besides pages of this machine; * allows all.",
     )
-    trusted_proxies: Names = Field(
+    trusted_proxies: Proxies = Field(
         (),
         description="Proxies whose X-Forwarded-For, -Proto, -Host and -Prefix are believed: addresses, "
         "networks, or how many there are in front of the server.",
         json_schema_extra=RELOADABLE,
     )
-    api_key: SecretStr | None = Field(
+    api_key: Key = Field(
         None,
         description="A key that requests may bring. Without any key: loopback only.",
         json_schema_extra=RELOADABLE,
     )
-    admin_key: SecretStr | None = Field(
+    admin_key: Key = Field(
         None,
         description="The key for admin pages; it opens all others too. Default: the API key.",
         json_schema_extra=RELOADABLE,
     )
-    password: SecretStr | None = Field(
+    password: PasswordText = Field(
         None,
         description="A password that requests may bring as their key: itself, or the hash that the "
         "command `password` prints.",
         json_schema_extra=RELOADABLE,
     )
-    keys_secret: SecretStr | None = Field(
+    keys_secret: SigningSecret = Field(
         None,
         description="What named keys are signed with, at least 16 characters. Default: keys.secret in "
         "the data folder.",
@@ -196,13 +192,13 @@ class Settings(BaseSettings):
         description="Tokens that each key may use in a calendar month; 0 is no limit.",
         json_schema_extra=RELOADABLE,
     )
-    user_limits: Pairs = Field(
+    user_limits: Limits = Field(
         {},
         description="The same limits for each `user` of a key, as rpm=10,tpm=5000,concurrent=2,"
         "monthly_tokens=100000.",
         json_schema_extra=RELOADABLE,
     )
-    limits_storage: SecretStr | None = Field(
+    limits_storage: Secret = Field(
         None,
         description="Where limits are counted: redis://HOST:PORT/DB for several servers together. "
         "Default: in memory, each server by itself.",
@@ -213,19 +209,23 @@ class Settings(BaseSettings):
         le=36500,
         description="Days that the usage of keys and users is kept; 0 keeps none.",
     )
-    store: SecretStr | None = Field(
+    store: StoreAddress = Field(
         None,
         description="Where objects are kept that clients ask to store: `sqlite` (store.sqlite3 in the data "
         "folder), `postgresql://USER:PASSWORD@HOST:PORT/NAME`, `memory` until the server ends, or `off`. "
         "Default: sqlite; memory with --use-mock-api.",
     )
-    store_days: Pairs = Field(
-        {"chats": 30},
+    store_days: Annotated[
+        Pairs, numbers_for(STORE_DAYS, "kind of stored objects", least=0, most=2**31)
+    ] = Field(
+        STORE_DAYS,
         description="Days that stored objects of each kind are kept; 0 keeps them until they are deleted.",
         json_schema_extra=RELOADABLE,
     )
-    store_megabytes: Pairs = Field(
-        {"chats": 1024},
+    store_megabytes: Annotated[
+        Pairs, numbers_for(STORE_MEGABYTES, "kind of stored objects", least=0, most=2**31)
+    ] = Field(
+        STORE_MEGABYTES,
         description="MiB of stored objects of each kind that one key may have; beyond that its oldest are "
         "deleted. 0 is no limit.",
         json_schema_extra=RELOADABLE,
@@ -235,7 +235,7 @@ class Settings(BaseSettings):
         description="What SQLite does for each transaction: `full` waits for the disk, so that a power cut "
         "loses nothing that was acknowledged; with `normal` only a killed process does not.",
     )
-    model_aliases: Names = Field(
+    model_aliases: Annotated[Names, added_to(DEFAULT_ALIASES)] = Field(
         DEFAULT_ALIASES,
         description="More names that GET /v1/models lists for the loaded model, besides gpt-3.5-turbo, which "
         "`none` leaves out; * takes any name also where names are checked.",
@@ -333,14 +333,16 @@ class Settings(BaseSettings):
         "mean it, instead of refusing it.",
         json_schema_extra=RELOADABLE,
     )
-    thinking_budgets: Pairs = Field(
-        {"low": 1024, "medium": 8192, "high": 24576, "xhigh": 32768, "default": -1},
+    thinking_budgets: Annotated[
+        Pairs, numbers_for(BUDGETS, "effort that has a budget", least=-1)
+    ] = Field(
+        BUDGETS,
         description="Tokens that a thought may have at each `reasoning_effort`, where the chat template "
         "knows of no effort, and in requests that ask for nothing (`default`); -1 is no limit. As "
         "low=500,default=4000; what is not named keeps its default.",
         json_schema_extra=RELOADABLE,
     )
-    validation_status: Literal[400, 422] = Field(
+    validation_status: ValidationStatus = Field(
         400,
         description="The status of a request that is not valid: 400 as OpenAI's, or 422.",
         json_schema_extra=RELOADABLE,
@@ -382,7 +384,7 @@ class Settings(BaseSettings):
         description="Fetch pictures from http(s) addresses, from public ones only.",
         json_schema_extra=RELOADABLE,
     )
-    media_hosts: Names = Field(
+    media_hosts: LowerNames = Field(
         (),
         description="Hosts (name or name:port) that pictures are fetched from wherever they are, also "
         "in your own network; without --media-urls from no others.",
@@ -493,171 +495,6 @@ class Settings(BaseSettings):
         "Default: debug in the data folder.",
     )
 
-    @field_validator(
-        "model_aliases",
-        "endpoints",
-        "disabled_endpoints",
-        "allowed_hosts",
-        "cors_origins",
-        "media_hosts",
-        "trusted_proxies",
-        mode="before",
-    )
-    @classmethod
-    def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator(
-        *(
-            "sampling_defaults",
-            "sampling_forced",
-            "sampling_limits",
-            "user_limits",
-            "thinking_budgets",
-            "store_days",
-            "store_megabytes",
-        ),
-        mode="before",
-    )
-    @classmethod
-    def _pairs(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        pairs = dict(part.partition("=")[::2] for part in value.split(",") if part.strip())
-        return {name.strip(): _json(text.strip()) for name, text in pairs.items()}
-
-    @field_validator("model_aliases")
-    @classmethod
-    def _added(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if "none" in value:
-            return tuple(name for name in value if name != "none")
-        return tuple(dict.fromkeys((*DEFAULT_ALIASES, *value)))
-
-    @field_validator("allowed_hosts", "cors_origins", "media_hosts")
-    @classmethod
-    def _normal(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(name.rstrip("/").lower() for name in value)
-
-    @field_validator("allowed_hosts")
-    @classmethod
-    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        names = tuple(name.strip("[]").removesuffix(".") for name in value)
-        for name in names:
-            if name != "*" and not (HOST_NAME.fullmatch(name) or is_network(name)):
-                raise ValueError(
-                    f"{name!r} is no host name (without http:// and port), *.name, address or network"
-                )
-        return names
-
-    @field_validator("cors_origins")
-    @classmethod
-    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in value:
-            if origin not in ("*", "null") and not ORIGIN.fullmatch(origin):
-                raise ValueError(f"{origin!r} is no origin; one looks like https://app.example")
-        return value
-
-    @field_validator("trusted_proxies", mode="before")
-    @classmethod
-    def _count(cls, value: object) -> object:
-        return (str(value),) if type(value) is int else value
-
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for entry in value:
-            if not (re.fullmatch(r"[1-9]", entry) or is_network(entry)):
-                raise ValueError(f"{entry!r} is no address, network (10.0.0.0/8) or count (1 to 9)")
-        return value
-
-    @field_validator("validation_status", mode="before")
-    @classmethod
-    def _number(cls, value: object) -> object:
-        return int(value) if isinstance(value, str) and value.isdecimal() else value
-
-    @field_validator("api_prefix")
-    @classmethod
-    def _prefix(cls, value: str) -> str:
-        value = value.rstrip("/")
-        if value and (
-            not value.startswith("/") or not value.replace("/", "").strip(".-_").isalnum()
-        ):
-            raise ValueError("must look like /custom")
-        return value
-
-    @field_validator("user_limits")
-    @classmethod
-    def _limits(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
-        for name, most in value.items():
-            if name not in ("rpm", "tpm", "concurrent", "monthly_tokens"):
-                raise ValueError(
-                    f"{name[:40]} is no limit: rpm, tpm, concurrent, monthly_tokens are"
-                )
-            if isinstance(most, bool) or not isinstance(most, int) or most < 0:
-                raise ValueError(f"{name} needs a whole number, 0 or more")
-        return value
-
-    @field_validator("thinking_budgets")
-    @classmethod
-    def _budgets(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
-        known = cls.model_fields["thinking_budgets"].default
-        for name, most in value.items():
-            if name not in known:
-                raise ValueError(
-                    f"{name[:40]} is no effort that has a budget: {', '.join(known)} are"
-                )
-            if isinstance(most, bool) or not isinstance(most, int) or most < -1:
-                raise ValueError(f"{name} needs a whole number, -1 or more")
-        return {**known, **value}
-
-    @field_validator("store_days", "store_megabytes")
-    @classmethod
-    def _kinds(cls, value: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:
-        known = cls.model_fields[str(info.field_name)].default
-        for kind, most in value.items():
-            if kind not in known:
-                raise ValueError(
-                    f"{kind[:40]} is no kind of stored objects: {', '.join(known)} are"
-                )
-            if isinstance(most, bool) or not isinstance(most, int) or not 0 <= most <= 2**31:
-                raise ValueError(f"{kind} needs a whole number, 0 or more")
-        return {**known, **value}
-
-    @field_validator("store")
-    @classmethod
-    def _store(cls, value: SecretStr | None) -> SecretStr | None:
-        text = "" if value is None else value.get_secret_value()
-        is_url = text.startswith(("postgresql://", "postgres://"))
-        if value is not None and not is_url and text not in ("sqlite", "memory", "off"):
-            raise ValueError("must be sqlite, memory, off or postgresql://...")
-        return value
-
-    @field_validator("keys_secret", "password")
-    @classmethod
-    def _long_enough(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        least = 16 if info.field_name == "keys_secret" else 8
-        if value is not None and len(value.get_secret_value()) < least:
-            raise ValueError(f"must have at least {least} characters")
-        return value
-
-    @field_validator("api_key", "admin_key", "keys_secret", "password")
-    @classmethod
-    def _printable(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().isprintable():
-            raise ValueError("must hold printable characters only")
-        return value and SecretStr(value.get_secret_value().strip())
-
-    @field_validator(
-        *("api_key", "admin_key", "keys_secret", "password", "limits_storage", "public_api_id"),
-        "store",
-        mode="before",
-    )
-    @classmethod
-    def _empty_is_none(cls, value: object) -> object:
-        return None if value == "" else value
-
     @classmethod
     def settings_customise_sources(
         cls,
@@ -667,116 +504,5 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is given: `load` puts the sources in their order."""
+        """Only what is given: `configuration.sources.load` puts the sources in their order."""
         return (init_settings,)
-
-
-def is_network(text: str) -> bool:
-    """Whether a text is an IP address, or a network such as 10.0.0.0/8."""
-    try:
-        ipaddress.ip_network(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
-
-
-def load(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:
-    """The settings in force: defaults, then `params` (settings file), environment, `flags`.
-
-    Raises SettingsError with one line that names the option and never shows a key.
-    """
-    unknown = sorted(set(params) - set(Settings.model_fields))
-    if unknown:
-        raise SettingsError(f"unknown setting: {', '.join(unknown)}")
-    environment = _older_names() | EnvSettingsSource(Settings)()
-    try:
-        return Settings(**{**params, **environment, **flags})
-    except ValidationError as error:
-        raise SettingsError("; ".join(_line(problem) for problem in error.errors())) from None
-
-
-@dataclass(frozen=True, slots=True)
-class Reloaded:
-    """What comes of reading the settings again."""
-
-    settings: Settings
-    changed: tuple[str, ...]
-    """Names of those that differ from before and may do so."""
-    kept: tuple[str, ...]
-    """Names of those that need a restart and are as before."""
-
-
-def reloaded(old: Settings, new: Settings) -> Reloaded:
-    """The old settings with those of `new` that may change while the server runs."""
-    differ = [name for name in Settings.model_fields if getattr(old, name) != getattr(new, name)]
-    changed = tuple(filter(is_reloadable, differ))
-    settings = old.model_copy(update={name: getattr(new, name) for name in changed})
-    return Reloaded(settings, changed, tuple(name for name in differ if name not in changed))
-
-
-def is_reloadable(name: str) -> bool:
-    """Whether the setting's row says that it may change while the server runs."""
-    return Settings.model_fields[name].json_schema_extra == RELOADABLE
-
-
-def _older_names() -> dict[str, str]:
-    """The settings that the environment gives under OTHER_NAMES."""
-    return {name: os.environ[other] for name, other in OTHER_NAMES.items() if os.environ.get(other)}
-
-
-def _line(problem: Any) -> str:
-    name = ".".join(str(part) for part in problem["loc"])
-    return f"setting {name}: {problem['msg'].removeprefix('Value error, ')}"
-
-
-def sections() -> dict[str, dict[str, FieldInfo]]:
-    """The fields of each section, in their order."""
-    found: dict[str, dict[str, FieldInfo]] = {}
-    for name, field in Settings.model_fields.items():
-        if name in SECTIONS:
-            section = found.setdefault(SECTIONS[name], {})
-        section[name] = field
-    return found
-
-
-def shown_default(value: object) -> str | None:
-    """A default as the environment would take it; None for nothing."""
-    if value is None or value in ("", (), {}):
-        return None
-    if isinstance(value, tuple):
-        return ",".join(value)
-    if isinstance(value, Mapping):
-        return ",".join(f"{name}={each}" for name, each in value.items())
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for each field, named as the field is; only flags that were given end up in the result."""
-    for section, members in sections().items():
-        group = parser.add_argument_group(section)
-        for name, field in members.items():
-            _add_flag(group, name, field)
-
-
-def _add_flag(group: argparse._ArgumentGroup, name: str, field: FieldInfo) -> None:
-    flags = ("--" + name.replace("_", "-"), *FLAG_ALIASES.get(name, ()))
-    text = (field.description or "").replace("%", "%%")
-    default = shown_default(field.default)
-    if default is not None and "Default" not in text:
-        text += f" (default: {default})"
-    if field.annotation is bool:
-        group.add_argument(
-            *flags, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
-        )
-        return
-    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-    # Values are checked where those of the environment are, so that the message is the same.
-    metavar = f"{{{','.join(map(str, choices))}}}" if choices else name.rpartition("_")[2].upper()
-    group.add_argument(*flags, metavar=metavar, default=argparse.SUPPRESS, help=text)

@@ -9,9 +9,10 @@ from flask.testing import FlaskClient
 
 from extensions.openai.access.allowed_hosts import bind_address, check_source
 from extensions.openai.access.ip_addresses import is_loopback
+from extensions.openai.configuration.sources import load
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.errors import Forbidden, InvalidRequest
-from extensions.openai.settings import Settings, SettingsError, load
+from extensions.openai.settings import Settings, SettingsError
 from extensions.openai.web.app import create_app
 from tests.conftest import Serve
 from tests.support.reference import assert_envelope

@@ -12,8 +12,9 @@ from werkzeug.security import check_password_hash
 from extensions.openai.access import password as module
 from extensions.openai.access.keys import Keys
 from extensions.openai.access.password import Password, hashed
+from extensions.openai.configuration.sources import load
 from extensions.openai.errors import RateLimited, Unauthorized
-from extensions.openai.settings import Settings, SettingsError, load
+from extensions.openai.settings import Settings, SettingsError
 
 WORD = "correct horse, Grüße"
 

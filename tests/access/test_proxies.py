@@ -11,8 +11,9 @@ from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
 from extensions.openai.access.proxies import Trust, TrustedProxies
+from extensions.openai.configuration.sources import load
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.settings import Settings, load
+from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
 from tests.support.reference import assert_envelope
 

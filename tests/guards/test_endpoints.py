@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from extensions.openai.configuration.sources import load
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.settings import Settings, SettingsError, load
+from extensions.openai.settings import Settings, SettingsError
 from extensions.openai.web.app import ROUTES, create_app
 from tests.support.reference import assert_envelope
 

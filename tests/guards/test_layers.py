@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("access", "outbound"),
     ("engines",),
     ("schemas",),
-    ("settings", "errors", "system"),
+    ("configuration", "settings", "errors", "system"),
 )
 """From the top down. A name stands for itself and what is below it; the longest that fits counts. `endpoints`
 are the other files at the top."""

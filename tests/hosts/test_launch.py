@@ -11,10 +11,11 @@ from typing import Any, cast
 
 import pytest
 
+from extensions.openai.configuration.sources import is_reloadable, reloaded
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.swappable import SwappableEngine
 from extensions.openai.hosts import launch
-from extensions.openai.settings import Settings, SettingsError, is_reloadable, reloaded
+from extensions.openai.settings import Settings, SettingsError
 from extensions.openai.web.app import create_app
 from tests.support.process import ServerProcess
 from tests.support.wire import ask
@@ -85,7 +86,7 @@ def test_a_key_changes_on_sighup_and_broken_files_change_nothing(running: Runnin
     running.write(api_key="second", validation_status=422, log_format="json", **fixed)
     said = running.reload("need a restart")
     assert "changed: api_key, validation_status" in said
-    assert "need a restart to change: cors_origins, http_threads, metrics, log_format" in said
+    assert "need a restart to change: cors_origins, http_threads, log_format, metrics" in said
     assert "second" not in said
     assert (running.status("first"), running.status("second")) == (401, 200)
     answer = ask(

@@ -21,13 +21,14 @@ from typing import Any
 import pytest
 from flask_cloudflared import CLOUDFLARED_CONFIG
 
+from extensions.openai.configuration.sources import load
 from extensions.openai.engines.swappable import SwappableEngine
 from extensions.openai.hosts import launch
 from extensions.openai.outbound import cloudflared
 from extensions.openai.outbound.cloudflared import TunnelError
 from extensions.openai.outbound.tunnel import Timing, Tunnel, tunnel_for
 from extensions.openai.server.server import APIServer
-from extensions.openai.settings import Settings, SettingsError, load
+from extensions.openai.settings import Settings, SettingsError
 from extensions.openai.web.app import create_app
 from extensions.openai.web.routes import Lifecycle
 from tests.support.paced import PacedEngine

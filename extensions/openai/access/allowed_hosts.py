@@ -7,8 +7,9 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from ..configuration.values import is_network
 from ..errors import Forbidden, InvalidRequest
-from ..settings import Settings, SettingsError, is_network
+from ..settings import Settings, SettingsError
 from .ip_addresses import as_address, is_loopback
 from .keys import has_keys
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from ..access.allowed_hosts import bind_address
 from ..access.keys import has_keys
+from ..configuration.sources import load, reloaded
 from ..engines import model_spec, registry
 from ..engines.echo import EchoEngine
 from ..engines.model_manager import FolderLibrary, ModelCatalog
@@ -25,7 +26,7 @@ from ..generation.sampling.policy import read_policy
 from ..observability import logs
 from ..outbound.tunnel import Tunnel, tunnel_for
 from ..server.server import APIServer, StartError
-from ..settings import Settings, SettingsError, load, reloaded
+from ..settings import Settings, SettingsError
 from ..web.app import create_app
 from ..web.routes import Lifecycle, Services
 from . import webui

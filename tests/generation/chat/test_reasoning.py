@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from extensions.openai.configuration.sources import load
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.protocol import Capability, EngineInfo, ThinkingTraits
 from extensions.openai.generation.chat.reasoning import ThinkingBudget, ThinkingPlan
 from extensions.openai.generation.chat.request import ChatCompletionRequest
 from extensions.openai.generation.sampling.policy import read_policy
 from extensions.openai.schemas.validation import check
-from extensions.openai.settings import SettingsError, load
+from extensions.openai.settings import SettingsError
 from tests.generation.chat.test_answer import thinking
 from tests.support.api import Api
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from extensions.openai.configuration.sources import load
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.errors import APIError
 from extensions.openai.generation.request import GenerationRequest
 from extensions.openai.generation.sampling.policy import Policy, read_policy
-from extensions.openai.settings import SettingsError, load
+from extensions.openai.settings import SettingsError
 from extensions.openai.web.app import create_app
 
 

@@ -1,0 +1,1 @@
+"""What the rows of `settings.py` are made of, and where their values come from."""

@@ -1,0 +1,68 @@
+"""Where settings come from: defaults, settings file, environment, flags. Later wins.
+
+Nothing else reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import EnvSettingsSource
+
+from ..settings import RELOADABLE, Settings, SettingsError
+
+OTHER_NAMES = {"api_port": "OPENEDAI_PORT", "use_mock_api": "USE_MOCK_API"}
+"""Names that the first extension gave to settings; OPENEDAI_<NAME> goes before them."""
+
+
+def load(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:
+    """The settings in force: defaults, then `params` (settings file), environment, `flags`.
+
+    Raises SettingsError with one line that names the option and never shows a key.
+    """
+    unknown = sorted(set(params) - set(Settings.model_fields))
+    if unknown:
+        raise SettingsError(f"unknown setting: {', '.join(unknown)}")
+    environment = _older_names() | EnvSettingsSource(Settings)()
+    try:
+        return Settings(**{**params, **environment, **flags})
+    except ValidationError as error:
+        raise SettingsError("; ".join(_line(problem) for problem in error.errors())) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What comes of reading the settings again."""
+
+    settings: Settings
+    changed: tuple[str, ...]
+    """Names of those that differ from before and may do so."""
+    kept: tuple[str, ...]
+    """Names of those that need a restart and are as before."""
+
+
+def reloaded(old: Settings, new: Settings) -> Reloaded:
+    """The old settings with those of `new` that may change while the server runs."""
+    differ = [name for name in Settings.model_fields if getattr(old, name) != getattr(new, name)]
+    changed = tuple(filter(is_reloadable, differ))
+    settings = old.model_copy(update={name: getattr(new, name) for name in changed})
+    return Reloaded(settings, changed, tuple(name for name in differ if name not in changed))
+
+
+def is_reloadable(name: str) -> bool:
+    """Whether the setting's row says that it may change while the server runs."""
+    return Settings.model_fields[name].json_schema_extra == RELOADABLE
+
+
+def _older_names() -> dict[str, str]:
+    """The settings that the environment gives under OTHER_NAMES."""
+    return {name: os.environ[other] for name, other in OTHER_NAMES.items() if os.environ.get(other)}
+
+
+def _line(problem: Any) -> str:
+    name = ".".join(str(part) for part in problem["loc"])
+    return f"setting {name}: {problem['msg'].removeprefix('Value error, ')}"
