@@ -93,6 +93,20 @@ def test_a_stopped_port_is_free_at_once() -> None:
     again.stop(5)
 
 
+def test_a_server_without_connections_stops_at_once() -> None:
+    took = []
+    for _ in range(5):
+        server = make(api_port=0)
+        server.start()
+        assert ask(server.port, "GET", "/health").status == 200
+        began = time.monotonic()
+        server.stop(5)
+        took.append(time.monotonic() - began)
+        assert not server._thread.is_alive()
+    # The machine may be busy for a moment, but not each time.
+    assert min(took) < 0.1, took
+
+
 def test_stopping_ends_streams_with_an_event_and_whole_answers_with_503() -> None:
     engine = PacedEngine(endless=True, pace=0.01, parallel=4)
     settings, lifecycle = Settings(api_port=0, drain_timeout=0.1), Lifecycle()

@@ -141,10 +141,14 @@ class APIServer:
         # The threads first: one that ends an answer wakes the loop, which must still be there.
         self._reaper.stop()
         self._workers.shutdown(cancel_pending=True, timeout=1)
-        for channel in [each for each in list(self._sockets.values()) if isinstance(each, Channel)]:
+        for channel in self._channels():
             channel.hang_up()
-        self._server.close()
-        self._thread.join(FLUSHING)
+        if self._thread.is_alive():
+            # In the loop's own thread: it would notice only when something else wakes it.
+            with suppress(OSError):  # it has ended just now
+                self._listeners[0].trigger.pull_trigger(self._server.close)
+            self._thread.join(FLUSHING)
+        self._server.close()  # where no loop has done it
 
     def _stop_listening(self) -> None:
         """Take no more connections; who has one already may still send a request, and is told."""
@@ -158,7 +162,13 @@ class APIServer:
                 trigger.pull_trigger(partial(_stop_accepting, listener, done))
         for done in closed:
             done.wait(2 * ACCEPT_BACKLOG_S)
-        time.sleep(FINAL_REQUEST_S)
+        until = time.monotonic() + FINAL_REQUEST_S
+        while time.monotonic() < until and self._channels():
+            time.sleep(0.01)
+
+    def _channels(self) -> list[Channel]:
+        """The connections."""
+        return [each for each in list(self._sockets.values()) if isinstance(each, Channel)]
 
     def _run(self) -> None:
         try:
@@ -178,7 +188,7 @@ class APIServer:
     def _flush(self) -> None:
         """Wait until what the answers have written is with the clients."""
         deadline = time.monotonic() + FLUSHING
-        while time.monotonic() < deadline and any(map(_is_busy, list(self._sockets.values()))):
+        while time.monotonic() < deadline and any(map(_is_busy, self._channels())):
             time.sleep(0.01)
 
 
@@ -226,9 +236,9 @@ def _stop_accepting(listener: Any, done: threading.Event) -> None:
     done.set()
 
 
-def _is_busy(entry: Any) -> bool:
-    """Whether a channel of waitress is answering, or has bytes to send."""
-    return isinstance(entry, Channel) and bool(entry.requests or entry.total_outbufs_len)
+def _is_busy(channel: Channel) -> bool:
+    """Whether it is answering, or has bytes to send."""
+    return bool(channel.requests or channel.total_outbufs_len)
 
 
 def _listeners(server: Any, sockets: dict[int, Any]) -> Iterable[TcpWSGIServer]:
