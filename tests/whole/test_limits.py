@@ -67,7 +67,8 @@ class Limited:
 
 @pytest.fixture(scope="module")
 def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:
-    running = Limited(tmp_path_factory.mktemp("limited"), "--api-key", "k", "--admin-key", "root")
+    options = ("--api-key", "k", "--admin-key", "root", "--strict-models")
+    running = Limited(tmp_path_factory.mktemp("limited"), *options)
     yield running
     running.stop()
 

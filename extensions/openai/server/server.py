@@ -145,8 +145,9 @@ class APIServer:
             channel.hang_up()
         if self._thread.is_alive():
             # In the loop's own thread: it would notice only when something else wakes it.
+            trigger: Any = self._listeners[0].trigger
             with suppress(OSError):  # it has ended just now
-                self._listeners[0].trigger.pull_trigger(self._server.close)
+                trigger.pull_trigger(self._server.close)
             self._thread.join(FLUSHING)
         self._server.close()  # where no loop has done it
 
