@@ -40,12 +40,12 @@ def model_spec(options: HostOptions) -> ModelSpec:
         parallel=options.parallel,
         loras=tuple(lora(text, options.model_dir) for text in options.lora),
         mmproj=_mmproj(options, found),
-        shelf=FolderShelf(options, found) if found else None,
+        catalog=FolderCatalog(options, found) if found else None,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class FolderShelf:
+class FolderCatalog:
     """The models below `--model-dir`, the embedded ones, and the one that the host started with."""
 
     options: HostOptions
@@ -72,7 +72,7 @@ class FolderShelf:
         spec = model_spec(options)
         if first and spec.mmproj is None and not options.no_mmproj:
             spec = replace(spec, mmproj=found.mmproj)
-        return replace(spec, name=name, shelf=self)
+        return replace(spec, name=name, catalog=self)
 
     def _found(self) -> dict[str, FoundModel]:
         found = {self.first.name: self.first}

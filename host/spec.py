@@ -36,7 +36,7 @@ class ModelSpec:
     loras: tuple[Lora, ...] = ()
     mmproj: Path | None = None
     """The encoder of pictures or sounds, a GGUF file; None for text only."""
-    shelf: ModelCatalog | None = field(default=None, compare=False, repr=False)
+    catalog: ModelCatalog | None = field(default=None, compare=False, repr=False)
     """What may be loaded instead; None with a loader that reads no files."""
 
 

@@ -196,15 +196,15 @@ def test_while_the_first_model_loads_the_answer_is_to_come_again() -> None:
 
 
 def test_names_below_the_model_folder(tmp_path: Path) -> None:
-    from host.model_files import FolderShelf, find
+    from host.model_files import FolderCatalog, find
     from host.options import HostOptions
 
     (tmp_path / "folder").mkdir()
     shutil.copy(GGUF, tmp_path / "folder" / "any.gguf")
     shutil.copy(GGUF, tmp_path / "file.gguf")
     options = HostOptions(model_dir=tmp_path, ctx_size=300, lora=())
-    shelf = FolderShelf(options, find("openedai-tiny", tmp_path))
-    assert set(shelf.names()) == {"openedai-tiny", "folder", "file"}
-    spec = shelf.find("folder")
+    catalog = FolderCatalog(options, find("openedai-tiny", tmp_path))
+    assert set(catalog.names()) == {"openedai-tiny", "folder", "file"}
+    spec = catalog.find("folder")
     assert spec.name == "folder" and spec.path == tmp_path / "folder" / "any.gguf"
-    assert spec.context_length == 300 and spec.shelf is shelf
+    assert spec.context_length == 300 and spec.catalog is catalog

@@ -63,7 +63,7 @@ def spec_for(loader: str) -> HostSpec:
 def test_a_row_is_all_that_the_host_asks_for(parrot: Any, serving: Any) -> None:
     assert from_environment({"OPENEDAI_LOADER": "parrot"}) == {"loader": "parrot"}
     spec = spec_for("parrot")
-    assert (spec.name, spec.path, spec.shelf) == ("parrot", None, None)
+    assert (spec.name, spec.path, spec.catalog) == ("parrot", None, None)
     serving.load_model(spec)
     assert "Model      parrot with on," in serving.banner()
 

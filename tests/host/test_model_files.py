@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from host.errors import HostError
-from host.model_files import FolderShelf, find, lora, model_spec
+from host.model_files import FolderCatalog, find, lora, model_spec
 from host.options import HostOptions
 from host.spec import FoundModel, Lora
 
@@ -186,18 +186,18 @@ def test_an_encoder_that_is_not_there(models: Path) -> None:
         model_spec(HostOptions(model="tiny", model_dir=models, mmproj="nothing"))
 
 
-def test_models_on_the_shelf_bring_their_own_encoders(models: Path) -> None:
+def test_models_in_the_folder_bring_their_own_encoders(models: Path) -> None:
     projector = models / "vision/mmproj-model.gguf"
     for name in ("mmproj-alone.gguf", "second.gguf"):
         (models / name).touch()
     options = HostOptions(model="tiny", model_dir=models, mmproj=str(projector))
-    shelf = model_spec(options).shelf
-    assert shelf is not None
-    assert not any("mmproj" in name for name in shelf.names())
-    assert shelf.find("tiny").mmproj == projector
-    assert shelf.find("single").mmproj is None
-    assert shelf.find("vision").mmproj == projector
-    known = FolderShelf(
+    catalog = model_spec(options).catalog
+    assert catalog is not None
+    assert not any("mmproj" in name for name in catalog.names())
+    assert catalog.find("tiny").mmproj == projector
+    assert catalog.find("single").mmproj is None
+    assert catalog.find("vision").mmproj == projector
+    known = FolderCatalog(
         replace(options, mmproj=None), FoundModel(models / "single.gguf", "s", projector)
     )
     assert known.find("s").mmproj == projector

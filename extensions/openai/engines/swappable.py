@@ -15,9 +15,8 @@ LOADING = "The model is still being loaded. Please try again in a moment."
 CHANGING = "The model is being changed. Please try again in a moment."
 NOTHING = "No model is loaded."
 
-EVICTION = (
-    5.0  # seconds in which answers that were told to end have ended, or their clients do not read
-)
+EVICTION_TIMEOUT_S = 5.0
+"""In which answers that have to end have ended, or their clients do not read."""
 
 T = TypeVar("T")
 
@@ -51,18 +50,18 @@ class SwappableEngine(EngineWrapper):
             before.close()
 
     @contextmanager
-    def suspended(self, patience: float) -> Iterator[None]:
+    def suspended(self, drain_timeout: float) -> Iterator[None]:
         """While the block runs no work begins, and none is under way.
 
-        Before, answers may end for `patience` seconds; those that have not are ended with ModelChanged.
+        Before, answers may end for `drain_timeout` seconds; those that have not are ended with ModelChanged.
         Blocks of several threads wait for each other.
         """
         with self._switching:
             with self._changed:
                 self._suspended = True
-                if not self._changed.wait_for(lambda: self._running == 0, patience):
+                if not self._changed.wait_for(lambda: self._running == 0, drain_timeout):
                     self._evicting = True
-                    self._changed.wait_for(lambda: self._running == 0, EVICTION)
+                    self._changed.wait_for(lambda: self._running == 0, EVICTION_TIMEOUT_S)
             try:
                 yield
             finally:

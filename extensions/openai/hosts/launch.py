@@ -17,10 +17,10 @@ from ..access.keys import has_keys
 from ..configuration.sources import load, reloaded
 from ..engines import model_spec, registry
 from ..engines.echo import EchoEngine
-from ..engines.model_manager import FolderLibrary, ModelCatalog
+from ..engines.folder_model_manager import FolderModelManager, ModelCatalog
 from ..engines.protocol import Engine
 from ..engines.swappable import SwappableEngine
-from ..engines.webui.model_manager import WebuiLibrary
+from ..engines.webui.model_manager import WebuiModelManager
 from ..generation.hooks.extensions import Hooks
 from ..generation.sampling.policy import read_policy
 from ..observability import logs
@@ -38,7 +38,7 @@ class ModelSpec(model_spec.ModelSpec, Protocol):
     """The model that our own host has chosen (`host.spec.ModelSpec`)."""
 
     @property
-    def shelf(self) -> ModelCatalog[ModelSpec] | None: ...
+    def catalog(self) -> ModelCatalog[ModelSpec] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def setup(params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
         app = create_app(settings, engine, lifecycle, tunnel)
         app.extensions["openai"].hooks = _hooks()
         if webui.inside() and not settings.use_mock_api:
-            model_manager = WebuiLibrary(engine, settings.drain_timeout)
+            model_manager = WebuiModelManager(engine, settings.drain_timeout)
             app.extensions["openai"].model_manager = model_manager
         server = APIServer(app, settings, lifecycle)
     except (SettingsError, StartError) as error:
@@ -140,9 +140,9 @@ def _hooks() -> Hooks | None:
     """Those of the host's other extensions."""
     if not webui.inside():
         return Hooks(lambda: _companions)
-    from ..engines.webui import ui_state
+    from ..engines.webui import findings, ui_state
 
-    return Hooks(ui_state.extensions, ui_state.page_settings, ui_state.applied_hooks)
+    return Hooks(ui_state.extensions, ui_state.page_settings, findings.applied_hooks)
 
 
 def _webui_engine(settings: Settings) -> Engine:
@@ -239,10 +239,11 @@ def load_model(spec: ModelSpec) -> None:
         _running.engine.set(make(spec))
     except model_spec.ModelLoadError as error:
         raise SystemExit(str(error)) from error
-    if spec.shelf is not None:
-        patience = services.settings.drain_timeout
-        engine = _running.engine
-        model_manager = FolderLibrary(engine, spec.shelf, make, patience, fault=registry.fault)
+    if spec.catalog is not None:
+        drain_timeout, engine = services.settings.drain_timeout, _running.engine
+        model_manager = FolderModelManager(
+            engine, spec.catalog, make, drain_timeout, fault=registry.fault
+        )
         model_manager.begin(spec)
         services.model_manager = model_manager
 

@@ -28,7 +28,7 @@ from extensions.openai.engines.protocol import (
 )
 from extensions.openai.engines.tokens.gguf import read_header
 from extensions.openai.engines.tokens.vocabulary import read_vocabulary, vocabulary_of
-from extensions.openai.engines.webui import ui_state
+from extensions.openai.engines.webui import findings, ui_state
 from extensions.openai.engines.webui.engine import WebuiEngine
 from extensions.openai.engines.webui.ui_state import FALLBACK
 from extensions.openai.errors import EngineFailed, InvalidRequest, ModelChanged, ModelLoading
@@ -346,7 +346,7 @@ class Loud:
 
 
 def with_hooks(api: Api) -> Api:
-    hooks = Hooks(ui_state.extensions, ui_state.page_settings, ui_state.applied_hooks)
+    hooks = Hooks(ui_state.extensions, ui_state.page_settings, findings.applied_hooks)
     api.app.extensions["openai"].hooks = hooks
     return api
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from extensions.openai.engines.webui.engine import WebuiEngine
-from extensions.openai.engines.webui.findings import findings
-from extensions.openai.engines.webui.host import host_model, source_of
+from extensions.openai.engines.webui.findings import findings, source_of
+from extensions.openai.engines.webui.host import host_model
+from extensions.openai.engines.webui.known_model import parallel_of
+from extensions.openai.engines.webui.loaders.registry import adapter_of
 from tests.engines.webui.test_engine import TINY, greedy, text_of
+from tests.support.process import ROOT
 from tests.webui_host.host import MiniHost, install
 
 ALONE = "one answer at a time, as "
@@ -34,7 +38,13 @@ def old() -> Iterator[MiniHost]:
 
 def found(host: MiniHost, loader: str) -> list[str]:
     host.load(loader=loader)
-    return findings(host_model()).split("; ")
+    return found_now()
+
+
+def found_now() -> list[str]:
+    loaded = host_model()
+    adapter = adapter_of(loaded.model)
+    return findings(parallel_of(loaded, adapter), adapter.findings(loaded)).split("; ")
 
 
 def test_a_version_with_several_answers_at_once(modern: MiniHost) -> None:
@@ -58,7 +68,7 @@ def test_a_source_that_cannot_be_read_is_told(
         raise OSError
 
     monkeypatch.setattr("inspect.getsource", unreadable)
-    answers, biases = findings(host_model()).split("; ")
+    answers, biases = found_now()
     source_of.cache_clear()
     assert answers == (
         ALONE + "the source of the web UI's generate_reply, which tells more, cannot be read"
@@ -77,7 +87,7 @@ def test_a_loader_that_does_not_know_biases(
 
     source_of.cache_clear()
     monkeypatch.setattr("inspect.getsource", without)
-    biases = findings(host_model()).split("; ")[1]
+    biases = found_now()[1]
     source_of.cache_clear()
     assert biases == "logit_bias is refused, as TensorRTLLMModel does not know it"
 
@@ -88,7 +98,7 @@ def test_an_extension_that_answers_itself_takes_no_biases(modern: MiniHost) -> N
 
     modern.load(loader="TensorRT-LLM")
     modern.extend(own=type("Own", (), {"custom_generate_reply": custom_generate_reply}))
-    biases = findings(host_model()).split("; ")[1]
+    biases = found_now()[1]
     assert biases == "logit_bias is refused while an extension makes the answers"
 
 
@@ -108,3 +118,14 @@ def test_it_is_logged_once_for_each_model(
     lines = [each for each in caplog.messages if each.startswith("the web UI's model")]
     assert lines[0] == line and len(lines) == 2
     assert lines[1].startswith("the web UI's model tiny (Transformers): one answer at a time")
+
+
+def test_nothing_else_reads_a_source() -> None:
+    """What it finds would not be logged."""
+    package = ROOT / "extensions" / "openai"
+    readers = [
+        file.relative_to(package).as_posix()
+        for file in package.rglob("*.py")
+        if re.search(r"\bgetsource|\b__code__|linecache", file.read_text(encoding="utf-8"))
+    ]
+    assert readers == ["engines/webui/findings.py"]

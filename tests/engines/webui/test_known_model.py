@@ -18,6 +18,7 @@ from extensions.openai.engines.protocol import (
 from extensions.openai.engines.swappable import SwappableEngine
 from extensions.openai.engines.webui import known_model, ui_state
 from extensions.openai.engines.webui.engine import WebuiEngine
+from extensions.openai.engines.webui.loaders.registry import adapter_of
 from extensions.openai.errors import ModelLoading
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
@@ -28,10 +29,19 @@ TINY = ROOT / "models" / "openedai-tiny"
 LONG = "What is the capital of France? " * 20  # only counting tells that it fits
 
 
-@pytest.fixture(params=["Transformers", "llama.cpp", "ExLlamav3", "TensorRT-LLM"])
+LOADERS = [
+    *(("2026", each) for each in ("Transformers", "llama.cpp", "ExLlamav3", "TensorRT-LLM")),
+    ("2026", "ExLlamav3, one after the other"),
+    *(("2023", each) for each in ("Transformers", "llama-cpp-python")),
+]
+"""All that the host in small has, in the versions that have them."""
+
+
+@pytest.fixture(params=LOADERS, ids="-".join)
 def host(request: pytest.FixtureRequest) -> Iterator[MiniHost]:
-    with install("2026", TINY) as host:
-        host.load(loader=request.param)
+    age, loader = request.param
+    with install(age, TINY) as host:
+        host.load(loader=loader)
         yield host
 
 
@@ -53,8 +63,12 @@ def calls(host: MiniHost, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     count(ui_state, "host_model", lambda: "look-ups")
     count(known_model, "template_source", lambda loaded: "templates")
     count(ui_state, "template_source", lambda loaded: "templates")
-    count(known_model, "way_of", lambda model: "ways")
-    count(known_model, "encode", lambda text: "prompts" if LONG.strip() in text else "short texts")
+    count(known_model, "adapter_of", lambda model: "adapters")
+    count(
+        type(adapter_of(host.shared.model)),
+        "encode",
+        lambda adapter, loaded, text: "prompts" if LONG.strip() in text else "short texts",
+    )
     count(
         host.modules["text_generation"],
         "encode",
@@ -81,7 +95,7 @@ def test_a_request_looks_once(
     client = create_app(Settings(), served()).test_client()
     answer = client.post(f"/v1/{page}", json={"model": "tiny", "max_tokens": 4, **body})
     assert answer.status_code == 200 and answer.data
-    assert (calls["look-ups"], calls["templates"], calls["ways"]) == (1, 1, 1)
+    assert (calls["look-ups"], calls["templates"], calls["adapters"]) == (1, 1, 1)
     # Ours asks the host's function, which the host itself asks once more where it generates with tokens.
     assert calls["prompts"] == 1
     assert calls["host's prompts"] <= 2
@@ -97,7 +111,7 @@ def served() -> SwappableEngine:
 def test_a_snapshot_follows_the_host_and_keeps_no_model(host: MiniHost) -> None:
     engine = snapshot_of(served())
     assert engine.info.model == "tiny"
-    loaded = known_model.ModelLook().pin()
+    loaded = known_model.ModelLookup().pin()
     before, known = loaded.now()
     assert loaded.now() == (before, known)
     host.load("other", loader=host.shared.args.loader)

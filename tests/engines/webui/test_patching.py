@@ -12,8 +12,12 @@ from unittest.mock import Mock
 
 import pytest
 
-from extensions.openai.engines.webui import sampling_steps
-from extensions.openai.engines.webui.loaders import exllamav3, llama_cpp_python, llama_server
+from extensions.openai.engines.webui.loaders import (
+    exllamav3,
+    llama_cpp_python,
+    llama_server,
+    transformers,
+)
 from extensions.openai.engines.webui.patching import is_wrapped, wrap_once
 
 
@@ -127,28 +131,28 @@ def job(**options: Any) -> dict[str, Any]:
     return options
 
 
-ATTACHED: list[tuple[Callable[[Any], None], bool, str]] = [
-    (sampling_steps.attach, False, "generate"),
-    (exllamav3.attach, False, "generate_with_streaming"),
-    (llama_server.attach, True, "generate_with_streaming"),
-    (llama_cpp_python.attach, True, "create_completion"),
+WRAPPED: list[tuple[Callable[[Any], None], bool, str]] = [
+    (transformers.wrap_generate, False, "generate"),
+    (exllamav3.wrap_model, False, "generate_with_streaming"),
+    (llama_server.wrap_class, True, "generate_with_streaming"),
+    (llama_cpp_python.wrap_class, True, "create_completion"),
 ]
 
 
-@pytest.mark.parametrize(("attach", "of_class", "name"), ATTACHED)
-def test_each_way_in_is_wrapped_once(
-    attach: Callable[[Any], None], of_class: bool, name: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("wrap", "of_class", "name"), WRAPPED)
+def test_what_each_adapter_wraps_is_wrapped_once(
+    wrap: Callable[[Any], None], of_class: bool, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.modules[__name__], "Job", job, raising=False)
     kind = type("Kind", (Model,), {"__module__": __name__})
     target = kind if of_class else kind()
-    attach(target)
+    wrap(target)
     wrapped, made = getattr(target, name), sys.modules[__name__].Job
     assert is_wrapped(target, name) and not is_wrapped(Model, name)
-    attach(target)
+    wrap(target)
     assert getattr(target, name) == wrapped
     assert sys.modules[__name__].Job is made
-    assert (made is job) == (attach is not exllamav3.attach)
+    assert (made is job) == (wrap is not exllamav3.wrap_model)
     assert made(max_new_tokens=3) == {"max_new_tokens": 3}  # what is not ours is passed on
     model = kind() if of_class else target
     if name == "generate_with_streaming":

@@ -2,28 +2,28 @@
 
 `engine.py` looks the host's modules up by name at every use and keeps nothing of them, so a model that is
 switched in the page is seen by the next request. What differs between versions of three years is found out
-by looking: signatures, settings, classes. A static table fills in what no settings say, with all samplers
-off.
+by looking: signatures, settings, classes. What differs between loaders is one adapter each (`loaders/`). A
+static table (`ui_state.FALLBACK`) fills in what no settings say, with all samplers off.
 
 A model is changed under `SwappableEngine.suspended()`: requests under way may end, or get one error, new
 ones are asked to come again, and a webui's own lock is held, so that its page does not generate meanwhile.
 Without its page (`--nowebui`) a webui's main thread ends when all is loaded, and Python then closes the
 thread pools that libraries load models with; `hosts/webui.py: keep_alive` holds it before that.
 
-- *One way in for all versions.* A host calls `model.generate` itself, under its lock, in a thread of its
+- *Transformers in all versions.* A host calls `model.generate` itself, under its lock, in a thread of its
   own. No version shows an extension each token there, and the oldest shows none of the logits. So
-  `sampling_steps.attach` wraps the loaded model's `generate` once; it recognises our calls by their
-  `max_new_tokens`, an `int` that carries the request (and `typical_p`, for extensions may set the other
-  anew), and lets all others pass. In ours a logits processor records log-probabilities before any sampler
+  `loaders/transformers.py` wraps the loaded model's `generate` once; it recognises our calls by their
+  `max_new_tokens`, an `int` that carries the request (and `typical_p`, as extensions may overwrite the
+  other), and lets all others pass. In ours a logits processor records log-probabilities before any sampler
   and applies `logit_bias` and grammars (llguidance), and a stopping criterion gets each token.
 - *No request stops another.* In our calls the host's own criteria that stream to its page and that stop
   everything are left out: its Stop button does not end an API's answer. Ours ends by its own criterion,
   within one step, and the host's lock is free when the step is over, not before.
 - *Text is made of the tokens' bytes*, as under llama.cpp, not of the host's text, which drops updates and
   U+FFFD.
-- *Loaders that hand over the whole text* have no such steps: there deltas are cut from the text, and tokens
-  are counted by the loader or, where several answers share its counter, by its tokenizer. `logit_bias` is
-  handed to those that take it.
+- *Loaders that hand over the whole text* (`TextAdapter`) have no such steps: there deltas are cut from the
+  text, and tokens are counted by the loader or, where several answers share its counter, by its tokenizer.
+  `logit_bias` is handed to those that take it.
 - *llama.cpp's server*, which the host runs as a child: the host's own call is made ours
   (`loaders/llama_server.py`), so its lock, its slots and its way to name samplers stay, and the server is
   asked by us: token ids, counts, log-probabilities. It is built without llguidance, and its own grammar
@@ -35,8 +35,8 @@ thread pools that libraries load models with; `hosts/webui.py: keep_alive` holds
   token ids to go on with in a new call, so a grammar beside them is a 400. The tokenizer of this loader is
   the model itself, and a host frees it when nothing holds it: so we hold it weakly.
 - *llama-cpp-python*, the loader before that, calls `Llama.create_completion`; ours is answered by
-  `Llama.generate`, which yields tokens and takes a logits processor, so it is one more way into
-  `sampling_steps.py`.
+  `Llama.generate`, which yields tokens and takes a logits processor, as Transformers does
+  (`sampling/session.py`).
 - *ExLlamaV3* is driven by the host in this process. Its `generate_with_streaming` makes a job of a state;
   of a state that is ours we take the job over as it is made (`loaders/exllamav3.py`): so samplers, their
   order and the seed stay the host's, and the prompt's tokens, a filter (llguidance, `logit_bias`) and the
@@ -49,6 +49,6 @@ thread pools that libraries load models with; `hosts/webui.py: keep_alive` holds
   before Jinja.
 - *What an extension generates in the model's place* (`custom_generate_reply`) may be what the model says.
   So our part in the loader goes on as ever, and its pieces are held back until the extension has said their
-  text (`relay.py`); from the first difference on the extension's text counts, which is sent when it is
-  whole.
+  text (`answers/relay.py`); from the first difference on the extension's text counts, which is sent when it
+  is whole.
 """

@@ -1,4 +1,4 @@
-"""The modules of the webui around us: found by name at each use, and understood by looking at them."""
+"""The modules of the webui around us, found by name at each use."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import importlib
 import inspect
 import time
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ...errors import ModelLoading
 
-OLD_CONTEXT = 2048  # tokens, where a host tells nothing
+OLD_CONTEXT = 2048  # tokens, where a host has no setting for it
 STARTED = int(time.time())
 
 
@@ -42,21 +41,19 @@ def host_module(name: str) -> Any:
     return importlib.import_module(f"modules.{name}")
 
 
+def host_args() -> Any:
+    """The host's command line."""
+    return host_module("shared").args
+
+
 def optional_module(name: str) -> ModuleType | None:
+    """A module that only some versions have, else None."""
     try:
         return importlib.import_module(f"modules.{name}")
     except ModuleNotFoundError as error:
         if error.name != f"modules.{name}":
             raise
         return None
-
-
-@lru_cache(maxsize=8)  # of functions and classes
-def source_of(of: Any) -> str:
-    try:
-        return inspect.getsource(of)
-    except (OSError, TypeError):
-        return ""
 
 
 def host_reply(text: str, state: dict[str, Any]) -> Any:
@@ -67,16 +64,6 @@ def host_reply(text: str, state: dict[str, Any]) -> Any:
     # As a chat: then it leaves the text's hooks to its caller.
     options = {"is_chat": True} if "is_chat" in known else {}
     return module.generate_reply(text, state, **options)
-
-
-def knows_stop_event() -> bool:
-    # Older versions copy their state in depth, and an event cannot be copied.
-    return "stop_event" in source_of(host_module("text_generation").generate_reply)
-
-
-def takes_bias(loaded: Loaded) -> bool:
-    """Whether a loader of the other kind adds what we ask for to the logits."""
-    return "logit_bias" in source_of(loaded.model.__class__) and custom_reply() is None
 
 
 def custom_reply() -> Any:
@@ -96,30 +83,9 @@ def custom_reply_of() -> str:
     return str(next(having, ""))
 
 
-def context_length_of(loaded: Loaded) -> int:
-    shared = host_module("shared")
-    length = int(shared.settings.get("truncation_length") or OLD_CONTEXT)
-    config = getattr(loaded.model, "config", None)
-    most = getattr(config, "max_position_embeddings", None)
-    if type(loaded.model).__name__ == "Exllamav3Model":
-        most = loaded.model.max_tokens - beyond_limit(loaded.model)
-    return min(length, most) if isinstance(most, int) and most > 0 else length
-
-
-def beyond_limit(model: Any) -> int:
-    """How many tokens more than it may answer ExLlamaV3 has to be asked for: it ends by up to so many too
-    soon, as one is counted early, and so are those that it drafts."""
-    return 1 + int(getattr(model.generator, "num_draft_tokens", 0) or 0)
-
-
-def parallel_of(loaded: Loaded) -> int:
-    """How many requests the host lets generate at once."""
-    if not knows_stop_event():
-        return 1
-    slots = getattr(host_module("shared").args, "parallel", 1) or 1
-    if type(loaded.model).__name__ == "LlamaServer":
-        return int(slots)
-    return 8 if type(loaded.model).__name__ in ("Exllamav3Model", "TensorRTLLMModel") else 1
+def context_length() -> int:
+    """The tokens that a request may use, as the host has it set."""
+    return int(host_module("shared").settings.get("truncation_length") or OLD_CONTEXT)
 
 
 def sampler_of_host() -> str:

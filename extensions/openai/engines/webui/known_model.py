@@ -8,35 +8,40 @@ import weakref
 from typing import Any
 
 from ..tokens.tokenizer_view import TokenizerView
-from .findings import findings
-from .host import Loaded, context_length_of, host_model, host_module
-from .loaders.base import LoaderAdapter
-from .loaders.registry import way_of
-from .tokens import encode, read_words
+from .findings import findings, knows_stop_event
+from .host import Loaded, context_length, host_model, host_module
+from .loaders.base import Adapter
+from .loaders.registry import adapter_of
 from .ui_state import special_texts, template_source
 
 log = logging.getLogger("openedai")
 
-REMEMBERED = 16  # texts
+MAX_REMEMBERED_TEXTS = 16
 
 
 class TokenizerReader:
     """Reads tokenizers, and keeps what it has read of the last one. Thread-safe."""
 
     def __init__(self) -> None:
-        self._last: tuple[LoaderAdapter | None, weakref.ref[Any], TokenizerView] | None = None
+        self._last: tuple[Adapter, weakref.ref[Any], TokenizerView] | None = None
         self._lock = threading.Lock()
 
-    def words(self, loaded: Loaded, way: LoaderAdapter | None) -> TokenizerView:
+    def view(self, loaded: Loaded, adapter: Adapter) -> TokenizerView:
         with self._lock:
             last = self._last
-            if last is not None and last[0] is way and last[1]() is loaded.tokenizer:
+            if last is not None and last[0] is adapter and last[1]() is loaded.tokenizer:
                 return last[2]
-            words = read_words(loaded) if way is None else way.words(loaded)
+            view = adapter.view(loaded)
             # A tokenizer may be the model itself, whose memory is freed when nothing holds it.
-            self._last = (way, weakref.ref(loaded.tokenizer), words)
-        log.info("the web UI's model %s (%s): %s", loaded.name, loaded.loader, findings(loaded))
-        return words
+            self._last = (adapter, weakref.ref(loaded.tokenizer), view)
+        found = findings(parallel_of(loaded, adapter), adapter.findings(loaded))
+        log.info("the web UI's model %s (%s): %s", loaded.name, loaded.loader, found)
+        return view
+
+
+def parallel_of(loaded: Loaded, adapter: Adapter) -> int:
+    """How many requests the host lets generate at once."""
+    return adapter.parallel(loaded) if knows_stop_event() else 1
 
 
 class KnownModel:
@@ -46,9 +51,9 @@ class KnownModel:
     def __init__(self, loaded: Loaded, reader: TokenizerReader) -> None:
         self._name, self._loader = loaded.name, loaded.loader
         self._model, self._tokenizer = weakref.ref(loaded.model), weakref.ref(loaded.tokenizer)
-        self.way = way_of(loaded.model)
-        self.words = reader.words(loaded, self.way)
-        self._source: str | None = None
+        self.adapter = adapter_of(loaded.model)
+        self.view = reader.view(loaded, self.adapter)
+        self._template: str | None = None
         self._special: dict[str, str] | None = None
         self._context: int | None = None
         self._encoded: dict[str, tuple[int, ...]] = {}
@@ -63,11 +68,11 @@ class KnownModel:
             return None
         return Loaded(self._name, model, tokenizer, self._loader)
 
-    def source(self, loaded: Loaded) -> str:
-        """Its chat template."""
-        if self._source is None:
-            self._source = template_source(loaded)
-        return self._source
+    def template(self, loaded: Loaded) -> str:
+        """Its chat template, as Jinja."""
+        if self._template is None:
+            self._template = template_source(loaded)
+        return self._template
 
     def special(self) -> dict[str, str]:
         """The texts of its start and end token."""
@@ -78,22 +83,27 @@ class KnownModel:
     def context(self, loaded: Loaded) -> int:
         """Tokens that a request may use."""
         if self._context is None:
-            self._context = context_length_of(loaded)
+            length, most = context_length(), self.adapter.context_limit(loaded)
+            self._context = min(length, most) if most is not None and most > 0 else length
         return self._context
 
-    def encode(self, text: str) -> tuple[int, ...]:
-        """As the host's own function; a prompt is needed several times, and may be long."""
+    def parallel(self, loaded: Loaded) -> int:
+        """How many requests the host lets generate at once."""
+        return parallel_of(loaded, self.adapter)
+
+    def encode(self, loaded: Loaded, text: str) -> tuple[int, ...]:
+        """The tokens of a prompt, remembered: it is needed several times, and may be long."""
         tokens = self._encoded.get(text)
         if tokens is None:
-            tokens = encode(text)
-            if len(self._encoded) >= REMEMBERED:
+            tokens = self.adapter.encode(loaded, text)
+            if len(self._encoded) >= MAX_REMEMBERED_TEXTS:
                 self._encoded.clear()
             self._encoded[text] = tokens
         return tokens
 
 
-class ModelLook:
-    """Looks what is loaded. A `pinned` one keeps to what it has found as long as the host has it."""
+class ModelLookup:
+    """Looks up what is loaded. A `pinned` one keeps to what it has found as long as the host has it."""
 
     def __init__(self, reader: TokenizerReader | None = None, *, pinned: bool = False) -> None:
         self._reader = reader or TokenizerReader()
@@ -111,8 +121,8 @@ class ModelLook:
                 self._known = known
         return loaded, known
 
-    def pin(self) -> ModelLook:
-        """One for a request, which has looked already."""
-        look = ModelLook(self._reader, pinned=True)
-        look.now()
-        return look
+    def pin(self) -> ModelLookup:
+        """One for a request, which has looked it up already."""
+        lookup = ModelLookup(self._reader, pinned=True)
+        lookup.now()
+        return lookup

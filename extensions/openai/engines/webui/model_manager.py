@@ -26,12 +26,12 @@ PROTECTED = frozenset({"trust_remote_code", "extra_flags", "filter_by_loader"})
 NONE = "None"  # how the host says that there is nothing
 
 
-class WebuiLibrary:
+class WebuiModelManager:
     """What the webui has in its folders of models and LoRAs."""
 
-    def __init__(self, engine: SwappableEngine, patience: float) -> None:
-        """`patience` seconds are left to answers under way, the webui's own page among them."""
-        self._engine, self._patience = engine, patience
+    def __init__(self, engine: SwappableEngine, drain_timeout: float) -> None:
+        """Answers under way, those in the webui's own page too, may take `drain_timeout` seconds more."""
+        self._engine, self._drain_timeout = engine, drain_timeout
         shared = _module("shared")
         # Later versions keep this themselves, from before the first model has changed it.
         self._start: Any = getattr(shared, "original_args", None) or copy.copy(shared.args)
@@ -51,7 +51,7 @@ class WebuiLibrary:
             raise ModelNotFound(name[:200])
         chosen = self._checked(options)
         text = _text_of(template)
-        with self._nobody_generates():
+        with self._generation_stopped():
             _forget()
             try:
                 self._configure(name, chosen)
@@ -70,7 +70,7 @@ class WebuiLibrary:
                     shared.tokenizer.chat_template = text
 
     def unload(self) -> None:
-        with self._nobody_generates():
+        with self._generation_stopped():
             _forget()
 
     def reload_if_unloaded(self) -> None:
@@ -89,7 +89,7 @@ class WebuiLibrary:
                     param="lora_names",
                     code="invalid_value",
                 )
-        with self._nobody_generates():
+        with self._generation_stopped():
             if shared.model is None:
                 raise ModelLoading(NOTHING)
             try:
@@ -101,11 +101,11 @@ class WebuiLibrary:
                 ) from error
 
     @contextmanager
-    def _nobody_generates(self) -> Iterator[None]:
+    def _generation_stopped(self) -> Iterator[None]:
         """Neither the API nor the webui's page uses the model while the block runs."""
         lock = _module("shared").generation_lock
-        with self._engine.suspended(self._patience):
-            if lock is not None and not lock.acquire(timeout=self._patience + 1):
+        with self._engine.suspended(self._drain_timeout):
+            if lock is not None and not lock.acquire(timeout=self._drain_timeout + 1):
                 raise ModelInUse(
                     "The model is in use by the webui's own page. Please try again later."
                 )

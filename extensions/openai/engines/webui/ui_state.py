@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -23,7 +22,6 @@ from .host import (
     model_path,
     optional_module,
     preset_defaults,
-    source_of,
 )
 
 FALLBACK: Mapping[str, Any] = {
@@ -108,9 +106,6 @@ FALLBACK: Mapping[str, Any] = {
 """What some version reads of its state and no version's settings say: all samplers off."""
 
 
-ENDLESS = 2**30  # tokens
-
-
 PLAIN = (
     "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
@@ -159,17 +154,6 @@ def chosen_source(request: ChatRequest) -> str | None:
         return changed
     name = request.page and request.page.instruction_template
     return named_template(name)[0] if name else None
-
-
-_STATE_HOOK = re.compile(r"""(if not is_chat:\s+)?state = \S*apply\w*\(["']state["']""")
-
-
-def applied_hooks() -> frozenset[str]:
-    """Hooks that the host's generator applies to chats, too: the first versions did so."""
-    module = host_module("text_generation")
-    inner = getattr(module, "_generate_reply", module.generate_reply)
-    found = _STATE_HOOK.search(source_of(inner))
-    return frozenset({"state_modifier"} if found and not found[1] else ())
 
 
 def talk_of(state: dict[str, Any], request: ChatRequest) -> tuple[dict[str, Any], str]:

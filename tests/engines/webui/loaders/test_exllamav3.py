@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,12 @@ import pytest
 from extensions.openai.engines.protocol import GenerateRequest
 from extensions.openai.engines.webui.engine import WebuiEngine
 from extensions.openai.engines.webui.host import host_model
-from extensions.openai.engines.webui.loaders.registry import way_of
+from extensions.openai.engines.webui.loaders import exllamav3
+from extensions.openai.engines.webui.loaders.registry import adapter_of
 from extensions.openai.errors import ConstraintGivenUp, EngineFailed, ModelChanged
 from tests.engines.webui.test_engine import PATIENCE, TINY, InThePage, greedy, read, text_of
 from tests.support.api import Api
 from tests.webui_host import MiniHost, install
-from tests.webui_host.numpy_llama import Cache, NumpyLlama
 
 ENDLESS = {"do_sample": False, "temperature": 0.0, "ban_eos_token": True}
 
@@ -226,7 +225,7 @@ def test_the_pages_own_jobs_are_made_as_ever(host: MiniHost) -> None:
     engine = WebuiEngine()
     read(engine.generate(greedy()))
     assert InThePage(host).join() == before
-    assert way_of(host_model().model) is not None
+    assert isinstance(adapter_of(host_model().model), exllamav3.ExLlamaV3Adapter)
 
 
 def test_a_start_token_comes_once_and_only_where_the_model_wants_it(host: MiniHost) -> None:
@@ -240,45 +239,3 @@ def test_a_start_token_comes_once_and_only_where_the_model_wants_it(host: MiniHo
     assert engine.tokenize("<|im_end|>Hello") == (tokenizer.bos_token_id, *plain)
     host.shared.settings["add_bos_token"] = False
     assert engine.tokenize("Hello") == plain
-
-
-class LlamacppHF(NumpyLlama):
-    """A loader that looks like Transformers': it tells what comes next, and remembers what it has read."""
-
-    past_seq: Any = None
-
-    def __call__(self, *, input_ids: Any) -> SimpleNamespace:  # type: ignore[override]
-        known = self.past_seq
-        assert known is None or len(known) < input_ids.shape[-1], "the last token is read again"
-        self.past_seq = input_ids[0]
-        return SimpleNamespace(logits=self.read(input_ids[0], Cache(self.layers))[None, -1:])
-
-
-def test_loaders_that_look_like_transformers_score_prompts() -> None:
-    with install("2026", TINY) as host:
-        host.load()
-        engine = WebuiEngine()
-        prompt = engine.tokenize("Once upon a time")
-        expected = [score for score in engine.score(prompt, 2) if score is not None]
-        host.shared.model = LlamacppHF(TINY)
-        host.shared.model.past_seq = np.array(prompt)
-        scores = [score for score in engine.score(prompt, 2) if score is not None]
-        for score, other in zip(scores, expected, strict=True):
-            assert score.logprob == pytest.approx(other.logprob, abs=1e-4)
-            assert [each.bytes for each in score.top] == [each.bytes for each in other.top]
-
-
-def test_a_prompt_that_is_remembered_whole_is_read_from_its_last_token_on() -> None:
-    """ExLlamav3_HF would put it one place too far."""
-    with install("2026", TINY) as host:
-        host.load()
-        engine, model = WebuiEngine(), LlamacppHF(TINY)
-        prompt = engine.tokenize("Once upon a time")
-        host.shared.model = model
-        for remembered in (prompt, (*prompt, 5, 6)):
-            model.past_seq = np.array(remembered)
-            read(engine.generate(greedy("Once upon a time", 2)))
-            assert model.past_seq.tolist() == list(prompt[:-1])
-        model.past_seq = np.array(prompt[:-1])
-        read(engine.generate(greedy("Once upon a time", 2)))
-        assert model.past_seq.tolist() == list(prompt[:-1])

@@ -1,1 +1,1 @@
-"""The ways into its loaders."""
+"""The loaders of webuis, an adapter each."""

@@ -1,38 +1,33 @@
-"""How we take part in what a webui's loaders generate: what a way is. The ways are in `registry.py`.
+"""What an adapter of a webui's loader is; `registry.py` has a row for each.
 
 A host calls its model itself, under its own lock and in a thread of its own; what it hands back is text.
-A way wraps the call that it makes of the loaded model, recognises our requests by a number in the state that
-carries them (`RequestTag`), and lets all others pass.
+A `TokenAdapter` wraps the call that the host makes of the loaded model, recognises our requests by a value in
+the state that carries them (`RequestTag`), and lets all others pass.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
-from ...callback_bridge import Emit, iterate_callback
+from ...callback_bridge import Emit
 from ...failures import failure_from
 from ...protocol import Capability, GenerateRequest, Piece, TokenLogprob
 from ...tokens.tokenizer_view import TokenizerView
-from ..host import Loaded
-from ..sampling_steps import SamplingSession
-
-PAUSE = 0.02  # seconds between two texts for an extension
-LAST_STEP = 30.0  # seconds, at most, that a model needs to come to the end of a step
-
-log = logging.getLogger("openedai")
+from ..findings import bias_finding
+from ..host import Loaded, host_args
+from ..sampling.session import SamplingSession
+from ..tokenizers import host_encode, host_view
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class LoaderJob:
     """One request, ready to be generated."""
 
     request: GenerateRequest
-    words: TokenizerView
+    view: TokenizerView
     text: str
     """The prompt."""
     tokens: tuple[int, ...]
@@ -46,12 +41,12 @@ class Job:
     heard: Callable[[], str] | None = None
     """All that the model has said so far, where an extension reads what the host yields; else None."""
 
-    def steps(self) -> SamplingSession:
-        """Its generation, where a way takes part in each step."""
+    def session(self) -> SamplingSession:
+        """Its generation, where an adapter takes part in each step."""
         sampling = self.request.sampling
         return SamplingSession(
             self.request,
-            self.words,
+            self.view,
             self.limit,
             self.emit,
             endless=bool(sampling.get("ban_eos_token")),
@@ -59,48 +54,7 @@ class Job:
         )
 
 
-def as_it_grows(
-    heard: Callable[[], str], produce: Callable[[Callable[[], bool]], object]
-) -> Iterator[str]:
-    """Yield the text so far as it grows, while `produce` makes it in a thread of its own, which asks behind
-    each piece whether to stop.
-
-    A fast model's pieces are yielded several at once: each time costs two changes of threads, and all that
-    the host and its extension do with a text.
-    """
-    closed, over = threading.Event(), threading.Event()
-
-    def run(emit: Emit[bool]) -> None:
-        told = 0.0
-
-        def tell() -> bool:
-            nonlocal told
-            now = time.monotonic()
-            if now - told >= PAUSE:
-                told = now
-                emit(True)
-            return closed.is_set()
-
-        try:
-            produce(tell)
-        finally:
-            over.set()
-
-    text, grown = "", iterate_callback(run, own_thread=True)
-    try:
-        for _ in grown:
-            if len(heard()) > len(text):
-                text = heard()
-                yield text
-    finally:
-        closed.set()
-        grown.close()
-        over.wait(LAST_STEP)  # the next request finds the model free
-    if len(heard()) > len(text):
-        yield heard()
-
-
-class Part(Protocol):
+class LoaderGeneration(Protocol):
     """Our part in one generation. What the host yields of it is not looked at."""
 
     @property
@@ -117,37 +71,97 @@ class Part(Protocol):
 
     @property
     def error(self) -> BaseException | None:
-        """What ended the generation before its time."""
+        """What ended the generation too early."""
 
     @property
     def dropped(self) -> bool:
-        """Whether an extension has ended it so."""
+        """Whether an extension ended it too early."""
 
 
-def check_error(part: Part) -> None:
-    """Raise what ended our part in a generation before its time."""
-    if part.error is not None:
-        raise failure_from(part.error)
+def check_error(generation: LoaderGeneration) -> None:
+    """Raise what ended a generation too early."""
+    if generation.error is not None:
+        raise failure_from(generation.error)
 
 
-class LoaderAdapter(Protocol):
-    """One way in. Holds nothing: it is asked from any thread, with the model that is loaded right now."""
+class LoaderAdapter:
+    """One loader, as far as all loaders are alike. Holds nothing: it is asked from any thread, with the model
+    that is loaded right now."""
 
-    exact: bool
-    """Whether an extension gets the very text of our pieces (`Job.heard`), else what the host makes of the
-    tokens."""
+    model_class: ClassVar[str] = ""
+    """The name of the class that the host has for this loader's models."""
 
-    def capabilities(self, loaded: Loaded, words: TokenizerView) -> tuple[Capability, ...]:
-        """What requests may ask for beyond text, in the words of EngineInfo."""
+    def fits(self, model: Any) -> bool:
+        """Whether a loaded model is one of this loader's."""
+        return type(model).__name__ == self.model_class
 
-    def words(self, loaded: Loaded) -> TokenizerView:
+    def parallel(self, loaded: Loaded) -> int:
+        """How many requests the host lets this loader answer at once, in versions that let any do so."""
+        return 1
+
+    def context_limit(self, loaded: Loaded) -> int | None:
+        """The most tokens that a request may use, where the loader says so."""
+        most = getattr(getattr(loaded.model, "config", None), "max_position_embeddings", None)
+        return most if isinstance(most, int) else None
+
+    def view(self, loaded: Loaded) -> TokenizerView:
         """The tokens of the model. Kept as long as the tokenizer is the same object."""
+        return host_view(loaded)
 
-    def join(self, loaded: Loaded, job: Job, state: dict[str, Any]) -> Part:
+    def encode(self, loaded: Loaded, text: str) -> tuple[int, ...]:
+        """A text's tokens as a prompt, special ones recognised."""
+        return host_encode(text)
+
+    def findings(self, loaded: Loaded) -> tuple[str, ...]:
+        """What was found out about this loader by looking at the host's source, for the operator."""
+        return ()
+
+
+class TokenAdapter(LoaderAdapter, ABC):
+    """A loader whose generations we take part in: exact tokens, log-probabilities, grammars, and an end that
+    touches no other answer."""
+
+    exact: ClassVar[bool]
+    """Whether an extension gets the very text of our pieces (`LoaderJob.heard`), else what the host makes of
+    the tokens."""
+
+    def capabilities(self, view: TokenizerView) -> tuple[Capability, ...]:
+        """What requests may ask for beyond text."""
+        can = (Capability.LOGPROBS,)
+        return can if view.matching is None else (*can, Capability.GRAMMAR)
+
+    @abstractmethod
+    def attach(self, loaded: Loaded, job: LoaderJob, state: dict[str, Any]) -> LoaderGeneration:
         """Take part in the generation that the host is about to be asked for with this state, which may
         be changed."""
 
+    @abstractmethod
     def scores(
-        self, loaded: Loaded, words: TokenizerView, tokens: Sequence[int], alternatives: int
+        self, loaded: Loaded, view: TokenizerView, tokens: Sequence[int], alternatives: int
     ) -> Iterator[TokenLogprob]:
         """As an engine's `score`, under the host's lock; may block between two."""
+
+
+class TextAdapter(LoaderAdapter):
+    """A loader that hands over the whole text so far, and that is all. By itself it is any such loader that
+    has no row of its own."""
+
+    banned: ClassVar[float | bool] = float("-inf")
+    """The bias by which the loader never samples a token."""
+
+    def fits(self, model: Any) -> bool:
+        if self.model_class:
+            return super().fits(model)
+        return hasattr(model, "generate_with_streaming")
+
+    def findings(self, loaded: Loaded) -> tuple[str, ...]:
+        return (bias_finding(loaded),)
+
+
+Adapter = TokenAdapter | TextAdapter
+"""A loader's adapter is one of the two."""
+
+
+def server_slots() -> int:
+    """The slots that llama.cpp's server was started with."""
+    return int(getattr(host_args(), "parallel", 1) or 1)

@@ -1,4 +1,4 @@
-"""The way into a webui's ExLlamaV3 loader: its own generator, with jobs that we take part in.
+"""A webui's ExLlamaV3 loader: its own generator, with jobs that we take part in.
 
 The host's `generate_with_streaming` makes a job of a state (its samplers, its seed) and reads the results as
 text. Of a state that is ours we take over the job that it makes, before it runs: with the prompt's exact
@@ -22,56 +22,61 @@ import numpy as np
 from ....errors import APIError
 from ...callback_bridge import TICK
 from ...failures import failure_of, no_job, taken_away
-from ...protocol import Capability, Piece, TokenLogprob
+from ...protocol import Piece, TokenLogprob
 from ...tokens.tokenizer_view import TokenizerView
-from ..host import Loaded, beyond_limit, knows_stop_event
+from ..findings import knows_stop_event
+from ..host import Loaded, host_module
 from ..patching import wrap_once
-from ..sampling_steps import (
-    Answer,
-    Constraint,
-    RequestTag,
-    TaggedInt,
-    as_inputs,
-    judged,
-    take_over_penalties,
-    to_numpy,
-)
-from ..tokens import encode, words_of
-from .base import Job, as_it_grows
-from .exllamav3_tokens import AsTransformers
+from ..sampling.arrays import as_inputs, to_numpy
+from ..sampling.constraint import Constraint, take_over_penalties
+from ..sampling.logprobs import logprob_of
+from ..sampling.request_tag import TaggedInt, tagged
+from ..sampling.token_answer import TokenAnswer
+from ..tokenizers import view_of
+from .base import LoaderJob, TokenAdapter
+from .exllamav3_tokens import AsTransformers, prompt_tokens
+from .growing_text import yield_as_it_grows
 
 Result = dict[str, Any]
-"""What the generator tells of a job: `token_ids` (1 x n), `logits` (1 x n x vocabulary), `eos`; and what it
+"""What the generator reports of a job: `token_ids` (1 x n), `logits` (1 x n x vocabulary), `eos`; and what it
 still held back when it ended, as `held`."""
 Results = Generator[Result | None, None, None]
 
 
-class ExllamaWay:
-    """ExLlamaV3, where the host drives its generator by itself."""
+class ExLlamaV3Adapter(TokenAdapter):
+    """`Exllamav3Model`, as the host calls its class: it drives the generator by itself."""
 
+    model_class = "Exllamav3Model"
     exact = True
 
-    def capabilities(self, loaded: Loaded, words: TokenizerView) -> tuple[Capability, ...]:
-        can = (Capability.LOGPROBS,)
-        return can if words.matching is None else (*can, Capability.GRAMMAR)
+    def parallel(self, loaded: Loaded) -> int:
+        return 8
 
-    def words(self, loaded: Loaded) -> TokenizerView:
+    def context_limit(self, loaded: Loaded) -> int | None:
+        return int(loaded.model.max_tokens) - beyond_limit(loaded.model)
+
+    def view(self, loaded: Loaded) -> TokenizerView:
         tokenizer = AsTransformers(loaded.model.tokenizer)
-        return words_of(tokenizer, tokenizer.ends)
+        return view_of(tokenizer, tokenizer.ends)
 
-    def join(self, loaded: Loaded, job: Job, state: dict[str, Any]) -> Run:
-        run = Run(loaded.model, job)
+    def encode(self, loaded: Loaded, text: str) -> tuple[int, ...]:
+        # The host's own function reads special tokens as text, unlike where it generates.
+        start = bool(host_module("shared").settings.get("add_bos_token", True))
+        return tuple(prompt_tokens(loaded.model.tokenizer, text, start=start))
+
+    def attach(self, loaded: Loaded, job: LoaderJob, state: dict[str, Any]) -> ExLlamaV3Generation:
+        run = ExLlamaV3Generation(loaded.model, job)
         most = TaggedInt(job.limit)
         most.part = run
         state.update(max_new_tokens=most, ban_eos_token=False)
         if knows_stop_event():  # then the host lets several generate
             state["stop_event"] = threading.Event()
         take_over_penalties(state)
-        attach(loaded.model)
+        wrap_model(loaded.model)
         return run
 
     def scores(
-        self, loaded: Loaded, words: TokenizerView, tokens: Sequence[int], alternatives: int
+        self, loaded: Loaded, view: TokenizerView, tokens: Sequence[int], alternatives: int
     ) -> Iterator[TokenLogprob]:
         model = loaded.model
         like = model.tokenizer.encode("a")
@@ -81,45 +86,53 @@ class ExllamaWay:
                 input_ids=as_inputs(tokens, like), params={"attn_mode": "flash_attn_nc"}
             )
         for at, token in enumerate(tokens):
-            said = words.vocabulary.name(token)
+            text = view.vocabulary.name(token)
             if at == 0:
-                yield TokenLogprob(said, None, id=token)
+                yield TokenLogprob(text, None, id=token)
             else:
                 raw = to_numpy(logits[0, at - 1]).astype(np.float64)
-                yield judged(raw, token, said, alternatives, words.vocabulary)
+                yield logprob_of(raw, token, text, alternatives, view.vocabulary)
 
 
-class Run(Answer):
+def beyond_limit(model: Any) -> int:
+    """How many tokens more than it may answer ExLlamaV3 has to be asked for: it ends by up to so many too
+    soon, as one is counted early, and so are those that it drafts."""
+    return 1 + int(getattr(model.generator, "num_draft_tokens", 0) or 0)
+
+
+class ExLlamaV3Generation(TokenAnswer):
     """One of our jobs. Filled from the thread that asked the host for it."""
 
-    def __init__(self, model: Any, job: Job) -> None:
+    def __init__(self, model: Any, job: LoaderJob) -> None:
         sampling = job.request.sampling
         skip_special = bool(sampling.get("skip_special_tokens", True))
-        super().__init__(job.request, job.words, job.limit, self._tell, skip_special=skip_special)
+        super().__init__(
+            job.request, job.view, job.limit, self._emit_to_job, skip_special=skip_special
+        )
         self._model, self._job = model, job
-        self._said: list[str] = []
+        self._texts: list[str] = []
         self.made = False
         """Whether the host has made its job."""
         endless = bool(sampling.get("ban_eos_token"))
-        self._constraint = Constraint(job.request, job.words, endless=endless)
+        self._constraint = Constraint(job.request, job.view, endless=endless)
 
-    def _tell(self, piece: Piece | None) -> bool:
-        self._said.append(piece.text if piece is not None else "")
+    def _emit_to_job(self, piece: Piece | None) -> bool:
+        self._texts.append(piece.text if piece is not None else "")
         return self._job.emit(piece)
 
     def options(self, options: dict[str, Any]) -> dict[str, Any]:
         """What the host makes a job with, changed to what was asked for."""
-        request, words = self._job.request, self._job.words
+        request, view = self._job.request, self._job.view
         inputs = as_inputs(self._job.tokens, options["input_ids"])
         filters = list(options.get("filters") or [])
         if self._constraint:
             tokenizer = self._model.tokenizer
-            filters.append(filter_of(self, tokenizer, inputs, self._constraint, words.ends))
+            filters.append(filter_of(self, tokenizer, inputs, self._constraint, view.ends))
         return options | {
             "input_ids": inputs,
             # Some versions end this much sooner; where an answer ends is decided here.
             "max_new_tokens": self.limit + beyond_limit(self._model),
-            "stop_conditions": sorted(words.ends) or None,
+            "stop_conditions": sorted(view.ends) or None,
             "filters": filters or None,
             "seed": options.get("seed") if request.seed is None else request.seed,
             "return_logits": request.logprobs is not None,
@@ -130,13 +143,13 @@ class Run(Answer):
         so the host cannot end it, and logs how long it was. For an extension, as it grows; and that may have
         changed the prompt."""
         if prompt != self._job.text:
-            self._job = replace(self._job, text=prompt, tokens=encode(prompt))
+            self._job = replace(self._job, text=prompt, tokens=self._job.encode(prompt))
         if self._job.heard is None:
             self._run(before)
-            yield "".join(self._said)
+            yield "".join(self._texts)
             return
         try:
-            yield from as_it_grows(self._job.heard, partial(self._run, before))
+            yield from yield_as_it_grows(self._job.heard, partial(self._run, before))
         except GeneratorExit:
             self.dropped = not self.finished
             raise
@@ -160,14 +173,14 @@ class Run(Answer):
             return False
         if result is None:
             return self.wait()
-        told = [part for part in (result, result.get("held")) if part and "token_ids" in part]
-        for part in told:
+        reported = [part for part in (result, result.get("held")) if part and "token_ids" in part]
+        for part in reported:
             logits = part.get("logits")
             for at, token in enumerate(part["token_ids"][0].tolist()):
                 raw = None if logits is None else to_numpy(logits[0, at]).astype(np.float64)
                 if not self.add(token, raw):
                     return False
-        return bool(told) or self.wait()
+        return bool(reported) or self.wait()
 
     def _results(self, job: Any) -> Results:
         """Of a job, to its end; None after a while without one. Closing it cancels the job."""
@@ -202,9 +215,9 @@ def _alone(generator: Any, job: Any) -> Results:
         generator.enqueue(job)
         over = False
         while generator.num_remaining_jobs() and not over:
-            told = [result for result in generator.iterate() if result["job"] is job]
-            yield from told or [None]
-            over = any(result.get("eos") for result in told)
+            reported = [result for result in generator.iterate() if result["job"] is job]
+            yield from reported or [None]
+            over = any(result.get("eos") for result in reported)
     finally:
         generator.cancel(job)
 
@@ -225,7 +238,7 @@ def _made_by(before: Iterator[str]) -> Any:
     raise no_job()
 
 
-def attach(model: Any) -> None:
+def wrap_model(model: Any) -> None:
     """Let our requests take over the jobs that a host's loader makes of them. Safe to call again."""
     wrap_once(importlib.import_module(type(model).__module__), "Job", _handing_over)
     wrap_once(model, "generate_with_streaming", _following)
@@ -253,13 +266,17 @@ def _following(before: Any) -> Any:
     return generate_with_streaming
 
 
-def carried(options: dict[str, Any]) -> Run | None:
-    found = next((each.part for each in options.values() if isinstance(each, RequestTag)), None)
-    return found if isinstance(found, Run) else None
+def carried(options: dict[str, Any]) -> ExLlamaV3Generation | None:
+    found = tagged(options)
+    return found if isinstance(found, ExLlamaV3Generation) else None
 
 
 def filter_of(
-    run: Run, tokenizer: Any, like: Any, constraint: Constraint, ends: frozenset[int]
+    run: ExLlamaV3Generation,
+    tokenizer: Any,
+    like: Any,
+    constraint: Constraint,
+    ends: frozenset[int],
 ) -> Any:
     """A filter of ExLlamaV3's that lets a job sample only what it may. `like`: token ids of its kind."""
     base = importlib.import_module("exllamav3.generator.filter").Filter

@@ -1,4 +1,4 @@
-"""The way into the llama.cpp loader that webuis had until spring 2025: llama-cpp-python, in their process.
+"""The llama.cpp loader that webuis had until spring 2025: llama-cpp-python, in their process.
 
 The host's class makes up the sampler's parameters and calls `Llama.create_completion`; in our requests that
 call is answered by `Llama.generate`, which yields tokens, with a logits processor of ours.
@@ -20,74 +20,82 @@ from ...protocol import Capability, TokenLogprob
 from ...tokens.tokenizer_view import TokenizerView
 from ..host import Loaded
 from ..patching import wrap_once
-from ..sampling_steps import SamplingSession, TaggedInt, judged, take_over_penalties
-from ..tokens import plain_words, words_of_file
-from .base import Job
+from ..sampling.constraint import take_over_penalties
+from ..sampling.logprobs import logprob_of
+from ..sampling.request_tag import TaggedInt
+from ..sampling.session import SamplingSession
+from ..tokenizers import text_view, view_of_file
+from .base import LoaderJob, TokenAdapter
 
 NOT_SAMPLERS = ("prompt", "max_tokens", "stream", "seed", "temperature", "logits_processor")
 """What a completion is asked for with besides parameters that `Llama.generate` takes, too."""
 
 
-class LlamaCppPythonWay:
+class LlamaCppPythonAdapter(TokenAdapter):
     """`LlamaCppModel`, as the host calls its class; its `model` is the library's."""
 
+    model_class = "LlamaCppModel"
     exact = True
 
-    def capabilities(self, loaded: Loaded, words: TokenizerView) -> tuple[Capability, ...]:
-        return () if words.matching is None else (Capability.LOGPROBS, Capability.GRAMMAR)
+    def capabilities(self, view: TokenizerView) -> tuple[Capability, ...]:
+        return () if view.matching is None else super().capabilities(view)
 
-    def words(self, loaded: Loaded) -> TokenizerView:
+    def view(self, loaded: Loaded) -> TokenizerView:
         llama = loaded.model.model
-        plain = partial(_tokens, weakref.ref(llama))  # words outlive a model
-        return words_of_file(Path(llama.model_path), plain) or plain_words(loaded)
+        plain = partial(_tokens, weakref.ref(llama))  # a view outlives the model
+        return view_of_file(Path(llama.model_path), plain) or text_view(loaded)
 
-    def join(self, loaded: Loaded, job: Job, state: dict[str, Any]) -> SamplingSession:
-        steps = job.steps()
+    def encode(self, loaded: Loaded, text: str) -> tuple[int, ...]:
+        # The host's own function reads special tokens as text, unlike where it generates.
+        return tuple(loaded.model.model.tokenize(text.encode(), special=True))
+
+    def attach(self, loaded: Loaded, job: LoaderJob, state: dict[str, Any]) -> SamplingSession:
+        session = job.session()
         most = TaggedInt(job.limit)
         # What the host makes of the prompt, unless an extension changes it.
         plain = job.heard and loaded.model.decode(loaded.model.encode(job.text))
-        most.part = partial(_run, steps, job, plain)
+        most.part = partial(_run, session, job, plain)
         state.update(max_new_tokens=most)
         take_over_penalties(state)
-        attach(type(loaded.model.model))
-        return steps
+        wrap_class(type(loaded.model.model))
+        return session
 
     def scores(
-        self, loaded: Loaded, words: TokenizerView, tokens: Sequence[int], alternatives: int
+        self, loaded: Loaded, view: TokenizerView, tokens: Sequence[int], alternatives: int
     ) -> Iterator[TokenLogprob]:
         llama = loaded.model.model
         llama.reset()
         for at, token in enumerate(tokens):
-            said = words.vocabulary.name(token)
+            text = view.vocabulary.name(token)
             if at == 0:
-                yield TokenLogprob(said, None, id=token)
+                yield TokenLogprob(text, None, id=token)
             else:
                 raw = np.array(llama.scores[llama.n_tokens - 1], dtype=np.float64)
-                yield judged(raw, token, said, alternatives, words.vocabulary)
+                yield logprob_of(raw, token, text, alternatives, view.vocabulary)
             llama.eval([token])  # one by one: it keeps the logits of the last one only
 
 
 def _run(
-    steps: SamplingSession, job: Job, plain: str | None, llama: Any, options: dict[str, Any]
+    session: SamplingSession, job: LoaderJob, plain: str | None, llama: Any, options: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """Answer a request of ours; what is yielded is for the host's log, or for an extension."""
     prompt = options.get("prompt")
     if plain is not None and isinstance(prompt, str) and prompt not in (plain, job.text):
         tokens = tuple(llama.tokenize(prompt.encode(), special=True))
         job = replace(job, text=prompt, tokens=tokens)
-    if steps.begin(len(job.tokens)):
+    if session.begin(len(job.tokens)):
         shown = 0
         try:
-            for _ in _sample(steps, job, llama, options):
+            for _ in _sample(session, job, llama, options):
                 new = job.heard()[shown:] if job.heard is not None else ""
                 if new:
                     shown += len(new)
                     yield {"choices": [{"text": new}]}
         except GeneratorExit:
-            steps.dropped = not steps.finished
+            session.dropped = not session.finished
             raise
         except Exception as error:  # the host would write it to its log, and go on
-            steps.error = error
+            session.error = error
             return
         if job.heard is not None:
             return
@@ -96,14 +104,14 @@ def _run(
 
 
 def _sample(
-    steps: SamplingSession, job: Job, llama: Any, options: dict[str, Any]
+    session: SamplingSession, job: LoaderJob, llama: Any, options: dict[str, Any]
 ) -> Iterator[None]:
     """Yields behind each token."""
     theirs = options.get("logits_processor") or []
-    steps.limit = int(options["max_tokens"])
+    session.limit = int(options["max_tokens"])
 
     def process(ids: Any, scores: Any) -> Any:
-        scores = steps.process(scores[None])[0]
+        scores = session.process(scores[None])[0]
         for processor in theirs:
             scores = processor(ids, scores)
         return scores
@@ -118,13 +126,13 @@ def _sample(
     )
     with closing(sampled):
         for token in sampled:
-            over = steps.take(int(token))
+            over = session.take(int(token))
             yield
             if over:
                 return
 
 
-def attach(kind: Any) -> None:
+def wrap_class(kind: Any) -> None:
     """Let our requests take part in what the library's models are asked for; others are passed on as they
     are. Safe to call again."""
     wrap_once(kind, "create_completion", _taking_part)

@@ -1,6 +1,6 @@
-"""The way into a webui's llama.cpp loader of today, which runs llama.cpp's server as a child.
+"""A webui's llama.cpp loader of today, which runs llama.cpp's server as a child.
 
-The host goes on to choose when a request may run, and how its samplers are told to the server; what is
+The host goes on to choose when a request may run, and how its samplers are named to the server; what is
 asked of the server is ours: the prompt's exact tokens, log-probabilities, and an answer of its own for each
 request, which no other request can end.
 """
@@ -26,67 +26,76 @@ from ...llamacpp.stream_reader import AnswerReader, LogprobReader, Spelling, err
 from ...llamacpp.token_scoring import hidden_text, score_token
 from ...protocol import CUT, Capability, GenerateRequest, Piece, TokenLogprob
 from ...tokens.tokenizer_view import TokenizerView
-from ..host import Loaded, knows_stop_event
+from ..findings import knows_stop_event
+from ..host import Loaded
 from ..patching import wrap_once
-from ..sampling_steps import PENALTIES, RequestTag
-from ..tokens import encode, plain_words, words_of_file
-from .base import Job, as_it_grows
+from ..sampling.constraint import PENALTIES
+from ..sampling.request_tag import RequestTag
+from ..tokenizers import text_view, view_of_file
+from .base import LoaderJob, TokenAdapter, server_slots
+from .growing_text import yield_as_it_grows
 
-MARK = "<__media__>"  # llama.cpp's, before it made one up at each start
-KEY = "openedai"  # under which a state carries our part
+OLD_MEDIA_MARK = "<__media__>"  # llama.cpp's, before it made one up at each start
+STATE_KEY = "openedai"  # under which a state carries our part
 
 
-class LlamaServerWay:
-    """`LlamaServer`, as the host calls it."""
+class LlamaServerAdapter(TokenAdapter):
+    """`LlamaServer`, as the host calls its class."""
 
+    model_class = "LlamaServer"
     exact = True
 
-    def capabilities(self, loaded: Loaded, words: TokenizerView) -> tuple[Capability, ...]:
-        return words.media + (
-            () if words.matching is None else (Capability.LOGPROBS, Capability.GRAMMAR)
-        )
+    def parallel(self, loaded: Loaded) -> int:
+        return server_slots()
 
-    def words(self, loaded: Loaded) -> TokenizerView:
+    def capabilities(self, view: TokenizerView) -> tuple[Capability, ...]:
+        return view.media + (() if view.matching is None else super().capabilities(view))
+
+    def view(self, loaded: Loaded) -> TokenizerView:
         server = LlamaServer(loaded.model.port)
 
         def tokens_of(text: str) -> Sequence[int]:
             asked = {"content": text, "add_special": False, "parse_special": False}
             return list(server.ask("/tokenize", asked)["tokens"])
 
-        words = words_of_file(Path(loaded.model.model_path), tokens_of) or plain_words(loaded)
+        view = view_of_file(Path(loaded.model.model_path), tokens_of) or text_view(loaded)
         props = server.ask("/props")
         able = props.get("modalities", {})
         media = tuple(
             each for each in (Capability.VISION, Capability.AUDIO) if able.get(each.value)
         )
-        return replace(words, media=media, mark=props.get("media_marker", MARK) if media else "")
+        return replace(
+            view, media=media, mark=props.get("media_marker", OLD_MEDIA_MARK) if media else ""
+        )
 
-    def join(self, loaded: Loaded, job: Job, state: dict[str, Any]) -> Served:
-        part = Served(job)
-        state[KEY] = carrier = RequestTag()
-        carrier.part = part
+    def attach(
+        self, loaded: Loaded, job: LoaderJob, state: dict[str, Any]
+    ) -> LlamaServerGeneration:
+        generation = LlamaServerGeneration(job)
+        state[STATE_KEY] = carrier = RequestTag()
+        carrier.part = generation
         if knows_stop_event():
             state["stop_event"] = threading.Event()  # with one, a host lets several generate
-        attach(type(loaded.model))
-        return part
+        wrap_class(type(loaded.model))
+        return generation
 
     def scores(
-        self, loaded: Loaded, words: TokenizerView, tokens: Sequence[int], alternatives: int
+        self, loaded: Loaded, view: TokenizerView, tokens: Sequence[int], alternatives: int
     ) -> Iterator[TokenLogprob]:
         complete = LlamaServer(loaded.model.port).complete
         for at, token in enumerate(tokens):
-            said = words.vocabulary.name(token)
+            text = view.vocabulary.name(token)
             if at == 0:
-                yield TokenLogprob(said, None, id=token)
+                yield TokenLogprob(text, None, id=token)
             else:
-                told = score_token(complete, words.vocabulary, tokens[:at], token, alternatives)
-                yield replace(told, bytes=said)
+                found = score_token(complete, view.vocabulary, tokens[:at], token, alternatives)
+                yield replace(found, bytes=text)
 
 
-class Served:
+class LlamaServerGeneration:
     """One answer of the server."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: LoaderJob) -> None:
         self._job = job
         self.begun = self.finished = self.left = self.dropped = False
         self.error: BaseException | None = None
@@ -97,7 +106,7 @@ class Served:
         answer = partial(self._answer, model, prompt, state)
         try:
             if self._job.heard is not None:
-                yield from as_it_grows(self._job.heard, answer)
+                yield from yield_as_it_grows(self._job.heard, answer)
                 return
             said = answer(lambda: self.left)
         except GeneratorExit:
@@ -114,7 +123,7 @@ class Served:
     ) -> str:
         """The whole text. `is_over`: asked after each piece, whether to stop."""
         job, request = self._job, self._job.request
-        tokens = job.tokens if prompt == job.text else encode(prompt)
+        tokens = job.tokens if prompt == job.text else job.encode(prompt)
         model.last_prompt_token_count = len(tokens)
         limit = int(state["max_new_tokens"])
         body = model.prepare_payload(state)
@@ -123,16 +132,16 @@ class Served:
                 *body.get("logit_bias", ()),
                 *biases_of(request.logit_bias),
                 # Until 2025 llama.cpp's own `ignore_eos` meant one token only.
-                *([end, False] for end in job.words.ends if state.get("ban_eos_token")),
+                *([end, False] for end in job.view.ends if state.get("ban_eos_token")),
             ],
-            # Who gives a seed wants the same answer every time; see llamacpp.py.
+            # With a seed the answer is the same every time, as in `LlamaCppEngine`.
             "cache_prompt": request.seed is None,
         }
         # With a penalty on repetition of its own the window that all three share stays as it is.
         penalised = (
             any(body.get(name) for name in PENALTIES)
             and body.get("repeat_penalty", 1) == 1
-            and job.words.matching is not None
+            and job.view.matching is not None
         )
         server = LlamaServer(model.port)
         said: list[str] = []
@@ -148,11 +157,11 @@ class Served:
             self._read_media(server, body | {"prompt": _with_media(request, prompt)}, limit, emit)
         elif request.grammar is not None or request.logprobs is not None or penalised:
             skip = bool(state.get("skip_special_tokens", True))
-            legs = GrammarGeneration(server, request, job.words, emit, skip_special=skip)
-            legs.run(body, tokens, limit, penalised=penalised)
+            generation = GrammarGeneration(server, request, job.view, emit, skip_special=skip)
+            generation.run(body, tokens, limit, penalised=penalised)
         else:
             body |= {"prompt": list(tokens), "n_predict": limit}
-            hidden = partial(self._hidden_text, server, tokens) if job.words.matching else None
+            hidden = partial(self._hidden_text, server, tokens) if job.view.matching else None
             reader = AnswerReader(end_texts=self._spelling.end_texts(), hidden_text=hidden)
             self._read(server, body, reader, emit)
         return "".join(said)
@@ -164,14 +173,14 @@ class Served:
         asked = {"content": said, "add_special": False, "parse_special": True}
         try:
             before = [*tokens, *server.ask("/tokenize", asked)["tokens"]]
-            return hidden_text(server.complete, self._job.words.vocabulary, before, hidden)
+            return hidden_text(server.complete, self._job.view.vocabulary, before, hidden)
         except APIError:  # the context may be full; the answer itself is whole
             return CUT
 
     @property
     def _spelling(self) -> Spelling:
-        words = self._job.words
-        return Spelling(words.vocabulary, words.ends, frozenset(self._job.request.marks))
+        view = self._job.view
+        return Spelling(view.vocabulary, view.ends, frozenset(self._job.request.marks))
 
     def _read_media(
         self, server: LlamaServer, body: dict[str, Any], limit: int, emit: Emit[Piece | None]
@@ -218,7 +227,7 @@ def _with_media(request: GenerateRequest, prompt: str) -> dict[str, Any]:
     return {"prompt_string": prompt, "multimodal_data": [*map(encoded, request.media)]}
 
 
-def attach(kind: Any) -> None:
+def wrap_class(kind: Any) -> None:
     """Let our requests take part in what models of the host's class generate; others are passed on as they
     are. Safe to call again."""
     wrap_once(kind, "generate_with_streaming", _taking_part)
@@ -226,11 +235,11 @@ def attach(kind: Any) -> None:
 
 def _taking_part(before: Any) -> Any:
     def generate_with_streaming(model: Any, prompt: str, state: dict[str, Any]) -> Iterator[str]:
-        carrier = state.get(KEY)
+        carrier = state.get(STATE_KEY)
         # Begun: an extension asks for more than one answer.
         if carrier is None or carrier.part.begun:
             return before(model, prompt, state)  # type: ignore[no-any-return]
-        served: Served = carrier.part
+        served: LlamaServerGeneration = carrier.part
         return served.run(model, prompt, state)
 
     return generate_with_streaming

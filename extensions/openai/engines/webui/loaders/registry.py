@@ -1,30 +1,32 @@
-"""The ways into a webui's loaders: a row for each class of model that has one of its own."""
+"""ADAPTERS: the loaders of webuis, a row each. A new loader is its module and its row."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from ..host import host_module
-from .base import LoaderAdapter
-from .exllamav3 import ExllamaWay
-from .llama_cpp_python import LlamaCppPythonWay
-from .llama_server import LlamaServerWay
-from .transformers import TransformersWay
+from .base import Adapter, TextAdapter
+from .exllamav3 import ExLlamaV3Adapter
+from .hf_loaders import ExLlamaV3HFAdapter, HFAdapter
+from .ik_llama_server import IkLlamaServerAdapter
+from .llama_cpp_python import LlamaCppPythonAdapter
+from .llama_server import LlamaServerAdapter
+from .tensorrt_llm import TensorRTAdapter
+from .transformers import TransformersAdapter
 
-OWN: Mapping[str, LoaderAdapter] = {
-    "LlamaServer": LlamaServerWay(),
-    "LlamaCppModel": LlamaCppPythonWay(),
-    "Exllamav3Model": ExllamaWay(),
-}
-"""By the name of the class that the host has for its loaded model."""
+ADAPTERS: tuple[Adapter, ...] = (
+    IkLlamaServerAdapter(),
+    LlamaServerAdapter(),
+    LlamaCppPythonAdapter(),
+    ExLlamaV3Adapter(),
+    TensorRTAdapter(),
+    TextAdapter(),
+    ExLlamaV3HFAdapter(),
+    HFAdapter(),
+    TransformersAdapter(),
+)
+"""The first one that fits a loaded model is its adapter; the last one fits all."""
 
-STEPWISE: LoaderAdapter = TransformersWay()
 
-
-def way_of(model: Any) -> LoaderAdapter | None:
-    """The way into a loaded model; None: it hands over the whole text so far, and that is all."""
-    # The server of ik_llama.cpp (`--ik`) does not tell the tokens that it samples.
-    if type(model).__name__ in OWN and not getattr(host_module("shared").args, "ik", False):
-        return OWN[type(model).__name__]
-    return None if hasattr(model, "generate_with_streaming") else STEPWISE
+def adapter_of(model: Any) -> Adapter:
+    """The adapter of a loaded model."""
+    return next(adapter for adapter in ADAPTERS if adapter.fits(model))

@@ -14,16 +14,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
-from ...errors import APIError, ExtensionFailed, InvalidRequest
-from ..callback_bridge import TICK, Emit
-from ..failures import taken_away
-from ..protocol import CUT, Finish, GenerateRequest, Piece, PromptUsage
-from .host import Loaded, host_module, host_reply
-from .loaders.base import Job, LoaderAdapter, Part, check_error
-from .tokens import counted_tokens
+from ....errors import APIError, ExtensionFailed, InvalidRequest
+from ...callback_bridge import TICK, Emit
+from ...failures import taken_away
+from ...protocol import CUT, Finish, GenerateRequest, Piece, PromptUsage
+from ..host import Loaded, host_module, host_reply
+from ..loaders.base import LoaderGeneration, LoaderJob, TokenAdapter, check_error
 
 log = logging.getLogger("openedai")
 
@@ -32,19 +30,24 @@ contradicting: set[str] = set()
 
 
 def answer_through(
-    extension: str, way: LoaderAdapter, loaded: Loaded, job: Job, state: dict[str, Any]
+    extension: str,
+    adapter: TokenAdapter,
+    loaded: Loaded,
+    job: LoaderJob,
+    state: dict[str, Any],
+    count: Callable[[str], int],
 ) -> bool:
     """Answer a request through an extension that generates in the model's place, or passes it on.
 
-    Whether the answer is whole; if not, the reader has left.
+    `count`: the tokens of a text. Whether the answer is whole; if not, the reader has left.
     """
-    count = partial(counted_tokens, loaded)
-    relay = Relay(extension, job.request, job.emit, exact=way.exact, count=count)
-    part = way.join(loaded, replace(job, emit=relay.take, heard=lambda: relay.text), state)
+    relay = Relay(extension, job.request, job.emit, exact=adapter.exact, count=count)
+    relayed = replace(job, emit=relay.take, heard=lambda: relay.text)
+    generation = adapter.attach(loaded, relayed, state)
     replies = host_reply(job.text, state)
     try:
         for said in replies:
-            if relay.hear(str(said), part):
+            if relay.hear(str(said), generation):
                 return False
     except APIError:
         raise
@@ -56,13 +59,13 @@ def answer_through(
         ) from None
     finally:
         replies.close()
-    if part.left:
+    if generation.left:
         return False
-    if relay.passes and not part.dropped:
-        check_error(part)
-    if not (relay.heard or part.begun) and host_module("shared").model is not loaded.model:
+    if relay.passes and not generation.dropped:
+        check_error(generation)
+    if not (relay.heard or generation.begun) and host_module("shared").model is not loaded.model:
         raise taken_away()
-    relay.end(part, len(job.tokens))
+    relay.end(generation, len(job.tokens))
     return True
 
 
@@ -110,7 +113,7 @@ class Relay:
         """What the extension has said so far."""
         self._differs = False
         self._left = False
-        self._told = time.monotonic()
+        self._emitted_at = time.monotonic()
 
     @property
     def passes(self) -> bool:
@@ -124,8 +127,8 @@ class Relay:
         with self._lock:
             if piece is not None:
                 self._add(piece)
-            if time.monotonic() - self._told >= TICK:  # the extension is silent
-                self._tell_counts()
+            if time.monotonic() - self._emitted_at >= TICK:  # the extension is silent
+                self._emit_counts()
             return self._left
 
     def _add(self, piece: Piece) -> None:
@@ -147,23 +150,23 @@ class Relay:
                 text = text.replace(mark, "")
         return "".join(text.replace(CUT, "").split())
 
-    def _tell(self, piece: Piece | None) -> None:
-        self._told = time.monotonic()
+    def _emit_piece(self, piece: Piece | None) -> None:
+        self._emitted_at = time.monotonic()
         self._left = self._emit(piece) or self._left
 
-    def _tell_counts(self) -> None:
-        """What is counted is told, though its text is held back; and so it is seen who has left."""
+    def _emit_counts(self) -> None:
+        """Report what is counted, though its text is held back; so it is seen whether the reader has left."""
         counts = Piece(
             tokens=sum(held.piece.tokens for held in self._held),
             prompt=next((held.piece.prompt for held in self._held if held.piece.prompt), None),
         )
         for held in self._held:
             held.piece = replace(held.piece, tokens=0, prompt=None)
-        self._tell(counts if counts.tokens or counts.prompt else None)
+        self._emit_piece(counts if counts.tokens or counts.prompt else None)
 
     # The host's side
 
-    def hear(self, said: str, part: Part) -> bool:
+    def hear(self, said: str, generation: LoaderGeneration) -> bool:
         """All that the extension has said so far; whether to stop.
 
         Raises InvalidRequest where it generates by itself and the request needs the model's own answer.
@@ -171,7 +174,7 @@ class Relay:
         with self._lock:
             self.heard = said
             heard = said if self._exact else self._comparable(said)
-            if heard and not part.begun:
+            if heard and not generation.begun:
                 self._refuse(("grammar", "logprobs", "logit_bias"))
             if not self._model.startswith(heard):
                 added = self._finish is not None and heard.startswith(self._model)
@@ -179,15 +182,15 @@ class Relay:
                 self._refuse(("grammar",) if added else ("grammar", "logprobs"))
             elif self._live and not self._differs:
                 self._pass_on(len(heard))
-            if time.monotonic() - self._told >= TICK:
-                self._tell_counts()
+            if time.monotonic() - self._emitted_at >= TICK:
+                self._emit_counts()
             return self._left
 
     def _pass_on(self, end: int) -> None:
         while self._held and self._held[0].end <= end:
             held = self._held.popleft()
             self._sent = held.end
-            self._tell(held.piece)
+            self._emit_piece(held.piece)
 
     def _refuse(self, wanted: Sequence[str]) -> None:
         request = self._request
@@ -201,23 +204,27 @@ class Relay:
             return
         why = (
             f"The extension '{self.extension}' generates this answer itself (custom_generate_reply), so "
-            f"{WORDS[found]} cannot be had. Turn the extension off in the web UI."
+            f"{REFUSED_FIELDS[found]} cannot be had. Turn the extension off in the web UI."
         )
         if self._sent:
             raise ExtensionFailed(why)
         raise InvalidRequest(why, param=None if found == "grammar" else found)
 
-    def end(self, part: Part, prompt_tokens: int) -> None:
+    def end(self, generation: LoaderGeneration, prompt_tokens: int) -> None:
         """The extension has said all that it says."""
         with self._lock:
             heard = self.heard if self._exact else self._comparable(self.heard)
             passed = self._model.startswith(heard) and not self._differs
-            if passed and part.finished and (heard == self._model or len(heard) in self._lost):
+            if (
+                passed
+                and generation.finished
+                and (heard == self._model or len(heard) in self._lost)
+            ):
                 self._pass_on(len(self._model))
                 self._emit(Piece(finish=self._finish))
                 return
             same = _alike(heard, self._model)
-            added = part.finished and same == len(self._model)
+            added = generation.finished and same == len(self._model)
             if not added:
                 self._refuse(("grammar", "logprobs"))
             self._pass_on(same)
@@ -228,7 +235,7 @@ class Relay:
                     "from now on",
                     self.extension,
                 )
-            self._tell_counts()
+            self._emit_counts()
             rest = self._behind(min(same, self._sent))
             counted = self._count(self.heard) if self.heard else 0
             prompt = None if self._prompt else PromptUsage(prompt_tokens)
@@ -249,7 +256,7 @@ class Relay:
         return ""
 
 
-WORDS = {
+REFUSED_FIELDS = {
     "grammar": "the answer cannot be kept to a form: what the request demands",
     "logprobs": "log-probabilities",
     "logit_bias": "a bias on tokens",

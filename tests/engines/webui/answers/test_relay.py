@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from extensions.openai.engines.protocol import GenerateRequest, Piece, Pieces
-from extensions.openai.engines.webui import relay
+from extensions.openai.engines.webui.answers import relay
 from extensions.openai.engines.webui.engine import WebuiEngine
 from extensions.openai.errors import EngineFailed, InvalidRequest
 from tests.support.api import Api

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.engines.model_manager import FolderLibrary, Loaded, Template
+from extensions.openai.engines.folder_model_manager import FolderModelManager
+from extensions.openai.engines.model_manager import Loaded, Template
 from extensions.openai.engines.protocol import Engine, GenerateRequest
 from extensions.openai.engines.swappable import SwappableEngine
 from extensions.openai.errors import (
@@ -51,9 +52,9 @@ class Files:
 
 def model_manager(
     engine: SwappableEngine, patience: float = 5.0
-) -> tuple[FolderLibrary[Model], Files]:
+) -> tuple[FolderModelManager[Model], Files]:
     files = Files()
-    return FolderLibrary(engine, files, files.make, patience), files
+    return FolderModelManager(engine, files, files.make, patience), files
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -167,7 +168,7 @@ def test_loads_wait_for_each_other() -> None:
         busy -= 1
         return EchoEngine(name=model.name)
 
-    models = FolderLibrary(engine, files, make, 1.0)
+    models = FolderModelManager(engine, files, make, 1.0)
     loads = [threading.Thread(target=models.load, args=(n, {}, Template())) for n in "abab"]
     for each in loads:
         each.start()
@@ -220,7 +221,9 @@ def test_a_model_that_cannot_come_takes_nothing_away() -> None:
     """The file is looked at while the model before is served."""
     engine, files = SwappableEngine(), Files()
     faults = {"broken": "broken.gguf is damaged."}
-    models = FolderLibrary(engine, files, files.make, 1.0, fault=lambda spec: faults.get(spec.name))
+    models = FolderModelManager(
+        engine, files, files.make, 1.0, fault=lambda spec: faults.get(spec.name)
+    )
     models.load("a", {}, Template())
     with pytest.raises(ModelLoadFailed, match=r"nothing has changed: broken\.gguf is damaged"):
         models.load("broken", {}, Template())

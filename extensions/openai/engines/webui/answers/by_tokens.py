@@ -1,0 +1,37 @@
+"""Answers of loaders whose generations we take part in: pieces come from there, not from the host's text."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ...failures import taken_away
+from ..host import Loaded, host_reply
+from ..loaders.base import LoaderJob, TokenAdapter, check_error
+
+log = logging.getLogger("openedai")
+
+
+def answer_by_tokens(
+    adapter: TokenAdapter, loaded: Loaded, job: LoaderJob, state: dict[str, Any]
+) -> bool:
+    """Answer a request. Whether the answer is whole; if not, the reader has left."""
+    generation = adapter.attach(loaded, job, state)
+    replies = host_reply(job.text, state)
+    try:
+        for _ in replies:
+            if not generation.begun:  # the host has another model now
+                break
+    except Exception as error:
+        if not generation.finished:
+            raise
+        # It may stumble over a model that was unloaded meanwhile; the answer is whole.
+        log.debug("the host failed behind the answer with %s", type(error).__name__)
+    finally:
+        replies.close()
+    if generation.finished:
+        return True
+    if generation.left:
+        return False
+    check_error(generation)
+    raise taken_away()

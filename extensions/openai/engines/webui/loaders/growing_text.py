@@ -1,0 +1,53 @@
+"""A model's answer as the text so far, for an extension of the host that reads it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from ...callback_bridge import Emit, iterate_callback
+
+TEXT_INTERVAL_S = 0.02  # between two texts for an extension
+LAST_STEP_S = 30.0  # at most, that a model needs to come to the end of a step
+
+
+def yield_as_it_grows(
+    heard: Callable[[], str], produce: Callable[[Callable[[], bool]], object]
+) -> Iterator[str]:
+    """Yield the text so far as it grows, while `produce` makes it in a thread of its own, which asks behind
+    each piece whether to stop.
+
+    A fast model's pieces are yielded several at once: each time costs two changes of threads, and all that
+    the host and its extension do with a text.
+    """
+    closed, over = threading.Event(), threading.Event()
+
+    def run(emit: Emit[bool]) -> None:
+        last_signal = 0.0
+
+        def signal_growth() -> bool:
+            nonlocal last_signal
+            now = time.monotonic()
+            if now - last_signal >= TEXT_INTERVAL_S:
+                last_signal = now
+                emit(True)
+            return closed.is_set()
+
+        try:
+            produce(signal_growth)
+        finally:
+            over.set()
+
+    text, signals = "", iterate_callback(run, own_thread=True)
+    try:
+        for _ in signals:
+            if len(heard()) > len(text):
+                text = heard()
+                yield text
+    finally:
+        closed.set()
+        signals.close()
+        over.wait(LAST_STEP_S)  # the next request finds the model free
+    if len(heard()) > len(text):
+        yield heard()
