@@ -13,7 +13,7 @@ from extensions.openai.engines.protocol import EngineInfo
 from extensions.openai.errors import APIError, all_errors
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
-from extensions.openai.web.routes import Lifecycle
+from extensions.openai.web.lifecycle import Lifecycle
 from tests.support.reference import assert_envelope
 
 POSTS = ["/v1/completions", "/v1/chat/completions", "/v1/engines/echo/completions"]

@@ -26,7 +26,7 @@ from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings
 from extensions.openai.state import usage as ledger_module
 from extensions.openai.web.app import create_app
-from extensions.openai.web.routes import Lifecycle
+from extensions.openai.web.lifecycle import Lifecycle
 from tests.conftest import http_library
 from tests.support.process import ServerProcess
 from tests.support.reference import assert_envelope

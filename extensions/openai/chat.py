@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from typing_extensions import NotRequired, TypedDict
 
-from . import models
 from .engines.protocol import TokenLogprob
 from .generation.answer_head import AnswerHead, answer_head
 from .generation.chat.messages import to_engine
@@ -19,10 +18,13 @@ from .generation.plan import ChatPlan, Generation, Served, asked_of
 from .generation.tools.calls import CallDelta, CallFinish, CallFold, MessageCalls, ToolCallWriter
 from .generation.usage import Usage, UsageCount
 from .schemas import bad_request
-from .web.response import Reply
-from .web.routes import Call, PathPrefixes, Route, endpoint
+from .web.response import Response
+from .web.routes import PathPrefixes, Route, endpoint
 from .web.serving import serve
 from .web.streaming import respond
+
+if TYPE_CHECKING:
+    from .web.context import RequestContext
 
 
 class Delta(CallDelta, total=False):
@@ -80,16 +82,16 @@ class ChatCompletion(AnswerHead):
     metadata: NotRequired[dict[str, str]]
 
 
-def create_chat_completion(call: Call, body: ChatCompletionRequest) -> Reply:
+def create_chat_completion(context: RequestContext, body: ChatCompletionRequest) -> Response:
     """Answer the conversation `n` times."""
-    served = serve(call, models.resolved(call, body.model), body.timeout)
+    served = serve(context, body.model, body.timeout)
     if body.service_tier == "flex":
-        call.job.priority = "batch"
+        context.priority = "batch"
     body = served.settled(body)
     plan = _plan(body, served)
     generation = plan.start(served)
     return respond(
-        call,
+        context,
         _chunks(generation, body, plan, usage=body.shows_usage),
         stream=bool(body.stream),
         fold=Fold(generation.usage, body.metadata),

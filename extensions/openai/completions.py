@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AliasChoices, Discriminator, Field, Tag
 from typing_extensions import NotRequired, TypedDict
 
-from . import models
 from .engines.protocol import EngineInfo, Finish
 from .generation.answer_head import AnswerHead, answer_head, head_of
 from .generation.continue_prompt import Prompt
@@ -20,10 +19,13 @@ from .generation.sampling.profiles import profile_of
 from .generation.sampling.unsupported_fields import IN_COMPLETIONS, NeutralValues
 from .generation.usage import Usage, UsageCount
 from .schemas import bad_request
-from .web.response import Reply
-from .web.routes import Call, PathPrefixes, Route, endpoint
+from .web.response import Response
+from .web.routes import PathPrefixes, Route, endpoint
 from .web.serving import serve
 from .web.streaming import respond
+
+if TYPE_CHECKING:
+    from .web.context import RequestContext
 
 MAX_PROMPTS = 2048
 DEFAULT_MAX_TOKENS = 16
@@ -154,13 +156,13 @@ class CompletionChunk(AnswerHead):
     usage: NotRequired[Usage | None]
 
 
-def create_completion(call: Call, body: CompletionRequest) -> Reply:
+def create_completion(context: RequestContext, body: CompletionRequest) -> Response:
     """Continue each prompt `n` times; choice `i` belongs to prompt `i // n`."""
-    served = serve(call, models.resolved(call, body.model), body.timeout)
+    served = serve(context, body.model, body.timeout)
     body = served.settled(body)
     generation = _plan(body, served.info).start(served)
     return respond(
-        call,
+        context,
         _chunks(generation, body.alternatives, usage=body.shows_usage),
         stream=bool(body.stream),
         fold=Fold(generation.usage),

@@ -9,17 +9,19 @@ import threading
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from flask import Response
 from typing_extensions import TypedDict
 
 from . import __version__
 from .errors import ModelLoading
-from .limits.served_models import ServedModels
-from .outbound.tunnel import Tunnel
-from .web.routes import Call, PathPrefixes, Route, endpoint
-from .web.streaming import json_response
+from .web.response import Response, json_response
+from .web.routes import PathPrefixes, Route, endpoint
+
+if TYPE_CHECKING:
+    from .limits.served_models import ServedModels
+    from .outbound.tunnel import Tunnel
+    from .web.context import RequestContext
 
 PACKAGES = ("flask", "waitress", "pydantic", "xllamacpp", "llguidance")
 
@@ -79,16 +81,16 @@ class HealthDetails(TypedDict):
     packages: dict[str, str]
 
 
-def health(call: Call) -> Response:
+def health(context: RequestContext) -> Response:
     """200 once the model is loaded; before that 503 `model_loading`."""
-    call.services.models.loaded()  # raises ModelLoading
+    context.services.models.loaded()  # raises ModelLoading
     answer: Health = {"status": "ok"}
     return json_response(answer)
 
 
-def health_details(call: Call) -> Response:
+def health_details(context: RequestContext) -> Response:
     """200 also while the model loads, as this is when one wants to look."""
-    services = call.services
+    services = context.services
     model = _model(services.models)
     queue = services.scheduler.state()
     answer: HealthDetails = {

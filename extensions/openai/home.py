@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from flask import Response, render_template_string
+from typing import TYPE_CHECKING
+
+from flask import render_template_string
 
 from .access.keys import has_keys
 from .errors import ModelLoading
-from .web.routes import Call, PathPrefixes, Route, endpoint
+from .web.response import Response
+from .web.routes import PathPrefixes, Route, endpoint
+
+if TYPE_CHECKING:
+    from .web.context import RequestContext
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>OpenedAI</title>
@@ -45,18 +51,18 @@ code { padding: .1em .3em; } pre { padding: .8rem; overflow-x: auto; }
 """
 
 
-def home(call: Call) -> Response:
+def home(context: RequestContext) -> Response:
     """What runs here, the base URL, and where to read on."""
     try:
-        info = call.services.models.loaded().info
+        info = context.services.models.loaded().info
     except ModelLoading:
         info = None
-    settings, tunnel = call.services.settings, call.services.tunnel
+    settings, tunnel = context.services.settings, context.services.tunnel
     public_url = tunnel.url + settings.api_prefix if tunnel and tunnel.url else None
     key = has_keys(settings)
     return Response(
         render_template_string(
-            PAGE, info=info, base_url=call.base_url, key=key, public_url=public_url
+            PAGE, info=info, base_url=context.base_url, key=key, public_url=public_url
         ),
         mimetype="text/html",
     )

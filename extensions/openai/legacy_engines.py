@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from flask import Response
 from typing_extensions import TypedDict
 
 from . import models
-from .web.routes import Call, PathPrefixes, Route, endpoint
-from .web.streaming import json_response
+from .web.response import Response, json_response
+from .web.routes import PathPrefixes, Route, endpoint
+
+if TYPE_CHECKING:
+    from .web.context import RequestContext
 
 
 class LegacyEngine(TypedDict):
@@ -29,18 +31,18 @@ class LegacyEngineList(TypedDict):
     data: list[LegacyEngine]
 
 
-def list_engines(call: Call) -> Response:
+def list_engines(context: RequestContext) -> Response:
     """The same names as those of the models."""
     engines: LegacyEngineList = {
         "object": "list",
-        "data": [_shape(model) for model in models.listed(call)],
+        "data": [_shape(model) for model in models.listed(context)],
     }
     return json_response(engines)
 
 
-def retrieve_engine(call: Call, id: str) -> Response:
+def retrieve_engine(context: RequestContext, id: str) -> Response:
     """One engine by its name. 404 `model_not_found` for a name that the list does not have."""
-    return json_response(_shape(models.found(call, id)))
+    return json_response(_shape(models.found(context, id)))
 
 
 def _shape(model: models.Model) -> LegacyEngine:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from flask import Response, request
+from typing import TYPE_CHECKING
 
 from .errors import NotFound
-from .web.routes import Call, PathPrefixes, Route, endpoint
+from .web.response import Response
+from .web.routes import PathPrefixes, Route, endpoint
+
+if TYPE_CHECKING:
+    from .web.context import RequestContext
 
 
-def metrics(call: Call) -> Response:
+def metrics(context: RequestContext) -> Response:
     """Counters, histograms and gauges in Prometheus' text format (or OpenMetrics, if that is asked for).
 
     docs/operations.md has the list. With a key on the server this page needs one too, unless `--metrics
     open` says otherwise; `--metrics off` takes it away.
     """
-    if call.services.settings.metrics == "off":
+    if context.services.settings.metrics == "off":
         raise NotFound("The operator has switched this page off with the setting metrics.")
-    body, content_type = call.services.metrics.page(request.headers.get("accept", ""))
+    body, content_type = context.services.metrics.page(context.environ.get("HTTP_ACCEPT", ""))
     return Response(body, content_type=content_type)
 
 

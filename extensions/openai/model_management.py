@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flask import Response
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from .engines.model_manager import ModelManager, Template
 from .errors import NotSupported
 from .schemas.validation import RequestModel
-from .web.routes import Call, PathPrefixes, Route, endpoint
-from .web.streaming import json_response
+from .web.response import Response, json_response
+from .web.routes import PathPrefixes, Route, endpoint
+
+if TYPE_CHECKING:
+    from .web.context import RequestContext
 
 
 class LoadedModel(TypedDict):
@@ -68,24 +70,24 @@ class LoadLorasRequest(RequestModel):
     )
 
 
-def model_info(call: Call) -> Response:
+def model_info(context: RequestContext) -> Response:
     """The model and the LoRAs that are loaded."""
-    return _loaded(_manager(call))
+    return _loaded(_manager(context))
 
 
-def list_host_models(call: Call) -> Response:
+def list_host_models(context: RequestContext) -> Response:
     """The names of all models that can be loaded."""
-    names: ModelNames = {"model_names": list(_manager(call).models())}
+    names: ModelNames = {"model_names": list(_manager(context).models())}
     return json_response(names)
 
 
-def load_model(call: Call, body: LoadModelRequest) -> Response:
+def load_model(context: RequestContext, body: LoadModelRequest) -> Response:
     """Load a model in place of the one that is loaded. Answers when it is there.
 
     Requests under way may end for `drain_timeout` seconds; then they end with one error. Those that come
     meanwhile are answered 503 `model_loading`.
     """
-    model_manager = _manager(call)
+    model_manager = _manager(context)
     model_manager.load(
         body.model_name,
         body.args or {},
@@ -94,39 +96,39 @@ def load_model(call: Call, body: LoadModelRequest) -> Response:
     return _loaded(model_manager)
 
 
-def unload_model(call: Call) -> Response:
+def unload_model(context: RequestContext) -> Response:
     """Free the memory of the model. The stand-alone host loads it again for the next request that wants an
     answer; in a webui those are answered 503 until one is loaded."""
-    model_manager = _manager(call)
+    model_manager = _manager(context)
     model_manager.unload()
     return _loaded(model_manager)
 
 
-def list_loras(call: Call) -> Response:
+def list_loras(context: RequestContext) -> Response:
     """The names of all LoRAs that can be applied."""
-    names: LoraNames = {"lora_names": list(_manager(call).loras())}
+    names: LoraNames = {"lora_names": list(_manager(context).loras())}
     return json_response(names)
 
 
-def load_loras(call: Call, body: LoadLorasRequest) -> Response:
+def load_loras(context: RequestContext, body: LoadLorasRequest) -> Response:
     """Apply these LoRAs, and no others, to the loaded model."""
-    model_manager = _manager(call)
+    model_manager = _manager(context)
     model_manager.apply_loras(body.lora_names)
     return _loaded(model_manager)
 
 
-def unload_loras(call: Call) -> Response:
+def unload_loras(context: RequestContext) -> Response:
     """Apply no LoRA any more."""
-    model_manager = _manager(call)
+    model_manager = _manager(context)
     model_manager.apply_loras(())
     return _loaded(model_manager)
 
 
-def _manager(call: Call) -> ModelManager:
+def _manager(context: RequestContext) -> ModelManager:
     """Raises ModelLoading while the first model is on its way, and NotSupported where there are no others."""
-    model_manager = call.services.model_manager
+    model_manager = context.services.model_manager
     if model_manager is None:
-        call.services.models.loaded()
+        context.services.models.loaded()
         raise NotSupported(
             "This server serves the model it was started with: its engine cannot load others."
         )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from flask import Response
 from typing_extensions import NotRequired, TypedDict
 
-from .engines.protocol import EngineInfo, TemplateTraits
 from .errors import ModelLoading
-from .limits.served_models import ServedModel
-from .web.routes import Call, PathPrefixes, Route, endpoint
-from .web.streaming import json_response
+from .web.response import Response, json_response
+from .web.routes import PathPrefixes, Route, endpoint
+
+if TYPE_CHECKING:
+    from .engines.protocol import EngineInfo, TemplateTraits
+    from .web.context import RequestContext
 
 
 class TemplateThinking(TypedDict):
@@ -89,20 +90,20 @@ class ModelList(TypedDict):
     data: list[Model]
 
 
-def list_models(call: Call) -> Response:
+def list_models(context: RequestContext) -> Response:
     """The loaded model, then its stand-in names, then what the host could load, if the operator wants it."""
-    models: ModelList = {"object": "list", "data": listed(call)}
+    models: ModelList = {"object": "list", "data": listed(context)}
     return json_response(models)
 
 
-def retrieve_model(call: Call, id: str) -> Response:
+def retrieve_model(context: RequestContext, id: str) -> Response:
     """One model by its name. 404 `model_not_found` for a name that `GET /v1/models` does not list."""
-    return json_response(found(call, id))
+    return json_response(found(context, id))
 
 
-def listed(call: Call) -> list[Model]:
+def listed(context: RequestContext) -> list[Model]:
     """All names. Raises ModelLoading where there is none."""
-    models, others = call.services.models, _not_loaded(call)
+    models, others = context.services.models, _not_loaded(context)
     try:
         served = models.loaded()
     except ModelLoading:
@@ -114,18 +115,18 @@ def listed(call: Call) -> list[Model]:
     return [*data, *map(_shape_of_other, others)]
 
 
-def found(call: Call, id: str) -> Model:
+def found(context: RequestContext, id: str) -> Model:
     """The model of a name. Raises ModelNotFound, ModelLoading."""
     id = id.removesuffix("/")  # a path's last one, which other addresses may end with, too
-    if id in _not_loaded(call):
+    if id in _not_loaded(context):
         return _shape_of_other(id)
-    return _shape(id, call.services.models.find(id).info)
+    return _shape(id, context.services.models.find(id).info)
 
 
-def _not_loaded(call: Call) -> list[str]:
+def _not_loaded(context: RequestContext) -> list[str]:
     """The names that the host could load, where they are listed."""
-    model_manager = call.services.model_manager
-    if model_manager is None or not call.services.settings.list_host_models:
+    model_manager = context.services.model_manager
+    if model_manager is None or not context.services.settings.list_host_models:
         return []
     loaded = model_manager.loaded().model
     return [name for name in model_manager.models() if name != loaded]
@@ -140,18 +141,6 @@ def _shape_of_other(name: str) -> Model:
         "capabilities": [],
         "loaded": False,
     }
-
-
-def resolved(call: Call, model: str | None) -> ServedModel:
-    """The model that answers a request for `model` (or whose address names one).
-
-    Raises ModelNotFound, InvalidRequest where a name is required and missing, ModelLoading.
-    """
-    models = call.services.models
-    served = models.loaded()
-    call.record.model = served.name  # also of a request that is refused
-    models.check(call.model or model or None, served)
-    return served
 
 
 def _shape(name: str, info: EngineInfo) -> Model:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from flask import Response
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from .limits.active_requests import Job
 from .schemas.validation import RequestModel
-from .web.routes import Call, PathPrefixes, Route, endpoint
-from .web.streaming import json_response
+from .web.response import Response, json_response
+from .web.routes import PathPrefixes, Route, endpoint
+
+if TYPE_CHECKING:
+    from .limits.active_requests import ActiveRequest
+    from .web.context import RequestContext
 
 
 class QueuedRequest(TypedDict):
@@ -53,9 +55,9 @@ class Queue(TypedDict):
     requests: list[QueuedRequest]
 
 
-def show_queue(call: Call) -> Response:
+def show_queue(context: RequestContext) -> Response:
     """How busy the engine is, and the caller's own requests; with the scope admin, those of all callers."""
-    served = call.services.models.loaded()
+    served = context.services.models.loaded()
     state = served.scheduler.state()
     answer: Queue = {
         "object": "queue",
@@ -67,12 +69,12 @@ def show_queue(call: Call) -> Response:
         "callers": [
             {"caller": name, "running": each.running, "waiting": each.waiting}
             for name, each in state.callers.items()
-            if _may_see(call, name)
+            if _may_see(context, name)
         ],
         "requests": [
-            _shown(job)
-            for job in call.services.jobs.matching(
-                lambda job: _may_see(call, job.record.caller.name)
+            _shown(request)
+            for request in context.services.active_requests.matching(
+                lambda request: _may_see(context, request.record.caller.name)
             )
         ],
     }
@@ -100,27 +102,30 @@ class Stopped(TypedDict):
     ids: list[str]
 
 
-def stop_generation(call: Call, body: StopRequest) -> Response:
+def stop_generation(context: RequestContext, body: StopRequest) -> Response:
     """End generations where they are: they are answered with what there is, and `finish_reason` stop."""
-    jobs = call.services.jobs.matching(
-        lambda job: (
-            _may_see(call, job.record.caller.name)
-            and (body.id is None or body.id in (job.record.id, job.record.answer))
+    requests = context.services.active_requests.matching(
+        lambda request: (
+            _may_see(context, request.record.caller.name)
+            and (body.id is None or body.id in (request.record.id, request.record.answer))
         )
     )
-    for job in jobs:
-        job.stopped = True
-    answer: Stopped = {"object": "generation.stopped", "ids": [job.record.id for job in jobs]}
+    for request in requests:
+        request.stopped = True
+    answer: Stopped = {
+        "object": "generation.stopped",
+        "ids": [request.record.id for request in requests],
+    }
     return json_response(answer)
 
 
-def _may_see(call: Call, caller: str) -> bool:
-    return "admin" in call.record.caller.scopes or caller == call.record.caller.name
+def _may_see(context: RequestContext, caller: str) -> bool:
+    return "admin" in context.record.caller.scopes or caller == context.record.caller.name
 
 
-def _shown(job: Job) -> QueuedRequest:
-    record = job.record
-    position = job.position()
+def _shown(request: ActiveRequest) -> QueuedRequest:
+    record = request.record
+    position = request.queue_position()
     state: Literal["waiting", "reading", "generating"] = "generating"
     if record.admitted is None:
         state = "waiting"

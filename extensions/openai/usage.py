@@ -11,9 +11,8 @@ import binascii
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from flask import Response
 from pydantic import Field
 from typing_extensions import TypedDict
 
@@ -22,8 +21,11 @@ from .errors import Forbidden, InvalidRequest, NotFound
 from .schemas import bad_request
 from .schemas.validation import RequestModel
 from .state.usage import Filter, UsageRow
-from .web.routes import Call, PathPrefixes, Route, endpoint
-from .web.streaming import json_response
+from .web.response import Response, json_response
+from .web.routes import PathPrefixes, Route, endpoint
+
+if TYPE_CHECKING:
+    from .web.context import RequestContext
 
 LATEST = 253_402_300_799  # the last second of the year 9999
 Time = Annotated[int, Field(ge=0, le=LATEST)]
@@ -147,17 +149,17 @@ class Totals(TypedDict):
     user_limits: OwnLimits
 
 
-def completions_usage(call: Call, query: BucketsQuery) -> Response:
+def completions_usage(context: RequestContext, query: BucketsQuery) -> Response:
     """Tokens and requests of completions and chat, in buckets of time."""
-    return _buckets(call, query, "completions")
+    return _buckets(context, query, "completions")
 
 
-def embeddings_usage(call: Call, query: BucketsQuery) -> Response:
+def embeddings_usage(context: RequestContext, query: BucketsQuery) -> Response:
     """Tokens and requests of embeddings, in buckets of time."""
-    return _buckets(call, query, "embeddings")
+    return _buckets(context, query, "embeddings")
 
 
-def usage(call: Call, query: TotalsQuery) -> Response:
+def usage(context: RequestContext, query: TotalsQuery) -> Response:
     """Everything since the beginning of the month, or in the time asked for, and the key's limits."""
     now = int(time.time())
     month = datetime.fromtimestamp(now, timezone.utc).replace(
@@ -165,10 +167,10 @@ def usage(call: Call, query: TotalsQuery) -> Response:
     )
     start = int(month.timestamp()) if query.start_time is None else query.start_time
     end = now + 1 if query.end_time is None else query.end_time
-    chosen = _chosen(call, query)
+    chosen = _chosen(context, query)
     by = [COLUMNS[name] for name in query.group_by or COLUMNS if name in COLUMNS]
-    found = call.services.usage_store.read(start, end, by=by, chosen=chosen)
-    caller = call.record.caller
+    found = context.services.usage_store.read(start, end, by=by, chosen=chosen)
+    caller = context.record.caller
     answer: Totals = {
         "object": "usage",
         "start_time": start,
@@ -180,7 +182,7 @@ def usage(call: Call, query: TotalsQuery) -> Response:
     return json_response(answer)
 
 
-def _buckets(call: Call, query: BucketsQuery, kind: str) -> Response:
+def _buckets(context: RequestContext, query: BucketsQuery, kind: str) -> Response:
     width_name = query.bucket_width or "1d"
     width, (usual, most) = WIDTHS[width_name], BUCKETS[width_name]
     limit = query.limit or usual
@@ -201,9 +203,9 @@ def _buckets(call: Call, query: BucketsQuery, kind: str) -> Response:
     last = min(first + limit * width, -(-end // width) * width)
     by = [COLUMNS[name] for name in query.group_by or () if name in COLUMNS]
     results: dict[int, list[Result]] = {}
-    chosen = _chosen(call, query)
+    chosen = _chosen(context, query)
     if not query.batch:
-        found = call.services.usage_store.read(
+        found = context.services.usage_store.read(
             *(max(first, query.start_time), min(last, end)),
             width=width,
             by=by,
@@ -231,11 +233,11 @@ def _buckets(call: Call, query: BucketsQuery, kind: str) -> Response:
     return json_response(answer)
 
 
-def _chosen(call: Call, query: WhoseQuery) -> Filter:
+def _chosen(context: RequestContext, query: WhoseQuery) -> Filter:
     """What may be seen of what is asked for. Raises Forbidden, NotFound where nothing is kept."""
-    if not call.services.usage_store.keeps:
+    if not context.services.usage_store.keeps:
         raise NotFound("No usage is kept: the operator has set usage_days to 0.")
-    caller, keys = call.record.caller, query.api_key_ids or []
+    caller, keys = context.record.caller, query.api_key_ids or []
     if "admin" not in caller.scopes:
         if any(key != caller.name for key in keys):
             raise Forbidden(

@@ -21,7 +21,7 @@ from extensions.openai.server.reaper import IDLE
 from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
-from extensions.openai.web.routes import Lifecycle
+from extensions.openai.web.lifecycle import Lifecycle
 from tests.support.paced import PacedEngine
 from tests.support.process import ROOT, free_port
 from tests.support.reference import assert_envelope, sse_payloads

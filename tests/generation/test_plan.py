@@ -23,7 +23,7 @@ from extensions.openai.generation.plan import (
 )
 from extensions.openai.generation.request import NO_LIMIT, GenerationRequest
 from extensions.openai.generation.sampling.policy import Policy
-from extensions.openai.limits.active_requests import Job
+from extensions.openai.limits.active_requests import ActiveRequest
 from extensions.openai.limits.scheduler import Scheduler
 from extensions.openai.settings import Settings
 
@@ -46,9 +46,8 @@ def served(policy: Policy | None = None, hooks: Hooks | None = None) -> Served:
         policy or Policy(),
         Settings(),
         Scheduler(queue_limit=1),
-        Job(),
-        lambda wanted: None if wanted is False else hooks,
-        lambda: None,
+        ActiveRequest(),
+        hooks,
     )
 
 

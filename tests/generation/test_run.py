@@ -11,7 +11,7 @@ from extensions.openai.engines.protocol import GenerateRequest, Piece, Pieces, P
 from extensions.openai.errors import InvalidRequest, ShareExceeded
 from extensions.openai.generation.events import Event, Events
 from extensions.openai.generation.run import run
-from extensions.openai.limits.active_requests import Job
+from extensions.openai.limits.active_requests import ActiveRequest
 from extensions.openai.limits.scheduler import Scheduler
 from tests.support.paced import PacedEngine
 
@@ -23,10 +23,12 @@ def start(
     queue_limit: int = 8,
     stops: Sequence[str] = (),
     scheduler: Scheduler | None = None,
-    job: Job | None = None,
+    request: ActiveRequest | None = None,
 ) -> Events:
     scheduler = scheduler or Scheduler(queue_limit=queue_limit)
-    return run(choices, scheduler=scheduler, job=job or Job(), slots=slots, stops=stops)
+    return run(
+        choices, scheduler=scheduler, request=request or ActiveRequest(), slots=slots, stops=stops
+    )
 
 
 def pieces(*texts: str, finish: str = "length") -> Callable[[], Pieces]:
@@ -163,12 +165,12 @@ def test_many_choices_are_let_in_as_one_request() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_stopped_job_ends_every_choice_where_it_is(count: int) -> None:
+def test_a_stopped_request_ends_every_choice_where_it_is(count: int) -> None:
     engine = PacedEngine(["a"], endless=True, pace=0.001, parallel=2)
-    job = Job()
-    events = start([answering(engine)] * count, job=job, stops=["never"])
+    request = ActiveRequest()
+    events = start([answering(engine)] * count, request=request, stops=["never"])
     seen = [event for event in (next(events) for _ in range(20)) if event is not None]
-    job.stopped = True
+    request.stopped = True
     seen += real(events)
     assert [e.finish for e in seen if e.finish] == ["stop"] * count
     assert {e.index for e in seen if e.finish} == set(range(count))
@@ -176,26 +178,26 @@ def test_a_stopped_job_ends_every_choice_where_it_is(count: int) -> None:
     assert engine.wait_for_active(0)
 
 
-def test_a_job_that_is_stopped_while_it_waits_never_runs() -> None:
+def test_a_request_that_is_stopped_while_it_waits_never_runs() -> None:
     scheduler = Scheduler(queue_limit=1)
     engine = PacedEngine(endless=True, pace=0.001)
     first = start([answering(engine)], slots=1, scheduler=scheduler)
     assert next(first) is not None
-    job = Job()
-    waiting = start([pieces("never")], slots=1, scheduler=scheduler, job=job)
+    request = ActiveRequest()
+    waiting = start([pieces("never")], slots=1, scheduler=scheduler, request=request)
     assert next(waiting) is None
-    job.stopped = True
+    request.stopped = True
     assert [event.finish for event in real(waiting)] == ["stop"]
     first.close()
     assert scheduler.state().running == 0
 
 
-def test_held_text_is_not_lost_when_a_job_is_stopped() -> None:
-    job = Job()
+def test_held_text_is_not_lost_when_a_request_is_stopped() -> None:
+    request = ActiveRequest()
 
     def say() -> Pieces:
         yield Piece("abST", tokens=1, prompt=PromptUsage(3))
-        job.stopped = True
+        request.stopped = True
         yield Piece("never", tokens=1)
 
-    assert texts(real(start([say], job=job, stops=["STOP"]))) == "abST"
+    assert texts(real(start([say], request=request, stops=["STOP"]))) == "abST"

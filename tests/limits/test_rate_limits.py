@@ -54,7 +54,7 @@ def by(name: str = "alice", *, users: Limits | None = None, **limits: int) -> Re
 def ask(limiter: Limiter, record: RequestRecord, tokens: int = 0, user: str | None = None) -> Any:
     admission = limiter.admission(record)
     try:
-        admission.enter(user)
+        admission.count_request(user)
         admission.take(tokens)
     except Exception:
         admission.close()

@@ -39,7 +39,7 @@ def waits(ticket: SlotTicket) -> bool:
 
 def test_slots_are_granted_at_once_and_in_order() -> None:
     scheduler = Scheduler(queue_limit=2)
-    first, second, third = (scheduler.enter(1) for _ in range(3))
+    first, second, third = (scheduler.request_slot(1) for _ in range(3))
     assert first.wait()
     assert not second.wait()
     with third, second, first:
@@ -49,20 +49,20 @@ def test_slots_are_granted_at_once_and_in_order() -> None:
 
 def test_leaving_the_queue_gives_the_place_back() -> None:
     scheduler = Scheduler(queue_limit=1)
-    running, waiting = scheduler.enter(1), scheduler.enter(1)
+    running, waiting = scheduler.request_slot(1), scheduler.request_slot(1)
     with pytest.raises(ShareExceeded):
-        scheduler.enter(1)
-    scheduler.leave(waiting)
-    following = scheduler.enter(1)
-    scheduler.leave(running)
+        scheduler.request_slot(1)
+    scheduler.release(waiting)
+    following = scheduler.request_slot(1)
+    scheduler.release(running)
     assert following.wait()
 
 
 def test_leaving_twice_frees_one_slot_only() -> None:
     scheduler = Scheduler(queue_limit=5)
-    first, second, third = (scheduler.enter(1) for _ in range(3))
-    scheduler.leave(first)
-    scheduler.leave(first)
+    first, second, third = (scheduler.request_slot(1) for _ in range(3))
+    scheduler.release(first)
+    scheduler.release(first)
     assert second.wait()
     assert not third.wait()
 
@@ -70,46 +70,46 @@ def test_leaving_twice_frees_one_slot_only() -> None:
 def test_more_slots_let_those_in_who_wait() -> None:
     """A host may switch to a model with more slots."""
     scheduler = Scheduler(queue_limit=5)
-    running, waiting = scheduler.enter(1), scheduler.enter(1)
-    later = scheduler.enter(3)
-    scheduler.leave(running)
+    running, waiting = scheduler.request_slot(1), scheduler.request_slot(1)
+    later = scheduler.request_slot(3)
+    scheduler.release(running)
     assert waiting.wait() and later.wait()
 
 
 def test_keys_take_turns() -> None:
     scheduler = Scheduler(queue_limit=9)
-    running = scheduler.enter(1, ALICE)
-    flood = [scheduler.enter(1, ALICE) for _ in range(4)]
-    other = scheduler.enter(1, BOB)
+    running = scheduler.request_slot(1, ALICE)
+    flood = [scheduler.request_slot(1, ALICE) for _ in range(4)]
+    other = scheduler.request_slot(1, BOB)
     assert other.position() == (2, 5) or other.position() == (1, 5)
-    scheduler.leave(running)
+    scheduler.release(running)
     order = [ticket for ticket in (*flood, other) if ticket.granted]
-    scheduler.leave(order[0])
+    scheduler.release(order[0])
     assert other.granted, "at the latest after one of the other key"
 
 
 def test_several_choices_count_as_several() -> None:
     """A request with n = 4 holds four slots, so the next ones go to others."""
     scheduler = Scheduler(queue_limit=9)
-    first = scheduler.enter(4, ALICE)
-    further = [scheduler.enter(4, replace(ALICE, further=True)) for _ in range(7)]
+    first = scheduler.request_slot(4, ALICE)
+    further = [scheduler.request_slot(4, replace(ALICE, further=True)) for _ in range(7)]
     held = [first, *further[:3]]
-    others = [scheduler.enter(4, BOB) for _ in range(2)]
+    others = [scheduler.request_slot(4, BOB) for _ in range(2)]
     for ticket in held[:2]:
-        scheduler.leave(ticket)
+        scheduler.release(ticket)
     assert all(ticket.granted for ticket in others)
 
 
 def test_who_fills_the_queue_is_refused_and_others_are_let_in() -> None:
     scheduler = Scheduler(queue_limit=4)
-    scheduler.enter(1, ALICE)
-    flood = [scheduler.enter(1, ALICE) for _ in range(4)]
+    scheduler.request_slot(1, ALICE)
+    flood = [scheduler.request_slot(1, ALICE) for _ in range(4)]
     with pytest.raises(ShareExceeded) as caught:
-        scheduler.enter(1, ALICE)
+        scheduler.request_slot(1, ALICE)
     assert (caught.value.status, caught.value.code) == (429, "queue_share_exceeded")
     assert int(caught.value.headers["Retry-After"]) >= 1
     # Somebody else takes the place of the last one.
-    other = scheduler.enter(1, BOB)
+    other = scheduler.request_slot(1, BOB)
     assert waits(other)
     with pytest.raises(ShareExceeded):
         flood[-1].wait()
@@ -118,41 +118,41 @@ def test_who_fills_the_queue_is_refused_and_others_are_let_in() -> None:
 
 def test_a_server_full_of_everybody_is_nobodys_fault() -> None:
     scheduler = Scheduler(queue_limit=2)
-    scheduler.enter(1, ALICE)
+    scheduler.request_slot(1, ALICE)
     for who in (BOB, CAROL):
-        scheduler.enter(1, who)
+        scheduler.request_slot(1, who)
     with pytest.raises(QueueFull) as caught:
-        scheduler.enter(1, claim("dave"))
+        scheduler.request_slot(1, claim("dave"))
     assert (caught.value.status, caught.value.code) == (503, "queue_full")
     assert int(caught.value.headers["Retry-After"]) >= 1
 
 
 def test_no_queue_at_all() -> None:
     scheduler = Scheduler(queue_limit=0)
-    ticket = scheduler.enter(1, ALICE)
+    ticket = scheduler.request_slot(1, ALICE)
     with pytest.raises(QueueFull):
-        scheduler.enter(1, BOB)
+        scheduler.request_slot(1, BOB)
     with pytest.raises(ShareExceeded):
-        scheduler.enter(1, ALICE)
-    scheduler.leave(ticket)
-    assert scheduler.enter(1, BOB).wait()
+        scheduler.request_slot(1, ALICE)
+    scheduler.release(ticket)
+    assert scheduler.request_slot(1, BOB).wait()
 
 
 def test_weight_is_a_share_of_the_queue_too() -> None:
     scheduler = Scheduler(queue_limit=4)
-    scheduler.enter(1, CAROL)
+    scheduler.request_slot(1, CAROL)
     heavy = claim("heavy", weight=3)
-    tickets = [scheduler.enter(1, heavy) for _ in range(3)]
-    light = scheduler.enter(1, ALICE)
+    tickets = [scheduler.request_slot(1, heavy) for _ in range(3)]
+    light = scheduler.request_slot(1, ALICE)
     with pytest.raises(APIError):
-        scheduler.enter(1, ALICE)
+        scheduler.request_slot(1, ALICE)
     assert all(map(waits, (*tickets, light)))
 
 
 def test_who_has_waited_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     scheduler = Scheduler(queue_limit=4, queue_timeout=0.01)
-    scheduler.enter(1, ALICE)
-    waiting = scheduler.enter(1, BOB)
+    scheduler.request_slot(1, ALICE)
+    waiting = scheduler.request_slot(1, BOB)
     with pytest.raises(QueueTimeout) as caught:
         for _ in range(10):
             waiting.wait()
@@ -162,56 +162,56 @@ def test_who_has_waited_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_batch_work_gets_what_is_left() -> None:
     scheduler = Scheduler(queue_limit=9)
-    running = scheduler.enter(1, ALICE)
-    batch = scheduler.enter(1, claim("bob", batch=True))
-    later = scheduler.enter(1, ALICE)
+    running = scheduler.request_slot(1, ALICE)
+    batch = scheduler.request_slot(1, claim("bob", batch=True))
+    later = scheduler.request_slot(1, ALICE)
     assert batch.position() == (2, 2)
-    scheduler.leave(running)
+    scheduler.release(running)
     assert later.granted and not batch.granted
-    scheduler.leave(later)
+    scheduler.release(later)
     assert batch.granted
 
 
 def test_batch_work_leaves_one_slot_free() -> None:
     scheduler = Scheduler(queue_limit=9)
-    batch = [scheduler.enter(3, claim("bob", batch=True)) for _ in range(4)]
+    batch = [scheduler.request_slot(3, claim("bob", batch=True)) for _ in range(4)]
     assert [ticket.granted for ticket in batch] == [True, True, False, False]
-    assert scheduler.enter(3, ALICE).granted
+    assert scheduler.request_slot(3, ALICE).granted
 
 
 @pytest.mark.parametrize("slots", [1, 2])
 def test_batch_work_is_not_starved(slots: int) -> None:
     scheduler = Scheduler(queue_limit=99)
-    running = [scheduler.enter(slots, ALICE) for _ in range(slots)]
-    batch = scheduler.enter(slots, claim("bob", batch=True))
+    running = [scheduler.request_slot(slots, ALICE) for _ in range(slots)]
+    batch = scheduler.request_slot(slots, claim("bob", batch=True))
     for _ in range(BATCH_TURNS - 2):
-        running.append(scheduler.enter(slots, ALICE))
-        scheduler.leave(running.pop(0))
+        running.append(scheduler.request_slot(slots, ALICE))
+        scheduler.release(running.pop(0))
         assert not batch.granted
     for _ in range(2 * slots):
-        running.append(scheduler.enter(slots, ALICE))
-        scheduler.leave(running.pop(0))
+        running.append(scheduler.request_slot(slots, ALICE))
+        scheduler.release(running.pop(0))
     assert batch.granted
 
 
 def test_batch_work_gives_up_its_place_in_a_full_queue() -> None:
     scheduler = Scheduler(queue_limit=1)
-    scheduler.enter(1, ALICE)
-    batch = scheduler.enter(1, claim("bob", batch=True))
-    assert waits(scheduler.enter(1, ALICE))
+    scheduler.request_slot(1, ALICE)
+    batch = scheduler.request_slot(1, claim("bob", batch=True))
+    assert waits(scheduler.request_slot(1, ALICE))
     with pytest.raises(QueueFull):
         batch.wait()
 
 
 def test_one_slot_is_spared_for_who_was_here_just_now() -> None:
     scheduler = Scheduler(queue_limit=99, spare_seconds=60)
-    short = scheduler.enter(3, BOB)
-    scheduler.leave(short)
-    flood = [scheduler.enter(3, ALICE) for _ in range(5)]
+    short = scheduler.request_slot(3, BOB)
+    scheduler.release(short)
+    flood = [scheduler.request_slot(3, ALICE) for _ in range(5)]
     assert [ticket.granted for ticket in flood] == [True, True, False, False, False]
-    again = scheduler.enter(3, BOB)
+    again = scheduler.request_slot(3, BOB)
     assert again.granted, "without waiting for an answer of the other's"
-    scheduler.leave(again)
+    scheduler.release(again)
     assert not flood[2].granted
 
 
@@ -219,45 +219,50 @@ def test_one_slot_is_spared_for_who_was_here_just_now() -> None:
 def test_nobody_takes_the_last_slots_while_another_is_about(slots: int, most: int) -> None:
     """Whether that one has nothing running, or something: so its own steps are never shared with many."""
     scheduler = Scheduler(queue_limit=99, spare_seconds=60)
-    scheduler.leave(scheduler.enter(slots, BOB))
-    flood = [scheduler.enter(slots, ALICE) for _ in range(slots)]
+    scheduler.release(scheduler.request_slot(slots, BOB))
+    flood = [scheduler.request_slot(slots, ALICE) for _ in range(slots)]
     for _ in range(3):
         assert sum(ticket.granted for ticket in flood) == most
-        short = scheduler.enter(slots, BOB)
+        short = scheduler.request_slot(slots, BOB)
         assert short.granted is (slots > 1)
         assert sum(ticket.granted for ticket in flood) == most
-        scheduler.leave(short)
+        scheduler.release(short)
 
 
 def test_a_weight_is_worth_its_share_of_the_last_slots() -> None:
     scheduler = Scheduler(queue_limit=99, spare_seconds=60)
     heavy = claim("alice", weight=3)
-    scheduler.leave(scheduler.enter(4, BOB))
-    assert [scheduler.enter(4, heavy).granted for _ in range(4)] == [True, True, True, False]
-    assert scheduler.enter(4, BOB).granted
+    scheduler.release(scheduler.request_slot(4, BOB))
+    assert [scheduler.request_slot(4, heavy).granted for _ in range(4)] == [True, True, True, False]
+    assert scheduler.request_slot(4, BOB).granted
 
 
 def test_batch_work_leaves_the_last_slots_to_others_as_well() -> None:
     scheduler = Scheduler(queue_limit=99, spare_seconds=60)
-    scheduler.leave(scheduler.enter(4, BOB))
+    scheduler.release(scheduler.request_slot(4, BOB))
     batch = claim("alice", batch=True)
-    assert [scheduler.enter(4, batch).granted for _ in range(4)] == [True, True, False, False]
+    assert [scheduler.request_slot(4, batch).granted for _ in range(4)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_two_who_flood_share_all_but_the_spare_slot() -> None:
     scheduler = Scheduler(queue_limit=99, spare_seconds=60)
-    scheduler.leave(scheduler.enter(4, BOB))
-    flood = [scheduler.enter(4, who) for _ in range(4) for who in (ALICE, CAROL)]
+    scheduler.release(scheduler.request_slot(4, BOB))
+    flood = [scheduler.request_slot(4, who) for _ in range(4) for who in (ALICE, CAROL)]
     granted = [ticket.claim.caller.name for ticket in flood if ticket.granted]
     assert sorted(granted) in (["alice", "alice", "carol"], ["alice", "carol", "carol"])
-    assert scheduler.enter(4, BOB).granted
+    assert scheduler.request_slot(4, BOB).granted
 
 
 def test_a_spare_slot_is_given_away_when_nobody_comes() -> None:
     scheduler = Scheduler(queue_limit=99, spare_seconds=0.05)
-    scheduler.leave(scheduler.enter(2, BOB))
-    scheduler.enter(2, ALICE)
-    second = scheduler.enter(2, ALICE)
+    scheduler.release(scheduler.request_slot(2, BOB))
+    scheduler.request_slot(2, ALICE)
+    second = scheduler.request_slot(2, ALICE)
     deadline = time.monotonic() + 10
     while not second.wait():
         assert time.monotonic() < deadline
@@ -265,35 +270,35 @@ def test_a_spare_slot_is_given_away_when_nobody_comes() -> None:
 
 def test_a_key_that_is_alone_has_all_slots() -> None:
     scheduler = Scheduler(queue_limit=99, spare_seconds=60)
-    assert all(scheduler.enter(4, ALICE).granted for _ in range(4))
+    assert all(scheduler.request_slot(4, ALICE).granted for _ in range(4))
 
 
 def test_users_of_one_key_spare_a_slot_for_each_other() -> None:
     scheduler = Scheduler(queue_limit=99, spare_seconds=60)
-    scheduler.leave(scheduler.enter(2, claim("alice", "y")))
-    assert scheduler.enter(2, claim("alice", "x")).granted
-    assert not scheduler.enter(2, claim("alice", "x")).granted
-    assert scheduler.enter(2, claim("alice", "y")).granted
+    scheduler.release(scheduler.request_slot(2, claim("alice", "y")))
+    assert scheduler.request_slot(2, claim("alice", "x")).granted
+    assert not scheduler.request_slot(2, claim("alice", "x")).granted
+    assert scheduler.request_slot(2, claim("alice", "y")).granted
 
 
 def test_closing_sends_away_who_has_not_begun() -> None:
     scheduler = Scheduler(queue_limit=9)
-    running = scheduler.enter(1, ALICE)
-    further = scheduler.enter(1, replace(ALICE, further=True))
-    waiting = scheduler.enter(1, BOB)
+    running = scheduler.request_slot(1, ALICE)
+    further = scheduler.request_slot(1, replace(ALICE, further=True))
+    waiting = scheduler.request_slot(1, BOB)
     scheduler.close()
     with pytest.raises(ShuttingDown):
         waiting.wait()
     with pytest.raises(ShuttingDown):
-        scheduler.enter(1, BOB)
-    scheduler.leave(running)
+        scheduler.request_slot(1, BOB)
+    scheduler.release(running)
     assert further.wait(), "a request that has begun goes on"
 
 
 def test_the_state_tells_it_all() -> None:
     scheduler = Scheduler(queue_limit=9)
-    tickets = [scheduler.enter(2, who) for who in (ALICE, BOB, BOB, BOB)]
-    tickets.append(scheduler.enter(2, replace(BOB, further=True)))
+    tickets = [scheduler.request_slot(2, who) for who in (ALICE, BOB, BOB, BOB)]
+    tickets.append(scheduler.request_slot(2, replace(BOB, further=True)))
     state = scheduler.state()
     assert (state.slots, state.running, state.waiting, state.limit) == (2, 2, 3, 9)
     assert state.requests_waiting == 2
@@ -302,7 +307,7 @@ def test_the_state_tells_it_all() -> None:
         "bob": (1, 3),
     }
     for ticket in tickets:
-        scheduler.leave(ticket)
+        scheduler.release(ticket)
     assert scheduler.state().callers == {}
 
 
@@ -314,7 +319,7 @@ def test_threads_never_hold_more_than_the_slots() -> None:
     def work(who: SlotRequest) -> None:
         nonlocal inside, most
         for _ in range(20):
-            with scheduler.enter(3, who) as ticket:
+            with scheduler.request_slot(3, who) as ticket:
                 while not ticket.wait():
                     pass
                 with lock:
@@ -351,7 +356,7 @@ class Queue(RuleBasedStateMachine):
     def enter(self, who: SlotRequest) -> None:
         full = len([t for t in self.tickets if waits(t)]) >= LIMIT
         try:
-            self.tickets.append(self.scheduler.enter(SLOTS, who))
+            self.tickets.append(self.scheduler.request_slot(SLOTS, who))
         except (Unavailable, ShareExceeded):
             assert full
         self.tickets = [ticket for ticket in self.tickets if ticket.granted or waits(ticket)]
@@ -359,7 +364,7 @@ class Queue(RuleBasedStateMachine):
     @rule(at=st.integers(0, 5))
     def leave(self, at: int) -> None:
         if at < len(self.tickets):
-            self.scheduler.leave(self.tickets.pop(at))
+            self.scheduler.release(self.tickets.pop(at))
 
     @invariant()
     def slots_and_limit_are_kept(self) -> None:

@@ -30,7 +30,7 @@ from extensions.openai.outbound.tunnel import Timing, Tunnel, tunnel_for
 from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings, SettingsError
 from extensions.openai.web.app import create_app
-from extensions.openai.web.routes import Lifecycle
+from extensions.openai.web.lifecycle import Lifecycle
 from tests.support.paced import PacedEngine
 from tests.support.process import ROOT, ServerProcess
 from tests.support.wire import Wire, ask

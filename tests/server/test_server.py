@@ -18,7 +18,7 @@ from extensions.openai.server import server as server_module
 from extensions.openai.server.server import APIServer, StartError
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
-from extensions.openai.web.routes import Lifecycle
+from extensions.openai.web.lifecycle import Lifecycle
 from tests.conftest import Serve
 from tests.support.paced import PacedEngine
 from tests.support.process import ServerProcess

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator
-from dataclasses import replace
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import pytest
@@ -16,11 +15,15 @@ from extensions.openai.generation.sampling.policy import Policy
 from extensions.openai.limits.scheduler import Scheduler
 from extensions.openai.settings import Settings
 from extensions.openai.state.store import Store
-from extensions.openai.web.response import Reply, json_reply
-from extensions.openai.web.routes import Call, Lifecycle, Services
-from extensions.openai.web.streaming import ClientGone, respond
+from extensions.openai.web.context import ClientGone, RequestContext
+from extensions.openai.web.lifecycle import Lifecycle
+from extensions.openai.web.response import Response
+from extensions.openai.web.services import Services
+from extensions.openai.web.streaming import respond
 from tests.support.reference import assert_envelope, sse_payloads
 
+DISCONNECTED = "waitress.client_disconnected"
+"""With it in the environment the server is one that pushes."""
 Chunks = Generator["dict[str, Any] | None", None, None]
 
 
@@ -41,7 +44,12 @@ class Source:
             self.closed = True
 
 
-def call(*, gone: bool = False, lifecycle: Lifecycle | None = None, keep_alive: float = 10) -> Call:
+def context(
+    environ: dict[str, Any] | None = None,
+    *,
+    lifecycle: Lifecycle | None = None,
+    keep_alive: float = 10,
+) -> RequestContext:
     settings = Settings(keep_alive=keep_alive)
     services = Services(
         settings,
@@ -51,7 +59,7 @@ def call(*, gone: bool = False, lifecycle: Lifecycle | None = None, keep_alive: 
         lifecycle or Lifecycle(),
         Store(settings),
     )
-    return Call(services, "http://localhost", client_gone=lambda: gone)
+    return RequestContext.of(services, environ or {})
 
 
 class Folded:
@@ -67,18 +75,18 @@ class Folded:
         return {"all": self._chunks}
 
 
-def answer(source: Source, *, stream: bool, **options: Any) -> Reply:
-    return respond(call(**options), source.chunks(), stream=stream, fold=Folded())
+def answer(source: Source, *, stream: bool, **options: Any) -> Response:
+    return respond(context(**options), source.chunks(), stream=stream, fold=Folded())
 
 
-def data_of(reply: Reply) -> bytes:
-    return b"".join(reply)
+def data_of(response: Response) -> bytes:
+    return b"".join(response)
 
 
 def test_whole_and_streamed_are_made_of_the_same_chunks() -> None:
     items: list[Any] = [None, {"a": 1}, None, {"b": "é\n"}]
     source = Source(*items)
-    assert json.loads(answer(source, stream=False).body) == {"all": [{"a": 1}, {"b": "é\n"}]}
+    assert json.loads(answer(source, stream=False).data) == {"all": [{"a": 1}, {"b": "é\n"}]}
     assert source.closed
     source = Source(*items)
     data = data_of(answer(source, stream=True))
@@ -104,12 +112,18 @@ def test_an_error_after_it_is_the_last_event(error: Exception) -> None:
     assert source.closed
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_nobody_is_told_when_the_client_is_gone(stream: bool) -> None:
+def test_the_work_ends_when_the_client_is_gone() -> None:
     source = Source({"a": 1}, {"b": 2})
     with pytest.raises(ClientGone):
-        answer(source, stream=stream, gone=True)
+        answer(source, stream=False, environ={DISCONNECTED: lambda: True})
     assert source.closed
+
+
+def test_a_stream_ends_when_the_client_is_gone() -> None:
+    source, written = Source({"a": 1}, {"b": 2}), list[bytes]()
+    asked = context({DISCONNECTED: lambda: True})
+    assert statuses(pushed(source, written.append, asked=asked)) == ["499 Unknown"]
+    assert asked.record.cancelled and source.closed and not any(written)
 
 
 def test_closing_the_response_closes_the_chunks() -> None:
@@ -122,7 +136,7 @@ def test_closing_the_response_closes_the_chunks() -> None:
 
 def test_a_server_that_ends_says_so_in_the_last_event() -> None:
     lifecycle = Lifecycle()
-    lifecycle.enter()
+    lifecycle.begin_request()
     source = Source({"a": 1}, None, {"b": 2})
     response = answer(source, stream=True, lifecycle=lifecycle)
     events = iter(response)
@@ -152,20 +166,22 @@ def test_a_long_silence_before_the_first_chunk_opens_the_stream() -> None:
     response.close()
 
 
-def pushed(source: Source, write: Callable[[bytes], None]) -> list[str]:
-    """Have a stream pushed to `write`; the status lines that were begun."""
-    begun: list[str] = []
+def pushed(
+    source: Source,
+    write: Callable[[bytes], None],
+    headers: Mapping[str, str] | None = None,
+    asked: RequestContext | None = None,
+) -> list[tuple[str, dict[str, str]]]:
+    """Have a stream pushed to `write`; the heads that were begun."""
+    begun: list[tuple[str, dict[str, str]]] = []
 
     def start_response(status: str, headers: list[tuple[str, str]]) -> Callable[[bytes], None]:
-        begun.append(status)
+        begun.append((status, dict(headers)))
         return write
 
-    def refuse(error: Exception) -> Reply:
-        assert isinstance(error, InvalidRequest)
-        return json_reply(error.envelope(), 400)
-
-    asked = replace(call(), pushed=True, refuse=refuse)
+    asked = asked or context({DISCONNECTED: lambda: False})
     response = respond(asked, source.chunks(), stream=True, fold=Folded())
+    response.headers.update(headers or {})
     assert not begun  # the view answers before the first chunk is there
     for part in response({}, start_response):  # type: ignore[arg-type]
         write(part)
@@ -173,11 +189,15 @@ def pushed(source: Source, write: Callable[[bytes], None]) -> list[str]:
     return begun
 
 
+def statuses(begun: list[tuple[str, dict[str, str]]]) -> list[str]:
+    return [status for status, _ in begun]
+
+
 def test_pushed_events_are_those_that_are_pulled() -> None:
     items: list[Any] = [None, {"a": 1}, None, {"b": "é\n"}]
     written: list[bytes] = []
     source = Source(*items)
-    assert pushed(source, written.append) == ["200 OK"]
+    assert statuses(pushed(source, written.append)) == ["200 OK"]
     assert len(written) == 3
     assert b"".join(written) == data_of(answer(Source(*items), stream=True))
     assert source.closed
@@ -201,7 +221,7 @@ def test_what_one_callback_brings_goes_out_together() -> None:
                     yield {"first": number}
                     yield {"second": number}
 
-    assert pushed(Pumped(), written.append) == ["200 OK"]
+    assert statuses(pushed(Pumped(), written.append)) == ["200 OK"]
     assert [part.count(b"data: ") for part in written] == [2, 2, 2, 1]
     assert counts == [1, 2, 3]
 
@@ -209,7 +229,11 @@ def test_what_one_callback_brings_goes_out_together() -> None:
 def test_an_error_before_the_first_pushed_event_has_its_status() -> None:
     written: list[bytes] = []
     source = Source(None, InvalidRequest("no", param="prompt"))
-    assert pushed(source, written.append) == ["400 Bad Request"]
+    allowed = {"Access-Control-Allow-Origin": "http://localhost:3000", "Vary": "Origin"}
+    ((status, headers),) = pushed(source, written.append, allowed)
+    assert status == "400 Bad Request"
+    assert headers["Content-Type"] == "application/json" and "Cache-Control" not in headers
+    assert headers.items() >= allowed.items()  # a page in a browser may read it
     assert_envelope(json.loads(b"".join(written)), status=400)
     assert source.closed
 
@@ -229,13 +253,13 @@ def test_the_whole_is_handed_over_once_before_the_client_can_know(stream: bool) 
     items: list[Any] = [None, {"a": 1}, None, {"b": 2}]
     kept: list[Any] = []
     reply = respond(
-        call(), Source(*items).chunks(), stream=stream, fold=Folded(), on_complete=kept.append
+        context(), Source(*items).chunks(), stream=stream, fold=Folded(), on_complete=kept.append
     )
     if stream:
         for event in reply:
             assert bool(kept) == (event == b"data: [DONE]\n\n")
     else:
-        assert json.loads(reply.body) == kept[0]
+        assert json.loads(reply.data) == kept[0]
     assert kept == [{"all": [{"a": 1}, {"b": 2}]}]
 
 
@@ -243,9 +267,9 @@ def test_the_whole_is_handed_over_once_before_the_client_can_know(stream: bool) 
 def test_an_answer_that_fails_is_not_handed_over(stream: bool) -> None:
     kept: list[Any] = []
 
-    def keeping(source: Source) -> Reply:
+    def keeping(source: Source) -> Response:
         return respond(
-            call(), source.chunks(), stream=stream, fold=Folded(), on_complete=kept.append
+            context(), source.chunks(), stream=stream, fold=Folded(), on_complete=kept.append
         )
 
     with pytest.raises(InvalidRequest):
@@ -264,9 +288,9 @@ def test_what_cannot_be_kept_is_an_error() -> None:
     def refuse(whole: object) -> None:
         raise RuntimeError("the disk is full")
 
-    def kept(stream: bool) -> Reply:
+    def kept(stream: bool) -> Response:
         chunks = Source({"a": 1}).chunks()
-        return respond(call(), chunks, stream=stream, fold=Folded(), on_complete=refuse)
+        return respond(context(), chunks, stream=stream, fold=Folded(), on_complete=refuse)
 
     with pytest.raises(RuntimeError):
         kept(stream=False)

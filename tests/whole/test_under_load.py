@@ -24,7 +24,8 @@ from extensions.openai.server.channel import Channel
 from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
-from extensions.openai.web.routes import Lifecycle, Services
+from extensions.openai.web.lifecycle import Lifecycle
+from extensions.openai.web.services import Services
 from tests.support.paced import PacedEngine
 from tests.support.process import ServerProcess
 from tests.support.reference import assert_chunks, assert_envelope, sse_chunks, sse_payloads
@@ -73,7 +74,7 @@ class Running:
         state = self.services.scheduler.state()
         return (
             (state.running, state.waiting, dict(state.callers)) == (0, 0, {})
-            and not self.services.jobs.matching(lambda job: True)
+            and not self.services.active_requests.matching(lambda job: True)
             and self.connections() == 0
             and self.server._workers.threads <= worker_pool.KEPT
         )

@@ -25,7 +25,7 @@ from ..engines.protocol import (
     Page,
     Pieces,
 )
-from ..limits.active_requests import Job
+from ..limits.active_requests import ActiveRequest
 from ..limits.scheduler import Scheduler
 from ..schemas import bad_request
 from ..settings import Settings
@@ -61,16 +61,22 @@ class Served:
     policy: Policy
     settings: Settings
     scheduler: Scheduler
-    job: Job
-    hooks_for: Callable[[bool | None], Hooks | None]
-    """What to apply to a request that says so; None: nothing."""
-    check_wanted: Callable[[], None]
-    """Raises when the answer must end; may be called at any time."""
+    request: ActiveRequest
+    """Whose answer it is: it says when the answer must end."""
+    hooks: Hooks | None
+    """Of the host's other extensions; None where it has none."""
 
     @property
     def thinking_budgets(self) -> Mapping[str, int]:
         """Tokens of a thought by effort, as the operator has them."""
         return self.policy.thinking_budgets
+
+    def hooks_for(self, wanted: bool | None) -> Hooks | None:
+        """What to apply to a request that says so in its field `hooks`; None: nothing."""
+        if self.hooks is None or not self.settings.hooks or wanted is False:
+            return None
+        hooks = replace(self.hooks, live=self.settings.output_hooks == "live")
+        return hooks if hooks.any else None
 
     def settled(self, body: Body) -> Body:
         """The request with all that the operator adds to it. Raises InvalidRequest for what may not be."""
@@ -266,7 +272,9 @@ class ChatPlan:
         """Begin. Raises InvalidRequest for what cannot be done."""
         asked, engine, info = self.asked, served.engine, served.info
         limit, grammar = self._limit(served), self._grammar(info)
-        media = partial(media_reader, served.settings, info.capabilities, served.check_wanted)
+        media = partial(
+            media_reader, served.settings, info.capabilities, served.request.check_wanted
+        )
         messages, continued = self.messages(media), None
         if self.continues:
             messages, continued = split_continued(messages)
@@ -369,8 +377,10 @@ def _run(
     stops: tuple[str, ...],
     candidates: int,
 ) -> Generation:
-    job, info = served.job, served.info
-    events = run(starts, scheduler=served.scheduler, job=job, slots=info.parallel, stops=stops)
+    request, info = served.request, served.info
+    events = run(
+        starts, scheduler=served.scheduler, request=request, slots=info.parallel, stops=stops
+    )
     if candidates > asked.n:
         events = best_of(events, n=asked.n, candidates=candidates)
-    return Generation(events, info, UsageCount(asked.n, job.record))
+    return Generation(events, info, UsageCount(asked.n, request.record))

@@ -11,7 +11,7 @@ from functools import partial
 
 from ..engines.callback_bridge import Emit, iterate_callback, run_inline
 from ..engines.protocol import Pieces
-from ..limits.active_requests import Job
+from ..limits.active_requests import ActiveRequest
 from ..limits.scheduler import Scheduler
 from .events import Event, Events
 from .token_splitter import StoppedText
@@ -21,21 +21,21 @@ def run(
     choices: Sequence[Callable[[], Pieces]],
     *,
     scheduler: Scheduler,
-    job: Job,
+    request: ActiveRequest,
     slots: int,
     stops: Sequence[str] = (),
 ) -> Events:
     """Run every choice, at most `slots` at once, and yield their events interleaved.
 
     `choices[i]` starts the engine for choice i. Closing the generator ends them all.
-    Raises, before the first event, what the scheduler raises and whatever the engine does. When the job
+    Raises, before the first event, what the scheduler raises and whatever the engine does. When the request
     is `stopped`, every choice ends where it is, with the reason `stop`.
     """
     if len(choices) == 1:
-        return _choice(0, choices[0], scheduler, job, slots, stops)
+        return _choice(0, choices[0], scheduler, request, slots, stops)
     return _interleave(
         [
-            partial(_choice, index, start, scheduler, job, slots, stops)
+            partial(_choice, index, start, scheduler, request, slots, stops)
             for index, start in enumerate(choices)
         ],
         at_once=slots,
@@ -46,34 +46,36 @@ def _choice(
     index: int,
     start: Callable[[], Pieces],
     scheduler: Scheduler,
-    job: Job,
+    request: ActiveRequest,
     slots: int,
     stops: Sequence[str],
 ) -> Events:
     """One choice: wait for a slot, then turn pieces into events up to the first stop string."""
     # A request whose first choice was let in is not refused half way.
-    with job.enter(scheduler, slots, further=index > 0) as ticket:
+    with request.request_slot(scheduler, slots, further=index > 0) as ticket:
         if not ticket.granted:
-            while not ticket.wait() and not job.stopped:
+            while not ticket.wait() and not request.stopped:
                 yield None
             # Nothing is begun for a client that left while it waited.
             yield None
-        if job.stopped:
+        if request.stopped:
             yield Event(index, finish="stop")
             return
-        job.begin()
+        request.note_slot()
         pieces = start()
         try:
-            yield from _events(index, pieces, StoppedText(stops) if stops else None, job)
+            yield from _events(index, pieces, StoppedText(stops) if stops else None, request)
         finally:
             pieces.close()
 
 
-def _events(index: int, pieces: Pieces, stopping: StoppedText | None, job: Job) -> Events:
+def _events(
+    index: int, pieces: Pieces, stopping: StoppedText | None, request: ActiveRequest
+) -> Events:
     """What the pieces of one choice report, up to the first of its stop strings, if it has any."""
     shown = 0
     for piece in pieces:
-        if job.stopped and (piece is None or piece.finish is None):
+        if request.stopped and (piece is None or piece.finish is None):
             text, logprobs = ("", ()) if stopping is None else stopping.end()
             yield Event(index, text, finish="stop", logprobs=logprobs, logprobs_at=shown)
             return

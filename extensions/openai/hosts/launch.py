@@ -28,7 +28,8 @@ from ..outbound.tunnel import Tunnel, tunnel_for
 from ..server.server import APIServer, StartError
 from ..settings import Settings, SettingsError
 from ..web.app import create_app
-from ..web.routes import Lifecycle, Services
+from ..web.lifecycle import Lifecycle
+from ..web.services import Services
 from . import webui
 
 log = logging.getLogger("openedai")

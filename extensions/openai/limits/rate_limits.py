@@ -125,7 +125,7 @@ class Limiter:
         """For one request of a caller who is known."""
         return Admission(self, record)
 
-    def enter(self, account: Account) -> None:
+    def acquire_concurrency(self, account: Account) -> None:
         """One more runs. Raises RateLimited."""
         most = account.limits.concurrent
         if not most:
@@ -139,8 +139,8 @@ class Limiter:
                 )
             self._running[account.key] += 1
 
-    def leave(self, account: Account) -> None:
-        """One of those that entered has ended."""
+    def release_concurrency(self, account: Account) -> None:
+        """One of those that run has ended."""
         if account.limits.concurrent:
             with self._running_lock:
                 self._running[account.key] -= 1
@@ -235,7 +235,7 @@ class Admission:
     def __init__(self, limiter: Limiter, record: RequestRecord) -> None:
         self._limiter = limiter
         self._record = record
-        self._entered: list[Account] = []
+        self._counted: list[Account] = []
         self._taken: list[_Taken] = []
         self._levels: dict[tuple[Kind, str], Level] = {}
         self._lock = threading.Lock()
@@ -245,7 +245,7 @@ class Admission:
         """Whether the body has to be read first, as each user has limits of its own."""
         return bool(self._record.caller.user_limits)
 
-    def enter(self, user: str | None) -> None:
+    def count_request(self, user: str | None) -> None:
         """The key is right: count the request, of its user first, so that a user who asks too often takes
         nothing away from the others. Raises RateLimited, LimitsUnavailable."""
         caller = self._record.caller
@@ -256,7 +256,7 @@ class Admission:
     def take(self, tokens: int) -> None:
         """Take what tokens the request may need. Raises RateLimited, QuotaExceeded,
         LimitsUnavailable, UsageUnreadable."""
-        for account in self._entered:
+        for account in self._counted:
             try:
                 self._month(account, tokens)
                 self._minute(account, tokens)
@@ -284,14 +284,14 @@ class Admission:
     def close(self) -> None:
         """The request has ended."""
         self.settle()
-        self.leave()
+        self.release_concurrency()
 
-    def leave(self) -> None:
+    def release_concurrency(self) -> None:
         """It is not under way any more, so another one may be. Asks no storage; may be called again."""
         with self._lock:
-            entered, self._entered = self._entered, []
-        for account in entered:
-            self._limiter.leave(account)
+            counted, self._counted = self._counted, []
+        for account in counted:
+            self._limiter.release_concurrency(account)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -308,8 +308,8 @@ class Admission:
         return headers
 
     def _count(self, account: Account) -> None:
-        self._limiter.enter(account)
-        self._entered.append(account)
+        self._limiter.acquire_concurrency(account)
+        self._counted.append(account)
         try:
             counted = self._limiter.ask(account)
         except StorageError as error:

@@ -106,7 +106,7 @@ class SlotTicket:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._scheduler.leave(self)
+        self._scheduler.release(self)
 
 
 class Scheduler:
@@ -141,7 +141,7 @@ class Scheduler:
         self.queue_timeout = settings.queue_timeout
         self.spare_seconds = settings.spare_seconds
 
-    def enter(self, slots: int, claim: SlotRequest = SlotRequest()) -> SlotTicket:
+    def request_slot(self, slots: int, claim: SlotRequest = SlotRequest()) -> SlotTicket:
         """A ticket for one of the engine's `slots`, granted at once when one is free and none waits.
 
         Raises ShareExceeded or QueueFull when too many wait, ShuttingDown after `close`; not for a
@@ -171,7 +171,7 @@ class Scheduler:
         """Requests in the queue."""
         return self.state().requests_waiting
 
-    def leave(self, ticket: SlotTicket) -> None:
+    def release(self, ticket: SlotTicket) -> None:
         """Free the slot, or the place in the queue, and let the next one in. Safe to call twice."""
         now = time.monotonic()
         with self._lock:

@@ -15,6 +15,7 @@ import structlog
 from structlog.stdlib import ExtraAdder, ProcessorFormatter
 
 from ..access.caller import RESERVED
+from ..settings import Settings
 from .record import RequestRecord
 
 log = logging.getLogger("openedai")
@@ -43,6 +44,25 @@ FIELDS: Mapping[str, str] = {
 """What the line of a request holds, in its order; fields that say nothing are left out."""
 
 _text = structlog.processors.LogfmtRenderer(bool_as_flag=False)
+
+
+class RequestLog:
+    """Writes the line of each request that has ended."""
+
+    def __init__(self, settings: Settings, quiet: frozenset[str]) -> None:
+        """`quiet`: routes whose lines are for `--debug`."""
+        self._settings = settings
+        self._quiet = quiet
+
+    def configure(self, settings: Settings) -> None:
+        """Go by these settings from now on."""
+        self._settings = settings
+
+    def __call__(self, record: RequestRecord) -> None:
+        # Documents and preflights have no route, and nothing to tell unless they fail.
+        is_quiet = record.route in self._quiet or (not record.route and record.status < 400)
+        shown = self._settings.log_requests and not is_quiet
+        log_request(record, logging.INFO if shown else logging.DEBUG)
 
 
 def log_request(record: RequestRecord, level: int) -> None:

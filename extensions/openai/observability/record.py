@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ..access.caller import ANONYMOUS, Caller
@@ -76,3 +76,10 @@ class RequestRecord:
 
 Observer = Callable[[RequestRecord], None]
 """Told once for each request, when it has ended; must be quick and must not raise."""
+
+
+def report(record: RequestRecord, observers: Iterable[Observer]) -> None:
+    """Tell all observers that a request has ended now."""
+    record.ended = time.monotonic()
+    for observer in observers:
+        observer(record)

@@ -20,7 +20,8 @@ from ..access.allowed_hosts import bind_address
 from ..errors import APIError
 from ..settings import Settings
 from ..system.machine import memory_bytes, open_files, raise_file_limit
-from ..web.routes import Lifecycle, Services
+from ..web.lifecycle import Lifecycle
+from ..web.services import Services
 from .acceptor import Acceptor
 from .bodies import HeldBytes
 from .channel import Channel
@@ -181,7 +182,7 @@ class APIServer:
     def _most_threads(self) -> int:
         """Enough for all that run and wait, and some for what never waits."""
         try:
-            running = self._services.engine.info.parallel
+            running = self._services.models.loaded().info.parallel
         except APIError:  # there is no model yet
             running = 1
         return running + self._services.settings.queue_limit + self._settings.http_threads

@@ -10,9 +10,10 @@ from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error, build_http_date
 
 from ..errors import APIError, BodyTooLarge, InvalidRequest, RequestMemoryFull, RequestTooSlow
-from ..observability.record import RequestRecord
+from ..observability.record import RequestRecord, report
+from ..web.context import new_request_id
 from ..web.pipeline import REFUSAL
-from ..web.routes import Services, new_request_id
+from ..web.services import Services
 
 
 class Slow(Error):
@@ -47,7 +48,7 @@ class EnvelopeErrorTask(ErrorTask):
         channel.lingers = True
         record.address = str(channel.addr[0])
         services: Services = channel.server.application.extensions["openai"]
-        services.observe(record)
+        report(record, services.observers)
 
 
 def _envelope(status: int, reason: str, detail: str) -> APIError:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, g, request
 from flask_cors import CORS
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -31,20 +31,22 @@ from ..errors import APIError
 from ..generation.sampling.policy import read_policy
 from ..limits.scheduler import Scheduler
 from ..observability.capture import Capture, Redactor
-from ..observability.logs import log_request
-from ..observability.record import Observer, RequestRecord
+from ..observability.logs import RequestLog
 from ..outbound.tunnel import Tunnel
 from ..settings import Settings, SettingsError
 from ..state.store import Store
 from ..system.data_folder import data_folder
 from . import openapi
+from .context import IGNORED_HEADER, RequestContext
+from .error_response import error_response
+from .fast_path import FastPath
 from .head_check import HeadCheck
-from .pipeline import IGNORED_HEADER, Exchange, RequestPipeline, View
-from .response import Reply, as_flask
-from .routes import Lifecycle, Route, ServedEndpoints, Services
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+from .lifecycle import Lifecycle
+from .pipeline import RequestPipeline
+from .response import Response
+from .routes import Route
+from .served_endpoints import served_endpoints
+from .services import Services
 
 log = logging.getLogger("openedai")
 
@@ -61,6 +63,10 @@ PAGES = (
     usage,
 )
 ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
+_QUIET = frozenset(
+    route.name for route in ROUTES if route.scope is None or route.path == "/metrics"
+)
+"""What machines read every few seconds is for `--debug`."""
 
 EXPOSED = [
     *("x-request-id", "openai-processing-ms", "retry-after", "retry-after-ms", IGNORED_HEADER),
@@ -74,6 +80,8 @@ EXPOSED = [
 
 
 class _App(Flask):
+    response_class = Response
+
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Flask looks at each function, each time, whether it is a coroutine; none is here."""
         return func
@@ -106,26 +114,29 @@ def create_app(
     services.reloaders.append(store.configure)
     services.reloaders.append(scheduler.configure)
     app.extensions["openai"] = services
-    services.observers.append(_request_log(services))
-    endpoints = ServedEndpoints(settings, {*(route.endpoint for route in ROUTES), openapi.ENDPOINT})
-    exchanges = RequestPipeline(services, endpoints)
-    direct: dict[str, View] = {}
+    request_log = RequestLog(settings, _QUIET)
+    services.observers.append(request_log)
+    services.reloaders.append(request_log.configure)
+    endpoints = served_endpoints(
+        settings, {*(route.endpoint for route in ROUTES), openapi.ENDPOINT}
+    )
+    pipeline = RequestPipeline(services, endpoints)
+    direct: dict[str, Route] = {}
     named: dict[str, Route] = {}
     for route in ROUTES:
         if route.open_by(settings):
             route = replace(route, scope=None)
-        view = exchanges.view(route)
         for address in route.addresses.value:
             rule = settings.api_prefix + address + route.path
             name = f"{route.handler.__name__} {rule}"
             named[name] = route
-            app.add_url_rule(rule, name, _flask_view(view, route), methods=[route.method])
+            app.add_url_rule(rule, name, _flask_view(pipeline, route), methods=[route.method])
             if route.chunk is not None and "<" not in rule:
-                direct[rule] = view
+                direct[rule] = route
     served = [route for route in ROUTES if route.endpoint in endpoints]
     openapi.add_pages(app, served, settings.api_prefix, endpoints)
-    _flask_hooks(app, exchanges)
-    app.wsgi_app = _ShortCut(app.wsgi_app, exchanges, direct)  # type: ignore[method-assign]
+    _flask_hooks(app, services, pipeline)
+    app.wsgi_app = FastPath(app.wsgi_app, services, pipeline, direct)  # type: ignore[method-assign]
     if settings.debug:
         _capture(app, services)
     CORS(
@@ -147,57 +158,25 @@ def create_app(
     return app
 
 
-class _ShortCut:
-    """A WSGI application in front of Flask: what models are asked for goes straight to its page.
-
-    Flask finds pages, keeps contexts and calls hooks for all kinds of applications; for these requests that
-    would be a quarter of all that Python does. What is done for every request (`pipeline.py`) is done here as
-    well. Requests of browsers' pages, which have to do with CORS, take the way through Flask.
-    """
-
-    def __init__(
-        self, app: WSGIApplication, exchanges: RequestPipeline, views: Mapping[str, View]
-    ) -> None:
-        """`views` by the path of a POST request."""
-        self._app = app
-        self._exchanges = exchanges
-        self._views = views
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        view = self._views.get(environ.get("PATH_INFO", ""))
-        if view is None or environ["REQUEST_METHOD"] != "POST" or "HTTP_ORIGIN" in environ:
-            return self._app(environ, start_response)
-        exchange = Exchange.of(environ)
-        reply: Reply | Response
-        try:
-            self._exchanges.begin(exchange)
-            reply = view(exchange)
-        except Exception as error:
-            reply = self._exchanges.refuse(exchange, error)
-        self._exchanges.finish(exchange, reply)
-        return reply(environ, start_response)
-
-
-def _flask_view(view: View, route: Route) -> Callable[..., Response]:
+def _flask_view(pipeline: RequestPipeline, route: Route) -> Callable[..., Response]:
     def answer(**arguments: str) -> Response:
         query = request.args if route.query is not None else None
-        reply = view(g.exchange, query=query, **arguments)
-        return as_flask(reply) if isinstance(reply, Reply) else reply
+        return pipeline.answer(g.context, route, query, **arguments)
 
     return answer
 
 
-def _flask_hooks(app: Flask, exchanges: RequestPipeline) -> None:
+def _flask_hooks(app: Flask, services: Services, pipeline: RequestPipeline) -> None:
     def begin() -> None:
-        g.exchange = Exchange.of(request.environ)
-        exchanges.begin(g.exchange)
+        g.context = RequestContext.of(services, request.environ)
+        pipeline.begin(g.context)
 
     def finish(response: Response) -> Response:
-        exchanges.finish(g.exchange, response)
+        pipeline.finish(g.context, response)
         return response
 
     def refuse(error: Exception) -> Response:
-        return as_flask(exchanges.refuse(g.exchange, error))
+        return error_response(g.context, error)
 
     def refuse_werkzeugs(error: HTTPException) -> Response:
         if error.code is not None and error.code < 400:
@@ -211,19 +190,6 @@ def _flask_hooks(app: Flask, exchanges: RequestPipeline) -> None:
     app.after_request(finish)
     app.register_error_handler(HTTPException, refuse_werkzeugs)
     app.register_error_handler(Exception, refuse)
-
-
-def _request_log(services: Services) -> Observer:
-    """A line in the log for each request; pages that machines read every few seconds are for `--debug`."""
-    quiet = {route.name for route in ROUTES if route.scope is None or route.path == "/metrics"}
-
-    def observe(record: RequestRecord) -> None:
-        # Documents and preflights have no route, and nothing to tell unless they fail.
-        is_quiet = record.route in quiet or (not record.route and record.status < 400)
-        told = services.settings.log_requests and not is_quiet
-        log_request(record, logging.INFO if told else logging.DEBUG)
-
-    return observe
 
 
 def _capture(app: Flask, services: Services) -> None:
@@ -251,6 +217,6 @@ def _capture(app: Flask, services: Services) -> None:
 
 def _model_names(services: Services) -> list[str]:
     try:
-        return services.engine.info.model.split("/")
+        return services.models.loaded().name.split("/")
     except APIError:  # there is no model
         return []

@@ -20,7 +20,9 @@ from werkzeug.routing import RequestRedirect
 from ..access.keys import has_keys, sent_keys
 from ..errors import APIError
 from .pipeline import check_body_type, check_scope
-from .routes import Route, ServedEndpoints, Services
+from .routes import Route
+from .served_endpoints import switched_off
+from .services import Services
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -46,7 +48,7 @@ class HeadCheck:
     def __init__(
         self,
         services: Services,
-        endpoints: ServedEndpoints,
+        endpoints: frozenset[str],
         app: Flask,
         routes: Mapping[str, Route],
         adopt: Callable[[dict[str, Any]], None],
@@ -84,7 +86,8 @@ class HeadCheck:
             return UNWANTED
         keys = sent_keys(environ)
         try:
-            self._endpoints.check(route.endpoint)
+            if route.endpoint not in self._endpoints:
+                raise switched_off(route.endpoint)
             caller = self._services.keys.identify(keys, environ.get("REMOTE_ADDR") or "")
             check_scope(caller, route.scope)
         except APIError as error:

@@ -13,14 +13,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from flask import Flask, Response, request, send_from_directory
+import flask
+from flask import Flask, request, send_from_directory
 from pydantic import TypeAdapter
 
 from .. import __version__
 from ..errors import APIError, ErrorEnvelope, all_errors
 from ..schemas.validation import RequestModel
-from .routes import Route, ServedEndpoints
-from .streaming import json_response
+from .response import Response, json_response
+from .routes import Route
+from .served_endpoints import switched_off
 
 ENDPOINT = "docs"
 """The name under which all of this is switched off."""
@@ -47,12 +49,13 @@ REDOC_PAGE = """<!doctype html>
 """
 
 
-def add_pages(app: Flask, routes: Sequence[Route], prefix: str, endpoints: ServedEndpoints) -> None:
+def add_pages(app: Flask, routes: Sequence[Route], prefix: str, endpoints: frozenset[str]) -> None:
     """Serve /openapi.json, /docs and /redoc below the prefix, where `endpoints` has them."""
 
-    def served(view: Callable[..., Response]) -> Callable[..., Response]:
-        def checked(**arguments: Any) -> Response:
-            endpoints.check(ENDPOINT)
+    def served(view: Callable[..., flask.Response]) -> Callable[..., flask.Response]:
+        def checked(**arguments: Any) -> flask.Response:
+            if ENDPOINT not in endpoints:
+                raise switched_off(ENDPOINT)
             return view(**arguments)
 
         return checked

@@ -1,80 +1,43 @@
-"""What is sent back, without what answers of models do not need of Flask's responses."""
+"""What is sent back: one class, for Flask and for the short cut past it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from http.client import responses
 from typing import TYPE_CHECKING, Any
 
+import flask
 import orjson
-from flask import Response
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
-class Reply:
-    """Status, headers and body. A WSGI application; also what that returns, to be closed when it is sent.
+class Response(flask.Response):
+    """Flask makes its own answers of this class, too. Belongs to the thread that answers the request."""
 
-    Not thread-safe: it belongs to the thread that answers the request.
-    """
-
-    def __init__(
-        self, body: bytes = b"", status: int = 200, content_type: str = "application/json"
-    ) -> None:
-        self.body = body
-        self.status_code = status
-        self.headers = {"Content-Type": content_type}
-        self._closers: list[Callable[[], object]] = []
-
-    @property
-    def status(self) -> str:
-        """Code and reason."""
-        return f"{self.status_code} {responses.get(self.status_code, 'Unknown')}"
+    def __init__(self, body: Any = None, status: Any = 200, *rest: Any, **options: Any) -> None:
+        """As flask.Response; the reason phrases are those of the registry, `Not Found`."""
+        if status != 200 and isinstance(status, int):
+            status = f"{status} {responses.get(status, 'Unknown')}"
+        super().__init__(body, status, *rest, **options)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        self.headers["Content-Length"] = str(len(self.body))
-        start_response(self.status, list(self.headers.items()))
+        if (
+            self.status_code != 200
+            or environ["REQUEST_METHOD"] != "POST"
+            or type(self.response) is not list
+        ):
+            return super().__call__(environ, start_response)
+        # Werkzeug would look for locations, lengths, HEAD and 304, which takes longer than all the rest.
+        start_response(self.status, self.headers.to_wsgi_list())
         return self
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter((self.body,))
-
-    def call_on_close(self, function: Callable[[], object]) -> None:
-        """Call it when the reply is sent, or cannot be sent any more."""
-        self._closers.append(function)
-
-    def close(self) -> None:
-        """Sent, or given up. Only the first time counts."""
-        closers, self._closers = self._closers, []
-        for function in closers:
-            function()
+        """The parts of the body."""
+        return self.iter_encoded()
 
 
-def json_reply(value: Any, status: int = 200) -> Reply:
-    """A reply of JSON, in the order in which it was built."""
-    return Reply(orjson.dumps(value), status)
-
-
-def as_flask(reply: Reply) -> Response:
-    """The reply where Flask's hooks are to see it; what they do to its headers is sent."""
-    if type(reply) is not Reply:
-        return _Adopted(reply)
-    response = Response(reply.body, reply.status_code, reply.headers)
-    response.call_on_close(reply.close)
-    return response
-
-
-class _Adopted(Response):
-    """One that has its own way to write its body."""
-
-    automatically_set_content_length = False  # the reply does
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(status=reply.status_code, headers=reply.headers)
-        self._reply = reply
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        self._reply.headers = dict(self.headers.to_wsgi_list())
-        self._reply.call_on_close(self.close)
-        return self._reply(environ, start_response)
+def json_response(value: Any, status: int = 200) -> Response:
+    """An answer of JSON, in the order in which it was built."""
+    return Response(orjson.dumps(value), status, content_type="application/json")

@@ -1,33 +1,37 @@
-"""From a call to what generates for it."""
+"""From a request to what generates for it."""
 
 from __future__ import annotations
 
-from functools import partial
+from typing import TYPE_CHECKING
 
 from ..generation.plan import Served
-from ..limits.served_models import ServedModel
 from ..schemas import bad_request
-from .routes import Call
-from .streaming import check_wanted
+
+if TYPE_CHECKING:
+    from .context import RequestContext
 
 
-def serve(call: Call, model: ServedModel, timeout: float | None) -> Served:
-    """What a request is served with that may take `timeout` seconds, by the model that it asks for.
+def serve(context: RequestContext, model: str | None, timeout: float | None) -> Served:
+    """What a request is served with that asks for `model` (or whose path names one) and may take `timeout`
+    seconds.
 
-    Raises InvalidRequest for a timeout that is longer than the operator allows.
+    Raises ModelNotFound, ModelLoading, InvalidRequest where a name is required and missing, or for a timeout
+    that is longer than the operator allows.
     """
-    services = call.services
+    services = context.services
+    served = services.models.loaded()
+    context.record.model = served.name  # also of a request that is refused
+    services.models.check(context.model or model or None, served)
     most = services.settings.request_timeout
     if most and timeout is not None and timeout > most:
         raise bad_request.out_of_range("timeout", timeout, low=None, high=most)
-    call.job.limit(timeout or most)
+    context.limit_time(timeout or most)
     return Served(
-        model.engine,
-        services.policy.marked(model.info),
+        served.engine,
+        services.policy.marked(served.info),
         services.policy,
         services.settings,
-        model.scheduler,
-        call.job,
-        services.hooks_for,
-        partial(check_wanted, call),
+        served.scheduler,
+        context,
+        services.hooks,
     )

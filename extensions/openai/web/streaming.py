@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import orjson
-from flask import Response
 
 from ..engines.callback_bridge import run_inline
 from ..errors import APIError, InternalError
-from .response import Reply, json_reply
-from .routes import Call
+from .context import ClientGone, RequestContext
+from .error_response import error_response, failed
+from .response import Response, json_response
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -30,11 +30,8 @@ Seen = TypeVar("Seen", contravariant=True)
 Whole = TypeVar("Whole")
 Made = TypeVar("Made", covariant=True)
 
+KEEP_ALIVE = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"
-
-
-class ClientGone(Exception):
-    """The client hung up, so the work ends silently."""
 
 
 class Folding(Protocol[Seen, Made]):
@@ -47,13 +44,13 @@ class Folding(Protocol[Seen, Made]):
 
 
 def respond(
-    call: Call,
+    context: RequestContext,
     chunks: Generator[Chunk | None, None, None],
     *,
     stream: bool,
     fold: Folding[Chunk, Whole],
     on_complete: Callable[[Whole], object] | None = None,
-) -> Reply:
+) -> Response:
     """Send `chunks` as they come, or what they add up to when they are all there.
 
     `on_complete` is called once with what they add up to, streamed or not: behind the last chunk, and before
@@ -64,13 +61,13 @@ def respond(
     one step of it. An error before the first chunk keeps its status, unless the stream had to be opened
     before, to send a comment into a long silence; after that it is the last event.
     """
-    call.record.streamed = stream
+    context.record.streamed = stream
     if stream:
-        events = _events(call, chunks, None if on_complete is None else (fold, on_complete))
-        return _PushedEvents(events, call) if call.pushed else _PulledEvents(events)
+        events = _events(context, chunks, None if on_complete is None else (fold, on_complete))
+        return _PushedEvents(events, context) if context.is_pushed else _pulled(events)
 
     def keep(chunk: Chunk | None) -> None:
-        check_wanted(call)
+        context.check_wanted()
         if chunk is not None:
             fold.add(chunk)
 
@@ -78,48 +75,41 @@ def respond(
     whole = fold.whole()
     if on_complete is not None:
         on_complete(whole)
-    return json_reply(whole)
+    return json_response(whole)
 
 
 Events = Generator["bytes | None", None, None]
 """Server-sent events as they are written; None as among chunks."""
 
 
-class _EventStream(Reply):
-    def __init__(self, events: Events) -> None:
-        super().__init__(content_type="text/event-stream; charset=utf-8")
+class _EventStream(Response):
+    """`parts` of the body where the server is to iterate over them."""
+
+    def __init__(self, events: Events, parts: Iterable[bytes] = ()) -> None:
+        super().__init__(parts, content_type="text/event-stream; charset=utf-8")
         self.headers["Cache-Control"] = "no-cache"
         self.headers["X-Accel-Buffering"] = "no"
         self.call_on_close(events.close)
 
 
-class _PulledEvents(_EventStream):
-    """Events for a server that iterates over the reply; made when the first one is there."""
-
-    def __init__(self, events: Events) -> None:
-        self._spoken = (event for event in events if event is not None)
-        self._first = next(self._spoken)
-        super().__init__(events)
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        start_response(self.status, list(self.headers.items()))
-        return self
-
-    def __iter__(self) -> Iterator[bytes]:
-        return chain([self._first], self._spoken)
+def _pulled(events: Events) -> Response:
+    """Events for a server that iterates over them; made when the first one is there."""
+    ready = (event for event in events if event is not None)
+    first = next(ready)
+    return _EventStream(events, chain([first], ready))
 
 
 class _PushedEvents(_EventStream):
     """Events written to the client from inside of the engine's callbacks (see `callback_bridge.run_inline`).
     What one callback brings goes out together.
 
-    The handler has returned by then, so an error before the first event becomes a reply in here.
+    The handler has returned by then, so an error before the first event becomes a response in here.
     """
 
-    def __init__(self, events: Events, call: Call) -> None:
+    def __init__(self, events: Events, context: RequestContext) -> None:
         super().__init__(events)
         self._events = events
-        self._call = call
+        self._context = context
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         write: Callable[[bytes], object] | None = None
@@ -134,8 +124,8 @@ class _PushedEvents(_EventStream):
             if not ready:
                 return
             if write is None:
-                self.headers["openai-processing-ms"] = self._call.record.milliseconds
-                write = start_response(self.status, list(self.headers.items()))
+                self.headers["openai-processing-ms"] = self._context.record.milliseconds
+                write = start_response(self.status, self.headers.to_wsgi_list())
             data = ready[0] if len(ready) == 1 else b"".join(ready)
             ready.clear()
             write(data)
@@ -146,39 +136,36 @@ class _PushedEvents(_EventStream):
         except Exception as error:
             if write is not None:
                 raise
-            refusal = self._call.refuse(error)
-            headers = [*refusal.headers.items(), ("Content-Length", str(len(refusal.body)))]
-            start_response(refusal.status, headers)(refusal.body)
+            refusal = self._refusal(error)
+            start_response(refusal.status, refusal.headers.to_wsgi_list())(refusal.data)
         finally:
             self.close()
         return ()
 
-
-def json_response(value: Any, status: int = 200) -> Response:
-    """An answer of JSON, in the order in which it was built."""
-    return Response(orjson.dumps(value), status, content_type="application/json")
-
-
-def check_wanted(call: Call) -> None:
-    """Raises when an answer under way must end: the server stops, its time is up, the client has left."""
-    call.services.lifecycle.check()
-    call.job.check()
-    if call.client_gone():
-        raise ClientGone
+    def _refusal(self, error: Exception) -> Response:
+        """The response in place of the stream; pages in browsers may read it as they could the stream."""
+        refusal = error_response(self._context, error)
+        self._context.complete_head(refusal)
+        refusal.headers.extend(
+            (name, value)
+            for name, value in self.headers
+            if name == "Vary" or name.startswith("Access-Control-")
+        )
+        return refusal
 
 
 def _events(
-    call: Call,
+    context: RequestContext,
     chunks: Generator[Any, None, None],
     completing: tuple[Folding[Any, Any], Callable[[Any], object]] | None,
 ) -> Events:
     """One event for each chunk; an error is the last one, or is raised where it would be the first."""
-    record, keep_alive = call.record, call.services.settings.keep_alive
+    record, keep_alive = context.record, context.services.settings.keep_alive
     fold, complete = completing or (None, None)
     begun, due = False, time.monotonic() + keep_alive
     try:
         for chunk in chunks:
-            check_wanted(call)
+            context.check_wanted()
             if chunk is not None:
                 if fold is not None:
                     fold.add(chunk)
@@ -187,17 +174,17 @@ def _events(
                 yield None
                 continue
             else:
-                yield call.job.comment()
+                yield _comment(context)
             begun, due = True, time.monotonic() + keep_alive
         if fold is not None and complete is not None:
             complete(fold.whole())
-        call.job.leave()
+        context.allow_another()
         yield DONE
     except APIError as error:
         if not begun:
             raise
         record.error = error.code or error.type
-        call.job.leave()
+        context.allow_another()
         yield b"data: " + orjson.dumps(error.envelope()) + b"\n\n"
     except GeneratorExit:
         record.cancelled = True
@@ -210,7 +197,15 @@ def _events(
             raise
         record.error = InternalError.type
         log.exception("an answer failed while it was streamed")
-        fault = InternalError("The server failed while it worked on this request.")
-        yield b"data: " + orjson.dumps(fault.envelope()) + b"\n\n"
+        context.allow_another()
+        yield b"data: " + orjson.dumps(failed().envelope()) + b"\n\n"
     finally:
         chunks.close()
+
+
+def _comment(context: RequestContext) -> bytes:
+    """What to say into a silent stream: the request's place in the queue, if it waits there."""
+    position = context.queue_position()
+    if position is None:
+        return KEEP_ALIVE
+    return b": queued, position %d of %d\n\n" % position

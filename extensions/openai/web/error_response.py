@@ -1,0 +1,62 @@
+"""The response to a request that ended with an exception."""
+
+from __future__ import annotations
+
+import logging
+
+from werkzeug.exceptions import HTTPException
+
+from ..errors import (
+    APIError,
+    BodyTooLarge,
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+)
+from .context import ClientGone, RequestContext
+from .response import Response, json_response
+
+log = logging.getLogger("openedai")
+
+
+def error_response(context: RequestContext, error: Exception) -> Response:
+    """The error in its envelope. What is no error of ours or of werkzeug's is logged, and stays unsaid."""
+    record = context.record
+    if isinstance(error, ClientGone):
+        record.cancelled = True
+        return Response(status=499)  # the client has left
+    if isinstance(error, HTTPException):
+        error = _translated(context, error)
+    if not isinstance(error, APIError):
+        log.error("request %s failed", record.id, exc_info=error)
+        error = failed()
+    status = error.status
+    if status == 400:
+        status = context.services.settings.validation_status
+    record.error = error.code or error.type
+    response = json_response(error.envelope(), status)
+    response.headers.update(error.headers)
+    return response
+
+
+def failed() -> InternalError:
+    """What a client learns of a fault of ours."""
+    return InternalError("The server failed while it worked on this request.")
+
+
+def _translated(context: RequestContext, error: HTTPException) -> APIError:
+    """Werkzeug's error as one of ours."""
+    method = context.environ["REQUEST_METHOD"][:40]
+    path = context.environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
+    if error.code == 404:
+        return NotFound(f"Invalid URL ({method} {path[:200]}): this server has no such page.")
+    if error.code == 405:
+        return MethodNotAllowed(f"Not allowed to {method} on {path[:200]}.")
+    if error.code == 413:
+        most = context.services.settings.max_body_mb
+        return BodyTooLarge(f"The body of the request is larger than {most} MiB.")
+    if error.code is not None and error.code < 500:
+        return InvalidRequest(error.description or error.name)
+    log.error("request %s failed: %s", context.record.id, error.name)
+    return failed()
