@@ -10,6 +10,11 @@ from pathlib import Path
 
 import openai
 import pytest
+
+# Before NumPy is imported: its threads wait for each other by spinning, which takes the processors from the
+# servers under test, and a small model's products are too small to be shared.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from flask import Flask
 from flask.testing import FlaskClient
 

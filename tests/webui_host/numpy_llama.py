@@ -38,7 +38,7 @@ class NumpyLlama:
         self.config = SimpleNamespace(**config)
         ends = json.loads((folder / "generation_config.json").read_text())
         self.generation_config = SimpleNamespace(**ends)
-        self.weights = read_weights(folder / weights)
+        self.weights = dict(read_weights(folder / weights))
         self.heads: int = config["num_attention_heads"]
         self.groups: int = config["num_key_value_heads"]
         self.width: int = config["head_dim"]

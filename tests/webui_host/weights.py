@@ -4,6 +4,7 @@ they are read from. A GGUF file's are those of its blocks: what llama.cpp comput
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ PARTS = (
 )  # fmt: skip
 
 
+@lru_cache(maxsize=4)  # nothing changes them, and hosts come and go by the hundred
 def read_weights(path: Path) -> dict[str, Array]:
     """Of a safetensors or a GGUF file."""
     if path.suffix == ".gguf":
