@@ -39,11 +39,11 @@ class Case:
 CASES = (
     Case("nobody", FLOOD, 0),
     Case("64 streams of another key", FLOOD, 64),
-    Case("64 streams with the same key, told apart by `user`", SHORT, 64, "short"),
+    Case("64 streams with the same key, distinguished by `user`", SHORT, 64, "short"),
     Case(
         "64 streams of another key, `--spare-seconds 0`", FLOOD, 64, None, ("--spare-seconds", "0")
     ),
-    Case("64 streams with the same key, not told apart", SHORT, 64),
+    Case("64 streams with the same key, not distinguished", SHORT, 64),
 )
 
 

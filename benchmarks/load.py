@@ -166,7 +166,7 @@ class Client(asyncio.Protocol):
         seen, head = self._now, self._head
         assert seen is not None and head is not None
         seen.total = now - self._sent
-        # Not every server tells its usage in a stream.
+        # Not every server sends its usage in a stream.
         seen.tokens = completion_tokens(bytes(self._raw)) or seen.events
         self._all.append(seen)
         self._now = None

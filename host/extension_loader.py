@@ -6,7 +6,7 @@ An extension is a folder with a `script.py`. All of these are optional in it:
 - `add_arguments(parser)`: adds flags to the command line. Those that were given are in the dict
   `flags` of the module, by `dest`, before `setup()`.
 - `setup()`: starts it.
-- `use_extensions(others)`: is told of the other extensions that were set up, pairs of name and module, in
+- `use_extensions(others)`: gets the other extensions that were set up, pairs of name and module, in
   the order of the command line, and may call what hooks they have.
 - `load_model(spec)`: loads the model of a `host.spec.ModelSpec`; returns when it can answer. A
   signal ends the process at once meanwhile (`host.lifecycle` says why).

@@ -1,4 +1,4 @@
-"""What the user is told when a download fails: one line for each of the ways it can.
+"""What the user sees when a download fails: one line for each of the ways it can.
 
 huggingface_hub and the HTTP library under it raise dozens of types, and other ones from version to
 version, so they are all read here.

@@ -20,7 +20,7 @@ REFUSED = 2
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python server.py") -> int:
-    """Run the host until it is told to stop; the exit status. `prog`: what the user has typed.
+    """Run the host until it is asked to stop; the exit status. `prog`: what the user has typed.
 
     0 after a stop by signal, `REFUSED` when the start is refused. Must be called in the main
     thread, once in a process, because it takes over the signals.

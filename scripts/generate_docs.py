@@ -24,7 +24,7 @@ from extensions.openai.completions import CompletionRequest
 from extensions.openai.configuration.flags import sections, shown_default
 from extensions.openai.configuration.sources import OTHER_NAMES, is_reloadable
 from extensions.openai.errors import APIError, all_errors
-from extensions.openai.generation.chat.reasoning import SHARES
+from extensions.openai.generation.chat.reasoning import ANSWER_SHARE_BY_EFFORT
 from extensions.openai.generation.chat.request import ChatCompletionRequest
 from extensions.openai.generation.sampling.profiles import PROFILES
 from extensions.openai.generation.sampling.table import PARAMETERS, ROWS, Parameter
@@ -271,7 +271,9 @@ def efforts() -> str:
         (
             code(name),
             code(tokens) if tokens >= 0 else "no limit",
-            f"{SHARES[name]:.0%} of `max_tokens`, or of the context" if name in SHARES else "-",
+            f"{ANSWER_SHARE_BY_EFFORT[name]:.0%} of `max_tokens`, or of the context"
+            if name in ANSWER_SHARE_BY_EFFORT
+            else "-",
         )
         for name, tokens in Settings.model_fields["thinking_budgets"].default.items()
     )

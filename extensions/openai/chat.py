@@ -133,7 +133,7 @@ def _chunks(
     begun: set[int] = set()
     # Log-probabilities of tokens that say nothing come with the next chunk that says something.
     waiting: dict[int, tuple[TokenLogprob, ...]] = {}
-    told = plan.asked.alternatives is not None
+    has_logprobs = plan.asked.alternatives is not None
 
     def chunk(*choices: ChunkChoice) -> ChatCompletionChunk:
         made: ChatCompletionChunk = {
@@ -156,7 +156,7 @@ def _chunks(
             "index": event.index,
             "delta": delta,
             "logprobs": chat_logprobs(entries)
-            if entries or (told and "content" in delta)
+            if entries or (has_logprobs and "content" in delta)
             else None,
             "finish_reason": finish,
         }
@@ -198,7 +198,7 @@ def _chunks(
 
 class Fold:
     """The whole object that the chunks of a stream add up to, with the usage by the end of it, and with
-    `metadata`, which no chunk tells."""
+    `metadata`, which no chunk has."""
 
     def __init__(self, usage: UsageCount, metadata: dict[str, str] | None = None) -> None:
         self._usage = usage

@@ -1,6 +1,6 @@
 """Every error a client can see, and the one envelope they all leave in.
 
-    APIError                      anything that a client is told
+    APIError                      anything that a client can get as an error
     ├── InvalidRequest       400  the request cannot be honoured as it stands
     │   ├── ContextLengthExceeded
     │   └── NotSupported          neither engine nor host can do what the page is for
@@ -302,7 +302,7 @@ class ShareExceeded(APIError):
 
 
 class InternalError(APIError):
-    """A fault of ours; what happened is in the log, not in the answer."""
+    """A fault of the server; what happened is in the log, not in the answer."""
 
     status = 500
     type = "server_error"

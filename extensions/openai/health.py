@@ -53,7 +53,7 @@ class ProcessHealth(TypedDict):
     pid: int
     threads: int
     memory_bytes: int | None
-    """Resident memory, the model's included; null where the system does not tell."""
+    """Resident memory, the model's included; null where the system does not report it."""
 
 
 class TunnelHealth(TypedDict):

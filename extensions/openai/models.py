@@ -44,7 +44,7 @@ class TemplateOrder(TypedDict):
 
 
 class TemplateTools(TypedDict):
-    """How tools stand in prompts; what is false here is told in plain text."""
+    """How tools stand in prompts; what is false here is described in plain text."""
 
     shown: bool
     calls: bool

@@ -96,7 +96,7 @@ class StopRequest(RequestModel):
 
 
 class Stopped(TypedDict):
-    """The requests that were told to end; none when there was nothing to end any more."""
+    """The requests that were asked to end; none when there was nothing to end any more."""
 
     object: Literal["generation.stopped"]
     ids: list[str]

@@ -46,7 +46,7 @@ def _package() -> str:
 
 
 def _module(name: str) -> ModuleType:
-    """A module of ours. A library that is missing, or not one we can build on, is one line: our own host
+    """One of this extension's modules. A library that is missing, or too old, is one line: our own host
     ends with it, a webui logs it and goes on without us."""
     try:
         return importlib.import_module(f"{_package()}.{name}")
@@ -104,7 +104,7 @@ def reload() -> None:
 
 
 def banner() -> str:
-    """What to tell the operator once everything is there."""
+    """What to show the operator once everything is there."""
     return str(_module("hosts.launch").banner())
 
 

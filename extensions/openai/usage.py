@@ -1,4 +1,4 @@
-"""Usage: what keys and users have used. Reference: "Usage" (organization), and a shorter page of ours.
+"""Usage: what keys and users have used. Reference: "Usage" (organization), and a shorter form.
 
 A key sees its own usage, an admin key that of all keys. `api_key_id` is the key's name; `user_id` is the
 `user` of the requests.
@@ -299,8 +299,10 @@ def _position(cursor: str) -> int:
         if 0 <= position <= LATEST:
             return position
     except (ValueError, binascii.Error):
-        pass  # told below, with what is out of range
-    raise InvalidRequest("Invalid 'page': not one of ours.", param="page", code="invalid_value")
+        pass  # refused below, with what is out of range
+    raise InvalidRequest(
+        "Invalid 'page': not a cursor of this server.", param="page", code="invalid_value"
+    )
 
 
 def _routes() -> Iterator[Route]:

@@ -12,7 +12,7 @@ from extensions.openai.engines.protocol import Message
 from extensions.openai.errors import InvalidRequest
 from extensions.openai.generation.answer_size import Names
 from extensions.openai.generation.events import Event
-from extensions.openai.generation.hooks.extensions import Hooks
+from extensions.openai.generation.hooks.extension_hooks import Hooks
 from extensions.openai.generation.plan import (
     Asked,
     ChatPlan,

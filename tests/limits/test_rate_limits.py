@@ -390,7 +390,7 @@ def test_limits_that_say_nothing_are_those_of_others() -> None:
 
 
 def test_it_is_forgotten_who_asked_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "KEPT", 10)
+    monkeypatch.setattr(module, "MAX_REMEMBERED_ACCOUNTS", 10)
     limiter, now = Limiter(Settings()), [NOON]
     monkeypatch.setattr(time, "time", lambda: now[0])
     for at in range(50):

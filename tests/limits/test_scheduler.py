@@ -20,17 +20,22 @@ from extensions.openai.errors import (
     ShuttingDown,
     Unavailable,
 )
-from extensions.openai.limits.scheduler import BATCH_TURNS, Scheduler, SlotRequest, SlotTicket
+from extensions.openai.limits.scheduler import (
+    TURNS_PER_BATCH_TURN,
+    Scheduler,
+    SlotRequest,
+    SlotTicket,
+)
 
 
-def claim(
+def request(
     name: str, user: str | None = None, *, weight: int = 1, batch: bool = False
 ) -> SlotRequest:
     caller = Caller(name, frozenset(), weight=weight)
     return SlotRequest(caller, user, "batch" if batch else "interactive")
 
 
-ALICE, BOB, CAROL = claim("alice"), claim("bob"), claim("carol")
+ALICE, BOB, CAROL = request("alice"), request("bob"), request("carol")
 
 
 def waits(ticket: SlotTicket) -> bool:
@@ -122,7 +127,7 @@ def test_a_server_full_of_everybody_is_nobodys_fault() -> None:
     for who in (BOB, CAROL):
         scheduler.request_slot(1, who)
     with pytest.raises(QueueFull) as caught:
-        scheduler.request_slot(1, claim("dave"))
+        scheduler.request_slot(1, request("dave"))
     assert (caught.value.status, caught.value.code) == (503, "queue_full")
     assert int(caught.value.headers["Retry-After"]) >= 1
 
@@ -141,7 +146,7 @@ def test_no_queue_at_all() -> None:
 def test_weight_is_a_share_of_the_queue_too() -> None:
     scheduler = Scheduler(queue_limit=4)
     scheduler.request_slot(1, CAROL)
-    heavy = claim("heavy", weight=3)
+    heavy = request("heavy", weight=3)
     tickets = [scheduler.request_slot(1, heavy) for _ in range(3)]
     light = scheduler.request_slot(1, ALICE)
     with pytest.raises(APIError):
@@ -163,7 +168,7 @@ def test_who_has_waited_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_batch_work_gets_what_is_left() -> None:
     scheduler = Scheduler(queue_limit=9)
     running = scheduler.request_slot(1, ALICE)
-    batch = scheduler.request_slot(1, claim("bob", batch=True))
+    batch = scheduler.request_slot(1, request("bob", batch=True))
     later = scheduler.request_slot(1, ALICE)
     assert batch.position() == (2, 2)
     scheduler.release(running)
@@ -174,7 +179,7 @@ def test_batch_work_gets_what_is_left() -> None:
 
 def test_batch_work_leaves_one_slot_free() -> None:
     scheduler = Scheduler(queue_limit=9)
-    batch = [scheduler.request_slot(3, claim("bob", batch=True)) for _ in range(4)]
+    batch = [scheduler.request_slot(3, request("bob", batch=True)) for _ in range(4)]
     assert [ticket.granted for ticket in batch] == [True, True, False, False]
     assert scheduler.request_slot(3, ALICE).granted
 
@@ -183,8 +188,8 @@ def test_batch_work_leaves_one_slot_free() -> None:
 def test_batch_work_is_not_starved(slots: int) -> None:
     scheduler = Scheduler(queue_limit=99)
     running = [scheduler.request_slot(slots, ALICE) for _ in range(slots)]
-    batch = scheduler.request_slot(slots, claim("bob", batch=True))
-    for _ in range(BATCH_TURNS - 2):
+    batch = scheduler.request_slot(slots, request("bob", batch=True))
+    for _ in range(TURNS_PER_BATCH_TURN - 2):
         running.append(scheduler.request_slot(slots, ALICE))
         scheduler.release(running.pop(0))
         assert not batch.granted
@@ -197,7 +202,7 @@ def test_batch_work_is_not_starved(slots: int) -> None:
 def test_batch_work_gives_up_its_place_in_a_full_queue() -> None:
     scheduler = Scheduler(queue_limit=1)
     scheduler.request_slot(1, ALICE)
-    batch = scheduler.request_slot(1, claim("bob", batch=True))
+    batch = scheduler.request_slot(1, request("bob", batch=True))
     assert waits(scheduler.request_slot(1, ALICE))
     with pytest.raises(QueueFull):
         batch.wait()
@@ -231,7 +236,7 @@ def test_nobody_takes_the_last_slots_while_another_is_about(slots: int, most: in
 
 def test_a_weight_is_worth_its_share_of_the_last_slots() -> None:
     scheduler = Scheduler(queue_limit=99, spare_seconds=60)
-    heavy = claim("alice", weight=3)
+    heavy = request("alice", weight=3)
     scheduler.release(scheduler.request_slot(4, BOB))
     assert [scheduler.request_slot(4, heavy).granted for _ in range(4)] == [True, True, True, False]
     assert scheduler.request_slot(4, BOB).granted
@@ -240,7 +245,7 @@ def test_a_weight_is_worth_its_share_of_the_last_slots() -> None:
 def test_batch_work_leaves_the_last_slots_to_others_as_well() -> None:
     scheduler = Scheduler(queue_limit=99, spare_seconds=60)
     scheduler.release(scheduler.request_slot(4, BOB))
-    batch = claim("alice", batch=True)
+    batch = request("alice", batch=True)
     assert [scheduler.request_slot(4, batch).granted for _ in range(4)] == [
         True,
         True,
@@ -253,7 +258,7 @@ def test_two_who_flood_share_all_but_the_spare_slot() -> None:
     scheduler = Scheduler(queue_limit=99, spare_seconds=60)
     scheduler.release(scheduler.request_slot(4, BOB))
     flood = [scheduler.request_slot(4, who) for _ in range(4) for who in (ALICE, CAROL)]
-    granted = [ticket.claim.caller.name for ticket in flood if ticket.granted]
+    granted = [ticket.request.caller.name for ticket in flood if ticket.granted]
     assert sorted(granted) in (["alice", "alice", "carol"], ["alice", "carol", "carol"])
     assert scheduler.request_slot(4, BOB).granted
 
@@ -275,10 +280,10 @@ def test_a_key_that_is_alone_has_all_slots() -> None:
 
 def test_users_of_one_key_spare_a_slot_for_each_other() -> None:
     scheduler = Scheduler(queue_limit=99, spare_seconds=60)
-    scheduler.release(scheduler.request_slot(2, claim("alice", "y")))
-    assert scheduler.request_slot(2, claim("alice", "x")).granted
-    assert not scheduler.request_slot(2, claim("alice", "x")).granted
-    assert scheduler.request_slot(2, claim("alice", "y")).granted
+    scheduler.release(scheduler.request_slot(2, request("alice", "y")))
+    assert scheduler.request_slot(2, request("alice", "x")).granted
+    assert not scheduler.request_slot(2, request("alice", "x")).granted
+    assert scheduler.request_slot(2, request("alice", "y")).granted
 
 
 def test_closing_sends_away_who_has_not_begun() -> None:
@@ -329,7 +334,7 @@ def test_threads_never_hold_more_than_the_slots() -> None:
                     inside -= 1
 
     threads = [
-        threading.Thread(target=work, args=(claim(f"key {at % 4}", batch=at % 3 == 0),))
+        threading.Thread(target=work, args=(request(f"key {at % 4}", batch=at % 3 == 0),))
         for at in range(12)
     ]
     for thread in threads:
@@ -352,7 +357,7 @@ class Queue(RuleBasedStateMachine):
         self.scheduler = Scheduler(queue_limit=LIMIT)
         self.tickets: list[SlotTicket] = []
 
-    @rule(who=st.sampled_from([ALICE, BOB, claim("carol", batch=True)]))
+    @rule(who=st.sampled_from([ALICE, BOB, request("carol", batch=True)]))
     def enter(self, who: SlotRequest) -> None:
         full = len([t for t in self.tickets if waits(t)]) >= LIMIT
         try:
@@ -371,7 +376,7 @@ class Queue(RuleBasedStateMachine):
         running = [ticket for ticket in self.tickets if ticket.granted]
         waiting = [ticket for ticket in self.tickets if waits(ticket)]
         assert len(running) <= SLOTS and len(waiting) <= LIMIT
-        if any(ticket.claim.priority == "interactive" for ticket in waiting):
+        if any(ticket.request.priority == "interactive" for ticket in waiting):
             assert len(running) == SLOTS
         if waiting:
             assert len(running) >= SLOTS - 1, "only batch work leaves a slot free"

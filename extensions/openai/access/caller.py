@@ -46,7 +46,7 @@ UNSPECIFIED = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The holder of a key. The name is told in logs and metrics; the key itself is nowhere in here."""
+    """The holder of a key. The name stands in logs and metrics; the key itself is nowhere in here."""
 
     name: str
     scopes: frozenset[Scope]

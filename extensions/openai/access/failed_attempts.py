@@ -48,7 +48,7 @@ class AttemptLimiter:
             )
 
     def wrong(self, address: str) -> None:
-        """A key from there was none of ours."""
+        """A key from there was wrong."""
         where = _where(address)
         if where is None:
             return
@@ -60,7 +60,7 @@ class AttemptLimiter:
                 self._wrong.popitem(last=False)
 
     def right(self, address: str, given: bytes) -> None:
-        """A key from there was one of ours."""
+        """A key from there was right."""
         if _where(address) is None:
             return
         digest = self._digest(given)

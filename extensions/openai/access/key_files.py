@@ -133,7 +133,7 @@ class KeyFiles:
         return self._list.get() or ()
 
     def create(self, grant: Grant) -> str:
-        """Make a key; its text is told here and never again. Raises KeysError where the name is taken."""
+        """Make a key; its text is returned here and never again. Raises KeysError where the name is taken."""
         with self._writing():
             entries, now = self.entries(), time.time()
             if any(each.grant.name == grant.name and each.valid(now) for each in entries):

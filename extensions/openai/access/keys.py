@@ -66,7 +66,7 @@ class Keys:
 
         `headers` holds `authorization` (Bearer), `x-api-key` and `api-key` (Azure clients), None if absent;
         `address` is the client's. The time it takes says nothing about how close a wrong key came, nor to
-        which of ours.
+        which of the server's keys.
         """
         locked = has_keys(self._settings)
         if not locked and self._settings.admin_key is None:
@@ -100,7 +100,7 @@ class Keys:
         return any(right)
 
     def _whose(self, given: bytes) -> Caller | None:
-        """Whose key it is; None for none of ours. Raises Unauthorized for one that is valid no more."""
+        """Whose key it is; None for a wrong one. Raises Unauthorized for one that is valid no more."""
         api_key, admin_key = self._settings.api_key, self._settings.admin_key
         # All are compared, whichever matches.
         is_admin = admin_key is not None and _same(given, admin_key)
@@ -132,7 +132,7 @@ class Keys:
             )
 
     def _holder(self, grant: Grant) -> Caller:
-        """Who has a key of ours. Raises Unauthorized where it is not valid any more."""
+        """The holder of a named key. Raises Unauthorized where it is not valid any more."""
         try:
             ends = self._files.ends(grant.id)
         except KeysError as error:

@@ -1,4 +1,4 @@
-"""Where a request really comes from when it comes through proxies, told by those that are trusted.
+"""Where a request really comes from when it comes through proxies, as the trusted ones report it.
 
 Headers that say so (`X-Forwarded-For`, `-Proto`, `-Host`, `-Prefix`) are believed from trusted proxies only.
 The application never sees them: it finds what they say in the places where it looks in any case.
@@ -17,7 +17,7 @@ from .allowed_hosts import host_name
 from .ip_addresses import IPAddress, as_address
 
 HOST_SENT = "openedai.host_sent"
-"""In a request's environment: its own Host header, where a proxy has told another one."""
+"""In a request's environment: its own Host header, where a proxy has reported another one."""
 
 PREFIX = re.compile(r"(/[\w.~-]+)+")
 HEADERS = ("FOR", "PROTO", "HOST", "PREFIX", "PORT", "BY", "SERVER")
@@ -34,24 +34,24 @@ class Trust:
 
     @classmethod
     def of(cls, entries: Sequence[str], *, tunnel: bool = False) -> Trust:
-        """What the setting `trusted_proxies` says. A `tunnel` of ours comes from this machine."""
+        """What the setting `trusted_proxies` says. The server's own `tunnel` comes from this machine."""
         networks = [ipaddress.ip_network(entry) for entry in entries if not entry.isdecimal()]
         if tunnel:
             networks += [ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1")]
         return cls(tuple(networks), max([int(e) for e in entries if e.isdecimal()], default=0))
 
-    def hops(self, peer: str, told: Sequence[str]) -> tuple[int, str]:
+    def hops(self, peer: str, forwarded: Sequence[str]) -> tuple[int, str]:
         """How many proxies are to be believed, and the client's address.
 
-        `peer` is who is connected to us, `told` what X-Forwarded-For lists, the client first.
+        `peer` is the address of the connection, `forwarded` what X-Forwarded-For lists, the client first.
         """
         client, believed = peer, 0
-        for following in (*reversed(told), None):
+        for following in (*reversed(forwarded), None):
             address = as_address(client)
             if not (believed < self.count or (address is not None and self._has(address))):
                 break
             believed += 1
-            # What is no address was not written by a proxy of ours, so the one before it is the last.
+            # What is no address was not written by a trusted proxy, so the one before it is the last.
             if following is None or (named := _address(following)) is None:
                 break
             client = named
@@ -78,10 +78,12 @@ class TrustedProxies:
 
     def adopt(self, environ: dict[str, Any]) -> None:
         """Put what trusted proxies say where the application looks, and take the headers away."""
-        told = {name: environ.pop(f"HTTP_X_FORWARDED_{name}", "") for name in HEADERS}
-        if not any(told.values()):
+        forwarded = {name: environ.pop(f"HTTP_X_FORWARDED_{name}", "") for name in HEADERS}
+        if not any(forwarded.values()):
             return
-        parts = {name: [each.strip() for each in value.split(",")] for name, value in told.items()}
+        parts = {
+            name: [each.strip() for each in value.split(",")] for name, value in forwarded.items()
+        }
         addresses = [part for part in parts["FOR"] if part]
         hops, client = self._trust.hops(environ.get("REMOTE_ADDR", ""), addresses)
         if hops:
@@ -89,13 +91,13 @@ class TrustedProxies:
             _adopt(environ, {name: each[-min(hops, len(each))] for name, each in parts.items()})
 
 
-def _adopt(environ: dict[str, Any], told: dict[str, str]) -> None:
-    if (scheme := told["PROTO"].lower()) in ("http", "https"):
+def _adopt(environ: dict[str, Any], forwarded: dict[str, str]) -> None:
+    if (scheme := forwarded["PROTO"].lower()) in ("http", "https"):
         environ["wsgi.url_scheme"] = scheme
-    if host_name(told["HOST"]) is not None:
+    if host_name(forwarded["HOST"]) is not None:
         environ[HOST_SENT] = environ.get("HTTP_HOST")
-        environ["HTTP_HOST"] = told["HOST"]
-    if PREFIX.fullmatch(prefix := told["PREFIX"].rstrip("/")):
+        environ["HTTP_HOST"] = forwarded["HOST"]
+    if PREFIX.fullmatch(prefix := forwarded["PREFIX"].rstrip("/")):
         environ["SCRIPT_NAME"] = prefix
 
 

@@ -82,7 +82,7 @@ def verify(key: bytes, secret: bytes) -> Grant | None:
     try:
         payload = orjson.loads(base64.b32decode(text.upper() + "=" * (-len(text) % 8)))
     except (binascii.Error, orjson.JSONDecodeError):
-        return None  # signed with the same secret, but no key of ours
+        return None  # signed with the same secret, but no named key
     return Grant(
         payload["i"],
         start.removeprefix("sk-"),

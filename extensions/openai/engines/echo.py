@@ -1,4 +1,4 @@
-"""The engine without a model: says back what it was told, the same every time (mock mode).
+"""The engine without a model: repeats what it was sent, the same every time (mock mode).
 
 A token is one byte of UTF-8, so characters are split over tokens as real models split them, and every
 answer ends with one end token, which counts. Sampler parameters are taken and change nothing.

@@ -75,14 +75,14 @@ class EngineInfo:
     """What the model says of itself, in a line."""
     capabilities: tuple[Capability, ...] = (Capability.COMPLETION, Capability.CHAT)
     end_tokens: frozenset[int] = frozenset()
-    """Those that end an answer, as far as the engine tells."""
+    """Those that end an answer, as far as the engine knows."""
     token_bytes: Sequence[bytes] | None = field(default=None, repr=False, compare=False)
-    """What each token says, where grammars are followed token by token; None: not told."""
+    """What each token says, where grammars are followed token by token; None: not known."""
     grammar_end: str = ""
     """The token that the engine ends an answer with where its grammar is complete, as text, if it is none
     of `end_tokens`: the model would go on after it."""
     thinking: ThinkingTraits | None = None
-    """None: as far as the template tells, the model does not think."""
+    """None: as far as the template shows, the model does not think."""
     honours: frozenset[str] | None = None
     """The sampler's names for the parameters that the loaded model honours; None: all in its column."""
     template: TemplateTraits | None = None
@@ -121,7 +121,7 @@ class GenerateRequest:
     logit_bias: tuple[tuple[int, float], ...] = ()
     """Pairs of token id and what is added to its logit; BAN bans the token. Capability `logprobs`."""
     logprobs: int | None = None
-    """How many alternatives to tell for each token, 0 to 20; None: no log-probabilities."""
+    """How many alternatives to report for each token, 0 to 20; None: no log-probabilities."""
     page: Page | None = field(default=None, kw_only=True)
     """That of the chat that it comes from, for extensions of the host to see."""
     whole: bool = field(default=False, kw_only=True)
@@ -356,7 +356,7 @@ class HasSnapshots(Protocol):
 
 
 def snapshot_of(engine: Engine) -> Engine:
-    """The engine as one request sees it; itself where it always tells the same."""
+    """The engine as one request sees it; itself where it is always the same."""
     # Asked for each request, and `isinstance` of a protocol takes 10 microseconds.
     take: Callable[[], Engine] | None = getattr(engine, "snapshot", None)
     return engine if take is None else take()

@@ -63,7 +63,7 @@ class TemplateTraits:
     thinking: ThinkingTraits | None = None
     """None: it knows nothing of thoughts."""
     turn_ends: tuple[str, ...] = ()
-    """The texts that end an answer, where they can be told."""
+    """The texts that end an answer, where they can be seen."""
     call_sample: str | None = None
     """What the template writes for a turn that calls the first of `marks.SAMPLE_CALLS`, with the end of the
     turn behind it; None where it shows no calls."""

@@ -45,8 +45,8 @@ class AnswerSize:
         limit = self._within(1, MAX_ANSWER_TOKENS, "tokens", names)
         if self.alternatives is None:
             return limit
-        told = self._within(1 + self.alternatives, max_logprobs, "log-probabilities", names)
-        return told if limit is None else limit if told is None else min(limit, told)
+        reported = self._within(1 + self.alternatives, max_logprobs, "log-probabilities", names)
+        return reported if limit is None else limit if reported is None else min(limit, reported)
 
     def _within(self, per_token: int, most: int, what: str, names: Names) -> int | None:
         room = most // (self.choices * per_token) - self.echoed

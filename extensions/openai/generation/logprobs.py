@@ -60,9 +60,9 @@ def chat_logprobs(tokens: Iterable[TokenLogprob]) -> ChatLogprobs:
 
 
 def _alternative(other: LikelyToken, taken: TokenLogprob) -> TopLogprob:
-    """A token that has no text is told by its name; the one that was taken is written as it was there."""
-    said = taken.bytes if _same(other, taken) else other.bytes
-    return {"token": _name(other, taken, ""), "logprob": other.logprob, "bytes": list(said)}
+    """A token that has no text is reported by its name; the one that was taken is written as it was there."""
+    spelled = taken.bytes if _same(other, taken) else other.bytes
+    return {"token": _name(other, taken, ""), "logprob": other.logprob, "bytes": list(spelled)}
 
 
 def _same(other: LikelyToken, taken: TokenLogprob) -> bool:
@@ -120,8 +120,8 @@ def _offsets(tokens: Sequence[TokenLogprob], offset: int) -> list[int]:
     return offsets
 
 
-def _shown(said: bytes, mark: str) -> str:
+def _shown(spelled: bytes, mark: str) -> str:
     """A token's text; bytes that are none are written as \\xNN, as OpenAI does."""
-    if is_text(said):
-        return said.decode()
-    return mark + "".join(f"\\x{byte:02x}" for byte in said)
+    if is_text(spelled):
+        return spelled.decode()
+    return mark + "".join(f"\\x{byte:02x}" for byte in spelled)

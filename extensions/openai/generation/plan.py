@@ -1,4 +1,4 @@
-"""One plan for all dialects: what a request wants, in no dialect's words, becomes an answer under way.
+"""One plan for all dialects: what a request asks for, in no dialect's words, becomes a running generation.
 
 A handler translates its wire type into a plan, and the events that come of it into its own shapes:
 
@@ -38,7 +38,7 @@ from .continue_prompt import Echo, Prompt, check_prompt, continue_prompt, longes
 from .events import Events
 from .grammar.constraints import CONSTRAINTS
 from .hooks.apply import hooked_chat, hooked_completion
-from .hooks.extensions import Hooks
+from .hooks.extension_hooks import Hooks
 from .media.reader import MediaReader, media_reader
 from .request import GenerationRequest, needs
 from .run import run
@@ -103,7 +103,7 @@ class Asked:
     names: Names
     """What the dialect calls the fields that refusals name."""
     limit: int | None = None
-    """The most tokens of one choice; NO_LIMIT for as many as fit, None where the request does not say."""
+    """The most tokens of one choice; NO_LIMIT for as many as fit, None where the request sets none."""
     stops: tuple[str, ...] = ()
     grammar: str | None = None
     grammar_param: str = ""
@@ -112,7 +112,7 @@ class Asked:
     n: int = 1
     """Choices for each prompt."""
     alternatives: int | None = None
-    """How many to tell for each token; None: no log-probabilities."""
+    """How many to report for each token; None: no log-probabilities."""
     logprobs_param: str = "logprobs"
     hooks: bool | None = None
     """Whether other extensions act on it; None: where the operator lets them."""
@@ -352,9 +352,9 @@ class _Hooked:
 
     hooks: Hooks | None
     early: tuple[str, ...]
-    """Stop strings of what the model says."""
+    """Stop strings that are looked for in the model's own text."""
     stops: tuple[str, ...]
-    """Stop strings of what is shown."""
+    """Stop strings that are looked for in what clients get."""
 
     @classmethod
     def of(cls, served: Served, asked: Asked, stops: tuple[str, ...]) -> _Hooked:

@@ -129,7 +129,7 @@ class GenerationRequest(ConstraintFields, NativeSampling):
     )
     user: str | None = Field(
         None,
-        description="Who asks, in the client's words: the users of one key take turns in the queue.",
+        description="The client's name for its user: the users of one key take turns in the queue.",
     )
     timeout: float | None = Field(
         None,
@@ -204,7 +204,7 @@ class GenerationRequest(ConstraintFields, NativeSampling):
 
     @property
     def alternatives(self) -> int | None:
-        """How many alternatives to tell for each token; None: no log-probabilities."""
+        """How many alternatives to report for each token; None: no log-probabilities."""
         return self.n_probs or None
 
     def agreed_limit(self, limit: int | None, param: str) -> tuple[int | None, str]:
@@ -222,9 +222,9 @@ class GenerationRequest(ConstraintFields, NativeSampling):
         return limit, param
 
     def with_min_tokens(self, info: EngineInfo) -> Self:
-        """The request with what it says of how an answer ends.
+        """Apply `min_tokens` and `stop_token_ids`.
 
-        Raises InvalidRequest for what would end it otherwise than the engine does.
+        Raises InvalidRequest for what would end the answer otherwise than the engine does.
         """
         if not info.end_tokens.issuperset(self.stop_token_ids or ()):
             raise bad_request.unsupported(

@@ -1,6 +1,6 @@
 """Run an engine for one request: slots, several choices at once, stop strings, usage.
 
-Everything a page streams goes through `run`, one choice or many, streamed or folded.
+All that an endpoint answers goes through `run`, one choice or many, streamed or folded.
 """
 
 from __future__ import annotations

@@ -123,14 +123,14 @@ def _groups(text: str, logprobs: Sequence[TokenLogprob]) -> list[_Group]:
     found: list[_Group] = []
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     pending: list[TokenLogprob] = []
-    said = ""
+    spelled = ""
     for at, token in enumerate(logprobs, 1):
         pending.append(token)
-        said += decoder.decode(token.bytes, at == len(logprobs))
+        spelled += decoder.decode(token.bytes, at == len(logprobs))
         if not decoder.getstate()[0]:
-            found.append(_Group(said, tuple(pending)))
+            found.append(_Group(spelled, tuple(pending)))
             pending.clear()
-            said = ""
+            spelled = ""
     if found and "".join(group.text for group in found) == text:
         return found
     return [_Group(text, tuple(logprobs))]  # nothing is known of which token makes what
@@ -150,8 +150,8 @@ def _cut(group: _Group) -> list[TokenLogprob]:
     at = 0
     for token in group.logprobs:
         end = at + len(token.bytes)
-        said = bytes(b for b, stay in zip(token.bytes, stays[at:end], strict=False) if stay)
-        cut.append(replace(token, bytes=said))
+        spelled = bytes(b for b, stay in zip(token.bytes, stays[at:end], strict=False) if stay)
+        cut.append(replace(token, bytes=spelled))
         at = end
     return cut
 
@@ -224,10 +224,10 @@ def aligned(tokens: Sequence[TokenLogprob], text: str) -> tuple[TokenLogprob, ..
         return tuple(tokens)
     found: list[TokenLogprob] = []
     for token in tokens:
-        said = token.bytes
-        if not data.startswith(said, at):
-            spaceless = said.removeprefix(b" ")
-            said = spaceless if data.startswith(spaceless, at) else b""
-        found.append(replace(token, bytes=said))
-        at += len(said)
+        spelled = token.bytes
+        if not data.startswith(spelled, at):
+            spaceless = spelled.removeprefix(b" ")
+            spelled = spaceless if data.startswith(spaceless, at) else b""
+        found.append(replace(token, bytes=spelled))
+        at += len(spelled)
     return tuple(found if at == len(data) else tokens)

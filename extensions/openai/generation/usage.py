@@ -38,7 +38,7 @@ class UsageCount:
 
     n: int
     record: RequestRecord = field(default_factory=RequestRecord)
-    """Is told of all tokens as they come."""
+    """Notes all tokens as they come."""
     _prompt: dict[int, int] = field(default_factory=dict)
     _cached: dict[int, int] = field(default_factory=dict)
     _completion: int = 0

@@ -21,7 +21,7 @@ from ..engines.folder_model_manager import FolderModelManager, ModelCatalog
 from ..engines.protocol import Engine
 from ..engines.swappable import SwappableEngine
 from ..engines.webui.model_manager import WebuiModelManager
-from ..generation.hooks.extensions import Hooks
+from ..generation.hooks.extension_hooks import Hooks
 from ..generation.sampling.policy import read_policy
 from ..observability import logs
 from ..outbound.tunnel import Tunnel, tunnel_for
@@ -53,7 +53,7 @@ class _Running:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a host's page tells of us."""
+    """What a host's page shows of the server."""
 
     url: str | None
     """The base URL for clients on this machine; None when the server does not run."""
@@ -290,7 +290,7 @@ def _public_line() -> tuple[str, ...]:
     tunnel = _running.tunnel.state
     where = public_url() or "at the address of your tunnel"
     if tunnel.state != "up":
-        where = tunnel.problem or "the tunnel is being opened; the log will tell its address"
+        where = tunnel.problem or "the tunnel is being opened; the log will show its address"
     return (f"Public URL {where}",)
 
 

@@ -85,14 +85,14 @@ def join_log() -> None:
         if handler not in log.handlers:
             log.addHandler(handler)
     log.setLevel(logging.INFO)
-    # Both would tell it where the webui logs by way of the root.
+    # Both would be logged twice where the webui logs by way of the root.
     log.propagate = not log.handlers
 
 
 def keep_alive(wait: Callable[[], None]) -> None:
     """Hold the webui until `wait` returns: without its page (`--nowebui`) it ends when all is loaded.
 
-    It is not held once a signal has told it to end, nor where its own API has kept it until now and has
+    It is not held once a signal has asked it to end, nor where its own API has kept it until now and has
     ended: then one signal was for the whole process.
     """
     args = sys.modules["modules.shared"].args
@@ -125,7 +125,7 @@ def keep_alive(wait: Callable[[], None]) -> None:
 
 
 def _signals_noted() -> threading.Event:
-    """Set once the process is told to end. What the webui does about it stays as it is."""
+    """Set once the process is asked to end. What the webui does about it stays as it is."""
     asked = threading.Event()
 
     def noting(before: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from math import ceil
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item", bound=Hashable)
-ROUNDING = 1e-9  # of turns, which are sums of fractions
+ROUNDING_TURNS = 1e-9  # of turns, which are sums of fractions
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ class FairQueue(Generic[Item]):
         share = self._keys.setdefault(key, _Key())
         share.weight = weight
         if not share.waiting:
-            # Who comes new waits for a round, as all have; otherwise newcomers would always go first.
+            # A newcomer waits for a round, as all have; otherwise newcomers would always go first.
             share.due = max(share.due, self._round + 1 / weight)
         share.waiting += 1
         self._waiting += 1
@@ -169,4 +169,4 @@ def _rank(share: _Share) -> tuple[float, float, int]:
 
 def _turns_before(share: _Share, due: float, most: int) -> int:
     """How many of a share's turns are due before a time."""
-    return min(most, max(0, ceil((due - share.due) * share.weight - ROUNDING)))
+    return min(most, max(0, ceil((due - share.due) * share.weight - ROUNDING_TURNS)))

@@ -32,15 +32,15 @@ from ..settings import Settings, SettingsError
 
 log = logging.getLogger("openedai")
 
-MINUTE = 60
-DAY = 86400
-MONTHS_LAST = 5 * DAY  # seconds that a month's count outlives it
-MEMORY = "memory://"
-PATIENCE = 2.0  # seconds to wait for Redis
-SILENCE = 60.0  # seconds between two log lines about it
-JUMP = 1.0  # seconds that clocks may differ
-LONGEST_USER = 64
-KEPT = 4096  # callers and users of whom it is known when they asked last
+MINUTE_S = 60
+DAY_S = 86400
+MONTH_COUNT_TTL_S = 5 * DAY_S  # that a month's count outlives it
+MEMORY_URL = "memory://"
+STORAGE_TIMEOUT_S = 2.0  # for an answer of Redis
+LOG_INTERVAL_S = 60.0  # between two log lines about it
+MAX_CLOCK_SKEW_S = 1.0
+MAX_USER_CHARACTERS = 64
+MAX_REMEMBERED_ACCOUNTS = 4096  # callers and users of whom it is known when they asked last
 
 
 class Storage(Protocol):
@@ -73,13 +73,13 @@ class Account:
         return self.name if self.user is None else f"{self.name}:{self.user}"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"the key {self.name}" if self.user is None else f"this user of the key {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Where a count stands, as headers tell it."""
+    """Where a count stands, as headers report it."""
 
     limit: int
     remaining: int
@@ -105,11 +105,11 @@ class Limiter:
     def __init__(self, settings: Settings, spent: Spent = lambda name, user, since: 0) -> None:
         """Raises SettingsError where the storage is none that there is."""
         url = (
-            MEMORY
+            MEMORY_URL
             if settings.limits_storage is None
             else settings.limits_storage.get_secret_value()
         )
-        self._shared = url != MEMORY
+        self._shared = url != MEMORY_URL
         self._storage = _storage(url)
         self._spent = spent
         # Redis counts in one step each; the library's memory does not quite.
@@ -119,7 +119,7 @@ class Limiter:
         self._running: Counter[str] = Counter()
         self._running_lock = threading.Lock()
         self._asked: dict[str, float] = {}
-        self._told = -SILENCE
+        self._logged_at = -LOG_INTERVAL_S
 
     def admission(self, record: RequestRecord) -> Admission:
         """For one request of a caller who is known."""
@@ -133,7 +133,7 @@ class Limiter:
         with self._running_lock:
             if self._running[account.key] >= most:
                 raise RateLimited(
-                    f"Rate limit reached for {account.words} on concurrent requests: Limit {most}. "
+                    f"Rate limit reached for {account.description} on concurrent requests: Limit {most}. "
                     "Please try again when one of them has ended.",
                     retry_after=1.0,
                 )
@@ -155,32 +155,35 @@ class Limiter:
         key = f"requests/{account.key}"
         with self._lock:
             now = time.time()
-            taken = self._storage.acquire_entry(key, most, MINUTE)
-            oldest, count = self._storage.get_moving_window(key, most, MINUTE)
-            if not taken and oldest > now + JUMP:  # the clock was set back
+            taken = self._storage.acquire_entry(key, most, MINUTE_S)
+            oldest, count = self._storage.get_moving_window(key, most, MINUTE_S)
+            if not taken and oldest > now + MAX_CLOCK_SKEW_S:  # the clock was set back
                 self._storage.clear(key)
-                taken, count = self._storage.acquire_entry(key, most, MINUTE), 1
+                taken, count = self._storage.acquire_entry(key, most, MINUTE_S), 1
             if taken:
-                if len(self._asked) >= KEPT:
-                    self._asked = {k: at for k, at in self._asked.items() if at > now - MINUTE}
+                if len(self._asked) >= MAX_REMEMBERED_ACCOUNTS:
+                    self._asked = {k: at for k, at in self._asked.items() if at > now - MINUTE_S}
                 self._asked[key] = now
         newest = self._asked.get(key, now)
         if taken:
-            return True, Level(most, max(0, most - count), newest + MINUTE)
+            return True, Level(most, max(0, most - count), newest + MINUTE_S)
         # A request that is refused has to wait for the oldest one to leave the window, not for all.
-        return False, Level(most, 0, max(oldest, min(newest, now)) + MINUTE)
+        return False, Level(most, 0, max(oldest, min(newest, now)) + MINUTE_S)
 
     def free_at(self, account: Account) -> float:
         """When the oldest request leaves the window (Unix seconds)."""
         key = f"requests/{account.key}"
         with self._lock:
-            return self._storage.get_moving_window(key, account.limits.rpm or 1, MINUTE)[0] + MINUTE
+            return (
+                self._storage.get_moving_window(key, account.limits.rpm or 1, MINUTE_S)[0]
+                + MINUTE_S
+            )
 
     def take(self, key: str, limit: int, window: int, tokens: int) -> tuple[bool, int, float]:
         """Take tokens of a count, all or none; whether it was so, what is used, and when it ends."""
         with self._lock:
             if (
-                self._storage.get_expiry(key) > time.time() + window + JUMP
+                self._storage.get_expiry(key) > time.time() + window + MAX_CLOCK_SKEW_S
             ):  # the clock was set back
                 self._storage.clear(key)
             used = self._storage.incr(key, window, tokens) if tokens else self._storage.get(key)
@@ -193,8 +196,8 @@ class Limiter:
     def adjust(self, taken: _Taken, tokens: int) -> int:
         """Add tokens to what was taken, or give some back where the window still lasts; what is used."""
         margin = (
-            PATIENCE if self._shared else 0.05
-        )  # Redis tells the end of a window in whole seconds
+            STORAGE_TIMEOUT_S if self._shared else 0.05
+        )  # Redis reports the end of a window in whole seconds
         with self._lock:
             if tokens < 0 and time.time() > taken.resets - margin:
                 return 0
@@ -223,8 +226,8 @@ class Limiter:
     def failed(self, error: StorageError) -> None:
         """Say, not too often, that the storage does not answer."""
         now = time.monotonic()
-        if now - self._told >= SILENCE:
-            self._told = now
+        if now - self._logged_at >= LOG_INTERVAL_S:
+            self._logged_at = now
             # The error itself may hold the storage's address, and in it a password.
             log.error("limits cannot be counted: %s", type(error.storage_error).__name__)
 
@@ -321,8 +324,9 @@ class Admission:
         if not admitted:
             wait = self._limiter.free_at(account) - time.time()
             raise RateLimited(
-                f"Rate limit reached for {account.words} on requests per min (RPM): Limit {level.limit}, "
-                f"Used {level.limit}, Requested 1. Please try again in {duration(wait)}.",
+                f"Rate limit reached for {account.description} on requests per min (RPM): "
+                f"Limit {level.limit}, Used {level.limit}, Requested 1. "
+                f"Please try again in {duration(wait)}.",
                 retry_after=wait,
             )
 
@@ -331,20 +335,20 @@ class Admission:
         if not limit:
             return
         key = f"tokens/{account.key}"
-        taken, used, resets = self._limiter.take(key, limit, MINUTE, tokens)
+        taken, used, resets = self._limiter.take(key, limit, MINUTE_S, tokens)
         self._levels["tokens", key] = Level(limit, limit - used, resets)
         if taken:
-            self._taken.append(_Taken(key, limit, MINUTE, tokens, resets, minute=True))
+            self._taken.append(_Taken(key, limit, MINUTE_S, tokens, resets, minute=True))
             return
         wait = resets - time.time()
         asked = f"Limit {limit}, Used {used}, Requested {tokens}."
         if tokens > limit:
             raise TokensLimited(
-                f"Request too large for {account.words} on tokens per min (TPM): {asked} "
+                f"Request too large for {account.description} on tokens per min (TPM): {asked} "
                 "The prompt or `max_tokens` must be smaller."
             )
         raise TokensLimited(
-            f"Rate limit reached for {account.words} on tokens per min (TPM): {asked} "
+            f"Rate limit reached for {account.description} on tokens per min (TPM): {asked} "
             f"Please try again in {duration(wait)}.",
             retry_after=wait,
         )
@@ -355,13 +359,13 @@ class Admission:
             return
         begins, ends = _month(time.time())
         key = f"month/{account.key}/{begins:.0f}"
-        window = int(ends - time.time() + MONTHS_LAST)
+        window = int(ends - time.time() + MONTH_COUNT_TTL_S)
         self._limiter.begin_month(account, key, window, begins)
         taken, used, _ = self._limiter.take(key, limit, window, tokens)
         if not taken:
             day = time.strftime("%Y-%m-%d", time.gmtime(ends))
             raise QuotaExceeded(
-                f"You exceeded the current quota of {account.words}: {limit} tokens a month, of which "
+                f"You exceeded the current quota of {account.description}: {limit} tokens a month, of which "
                 f"{used} are used and this request may need {tokens}. The next month begins on {day} (UTC)."
             )
         self._taken.append(_Taken(key, limit, window, tokens, ends, minute=False))
@@ -376,7 +380,7 @@ def duration(seconds: float) -> str:
     milliseconds = max(0, math.ceil(seconds * 1000))
     if milliseconds < 1000:
         return f"{milliseconds}ms"
-    minutes, rest = divmod(milliseconds, MINUTE * 1000)
+    minutes, rest = divmod(milliseconds, MINUTE_S * 1000)
     text = f"{rest / 1000:.3f}".rstrip("0").rstrip(".") + "s"
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -395,14 +399,14 @@ def _month(now: float) -> tuple[float, float]:
 
 def short_user(user: str) -> str:
     """A user's name of bounded length; different users stay different."""
-    if len(user) <= LONGEST_USER:
+    if len(user) <= MAX_USER_CHARACTERS:
         return user
     digest = hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{user[: LONGEST_USER - 17]}~{digest[:16]}"
+    return f"{user[: MAX_USER_CHARACTERS - 17]}~{digest[:16]}"
 
 
 def _storage(url: str) -> Storage:
-    if url == MEMORY:
+    if url == MEMORY_URL:
         return cast(Storage, storage_from_string(url))
     if url.partition("://")[0] not in ("redis", "rediss", "redis+unix"):
         raise SettingsError(
@@ -410,7 +414,7 @@ def _storage(url: str) -> Storage:
         )
     if find_spec("redis") is None:
         raise SettingsError("setting limits_storage: needs the package redis: pip install redis")
-    options = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE}
+    options = {"socket_timeout": STORAGE_TIMEOUT_S, "socket_connect_timeout": STORAGE_TIMEOUT_S}
     try:
         return cast(Storage, storage_from_string(url, wrap_exceptions=True, **options))
     except (ValueError, TypeError):

@@ -25,15 +25,17 @@ from ..errors import APIError, QueueFull, QueueTimeout, ShareExceeded, ShuttingD
 from ..settings import Settings
 from .fair_queue import FairQueue
 
-BATCH_TURNS = 16  # one turn in so many is for batch work, even while interactive work waits
-SPARE = 2  # slots, or half of them where there are few
-SHORTEST, LONGEST = 1, 60  # seconds of a Retry-After
-SMOOTHING = 0.2  # how much the last answer counts for how long answers take
+TURNS_PER_BATCH_TURN = (
+    16  # one turn in so many is for batch work, even while interactive work waits
+)
+SPARE_SLOTS = 2  # or half of them where there are few
+MIN_RETRY_AFTER_S, MAX_RETRY_AFTER_S = 1, 60
+HOLD_SMOOTHING = 0.2  # how much the last answer counts for how long answers take
 
 
 @dataclass(frozen=True, slots=True)
 class SlotRequest:
-    """On whose account a slot is asked for."""
+    """Which caller and user a slot is asked for, and how urgently."""
 
     caller: Caller = LOCAL
     user: str | None = None
@@ -52,7 +54,7 @@ class CallerState:
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """How things stand; `running` and `waiting` count choices, `requests_waiting` requests."""
+    """The state of the queue; `running` and `waiting` count choices, `requests_waiting` requests."""
 
     slots: int
     running: int
@@ -65,9 +67,9 @@ class QueueState:
 class SlotTicket:
     """A place in the queue, later a slot. Leave the `with` block to give it back, whatever it is then."""
 
-    def __init__(self, scheduler: Scheduler, claim: SlotRequest, now: float) -> None:
+    def __init__(self, scheduler: Scheduler, request: SlotRequest, now: float) -> None:
         self._scheduler = scheduler
-        self.claim = claim
+        self.request = request
         self.since = now
         """When it came, and later when it was granted."""
         self.granted = False
@@ -113,8 +115,8 @@ class Scheduler:
     """Grants slots to tickets. Thread-safe: one lock, held for a few microseconds.
 
     `queue_limit` requests wait at most, none longer than `queue_timeout` seconds (0: as long as it
-    takes). For `spare_seconds` after a caller was here, slots are spared for it. All three may be changed at
-    any time.
+    takes). For `spare_seconds` after a caller was served, slots are kept free for it. All three may be
+    changed at any time.
     """
 
     def __init__(
@@ -130,35 +132,35 @@ class Scheduler:
             "batch": FairQueue(),
         }
         self._running: set[SlotTicket] = set()
-        self._seen: dict[AccountKey, tuple[float, int]] = {}  # when, and its weight
-        self._turns = 0  # of interactive work in a row, while batch work waited
-        self._hold = 1.0  # seconds that a slot is held, on average
+        self._last_seen: dict[AccountKey, tuple[float, int]] = {}  # when, and its weight
+        self._interactive_turns = 0  # of interactive work in a row, while batch work waited
+        self._mean_hold_s = 1.0  # seconds that a slot is held, on average
         self._closed = False
 
     def configure(self, settings: Settings) -> None:
-        """Go by other settings from now on; who waits already goes on waiting."""
+        """Use other settings from now on; requests that wait already go on waiting."""
         self.queue_limit = settings.queue_limit
         self.queue_timeout = settings.queue_timeout
         self.spare_seconds = settings.spare_seconds
 
-    def request_slot(self, slots: int, claim: SlotRequest = SlotRequest()) -> SlotTicket:
+    def request_slot(self, slots: int, request: SlotRequest = SlotRequest()) -> SlotTicket:
         """A ticket for one of the engine's `slots`, granted at once when one is free and none waits.
 
         Raises ShareExceeded or QueueFull when too many wait, ShuttingDown after `close`; not for a
         further choice.
         """
         now = time.monotonic()
-        ticket = SlotTicket(self, claim, now)
+        ticket = SlotTicket(self, request, now)
         with self._lock:
-            if self._closed and not claim.further:
+            if self._closed and not request.further:
                 raise ShuttingDown("The server is shutting down.")
             self._slots = slots
-            self._see(claim, now)
-            line = self._lines[claim.priority]
-            line.add(ticket, claim.caller.name, claim.user, claim.caller.weight)
+            self._note_caller(request, now)
+            line = self._lines[request.priority]
+            line.add(ticket, request.caller.name, request.user, request.caller.weight)
             self._grant(now)
-            if not (ticket.granted or claim.further):
-                self._keep_to_the_limit(ticket)
+            if not (ticket.granted or request.further):
+                self._refuse_over_limit(ticket)
         return ticket
 
     @property
@@ -177,9 +179,9 @@ class Scheduler:
         with self._lock:
             if ticket in self._running:
                 self._running.remove(ticket)
-                self._hold += SMOOTHING * (now - ticket.since - self._hold)
-                self._see(ticket.claim, now)
-            self._lines[ticket.claim.priority].remove(ticket)
+                self._mean_hold_s += HOLD_SMOOTHING * (now - ticket.since - self._mean_hold_s)
+                self._note_caller(ticket.request, now)
+            self._lines[ticket.request.priority].remove(ticket)
             self._grant(now)
 
     def review(self, ticket: SlotTicket) -> None:
@@ -188,26 +190,26 @@ class Scheduler:
         with self._lock:
             self._grant(now)
             waited = now - ticket.since
-            if ticket.granted or ticket.claim.further or not 0 < self.queue_timeout < waited:
+            if ticket.granted or ticket.request.further or not 0 < self.queue_timeout < waited:
                 return
             self._refuse(ticket, QueueTimeout(
                 f"The server is busy: this request has waited for {self.queue_timeout:g} seconds "
                 "without getting its turn. Please try again later.",
-                retry_after=self._patience(),
+                retry_after=self._retry_after_s(),
             ))  # fmt: skip
 
     def position(self, ticket: SlotTicket) -> tuple[int, int] | None:
         """See SlotTicket.position."""
         interactive, batch = self._lines.values()
         with self._lock:
-            line = self._lines[ticket.claim.priority]
+            line = self._lines[ticket.request.priority]
             if ticket.granted or ticket not in line:
                 return None
             ahead = line.ahead_of(ticket) + (len(interactive) if line is batch else 0)
             return ahead + 1, len(interactive) + len(batch)
 
     def state(self) -> QueueState:
-        """How things stand now."""
+        """The state of the queue now."""
         callers: dict[str, CallerState] = {}
         with self._lock:
             for line in self._lines.values():
@@ -219,18 +221,18 @@ class Scheduler:
                 self._slots,
                 len(self._running),
                 len(tickets),
-                sum(not ticket.claim.further for ticket in tickets),
+                sum(not ticket.request.further for ticket in tickets),
                 self.queue_limit,
                 callers,
             )
 
     def close(self) -> None:
-        """Take no more, and send away those who have not begun: the server stops."""
+        """Take no more requests, and refuse those that have not begun: the server stops."""
         with self._lock:
             self._closed = True
             for line in self._lines.values():
                 for ticket in list(line):
-                    if not ticket.claim.further:
+                    if not ticket.request.further:
                         self._refuse(ticket, ShuttingDown("The server is shutting down."))
 
     def _grant(self, now: float) -> None:
@@ -241,7 +243,9 @@ class Scheduler:
             ticket = line.take() if line is not None else None
             if ticket is None:
                 return
-            self._turns = self._turns + 1 if len(batch) and line is not batch else 0
+            self._interactive_turns = (
+                self._interactive_turns + 1 if len(batch) and line is not batch else 0
+            )
             self._running.add(ticket)
             ticket.grant(now)
 
@@ -252,107 +256,110 @@ class Scheduler:
         first = interactive.peek()
         if first is None:
             leftover = batch.peek()
-            spared = is_last or (leftover is not None and self._is_spared(leftover.claim, now))
+            spared = is_last or (leftover is not None and self._is_spared(leftover.request, now))
             return None if spared else batch
-        if len(batch) and self._turns >= BATCH_TURNS - 1:
+        if len(batch) and self._interactive_turns >= TURNS_PER_BATCH_TURN - 1:
             return batch
-        return None if self._is_spared(first.claim, now) else interactive
+        return None if self._is_spared(first.request, now) else interactive
 
-    def _see(self, claim: SlotRequest, now: float) -> None:
-        self._seen[_who(claim)] = now, claim.caller.weight
+    def _note_caller(self, request: SlotRequest, now: float) -> None:
+        self._last_seen[_account_of(request)] = now, request.caller.weight
 
-    def _is_spared(self, claim: SlotRequest, now: float) -> bool:
-        """Whether a claim leaves the slot to callers that were served just now.
+    def _is_spared(self, request: SlotRequest, now: float) -> bool:
+        """Whether a slot is kept free for callers that were served just now.
 
-        No caller gets more than its share where that would take one of the SPARE last ones, and who runs
-        something leaves the very last to those who run nothing. While only one key is in use, that goes
-        by user.
+        No caller gets more than its share where that would take one of the last SPARE_SLOTS, and one that
+        runs something leaves the very last to those that run nothing. While only one key is in use, users
+        are compared instead of callers.
         """
         oldest = now - self.spare_seconds
-        self._seen = {who: seen for who, seen in self._seen.items() if seen[0] > oldest}
-        by_user = len({name for name, _ in self._seen}) < 2
+        self._last_seen = {who: seen for who, seen in self._last_seen.items() if seen[0] > oldest}
+        by_user = len({name for name, _ in self._last_seen}) < 2
 
         def account(who: AccountKey) -> AccountKey:
             return who if by_user else (who[0], None)
 
-        mine = account(_who(claim))
-        others = {account(who): weight for who, (_, weight) in self._seen.items()}
+        mine = account(_account_of(request))
+        others = {account(who): weight for who, (_, weight) in self._last_seen.items()}
         others.pop(mine, None)
         if not others:
             return False
-        running = Counter(account(_who(ticket.claim)) for ticket in self._running)
-        weight = claim.caller.weight
+        running = Counter(account(_account_of(ticket.request)) for ticket in self._running)
+        weight = request.caller.weight
         share = math.ceil(self._slots * weight / (weight + sum(others.values())))
-        if running[mine] >= max(share, self._slots - min(SPARE, self._slots // 2)):
+        if running[mine] >= max(share, self._slots - min(SPARE_SLOTS, self._slots // 2)):
             return True
         is_last = len(self._running) == self._slots - 1
         return is_last and running[mine] > 0 and not others.keys() <= running.keys()
 
-    def _keep_to_the_limit(self, newcomer: SlotTicket) -> None:
+    def _refuse_over_limit(self, newcomer: SlotTicket) -> None:
         """Refuse one request when too many wait: the last of the caller with most waiting for its weight."""
         waiting = [ticket for line in self._lines.values() for ticket in line]
-        waiting = [ticket for ticket in waiting if not ticket.claim.further]
+        waiting = [ticket for ticket in waiting if not ticket.request.further]
         if len(waiting) <= self.queue_limit:
             return
-        batch = [ticket for ticket in waiting if ticket.claim.priority == "batch"]
-        if batch and newcomer.claim.priority == "interactive":
-            self._refuse(max(batch, key=_since), self._full())
+        batch = [ticket for ticket in waiting if ticket.request.priority == "batch"]
+        if batch and newcomer.request.priority == "interactive":
+            self._refuse(max(batch, key=_since), self._queue_full())
             return
         loads = _loads(waiting)
         greediest = max(loads, key=lambda name: loads[name])
-        if loads[greediest] > loads[newcomer.claim.caller.name]:
-            line = self._lines[newcomer.claim.priority]
-            victim = line.newest(greediest, lambda ticket: not ticket.claim.further)
+        if loads[greediest] > loads[newcomer.request.caller.name]:
+            line = self._lines[newcomer.request.priority]
+            victim = line.newest(greediest, lambda ticket: not ticket.request.further)
             if victim is not None:
                 self._refuse(victim, self._share_exceeded())
                 return
-        self._lines[newcomer.claim.priority].remove(newcomer)
-        raise self._blame(newcomer, waiting)
+        self._lines[newcomer.request.priority].remove(newcomer)
+        raise self._refusal_of(newcomer, waiting)
 
-    def _blame(self, newcomer: SlotTicket, waiting: Sequence[SlotTicket]) -> APIError:
-        """Why a newcomer is refused: it holds more than anybody else, or the server is full."""
+    def _refusal_of(self, newcomer: SlotTicket, waiting: Sequence[SlotTicket]) -> APIError:
+        """Why a newcomer is refused: its caller holds more than any other, or the server is full."""
         loads = _loads([*self._running, *(each for each in waiting if each is not newcomer)])
-        mine = loads.pop(newcomer.claim.caller.name, 0.0)
+        mine = loads.pop(newcomer.request.caller.name, 0.0)
         if mine > max(loads.values(), default=0.0):
             return self._share_exceeded()
-        return self._full()
+        return self._queue_full()
 
-    def _full(self) -> QueueFull:
+    def _queue_full(self) -> QueueFull:
         return QueueFull(
             f"{self.queue_limit} requests wait already: the server takes no more now. "
             "Please try again shortly.",
-            retry_after=self._patience(),
+            retry_after=self._retry_after_s(),
         )
 
     def _share_exceeded(self) -> ShareExceeded:
         return ShareExceeded(
             "You have more requests here than anybody else, and the queue of "
             f"{self.queue_limit} is full. Please wait for some of yours to end.",
-            retry_after=self._patience(),
+            retry_after=self._retry_after_s(),
         )
 
     def _refuse(self, ticket: SlotTicket, refusal: APIError) -> None:
-        self._lines[ticket.claim.priority].remove(ticket)
+        self._lines[ticket.request.priority].remove(ticket)
         ticket.refuse(refusal)
 
-    def _patience(self) -> int:
+    def _retry_after_s(self) -> int:
         """Seconds after which about half of all that is here will have ended."""
         here = sum(map(len, self._lines.values())) + len(self._running)
-        return max(SHORTEST, min(LONGEST, math.ceil(self._hold * here / max(1, self._slots) / 2)))
+        return max(
+            MIN_RETRY_AFTER_S,
+            min(MAX_RETRY_AFTER_S, math.ceil(self._mean_hold_s * here / max(1, self._slots) / 2)),
+        )
 
 
 AccountKey = tuple[str, str | None]
 
 
-def _who(claim: SlotRequest) -> AccountKey:
-    return claim.caller.name, claim.user
+def _account_of(request: SlotRequest) -> AccountKey:
+    return request.caller.name, request.user
 
 
 def _loads(tickets: Iterable[SlotTicket]) -> dict[str, float]:
     """How much each caller has among some tickets, for its weight."""
     loads: dict[str, float] = {}
     for ticket in tickets:
-        caller = ticket.claim.caller
+        caller = ticket.request.caller
         loads[caller.name] = loads.get(caller.name, 0.0) + 1 / caller.weight
     return loads
 

@@ -1,4 +1,4 @@
-"""How many tokens a request may need, told from its text alone and at once."""
+"""How many tokens a request may need, estimated from its text alone, without a tokenizer."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ from pydantic import BaseModel
 
 from ..schemas.validation import RequestModel
 
-CHARACTERS = 4
+CHARACTERS_PER_TOKEN = 4
 """Of a token, in English text. What it really was is known once the model has read it."""
-ANSWER = 16
+DEFAULT_ANSWER_TOKENS = 16
 """Tokens of an answer for which the request sets no limit, as far as limits are concerned."""
 
-UNBROKEN = 4096
+MAX_UNBROKEN_CHARACTERS = 4096
 """Characters without a blank beyond which a string is a picture or a sound."""
 
-ASKED = ("messages", "prompt", "input", "suffix")
-MOST = ("max_completion_tokens", "max_output_tokens", "max_tokens", "max_new_tokens", "n_predict")
+PROMPT_FIELDS = ("messages", "prompt", "input", "suffix")
+LIMIT_FIELDS = (
+    "max_completion_tokens",
+    "max_output_tokens",
+    "max_tokens",
+    "max_new_tokens",
+    "n_predict",
+)
 
 
 def expected_tokens(body: RequestModel) -> int:
@@ -27,26 +33,28 @@ def expected_tokens(body: RequestModel) -> int:
     if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int):
         several = len(prompts)
     choices = max(getattr(body, "n", None) or 1, getattr(body, "best_of", None) or 1)
-    asked = sum(_size(getattr(body, name, None)) for name in ASKED)
-    return -(-asked // CHARACTERS) + several * choices * _most(body)
+    asked = sum(_size(getattr(body, name, None)) for name in PROMPT_FIELDS)
+    return -(-asked // CHARACTERS_PER_TOKEN) + several * choices * _most(body)
 
 
 def _most(body: RequestModel) -> int:
     """Tokens of one answer; none where the page makes no text."""
-    fields = [name for name in MOST if name in type(body).model_fields]
+    fields = [name for name in LIMIT_FIELDS if name in type(body).model_fields]
     given = [most for name in fields if (most := getattr(body, name)) is not None]
     if not given:
-        return ANSWER if fields else 0
-    return given[0] if given[0] >= 0 else ANSWER
+        return DEFAULT_ANSWER_TOKENS if fields else 0
+    return given[0] if given[0] >= 0 else DEFAULT_ANSWER_TOKENS
 
 
 def _size(value: Any) -> int:
     """Characters of text in a JSON value or a model; a token that is given by its id counts as some."""
     if isinstance(value, str):
-        is_data = value.startswith("data:") or (len(value) > UNBROKEN and " " not in value)
+        is_data = value.startswith("data:") or (
+            len(value) > MAX_UNBROKEN_CHARACTERS and " " not in value
+        )
         return 0 if is_data else len(value)
     if isinstance(value, int):
-        return CHARACTERS
+        return CHARACTERS_PER_TOKEN
     if isinstance(value, (list, tuple)):
         return sum(map(_size, value))
     if isinstance(value, dict):

@@ -127,9 +127,9 @@ class Redactor:
 
     def path(self, path: str) -> str:
         """The parts of addresses that this server has; `path` is WSGI's."""
-        told = path.encode("latin-1", "replace").decode("utf-8", "replace")
+        redacted = path.encode("latin-1", "replace").decode("utf-8", "replace")
         return "/".join(
-            part if not part or part in self._segments else REMOVED for part in told.split("/")
+            part if not part or part in self._segments else REMOVED for part in redacted.split("/")
         )
 
     def body(self, data: bytes, length: int, content_type: str) -> Any:
@@ -199,7 +199,9 @@ class Capture:
         return _Watched(self._app(environ, start), seen, self._write)
 
     def _write(self, seen: _Exchange) -> None:
-        content = orjson.dumps(seen.told(self._redactor()), option=orjson.OPT_INDENT_2, default=str)
+        content = orjson.dumps(
+            seen.redacted(self._redactor()), option=orjson.OPT_INDENT_2, default=str
+        )
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(seen.began))
         name = f"{stamp}-{os.getpid()}-{next(self._numbers):06}.json"
         try:
@@ -228,7 +230,7 @@ class _Exchange:
         self.headers: list[tuple[str, str]] = []
         self.answer = _Kept()
 
-    def told(self, redactor: Redactor) -> dict[str, Any]:
+    def redacted(self, redactor: Redactor) -> dict[str, Any]:
         environ, asked = self._environ, self.asked
         kept = asked.kept if asked else _Kept()
         sent = [

@@ -35,7 +35,7 @@ LONG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A row of the table: what is told to Prometheus under `name`, after `openedai_`."""
+    """A row of the table: what Prometheus gets under `name`, after `openedai_`."""
 
     name: str
     kind: Literal["counter", "histogram", "gauge"]
@@ -174,7 +174,7 @@ class Metrics:
         try:
             served = self._served_models.loaded()
         except ModelLoading:
-            pass  # told as `slots` and `info`
+            pass  # `slots` and `info` show it
         queue = self._scheduler.state()
         yield "running", (), queue.running
         yield "waiting", (), queue.requests_waiting

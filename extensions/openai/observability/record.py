@@ -11,7 +11,7 @@ from ..access.caller import ANONYMOUS, Caller
 
 @dataclass(slots=True)
 class RequestRecord:
-    """Filled in as the request goes on, by the one thread that works on it; then told to observers.
+    """Filled in as the request goes on, by the one thread that works on it; then given to observers.
 
     Times are of `time.monotonic()`, None for what has not happened. Nothing of what was asked or answered
     is in here.
@@ -21,7 +21,7 @@ class RequestRecord:
     route: str = ""
     """Method and path as the reference writes them: `POST /v1/chat/completions`."""
     address: str = ""
-    """Where the client is: an IP address, behind trusted proxies the one that they tell."""
+    """Where the client is: an IP address, behind trusted proxies the one that they report."""
     caller: Caller = ANONYMOUS
     user: str | None = None
     """The request's `user` field."""

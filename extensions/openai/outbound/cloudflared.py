@@ -19,7 +19,7 @@ LARGEST = 200 << 20  # bytes
 PATIENCE = 30.0  # seconds without a byte
 
 # Ends the tunnel with us whatever ends us: Linux kills a process whose parent has gone, if it asked for
-# that (PR_SET_PDEATHSIG, 1). To ask, a process must run code of ours before it becomes the other program.
+# that (PR_SET_PDEATHSIG, 1). To ask, a process must run some code before it becomes the other program.
 LAUNCHER = """
 import ctypes, os, sys
 ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
@@ -46,7 +46,7 @@ def command(program: Path, *, local: str, metrics: str, id: str | None) -> list[
 
 
 def environment(id: str | None) -> dict[str, str]:
-    """What the program gets of our environment: nothing of ours, and the token if there is one."""
+    """The program's environment: nothing of the server's own settings, and the token if there is one."""
     ours = ("OPENEDAI_", "OPENAI_", "TUNNEL_TOKEN")
     passed = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return passed | ({"TUNNEL_TOKEN": id} if id is not None and is_token(id) else {})

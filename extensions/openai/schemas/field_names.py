@@ -9,7 +9,7 @@ from functools import lru_cache
 MIN_LETTERS = 5
 """Shorter names are taken for misspelt only where case, hyphens and underscores are all that differs."""
 MAX_NAMED = 20
-"""Names that a response header tells."""
+"""Names that a response header lists."""
 PLAIN = re.compile(r"[A-Za-z0-9_.$-]{1,64}")
 PLACE = re.compile(r"[A-Za-z0-9_.$\[\]-]{1,64}")
 

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a body, as the one error that a client is told."""
+"""What pydantic finds wrong with a body, as the one error that a client gets."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from . import bad_request
 def refusal(problems: Sequence[ErrorDetails], body: dict[str, Any]) -> InvalidRequest:
     """The error of a body that pydantic found problems in."""
     first = problems[0]["loc"][:1]
-    # A value that may be one of several types fails once for each; the deepest look tells most.
+    # A value that may be one of several types fails once for each; the deepest error says most.
     candidates = [
         (problem, *_walk(problem, body)) for problem in problems if problem["loc"][:1] == first
     ]
     deepest = max(len(path) for _, path, _ in candidates)
     candidates = [candidate for candidate in candidates if len(candidate[1]) == deepest]
-    # The right type with a wrong value tells more than "not the other type".
+    # The right type with a wrong value says more than "not the other type".
     problem, path, value = min(candidates, key=lambda candidate: _is_type_error(*candidate[::2]))
     alternatives = [other for other, other_path, _ in candidates if other_path == path]
     return _words(problem, _param(path), value, alternatives)

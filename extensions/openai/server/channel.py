@@ -228,7 +228,7 @@ class Channel(HTTPChannel):
             self.server.add_task(self)  # type: ignore[arg-type]  # as waitress itself does
 
     def service(self) -> None:
-        """Answer a request, and those that follow it at once. waitress calls it in a thread of ours."""
+        """Answer a request, and those that follow it at once. waitress calls it in a thread of the pool."""
         me = threading.get_ident()
         with self.requests_lock:  # type: ignore[attr-defined]
             self.worker = me

@@ -1,6 +1,6 @@
 """Requests whose bounds two servers might see differently are refused, so that nothing can be smuggled.
 
-waitress takes some forms that RFC 9112 tells servers to refuse (sections 2.2, 2.3, 3.2, 5.2, 6.1, 6.3, 7.1):
+waitress takes some forms that RFC 9112 wants refused (sections 2.2, 2.3, 3.2, 5.2, 6.1, 6.3, 7.1):
 both Content-Length and Transfer-Encoding, folded header lines, HTTP versions whose framing it does not
 know, bare line feeds in chunk headers. Behind a proxy that reads them in another way, the end of one request
 would be the beginning of another.
@@ -38,7 +38,7 @@ class StrictParser(HTTPRequestParser):
     _looked = 0  # bytes of the head in which there is no bare line feed
 
     waits = False
-    """The client sends its body only when it is told to go on."""
+    """The client sends its body only after 100 Continue."""
     judged = False
     """It was looked at whether its body is wanted at all."""
     unread = False

@@ -153,7 +153,7 @@ class APIServer:
         self._server.close()  # where no loop has done it
 
     def _stop_listening(self) -> None:
-        """Take no more connections; who has one already may still send a request, and is told."""
+        """Take no more connections; a client that has one may still send a request, and gets a 503."""
         if not self._thread.is_alive():
             return  # there is no loop any more, and no door
         closed = [threading.Event() for _ in self._listeners]

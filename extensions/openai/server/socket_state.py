@@ -19,7 +19,7 @@ def is_readable_within(sock: socket.socket, seconds: float) -> bool:
 
 
 def peer_has_closed(sock: socket.socket) -> bool:
-    """Whether the client has closed its side. Where the system does not tell, not before all it has sent
+    """Whether the client has closed its side. Where the system does not report it, not before all it has sent
     is read."""
     try:
         if HUNG_UP:

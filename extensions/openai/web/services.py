@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ..access.keys import Keys
 from ..engines.model_manager import ModelManager
 from ..engines.protocol import Engine
-from ..generation.hooks.extensions import Hooks
+from ..generation.hooks.extension_hooks import Hooks
 from ..generation.sampling.policy import Policy, read_policy
 from ..limits.active_requests import ActiveRequests
 from ..limits.rate_limits import Limiter

@@ -28,7 +28,7 @@ def serve(context: RequestContext, model: str | None, timeout: float | None) -> 
     context.limit_time(timeout or most)
     return Served(
         served.engine,
-        services.policy.marked(served.info),
+        services.policy.with_fingerprint(served.info),
         services.policy,
         services.settings,
         served.scheduler,

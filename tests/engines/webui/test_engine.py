@@ -32,7 +32,7 @@ from extensions.openai.engines.webui import findings, ui_state
 from extensions.openai.engines.webui.engine import WebuiEngine
 from extensions.openai.engines.webui.ui_state import FALLBACK
 from extensions.openai.errors import EngineFailed, InvalidRequest, ModelChanged, ModelLoading
-from extensions.openai.generation.hooks.extensions import Hooks
+from extensions.openai.generation.hooks.extension_hooks import Hooks
 from tests.support.api import Api, said
 from tests.support.process import ROOT
 from tests.webui_host import AGES, MiniHost, install

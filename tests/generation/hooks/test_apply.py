@@ -14,7 +14,7 @@ from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.protocol import ChatRequest, GenerateRequest, Message, ToolCall
 from extensions.openai.generation.chat.answer import answer_chat
 from extensions.openai.generation.hooks.apply import hooked_chat
-from extensions.openai.generation.hooks.extensions import Hooks
+from extensions.openai.generation.hooks.extension_hooks import Hooks
 from extensions.openai.generation.hooks.history import Turns
 from tests.support.api import Api
 from tests.support.paced import PacedEngine

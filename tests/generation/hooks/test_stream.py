@@ -11,8 +11,8 @@ import pytest
 
 from extensions.openai.engines.protocol import Piece, Pieces, TokenLogprob
 from extensions.openai.errors import EngineFailed
-from extensions.openai.generation.hooks.extensions import Hooks
-from extensions.openai.generation.hooks.stream import SHARE, modified
+from extensions.openai.generation.hooks.extension_hooks import Hooks
+from extensions.openai.generation.hooks.stream import MAX_TRY_TIME_SHARE, modified
 from tests.generation.hooks.test_apply import api_with, extension
 from tests.support.api import Api
 
@@ -138,7 +138,7 @@ def test_a_slow_hook_takes_a_bounded_share() -> None:
 
     pieces = read(modified(paced(), slow, attempt=slow, clock=lambda: now))  # type: ignore[arg-type]
     generating = 1001 * 0.01
-    assert 2 < calls <= SHARE * (generating + 0.2 * calls) / 0.2 + 2
+    assert 2 < calls <= MAX_TRY_TIME_SHARE * (generating + 0.2 * calls) / 0.2 + 2
     assert len(texts(pieces)) == 1000
 
 

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from extensions.openai.errors import InvalidRequest
-from extensions.openai.generation.media.audio import MOST_SECONDS, read_sound
+from extensions.openai.generation.media.audio import MAX_S, read_sound
 from tests.support.media import tone, wav_header
 
 
@@ -74,7 +74,7 @@ def test_floats_that_are_no_numbers() -> None:
         (wav_header(bytes(20), 16000), "wav", "shorter than 0.1"),
         (wav_header(bytes(20000), 3999), "wav", "sample rate"),
         (wav_header(bytes(20000), 500_000), "wav", "sample rate"),
-        (wav_header(bytes(4000 * MOST_SECONDS + 1), 4000), "wav", "longer than 600"),
+        (wav_header(bytes(4000 * MAX_S + 1), 4000), "wav", "longer than 600"),
     ],
 )
 def test_refusals(data: bytes, format: Literal["wav", "mp3"], words: str) -> None:

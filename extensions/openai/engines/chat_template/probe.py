@@ -212,7 +212,7 @@ def _distinct(
 
 
 def _developer(probe: Probe, forms: Forms) -> bool:
-    developer = replace(SYSTEM, role="developer")  # type: ignore[arg-type]  # no role of ours
+    developer = replace(SYSTEM, role="developer")  # type: ignore[arg-type]  # not one of Message's roles
     return probe.takes([developer, USER], forms)
 
 

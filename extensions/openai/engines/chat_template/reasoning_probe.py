@@ -60,19 +60,19 @@ def probe_thinking(render: Render) -> ThinkingTraits | None:
     opens = pair is not None and plain.rstrip().endswith(pair[0])
     if plain.endswith("<|start|>assistant"):
         return ThinkingTraits(*HARMONY, end=HARMONY[1], switch=switch, effort=effort)
-    told = _told(prompt(_ASK, Message("assistant", _ANSWER, reasoning=_THOUGHT)))
-    if told is not None and pair is None:
-        pair = told[:2]
+    rendered = _around_thought(prompt(_ASK, Message("assistant", _ANSWER, reasoning=_THOUGHT)))
+    if rendered is not None and pair is None:
+        pair = rendered[:2]
     if pair is None:
         pair = _dropped(prompt)
     if pair is None and switch is None and not effort:
         return None
     opening, closing = pair or PAIRS[0]
-    end = told[2] if told is not None and closing in told[2] else f"\n{closing}\n\n"
+    end = rendered[2] if rendered is not None and closing in rendered[2] else f"\n{closing}\n\n"
     return ThinkingTraits(opening, closing, end, opens, switch, effort)
 
 
-def _told(prompt: str | None) -> tuple[str, str, str] | None:
+def _around_thought(prompt: str | None) -> tuple[str, str, str] | None:
     """The marks that a template puts around an earlier thought, and all that stands before the answer."""
     before, found, after = (prompt or "").partition(_THOUGHT)
     end, answered, _ = after.partition(_ANSWER)
@@ -91,7 +91,7 @@ def _dropped(prompt: Callable[..., str | None]) -> tuple[str, str] | None:
     again = Message("user", "Again")
     for opening, closing in PAIRS:
         text = f"{opening}{_THOUGHT}{closing}{_ANSWER}"
-        told = prompt(_ASK, Message("assistant", text), again)
-        if told is not None and _ANSWER in told and _THOUGHT not in told:
+        rendered = prompt(_ASK, Message("assistant", text), again)
+        if rendered is not None and _ANSWER in rendered and _THOUGHT not in rendered:
             return opening, closing
     return None

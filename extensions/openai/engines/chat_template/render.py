@@ -277,7 +277,7 @@ def cached_template(
 
 
 def _with_tools_as_text(request: ChatRequest) -> ChatRequest:
-    messages, told = history_as_text(request.messages), described(request.tools)
+    messages, description = history_as_text(request.messages), described(request.tools)
     if messages and messages[0].role == "system":
-        told, messages = with_text_behind(messages[0], told, EMPTY_LINE), messages[1:]
-    return replace(request, messages=(told, *messages), tools=())
+        description, messages = with_text_behind(messages[0], description, EMPTY_LINE), messages[1:]
+    return replace(request, messages=(description, *messages), tools=())

@@ -23,14 +23,14 @@ cannot be switched off, so it is bound to a unix socket in a private folder, beh
 - *Grammars* go to llguidance, which is built into llama.cpp, as Lark. llama.cpp takes a malformed one for
   none at all, and compiles each on the thread that all answers share, where the library recurses, and may
   need minutes or all memory. So each is compiled first in a helper process
-  (`generation/grammar/worker.py`): in a fork of it, with a stack of 1 MiB where the engine's thread has 8,
-  768 MiB of memory and 200 ms of CPU time, with the model's vocabulary, and followed for some steps on
-  random ways. What ends the fork, takes longer than 70 ms, or fails on the way is a 400; results are
-  remembered. Short grammars go before long ones (`grammar/queueing.py`), small and plain ones are not tried
-  at all (`grammar/tame.py`), and two that take the engine long do not come to it right after each other.
-  One that is too large for the library is dropped without a word while it samples, so what comes is matched
-  once more, character by character (`grammar/enforce.py`), and ends in an error at the first that does not
-  fit.
+  (`generation/grammar/compiling/worker.py`): in a fork of it, with a stack of 1 MiB where the engine's
+  thread has 8, 768 MiB of memory and 200 ms of CPU time, with the model's vocabulary, and followed for some
+  steps on random ways. What ends the fork, takes longer than 70 ms, or fails on the way is a 400; results
+  are remembered. Short grammars go before long ones (`queueing.py` there), small and plain ones are not
+  tried at all (`simple_grammars.py`), and two that take the engine long do not come to it right after each
+  other. One that is too large for the library is dropped without a word while it samples, so what comes
+  is matched once more, character by character (`grammar/enforce.py`), and ends in an error at the first
+  that does not fit.
 - *One tokenizer for grammars* is kept by llama.cpp for the whole process, in a static variable without a
   lock, known by the address of its vocabulary: a model loaded where another one was freed would get the
   other one's tokens. So it is given to a model of 69 kB that stays (`grammar/shared_tokenizer.py`) before
@@ -40,7 +40,7 @@ cannot be switched off, so it is bound to a unix socket in a private folder, beh
   `<|end|>`). Which one it is is tried out at load (`EngineInfo.grammar_end`); an answer ends there once its
   grammar is complete.
 - *Vocabularies of SentencePiece with a space before each text* (Llama 2, the first Mistral) are misread:
-  llama.cpp tells the library each token's text by `llama_detokenize`, which drops the space. A model is
+  llama.cpp gives the library each token's text by `llama_detokenize`, which drops the space. A model is
   tried with a short grammar when it is loaded; where the answer is another text, its answers are matched
   here instead (`grammar/matched_answers.py`), as those of a webui's server are: llama.cpp samples freely,
   and a token that does not fit is sampled once more among those that do.

@@ -84,7 +84,7 @@ def pass_on(lines: Iterable[bytes], receive: Callable[[bytes], bool]) -> None:
 
 
 def chunk_of(data: bytes) -> dict[str, Any]:
-    """A chunk of a completion. Until autumn 2025 llama.cpp told what it read, but not what it remembered."""
+    """A chunk. Until autumn 2025 llama.cpp reported what it read, but not what it had cached."""
     chunk: dict[str, Any] = orjson.loads(data)
     timings = chunk.get("timings")
     if timings is not None and "cache_n" not in timings:

@@ -181,7 +181,7 @@ class LlamaCppEngine:
         return tuple(found)
 
     def _end_tokens(self) -> frozenset[int]:
-        """llama.cpp tells them as the tokens that it bans where no end is wanted."""
+        """llama.cpp lists them as the tokens that it bans where no end is wanted."""
         asked = {"prompt": [self._document_start], "n_predict": 0, "ignore_eos": True}
         told = self._listener.ask("/completion", asked)["generation_settings"]
         return frozenset(int(banned["token"]) for banned in told["logit_bias"])

@@ -44,5 +44,5 @@ def _remove_stale_folders() -> None:
         except ConnectionRefusedError:
             shutil.rmtree(folder, ignore_errors=True)
         except OSError as error:
-            # Not a socket of ours, or not there yet: another process may be about to make it.
+            # Another process's socket, or not there yet: another process may be about to make it.
             log.debug("left alone: %s (%s)", folder.name, error.strerror)

@@ -1,4 +1,4 @@
-"""What llama.cpp sends while it answers, as pieces; its errors as ours.
+"""What llama.cpp sends while it answers, as pieces; its errors as APIErrors.
 
 Source: llama.cpp `tools/server`, the streamed answers of /v1/completions and /v1/chat/completions.
 """
@@ -215,7 +215,7 @@ class TokenReader(AnswerReader):
         return text, tuple(logprobs)
 
     def _known(self, entries: Sequence[dict[str, Any]], count: int) -> list[Known]:
-        """The tokens of a chunk: id, bytes, and llama.cpp's entry where it told one."""
+        """The tokens of a chunk: id, bytes, and llama.cpp's entry where there is one."""
         found: list[Known] = []
         for entry in entries:
             token, said = entry["id"], bytes(entry["bytes"])
@@ -244,7 +244,7 @@ class TokenReader(AnswerReader):
 
 
 class LogprobReader(TokenReader):
-    """The same, with log-probabilities; those that llama.cpp does not tell are scored again."""
+    """The same, with log-probabilities; those that llama.cpp does not report are scored again."""
 
     def __init__(
         self,
@@ -254,8 +254,8 @@ class LogprobReader(TokenReader):
         alternatives: int,
         score_token: Judge | None,
     ) -> None:
-        """Without `score_token` those that llama.cpp does not tell are one with the next one that it
-        tells."""
+        """Without `score_token` those that llama.cpp does not report are one with the next one that it
+        reports."""
         super().__init__(prompt, spelling, limit)
         self._alternatives = alternatives
         self._judge = score_token
@@ -339,7 +339,7 @@ def _finish(reason: str | None) -> Finish | None:
 
 
 def error_of(error: dict[str, Any], param: str, *, late: bool = False) -> APIError:
-    """llama.cpp's error object as one of ours; `param` is the field the prompt was made of.
+    """llama.cpp's error object as an APIError; `param` is the field the prompt was made of.
 
     `late`: it had taken the request before.
     """

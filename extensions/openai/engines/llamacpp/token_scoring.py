@@ -1,4 +1,4 @@
-"""How likely a given token is, asked of llama.cpp, which tells only of those that it samples."""
+"""How likely a given token is, asked of llama.cpp, which reports only those that it samples."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def score_token(
 ) -> TokenLogprob:
     """How likely a token is after others: sample one token, made to be this one.
 
-    A part of a character is never told of, so then another token is sampled, and this one is looked up
+    A part of a character is never reported, so then another token is sampled, and this one is looked up
     among the likeliest; at worst among all. Raises EngineFailed.
     """
     said = vocabulary.tokens[token]
@@ -71,7 +71,7 @@ def _sample(complete: Complete, before: Sequence[int], token: int, count: int) -
         "prompt": list(before),
         "n_predict": 1,
         "temperature": 0,
-        "logit_bias": [[token, FORCE]],  # log-probabilities are told without it
+        "logit_bias": [[token, FORCE]],  # log-probabilities are reported without it
         "n_probs": count,
         "stream": True,
         "cache_prompt": True,

@@ -23,8 +23,8 @@ class CharacterBuffer:
     ) -> tuple[str, tuple[TokenLogprob, ...]]:
         """Take the bytes of one more token; return the text that they complete, and its tokens.
 
-        Where tokens are `told`, text and tokens come out together: those of a character that is spread over
-        several tokens when it is complete. `last`: a character that is not complete is cut.
+        Where tokens are given as `told`, text and tokens come out together: those of a character that is
+        spread over several tokens when it is complete. `last`: a character that is not complete is cut.
         """
         text = self._text + self._decoder.decode(said, last)
         if told is not None:

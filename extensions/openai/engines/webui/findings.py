@@ -1,6 +1,6 @@
 """What is found out about the web UI by looking at its source, and the line about it for the operator.
 
-Its versions tell none of this otherwise. With a source that cannot be read, or that has other words for the
+Its versions show none of this otherwise. With a source that cannot be read, or that has other words for the
 same, there are fewer answers at once or no biases, and nothing fails: so each finding is logged, once for
 each model. Only `source_of` reads a source; a loader that asks it reports what it found
 (`LoaderAdapter.findings`).
@@ -72,7 +72,7 @@ def _answers(parallel: int) -> str:
             "as this version of the web UI cannot do more (its generate_reply knows no stop_event)"
         )
     else:
-        why = "as the source of the web UI's generate_reply, which tells more, cannot be read"
+        why = "as the source of the web UI's generate_reply, which shows more, cannot be read"
     return f"one answer at a time, {why}"
 
 

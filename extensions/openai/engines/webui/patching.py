@@ -1,4 +1,4 @@
-"""How a function of a host gets a wrapper of ours: once, however often that is asked for."""
+"""Wrap a function of a host: once, however often that is asked for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def wrap_once(target: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
     """Put `wrapper(what is there)` in the place of `target.name`, a function or class that the host calls.
 
     `target` is a module, a class, or an object; what it inherits is there, too. Nothing is done where a
-    wrapper of ours is there already. From any thread.
+    such a wrapper is there already. From any thread.
     """
     if is_wrapped(target, name):
         return

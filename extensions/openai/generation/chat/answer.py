@@ -32,7 +32,15 @@ from ..tools.reader import CallReader
 from ..tools.strict_arguments import StrictArguments, end_of, heads_of
 from ..tools.tagged_grammar import tagged_grammar
 from .continuation import Generating
-from .harmony import CALL, ENDS, FINAL, TURN, ChannelReader, demanded_grammar, strict_heads
+from .harmony import (
+    ASSISTANT_TURN,
+    CALL_BEGIN,
+    FINAL_CHANNEL,
+    MESSAGE_ENDS,
+    ChannelReader,
+    demanded_grammar,
+    strict_heads,
+)
 from .harmony import MARKS as HARMONY_MARKS
 from .parts import EndReader, PartReader, TextReader, apart
 from .reasoning import ThinkingBudget
@@ -57,7 +65,7 @@ from .reasoning_reader import (
 )
 
 OWN_SHAPE = CallShape(CALL_OPENING + '{"name": "', '", "arguments": ', "}" + CALL_CLOSING)
-"""How models are told to call where their template shows no tools."""
+"""The form of a call that a model is asked for where its template shows no tools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +135,7 @@ def answer_chat(
         whole=request.whole,
     )
     if shape.grammar is not None or shape.strict is not None:
-        yield from _compiled(shape, request, wanted, info)
+        yield from _check_grammars(shape, request, wanted, info)
     pieces = _generate(engine, generate, shape, wanted)
     try:
         yield from apart(pieces, shape.reader)
@@ -135,7 +143,7 @@ def answer_chat(
         pieces.close()
 
 
-def _compiled(
+def _check_grammars(
     shape: _Shape, request: ChatRequest, wanted: Wanted, info: EngineInfo
 ) -> Generator[None, None, None]:
     """Return when all grammars that the answer is made with are known to be good."""
@@ -207,7 +215,7 @@ def _shape(
     info: EngineInfo,
     turn_ends: tuple[str, ...],
 ) -> _Shape:
-    if prompt.endswith(TURN):
+    if prompt.endswith(ASSISTANT_TURN):
         return _harmony_shape(prompt, request, wanted)
     plan, grammar, param = wanted.tools, request.grammar, wanted.grammar_param
     constrained = grammar is not None or bool(plan.demanded)
@@ -231,7 +239,7 @@ def _shape(
         prompt, opened = _continued(prompt, opened, tags, wanted.continued)
     elif opened and not wanted.thinks and (constrained or wanted.thinks is False):
         prompt, opened = closed(prompt, opened), None
-    reader = _calls_of(plan, wanted, format, enforced=calls_enforced)
+    reader = _call_reader(plan, wanted, format, enforced=calls_enforced)
     if constrained and not opened and not wanted.thinks:
         return _Shape(prompt, grammar, param, marks, reader, turn_ends)
     openings = reader.openings if isinstance(reader, CallReader) else ()
@@ -253,7 +261,7 @@ def _shape(
             call_marks=openings,
         ),
         turn_ends,
-        _form(info.thinking, opened) if staged or wanted.budget else None,
+        _thought_form(info.thinking, opened) if staged or wanted.budget else None,
         opened is not None,
         staged,
         strict,
@@ -268,17 +276,17 @@ def _harmony_shape(prompt: str, request: ChatRequest, wanted: Wanted) -> _Shape:
     if wanted.continued is not None:
         return _harmony_continued(prompt, request, wanted, wanted.continued)
     if plan.inputs or (plan.shown and grammar is not None):  # in our own format, as text
-        reader = _calls_of(plan, wanted, AnswerFormat(), enforced=True)
+        reader = _call_reader(plan, wanted, AnswerFormat(), enforced=True)
         grammar, param = plan.grammar(grammar), plan.param
-        return _Shape(prompt + FINAL, grammar, param, HARMONY_MARKS, reader, ENDS)
+        return _Shape(prompt + FINAL_CHANNEL, grammar, param, HARMONY_MARKS, reader, MESSAGE_ENDS)
     begin = ""
     if plan.demanded:
-        grammar, param, begin = demanded_grammar(plan.schemas), plan.param, CALL
+        grammar, param, begin = demanded_grammar(plan.schemas), plan.param, CALL_BEGIN
     elif grammar is not None or (wanted.thinks is False and not plan.shown):
-        begin = FINAL  # behind it there is no call any more
+        begin = FINAL_CHANNEL  # behind it there is no call any more
     if begin and not wanted.thinks:
         reader = ChannelReader(begin, tools=names, parallel=plan.most > 1)
-        return _Shape(prompt + begin, grammar, param, HARMONY_MARKS, reader, ENDS)
+        return _Shape(prompt + begin, grammar, param, HARMONY_MARKS, reader, MESSAGE_ENDS)
     form = form_of(HARMONY_THINKING, calls=bool(plan.shown))
     if begin:
         form = replace(form, ends=(HARMONY_NEXT + begin,), begin=begin)
@@ -288,7 +296,7 @@ def _harmony_shape(prompt: str, request: ChatRequest, wanted: Wanted) -> _Shape:
         param,
         HARMONY_MARKS,
         ChannelReader(tools=names, parallel=plan.most > 1),
-        ENDS if grammar is not None else (),
+        MESSAGE_ENDS if grammar is not None else (),
         form if grammar is not None or wanted.budget else None,
         staged=grammar is not None,
         strict=strict_heads(plan.schemas) if plan.strict and grammar is None else None,
@@ -305,17 +313,21 @@ def _harmony_continued(
     thinking = bool(message.reasoning and not message.content)
     begun = prompt + _begun_channels(message)
     if plan.demanded and plan.inputs:  # in our own format, as text
-        reader = _calls_of(plan, wanted, AnswerFormat(), enforced=True)
+        reader = _call_reader(plan, wanted, AnswerFormat(), enforced=True)
         begun += HARMONY_FINAL if thinking else ""
         grammar, param = plan.grammar(grammar), plan.param
-        return _Shape(begun, grammar, param, HARMONY_MARKS, reader, ENDS)
+        return _Shape(begun, grammar, param, HARMONY_MARKS, reader, MESSAGE_ENDS)
     if plan.demanded:
-        grammar, param, begin = demanded_grammar(plan.schemas), plan.param, CALL
+        grammar, param, begin = demanded_grammar(plan.schemas), plan.param, CALL_BEGIN
     if not thinking and begin:
-        begun = f"{begun}{HARMONY_NEXT}{CALL}" if message.content else prompt + CALL
+        begun = f"{begun}{HARMONY_NEXT}{CALL_BEGIN}" if message.content else prompt + CALL_BEGIN
     if not thinking:
-        reader = ChannelReader(CALL, tools=names, parallel=plan.most > 1) if begin else TextReader()
-        return _Shape(begun, grammar, param, HARMONY_MARKS, reader, ENDS)
+        reader = (
+            ChannelReader(CALL_BEGIN, tools=names, parallel=plan.most > 1)
+            if begin
+            else TextReader()
+        )
+        return _Shape(begun, grammar, param, HARMONY_MARKS, reader, MESSAGE_ENDS)
     form = form_of(HARMONY_THINKING, calls=bool(plan.shown))
     form = replace(form, ends=(HARMONY_NEXT + begin,)) if begin else form
     return _Shape(
@@ -324,7 +336,7 @@ def _harmony_continued(
         param,
         HARMONY_MARKS,
         ChannelReader(HARMONY[0], tools=names, parallel=plan.most > 1),
-        ENDS if grammar is not None else (),
+        MESSAGE_ENDS if grammar is not None else (),
         form if grammar is not None or wanted.budget else None,
         opened=True,
         staged=grammar is not None,
@@ -333,21 +345,21 @@ def _harmony_continued(
 
 def _begun_channels(message: Message) -> str:
     """The beginning of an answer in channels, up to where it goes on."""
-    said = FINAL + (message.content or "")
+    written = FINAL_CHANNEL + (message.content or "")
     if not message.reasoning:
-        return said
+        return written
     thought = HARMONY[0] + message.reasoning
-    return thought + HARMONY_NEXT + said if message.content else thought
+    return thought + HARMONY_NEXT + written if message.content else thought
 
 
-def _form(thinking: ThinkingTraits | None, opened: ThoughtTags | None) -> ThoughtForm:
+def _thought_form(thinking: ThinkingTraits | None, opened: ThoughtTags | None) -> ThoughtForm:
     """How the thought is closed: as the template does, or else as its tags say."""
     if opened is not None and (thinking is None or thinking.opening != opened.opening):
         return form_of(ThinkingTraits(opened.opening, opened.closing, opened.end))
     return form_of(thinking)
 
 
-def _calls_of(
+def _call_reader(
     plan: ToolPlan, wanted: Wanted, format: AnswerFormat, *, enforced: bool
 ) -> PartReader:
     if not plan.shown:
@@ -364,20 +376,20 @@ def _continued(
     prompt: str, opened: ThoughtTags | None, tags: ThoughtTags, message: Message
 ) -> tuple[str, ThoughtTags | None]:
     """The prompt with the beginning of the answer, and the thought that this is still in."""
-    said, begin, tags = message.content or "", prompt, opened or tags
+    written, begin, tags = message.content or "", prompt, opened or tags
     if opened:
         begin = prompt.rstrip().removesuffix(tags.opening.rstrip())
-    if said.lstrip().startswith(tags.opening):
-        return begin + said, None if tags.closing in said else tags
+    if written.lstrip().startswith(tags.opening):
+        return begin + written, None if tags.closing in written else tags
     if message.reasoning:
-        # A line end behind the tag, which is no part of a thought that is told, is the template's to put.
+        # The template puts a line end behind the tag, which is no part of the thought that clients get.
         gap = "\n" if tags.end.startswith("\n") or tags.opening[-1].isalnum() else ""
         begin = prompt if opened else begin + tags.opening + gap
         if message.reasoning.startswith("\n"):
             begin = begin.rstrip("\n")
         thought = begin + message.reasoning
-        return (thought + tags.end + said, None) if said else (thought, tags)
-    return (closed(prompt, tags) if opened else prompt) + said, None
+        return (thought + tags.end + written, None) if written else (thought, tags)
+    return (closed(prompt, tags) if opened else prompt) + written, None
 
 
 def _limit(engine: Engine, prompt: str, asked: int | None) -> int | None:

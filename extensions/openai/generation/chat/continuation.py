@@ -1,7 +1,7 @@
 """An answer that is made in several calls of the engine, each going on where the one before was ended.
 
-An engine cannot be made to say a text, or to begin to obey a grammar, in the middle of a call. So the call
-is ended, and a new one goes on behind the prompt and what was said so far, which is in the engine's cache.
+An engine cannot be made to write a given text, or to begin to obey a grammar, in the middle of a call. So the
+call is ended, and a new one goes on behind the prompt and the text so far, which is in the engine's cache.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Continuation:
         self._engine = engine
         self._request = request
         self._sampled = 0
-        self._usage_told = False
+        self._usage_reported = False
         self._goes_on = False
 
     def request(
@@ -69,14 +69,14 @@ class Continuation:
 
     def counted(self, piece: Piece) -> Piece:
         """The piece, with the prompt's usage on one piece of the answer only. That of a further call would
-        count what was said before as well."""
+        count the text before as well."""
         self._sampled += piece.tokens
-        if self._usage_told:
+        if self._usage_reported:
             return piece if piece.prompt is None else replace(piece, prompt=None)
         if self._goes_on:
             usage = PromptUsage(len(self._engine.tokenize(str(self._request.prompt))))
             piece = replace(piece, prompt=usage)
-        self._usage_told = piece.prompt is not None
+        self._usage_reported = piece.prompt is not None
         return piece
 
 

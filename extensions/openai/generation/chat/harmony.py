@@ -1,4 +1,4 @@
-"""The format of gpt-oss, which puts each part of an answer into a channel: thoughts, calls, and what is said.
+"""The format of gpt-oss, which puts each part of an answer into a channel: thoughts, calls, and text.
 
 Source: OpenAI, "Harmony response format".
 """
@@ -16,16 +16,16 @@ from .held_text import HeldText
 from .parts import Kind, Part
 
 START, CHANNEL, MESSAGE = "<|start|>", "<|channel|>", "<|message|>"
-TURN = f"{START}assistant"
+ASSISTANT_TURN = f"{START}assistant"
 """What a prompt ends with that wants its answer in this format."""
-ENDS = ("<|end|>", "<|call|>", "<|return|>", START)
-MARKS = (START, CHANNEL, MESSAGE, "<|constrain|>", *ENDS[:3])
-FINAL = f"{CHANNEL}final{MESSAGE}"
+MESSAGE_ENDS = ("<|end|>", "<|call|>", "<|return|>", START)
+MARKS = (START, CHANNEL, MESSAGE, "<|constrain|>", *MESSAGE_ENDS[:3])
+FINAL_CHANNEL = f"{CHANNEL}final{MESSAGE}"
 
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)")
 _RECIPIENT = re.compile(r"to=(functions\.)?([^\s<]+)")
 
-CALL = " to=functions."
+CALL_BEGIN = " to=functions."
 """What a call begins with behind the assistant's role."""
 _CALL_MIDDLE = f"{CHANNEL}commentary json{MESSAGE}"
 
@@ -40,7 +40,7 @@ def strict_heads(names: Iterable[str]) -> re.Pattern[str]:
 
 
 def demanded_grammar(rules: Mapping[str, str]) -> str:
-    """The grammar of one call behind CALL; `rules` are what arguments match, by the functions' names."""
+    """The grammar of one call behind CALL_BEGIN; `rules`: what arguments match, by functions' names."""
     lines = [
         f"call_{at}: {literal(name + _CALL_MIDDLE)} arguments_{at}\narguments_{at}: {rule}"
         for at, (name, rule) in enumerate(rules.items())
@@ -90,7 +90,7 @@ class ChannelReader:
         if self._kind is None:
             return self._read_head(parts, last)
         held = self._held.text
-        found = [(at, end) for end in ENDS if (at := held.find(end)) >= 0]
+        found = [(at, end) for end in MESSAGE_ENDS if (at := held.find(end)) >= 0]
         if found:
             at, end = min(found)
             self._add(held[:at], parts)
@@ -100,7 +100,7 @@ class ChannelReader:
             self.ended = self._final or (not self._parallel and self._kind == "call")
             self._held.text, self._kind = held[at + len(end) :], None
             return True
-        keep = 0 if last else max(overlap(held, end) for end in ENDS)
+        keep = 0 if last else max(overlap(held, end) for end in MESSAGE_ENDS)
         ready = held[: len(held) - keep]
         self._add(ready, parts)
         self._held.text = held[len(ready) :]
@@ -137,7 +137,7 @@ class ChannelReader:
             parts.append(Part("call", source, calls=(call,)))
             return
         self._final = bool(channel and channel[1] == "final")
-        # What is for a tool of the model's own, like `to=python`, is not said to the user.
+        # What is for a tool of the model's own, like `to=python`, is not shown to the user.
         is_thought = (recipient and not self._final) or (channel and channel[1] == "analysis")
         self._kind = "thought" if is_thought else "text"
         if source:

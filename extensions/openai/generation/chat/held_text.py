@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 class HeldText:
-    """What came and was not read yet. To add to it costs time in the length of what is added."""
+    """What came and was not read yet. Adding takes time in proportion to what is added."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -22,8 +22,8 @@ class HeldText:
         self._marks = marks
         self._tail = self.text
 
-    def reload_if_unloaded(self) -> None:
-        """Wait no longer: what is added next is to be read."""
+    def read_next(self) -> None:
+        """Wait no longer: read what is added next."""
         self._marks = None
 
     def add(self, text: str, *, last: bool) -> bool:
@@ -41,5 +41,5 @@ class HeldText:
             size = max(map(len, self._marks), default=0)
             self._tail = self._tail[max(0, len(self._tail) - size + 1) :] + text
             return any(mark in self._tail for mark in self._marks)
-        # Spaces behind spaces tell nothing.
+        # More spaces behind spaces decide nothing.
         return not (text.isspace() and self.text.isspace())

@@ -164,7 +164,7 @@ class DeveloperMessage(RequestPart):
 
 
 class UserMessage(RequestPart):
-    """What the user says."""
+    """A message of the user."""
 
     role: Literal["user"]
     content: UserContent
@@ -175,7 +175,7 @@ THOUGHT_NAMES = ("reasoning_content", "reasoning", "thinking")
 
 
 class AssistantMessage(RequestPart):
-    """What the model said before. Content may be null: it called tools, only thought, or said nothing."""
+    """An earlier message of the model. Content may be null: it only called tools, thought, or was ended."""
 
     role: Literal["assistant"]
     content: AssistantContent | None = None
@@ -289,7 +289,7 @@ def _plain(message: ChatMessage, where: str, media: MediaReader) -> Message:
     if text is None and message.refusal is not None:
         text = message.refusal
     if text is None and not calls:
-        text = ""  # it only thought, or was ended before it said anything
+        text = ""  # it only thought, or was ended before it wrote anything
     return Message("assistant", text, message.name, calls, reasoning=message.reasoning_content)
 
 

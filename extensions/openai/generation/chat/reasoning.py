@@ -26,9 +26,14 @@ WITHOUT_THOUGHT = ("none", "minimal")
 MORE_EFFORT = ("high", "xhigh", "max")
 NO_LIMIT = -1
 
-SHARES: Mapping[str, float] = {"low": 0.2, "medium": 0.5, "high": 0.8, "xhigh": 0.95}
+ANSWER_SHARE_BY_EFFORT: Mapping[str, float] = {
+    "low": 0.2,
+    "medium": 0.5,
+    "high": 0.8,
+    "xhigh": 0.95,
+}
 """The most that the budget of an effort may take of `max_tokens`, so that some is left for the answer."""
-TEMPLATE = "chat_template_kwargs"
+TEMPLATE_FIELD = "chat_template_kwargs"
 DEFAULT_BUDGET = "default"
 """The name that the setting `thinking_budgets` has for requests that ask for nothing."""
 
@@ -114,7 +119,7 @@ def _budget(of: str) -> Any:
 
 
 class ThinkingFields(RequestModel):
-    """The fields that say it. Where two of them say different things, the request is refused."""
+    """The fields for it. Where two of them contradict each other, the request is refused."""
 
     reasoning_effort: ReasoningEffort | None = Field(
         None,
@@ -167,7 +172,11 @@ class ThinkingFields(RequestModel):
         efforts, switches = self._efforts(given), self._switches(given)
         effort, switch, budget = map(_agreed, (efforts, switches, self._budgets(given)))
         traits = info.thinking
-        if effort is not None and effort[1] in MORE_EFFORT and not effort[0].startswith(TEMPLATE):
+        if (
+            effort is not None
+            and effort[1] in MORE_EFFORT
+            and not effort[0].startswith(TEMPLATE_FIELD)
+        ):
             needs(info, Capability.REASONING, effort[0])
         enabled = _enabled(effort, switch, budget)
         return ThinkingPlan(
@@ -203,8 +212,8 @@ class ThinkingFields(RequestModel):
         }
         for name, config in self._configs():
             found[f"{name}.thinking_level"] = config.thinking_level
-        told = _of_template(given, ("reasoning_effort",), str)
-        return found | {name: value for name, value in told.items() if value in EFFORTS}
+        in_template = _of_template(given, ("reasoning_effort",), str)
+        return found | {name: value for name, value in in_template.items() if value in EFFORTS}
 
     def _switches(self, given: Mapping[str, Any]) -> dict[str, Any]:
         kind = None if self.thinking is None else self.thinking.type
@@ -231,20 +240,20 @@ class ThinkingFields(RequestModel):
 
 THINKING_FIELDS = frozenset(ThinkingFields.model_fields)
 
-Said = tuple[str, Any] | None
-"""A field, and what it says."""
+FieldValue = tuple[str, Any] | None
+"""A field and its value."""
 
 
 def _of_template(given: Mapping[str, Any], names: tuple[str, ...], kind: type) -> dict[str, Any]:
-    """What variables for the template say, where they are of that type."""
+    """The template's variables of that type."""
     return {
-        f"{TEMPLATE}.{name}": given[name]
+        f"{TEMPLATE_FIELD}.{name}": given[name]
         for name in names
         if name in given and type(given[name]) is kind
     }
 
 
-def _enabled(effort: Said, switch: Said, budget: Said) -> bool | None:
+def _enabled(effort: FieldValue, switch: FieldValue, budget: FieldValue) -> bool | None:
     """Whether to think. Raises InvalidRequest where a budget of 0 stands beside a wish to think."""
     if budget is not None and budget[1] == 0:
         wish = switch if switch is not None else effort
@@ -259,8 +268,8 @@ def _enabled(effort: Said, switch: Said, budget: Said) -> bool | None:
 
 
 def _bound(
-    effort: Said,
-    budget: Said,
+    effort: FieldValue,
+    budget: FieldValue,
     enabled: bool | None,
     traits: ThinkingTraits | None,
     budgets: Mapping[str, int],
@@ -274,11 +283,15 @@ def _bound(
         return None
     name = DEFAULT_BUDGET if effort is None else effort[1]
     tokens = budgets.get(name, NO_LIMIT)
-    return None if tokens == NO_LIMIT else ThinkingBudget(tokens, SHARES.get(name, 1.0))
+    return (
+        None
+        if tokens == NO_LIMIT
+        else ThinkingBudget(tokens, ANSWER_SHARE_BY_EFFORT.get(name, 1.0))
+    )
 
 
 def _variables(
-    effort: Said, budget: Said, enabled: bool | None, traits: ThinkingTraits | None
+    effort: FieldValue, budget: FieldValue, enabled: bool | None, traits: ThinkingTraits | None
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if effort is not None:
@@ -288,7 +301,7 @@ def _variables(
         if traits is not None and traits.switch is not None:
             found[traits.switch] = enabled
     if budget is not None:
-        found["thinking_budget"] = budget[1]  # Seed's templates tell the model
+        found["thinking_budget"] = budget[1]  # Seed's templates put it into the prompt
     return found
 
 
@@ -299,9 +312,9 @@ def _effort_for(effort: str, traits: ThinkingTraits | None) -> str:
     return {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}.get(effort, effort)
 
 
-def _agreed(said: Mapping[str, Any]) -> Said:
-    """The first of the fields that are given, and what it says. Raises InvalidRequest when they differ."""
-    given = [(name, value) for name, value in said.items() if value is not None]
+def _agreed(values: Mapping[str, Any]) -> FieldValue:
+    """The first of the fields that are given, and its value. Raises InvalidRequest when they differ."""
+    given = [(name, value) for name, value in values.items() if value is not None]
     for name, value in given[1:]:
         if value != given[0][1]:
             raise bad_request.conflicting(name, given[0][0])

@@ -49,7 +49,7 @@ class AnswerRule:
 
     grammar: str
     check: Callable[[Pieces], Pieces]
-    """Fails where what is said does not match after all."""
+    """Raises where the answer does not match after all."""
 
 
 def budgeted(
@@ -166,7 +166,7 @@ class _Budgeted:
             pieces.close()
 
     def _thought_only(self, thought: _Beginning, pieces: list[Piece]) -> Pieces:
-        """The pieces without what is said behind the thought: that comes again, kept to the rule."""
+        """The pieces without what comes behind the thought: that is generated again, kept to the rule."""
         behind = thought.cut()
         if thought.text:
             yield from pieces[:-1]
@@ -198,7 +198,7 @@ class _Budgeted:
     def _attempt(
         self, request: GenerateRequest, end: str, *, last: bool
     ) -> Generator[Piece | None, None, bool]:
-        """One call; False when the model thinks again and it is not the `last` attempt: then what it said is
+        """One call; False when the model thinks again and it is not the `last` attempt: then what it wrote is
         counted, and not shown."""
         beginning = _Beginning(self._form, thinking=False)
         waiting: list[Piece] = [Piece(end)]

@@ -125,7 +125,7 @@ class ChatCompletionRequest(ThinkingFields, GenerationRequest):
     )
     context: str | None = Field(
         None,
-        description="What the model is told of the character, in place of its own. Not OpenAI's.",
+        description="The description of the character, in place of its own. Not OpenAI's.",
     )
     greeting: str | None = Field(
         None, description="What the character says first, in place of its own. Not OpenAI's."
@@ -150,7 +150,7 @@ class ChatCompletionRequest(ThinkingFields, GenerationRequest):
         None, min_length=1, description="Text only; `audio` is refused."
     )
     metadata: Metadata | None = Field(
-        None, description="Told again in the answer, if it is not streamed."
+        None, description="Repeated in the answer, if it is not streamed."
     )
     store: bool | None = Field(None, description="Taken; nothing is kept yet.")
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = Field(

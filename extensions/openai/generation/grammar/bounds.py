@@ -1,7 +1,7 @@
 """How large a constraint may be: counted in one pass, before anything reads it that recurses or takes longer
 than its length.
 
-What is within these bounds is compiled away from the server's threads (`compiler.py`), which then decides.
+What is within these bounds is compiled in another process (`compiling/compiler.py`), which then decides.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from typing import Any
 from ...engines.protocol import EngineInfo
 from ...errors import InvalidRequest
 from .bounds import check_count, place
-from .compiler import COSTS, Compiler, compiler
-from .helper import Vocabulary
+from .compiling.compiler import COSTS, Compiler, compiler
+from .compiling.process import Vocabulary
 from .json_schema import WHITESPACE, schema_children
 
 MAX_WHOLE_LENGTH = 2 << 20  # characters, as when many tools make one grammar

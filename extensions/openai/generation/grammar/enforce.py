@@ -13,7 +13,7 @@ from ...errors import ConstraintGivenUp
 from ..token_splitter import TokenSplitter
 
 log = logging.getLogger("openedai")
-PROBLEM_LENGTH = 600
+MAX_PROBLEM_CHARACTERS = 600
 
 
 def enforced(pieces: Pieces, grammar: str, param: str, end: str = "") -> Pieces:
@@ -31,15 +31,15 @@ def enforced(pieces: Pieces, grammar: str, param: str, end: str = "") -> Pieces:
         if matching is None:  # now that the engine is at work
             matching = _Matching(grammar)
         text = piece.text.removesuffix(CUT) if piece.finish == "length" else piece.text
-        said = text.encode()
-        matched = matching.consume(said)
-        if matched == len(said) and (piece.finish != "stop" or matching.complete):
+        data = text.encode()
+        matched = matching.consume(data)
+        if matched == len(data) and (piece.finish != "stop" or matching.complete):
             yield piece
             continue
-        if end and matching.complete and said[matched:].startswith(end.encode()):
+        if end and matching.complete and data[matched:].startswith(end.encode()):
             splitter = TokenSplitter()
             splitter.push(piece)
-            splitter.keep(len(said[:matched].decode()))
+            splitter.keep(len(data[:matched].decode()))
             splitter.drop()
             text, logprobs = splitter.take()
             yield replace(piece, text=text, logprobs=logprobs, finish="stop")
@@ -63,15 +63,15 @@ class _Matching:
         self._json = "%json" in grammar
         self._last = 0
 
-    def consume(self, said: bytes) -> int:
+    def consume(self, data: bytes) -> int:
         """How many bytes match."""
         at = 0
-        while at < len(said):
-            at += self._matcher.try_consume_tokens(list(said[at:]))
-            self._last = said[at - 1] if at else self._last
-            if at == len(said) or not self._escaped_slash(said[at]):
+        while at < len(data):
+            at += self._matcher.try_consume_tokens(list(data[at:]))
+            self._last = data[at - 1] if at else self._last
+            if at == len(data) or not self._escaped_slash(data[at]):
                 break
-            self._last = said[at]
+            self._last = data[at]
             at += 1
         return at
 
@@ -84,7 +84,7 @@ class _Matching:
 
     @property
     def complete(self) -> bool:
-        """Whether what was said so far is all that the grammar asks for."""
+        """Whether the text so far is all that the grammar asks for."""
         return self._matcher.is_accepting()
 
     @property
@@ -93,8 +93,8 @@ class _Matching:
 
 
 def read_here(grammar: str) -> str:
-    """What is wrong with a grammar that is known to be read quickly (`tame.py`); empty for a good one."""
-    return LLMatcher(_bytes(), grammar, log_level=0).get_error()[:PROBLEM_LENGTH].strip()
+    """What is wrong with a simple grammar (`compiling/simple_grammars.py`); empty for a good one."""
+    return LLMatcher(_bytes(), grammar, log_level=0).get_error()[:MAX_PROBLEM_CHARACTERS].strip()
 
 
 @cache

@@ -160,7 +160,7 @@ class Exclusion:
 
 
 def _matcher(pattern: str) -> SchemaValidator | None:
-    """What tells whether a text has a pattern, in time that its length bounds; None for a pattern that is no
+    """Checks whether a text has a pattern, in time that its length bounds; None for a pattern that is no
     such."""
     copies = prod(int(most or least) or 1 for least, most in _COUNT.findall(pattern))
     if len(pattern) > MAX_PATTERN or copies > MAX_COPIES:

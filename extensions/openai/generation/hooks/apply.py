@@ -1,4 +1,4 @@
-"""Answers that other extensions of the host have a hand in: their hooks are called as its page would."""
+"""Generate with the hooks of other extensions, which are called as the host's page would call them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...engines.protocol import (
     Pieces,
 )
 from ..chat.answer import Answer
-from .extensions import Hooks
+from .extension_hooks import Hooks
 from .history import Turns
 from .state import (
     State,
@@ -25,7 +25,7 @@ from .state import (
     changed_seed,
     changed_system,
     state_of,
-    told_of_system,
+    with_system,
 )
 
 
@@ -46,7 +46,7 @@ def hooked_chat(
     turns = Turns(request.messages, open_end=not continues)
     system = [message.content or "" for message in request.messages if message.role == "system"]
     before = _state_of(hooks, request, engine.info)
-    before = told_of_system(before, "\n".join(system))
+    before = with_system(before, "\n".join(system))
     run = hooks.run(dict(before), is_chat=True)
     history = turns.history()
     for modify in run.each("history_modifier"):

@@ -1,4 +1,4 @@
-"""A conversation as webuis keep it: rows of what was said and what was answered."""
+"""A conversation as webuis keep it: rows of what the user wrote and what was answered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...engines.protocol import Media, Message
 
 @dataclass(slots=True)
 class _Turn:
-    """What the user said and what was answered, with the messages that it is made of."""
+    """What the user wrote and what was answered, with the messages that it is made of."""
 
     user: str = ""
     assistant: str = ""
@@ -41,7 +41,7 @@ def _reworded(message: Message, text: str | None) -> Message:
 
 
 class Turns:
-    """A conversation as rows of what was said and answered, and back."""
+    """Make rows of a conversation, and messages of the rows."""
 
     def __init__(self, messages: Sequence[Message], *, open_end: bool) -> None:
         rest = list(messages)

@@ -85,7 +85,7 @@ def changed_sampling(before: State, after: State, info: EngineInfo) -> dict[str,
     }
 
 
-def told_of_system(state: State, system: str) -> State:
+def with_system(state: State, system: str) -> State:
     """The state with what the system messages of a request say.
 
     A page has one text for it. In the mode `chat` its builder does not read it, so there it stands behind
@@ -116,15 +116,15 @@ def changed_system(before: State, after: State) -> str | None:
 def changed_context(before: State, after: State) -> str | None:
     """What the page's builder is to read of the character in the mode `chat`, where hooks changed it."""
     system, changed = str(before["custom_system_message"]), after.get("custom_system_message")
-    context, told = str(before["context"]), before["mode"] == "chat"
+    context, in_chat_mode = str(before["context"]), before["mode"] == "chat"
     if after.get("mode") != "chat":
         return None
     if after.get("context") != context:
         made = str(after.get("context") or "")
-        return made if told else _below(made, str(changed or ""))
+        return made if in_chat_mode else _below(made, str(changed or ""))
     if changed == system:
         return None
-    alone = context.removesuffix(system).rstrip("\n") if told else context
+    alone = context.removesuffix(system).rstrip("\n") if in_chat_mode else context
     return _below(alone, str(changed or ""))
 
 

@@ -16,13 +16,13 @@ from ...engines.protocol import Finish, Piece, Pieces, TokenLogprob
 from ...errors import APIError
 from ..token_splitter import StoppedText
 
-SHARE = 0.1
+MAX_TRY_TIME_SHARE = 0.1
 """Of the time that an answer takes, at most so much is for tries; what the last one takes comes on top."""
-CHEAP = 0.001  # seconds: what takes no longer is tried at each word
-MOST_HELD = 24  # characters: what has no blanks (Chinese, code) is not held up to its end
-MISSES = 3  # tries that change a text and give nothing to send, until it is waited for
-ANCHORS = (64, 32, 16, 8)  # characters
-SHORTEST = 3
+CHEAP_TRY_S = 0.001  # what takes no longer is tried at each word
+MAX_HELD_CHARACTERS = 24  # what has no blanks (Chinese, code) is not held up to its end
+MAX_FUTILE_TRIES = 3  # tries that change a text and give nothing to send, until it is waited for
+ANCHOR_CHARACTERS = (64, 32, 16, 8)
+MIN_REPEATED_CHARACTERS = 3
 
 Modify = Callable[[str], str]
 """What hooks make of a text. Raises APIError."""
@@ -42,7 +42,7 @@ class _Part:
 
 @dataclass(slots=True)
 class _Written:
-    """What the model has said, up to the first stop string, and what of it is held back."""
+    """What the model has written, up to the first stop string, and what of it is held back."""
 
     stopped: StoppedText
     text: str = ""
@@ -116,7 +116,7 @@ class _Tries:
     clock: Callable[[], float]
     _sent: str = ""
     _changed: bool = False
-    """Whether something else was sent than the model has said."""
+    """Whether something else was sent than the model has written."""
     _last: str | None = None
     _tried: int = 0
     _misses: int = 0
@@ -142,7 +142,7 @@ class _Tries:
         parts = [] if self._waits else list(self._ready(text, settled, made))
         if len(self._sent) == before and _alike(made, text) < settled:
             self._misses += 1
-            self._waits = self._waits or self._misses >= MISSES
+            self._waits = self._waits or self._misses >= MAX_FUTILE_TRIES
         self._last = made
         self._took = self.clock() - begun
         self._spent += self._took
@@ -174,7 +174,7 @@ class _Tries:
     def rest(self, made: str, contradicted: Callable[[], None]) -> Iterator[Piece]:
         """What is to be sent when the text is whole; `made`: what hooks make of it."""
         if made.startswith(self._sent):
-            # Tokens are told where they stand as long as the text is theirs.
+            # Tokens are sent with their text as long as it is theirs.
             if not self._changed and self.written.judged:
                 yield from self._as_it_is(_alike(made, self.written.text))
             yield Piece(made[len(self._sent) :], logprobs=self.written.tokens())
@@ -183,13 +183,15 @@ class _Tries:
             yield Piece(_behind(self._sent, made), logprobs=self.written.tokens())
 
     def _may_try(self) -> bool:
-        return self._took <= CHEAP or self._spent <= SHARE * (self.clock() - self._begun)
+        return self._took <= CHEAP_TRY_S or self._spent <= MAX_TRY_TIME_SHARE * (
+            self.clock() - self._begun
+        )
 
 
 def _settled(text: str) -> int:
     """How much of a text that grows is complete words, without what stands between the last two."""
     end = max(text.rfind(blank) for blank in " \n\t") + 1
-    return max(len(text[:end].rstrip()), len(text) - MOST_HELD)
+    return max(len(text[:end].rstrip()), len(text) - MAX_HELD_CHARACTERS)
 
 
 def _alike(one: str, other: str) -> int:
@@ -210,9 +212,9 @@ def _behind(sent: str, made: str) -> str:
     if sent.startswith(made.rstrip()):
         return ""
     common = _alike(sent, made)
-    for length in ANCHORS:
+    for length in ANCHOR_CHARACTERS:
         length = min(length, len(sent))
         at = made.find(sent[-length:], max(0, common - length))
-        if at >= 0 and length >= SHORTEST:
+        if at >= 0 and length >= MIN_REPEATED_CHARACTERS:
             return made[at + length :]
     return made[common:]

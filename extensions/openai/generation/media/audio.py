@@ -14,9 +14,11 @@ from ...schemas import bad_request
 log = logging.getLogger("openedai")
 
 FORMATS = {"wav": ("WAV", "WAVEX"), "mp3": ("MP3", "MPEG")}  # libsndfile's names
-LEAST_SECONDS, MOST_SECONDS = 0.1, 600  # llama.cpp aborts at a sound of one sample
-RATES = range(4000, 192_001)  # samples a second; others would grow without bounds when resampled
-BLOCK = 1 << 16  # samples
+MIN_S, MAX_S = 0.1, 600  # llama.cpp aborts at a sound of one sample
+SAMPLE_RATES_HZ = range(
+    4000, 192_001
+)  # samples a second; others would grow without bounds when resampled
+BLOCK_SAMPLES = 1 << 16  # samples
 
 
 def read_sound(data: bytes, format: Literal["wav", "mp3"], param: str) -> Media:
@@ -38,17 +40,22 @@ def read_sound(data: bytes, format: Literal["wav", "mp3"], param: str) -> Media:
             made.setframerate(file.samplerate)
             if file.format not in FORMATS[format]:
                 raise _refused(param, f"it is not of the format '{format}'.")
-            if file.samplerate not in RATES:
-                raise _refused(param, f"its sample rate is not within {RATES[0]} to {RATES[-1]}.")
+            if file.samplerate not in SAMPLE_RATES_HZ:
+                raise _refused(
+                    param,
+                    f"its sample rate is not within {SAMPLE_RATES_HZ[0]} to {SAMPLE_RATES_HZ[-1]}.",
+                )
             samples = 0
-            for block in file.blocks(BLOCK // file.channels, dtype="float32", always_2d=True):
+            for block in file.blocks(
+                BLOCK_SAMPLES // file.channels, dtype="float32", always_2d=True
+            ):
                 samples += len(block)
-                if samples > MOST_SECONDS * file.samplerate:
-                    raise _refused(param, f"it is longer than {MOST_SECONDS} seconds.")
+                if samples > MAX_S * file.samplerate:
+                    raise _refused(param, f"it is longer than {MAX_S} seconds.")
                 mono = numpy.nan_to_num(block).mean(axis=1).clip(-1, 1)
                 made.writeframes((mono * 32767).astype("<i2").tobytes())
-            if samples < LEAST_SECONDS * file.samplerate:
-                raise _refused(param, f"it is shorter than {LEAST_SECONDS} seconds.")
+            if samples < MIN_S * file.samplerate:
+                raise _refused(param, f"it is shorter than {MIN_S} seconds.")
     except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
         log.debug("a sound cannot be decoded: %s", type(error).__name__)
         raise _refused(param, "the sound cannot be decoded.") from None

@@ -15,7 +15,7 @@ log = logging.getLogger("openedai")
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")  # those that OpenAI takes
 MAX_PIXELS = 50_000_000  # a few kilobytes may unfold to more than a machine has
 MAX_RATIO = 200  # of the longer side to the shorter one; encoders break at more
-LOW = 512  # pixels of each side, at most, with detail `low`
+LOW_DETAIL_PIXELS = 512  # pixels of each side, at most, with detail `low`
 _decoding = threading.BoundedSemaphore(2)  # a large one takes half a gigabyte while it is unfolded
 
 Detail = Literal["auto", "low", "high"]
@@ -35,7 +35,7 @@ def read_picture(data: bytes, detail: Detail | None, param: str, *, most: int = 
             _check_size(picture.size, param)
             if getattr(picture, "is_animated", False):
                 raise _refused(param, "an animated picture is not taken.", "invalid_image_format")
-            most = min(most, LOW) if detail == "low" else most
+            most = min(most, LOW_DETAIL_PIXELS) if detail == "low" else most
             picture.draft(None, (most, most))  # large JPEGs are unfolded smaller at once
             shown: Image.Image = ImageOps.exif_transpose(picture)
             if shown.has_transparency_data:

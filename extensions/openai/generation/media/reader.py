@@ -26,11 +26,11 @@ MIB = 1 << 20
 DATA_URL = re.compile(
     r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<more>(?:;[^,;]*)*?)(?P<base64>;base64)?,"
 )
-HEAD = 1024  # characters of an address that are looked at for its kind
+MAX_URL_HEAD_CHARACTERS = 1024  # characters of an address that are looked at for its kind
 TEXT_TYPES = re.compile(
     r"text/.+|application/((.+\+)?(json|xml|yaml)|x-yaml|toml|javascript|x-sh|sql|x-ndjson|jsonl)"
 )
-CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # that no text file has
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # that no text file has
 
 Fetch = Callable[[str, str], bytes]
 """The bytes at an http(s) address, and the field that holds it, for errors. Raises InvalidRequest."""
@@ -102,15 +102,15 @@ class MediaReader:
         param = f"{where}.file.file_data"
         kind, payload = _data_url(data)
         guessed = mimetypes.guess_type(name or "")[0]
-        for said in (kind, guessed):
-            if said and said != "application/octet-stream" and not TEXT_TYPES.fullmatch(said):
+        for given in (kind, guessed):
+            if given and given != "application/octet-stream" and not TEXT_TYPES.fullmatch(given):
                 raise bad_request.unsupported(param, "is not of a type that holds plain text.")
         content = self._decoded(payload, param)
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError:
             text = "\0"
-        if CONTROLS.search(text) or text.startswith("%PDF-"):
+        if CONTROL_CHARACTERS.search(text) or text.startswith("%PDF-"):
             raise bad_request.unsupported(
                 param, "is no text in UTF-8, and this server takes no other files."
             )
@@ -161,7 +161,7 @@ def _data_url(url: str) -> tuple[str | None, str]:
     """The media type of a data: URL with base64 (None for anything else), and what follows it."""
     if url[:5].lower() != "data:":
         return None, url
-    found = DATA_URL.match("data:" + url[5:HEAD])
+    found = DATA_URL.match("data:" + url[5:MAX_URL_HEAD_CHARACTERS])
     if found is None or not found["base64"]:
         return None, url
     return (found["type"] or "text/plain").lower(), url[found.end() :]

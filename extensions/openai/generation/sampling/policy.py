@@ -22,11 +22,11 @@ log = logging.getLogger("openedai")
 
 Body = TypeVar("Body", bound=GenerationRequest)
 ALIASES: Mapping[str, str] = {alias: row.name for row in ROWS.values() for alias in row.aliases}
-COUNTS = ("n", "best_of")  # what may be limited, besides the rows of the sampler table
+LIMITED_COUNTS = ("n", "best_of")  # what may be limited, besides the rows of the sampler table
 
 
 class _Stopping(Protocol):
-    """Whatever names stop strings."""
+    """Anything that has stop strings."""
 
     @property
     def stops(self) -> tuple[str, ...]: ...
@@ -50,14 +50,14 @@ class Policy:
     thinking_budgets: Mapping[str, int] = field(default_factory=dict)
     """The thinking budget in tokens for each reasoning effort; -1 is no limit."""
     role_stops: Literal["auto", "always", "never"] = "auto"
-    mark: str = ""
+    fingerprint_salt: str = ""
     """Changes whenever a setting that shapes answers changes; empty if there is none."""
 
-    def marked(self, info: EngineInfo) -> EngineInfo:
-        """What is served, its fingerprint changed by what the operator says."""
-        if not self.mark:
+    def with_fingerprint(self, info: EngineInfo) -> EngineInfo:
+        """What is served, with a fingerprint that shows the operator's settings."""
+        if not self.fingerprint_salt:
             return info
-        both = hashlib.sha256((info.fingerprint + self.mark).encode()).hexdigest()
+        both = hashlib.sha256((info.fingerprint + self.fingerprint_salt).encode()).hexdigest()
         return replace(info, fingerprint="fp_" + both[:10])
 
     def apply(self, body: Body) -> Body:
@@ -117,7 +117,7 @@ def read_policy(settings: Settings) -> Policy:
     """The policy that settings and preset files make. Raises SettingsError with one clear line."""
     limits = dict(settings.sampling_limits)
     for name, most in limits.items():
-        if name not in COUNTS and not (name in ROWS and _is_number(ROWS[name].default)):
+        if name not in LIMITED_COUNTS and not (name in ROWS and _is_number(ROWS[name].default)):
             raise SettingsError(f"setting sampling_limits: {name} cannot be limited")
         if not _is_number(most):
             raise SettingsError(f"setting sampling_limits: {name} needs a number")

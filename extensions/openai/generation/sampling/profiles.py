@@ -66,7 +66,7 @@ ORDER = (
     "xtc",
     "temperature",
 )
-"""llama.cpp's samplers, as it applies them unless told otherwise."""
+"""llama.cpp's samplers, in its default order."""
 
 
 def _order_samplers(values: Values) -> None:

@@ -51,7 +51,7 @@ ON_BOTH_PAGES: NeutralValues = {
     "temp_exponent": (1,),
     "token_healing": (False,),
     "lora": ([],),
-    # What is told of them.
+    # What is reported of them.
     "prompt_logprobs": (),
     "post_sampling_probs": (False,),
     "return_tokens": (False,),

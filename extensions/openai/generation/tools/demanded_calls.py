@@ -50,7 +50,7 @@ class EnforcedCallReader:
 
 
 class RawCallReader:
-    """Reads calls whole: only a complete one can be told from a text that looks like it.
+    """Reads calls whole: only a complete one can be distinguished from a text that looks like it.
 
     One that a limit on tokens cuts is passed on as far as it got.
     """
@@ -135,10 +135,10 @@ def begun_call(text: str, index: int) -> list[ToolCallDelta]:
     found = _BEGUN_INPUT.fullmatch(text)
     if found is None:
         return [replace(part, index=index) for part in CallParser().push(text)]
-    name, said = found.groups()
+    name, written = found.groups()
     closing = "}" + CALL_CLOSING
-    cut = next(n for n in range(len(closing), -1, -1) if said.endswith(closing[:n]))
-    begun = json.dumps({"input": said[: len(said) - cut]}, ensure_ascii=False)
+    cut = next(n for n in range(len(closing), -1, -1) if written.endswith(closing[:n]))
+    begun = json.dumps({"input": written[: len(written) - cut]}, ensure_ascii=False)
     return [ToolCallDelta(index, begun, new_call_id(), name)]
 
 

@@ -83,10 +83,10 @@ def _reads(forms: Sequence[CallForm], sample: str) -> bool:
     if [call.name for call in calls if call.name] != [_NAME]:
         return False
     try:
-        said = json.loads("".join(call.arguments for call in calls))
+        decoded = json.loads("".join(call.arguments for call in calls))
     except ValueError:
         return False
-    return {key: str(value) for key, value in said.items()} == dict(
+    return {key: str(value) for key, value in decoded.items()} == dict(
         zip(_KEYS, _VALUES, strict=True)
     )
 

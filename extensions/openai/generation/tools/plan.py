@@ -1,8 +1,8 @@
 """Tools: what clients offer and demand, and calls that are forced by constrained decoding.
 
 A model that may choose writes calls in its own format. Calls that are demanded (`required`, or by name), or
-that stand beside a grammar, are written in one format of ours, enforced by a grammar, so that they come
-whatever the template knows; gpt-oss has a format of its own for them (`harmony.py`).
+that stand beside a grammar, are written in this server's own format, enforced by a grammar, so that they
+come whatever the template knows; gpt-oss has a format of its own for them (`harmony.py`).
 Source: OpenAI guide "Function calling".
 """
 
@@ -162,10 +162,10 @@ FunctionCallChoice = Literal["none", "auto"] | ToolName
 
 @dataclass(frozen=True, slots=True)
 class ToolPlan:
-    """What to do about tools in one request."""
+    """The tools of one request, and how they are enforced."""
 
     shown: tuple[Tool, ...] = ()
-    """What the model is told of."""
+    """The tools that the model gets to see."""
     custom: frozenset[str] = frozenset()
     """Those of them whose input is text; the model sees a function with one argument, `input`."""
     inputs: Mapping[str, str] = field(default_factory=dict)

@@ -100,7 +100,7 @@ class CallReader:
         parts: list[Part] = []
         last = finish is not None
         if not self._begun and self._fenced is not None and not self._fenced.push(text):
-            self._held.reload_if_unloaded()
+            self._held.read_next()
         if not self._held.add(text, last=last):
             return parts
         if not self._begun:
@@ -244,10 +244,10 @@ class CallReader:
             return held[: found[0][0]], found[0][1]
         return held, ""
 
-    def _no_call(self, said: str, parts: list[Part]) -> bool:
-        """Take the opening mark, and what was `said` behind it, as text."""
-        parts.append(text_part(self._prefix + said))
-        self._opening, self._held.text = None, self._held.text[len(said) :]
+    def _no_call(self, written: str, parts: list[Part]) -> bool:
+        """Take the opening mark, and what was `written` behind it, as text."""
+        parts.append(text_part(self._prefix + written))
+        self._opening, self._held.text = None, self._held.text[len(written) :]
         self._misread += 1
         if self._misread == MAX_MISREAD:
             self._openings = ()
@@ -281,14 +281,14 @@ class CallReader:
         """Pass arguments on, then read what closes the call; whether there is more to read."""
         scanner, held = self._arguments, self._held.text
         assert scanner is not None
-        said, at = "", 0
+        written, at = "", 0
         while scanner.valid and not scanner.over and at < len(held):
             size = scanner.push(held[at:])
-            said, at = said + held[at : at + size], at + size
+            written, at = written + held[at : at + size], at + size
             mended = None if scanner.valid else scanner.mend(held[at])
             if mended is not None:
-                said, at = said + mended, at + 1
-        self._pass_on(held[:at], said, parts)
+                written, at = written + mended, at + 1
+        self._pass_on(held[:at], written, parts)
         if not scanner.valid:  # what is wrong in their middle is passed on as it was written
             end = self._end_of_call()
             if end < 0 and not last:

@@ -98,57 +98,57 @@ class StrictArguments:
         return self._generate(request)
 
     def _generate(self, request: GenerateRequest) -> Pieces:
-        calls, said, end = Continuation(self._engine, request), "", self._end
+        calls, written, end = Continuation(self._engine, request), "", self._end
         current: GenerateRequest | None = request
         while current is not None:
-            said, head = yield from self._free(calls, current, said)
+            written, head = yield from self._free(calls, current, written)
             if head is None:
                 return
             name = head["name"]
             if head[0][0] not in ",;":  # else it goes on as the call before it
                 end = self._end[:1] if head.groupdict().get("bare") is not None else self._end
-            current = calls.request(said, f"start: arguments\narguments: {self._rules[name]}")
+            current = calls.request(written, f"start: arguments\narguments: {self._rules[name]}")
             if current is None:
                 break
             arguments = yield from self._arguments(calls, current, name)
             if arguments is None:
                 return
-            said += arguments + end
+            written += arguments + end
             if end:
                 yield Piece(end)
-            current = calls.request(said)
+            current = calls.request(written)
         yield calls.counted(Piece(finish="length"))
 
     def _free(
-        self, calls: Continuation, request: GenerateRequest, said: str
+        self, calls: Continuation, request: GenerateRequest, written: str
     ) -> Generator[Piece | None, None, tuple[str, re.Match[str] | None]]:
         """Up to the arguments of a strict function, and what was found before them; None where the answer
         ends without."""
-        begin = len(said)
+        begin = len(written)
         pieces = self._engine.generate(request)
         try:
             for piece in pieces:
                 if piece is None:
                     yield None
                     continue
-                said += piece.text
-                begin = max(begin, len(said) - len(piece.text) - MAX_HEAD_CHARS)
-                found = self._heads.search(said, begin) if piece.text else None
+                written += piece.text
+                begin = max(begin, len(written) - len(piece.text) - MAX_HEAD_CHARS)
+                found = self._heads.search(written, begin) if piece.text else None
                 if found is None or piece.finish == "length":
                     yield calls.counted(piece)
                     continue
-                behind = len(said) - found.end()
+                behind = len(written) - found.end()
                 yield calls.counted(cut(piece, behind))
-                return said[: found.end()], found
+                return written[: found.end()], found
         finally:
             pieces.close()
-        return said, None
+        return written, None
 
     def _arguments(
         self, calls: Continuation, request: GenerateRequest, name: str
     ) -> Generator[Piece | None, None, str | None]:
         """The arguments; None where the answer ended in them."""
-        scanner, said = JSONScanner(), ""
+        scanner, written = JSONScanner(), ""
         grammar = str(request.grammar)
         pieces = self._engine.generate(request)
         try:
@@ -157,12 +157,12 @@ class StrictArguments:
                     yield None
                     continue
                 size = scanner.push(piece.text)
-                said += piece.text[:size]
+                written += piece.text[:size]
                 over = scanner.over and piece.finish != "length"
                 made = cut(piece, len(piece.text) - size) if over else piece
                 yield calls.counted(made)
                 if over:
-                    return said
+                    return written
         finally:
             pieces.close()
         return None

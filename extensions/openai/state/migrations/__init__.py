@@ -1,7 +1,7 @@
 """The schema's history: one module for each step, named by its number. Run from code, never by hand.
 
-A step is written once and never changed after it was released. It uses nothing of ours, because the tables of
-today are not those that it made. The reached step stands where Alembic's own programs look for it.
+A step is written once and never changed after it was released. It imports nothing else from here, because
+today's tables are not those that it made. The reached step stands where Alembic's own programs look for it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Answers under a grammar where llama.cpp misreads the tokens of a model for it: they are matched here.
 
-Where a vocabulary (SentencePiece) puts a space before each text, llama.cpp tells its library for grammars the
+Where a vocabulary (SentencePiece) puts a space before each text, llama.cpp gives its library for grammars the
 texts of tokens without it.
 """
 

@@ -250,7 +250,7 @@ class GrammarGeneration:
         return [[t, b] for t, b in (biases | dict.fromkeys(forbidden, False)).items()]
 
     def _judged(self, token: int) -> TokenLogprob | None:
-        """How likely a token is at this place, where that is asked for and llama.cpp did not tell it."""
+        """How likely a token is at this place, where that is asked for and llama.cpp did not report it."""
         alternatives = self._request.logprobs
         if alternatives is None:
             return None

@@ -1,7 +1,7 @@
 """The llama.cpp loader that webuis had until spring 2025: llama-cpp-python, in their process.
 
 The host's class makes up the sampler's parameters and calls `Llama.create_completion`; in our requests that
-call is answered by `Llama.generate`, which yields tokens, with a logits processor of ours.
+call is answered by `Llama.generate`, which yields tokens, with a logits processor of this server's.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class LlamaCppPythonAdapter(TokenAdapter):
 def _run(
     session: SamplingSession, job: LoaderJob, plain: str | None, llama: Any, options: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Answer a request of ours; what is yielded is for the host's log, or for an extension."""
+    """Answer one of this server's requests; what is yielded is for the host's log, or for an extension."""
     prompt = options.get("prompt")
     if plain is not None and isinstance(prompt, str) and prompt not in (plain, job.text):
         tokens = tuple(llama.tokenize(prompt.encode(), special=True))

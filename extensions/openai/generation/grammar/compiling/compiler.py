@@ -3,9 +3,9 @@
 The library that enforces grammars recurses on the stack of the thread that compiles one, needs time and
 memory without bound for some, and the engine compiles each on the only thread that all answers share. So each
 grammar is compiled in a helper process first, with less stack than the server's threads have, little time and
-little memory; only small and plain ones are read right here (`tame.py`). What ends the helper is refused;
-what passes is safe here, and quick enough for the engine's thread. Results are remembered: a grammar that
-comes again costs nothing.
+little memory; only small and plain ones are read right here (`simple_grammars.py`). What ends the helper is
+refused; what passes is safe here, and quick enough for the engine's thread. Results are remembered: a grammar
+that comes again costs nothing.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from typing import Any
 
 from llguidance import LLMatcher
 
-from ...engines.callback_bridge import TICK
-from ...errors import EngineFailed, QueueFull
-from .enforce import read_here
-from .helper import Helper, Vocabulary
-from .queueing import Lane, Pace
-from .tame import is_tame
+from ....engines.callback_bridge import TICK
+from ....errors import EngineFailed, QueueFull
+from ..enforce import read_here
+from .process import CompilerProcess, Vocabulary
+from .queueing import Pace, ShortestFirst
+from .simple_grammars import is_simple
 
 log = logging.getLogger("openedai")
 
 QUICK_MS = 40.0  # of CPU time, which nearly all grammars need less of
-CPU_MS = 200.0  # for one that needs more, after which the helper gives it up
+MAX_CPU_MS = 200.0  # for one that needs more, after which the helper gives it up
 MAX_COMPILE_MS = 70.0  # that the engine's thread would stand still
 MAX_STEP_MS = 30.0  # the same, for each token
-WALL_S = 20.0  # on a machine that is busy with other things
-AT_ONCE, SLOW_AT_ONCE, MAX_WAITING = 2, 1, 64
-REMEMBERED = 1024  # results
-LARGE_STACK = 64 << 20  # bytes
+MAX_WALL_S = 20.0  # on a machine that is busy with other things
+MAX_AT_ONCE, MAX_SLOW_AT_ONCE, MAX_WAITING = 2, 1, 64
+MAX_REMEMBERED = 1024  # results
+LARGE_STACK_BYTES = 64 << 20  # bytes
 
 TOO_LONG = "it takes too long to compile, which would hold up all other answers"
 TOO_DEEP = "it is nested too deeply, or refers to itself over too many steps"
@@ -69,10 +69,10 @@ class Compiler:
         self._known: OrderedDict[bytes, Verdict] = OrderedDict()
         self._lock = threading.Lock()
         # So that no one waits for those that take long.
-        self._quick, self._slow = Lane(AT_ONCE), Lane(SLOW_AT_ONCE)
+        self._quick, self._slow = ShortestFirst(MAX_AT_ONCE), ShortestFirst(MAX_SLOW_AT_ONCE)
         self._pace = Pace()
         self._waiting = 0
-        self._helper: Helper | None = None
+        self._helper: CompilerProcess | None = None
         self._alone = False
         """Whether there can be no helper."""
 
@@ -81,7 +81,7 @@ class Compiler:
     ) -> Generator[None, None, str]:
         """What is wrong with a grammar; empty for a good one, when the engine may be given it. Yields at
         least every TICK until then; closing the generator gives it up. Raises QueueFull, EngineFailed."""
-        if is_tame(grammar):
+        if is_simple(grammar):
             return read_here(grammar)
         verdict = yield from self._verdict(grammar, vocabulary)
         if not verdict.problem:
@@ -105,13 +105,13 @@ class Compiler:
         try:
             found = yield from self._in_turn(self._quick, grammar, vocabulary, QUICK_MS)
             if found.problem == TOO_LONG:
-                found = yield from self._in_turn(self._slow, grammar, vocabulary, CPU_MS)
+                found = yield from self._in_turn(self._slow, grammar, vocabulary, MAX_CPU_MS)
         finally:
             with self._lock:
                 self._waiting -= 1
         with self._lock:
             self._known[key] = found
-            if len(self._known) > REMEMBERED:
+            if len(self._known) > MAX_REMEMBERED:
                 self._known.popitem(last=False)
         return found
 
@@ -124,7 +124,7 @@ class Compiler:
 
     def _in_turn(
         self,
-        lane: Lane,
+        lane: ShortestFirst,
         grammar: str,
         vocabulary: Vocabulary | None,
         milliseconds: float,
@@ -144,7 +144,7 @@ class Compiler:
                 break
             job = helper.send(grammar, vocabulary, milliseconds)
             while not job.done.wait(TICK):
-                if time.monotonic() - job.sent > WALL_S:
+                if time.monotonic() - job.sent > MAX_WALL_S:
                     self._drop(helper)
                     return Verdict(TOO_LONG)
                 yield
@@ -162,11 +162,11 @@ class Compiler:
             "The process that checks constraints ended unexpectedly. Please try again."
         )
 
-    def _started(self) -> Helper | None:
+    def _started(self) -> CompilerProcess | None:
         with self._lock:
             if self._helper is None and not self._alone:
                 try:
-                    self._helper = Helper(self._python)
+                    self._helper = CompilerProcess(self._python)
                 except OSError as error:
                     self._alone = True
                     log.warning(
@@ -174,7 +174,7 @@ class Compiler:
                     )
             return self._helper
 
-    def _drop(self, helper: Helper) -> None:
+    def _drop(self, helper: CompilerProcess) -> None:
         with self._lock:
             if self._helper is helper:
                 self._helper = None
@@ -185,7 +185,7 @@ class Compiler:
         """Where there can be no helper: in a thread with much stack. It cannot be given up."""
         found: list[str] = []
         with _stack:
-            before = threading.stack_size(LARGE_STACK)
+            before = threading.stack_size(LARGE_STACK_BYTES)
             try:
                 thread = threading.Thread(
                     target=lambda: found.append(LLMatcher.validate_grammar(grammar)), daemon=True

@@ -1,4 +1,4 @@
-"""Who waits for whom where grammars are compiled."""
+"""The order in which grammars are compiled."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import time
 from collections.abc import Generator
 from heapq import heapify, heappush
 
-from ...engines.callback_bridge import TICK
+from ....engines.callback_bridge import TICK
 
-LATER = 10e-6  # seconds for each character, by which a grammar gives way to shorter ones
-SPACE = 3.0  # times as long as one takes to compile, until the next one
+DELAY_S_PER_CHARACTER = (
+    10e-6  # seconds for each character, by which a grammar gives way to shorter ones
+)
+PAUSE_PER_COMPILE = 3.0  # times as long as one takes to compile, until the next one
 
 
-class Lane:
+class ShortestFirst:
     """Room for so many at once, the shorter ones first. A long one is overtaken for a while that grows with
-    its length (LATER), and then no more. Thread-safe."""
+    its length, and then no more. Thread-safe."""
 
     def __init__(self, places: int) -> None:
         self._free = places
@@ -26,7 +28,7 @@ class Lane:
 
     def enter(self, length: int) -> Generator[None, None, None]:
         """Return when it is its turn; yields at least every TICK, and can be closed meanwhile."""
-        ticket = (time.monotonic() + length * LATER, next(self._numbers))
+        ticket = (time.monotonic() + length * DELAY_S_PER_CHARACTER, next(self._numbers))
         with self._changed:
             heappush(self._waiting, ticket)
         entered = False
@@ -67,7 +69,7 @@ class Pace:
         TICK."""
         with self._lock:
             start = max(time.monotonic(), self._free_at)
-            self._free_at = start + SPACE * seconds
+            self._free_at = start + PAUSE_PER_COMPILE * seconds
         while (left := start - time.monotonic()) > 0:
             time.sleep(min(left, TICK))
             yield

@@ -26,21 +26,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-FORKS = hasattr(os, "fork")
+CAN_FORK = hasattr(os, "fork")
 MAX_CHILDREN = 8
-QUICK_MS, SHORT = (
-    100.0,
-    4_096,
-)  # of CPU time, and characters: a grammar beyond them is compiled at low priority
-NICE = 10
-MEMORY = 768 << 20  # bytes of address space that one grammar may take beyond what there is
-WALKS, STEPS = 3, 24  # how many ways through a grammar are tried, and how far
-WALK_MS = 60.0  # of CPU time, after which the tour is over
-PROBLEM_LENGTH = 600
+QUICK_MS = 100.0  # of CPU time; a grammar that may take more is compiled at low priority
+SHORT_CHARACTERS = 4_096  # the same for a longer one
+LOW_PRIORITY = 10
+MAX_MEMORY_BYTES = 768 << 20  # of address space that one grammar may take beyond what there is
+MAX_WALKS, MAX_WALK_STEPS = 3, 24  # how many ways through a grammar are tried, and how far
+MAX_WALK_MS = 60.0  # of CPU time, after which the tour is over
+MAX_PROBLEM_CHARACTERS = 600
 # A part of what the engine's library spends at most on one step, as its version differs and random ways do
 # not lead everywhere: what comes near to its limits here might be given up in the middle of an answer there.
 STEP_FUEL, STEP_ITEMS = 50_000, 25_000
-NOTHING = "no answer matches it, as it goes on for ever"
+NO_ANSWER = "no answer matches it, as it goes on for ever"
 
 
 class GreedyTokenizer:
@@ -98,7 +96,7 @@ class Worker:
             try:
                 found.update(self._attempt(grammar))
             except BaseException as error:  # a panic of the library's is one
-                found["problem"] = str(error)[:PROBLEM_LENGTH] or type(error).__name__
+                found["problem"] = str(error)[:MAX_PROBLEM_CHARACTERS] or type(error).__name__
 
         threading.stack_size(self._stack)
         thread = threading.Thread(target=run)
@@ -110,12 +108,12 @@ class Worker:
         # By bytes first: so an answer is matched once more, and tokens that stand for no text are refused.
         byte_matcher = self._matcher(self._bytes, grammar, log_level=0)
         if byte_matcher.is_error():
-            return {"problem": byte_matcher.get_error()[:PROBLEM_LENGTH]}
+            return {"problem": byte_matcher.get_error()[:MAX_PROBLEM_CHARACTERS]}
         began = time.thread_time()
         matcher = self._matcher(self._words, grammar, log_level=0, limits=self._limits)
         compiled = time.thread_time() - began
         if matcher.is_error():
-            return {"problem": matcher.get_error()[:PROBLEM_LENGTH]}
+            return {"problem": matcher.get_error()[:MAX_PROBLEM_CHARACTERS]}
         if compiled < 1.0:
             step, problem = self._tour(matcher)
         else:
@@ -125,21 +123,21 @@ class Worker:
     def _tour(self, matcher: Any) -> tuple[float, str]:
         """The longest step, in seconds, and what went wrong at one, on random ways through the grammar."""
         dice, worst = random.Random(0), 0.0
-        end = time.thread_time() + WALK_MS / 1000
-        for _ in range(WALKS):
-            for at in range(STEPS):
+        end = time.thread_time() + MAX_WALK_MS / 1000
+        for _ in range(MAX_WALKS):
+            for at in range(MAX_WALK_STEPS):
                 began = time.thread_time()
                 mask = matcher.compute_bitmask()
                 worst = max(worst, time.thread_time() - began)
                 token = None if matcher.is_error() else _any_of(mask, dice)
                 dead = token is None and not matcher.is_error() and not matcher.is_accepting()
                 if dead and at == 0:
-                    return worst, NOTHING
+                    return worst, NO_ANSWER
                 if token is not None:
                     matcher.consume_token(token)
                     worst = max(worst, time.thread_time() - began)
                 if matcher.is_error():  # at a token that it has just allowed
-                    return worst, str(matcher.get_error())[:PROBLEM_LENGTH]
+                    return worst, str(matcher.get_error())[:MAX_PROBLEM_CHARACTERS]
                 if token is None or matcher.is_stopped():
                     break
                 if time.thread_time() > end:
@@ -173,7 +171,7 @@ def _limit(milliseconds: float) -> None:
     with contextlib.suppress(OSError, ValueError):  # not every system counts it
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
         now = int(pages) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY, now + MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (now + MAX_MEMORY_BYTES, now + MAX_MEMORY_BYTES))
     signal.setitimer(signal.ITIMER_PROF, milliseconds / 1000)
 
 
@@ -182,8 +180,8 @@ def _fork(worker: Worker, job: dict[str, Any]) -> int:
     if child:
         return child
     try:
-        if job["ms"] > QUICK_MS or len(job["grammar"]) > SHORT:
-            os.nice(NICE)
+        if job["ms"] > QUICK_MS or len(job["grammar"]) > SHORT_CHARACTERS:
+            os.nice(LOW_PRIORITY)
         _limit(job["ms"])
         _say({"id": job["id"], **worker.attempt(job["grammar"])})
     finally:
@@ -205,14 +203,14 @@ def _reap(children: dict[int, int], *, wait: bool) -> None:
 def _jobs(children: dict[int, int]) -> Iterator[dict[str, Any]]:
     """What is asked, until there is no more; children that end meanwhile are reported at once."""
     reading = -1
-    if FORKS:
+    if CAN_FORK:
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         signal.set_wakeup_fd(writing)
         signal.signal(signal.SIGCHLD, lambda *_: None)
     held = b""
     while True:
-        if FORKS:
+        if CAN_FORK:
             ready, _, _ = select.select([0, reading], [], [])
             if reading in ready:
                 os.read(reading, 512)
@@ -237,7 +235,7 @@ def main() -> None:
     for job in jobs:
         if "vocabulary" in job:
             worker.learn(job["vocabulary"], job["end"])
-        elif FORKS:
+        elif CAN_FORK:
             _reap(children, wait=len(children) >= MAX_CHILDREN)
             children[_fork(worker, job)] = job["id"]
         else:

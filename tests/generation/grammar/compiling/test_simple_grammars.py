@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.generation.grammar import compiler as module
-from extensions.openai.generation.grammar.compiler import Compiler
+from extensions.openai.generation.grammar.compiling import compiler as module
+from extensions.openai.generation.grammar.compiling.compiler import Compiler
+from extensions.openai.generation.grammar.compiling.simple_grammars import MAX_LENGTH, is_simple
 from extensions.openai.generation.grammar.enforce import read_here
 from extensions.openai.generation.grammar.json_schema import json_rule
-from extensions.openai.generation.grammar.tame import MAX_LENGTH, is_tame
-from tests.generation.grammar.test_compiler import problem
+from tests.generation.grammar.compiling.test_compiler import problem
 
 STRING = {"type": "string"}
 
@@ -22,7 +22,7 @@ def schema(value: Any) -> str:
     return "start: " + json_rule(value, "x")
 
 
-TAME = (
+SIMPLE = (
     'start: "yes" | "no"',
     'start: "a \\"quoted\\" word"',
     schema({"type": "object"}),
@@ -94,15 +94,15 @@ def deep(levels: int) -> dict[str, Any]:
     return inner
 
 
-@pytest.mark.parametrize("grammar", TAME)
-def test_what_most_clients_send_is_tame(grammar: str) -> None:
-    assert is_tame(grammar)
+@pytest.mark.parametrize("grammar", SIMPLE)
+def test_what_most_clients_send_is_simple(grammar: str) -> None:
+    assert is_simple(grammar)
     assert read_here(grammar) == ""
 
 
 @pytest.mark.parametrize("grammar", WILD, ids=lambda grammar: grammar[:50])
 def test_whatever_could_take_long_is_not(grammar: str) -> None:
-    assert not is_tame(grammar)
+    assert not is_simple(grammar)
 
 
 def test_levels_are_counted_through_references() -> None:
@@ -116,15 +116,15 @@ def test_levels_are_counted_through_references() -> None:
             "$defs": {**chain, "d9": STRING},
         }
 
-    assert is_tame(schema(deep(10))) and not is_tame(schema(deep(13)))
-    assert is_tame(schema(start(0)))
+    assert is_simple(schema(deep(10))) and not is_simple(schema(deep(13)))
+    assert is_simple(schema(start(0)))
     ring = {"d0": {"$ref": "#/$defs/d1"}, "d1": {"$ref": "#/$defs/d0"}}
-    assert not is_tame("start: %json " + json.dumps({"$ref": "#/$defs/d0", "$defs": ring}))
+    assert not is_simple("start: %json " + json.dumps({"$ref": "#/$defs/d0", "$defs": ring}))
 
 
-def test_a_tame_grammar_needs_no_helper() -> None:
+def test_a_simple_grammar_needs_no_helper() -> None:
     compiler = Compiler(python="/nowhere/python")
-    assert problem(compiler, TAME[0]) == ""
+    assert problem(compiler, SIMPLE[0]) == ""
     assert compiler._helper is None and not compiler._alone
 
 
@@ -141,7 +141,7 @@ def test_what_is_wrong_is_said_as_the_helper_says_it(monkeypatch: pytest.MonkeyP
     compiler = Compiler()
     try:
         here = [problem(compiler, grammar) for grammar in grammars]
-        monkeypatch.setattr(module, "is_tame", lambda _: False)
+        monkeypatch.setattr(module, "is_simple", lambda _: False)
         assert here == [problem(compiler, grammar) for grammar in grammars]
     finally:
         compiler.close()

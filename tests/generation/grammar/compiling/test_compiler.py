@@ -16,13 +16,17 @@ import pytest
 
 from extensions.openai.engines.protocol import EngineInfo
 from extensions.openai.errors import EngineFailed, InvalidRequest, QueueFull
-from extensions.openai.generation.grammar import compiler as module
 from extensions.openai.generation.grammar.bounds import LONG, one_at_a_time
 from extensions.openai.generation.grammar.check import compiled
-from extensions.openai.generation.grammar.compiler import Compiler
-from extensions.openai.generation.grammar.helper import Helper, Job, Vocabulary
+from extensions.openai.generation.grammar.compiling import compiler as module
+from extensions.openai.generation.grammar.compiling.compiler import Compiler
+from extensions.openai.generation.grammar.compiling.process import (
+    CompilerProcess,
+    Trial,
+    Vocabulary,
+)
+from extensions.openai.generation.grammar.compiling.queueing import Pace, ShortestFirst
 from extensions.openai.generation.grammar.json_schema import json_rule
-from extensions.openai.generation.grammar.queueing import Lane, Pace
 from tests.support.process import ROOT
 
 STRING = {"type": "string"}
@@ -181,12 +185,12 @@ def test_a_helper_that_always_ends_is_an_error(monkeypatch: pytest.MonkeyPatch) 
     assert problem(compiler, "start: /a/") == ""
 
     def send(self: Any, *_: Any) -> Any:
-        job = Job()
+        job = Trial()
         job.done.set()
         self.ready = True
         return job
 
-    monkeypatch.setattr(Helper, "send", send)
+    monkeypatch.setattr(CompilerProcess, "send", send)
     with pytest.raises(EngineFailed):
         problem(compiler, "start: /b/")
     compiler.close()
@@ -236,7 +240,7 @@ def test_the_worker_needs_nothing_of_ours() -> None:
 
 
 def test_a_short_one_goes_before_long_ones_that_wait() -> None:
-    lane, order = Lane(1), list[str]()
+    lane, order = ShortestFirst(1), list[str]()
     for _ in lane.enter(1):
         raise AssertionError("there was room")
 
@@ -259,7 +263,7 @@ def test_a_short_one_goes_before_long_ones_that_wait() -> None:
 
 
 def test_one_that_nobody_waits_for_any_more_holds_no_one_up() -> None:
-    lane = Lane(1)
+    lane = ShortestFirst(1)
     for _ in lane.enter(1):
         raise AssertionError("there was room")
     given_up = lane.enter(1)

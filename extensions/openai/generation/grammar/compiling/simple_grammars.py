@@ -40,7 +40,7 @@ _NAMED = ("properties", "$defs", "definitions")
 _DECODER = json.JSONDecoder()
 
 
-def is_tame(grammar: str) -> bool:
+def is_simple(grammar: str) -> bool:
     """Whether a grammar is one of these. Takes time in proportion to its length, MAX_LENGTH at most."""
     if len(grammar) > MAX_LENGTH:
         return False
@@ -69,7 +69,7 @@ def is_tame(grammar: str) -> bool:
                     schema, at = _DECODER.raw_decode(grammar, at)
                 except (ValueError, RecursionError):
                     return False
-                if not _is_tame_schema(schema):
+                if not _is_simple_schema(schema):
                     return False
             while grammar.startswith(" ", at):
                 at += 1
@@ -77,7 +77,7 @@ def is_tame(grammar: str) -> bool:
     return _ends("start", rules, MAX_RULES)
 
 
-def _is_tame_schema(root: Mapping[str, Any]) -> bool:
+def _is_simple_schema(root: Mapping[str, Any]) -> bool:
     definitions = {
         f"#/{where}/{name}": schema
         for where in ("$defs", "definitions")

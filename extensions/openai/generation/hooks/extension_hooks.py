@@ -1,4 +1,4 @@
-"""What other extensions of the host do to an answer: their hooks, in the order in which its page calls them.
+"""The hooks of the host's other extensions, in the order in which its page calls them.
 
 An extension is a module; a hook is a function of it with a name that webuis know. Each is called with as
 much as it takes, since over the years they were given more.
@@ -10,11 +10,11 @@ much as it takes, since over the years they were given more.
 - `custom_generate_chat_prompt(text, state, history=..., _continue=...)`: the whole prompt of a chat
 - `bot_prefix_modifier(text, state)`: the text in front of the answer
 - `output_modifier(text, state, is_chat)`: the answer; tried while it is written (`stream.py`)
-- `stream_modifier(pieces, state)`: our own: a generator from an iterator of texts, while they come. An
-  extension that has it is not asked to modify the whole output besides
+- `stream_modifier(pieces, state)`, which only this server calls: a generator from an iterator of texts, while
+  they come. An extension that has it is not asked to modify the whole output besides
 
 What a host applies inside of its generator (`custom_generate_reply`, `tokenizer_modifier`,
-`logits_processor_modifier`) is none of ours.
+`logits_processor_modifier`) is left to the host.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ log = logging.getLogger("openedai")
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """The extensions of a host, besides ourselves. Both functions may be called from any thread."""
+    """The extensions of a host, besides this one. Both functions may be called from any thread."""
 
     extensions: Callable[[], Iterable[tuple[str, Any]]]
     """Names and modules, in the order in which they are applied; read again for each request."""
@@ -65,7 +65,7 @@ class Hooks:
     @property
     def any(self) -> bool:
         """Whether there is anything to apply."""
-        return bool(self.having(*KNOWN))
+        return bool(self.having(*HOOK_NAMES))
 
     @property
     def change_output(self) -> bool:
@@ -77,12 +77,12 @@ class Hooks:
         takes = 0 if isinstance(self.settings, type) else len(_taken(self.settings, (page,), {}))
         return self.settings(page) if takes else self.settings()
 
-    def run(self, state: State, *, is_chat: bool) -> Run:
+    def run(self, state: State, *, is_chat: bool) -> HookRun:
         """For one answer."""
-        return Run(self, state, is_chat)
+        return HookRun(self, state, is_chat)
 
 
-KNOWN = (
+HOOK_NAMES = (
     "history_modifier",
     "state_modifier",
     "chat_input_modifier",
@@ -95,7 +95,7 @@ KNOWN = (
 
 
 @dataclass(slots=True)
-class Run:
+class HookRun:
     """The hooks of one answer, which share its state."""
 
     hooks: Hooks

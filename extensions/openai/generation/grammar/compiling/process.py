@@ -16,9 +16,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-WORKER = Path(__file__).with_name("worker.py")
-SMALL_STACK = 1 << 20  # bytes
-STACKS = {"linux": SMALL_STACK, "darwin": 256 << 10, "win32": 512 << 10}
+WORKER_SCRIPT = Path(__file__).with_name("worker.py")
+SMALL_STACK_BYTES = 1 << 20  # bytes
+STACK_BYTES_BY_PLATFORM = {"linux": SMALL_STACK_BYTES, "darwin": 256 << 10, "win32": 512 << 10}
 """A part of what threads that C++ starts have there: 8 MiB, 512 KiB and 1 MiB."""
 
 
@@ -32,7 +32,7 @@ class Vocabulary:
 
 
 @dataclass(slots=True)
-class Job:
+class Trial:
     """A grammar that is being tried."""
 
     done: threading.Event = field(default_factory=threading.Event)
@@ -41,7 +41,7 @@ class Job:
     sent: float = 0.0
 
 
-class Helper:
+class CompilerProcess:
     """The process. Thread-safe."""
 
     def __init__(self, python: str) -> None:
@@ -49,7 +49,7 @@ class Helper:
         if getattr(sys, "frozen", False) or not python:
             raise OSError("there is no Python to run it")
         self._process = subprocess.Popen(
-            [python, "-X", "utf8", str(WORKER)],
+            [python, "-X", "utf8", str(WORKER_SCRIPT)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -59,19 +59,21 @@ class Helper:
         self.ready = False
         """Whether it was able to work."""
         self._lock = threading.Lock()
-        self._jobs: dict[int, Job] = {}
+        self._jobs: dict[int, Trial] = {}
         self._numbers = itertools.count()
         self._tokens: Sequence[bytes] | None = None
         self._lines: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
         self._ended = False
-        self._lines.put({"path": sys.path, "stack": STACKS.get(sys.platform, 256 << 10)})
+        self._lines.put(
+            {"path": sys.path, "stack": STACK_BYTES_BY_PLATFORM.get(sys.platform, 256 << 10)}
+        )
         for work in (self._read, self._write):
             threading.Thread(target=work, name="openai-grammars", daemon=True).start()
         atexit.register(self.close)
 
-    def send(self, grammar: str, vocabulary: Vocabulary | None, milliseconds: float) -> Job:
+    def send(self, grammar: str, vocabulary: Vocabulary | None, milliseconds: float) -> Trial:
         """Have a grammar tried with these tokens (None: with bytes) for so much CPU time."""
-        job = Job(sent=time.monotonic())
+        job = Trial(sent=time.monotonic())
         with self._lock:
             if self._ended:
                 job.done.set()
