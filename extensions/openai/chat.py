@@ -19,7 +19,7 @@ from .generation.tools.calls import CallDelta, CallFinish, CallFold, MessageCall
 from .generation.usage import Usage, UsageCount
 from .schemas import bad_request
 from .web.response import Response
-from .web.routes import PathPrefixes, Route, endpoint
+from .web.routes import MODEL, PathPrefixes, Route, endpoint
 from .web.serving import serve
 from .web.streaming import respond
 
@@ -83,7 +83,13 @@ class ChatCompletion(AnswerHead):
 
 
 def create_chat_completion(context: RequestContext, body: ChatCompletionRequest) -> Response:
-    """Answer the conversation `n` times."""
+    """Answer a conversation, in one piece or as a stream (`stream`).
+
+    `messages` is the whole conversation: the server keeps nothing between requests. The answer is a
+    message, in `choices[0].message`; with `tools` it may be calls of functions, which your program makes,
+    and whose results it sends back as messages with the role `tool`. `response_format` makes the answer
+    JSON of a schema.
+    """
     served = serve(context, body.model, body.timeout)
     if body.service_tier == "flex":
         context.priority = "batch"
@@ -284,6 +290,7 @@ ROUTES = endpoint(
         PathPrefixes.MODEL,
         answer=ChatCompletion,
         body=ChatCompletionRequest,
+        example={"model": MODEL, "messages": [{"role": "user", "content": "What are you?"}]},
         chunk=ChatCompletionChunk,
         scope="write",
     ),

@@ -20,7 +20,7 @@ from .generation.sampling.unsupported_fields import IN_COMPLETIONS, NeutralValue
 from .generation.usage import Usage, UsageCount
 from .schemas import bad_request
 from .web.response import Response
-from .web.routes import PathPrefixes, Route, endpoint
+from .web.routes import MODEL, PathPrefixes, Route, endpoint
 from .web.serving import serve
 from .web.streaming import respond
 
@@ -157,7 +157,12 @@ class CompletionChunk(AnswerHead):
 
 
 def create_completion(context: RequestContext, body: CompletionRequest) -> Response:
-    """Continue each prompt `n` times; choice `i` belongs to prompt `i // n`."""
+    """Continue a prompt, in one piece or as a stream (`stream`).
+
+    A prompt is a text or a list of token ids; of several prompts, choice `i` belongs to prompt `i // n`.
+    The text is continued as it stands, without the model's chat template: for conversations there is
+    `/v1/chat/completions`.
+    """
     served = serve(context, body.model, body.timeout)
     body = served.settled(body)
     generation = _plan(body, served.info).start(served)
@@ -281,6 +286,7 @@ ROUTES = endpoint(
         PathPrefixes.MODEL,
         answer=Completion,
         body=CompletionRequest,
+        example={"model": MODEL, "prompt": "Once upon a time", "max_tokens": 40},
         chunk=CompletionChunk,
         scope="write",
     ),

@@ -1,4 +1,4 @@
-"""The page that Prometheus reads."""
+"""Metrics: what Prometheus reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that the host can load: look, load, unload; LoRAs. Not OpenAI's; the names are the webui's."""
+"""Model management: show, load and unload models and LoRAs. Not OpenAI's; the names are the webui's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .engines.model_manager import ModelManager, Template
 from .errors import NotSupported
 from .schemas.validation import RequestModel
 from .web.response import Response, json_response
-from .web.routes import PathPrefixes, Route, endpoint
+from .web.routes import MODEL, PathPrefixes, Route, endpoint
 
 if TYPE_CHECKING:
     from .web.context import RequestContext
@@ -155,7 +155,7 @@ ROUTES = endpoint(
     ),
     Route(
         "POST", "/internal/model/load", load_model, "Load a model", API, LoadedModel,
-        body=LoadModelRequest, scope="admin",
+        body=LoadModelRequest, example={"model_name": MODEL}, scope="admin",
     ),
     Route(
         "POST", "/internal/model/unload", unload_model, "Unload the model", API, LoadedModel,
@@ -164,7 +164,7 @@ ROUTES = endpoint(
     Route("GET", "/internal/lora/list", list_loras, "List LoRAs", API, LoraNames, scope="admin"),
     Route(
         "POST", "/internal/lora/load", load_loras, "Apply LoRAs", API, LoadedModel,
-        body=LoadLorasRequest, scope="admin",
+        body=LoadLorasRequest, example={"lora_names": []}, scope="admin",
     ),
     Route(
         "POST", "/internal/lora/unload", unload_loras, "Take LoRAs away", API, LoadedModel,

@@ -1,4 +1,4 @@
-"""What is under way: look at the queue, end what is running. Not OpenAI's; the names are the webui's."""
+"""Request queue: show what runs and waits, end it. Not OpenAI's; the names are the webui's."""
 
 from __future__ import annotations
 
@@ -154,6 +154,7 @@ ROUTES = endpoint(
         PathPrefixes.API,
         Stopped,
         body=StopRequest,
+        example={"id": "chatcmpl-123"},
         body_optional=True,
         scope="write",
     ),

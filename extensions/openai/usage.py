@@ -53,7 +53,8 @@ class BucketsQuery(WhoseQuery):
     """The reference's parameters."""
 
     start_time: Time = Field(
-        description="Unix seconds, inclusive; a bucket begins at or before it."
+        description="Unix seconds, inclusive; a bucket begins at or before it.",
+        examples=[1767225600],
     )
     end_time: Time | None = Field(None, description="Unix seconds, exclusive. Default: now.")
     bucket_width: Literal["1m", "1h", "1d"] | None = Field(

@@ -22,7 +22,7 @@ from tests.support.reference import assert_envelope
 SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
 SETS = [frozenset(some) for size in (1, 2, 3) for some in combinations(SCOPES, size)]
 
-OPEN = {"/", "/health", "/docs", "/redoc", "/openapi.json"}
+OPEN = {"/", "/favicon.ico", "/health", "/docs", "/redoc", "/openapi.json"}
 """What needs no key, once and for all to see: these pages tell nothing that is secret."""
 ASSETS = "/<path:file>"
 

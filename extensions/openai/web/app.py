@@ -36,7 +36,7 @@ from ..outbound.tunnel import Tunnel
 from ..settings import Settings, SettingsError
 from ..state.store import Store
 from ..system.data_folder import data_folder
-from . import openapi
+from . import api_pages
 from .context import IGNORED_HEADER, RequestContext
 from .error_response import error_response
 from .fast_path import FastPath
@@ -51,17 +51,18 @@ from .services import Services
 log = logging.getLogger("openedai")
 
 PAGES = (
-    home,
-    health,
-    metrics,
-    models,
-    legacy_engines,
-    completions,
     chat,
+    completions,
+    models,
+    usage,
     request_queue,
     model_management,
-    usage,
+    health,
+    metrics,
+    home,
+    legacy_engines,
 )
+"""In the order of the document."""
 ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
 _QUIET = frozenset(
     route.name for route in ROUTES if route.scope is None or route.path == "/metrics"
@@ -118,7 +119,7 @@ def create_app(
     services.observers.append(request_log)
     services.reloaders.append(request_log.configure)
     endpoints = served_endpoints(
-        settings, {*(route.endpoint for route in ROUTES), openapi.ENDPOINT}
+        settings, {*(route.endpoint for route in ROUTES), api_pages.ENDPOINT}
     )
     pipeline = RequestPipeline(services, endpoints)
     direct: dict[str, Route] = {}
@@ -134,7 +135,7 @@ def create_app(
             if route.chunk is not None and "<" not in rule:
                 direct[rule] = route
     served = [route for route in ROUTES if route.endpoint in endpoints]
-    openapi.add_pages(app, served, settings.api_prefix, endpoints)
+    api_pages.add_pages(app, services, served, endpoints)
     _flask_hooks(app, services, pipeline)
     app.wsgi_app = FastPath(app.wsgi_app, services, pipeline, direct)  # type: ignore[method-assign]
     if settings.debug:
@@ -172,6 +173,8 @@ def _flask_hooks(app: Flask, services: Services, pipeline: RequestPipeline) -> N
         pipeline.begin(g.context)
 
     def finish(response: Response) -> Response:
+        # A server would take a file over and close it itself: the request would never end for us.
+        response.direct_passthrough = False
         pipeline.finish(g.context, response)
         return response
 

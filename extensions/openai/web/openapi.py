@@ -1,89 +1,36 @@
-"""The OpenAPI document, made of the routes' types, and the two pages that show it.
-
-Swagger UI and Redoc come with the packages flask-openapi3-swagger and flask-openapi3-redoc; only their
-files are used, and they are served from here.
-"""
+"""The OpenAPI document, made of the routes' types."""
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Callable, Sequence
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
+import sys
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
-import flask
-from flask import Flask, request, send_from_directory
 from pydantic import TypeAdapter
 
 from .. import __version__
 from ..errors import APIError, ErrorEnvelope, all_errors
+from ..generation.sampling.table import OPENAI, ROWS
 from ..schemas.validation import RequestModel
-from .response import Response, json_response
-from .routes import Route
-from .served_endpoints import switched_off
+from .routes import MODEL, PathPrefixes, Route
 
-ENDPOINT = "docs"
-"""The name under which all of this is switched off."""
 REF = "#/components/schemas/{model}"
-
-SWAGGER_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>OpenedAI: the API</title>
-<link rel="icon" href="BASE/docs/assets/images/swagger.svg">
-<link rel="stylesheet" href="BASE/docs/assets/css/swagger-ui.css"></head>
-<body style="margin:0"><div id="ui"></div>
-<script src="BASE/docs/assets/js/swagger-ui-bundle.js"></script>
-<script>SwaggerUIBundle({url: "BASE/openapi.json", dom_id: "#ui", deepLinking: true});</script>
-</body></html>
-"""
-
-REDOC_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>OpenedAI: the API</title>
-<link rel="icon" href="BASE/redoc/assets/images/redoc.svg">
-<meta name="viewport" content="width=device-width, initial-scale=1"></head>
-<body style="margin:0"><div id="ui"></div>
-<script src="BASE/redoc/assets/js/redoc.standalone.js"></script>
-<script>Redoc.init("BASE/openapi.json", {}, document.getElementById("ui"));</script>
-</body></html>
-"""
+MARK = "Not OpenAI's"
+"""What the description of a field says that the reference does not have."""
 
 
-def add_pages(app: Flask, routes: Sequence[Route], prefix: str, endpoints: frozenset[str]) -> None:
-    """Serve /openapi.json, /docs and /redoc below the prefix, where `endpoints` has them."""
-
-    def served(view: Callable[..., flask.Response]) -> Callable[..., flask.Response]:
-        def checked(**arguments: Any) -> flask.Response:
-            if ENDPOINT not in endpoints:
-                raise switched_off(ENDPOINT)
-            return view(**arguments)
-
-        return checked
-
-    @cache
-    def written() -> dict[str, Any]:
-        return document(routes, prefix)
-
-    app.add_url_rule(f"{prefix}/openapi.json", "openapi", served(lambda: json_response(written())))
-    for name, page, package, folder in (
-        ("docs", SWAGGER_PAGE, "flask_openapi3_swagger", "swagger"),
-        ("redoc", REDOC_PAGE, "flask_openapi3_redoc", "redoc"),
-    ):
-        assets = _package_folder(package) / "templates" / folder
-        app.add_url_rule(
-            f"{prefix}/{name}",
-            name,
-            served(lambda page=page: Response(page.replace("BASE", request.script_root + prefix))),
-        )
-        app.add_url_rule(
-            f"{prefix}/{name}/assets/<path:file>",
-            f"{name}-assets",
-            served(lambda file, assets=assets: send_from_directory(assets, file)),
-        )
-
-
-def document(routes: Sequence[Route], prefix: str = "") -> dict[str, Any]:
-    """The OpenAPI 3.1 document of these routes."""
+@lru_cache(maxsize=8)
+def document(
+    routes: Sequence[Route],
+    prefix: str = "",
+    *,
+    model: str = "MODEL",
+    model_required: bool = True,
+) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of these routes. `model` stands in its examples; not to be changed."""
     adapters: list[tuple[Any, Literal["validation", "serialization"], TypeAdapter[Any]]] = []
     for kind in _types(routes):
         mode: Literal["validation", "serialization"] = "validation"
@@ -93,7 +40,10 @@ def document(routes: Sequence[Route], prefix: str = "") -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         path = prefix + route.addresses.value[0] + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route.path)
-        paths.setdefault(path, {})[route.method.lower()] = _operation(route, reference)
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route, reference, model)
+        if route.body is not None:
+            names_model = route.addresses is PathPrefixes.MODEL
+            _arrange(shared["$defs"][route.body.__name__], names_model and model_required)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -102,6 +52,10 @@ def document(routes: Sequence[Route], prefix: str = "") -> dict[str, Any]:
             "description": "An OpenAI-compatible API for the model that is loaded here.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
+        "tags": [
+            {"name": name, "description": text}
+            for name, text in dict(_tag(route) for route in routes).items()
+        ],
         "paths": paths,
         "components": {
             "schemas": shared["$defs"],
@@ -117,7 +71,45 @@ def _types(routes: Sequence[Route]) -> list[Any]:
     return list(dict.fromkeys(types))
 
 
-def _operation(route: Route, reference: dict[Any, Any]) -> dict[str, Any]:
+def _tag(route: Route) -> tuple[str, str]:
+    """The endpoint's name and what it is for, as its module's first line says: `Chat: answer a ...`."""
+    line = (sys.modules[route.handler.__module__].__doc__ or "").splitlines()[0]
+    name, _, text = line.partition(": ")
+    return name, text[:1].upper() + text[1:]
+
+
+def _arrange(schema: dict[str, Any], model_required: bool) -> None:
+    """Put the fields that a reader needs first: required ones, OpenAI's, others, the native sampler's."""
+    fields = schema.get("properties", {})
+    for field in fields.values():
+        field.pop("title", None)  # the name once more
+        if field.get("default", 0) is None:
+            del field["default"]  # as if it were not there
+    required = schema.get("required", [])
+    if model_required and "model" not in required:
+        # Read from the body or from the address; null is the same as none.
+        required = ["model", *required]
+        fields["model"] = {"type": "string", "description": fields["model"]["description"]}
+    if required:
+        schema["required"] = required
+
+    def rank(name: str) -> int:
+        if name in required:
+            return 0
+        if name in ROWS and ROWS[name].source != OPENAI:
+            return 3
+        return 2 if MARK in fields[name].get("description", "") else 1
+
+    schema["properties"] = {
+        name: fields[name]
+        for name in (
+            *required,
+            *sorted((name for name in fields if name not in required), key=rank),
+        )
+    }
+
+
+def _operation(route: Route, reference: dict[Any, Any], model: str) -> dict[str, Any]:
     content: dict[str, Any] = {route.media: {"schema": {"type": "string"}}}
     if route.answer is not None:
         content = {"application/json": {"schema": reference[route.answer]}}
@@ -125,9 +117,10 @@ def _operation(route: Route, reference: dict[Any, Any]) -> dict[str, Any]:
         content["text/event-stream"] = {"schema": reference[route.chunk]}
     envelope = {"application/json": {"schema": reference[ErrorEnvelope]}}
     operation: dict[str, Any] = {
+        "tags": [_tag(route)[0]],
         "operationId": route.handler.__name__,
         "summary": route.summary,
-        "description": route.handler.__doc__ or "",
+        "description": inspect.getdoc(route.handler) or "",
         "responses": {"200": {"description": "OK", "content": content}}
         | {
             str(status): {"description": description, "content": envelope}
@@ -135,7 +128,13 @@ def _operation(route: Route, reference: dict[Any, Any]) -> dict[str, Any]:
         },
     }
     parameters: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string"},
+            "example": model,
+        }
         for name in re.findall(r"<(?:\w+:)?(\w+)>", route.path)
     ]
     if route.query is not None:
@@ -145,11 +144,23 @@ def _operation(route: Route, reference: dict[Any, Any]) -> dict[str, Any]:
     if route.body is not None:
         operation["requestBody"] = {
             "required": not route.body_optional,
-            "content": {"application/json": {"schema": reference[route.body]}},
+            "content": {
+                "application/json": {
+                    "schema": reference[route.body],
+                    "example": _with_model(route.example, model),
+                }
+            },
         }
     if route.scope:
         operation["security"] = [{"key": []}, {}]
     return operation
+
+
+def _with_model(example: Any, model: str) -> Any:
+    """A route's example, for the model that is loaded."""
+    if isinstance(example, dict):
+        return {name: _with_model(value, model) for name, value in example.items()}
+    return model if example is MODEL else example
 
 
 def _query(model: type[RequestModel]) -> list[dict[str, Any]]:
@@ -159,15 +170,18 @@ def _query(model: type[RequestModel]) -> list[dict[str, Any]]:
     for name, field in schema["properties"].items():
         # A parameter that is not there has no value; none of them can be null.
         kind = next(each for each in field.get("anyOf", [field]) if each.get("type") != "null")
-        parameters.append(
-            {
-                "name": name,
-                "in": "query",
-                "required": name in required,
-                "description": field.get("description", ""),
-                "schema": {k: v for k, v in kind.items() if k not in ("title", "description")},
-            }
-        )
+        parameter = {
+            "name": name,
+            "in": "query",
+            "required": name in required,
+            "description": field.get("description", ""),
+            "schema": {
+                k: v for k, v in kind.items() if k not in ("title", "description", "examples")
+            },
+        }
+        if "examples" in field:
+            parameter["example"] = field["examples"][0]
+        parameters.append(parameter)
     return parameters
 
 
@@ -193,10 +207,3 @@ def _statuses(route: Route) -> dict[int, str]:
 
 def _first_line(error: type[APIError]) -> str:
     return (error.__doc__ or "").strip().splitlines()[0]
-
-
-def _package_folder(package: str) -> Path:
-    """Where a package lies, without importing it: its Python code is not needed."""
-    spec = find_spec(package)
-    assert spec is not None and spec.submodule_search_locations  # it is in requirements.txt
-    return Path(spec.submodule_search_locations[0])

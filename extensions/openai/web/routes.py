@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from ..access.caller import Scope
     from ..schemas.validation import RequestModel
     from ..settings import Settings
+
+
+MODEL = "MODEL"
+"""In an example: the name of the model that is loaded."""
 
 
 class PathPrefixes(Enum):
@@ -49,6 +53,8 @@ class Route:
     """Whether settings open it, so that it needs no key after all."""
     media: str = "text/html"
     """The type of an answer that is no JSON."""
+    example: Mapping[str, Any] | None = field(default=None, hash=False)
+    """A body that works as it stands; its values may be MODEL."""
     endpoint: str = ""
     """Its public name, for `--endpoints` and `--disabled-endpoints`; several routes may share one."""
     name: str = field(init=False)

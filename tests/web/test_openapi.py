@@ -1,0 +1,136 @@
+"""The OpenAPI document: what a reader, a generated client and "Try it out" make of it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, get_type_hints
+from urllib.parse import quote
+
+import httpx
+import pytest
+from flask.testing import FlaskClient
+from openai.types import completion_create_params as completion_params
+from openai.types.chat import completion_create_params as chat_params
+
+from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.engines.swappable import SwappableEngine
+from extensions.openai.settings import Settings
+from extensions.openai.web.app import create_app
+from tests.support.process import ServerProcess
+
+PARAMS = {
+    "ChatCompletionRequest": chat_params.CompletionCreateParamsBase,
+    "CompletionRequest": completion_params.CompletionCreateParamsBase,
+}
+REQUIRED = {
+    "ChatCompletionRequest": ["model", "messages"],
+    "CompletionRequest": ["model"],  # a prompt has a default
+}
+
+
+def document(engine: Any = None, **options: Any) -> Any:
+    app = create_app(Settings(**options), engine or EchoEngine())
+    return app.test_client().get(options.get("api_prefix", "") + "/openapi.json").json
+
+
+def operations(document: Any) -> list[tuple[str, str, Any]]:
+    return [
+        (method, path, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+def example_of(operation: Any) -> Any:
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    return body.get("example")
+
+
+def test_every_example_works_as_it_comes(server: ServerProcess) -> None:
+    """What "Try it out" and "Execute" send, one after the other, to the stand-alone host."""
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        written = client.get("/openapi.json").json()
+        # The model goes last, and is there again for what comes next.
+        rows = sorted(operations(written), key=lambda row: "unload" in row[1])
+        assert len(rows) > 15
+        for method, path, operation in rows:
+            parameters = operation.get("parameters", ())
+            for each in parameters:
+                if each["in"] == "path":
+                    path = path.replace(f"{{{each['name']}}}", quote(each["example"], safe=""))
+            query = {
+                each["name"]: each["example"]
+                for each in parameters
+                if each["in"] == "query" and "example" in each
+            }
+            body = example_of(operation)
+            if "requestBody" in operation:
+                assert body is not None, path
+            answer = client.request(method, path, params=query, json=body)
+            assert answer.status_code == 200, (path, answer.text)
+        chat = written["paths"]["/v1/chat/completions"]["post"]
+        assert client.post("/v1/chat/completions", json=example_of(chat)).status_code == 200
+
+
+def test_examples_name_the_model_that_is_loaded() -> None:
+    front = SwappableEngine()
+    client = create_app(Settings(), front).test_client()
+
+    def named() -> Any:
+        written: Any = client.get("/openapi.json").json
+        return example_of(written["paths"]["/v1/chat/completions"]["post"])["model"]
+
+    assert named() == "MODEL"
+    for name in ("first", "org/second"):
+        front.set(EchoEngine(name=name))
+        assert named() == name
+
+
+@pytest.mark.parametrize("name", PARAMS)
+def test_required_fields_then_those_of_the_reference_then_others(name: str) -> None:
+    schema = document()["components"]["schemas"][name]
+    fields, required = list(schema["properties"]), REQUIRED[name]
+    assert schema["required"] == required
+    assert fields[: len(required)] == required
+    # Completions take a format as chats do.
+    reference = {*get_type_hints(PARAMS[name]), "stream", "response_format"}
+    known = [field in reference for field in fields]
+    assert known == sorted(known, reverse=True), "a field of the reference behind one that is not"
+    assert fields.index("hooks") < fields.index("top_k"), "the native sampler's are last"
+    assert schema["properties"]["model"]["type"] == "string"
+
+
+def test_a_model_is_not_required_where_the_operator_says_so() -> None:
+    schema = document(require_model=False)["components"]["schemas"]["ChatCompletionRequest"]
+    assert schema["required"] == ["messages"]
+
+
+def test_every_operation_has_a_tag_and_a_description() -> None:
+    written = document()
+    tags = [tag["name"] for tag in written["tags"]]
+    assert tags[:3] == ["Chat", "Completions", "Models"]
+    assert all(re.match(r"[A-Z]", tag["description"]) for tag in written["tags"])
+    for _, path, operation in operations(written):
+        (tag,) = operation["tags"]
+        assert tag in tags and operation["summary"] and operation["description"], path
+    assert next(iter(written["paths"])) == "/v1/chat/completions"
+
+
+def test_servers_are_where_the_client_is() -> None:
+    def servers(client: FlaskClient, path: str, **options: Any) -> list[str]:
+        answer: Any = client.get(path, **options).json
+        return [server["url"] for server in answer["servers"]]
+
+    plain = create_app(Settings(api_port=5001), EchoEngine()).test_client()
+    assert servers(plain, "/openapi.json") == ["/", "http://localhost"]
+    behind = create_app(
+        Settings(trusted_proxies=("127.0.0.1",), api_prefix="/api", api_key="k"), EchoEngine()
+    ).test_client()
+    told = {
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "llm.example",
+        "X-Forwarded-Prefix": "/llm",
+    }
+    found = servers(behind, "/api/openapi.json", headers=told)
+    assert found == ["/llm", "https://llm.example/llm"]
+    assert "/api/v1/chat/completions" in behind.get("/api/openapi.json").json["paths"]
