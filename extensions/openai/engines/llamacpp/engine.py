@@ -6,7 +6,6 @@ Source: llama.cpp `tools/server`, and xllamacpp's Server, which calls back once 
 from __future__ import annotations
 
 import atexit
-import hashlib
 import logging
 import threading
 from collections.abc import Sequence
@@ -31,17 +30,15 @@ from ..protocol import (
     TokenLogprob,
 )
 from ..tokens.context_length import check_fits
-from ..tokens.gguf import GGUFHeader
-from ..tokens.vocabulary import Vocabulary, read_vocabulary
-from .client import Complete
 from .grammar.matched_answers import MatchedAnswers
 from .grammar.shared_tokenizer import shared_tokenizer
 from .grammar.trial import end_of_grammars, follows_grammars
+from .loading.fingerprint import fingerprint
+from .loading.loaded_model import LoadedModel
 from .loading.model_files import read_files
 from .loading.params import BATCH, params_for
 from .loading.template import load_template
 from .penalty_restart import PenaltyRestart
-from .private_listener import PrivateListener
 from .request_values import RANDOM_SEED, biases_of, encoded, seed_of
 from .session import CompletionSession
 from .slot_pool import SlotPool
@@ -50,11 +47,10 @@ from .token_scoring import hidden_text, score_token
 
 log = logging.getLogger("openedai")
 
-DIGESTED = 1 << 20  # bytes at each end of a file
-LLGUIDANCE = "%llguidance {}\n"  # tells llama.cpp that a grammar is Lark and not GBNF
 MAX_SLOTS, MAX_THREADS = 256, 512  # llama.cpp's own limits
-MAX_REPORTED = 300  # special tokens whose names one request asks for
-CLOSE_PATIENCE = 3.0  # seconds that running answers have to notice the end
+LLGUIDANCE = "%llguidance {}\n"  # says that a grammar is Lark and not GBNF
+MAX_REPORTED_TOKENS = 300  # special ones, whose names one request asks for
+CLOSE_TIMEOUT_S = 3.0  # in which running answers notice the end
 
 
 class LlamaCppEngine:
@@ -100,99 +96,66 @@ class LlamaCppEngine:
             loras=loras,
             mmproj=mmproj,
         )
-        self._header: GGUFHeader = header
         context, slots = cache.context, cache.slots
         if context < context_length:
             log.warning("the model was made for %d tokens: --ctx-size is cut to that", context)
-        self._listener = PrivateListener()
         params = params_for(
             model, cache, gpu_layers=gpu_layers, threads=threads, loras=loras, mmproj=mmproj
         )
-        params.hostnames = [str(self._listener.path)]
-        params.api_keys = [self._listener.key]
-        params.verbosity = 3 if log.isEnabledFor(logging.DEBUG) else -1
-        try:
-            self._server: Any = xllamacpp.Server(params)
-        except RuntimeError as error:
-            self._listener.close()
-            raise ModelLoadError(
-                f"llama.cpp cannot load {model.name}{f' with {mmproj.name}' if mmproj else ''} (an "
-                "unknown model type, parts that do not fit together, or too little memory). "
-                "--verbose shows what it says."
-            ) from error
-
-        self._encoded = mmproj is not None
-        self._room = SlotPool(context * cache.contexts if cache.shared else None, slots)
+        self._model = loaded = LoadedModel(model, header, params, mmproj)
+        self._slots = SlotPool(context * cache.contexts if cache.shared else None, slots)
         self._closed = threading.Event()
-        meta = self._listener.ask("/v1/models")["data"][0]["meta"]
-        self._vocabulary_size = int(meta["n_vocab"])
-        props = self._listener.ask("/props")
-        self._mark = str(props.get("media_marker", "")) if mmproj else ""
-        self._document_start = self._start_token(props)
-        self._start = str(props["bos_token"])
         self._template = load_template(
-            header, bos=self._start, eos=str(props["eos_token"]), repair=message_repair
+            header, bos=loaded.start_text, eos=loaded.end_text, repair=message_repair
         )
-        self._adds_start = self.tokenize("x")[:1] == self._tokens(self._start, parse_special=True)
-        capabilities, ends = self._capabilities(props), self._end_tokens()
-        grammar_end = self._grammar_end(ends)
+        grammar_end = self._grammar_end()
         self._matched: MatchedAnswers | None = None
         if grammar_end is None:
             self._matched = MatchedAnswers(
-                self._listener, self._vocabulary, ends, self._plain_tokens, self._room, self._closed
-            )
-        stat = model.stat()
+                loaded.listener, loaded.vocabulary, loaded.end_tokens, loaded.plain_tokens,
+                self._slots, self._closed,
+            )  # fmt: skip
         files = [model, mmproj] if mmproj else [model]
         self._info = EngineInfo(
             model=name,
-            created=int(stat.st_mtime),
+            created=int(model.stat().st_mtime),
             owned_by="llama.cpp",
-            context_length=min(context, int(meta["n_ctx"])),
+            context_length=min(context, loaded.context_length),
             sampler="llama.cpp",
-            fingerprint=_fingerprint(
-                xllamacpp.__version__, name, *map(_digest, files), context, loras
-            ),
-            vocabulary_size=self._vocabulary_size,
-            longest_token=self._vocabulary.longest,
+            fingerprint=fingerprint(files, xllamacpp.__version__, name, context, loras),
+            vocabulary_size=loaded.vocabulary_size,
+            longest_token=loaded.vocabulary.longest,
             parallel=parallel,
             description=str(header.metadata.get("general.description", ""))[:200],
-            capabilities=capabilities,
+            capabilities=self._capabilities(),
             thinking=self._template.traits.thinking,
             template=self._template.traits,
-            end_tokens=ends,
+            end_tokens=loaded.end_tokens,
             grammar_end=grammar_end or "",
-            token_bytes=self._vocabulary.tokens,
+            token_bytes=loaded.vocabulary.tokens,
         )
         # A thread inside of llama.cpp while the interpreter goes down would abort the process.
         atexit.register(self._free)
 
-    def _capabilities(self, props: dict[str, Any]) -> tuple[Capability, ...]:
+    def _capabilities(self) -> tuple[Capability, ...]:
         found = [
             *(Capability.COMPLETION, Capability.CHAT, Capability.GRAMMAR),
             *(Capability.LOGPROBS, Capability.TOOLS),
         ]
         if self._template.traits.thinking is not None:
             found.append(Capability.REASONING)
-        if len(self._vocabulary.special) == 3:
+        if len(self._model.vocabulary.special) == 3:
             found.append(Capability.INFILL)
-        modalities = props.get("modalities", {})
-        media = (Capability.VISION, Capability.AUDIO)
-        found += [each for each in media if modalities.get(each.value)]
-        return tuple(found)
+        return (*found, *self._model.modalities)
 
-    def _end_tokens(self) -> frozenset[int]:
-        """llama.cpp lists them as the tokens that it bans where no end is wanted."""
-        asked = {"prompt": [self._document_start], "n_predict": 0, "ignore_eos": True}
-        told = self._listener.ask("/completion", asked)["generation_settings"]
-        return frozenset(int(banned["token"]) for banned in told["logit_bias"])
-
-    def _grammar_end(self, ends: frozenset[int]) -> str | None:
+    def _grammar_end(self) -> str | None:
         """As in EngineInfo; None where grammars do not work."""
+        model, ends = self._model, self._model.end_tokens
         with shared_tokenizer.owned_by(self, lambda: False):
-            token = end_of_grammars(self._complete, self._document_start)
-            if not follows_grammars(self._complete, self._document_start, min(ends, default=None)):
+            token = end_of_grammars(model.complete, model.document_start)
+            if not follows_grammars(model.complete, model.document_start, min(ends, default=None)):
                 return None
-        return "" if token is None or token in ends else self._vocabulary.names[token]
+        return "" if token is None or token in ends else model.vocabulary.names[token]
 
     @property
     def info(self) -> EngineInfo:
@@ -201,9 +164,9 @@ class LlamaCppEngine:
     def generate(self, request: GenerateRequest) -> Pieces:
         if request.media:
             return self._generate_from_media(request)
-        prompt = request.prompt or (self._document_start,)
+        prompt = request.prompt or (self._model.document_start,)
         if not isinstance(prompt, str):
-            self._check_ids(prompt, "prompt")
+            self._model.check_ids(prompt, "prompt")
         elif request.logprobs is not None:
             prompt = self.tokenize(prompt)
         context, longest = self._info.context_length, self._info.longest_token
@@ -221,24 +184,24 @@ class LlamaCppEngine:
             counts = self._prompt_counts(request, tokens)
             if not exact:
                 body["logit_bias"] += counts.bias()
-        room = context if limit is None else most + limit + TokenReader.TAIL
+        cache_tokens = context if limit is None else most + limit + TokenReader.TAIL
         alternatives = request.logprobs
         spelling = self._spelling(request, tokens=alternatives is not None or exact)
         if isinstance(prompt, str) or (alternatives is None and not exact):
             # What a grammar lets pass is not asked again.
             hidden_text = partial(self._hidden_text, prompt) if request.grammar is None else None
             plain = AnswerReader(limit, spelling.end_texts(), hidden_text)
-            return self._run(self._complete, body, room, plain, "prompt")
+            return self._run(body, cache_tokens, plain, "prompt")
         if alternatives is None:
             reader = TokenReader(prompt, spelling, limit)
         else:
             reader = LogprobReader(prompt, spelling, limit, alternatives, self._judge)
-            room *= 2  # for judging tokens beside it
+            cache_tokens *= 2  # for judging tokens beside it
         # 0 would mean none at all; what is not asked for is left out again.
         body |= {"n_probs": max(1, alternatives or 0), "n_predict": reader.wanted}
         body["preserved_tokens"] = self._preserved(spelling)
         recount = PenaltyRestart(counts, body, reader) if exact and counts else None
-        return self._run(self._complete, body, room, reader, "prompt", recount)
+        return self._run(body, cache_tokens, reader, "prompt", recount)
 
     def _generate_matched(
         self, request: GenerateRequest, prompt: str | Sequence[int], matched: MatchedAnswers
@@ -291,75 +254,69 @@ class LlamaCppEngine:
             reader = LogprobReader((), spelling, limit, request.logprobs, score_token=None)
             body["n_predict"] = reader.wanted
             body["preserved_tokens"] = self._preserved(spelling)
-        room = self._info.context_length
-        return self._run(self._complete, body, room, reader, "messages")
+        return self._run(body, self._info.context_length, reader, "messages")
 
     def render(self, request: ChatRequest) -> str:
-        prompt = self._template.render(request, media_mark=self._mark)
+        prompt = self._template.render(request, media_mark=self._model.media_mark)
         # The tokenizer puts it in front by itself.
-        return prompt.removeprefix(self._start) if self._adds_start else prompt
+        return prompt.removeprefix(self._model.start_text) if self._model.adds_start else prompt
 
     def _text_tokens(self, prompt: str) -> tuple[int, ...]:
         """The tokens of a rendered prompt, without its media."""
-        first, *others = prompt.split(self._mark) if self._mark else [prompt]
-        return sum(
-            (self._tokens(text, parse_special=True) for text in others), self.tokenize(first)
+        first, *others = (
+            prompt.split(self._model.media_mark) if self._model.media_mark else [prompt]
         )
+        return sum((self._model.tokens_in(text) for text in others), self.tokenize(first))
 
     def turn_ends(self, request: ChatRequest) -> tuple[str, ...]:
         return ()  # llama.cpp knows the tokens that end a turn
 
     def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
-        self._check_ids(tokens, "prompt")
-        with self._room.reserve(len(tokens) + 1) as reservation:
+        self._model.check_ids(tokens, "prompt")
+        with self._slots.reserve(len(tokens) + 1) as reservation:
             while not reservation.wait(TICK):
                 yield None
             for at, token in enumerate(tokens):
-                said = self._vocabulary.name(token)
+                said = self._model.vocabulary.name(token)
                 if at == 0:
                     yield TokenLogprob(said, None, id=token)
                 else:
                     yield replace(self._judge(tokens[:at], token, alternatives), bytes=said)
 
     def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
-        special = self._vocabulary.special
-        head = self._plain_tokens(before) if isinstance(before, str) else before
+        special = self._model.vocabulary.special
+        head = self._model.plain_tokens(before) if isinstance(before, str) else before
         return (
             special["fim_pre"],
             *head,
             special["fim_suf"],
-            *self._plain_tokens(after),
+            *self._model.plain_tokens(after),
             special["fim_mid"],
         )
 
     def tokenize(self, text: str) -> tuple[int, ...]:
-        asked = {"content": text, "add_special": True, "parse_special": True}
-        tokens = tuple(self._listener.ask("/tokenize", asked)["tokens"])
-        return tokens or (self._document_start,)
+        return self._model.tokenize(text)
 
     def detokenize(self, tokens: Sequence[int]) -> str:
-        self._check_ids(tokens, "prompt")
-        text = self._listener.ask("/detokenize", {"tokens": list(tokens)})["content"]
-        return str(text)
+        return self._model.detokenize(tokens)
 
     def close(self) -> None:
         if self._closed.is_set():
             return
         self._closed.set()
         atexit.unregister(self._free)
-        self._room.wait_until_empty(CLOSE_PATIENCE)
-        shared_tokenizer.release(self, self._server)
+        self._slots.wait_until_empty(CLOSE_TIMEOUT_S)
+        shared_tokenizer.release(self, self._model.memory)
         self._free()
 
     def _free(self) -> None:
         self._closed.set()
-        self._room.wait_until_empty(CLOSE_PATIENCE)
-        self._server = None
-        self._listener.close()
+        self._slots.wait_until_empty(CLOSE_TIMEOUT_S)
+        self._model.free()
 
     @cached_property
     def _hidden(self) -> frozenset[str]:
-        return self._vocabulary.hidden
+        return self._model.vocabulary.hidden
 
     def _spelling(self, request: GenerateRequest, *, tokens: bool) -> Spelling:
         """What the tokens of an answer say; `tokens`: each of them is to be known.
@@ -369,105 +326,79 @@ class LlamaCppEngine:
         ends, reported = self._info.end_tokens, frozenset[str]()
         if tokens:
             reported = self._hidden
-            if len(reported) > MAX_REPORTED:
-                reported &= frozenset(self._vocabulary.names[end] for end in ends)
-        return Spelling(self._vocabulary, ends, frozenset(request.marks), reported)
+            if len(reported) > MAX_REPORTED_TOKENS:
+                reported &= frozenset(self._model.vocabulary.names[end] for end in ends)
+        return Spelling(self._model.vocabulary, ends, frozenset(request.marks), reported)
 
     def _preserved(self, spelling: Spelling) -> list[str]:
         """The special tokens that llama.cpp is to report by their names."""
         return sorted((spelling.marks & self._hidden) | spelling.reported)
 
-    @property
-    def _complete(self) -> Complete:
-        """Beside an encoder, xllamacpp's call takes neither token ids nor media."""
-        return self._listener.complete if self._encoded else self._server.handle_completions
-
-    @cached_property
-    def _vocabulary(self) -> Vocabulary:
-        return read_vocabulary(self._header)
-
-    def _plain_tokens(self, text: str) -> tuple[int, ...]:
-        return self._tokens(text, parse_special=False)
-
-    def _tokens(self, text: str, *, parse_special: bool) -> tuple[int, ...]:
-        asked = {"content": text, "add_special": False, "parse_special": parse_special}
-        return tuple(self._listener.ask("/tokenize", asked)["tokens"])
-
-    def _check_ids(self, tokens: Sequence[int], param: str) -> None:
-        if not all(0 <= token < self._vocabulary_size for token in tokens):
-            raise bad_request.token_id_out_of_range(param, self._vocabulary_size)
-
     def _body(self, request: GenerateRequest) -> dict[str, Any]:
-        seed, limit, grammar = request.seed, request.max_tokens, request.grammar
         if request.logit_bias:
-            self._check_ids([token for token, _ in request.logit_bias], "logit_bias")
-        body = {
-            **request.sampling,
-            "seed": RANDOM_SEED if seed is None else seed_of(seed),
-            "n_predict": -1 if limit is None else limit,
-            "logit_bias": biases_of(request.logit_bias) if request.logit_bias else [],
-            "stream": True,
-            # Read from the cache or again, a prompt's rounding differs in the last bit; who gives a seed
-            # wants the same answer every time.
-            "cache_prompt": seed is None
-            or (isinstance(request, GenerateRequest) and request.begun > 0),
-            "timings_per_token": True,  # the exact count of tokens with every piece
-            # `return_progress`, where a prompt takes several steps: calls back after each, so that reading
-            # it can be ended. After the only one it would just cost time.
-        }
+            self._model.check_ids([token for token, _ in request.logit_bias], "logit_bias")
+        body = _body_of(request)
         marks = self._hidden & set(request.marks)
         if marks:
             body["preserved_tokens"] = sorted(marks)
-        if grammar is not None:
-            body["grammar"] = LLGUIDANCE + grammar
         return body
 
     def _run(
         self,
-        call: Complete,
         body: dict[str, Any],
-        room: int,
+        cache_tokens: int,
         reader: AnswerReader,
         param: str,
         recount: PenaltyRestart | None = None,
     ) -> Pieces:
         answer = CompletionSession(
-            call, body, reader, recount, self._room, room, self._closed, param, self
+            self._model.complete,
+            body,
+            reader,
+            recount,
+            self._slots,
+            cache_tokens,
+            self._closed,
+            param,
+            self,
         )
         return iterate_callback(answer.produce)
 
     def _judge(self, before: Sequence[int], token: int, alternatives: int) -> TokenLogprob:
-        return score_token(self._complete, self._vocabulary, before, token, alternatives)
+        return score_token(
+            self._model.complete, self._model.vocabulary, before, token, alternatives
+        )
 
     def _hidden_text(self, prompt: str | Sequence[int], said: str, hidden: int) -> str:
         """See AnswerReader."""
         if isinstance(prompt, str):
             before = self.tokenize(prompt + said)
         else:
-            before = (*prompt, *self._tokens(said, parse_special=True))
+            before = (*prompt, *self._model.tokens_in(said))
         if len(before) + hidden >= self._info.context_length:
             return CUT
         try:
-            return hidden_text(self._complete, self._vocabulary, before, hidden)
+            return hidden_text(self._model.complete, self._model.vocabulary, before, hidden)
         except APIError:  # it was logged; the answer itself is whole
             return CUT
 
-    def _start_token(self, props: dict[str, Any]) -> int:
-        """What an empty prompt stands for: the token that begins (or else ends) a document."""
-        text = props["bos_token"] or props["eos_token"]
-        asked = {"content": text, "add_special": False, "parse_special": True}
-        tokens = self._listener.ask("/tokenize", asked)["tokens"]
-        return int(tokens[0]) if tokens else 0
 
-
-def _digest(model: Path) -> str:
-    """Tells model files apart by their size and both ends; the whole may be many gigabytes."""
-    size = model.stat().st_size
-    with model.open("rb") as file:
-        begin = file.read(DIGESTED)
-        file.seek(max(0, size - DIGESTED))
-        return hashlib.sha256(begin + file.read(DIGESTED) + str(size).encode()).hexdigest()
-
-
-def _fingerprint(*parts: object) -> str:
-    return "fp_" + hashlib.sha256(repr(parts).encode()).hexdigest()[:10]
+def _body_of(request: GenerateRequest) -> dict[str, Any]:
+    """What llama.cpp is asked for, all but the prompt."""
+    seed, limit = request.seed, request.max_tokens
+    body = {
+        **request.sampling,
+        "seed": RANDOM_SEED if seed is None else seed_of(seed),
+        "n_predict": -1 if limit is None else limit,
+        "logit_bias": biases_of(request.logit_bias) if request.logit_bias else [],
+        "stream": True,
+        # Read from the cache or again, a prompt's rounding differs in the last bit; a request with a seed
+        # gets the same answer every time.
+        "cache_prompt": seed is None or request.begun > 0,
+        "timings_per_token": True,  # the exact count of tokens with every piece
+        # `return_progress`, where a prompt takes several steps: calls back after each, so that reading
+        # it can be ended. After the only one it would just cost time.
+    }
+    if request.grammar is not None:
+        body["grammar"] = LLGUIDANCE + request.grammar
+    return body

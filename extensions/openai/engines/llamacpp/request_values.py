@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from ..protocol import BAN, Media
 
 RANDOM_SEED = 0xFFFFFFFF
-"""The largest of 32 bits is llama.cpp's word for no seed."""
+"""The largest of 32 bits means no seed in llama.cpp."""
 
 
 def seed_of(asked: int) -> int:
-    """What llama.cpp is sent for a request's seed."""
+    """The seed that llama.cpp is sent for a request's."""
     return asked % RANDOM_SEED
 
 
