@@ -13,7 +13,7 @@ import pytest
 
 from tests.families.conftest import Speak
 from tests.families.served import Body, Served
-from tests.families.tools import TOOLS
+from tests.families.tools import WEATHER
 from tests.support.families import Family
 
 OSLO = '{"city": "Oslo"}'
@@ -101,7 +101,7 @@ def test_each_text_of_a_conversation_comes_to_the_model(server: Served, order: s
         if not message["content"]:
             continue
         marked = with_mark(messages, at)
-        answer = server.post_as_it_is(messages=marked, tools=TOOLS)
+        answer = server.post_as_it_is(messages=marked, tools=[WEATHER])
         assert answer.status_code == 200, (at, answer.text)
         content = answer.json()["choices"][0]["message"]["content"]
         assert content == "It is there.", f"of message {at}: {content!r}"
@@ -117,7 +117,7 @@ def with_mark(messages: list[Body], at: int) -> list[Body]:
     return messages
 
 
-@pytest.mark.parametrize("tools", [None, TOOLS])
+@pytest.mark.parametrize("tools", [None, [WEATHER]])
 def test_an_answer_that_was_begun_can_be_last(server: Served, tools: Any) -> None:
     messages = [user("Hello. say:kept"), said("Well")]
     more = {} if tools is None else {"tools": tools}
