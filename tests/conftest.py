@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,8 +24,9 @@ from extensions.openai.engines.protocol import Engine
 from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings
 from extensions.openai.system import data_folder
-from extensions.openai.web.app import create_app
+from extensions.openai.web.app import ROUTES, create_app
 from extensions.openai.web.lifecycle import Lifecycle
+from extensions.openai.web.routes import Route
 from tests.support.api import Api
 from tests.support.process import ROOT, ServerProcess
 from tests.support.random_encoder import write_encoder
@@ -96,10 +97,11 @@ def serve() -> Iterator[Serve]:
     """Start a real listening server in this process: `serve(engine, **settings).port`."""
     running: list[APIServer] = []
 
-    def start(engine: Engine, **options: object) -> APIServer:
+    def start(engine: Engine, *, routes: Sequence[Route] = ROUTES, **options: object) -> APIServer:
         settings = Settings(**{"api_port": 0, "drain_timeout": 0.0, **options})  # type: ignore[arg-type]
         lifecycle = Lifecycle()
-        server = APIServer(create_app(settings, engine, lifecycle), settings, lifecycle)
+        app = create_app(settings, engine, lifecycle, routes=routes)
+        server = APIServer(app, settings, lifecycle)
         server.start()
         running.append(server)
         return server

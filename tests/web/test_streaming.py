@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,9 +17,11 @@ from extensions.openai.limits.scheduler import Scheduler
 from extensions.openai.settings import Settings
 from extensions.openai.state.store import Store
 from extensions.openai.web.context import ClientGone, RequestContext
+from extensions.openai.web.dialects import OPENAI, Dialect
 from extensions.openai.web.lifecycle import Lifecycle
 from extensions.openai.web.response import Response
 from extensions.openai.web.services import Services
+from extensions.openai.web.sse import NamedEvents
 from extensions.openai.web.streaming import respond
 from tests.support.reference import assert_envelope, sse_payloads
 
@@ -49,6 +52,7 @@ def context(
     *,
     lifecycle: Lifecycle | None = None,
     keep_alive: float = 10,
+    dialect: Dialect = OPENAI,
 ) -> RequestContext:
     settings = Settings(keep_alive=keep_alive)
     services = Services(
@@ -59,7 +63,7 @@ def context(
         lifecycle or Lifecycle(),
         Store(settings),
     )
-    return RequestContext.of(services, environ or {})
+    return RequestContext.of(services, environ or {}, dialect)
 
 
 class Folded:
@@ -261,6 +265,26 @@ def test_the_whole_is_handed_over_once_before_the_client_can_know(stream: bool) 
     else:
         assert json.loads(reply.data) == kept[0]
     assert kept == [{"all": [{"a": 1}, {"b": 2}]}]
+
+
+def test_where_a_chunk_is_the_end_the_whole_is_handed_over_before_it() -> None:
+    """A dialect without [DONE]: nothing comes after the chunk that says that the answer is complete."""
+    items: list[Any] = [{"type": "text"}, None, {"type": "stop"}, None]
+    kept: list[Any] = []
+    named = replace(OPENAI, events=NamedEvents(frozenset({"stop"})))
+    response = respond(
+        context(dialect=named),
+        Source(*items).chunks(),
+        stream=True,
+        fold=Folded(),
+        on_complete=kept.append,
+    )
+    seen = [(event, len(kept)) for event in response]
+    assert seen == [
+        (b'event: text\ndata: {"type":"text"}\n\n', 0),
+        (b'event: stop\ndata: {"type":"stop"}\n\n', 1),
+    ]
+    assert kept == [{"all": [{"type": "text"}, {"type": "stop"}]}]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -1,4 +1,4 @@
-"""Counting tokens over the choices of a request."""
+"""The usage of one answer: its tokens, counted over all choices."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from ..errors import InvalidRequest
 
 CODES: Mapping[str, str] = {
     "invalid_json": "The body is not JSON; the message says where.",
+    "invalid_form": "The body is no form, or is cut off.",
     "missing_required_parameter": "A field that must be there is not.",
     "too_many_values": "The body holds more values than any request needs.",
     "answer_too_large": "Choices, tokens and alternatives together are more than one answer may hold.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -135,26 +134,6 @@ def parse(model: type[Body], data: bytes, *, strict: bool = False) -> Body:
     return check(model, value, strict=strict)
 
 
-def parse_query(model: type[Body], given: Any) -> Body:
-    """Validate what is behind the `?` (a werkzeug MultiDict); a list comes as `name=a&name=b`, as
-    `name[]=a&name[]=b`, or with commas. Raises InvalidRequest, as `parse`."""
-    values: dict[str, Any] = {}
-    for name, field in model.model_fields.items():
-        texts = [*given.getlist(name), *given.getlist(f"{name}[]")]
-        kind = str(field.annotation)
-        if not texts:
-            continue
-        if "list[" in kind:
-            values[name] = ",".join(texts).split(",")
-        elif "int" in kind and re.fullmatch(r"-?\d{1,18}", texts[-1]):
-            values[name] = int(texts[-1])
-        elif "bool" in kind and texts[-1] in ("true", "false"):
-            values[name] = texts[-1] == "true"
-        else:
-            values[name] = texts[-1]
-    return check(model, values)
-
-
 def check(model: type[Body], value: Any, *, strict: bool = False) -> Body:
     """The same for a body that is parsed already."""
     if not isinstance(value, dict):
@@ -253,7 +232,8 @@ def _check_depth(body: dict[str, Any]) -> None:
     for name, value in body.items():
         if isinstance(value, (dict, list)):
             try:
-                orjson.dumps([[[[value]]]])  # the engine's own nesting
+                # The engine's own nesting; a form's files are no JSON, and not nested.
+                orjson.dumps([[[[value]]]], default=repr)
             except orjson.JSONEncodeError:
                 raise InvalidRequest(
                     f"Invalid '{name[:64]}': it is nested too deeply.",

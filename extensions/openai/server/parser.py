@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import re
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
@@ -67,9 +68,10 @@ class StrictParser(HTTPRequestParser):
     def parse_header(self, header_plus: bytes) -> None:
         """Raises ParsingError, which is answered with 400."""
         first, *lines = header_plus.split(b"\r\n")
-        self.command = first.partition(b" ")[0].decode(
-            "latin-1"
-        )  # for the answer to one that is refused
+        # For the answer to one that is refused.
+        command, _, target = first.partition(b" ")
+        self.command = command.decode("latin-1")
+        self.path = unquote_to_bytes(target.partition(b" ")[0].partition(b"?")[0]).decode("latin-1")
         fields: dict[bytes, list[bytes]] = {}
         for line in lines:
             if line.startswith((b" ", b"\t")):

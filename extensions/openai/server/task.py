@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 import orjson
+from flask import Flask
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error, build_http_date
 
@@ -13,6 +14,7 @@ from ..errors import APIError, BodyTooLarge, InvalidRequest, RequestMemoryFull, 
 from ..observability.record import RequestRecord, report
 from ..web.context import new_request_id
 from ..web.pipeline import REFUSAL
+from ..web.route_table import RouteTable
 from ..web.services import Services
 
 
@@ -24,7 +26,8 @@ class Slow(Error):
 
 
 class EnvelopeErrorTask(ErrorTask):
-    """What is refused below the application (broken HTTP, too long headers) answers in our envelope, too."""
+    """What is refused below the application (broken HTTP, too long headers) answers in the envelope that its
+    path has in it."""
 
     def execute(self) -> None:
         refused: Any = self.request.error  # type: ignore[attr-defined]  # a waitress.utilities.Error
@@ -32,7 +35,11 @@ class EnvelopeErrorTask(ErrorTask):
         record = RequestRecord(
             new_request_id(), status=refused.code, error=error.code or error.type
         )
-        body = orjson.dumps(error.envelope())
+        channel: Any = self.channel
+        app: Flask = channel.server.application
+        routes: RouteTable = app.extensions["openai_routes"]
+        dialect = routes.dialect_at(self.request.path)  # type: ignore[attr-defined]  # text
+        body = orjson.dumps(dialect.error(error))
         self.status = f"{refused.code} {refused.reason}"
         self.response_headers = [
             ("Content-Type", "application/json"),
@@ -44,10 +51,9 @@ class EnvelopeErrorTask(ErrorTask):
         self.content_length = len(body)
         is_head = self.request.command == "HEAD"  # type: ignore[attr-defined]
         self.write(b"" if is_head else body)
-        channel: Any = self.channel
         channel.lingers = True
         record.address = str(channel.addr[0])
-        services: Services = channel.server.application.extensions["openai"]
+        services: Services = app.extensions["openai"]
         report(record, services.observers)
 
 

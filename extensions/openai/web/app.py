@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,13 +44,14 @@ from .head_check import HeadCheck
 from .lifecycle import Lifecycle
 from .pipeline import RequestPipeline
 from .response import Response
+from .route_table import RouteTable
 from .routes import Route
 from .served_endpoints import served_endpoints
 from .services import Services
 
 log = logging.getLogger("openedai")
 
-PAGES = (
+ENDPOINTS = (
     chat,
     completions,
     models,
@@ -63,12 +64,7 @@ PAGES = (
     legacy_engines,
 )
 """In the order of the document."""
-ROUTES: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
-_QUIET = frozenset(
-    route.name for route in ROUTES if route.scope is None or route.path == "/metrics"
-)
-"""What machines read every few seconds is for `--debug`."""
-
+ROUTES: tuple[Route, ...] = tuple(route for endpoint in ENDPOINTS for route in endpoint.ROUTES)
 EXPOSED = [
     *("x-request-id", "openai-processing-ms", "retry-after", "retry-after-ms", IGNORED_HEADER),
     *(
@@ -93,6 +89,7 @@ def create_app(
     engine: Engine,
     lifecycle: Lifecycle | None = None,
     tunnel: Tunnel | None = None,
+    routes: Sequence[Route] = ROUTES,
 ) -> Flask:
     """The API as a WSGI application. Needs no host: any engine will do. Raises SettingsError.
 
@@ -101,45 +98,63 @@ def create_app(
     app = _App("openedai", static_folder=None)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
+    routes = [replace(each, scope=None) if each.open_by(settings) else each for each in routes]
+    services = _services(settings, engine, lifecycle or Lifecycle(), tunnel, routes)
+    endpoints = served_endpoints(
+        settings, {*(route.endpoint for route in routes), api_pages.ENDPOINT}
+    )
+    pipeline = RequestPipeline(services, endpoints)
+    table, direct = RouteTable(app.url_map), dict[str, Route]()
+    for route in routes:
+        for address in route.addresses.value:
+            rule = settings.api_prefix + address + route.path
+            name = f"{route.handler.__name__} {rule}"
+            table.add(name, route)
+            app.add_url_rule(rule, name, _flask_view(pipeline, route), methods=[route.method])
+            if FastPath.suits(route, rule):
+                direct[rule] = route
+    served = [route for route in routes if route.endpoint in endpoints]
+    api_pages.add_pages(app, services, served, endpoints)
+    _flask_hooks(app, services, pipeline, table)
+    app.wsgi_app = FastPath(app.wsgi_app, services, pipeline, direct)  # type: ignore[method-assign]
+    if settings.debug:
+        _capture(app, services)
+    _allow_pages(app, settings)
+    proxies = TrustedProxies(app.wsgi_app, settings)
+    services.reloaders.append(proxies.configure)
+    app.wsgi_app = proxies  # type: ignore[method-assign]
+    app.extensions["openai"] = services
+    app.extensions["openai_routes"] = table
+    app.extensions["openai_head_check"] = HeadCheck(services, endpoints, table, proxies.adopt)
+    return app
+
+
+def _services(
+    settings: Settings,
+    engine: Engine,
+    lifecycle: Lifecycle,
+    tunnel: Tunnel | None,
+    routes: Iterable[Route],
+) -> Services:
+    """What all requests share. Raises SettingsError."""
     scheduler = Scheduler(
         queue_limit=settings.queue_limit,
         queue_timeout=settings.queue_timeout,
         spare_seconds=settings.spare_seconds,
     )
-    policy = read_policy(settings)
-    store = Store(settings)
+    policy, store = read_policy(settings), Store(settings)
     store.prepare()
-    services = Services(
-        settings, engine, scheduler, policy, lifecycle or Lifecycle(), store, tunnel=tunnel
-    )
-    services.reloaders.append(store.configure)
-    services.reloaders.append(scheduler.configure)
-    app.extensions["openai"] = services
-    request_log = RequestLog(settings, _QUIET)
+    services = Services(settings, engine, scheduler, policy, lifecycle, store, tunnel=tunnel)
+    # What machines read every few seconds is for `--debug`.
+    quiet = {route.name for route in routes if route.scope is None or route.path == "/metrics"}
+    request_log = RequestLog(settings, frozenset(quiet))
     services.observers.append(request_log)
-    services.reloaders.append(request_log.configure)
-    endpoints = served_endpoints(
-        settings, {*(route.endpoint for route in ROUTES), api_pages.ENDPOINT}
-    )
-    pipeline = RequestPipeline(services, endpoints)
-    direct: dict[str, Route] = {}
-    named: dict[str, Route] = {}
-    for route in ROUTES:
-        if route.open_by(settings):
-            route = replace(route, scope=None)
-        for address in route.addresses.value:
-            rule = settings.api_prefix + address + route.path
-            name = f"{route.handler.__name__} {rule}"
-            named[name] = route
-            app.add_url_rule(rule, name, _flask_view(pipeline, route), methods=[route.method])
-            if route.chunk is not None and "<" not in rule:
-                direct[rule] = route
-    served = [route for route in ROUTES if route.endpoint in endpoints]
-    api_pages.add_pages(app, services, served, endpoints)
-    _flask_hooks(app, services, pipeline)
-    app.wsgi_app = FastPath(app.wsgi_app, services, pipeline, direct)  # type: ignore[method-assign]
-    if settings.debug:
-        _capture(app, services)
+    services.reloaders += [store.configure, scheduler.configure, request_log.configure]
+    return services
+
+
+def _allow_pages(app: Flask, settings: Settings) -> None:
+    """Let pages of allowed origins read what is answered (CORS)."""
     CORS(
         app,
         origins="*" if "*" in settings.cors_origins else origin_patterns(settings.cors_origins),
@@ -152,11 +167,6 @@ def create_app(
     # Programs send no Origin, and then there is nothing to say.
     tell_pages = app.after_request_funcs[None].pop()
     app.after_request(lambda answer: tell_pages(answer) if "origin" in request.headers else answer)
-    proxies = TrustedProxies(app.wsgi_app, settings)
-    services.reloaders.append(proxies.configure)
-    app.wsgi_app = proxies  # type: ignore[method-assign]
-    app.extensions["openai_head_check"] = HeadCheck(services, endpoints, app, named, proxies.adopt)
-    return app
 
 
 def _flask_view(pipeline: RequestPipeline, route: Route) -> Callable[..., Response]:
@@ -167,9 +177,13 @@ def _flask_view(pipeline: RequestPipeline, route: Route) -> Callable[..., Respon
     return answer
 
 
-def _flask_hooks(app: Flask, services: Services, pipeline: RequestPipeline) -> None:
+def _flask_hooks(
+    app: Flask, services: Services, pipeline: RequestPipeline, table: RouteTable
+) -> None:
     def begin() -> None:
-        g.context = RequestContext.of(services, request.environ)
+        route = table.named(request.endpoint)
+        dialect = route.dialect if route else table.dialect_at(request.path)
+        g.context = RequestContext.of(services, request.environ, dialect)
         pipeline.begin(g.context)
 
     def finish(response: Response) -> Response:

@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from werkzeug.wsgi import get_host
 
@@ -14,8 +14,8 @@ from ..limits.active_requests import ActiveRequest
 from ..limits.rate_limits import Admission
 from ..observability.record import RequestRecord, report
 from ..schemas.field_names import header_of
+from .dialects import OPENAI, Dialect
 from .response import Response
-from .routes import Route
 from .services import Services
 
 IGNORED_HEADER = "x-openedai-ignored"
@@ -34,12 +34,14 @@ class RequestContext(ActiveRequest):
     services: Services
     environ: dict[str, Any]
     """Of WSGI."""
-    route: Route | None = None
-    """What answers it, as soon as that is known."""
+    dialect: Dialect
+    """How its client is answered."""
     model: str | None = None
     """The model's name where the address holds one."""
     admission: Admission | None = None
     """What it has taken of its caller's limits, where there are any."""
+    _files: tuple[IO[bytes], ...] = ()
+    """What was uploaded, to be closed at the end."""
     _counted: bool = False
     """Whether the server waits for it before it stops."""
     _client_disconnected: Callable[[], bool] | None = field(init=False)
@@ -48,12 +50,14 @@ class RequestContext(ActiveRequest):
         self._client_disconnected = self.environ.get("waitress.client_disconnected")
 
     @classmethod
-    def of(cls, services: Services, environ: dict[str, Any]) -> RequestContext:
+    def of(
+        cls, services: Services, environ: dict[str, Any], dialect: Dialect = OPENAI
+    ) -> RequestContext:
         """That of a request that begins."""
         given = environ.get("HTTP_X_REQUEST_ID", "")
         record = RequestRecord(given if SANE_REQUEST_ID.fullmatch(given) else new_request_id())
         record.address = environ.get("REMOTE_ADDR") or ""
-        return cls(record, services=services, environ=environ)
+        return cls(record, services=services, environ=environ, dialect=dialect)
 
     @property
     def base_url(self) -> str:
@@ -103,6 +107,10 @@ class RequestContext(ActiveRequest):
                 admission.close()
             headers.update(admission.headers)
 
+    def close_at_end(self, file: IO[bytes]) -> None:
+        """Close it when the request has ended."""
+        self._files += (file,)
+
     def end(self) -> None:
         """The response is sent, or cannot be sent any more: report it, and release what is held. Only the
         first time counts."""
@@ -113,6 +121,8 @@ class RequestContext(ActiveRequest):
         services.active_requests.remove(self)
         if self.admission is not None:
             self.admission.close()
+        for file in self._files:
+            file.close()
         if self._counted:
             services.lifecycle.end_request()
 

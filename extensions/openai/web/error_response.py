@@ -21,7 +21,10 @@ log = logging.getLogger("openedai")
 
 
 def error_response(context: RequestContext, error: Exception) -> Response:
-    """The error in its envelope. What is no error of ours or of werkzeug's is logged, and stays unsaid."""
+    """The error in the envelope of the request's dialect.
+
+    What is no error of ours or of werkzeug's is logged, and stays unsaid.
+    """
     record = context.record
     if isinstance(error, ClientGone):
         record.cancelled = True
@@ -35,7 +38,7 @@ def error_response(context: RequestContext, error: Exception) -> Response:
     if status == 400:
         status = context.services.settings.validation_status
     record.error = error.code or error.type
-    response = json_response(error.envelope(), status)
+    response = json_response(context.dialect.error(error), status)
     response.headers.update(error.headers)
     return response
 

@@ -36,11 +36,17 @@ class FastPath:
         self._pipeline = pipeline
         self._routes = routes
 
+    @staticmethod
+    def suits(route: Route, rule: str) -> bool:
+        """Whether a route may be answered here: models answer it, and its path alone says all."""
+        is_fixed = "<" not in rule and route.query is None
+        return route.method == "POST" and route.chunk is not None and is_fixed
+
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         route = self._routes.get(environ.get("PATH_INFO", ""))
         if route is None or environ["REQUEST_METHOD"] != "POST" or "HTTP_ORIGIN" in environ:
             return self._app(environ, start_response)
-        context = RequestContext.of(self._services, environ)
+        context = RequestContext.of(self._services, environ, route.dialect)
         try:
             self._pipeline.begin(context)
             response = self._pipeline.answer(context, route)

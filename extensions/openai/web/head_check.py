@@ -12,20 +12,15 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from werkzeug.exceptions import HTTPException
-from werkzeug.routing import RequestRedirect
+from typing import Any
 
 from ..access.keys import has_keys, sent_keys
 from ..errors import APIError
 from .pipeline import check_body_type, check_scope
+from .route_table import RouteTable
 from .routes import Route
 from .served_endpoints import switched_off
 from .services import Services
-
-if TYPE_CHECKING:
-    from flask import Flask
 
 REMEMBERED = 1024  # keys that were right
 
@@ -49,14 +44,12 @@ class HeadCheck:
         self,
         services: Services,
         endpoints: frozenset[str],
-        app: Flask,
-        routes: Mapping[str, Route],
+        routes: RouteTable,
         adopt: Callable[[dict[str, Any]], None],
     ) -> None:
-        """`routes` by their names in Flask; `adopt` puts what trusted proxies say into an environment."""
+        """`adopt` puts what trusted proxies say into an environment."""
         self._services = services
         self._endpoints = endpoints
-        self._app = app
         self._routes = routes
         self._adopt = adopt
         self._right = _RightKeys()
@@ -95,20 +88,13 @@ class HeadCheck:
         self._right.add(keys)
         return _by_type(route, environ)
 
-    def _route(self, environ: dict[str, Any]) -> Route | None:
-        """What would answer; None for a page that there is not, and for one that takes no key."""
-        adapter = self._app.url_map.bind("localhost")
-        try:
-            name, _ = adapter.match(environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"])
-        except (HTTPException, RequestRedirect):
-            return None
-        return self._routes.get(name)
+    def _route(self, environ: Mapping[str, Any]) -> Route | None:
+        return self._routes.find(environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""))
 
 
 def _by_type(route: Route, environ: Mapping[str, Any]) -> Judgement:
     try:
-        if route.body is not None:
-            check_body_type(environ)
+        check_body_type(route, environ)
     except APIError:
         return UNWANTED
     return WANTED

@@ -5,18 +5,24 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
 from .. import __version__
-from ..errors import APIError, ErrorEnvelope, all_errors
+from ..errors import APIError, all_errors
 from ..generation.sampling.table import OPENAI, ROWS
 from ..schemas.validation import RequestModel
-from .routes import MODEL, PathPrefixes, Route
+from .multipart import FORM
+from .routes import MODEL, BodyFormat, PathPrefixes, Route
 
+BODY_TYPES: Mapping[BodyFormat, str] = {
+    "json": "application/json",
+    "form": FORM,
+    "bytes": "application/octet-stream",
+}
 REF = "#/components/schemas/{model}"
 MARK = "Not OpenAI's"
 """What the description of a field says that the reference does not have."""
@@ -65,9 +71,10 @@ def document(
 
 
 def _types(routes: Sequence[Route]) -> list[Any]:
-    types: list[Any] = [ErrorEnvelope]
+    types: list[Any] = []
     for route in routes:
-        types += [kind for kind in (route.body, route.answer, route.chunk) if kind is not None]
+        own = (route.body, route.answer, route.chunk, route.dialect.error_type)
+        types += [kind for kind in own if kind is not None]
     return list(dict.fromkeys(types))
 
 
@@ -115,7 +122,7 @@ def _operation(route: Route, reference: dict[Any, Any], model: str) -> dict[str,
         content = {"application/json": {"schema": reference[route.answer]}}
     if route.chunk is not None:
         content["text/event-stream"] = {"schema": reference[route.chunk]}
-    envelope = {"application/json": {"schema": reference[ErrorEnvelope]}}
+    envelope = {"application/json": {"schema": reference[route.dialect.error_type]}}
     operation: dict[str, Any] = {
         "tags": [_tag(route)[0]],
         "operationId": route.handler.__name__,
@@ -141,19 +148,23 @@ def _operation(route: Route, reference: dict[Any, Any], model: str) -> dict[str,
         parameters += _query(route.query)
     if parameters:
         operation["parameters"] = parameters
-    if route.body is not None:
+    if route.has_body:
         operation["requestBody"] = {
             "required": not route.body_optional,
-            "content": {
-                "application/json": {
-                    "schema": reference[route.body],
-                    "example": _with_model(route.example, model),
-                }
-            },
+            "content": {BODY_TYPES[route.body_format]: _body(route, reference, model)},
         }
     if route.scope:
         operation["security"] = [{"key": []}, {}]
     return operation
+
+
+def _body(route: Route, reference: dict[Any, Any], model: str) -> dict[str, Any]:
+    if route.body is None:
+        return {"schema": {"type": "string", "format": "binary"}}
+    schema = {"schema": reference[route.body]}
+    return (
+        schema if route.example is None else schema | {"example": _with_model(route.example, model)}
+    )
 
 
 def _with_model(example: Any, model: str) -> Any:
@@ -192,11 +203,11 @@ def _statuses(route: Route) -> dict[int, str]:
         possible |= {401, 429}
     if route.query is not None:
         possible.add(400)
-    if route.body is not None:
+    if route.has_body:
         possible |= {413, 415}
     if route.chunk is not None:
         possible.add(408)
-    if route.body is not None or "<" in route.path:
+    if route.has_body or "<" in route.path:
         possible.add(404)
     found: dict[int, str] = {}
     for error in all_errors():

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO, cast
 
+from werkzeug.exceptions import HTTPException
 from werkzeug.wsgi import get_input_stream
 
 from ..access.allowed_hosts import check_source
@@ -17,8 +18,10 @@ from ..access.proxies import HOST_SENT
 from ..errors import APIError, Forbidden, InvalidRequest, UnsupportedMediaType
 from ..limits.rate_limits import Admission
 from ..limits.token_estimate import expected_tokens
-from ..schemas.validation import RequestModel, ignored_fields, parse, parse_query
+from ..schemas.forms import parse_query
+from ..schemas.validation import RequestModel, ignored_fields, parse
 from .context import RequestContext
+from .multipart import FORM, read_form
 from .response import Response
 from .routes import Route
 from .served_endpoints import switched_off
@@ -35,7 +38,6 @@ class RequestPipeline:
         """`endpoints`: the names of those that are served."""
         self._services = services
         self._endpoints = endpoints
-        self._max_body_bytes = services.settings.max_body_mb << 20
 
     def begin(self, context: RequestContext) -> None:
         """Check the request's host and origin, and count it as under way. Raises APIError."""
@@ -65,7 +67,7 @@ class RequestPipeline:
         """
         services, record = self._services, context.record
         record.route = route.name
-        context.route, context.model = route, model
+        context.model = model
         if route.endpoint not in self._endpoints:
             raise switched_off(route.endpoint)
         if route.scope is not None:
@@ -73,18 +75,17 @@ class RequestPipeline:
         if record.caller.limits or record.caller.user_limits:
             context.admission = services.limiter.admission(record)
         admission = context.admission
-        counts_user = admission is not None and admission.needs_user and route.body is not None
+        counts_user = admission is not None and admission.needs_user and route.has_body
         if admission is not None and not counts_user:
             admission.count_request(None)
         if route.query is not None:
             arguments["query"] = parse_query(route.query, query)
-        body = None
-        if route.body is not None:
-            body = arguments["body"] = self._body(
-                context, route, admission if counts_user else None
-            )
+        if route.has_body:
+            counting = admission if counts_user else None
+            arguments["body"] = self._body(context, route, counting)
         if admission is not None and route.scope == "write":
-            admission.take(0 if body is None else expected_tokens(body))
+            body = arguments.get("body")
+            admission.take(expected_tokens(body) if isinstance(body, RequestModel) else 0)
         services.active_requests.add(context)
         if route.chunk is not None and services.model_manager is not None:
             services.model_manager.reload_if_unloaded()
@@ -105,34 +106,21 @@ class RequestPipeline:
 
     def _body(
         self, context: RequestContext, route: Route, counting: Admission | None
-    ) -> RequestModel:
-        """The parsed body; `counting` counts the request for the user that the body names, also where the
-        body is wrong."""
+    ) -> RequestModel | BinaryIO:
+        """The body; `counting` counts the request for the user that it names, also where it is wrong."""
         try:
-            body = self._parsed(route, context.environ)
-        except APIError:
+            body = _read_body(context, route)
+        except (APIError, HTTPException):
             if counting is not None:
                 counting.count_request(None)
             raise
         record = context.record
-        record.user = getattr(body, "user", None)
-        record.ignored = [*body.left_out, *ignored_fields(body)]
+        if isinstance(body, RequestModel):
+            record.user = getattr(body, "user", None)
+            record.ignored = [*body.left_out, *ignored_fields(body)]
         if counting is not None:
             counting.count_request(record.user)
         return body
-
-    def _parsed(self, route: Route, environ: dict[str, Any]) -> RequestModel:
-        data = self._json_bytes(environ)
-        if route.body_optional and not data:
-            data = b"{}"
-        assert route.body is not None
-        return parse(route.body, data, strict=self._services.settings.strict_parameters)
-
-    def _json_bytes(self, environ: dict[str, Any]) -> bytes:
-        """The body, which must be JSON by its type; a request that names no type is believed to be."""
-        check_body_type(environ)
-        data: bytes = get_input_stream(environ, max_content_length=self._max_body_bytes).read()
-        return data
 
 
 def check_scope(caller: Caller, scope: Scope) -> None:
@@ -143,12 +131,40 @@ def check_scope(caller: Caller, scope: Scope) -> None:
         )
 
 
-def check_body_type(environ: Mapping[str, Any]) -> None:
-    """Raises UnsupportedMediaType for a body that is not plain JSON, as its headers say."""
+def check_body_type(route: Route, environ: Mapping[str, Any]) -> None:
+    """Raises UnsupportedMediaType for a body that is not what the route takes, as its headers say."""
+    if not route.has_body:
+        return
     kind = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
-    if kind and kind != "application/json" and not kind.endswith("+json"):
+    if route.body_format == "form":
+        if kind != FORM:
+            raise UnsupportedMediaType(f"The body of the request must be a form: {FORM}.")
+    elif route.body_format == "json" and not (
+        # A request that names no type is believed to be right.
+        kind in ("", "application/json") or kind.endswith("+json")
+    ):
         raise UnsupportedMediaType(
             "The body of the request must be JSON. Send the header Content-Type: application/json."
         )
     if environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
         raise UnsupportedMediaType("The body of the request must not be compressed.")
+
+
+def _read_body(context: RequestContext, route: Route) -> RequestModel | BinaryIO:
+    """The fields of the body, or the body itself where the route takes its bytes.
+
+    Raises APIError, and werkzeug's RequestEntityTooLarge for one of more than `max_body_mb`.
+    """
+    environ, settings = context.environ, context.services.settings
+    check_body_type(route, environ)
+    stream = cast(
+        BinaryIO, get_input_stream(environ, max_content_length=settings.max_body_mb << 20)
+    )
+    if route.body is None:
+        return stream
+    if route.body_format == "form":
+        return read_form(context, route.body, stream)
+    data = stream.read()
+    if route.body_optional and not data:
+        data = b"{}"
+    return parse(route.body, data, strict=settings.strict_parameters)

@@ -1,8 +1,4 @@
-"""One path to the client: chunks become server-sent events, or are folded into one JSON object.
-
-Source of the framing: the WHATWG HTML standard, "Server-sent events", as read by the official SDK
-(`openai._streaming.Stream`): it stops at `[DONE]` and raises on an `error` key.
-"""
+"""One path to the client: chunks become server-sent events, or are folded into one JSON object."""
 
 from __future__ import annotations
 
@@ -12,13 +8,12 @@ from collections.abc import Callable, Generator, Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import orjson
-
 from ..engines.callback_bridge import run_inline
-from ..errors import APIError, InternalError
+from ..errors import APIError
 from .context import ClientGone, RequestContext
 from .error_response import error_response, failed
 from .response import Response, json_response
+from .sse import queue_comment
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -29,9 +24,6 @@ Chunk = TypeVar("Chunk")
 Seen = TypeVar("Seen", contravariant=True)
 Whole = TypeVar("Whole")
 Made = TypeVar("Made", covariant=True)
-
-KEEP_ALIVE = b": keep-alive\n\n"
-DONE = b"data: [DONE]\n\n"
 
 
 class Folding(Protocol[Seen, Made]):
@@ -94,7 +86,7 @@ class _EventStream(Response):
 
 def _pulled(events: Events) -> Response:
     """Events for a server that iterates over them; made when the first one is there."""
-    ready = (event for event in events if event is not None)
+    ready = (event for event in events if event)  # an empty part would end a chunked body
     first = next(ready)
     return _EventStream(events, chain([first], ready))
 
@@ -114,12 +106,13 @@ class _PushedEvents(_EventStream):
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         write: Callable[[bytes], object] | None = None
         ready: list[bytes] = []
+        end = self._context.dialect.events.end
 
         def deliver(event: bytes | None) -> None:
             nonlocal write
             if event is not None:
                 ready.append(event)
-                if event is not DONE:
+                if event is not end:
                     return
             if not ready:
                 return
@@ -161,7 +154,17 @@ def _events(
 ) -> Events:
     """One event for each chunk; an error is the last one, or is raised where it would be the first."""
     record, keep_alive = context.record, context.services.settings.keep_alive
-    fold, complete = completing or (None, None)
+    events, (fold, on_complete) = context.dialect.events, completing or (None, None)
+    last, write, completed = events.last, events.event, False
+
+    def complete() -> None:
+        """To be called before the client can know that the answer is complete."""
+        nonlocal completed
+        completed = True
+        if fold is not None and on_complete is not None:
+            on_complete(fold.whole())
+        context.allow_another()
+
     begun, due = False, time.monotonic() + keep_alive
     try:
         for chunk in chunks:
@@ -169,43 +172,32 @@ def _events(
             if chunk is not None:
                 if fold is not None:
                     fold.add(chunk)
-                yield b"data: " + orjson.dumps(chunk) + b"\n\n"
+                if last and chunk["type"] in last:
+                    complete()
+                yield write(chunk)
             elif time.monotonic() < due:
                 yield None
                 continue
             else:
-                yield _comment(context)
+                yield queue_comment(context.queue_position())
             begun, due = True, time.monotonic() + keep_alive
-        if fold is not None and complete is not None:
-            complete(fold.whole())
-        context.allow_another()
-        yield DONE
-    except APIError as error:
-        if not begun:
-            raise
-        record.error = error.code or error.type
-        context.allow_another()
-        yield b"data: " + orjson.dumps(error.envelope()) + b"\n\n"
+        if not completed:
+            complete()
+        yield events.end
     except GeneratorExit:
         record.cancelled = True
     except ClientGone:
         record.cancelled = True
         if not begun:
             raise
-    except Exception:
+    except Exception as error:
         if not begun:
             raise
-        record.error = InternalError.type
-        log.exception("an answer failed while it was streamed")
+        if not isinstance(error, APIError):
+            log.exception("an answer failed while it was streamed")
+            error = failed()
+        record.error = error.code or error.type
         context.allow_another()
-        yield b"data: " + orjson.dumps(failed().envelope()) + b"\n\n"
+        yield events.error(context.dialect.error(error))
     finally:
         chunks.close()
-
-
-def _comment(context: RequestContext) -> bytes:
-    """What to say into a silent stream: the request's place in the queue, if it waits there."""
-    position = context.queue_position()
-    if position is None:
-        return KEEP_ALIVE
-    return b": queued, position %d of %d\n\n" % position

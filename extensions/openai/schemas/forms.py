@@ -1,0 +1,92 @@
+"""From the texts and files of a form, or of what is behind a path's `?`, to a typed request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, TypeVar
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from .validation import RequestModel, check
+
+Body = TypeVar("Body", bound=RequestModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file in a form: the type of a field. It is open, at its beginning, until the request has ended."""
+
+    filename: str
+    """As the client says; it may hold anything."""
+    content_type: str
+    file: BinaryIO
+    size: int
+    """Bytes."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.custom_error_schema(
+            core_schema.is_instance_schema(cls),
+            custom_error_type="wrong_type",
+            custom_error_message="a file",
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"type": "string", "format": "binary"}
+
+
+def parse_query(model: type[Body], given: Any) -> Body:
+    """Validate what is behind the `?` (a werkzeug MultiDict); a list comes as `name=a&name=b`, as
+    `name[]=a&name[]=b`, or with commas. Raises InvalidRequest, as `validation.parse`."""
+    values: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        texts = [*given.getlist(name), *given.getlist(f"{name}[]")]
+        if texts:
+            values[name] = _typed(str(field.annotation), texts, ",".join(texts).split(","))
+    return check(model, values)
+
+
+def parse_form(
+    model: type[Body], given: Iterable[tuple[str, str | Upload]], *, strict: bool = False
+) -> Body:
+    """Validate a form; a list comes as several parts of one name, or of `name[]`.
+
+    Raises InvalidRequest, as `validation.parse`.
+    """
+    parts: dict[str, list[str | Upload]] = {}
+    for name, value in given:
+        parts.setdefault(name.removesuffix("[]"), []).append(value)
+    fields = model.model_fields
+    values = {
+        name: _typed(str(fields[name].annotation) if name in fields else "", each, each)
+        for name, each in parts.items()
+    }
+    return check(model, values, strict=strict)
+
+
+_NUMBER = re.compile(r"-?\d{1,18}(\.\d{1,18})?")
+_READERS: Mapping[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {
+    "int": (re.compile(r"-?\d{1,18}"), int),
+    "float": (_NUMBER, float),
+    "bool": (re.compile("true|false"), "true".__eq__),
+}
+
+
+def _typed(kind: str, given: Sequence[str | Upload], several: Sequence[str | Upload]) -> Any:
+    """The value of a field whose annotation reads `kind`: of a list's `several`, or else of the last one.
+
+    What cannot be read stays a text, and is refused as one.
+    """
+    if "list[" in kind:
+        return list(several)
+    value = given[-1]
+    for name, (pattern, read) in _READERS.items():
+        if name in kind and isinstance(value, str) and pattern.fullmatch(value):
+            return read(value)
+    return value
