@@ -9,8 +9,8 @@ from collections.abc import Callable, Generator
 import pytest
 
 from extensions.openai.engines.callback_bridge import (
-    CAPACITY,
-    TICK,
+    MAX_WAITING_ITEMS,
+    TICK_S,
     Emit,
     Item,
     iterate_callback,
@@ -40,7 +40,7 @@ def test_silence_is_told_by_none_within_a_tick() -> None:
     items = iterate_callback(produce)
     began = time.monotonic()
     assert next(items) is None
-    assert time.monotonic() - began < 10 * TICK
+    assert time.monotonic() - began < 10 * TICK_S
     speak.set()
     assert next(item for item in items if item is not None) == "late"
 
@@ -72,7 +72,7 @@ def test_closing_tells_the_producer_to_stop() -> None:
 
 def test_a_producer_waits_for_a_slow_reader_and_loses_nothing() -> None:
     made: list[int] = []
-    total = 4 * CAPACITY
+    total = 4 * MAX_WAITING_ITEMS
 
     def produce(emit: Emit[int]) -> None:
         for number in range(total):
@@ -82,10 +82,10 @@ def test_a_producer_waits_for_a_slow_reader_and_loses_nothing() -> None:
     items = iterate_callback(produce)
     assert next(items) == 0
     deadline = time.monotonic() + 5
-    while len(made) < CAPACITY and time.monotonic() < deadline:
+    while len(made) < MAX_WAITING_ITEMS and time.monotonic() < deadline:
         threading.Event().wait(0.01)
-    threading.Event().wait(2 * TICK)  # time enough to run ahead, were it let
-    assert len(made) <= CAPACITY + 2
+    threading.Event().wait(2 * TICK_S)  # time enough to run ahead, were it let
+    assert len(made) <= MAX_WAITING_ITEMS + 2
     assert [item for item in items if item is not None] == list(range(1, total))
 
 
@@ -99,7 +99,7 @@ def test_a_reader_who_leaves_frees_a_producer_that_is_held() -> None:
 
     items = iterate_callback(produce)
     next(items)
-    threading.Event().wait(2 * TICK)
+    threading.Event().wait(2 * TICK_S)
     items.close()
     assert ended.wait(5)
 
@@ -186,7 +186,7 @@ def test_an_error_while_closing_stops_no_clock() -> None:
     def silent(emit: Emit[int]) -> None:
         deadline = time.monotonic() + 30
         while not left.is_set() and time.monotonic() < deadline:
-            time.sleep(TICK / 10)
+            time.sleep(TICK_S / 10)
 
     def fails_when_closed() -> Generator[int | None, None, None]:
         try:

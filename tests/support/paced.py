@@ -16,7 +16,7 @@ from extensions.openai.engines.protocol import (
     PromptUsage,
 )
 
-TICK = 0.02  # seconds of silence after which None is yielded
+TICK_S = 0.02  # seconds of silence after which None is yielded
 
 
 class PacedEngine:
@@ -83,7 +83,7 @@ class PacedEngine:
             said = 0
             prompt: PromptUsage | None = PromptUsage(prompt_tokens)
             while self._endless or said < len(self._words):
-                while not self.gate.wait(TICK):
+                while not self.gate.wait(TICK_S):
                     yield None
                 if self._pace:
                     threading.Event().wait(self._pace)

@@ -16,9 +16,9 @@ from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 
-TICK = 0.2  # seconds of silence after which None is yielded
-CAPACITY = 256  # items that may wait for a slow reader before the producer is held
-LINGER = 50  # ticks without work after which the clock's thread ends
+TICK_S = 0.2  # of silence, after which None is yielded
+MAX_WAITING_ITEMS = 256  # for a slow reader, before the producer is held
+IDLE_TICKS = 50  # without work, after which the clock's thread ends
 
 Emit = Callable[[Item], bool]
 """Hand an item over; True means: the reader has left, stop."""
@@ -29,12 +29,12 @@ Produce = Callable[[Emit[Item]], None]
 def iterate_callback(
     produce: Produce[Item], *, own_thread: bool = False
 ) -> Generator[Item | None, None, None]:
-    """Yield what `produce(emit)` emits, None after each TICK of silence.
+    """Yield what `produce(emit)` emits, None after each TICK_S of silence.
 
     An exception of `produce` is raised where the items are read. Closing the generator makes the next
-    `emit` return True. In a thread of its own `produce` may be CAPACITY items ahead of the reader: then
-    `emit` blocks until it catches up. `own_thread`: always in a thread of its own, and never held up by a
-    slow reader.
+    `emit` return True. In a thread of its own `produce` may be MAX_WAITING_ITEMS items ahead of the
+    reader: then `emit` blocks until it catches up. `own_thread`: always in a thread of its own, and never
+    held up by a slow reader.
     """
     return _CallbackIterator(produce, own_thread=own_thread).read()
 
@@ -44,10 +44,10 @@ def run_inline(
 ) -> None:
     """Read `items` to the end and hand each to `deliver`, Nones too; then close them.
 
-    A pump among what they are made of runs its producer in here. `deliver` may be called from several
-    threads, never twice at once; it gets None at least every TICK, and whenever the next item may be long
-    in coming. What `items` or `deliver` raises ends the work, and is raised here as soon as the producer
-    has ended.
+    An `iterate_callback` among what they are made of runs its producer in here. `deliver` may be called
+    from several threads, never twice at once; it gets None at least every TICK_S, and whenever the next
+    item may be long in coming. What `items` or `deliver` raises ends the work, and is raised here as soon
+    as the producer has ended.
     """
     _InlineRun(items, deliver).run()
 
@@ -70,18 +70,18 @@ class _CallbackIterator(Generic[Item]):
         self._items: SimpleQueue[Item | _End] = SimpleQueue()
         self._closed = False
         self._drained = threading.Event()
-        self._drive: _InlineRun[Any] | None = None
-        self.driven = False
-        """Whether a drive runs the producer, or is about to."""
+        self._inline: _InlineRun[Any] | None = None
+        self.is_inline = False
+        """Whether an inline run calls the producer, or is about to."""
 
     def emit(self, item: Item) -> bool:
         self._items.put(item)
-        if self._drive is not None:
-            self._drive.advance()
+        if self._inline is not None:
+            self._inline.advance()
         elif not self._own_thread:
-            while self._items.qsize() > CAPACITY and not self._closed:
+            while self._items.qsize() > MAX_WAITING_ITEMS and not self._closed:
                 self._drained.clear()
-                self._drained.wait(TICK)
+                self._drained.wait(TICK_S)
         return self._closed
 
     def run(self) -> None:
@@ -97,11 +97,11 @@ class _CallbackIterator(Generic[Item]):
         try:
             yield from self._begin()
             while True:
-                if self.driven and self._items.empty():
+                if self.is_inline and self._items.empty():
                     yield None
                     continue
                 try:
-                    item = self._items.get(timeout=TICK)
+                    item = self._items.get(timeout=TICK_S)
                 except Empty:
                     yield None
                     continue
@@ -110,20 +110,20 @@ class _CallbackIterator(Generic[Item]):
                         raise item.error
                     return
                 yield item
-                if not self._drained.is_set() and self._items.qsize() < CAPACITY // 2:
+                if not self._drained.is_set() and self._items.qsize() < MAX_WAITING_ITEMS // 2:
                     self._drained.set()
         finally:
             self._closed = True
             self._drained.set()
 
     def _begin(self) -> Generator[None, None, None]:
-        """Let the drive that reads this take the producer, or start a thread for it."""
-        self._drive = None if self._own_thread else _here.run_inline
-        if self._drive is not None:
-            self._drive.offer(self)
+        """Let the inline run that reads this call the producer, or start a thread for it."""
+        self._inline = None if self._own_thread else _here.run
+        if self._inline is not None:
+            self._inline.offer(self)
             yield None
-        if not self.driven:  # none drives it, or a stage in between has kept the None
-            self._drive = None
+        if not self.is_inline:  # there is none, or a stage in between has kept the None
+            self._inline = None
             threading.Thread(target=self.run, name="openai-engine", daemon=True).start()
 
 
@@ -139,24 +139,26 @@ class _InlineRun(Generic[Item]):
         self._deliver = deliver
         self._turn = threading.Lock()
         self._offered: _CallbackIterator[Any] | None = None
-        self._pumped = False  # a pump is at work, and says None before anybody has to wait
+        self._is_producing = (
+            False  # a producer is at work, and None comes before a reader has to wait
+        )
         self._over = False
         self._error: BaseException | None = None
 
-    def offer(self, iterate_callback: _CallbackIterator[Any]) -> None:
-        """Called by a pump that is read for the first time, so inside of `advance`."""
-        self._offered = iterate_callback
+    def offer(self, producer: _CallbackIterator[Any]) -> None:
+        """Called by an iterator that is read for the first time, so inside of `advance`."""
+        self._offered = producer
 
     def run(self) -> None:
         while not self.advance():
-            iterate_callback, self._offered = self._offered, None
-            if iterate_callback is not None:
-                self._pumped = True
+            producer, self._offered = self._offered, None
+            if producer is not None:
+                self._is_producing = True
                 _clock.add(self)
                 try:
-                    iterate_callback.run()
+                    producer.run()
                 finally:
-                    self._pumped = False
+                    self._is_producing = False
                     _clock.remove(self)
         if self._error is not None:
             raise self._error
@@ -177,20 +179,20 @@ class _InlineRun(Generic[Item]):
     def _advance(self) -> bool:
         if self._over:
             return True
-        outer, _here.run_inline = _here.run_inline, self
+        outer, _here.run = _here.run, self
         try:
             for item in self._items:
                 self._deliver(item)
                 if item is None:
                     if self._offered is not None:
-                        self._offered.driven = True
+                        self._offered.is_inline = True
                     return False
-                if not self._pumped:
+                if not self._is_producing:
                     self._deliver(None)
-        except BaseException as error:  # it is raised again where the drive was begun
+        except BaseException as error:  # it is raised again in `run`
             self._error = error
         finally:
-            _here.run_inline = outer
+            _here.run = outer
         self._over = True
         try:
             self._items.close()
@@ -200,41 +202,41 @@ class _InlineRun(Generic[Item]):
 
 
 class _Here(threading.local):
-    """The drive that is reading in this thread."""
+    """The inline run that is reading in this thread."""
 
-    run_inline: _InlineRun[Any] | None = None
+    run: _InlineRun[Any] | None = None
 
 
 class _Clock:
-    """Ticks for all drives whose producers are at work. Its thread ends when there is nothing to do."""
+    """Ticks for all inline runs whose producers are at work. Its thread ends when there is nothing to do."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._drives: set[_InlineRun[Any]] = set()
+        self._inlines: set[_InlineRun[Any]] = set()
         self._running = False
 
-    def add(self, run_inline: _InlineRun[Any]) -> None:
+    def add(self, run: _InlineRun[Any]) -> None:
         with self._lock:
-            self._drives.add(run_inline)
+            self._inlines.add(run)
             if not self._running:
                 self._running = True
                 threading.Thread(target=self._run, name="openai-clock", daemon=True).start()
 
-    def remove(self, run_inline: _InlineRun[Any]) -> None:
+    def remove(self, run: _InlineRun[Any]) -> None:
         with self._lock:
-            self._drives.discard(run_inline)
+            self._inlines.discard(run)
 
     def _run(self) -> None:
         idle = 0
         while True:
-            time.sleep(TICK)
+            time.sleep(TICK_S)
             with self._lock:
-                drives = tuple(self._drives)
-                idle = 0 if drives else idle + 1
-                if idle > LINGER:
+                runs = tuple(self._inlines)
+                idle = 0 if runs else idle + 1
+                if idle > IDLE_TICKS:
                     self._running = False
                     return
-            for each in drives:
+            for each in runs:
                 each.tick()
 
 

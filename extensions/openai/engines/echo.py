@@ -48,12 +48,12 @@ class EchoEngine:
     def generate(self, request: GenerateRequest) -> Pieces:
         prompt = request.prompt
         check_fits(prompt, request.max_tokens, CONTEXT_LENGTH, self.tokenize)
-        said = prompt.encode() if isinstance(prompt, str) else _bytes(prompt)
-        yield from self._say(_answer(said), len(said), request.max_tokens)
+        asked = prompt.encode() if isinstance(prompt, str) else _bytes(prompt)
+        yield from self._say(_answer(asked), len(asked), request.max_tokens)
 
     def _say(self, answer: bytes, prompt_tokens: int, max_tokens: int | None) -> Pieces:
-        room = CONTEXT_LENGTH - prompt_tokens
-        limit = room if max_tokens is None else min(room, max_tokens)
+        left = CONTEXT_LENGTH - prompt_tokens
+        limit = left if max_tokens is None else min(left, max_tokens)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         prompt: PromptUsage | None = PromptUsage(prompt_tokens)
         for byte in answer[:limit]:
@@ -91,7 +91,7 @@ def check(spec: ModelSpec) -> None:
 
 
 def _answer(prompt: bytes) -> bytes:
-    """What it says to a prompt: in a chat what the user said last."""
+    """What it says to a prompt: in a chat what the user asked last."""
     if not prompt.endswith(ASSISTANT.encode()):
         return prompt
     return (

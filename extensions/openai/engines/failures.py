@@ -40,13 +40,13 @@ NOT_COMPUTED = (
 """What llama.cpp, torch and C++ say, in small letters."""
 
 
-def failure_of(said: str, *, kind: str = "") -> APIError:
-    """The error for what an engine said, and what kind of exception that was, if it was one."""
+def failure_of(message: str, *, kind: str = "") -> APIError:
+    """The error for what an engine reported, and what kind of exception that was, if it was one."""
     # An exception's text may quote the prompt, which is for --debug only.
-    log.error("the engine failed: %s", kind or said)
+    log.error("the engine failed: %s", kind or message)
     if kind:
-        log.debug("%s: %s", kind, said)
-    words = f"{kind} {said}".lower()
+        log.debug("%s: %s", kind, message)
+    words = f"{kind} {message}".lower()
     if any(each in words for each in OUT_OF_CACHE):
         return EngineOutOfMemory(
             "The model's context memory became full while it worked on this request: too much ran at once. "
@@ -94,7 +94,7 @@ def taken_away() -> ModelChanged:
     )
 
 
-def not_judged() -> EngineFailed:
+def not_scored() -> EngineFailed:
     """llama.cpp was asked how likely one token is, and ended without a word of it."""
     return EngineFailed(
         "llama.cpp did not say how likely a token of this request is, so it could not be answered as a "

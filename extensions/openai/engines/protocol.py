@@ -272,7 +272,7 @@ class Piece:
 
 
 Pieces = Generator["Piece | None", None, None]
-"""An answer under way. None means "nothing yet" and comes at least every `callback_bridge.TICK` seconds
+"""An answer under way. None means "nothing yet" and comes at least every `callback_bridge.TICK_S` seconds
 while the engine is silent, so that the reader can look whether the client is still there. Closing it
 ends the work within one decode step."""
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..engines.callback_bridge import TICK
+from ..engines.callback_bridge import TICK_S
 from ..engines.protocol import (
     Engine,
     EngineInfo,
@@ -39,7 +39,7 @@ class Echo:
         self._piece: Piece | None = None
 
     def pieces(self) -> Pieces:
-        while not self._lock.acquire(timeout=TICK):
+        while not self._lock.acquire(timeout=TICK_S):
             yield None
         try:
             if self._piece is None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from ..access.caller import LOCAL, Caller, Priority
-from ..engines.callback_bridge import TICK
+from ..engines.callback_bridge import TICK_S
 from ..errors import APIError, QueueFull, QueueTimeout, ShareExceeded, ShuttingDown
 from ..settings import Settings
 from .fair_queue import FairQueue
@@ -77,11 +77,11 @@ class SlotTicket:
         self._settled = threading.Event()
 
     def wait(self) -> bool:
-        """Wait at most one TICK for the slot; True once it is ours.
+        """Wait at most one TICK_S for the slot; True once it is ours.
 
         Raises ShareExceeded, QueueTimeout or ShuttingDown when there will be none.
         """
-        if not self._settled.is_set() and not self._settled.wait(TICK):
+        if not self._settled.is_set() and not self._settled.wait(TICK_S):
             self._scheduler.review(self)
         if self._refusal is not None:
             raise self._refusal

@@ -18,7 +18,7 @@ from string import punctuation
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin, urlsplit
 
-from ..engines.callback_bridge import TICK, Emit, iterate_callback
+from ..engines.callback_bridge import TICK_S, Emit, iterate_callback
 from ..errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Fetcher:
     """Fetches the files of one request."""
 
     def __init__(self, rules: FetchRules, check_wanted: Callable[[], None]) -> None:
-        """`check_wanted` is called every `callback_bridge.TICK` seconds; what it raises ends the fetch."""
+        """`check_wanted` is called every `callback_bridge.TICK_S` seconds; what it raises ends the fetch."""
         self._rules = rules
         self._check_wanted = check_wanted
         self._deadline: float | None = None
@@ -96,7 +96,7 @@ class Fetcher:
                     if data is not None:
                         return data
                     # Asking for a name's address cannot be ended, so it is left behind.
-                    if time.monotonic() > deadline + TICK:
+                    if time.monotonic() > deadline + TICK_S:
                         raise _Late
                 raise _Late
             finally:
@@ -246,7 +246,7 @@ def _guarded_network(rules: FetchRules, clock: _Clock) -> httpcore.NetworkBacken
         def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
             while True:
                 try:
-                    return self._inner.read(max_bytes, min(TICK, clock.left))
+                    return self._inner.read(max_bytes, min(TICK_S, clock.left))
                 except httpcore.ReadTimeout:
                     continue
 

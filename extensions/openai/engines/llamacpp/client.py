@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from ..callback_bridge import TICK
+from ..callback_bridge import TICK_S
 from ..failures import unreachable
 from .stream_reader import error_of
 
@@ -47,7 +47,7 @@ class LlamaServer:
         receive: Callable[[bytes], bool],
         tick: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Ask for a completion. `receive` gets each chunk, errors too; `tick` is called after each TICK
+        """Ask for a completion. `receive` gets each chunk, errors too; `tick` is called after each TICK_S
         of silence. Either ends the work by answering True. Raises EngineFailed."""
         self._send("/completion", body, receive, tick)
 
@@ -67,7 +67,7 @@ class LlamaServer:
                     receive(response.read())
                     return
                 pass_on(response, receive)
-        except _Left:
+        except _ClientLeft:
             return
         except (OSError, http.client.HTTPException) as error:
             raise unreachable() from error
@@ -105,7 +105,7 @@ def collect(ask: Callable[[Callable[[bytes], bool]], None]) -> dict[str, Any]:
     return answer
 
 
-class _Left(Exception):
+class _ClientLeft(Exception):
     """The client no longer waits for the answer."""
 
 
@@ -126,27 +126,27 @@ class _Connection(http.client.HTTPConnection):
             self.sock.settimeout(self.timeout)
             self.sock.connect(str(self._path))
         if self._tick is not None:
-            self.sock = _Looking(self.sock, self._tick)
+            self.sock = _PollingSocket(self.sock, self._tick)
 
 
-class _Looking:
-    """A socket, as far as http.client uses it, that calls `tick` after each TICK of silence."""
+class _PollingSocket:
+    """A socket, as far as http.client uses it, that calls `tick` after each TICK_S of silence."""
 
     def __init__(self, sock: socket.socket, tick: Callable[[], bool]) -> None:
         self._sock, self._tick = sock, tick
         self.sendall, self.close = sock.sendall, sock.close
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        self._sock.settimeout(TICK)
-        return io.BufferedReader(_Incoming(self._sock, self._tick))
+        self._sock.settimeout(TICK_S)
+        return io.BufferedReader(_PollingStream(self._sock, self._tick))
 
 
-class _Incoming(io.RawIOBase):
+class _PollingStream(io.RawIOBase):
     """What comes in on a socket."""
 
     def __init__(self, sock: socket.socket, tick: Callable[[], bool]) -> None:
         self._sock, self._tick = sock, tick
-        self._hold = sock.makefile("rb", buffering=0)  # a socket is open as long as it is read from
+        self._raw = sock.makefile("rb", buffering=0)  # a socket is open as long as it is read from
 
     def readable(self) -> bool:
         return True
@@ -157,8 +157,8 @@ class _Incoming(io.RawIOBase):
                 return self._sock.recv_into(buffer)
             except TimeoutError:
                 if self._tick():
-                    raise _Left from None
+                    raise _ClientLeft from None
 
     def close(self) -> None:
-        self._hold.close()
+        self._raw.close()
         super().close()

@@ -16,7 +16,7 @@ from typing import Any
 
 from ...errors import APIError
 from ...schemas import bad_request
-from ..callback_bridge import TICK, iterate_callback
+from ..callback_bridge import TICK_S, iterate_callback
 from ..model_spec import ModelLoadError
 from ..penalties import PromptCounts
 from ..protocol import (
@@ -36,7 +36,7 @@ from .grammar.trial import end_of_grammars, follows_grammars
 from .loading.fingerprint import fingerprint
 from .loading.loaded_model import LoadedModel
 from .loading.model_files import read_files
-from .loading.params import BATCH, params_for
+from .loading.params import BATCH_TOKENS, params_for
 from .loading.template import load_template
 from .penalty_restart import PenaltyRestart
 from .request_values import RANDOM_SEED, biases_of, encoded, seed_of
@@ -173,7 +173,7 @@ class LlamaCppEngine:
         most = check_fits(prompt, request.max_tokens, context, self.tokenize, longest)
         if request.grammar is not None and self._matched is not None:
             return self._generate_matched(request, prompt, self._matched)
-        body = self._body(request) | {"prompt": prompt, "return_progress": most > BATCH}
+        body = self._body(request) | {"prompt": prompt, "return_progress": most > BATCH_TOKENS}
         limit, exact, counts = request.max_tokens, False, None
         if self._counts_answer(request):
             tokens = self.tokenize(prompt) if isinstance(prompt, str) else prompt
@@ -195,13 +195,13 @@ class LlamaCppEngine:
         if alternatives is None:
             reader = TokenReader(prompt, spelling, limit)
         else:
-            reader = LogprobReader(prompt, spelling, limit, alternatives, self._judge)
+            reader = LogprobReader(prompt, spelling, limit, alternatives, self._score_token)
             cache_tokens *= 2  # for judging tokens beside it
         # 0 would mean none at all; what is not asked for is left out again.
         body |= {"n_probs": max(1, alternatives or 0), "n_predict": reader.wanted}
         body["preserved_tokens"] = self._preserved(spelling)
-        recount = PenaltyRestart(counts, body, reader) if exact and counts else None
-        return self._run(body, cache_tokens, reader, "prompt", recount)
+        restart = PenaltyRestart(counts, body, reader) if exact and counts else None
+        return self._run(body, cache_tokens, reader, "prompt", restart)
 
     def _generate_matched(
         self, request: GenerateRequest, prompt: str | Sequence[int], matched: MatchedAnswers
@@ -274,14 +274,14 @@ class LlamaCppEngine:
     def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
         self._model.check_ids(tokens, "prompt")
         with self._slots.reserve(len(tokens) + 1) as reservation:
-            while not reservation.wait(TICK):
+            while not reservation.wait(TICK_S):
                 yield None
             for at, token in enumerate(tokens):
-                said = self._model.vocabulary.name(token)
+                text = self._model.vocabulary.name(token)
                 if at == 0:
-                    yield TokenLogprob(said, None, id=token)
+                    yield TokenLogprob(text, None, id=token)
                 else:
-                    yield replace(self._judge(tokens[:at], token, alternatives), bytes=said)
+                    yield replace(self._score_token(tokens[:at], token, alternatives), bytes=text)
 
     def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
         special = self._model.vocabulary.special
@@ -349,13 +349,13 @@ class LlamaCppEngine:
         cache_tokens: int,
         reader: AnswerReader,
         param: str,
-        recount: PenaltyRestart | None = None,
+        restart: PenaltyRestart | None = None,
     ) -> Pieces:
         answer = CompletionSession(
             self._model.complete,
             body,
             reader,
-            recount,
+            restart,
             self._slots,
             cache_tokens,
             self._closed,
@@ -364,17 +364,17 @@ class LlamaCppEngine:
         )
         return iterate_callback(answer.produce)
 
-    def _judge(self, before: Sequence[int], token: int, alternatives: int) -> TokenLogprob:
+    def _score_token(self, before: Sequence[int], token: int, alternatives: int) -> TokenLogprob:
         return score_token(
             self._model.complete, self._model.vocabulary, before, token, alternatives
         )
 
-    def _hidden_text(self, prompt: str | Sequence[int], said: str, hidden: int) -> str:
+    def _hidden_text(self, prompt: str | Sequence[int], text: str, hidden: int) -> str:
         """See AnswerReader."""
         if isinstance(prompt, str):
-            before = self.tokenize(prompt + said)
+            before = self.tokenize(prompt + text)
         else:
-            before = (*prompt, *self._model.tokens_in(said))
+            before = (*prompt, *self._model.tokens_in(text))
         if len(before) + hidden >= self._info.context_length:
             return CUT
         try:

@@ -48,7 +48,7 @@ class PenaltyRestart:
     def watch(self) -> bool:
         """Look at the reader's new tokens; True when this call is to end here."""
         reader = self._reader
-        too_dear = self._calls > 1 and reader.read_anew > MAX_REREAD_TOKENS
+        too_dear = self._calls > 1 and reader.reread > MAX_REREAD_TOKENS
         if reader.finished or not reader.complete or too_dear:
             return False
         self.due = self._counts.sampled(reader.new)

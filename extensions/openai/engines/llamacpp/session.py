@@ -1,4 +1,4 @@
-"""One answer of llama.cpp while it is made: its room, the calls for it, and what comes of them."""
+"""One answer of llama.cpp while it is made: its slots, the calls for it, and what comes of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from ...errors import InvalidRequest
-from ..callback_bridge import TICK, Emit
+from ..callback_bridge import TICK_S, Emit
 from ..failures import failure_from, taken_away
 from ..protocol import Piece
 from .client import Complete
@@ -31,20 +31,20 @@ class CompletionSession:
         call: Complete,
         body: dict[str, Any],
         reader: AnswerReader,
-        recount: PenaltyRestart | None,
-        room: SlotPool,
+        restart: PenaltyRestart | None,
+        slots: SlotPool,
         tokens: int,
         closed: threading.Event,
         param: str,
         owner: object,
     ) -> None:
-        """`call` is given `body`, or what `recount` makes of it; `tokens` of `room` are needed; `closed`: the
-        engine ends; `param` is the field the prompt was made of; `owner` is the engine."""
+        """`call` is given `body`, or what `restart` makes of it; `tokens` of `slots` are needed;
+        `closed`: the engine ends; `param` is the field the prompt was made of; `owner` is the engine."""
         self._call = call
         self._body = body
         self._reader = reader
-        self._recount = recount
-        self._room = room
+        self._restart = restart
+        self._slots = slots
         self._tokens = tokens
         self._closed = closed
         self._param = param
@@ -56,13 +56,13 @@ class CompletionSession:
 
     def produce(self, emit: Emit[Piece | None]) -> None:
         """Emit the answer's pieces. Raises APIError."""
-        with self._room.reserve(self._tokens) as reservation:
-            while not reservation.wait(TICK):
+        with self._slots.reserve(self._tokens) as reservation:
+            while not reservation.wait(TICK_S):
                 if emit(None) or self._closed.is_set():
                     return
             try:
                 self._make(emit)
-                while self._recount and self._recount.due and self._failure is None:
+                while self._restart and self._restart.due and self._failure is None:
                     self._make(emit)
             except ValueError as error:  # what llama.cpp throws for a request it refuses
                 if self._under_way:
@@ -109,7 +109,7 @@ class CompletionSession:
                 self._failure = error
                 return True
 
-        self._call(orjson.dumps(self._recount.body() if self._recount else self._body), receive)
+        self._call(orjson.dumps(self._restart.body() if self._restart else self._body), receive)
         if self._failure is None:
             self._read(emit, ended=True)
 
@@ -118,15 +118,15 @@ class CompletionSession:
         waits, at the latest until the call has `ended`, when its own slot is."""
         while self._chunks:
             asks = not ended and self._reader.asks(self._chunks[0])
-            if asks and not self._room.try_acquire_spare():
+            if asks and not self._slots.try_acquire_spare():
                 return emit(None) or self._closed.is_set()
             try:
                 piece = self._reader.read(self._chunks.popleft())
             finally:
                 if asks:
-                    self._room.give_back()
+                    self._slots.give_back()
             stop = emit(piece) or self._reader.enough or self._closed.is_set()
-            if stop or (self._recount is not None and self._recount.watch()):
+            if stop or (self._restart is not None and self._restart.watch()):
                 self._chunks.clear()
                 return True
         return False

@@ -87,18 +87,18 @@ class SlotPool:
 class Reservation:
     """A slot and tokens that are waited for, then held."""
 
-    def __init__(self, room: SlotPool, tokens: int) -> None:
-        self._room = room
+    def __init__(self, pool: SlotPool, tokens: int) -> None:
+        self._pool = pool
         self.tokens = tokens
         self.held = False
 
     def __enter__(self) -> Reservation:
-        self._room.join(self)
+        self._pool.join(self)
         return self
 
     def wait(self, timeout: float) -> bool:
         """Wait at most `timeout` seconds; True once it is held."""
-        return self.held or self._room.take(self, timeout)
+        return self.held or self._pool.take(self, timeout)
 
     def __exit__(self, *_: object) -> None:
-        self._room.leave(self)
+        self._pool.leave(self)

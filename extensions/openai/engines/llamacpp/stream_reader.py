@@ -19,9 +19,9 @@ from ..tokens.vocabulary import Vocabulary
 
 log = logging.getLogger("openedai")
 
-LEAST_LOGPROB = -9999.0  # what OpenAI answers for a token that cannot be
+MIN_LOGPROB = -9999.0  # what OpenAI answers for a token that cannot be
 
-Judge = Callable[[Sequence[int], int, int], TokenLogprob]
+ScoreToken = Callable[[Sequence[int], int, int], TokenLogprob]
 """How likely a token is after those before it, with so many alternatives."""
 
 HiddenText = Callable[[str, int], str]
@@ -80,12 +80,12 @@ class AnswerReader:
         self._limit = limit
         self._end_texts = tuple(end_texts)
         self._hidden_text = hidden_text
-        self._said: list[str] = []
+        self._texts: list[str] = []
         self._held = ""
         """Text of the last token, which may be an end token's: the next chunk decides."""
         self._sampled = 0  # in this call
-        self._prompt_told = False
-        self.read_anew = 0
+        self._is_prompt_reported = False
+        self.reread = 0
         """Tokens of the prompt that were not in the cache."""
         self.finished = False
         self.enough = False
@@ -109,10 +109,12 @@ class AnswerReader:
             text = self._without_end(text, tokens, finish)
         hidden = _cut_tokens(tokens, finish)
         if self._hidden_text is not None:
-            self._said.append(text)
+            self._texts.append(text)
         if hidden:
             text += (
-                CUT if self._hidden_text is None else self._hidden_text("".join(self._said), hidden)
+                CUT
+                if self._hidden_text is None
+                else self._hidden_text("".join(self._texts), hidden)
             )
         self.total += tokens
         if finish is None and text and self.total == self._limit:
@@ -141,10 +143,10 @@ class AnswerReader:
         if timings is None:
             return 0, None
         tokens, self._sampled = timings["predicted_n"] - self._sampled, timings["predicted_n"]
-        self.read_anew = timings["prompt_n"]
-        if self._prompt_told:
+        self.reread = timings["prompt_n"]
+        if self._is_prompt_reported:
             return tokens, None
-        self._prompt_told = True
+        self._is_prompt_reported = True
         cached = timings["cache_n"]
         return tokens, PromptUsage(timings["prompt_n"] + cached, cached)
 
@@ -185,13 +187,13 @@ class TokenReader(AnswerReader):
         piece = super().read(chunk)
         entries = (choice_of(chunk).get("logprobs") or {}).get("content") or ()
         known = self._known(entries, piece.tokens)
-        room = piece.tokens if self._limit is None else self._limit - before
+        left = piece.tokens if self._limit is None else self._limit - before
         self.new = tuple(id for id, _, _ in known)
         unknown = len(known) < piece.tokens
-        if piece.tokens > room:
-            known = [] if unknown else known[:room]
-            piece = replace(piece, tokens=max(0, room), finish="length")
-            cut = unknown and room > 0
+        if piece.tokens > left:
+            known = [] if unknown else known[:left]
+            piece = replace(piece, tokens=max(0, left), finish="length")
+            cut = unknown and left > 0
         else:
             cut = not known and _cut_tokens(piece.tokens, piece.finish) > 0
         text, logprobs = self._text_of(known, last=piece.finish is not None)
@@ -204,28 +206,32 @@ class TokenReader(AnswerReader):
         self, known: Sequence[Known], *, last: bool
     ) -> tuple[str, tuple[TokenLogprob, ...]]:
         """The characters that are complete with these tokens, and all tokens of those."""
-        judged = self._judged(known)
-        if not judged:
-            return self._characters.add(b"".join(said for _, said, _ in known), last=last)
+        scored = self._scored(known)
+        if not scored:
+            return self._characters.add(b"".join(spelled for _, spelled, _ in known), last=last)
         text, logprobs = "", list[TokenLogprob]()
-        for at, token in enumerate(judged, 1):
-            more, told = self._characters.add(token.bytes, token, last=last and at == len(judged))
+        for at, token in enumerate(scored, 1):
+            more, complete = self._characters.add(
+                token.bytes, token, last=last and at == len(scored)
+            )
             text += more
-            logprobs += told
+            logprobs += complete
         return text, tuple(logprobs)
 
     def _known(self, entries: Sequence[dict[str, Any]], count: int) -> list[Known]:
         """The tokens of a chunk: id, bytes, and llama.cpp's entry where there is one."""
         found: list[Known] = []
         for entry in entries:
-            token, said = entry["id"], bytes(entry["bytes"])
+            token, spelled = entry["id"], bytes(entry["bytes"])
             reported = self._spelling.report(token)
-            if said.endswith(reported):
-                before = said[: len(said) - len(reported)]
+            if spelled.endswith(reported):
+                before = spelled[: len(spelled) - len(reported)]
                 hidden = self._hidden(before, count - 1) if count > 1 else []
-                said = self._spelling.text(token) if hidden else before + self._spelling.text(token)
+                spelled = (
+                    self._spelling.text(token) if hidden else before + self._spelling.text(token)
+                )
                 found += hidden
-            found.append((token, said, entry))
+            found.append((token, spelled, entry))
         return found
 
     def _hidden(self, text: bytes, count: int) -> list[Known]:
@@ -239,7 +245,7 @@ class TokenReader(AnswerReader):
             return []
         return [(id, self._spelling.text(id), None) for id in ids]
 
-    def _judged(self, known: Sequence[Known]) -> tuple[TokenLogprob, ...]:
+    def _scored(self, known: Sequence[Known]) -> tuple[TokenLogprob, ...]:
         return ()
 
 
@@ -252,32 +258,32 @@ class LogprobReader(TokenReader):
         spelling: Spelling,
         limit: int | None,
         alternatives: int,
-        score_token: Judge | None,
+        score_token: ScoreToken | None,
     ) -> None:
         """Without `score_token` those that llama.cpp does not report are one with the next one that it
         reports."""
         super().__init__(prompt, spelling, limit)
         self._alternatives = alternatives
-        self._judge = score_token
+        self._score = score_token
 
     def asks(self, chunk: dict[str, Any]) -> bool:
         timings = chunk.get("timings")
         several = timings is not None and timings["predicted_n"] - self._sampled > 1
-        return self._judge is not None and several
+        return self._score is not None and several
 
-    def _judged(self, known: Sequence[Known]) -> tuple[TokenLogprob, ...]:
+    def _scored(self, known: Sequence[Known]) -> tuple[TokenLogprob, ...]:
         found: list[TokenLogprob] = []
         context = list(self.context) if any(entry is None for _, _, entry in known) else []
-        unjudged = b""
-        for id, said, entry in known:
+        unscored = b""
+        for id, spelled, entry in known:
             if entry is not None:
                 vocabulary = self._spelling.vocabulary
-                told = token_logprob(entry, unjudged + said, self._alternatives, vocabulary)
-                found.append(told)
-            elif self._judge is not None:
-                found.append(self._judge(context, id, self._alternatives))
+                whole = unscored + spelled
+                found.append(token_logprob(entry, whole, self._alternatives, vocabulary))
+            elif self._score is not None:
+                found.append(self._score(context, id, self._alternatives))
             else:
-                unjudged += said
+                unscored += spelled
             context.append(id)
         return tuple(found)
 
@@ -308,21 +314,21 @@ def choice_of(chunk: dict[str, Any]) -> dict[str, Any]:
 
 
 def token_logprob(
-    entry: dict[str, Any], said: bytes, alternatives: int, vocabulary: Vocabulary
+    entry: dict[str, Any], spelled: bytes, alternatives: int, vocabulary: Vocabulary
 ) -> TokenLogprob:
-    """One entry of llama.cpp's list, whose token adds `said` to the text."""
+    """One entry of llama.cpp's list, whose token adds `spelled` to the text."""
     top = tuple(
         vocabulary.likely(other["id"], _finite(other["logprob"]))
         for other in entry["top_logprobs"][:alternatives]
     )
-    return TokenLogprob(said, _finite(entry["logprob"]), top, entry["id"])
+    return TokenLogprob(spelled, _finite(entry["logprob"]), top, entry["id"])
 
 
 def _finite(logprob: float | None) -> float:
     """JSON has no minus infinity."""
     if logprob is None or not math.isfinite(logprob):
-        return LEAST_LOGPROB
-    return max(logprob, LEAST_LOGPROB)
+        return MIN_LOGPROB
+    return max(logprob, MIN_LOGPROB)
 
 
 def _tool_call(delta: dict[str, Any]) -> ToolCallDelta:

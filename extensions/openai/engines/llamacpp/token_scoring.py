@@ -7,14 +7,14 @@ from typing import Any
 
 import orjson
 
-from ..failures import not_judged
+from ..failures import not_scored
 from ..protocol import CUT, TokenLogprob
 from ..tokens.vocabulary import Vocabulary, is_incomplete, is_text
 from .client import Complete
 from .stream_reader import choice_of, error_of, token_logprob
 
-FORCE = 1000  # a bias that no logit outweighs
-JUDGED = 64  # likeliest tokens to look through first for one
+FORCING_BIAS = 1000  # a bias that no logit outweighs
+LIKELIEST_TOKENS = 64  # likeliest tokens to look through first for one
 
 
 def score_token(
@@ -29,18 +29,18 @@ def score_token(
     A part of a character is never reported, so then another token is sampled, and this one is looked up
     among the likeliest; at worst among all. Raises EngineFailed.
     """
-    said = vocabulary.tokens[token]
-    if is_text(said):
+    spelled = vocabulary.tokens[token]
+    if is_text(spelled):
         entry = _sample(complete, before, token, max(1, alternatives))
         if entry["id"] == token:
-            return token_logprob(entry, said, alternatives, vocabulary)
-    for count in (max(alternatives, JUDGED), len(vocabulary.tokens)):
+            return token_logprob(entry, spelled, alternatives, vocabulary)
+    for count in (max(alternatives, LIKELIEST_TOKENS), len(vocabulary.tokens)):
         entry = _sample(complete, before, vocabulary.ids[b"a"], count)
         for other in entry["top_logprobs"]:
             if other["id"] == token:
                 likely = {**entry, "logprob": other["logprob"]}
-                return token_logprob(likely, said, alternatives, vocabulary)
-    raise not_judged()
+                return token_logprob(likely, spelled, alternatives, vocabulary)
+    raise not_scored()
 
 
 def hidden_text(
@@ -51,17 +51,17 @@ def hidden_text(
 
     A first one such as ` \\xf0\\x9f` holds a space besides, that must not get lost.
     """
-    context, said = list(before), b""
+    context, spelled = list(before), b""
     for _ in range(hidden):
-        entry = _sample(complete, context, vocabulary.ids[b"a"], JUDGED)
+        entry = _sample(complete, context, vocabulary.ids[b"a"], LIKELIEST_TOKENS)
         likeliest = (int(other["id"]) for other in entry["top_logprobs"])
-        fitting = (id for id in likeliest if is_incomplete(said + vocabulary.tokens[id]))
+        fitting = (id for id in likeliest if is_incomplete(spelled + vocabulary.tokens[id]))
         token = next(fitting, None)
         if token is None:
-            return said.decode(errors="replace") if said else CUT
+            return spelled.decode(errors="replace") if spelled else CUT
         context.append(token)
-        said += vocabulary.tokens[token]
-    return said.decode(errors="replace")
+        spelled += vocabulary.tokens[token]
+    return spelled.decode(errors="replace")
 
 
 def _sample(complete: Complete, before: Sequence[int], token: int, count: int) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _sample(complete: Complete, before: Sequence[int], token: int, count: int) -
         "prompt": list(before),
         "n_predict": 1,
         "temperature": 0,
-        "logit_bias": [[token, FORCE]],  # log-probabilities are reported without it
+        "logit_bias": [[token, FORCING_BIAS]],  # log-probabilities are reported without it
         "n_probs": count,
         "stream": True,
         "cache_prompt": True,
@@ -87,4 +87,4 @@ def _sample(complete: Complete, before: Sequence[int], token: int, count: int) -
             raise error_of(answer["error"], "prompt")
         for entry in (choice_of(answer).get("logprobs") or {}).get("content") or ():
             return dict(entry)
-    raise not_judged()
+    raise not_scored()

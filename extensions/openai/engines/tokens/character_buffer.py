@@ -19,16 +19,16 @@ class CharacterBuffer:
         self._waiting: list[TokenLogprob] = []
 
     def add(
-        self, said: bytes, told: TokenLogprob | None = None, *, last: bool = False
+        self, spelled: bytes, logprob: TokenLogprob | None = None, *, last: bool = False
     ) -> tuple[str, tuple[TokenLogprob, ...]]:
         """Take the bytes of one more token; return the text that they complete, and its tokens.
 
-        Where tokens are given as `told`, text and tokens come out together: those of a character that is
+        Where tokens are given as `logprob`, text and tokens come out together: those of a character that is
         spread over several tokens when it is complete. `last`: a character that is not complete is cut.
         """
-        text = self._text + self._decoder.decode(said, last)
-        if told is not None:
-            self._waiting.append(told)
+        text = self._text + self._decoder.decode(spelled, last)
+        if logprob is not None:
+            self._waiting.append(logprob)
         if self._waiting and self._decoder.getstate()[0]:
             self._text = text
             return "", ()

@@ -19,7 +19,7 @@ class TokenText:
         self._skip_special = skip_special
         self._characters = CharacterBuffer()
 
-    def said_by(self, token: int) -> bytes:
+    def spelling_of(self, token: int) -> bytes:
         """The text of a token; an end token has none, whatever its name."""
         vocabulary = self._words.vocabulary
         if token in self._words.ends:
@@ -29,8 +29,8 @@ class TokenText:
         return vocabulary.name(token)
 
     def add(
-        self, token: int | None, told: TokenLogprob | None, *, last: bool
+        self, token: int | None, logprob: TokenLogprob | None, *, last: bool
     ) -> tuple[str, tuple[TokenLogprob, ...]]:
         """The text that one more token completes, and its tokens; None: there is no further one."""
-        said = b"" if token is None else self.said_by(token)
-        return self._characters.add(said, told, last=last)
+        spelled = b"" if token is None else self.spelling_of(token)
+        return self._characters.add(spelled, logprob, last=last)

@@ -138,20 +138,20 @@ _SPECIAL = {
 }
 
 
-def is_text(said: bytes) -> bool:
+def is_text(spelled: bytes) -> bool:
     """Whether a token's bytes are whole characters."""
     try:
-        said.decode()
+        spelled.decode()
     except UnicodeDecodeError:
         return False
     return True
 
 
-def is_incomplete(said: bytes) -> bool:
+def is_incomplete(spelled: bytes) -> bool:
     """Whether the last character of some bytes lacks bytes, and nothing else is wrong with them."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        decoder.decode(said)
+        decoder.decode(spelled)
     except UnicodeDecodeError:
         return False
     return bool(decoder.getstate()[0])

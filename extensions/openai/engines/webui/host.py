@@ -12,7 +12,7 @@ from typing import Any
 
 from ...errors import ModelLoading
 
-OLD_CONTEXT = 2048  # tokens, where a host has no setting for it
+OLD_CONTEXT_TOKENS = 2048  # where a host has no setting for it
 STARTED = int(time.time())
 
 
@@ -85,7 +85,7 @@ def custom_reply_of() -> str:
 
 def context_length() -> int:
     """The tokens that a request may use, as the host has it set."""
-    return int(host_module("shared").settings.get("truncation_length") or OLD_CONTEXT)
+    return int(host_module("shared").settings.get("truncation_length") or OLD_CONTEXT_TOKENS)
 
 
 def sampler_of_host() -> str:

@@ -15,7 +15,7 @@ from ...schemas import bad_request
 from ..chat_template import from_old_form
 from ..protocol import ChatRequest, Message, Page
 from .host import (
-    OLD_CONTEXT,
+    OLD_CONTEXT_TOKENS,
     Loaded,
     host_model,
     host_module,
@@ -34,7 +34,7 @@ FALLBACK: Mapping[str, Any] = {
     "character_menu": "None",
     "character_picture": None,
     "chat_generation_attempts": 1,
-    "chat_prompt_size": OLD_CONTEXT,
+    "chat_prompt_size": OLD_CONTEXT_TOKENS,
     "context": "",
     "context_instruct": "",
     "custom_stopping_strings": "",
@@ -95,7 +95,7 @@ FALLBACK: Mapping[str, Any] = {
     "top_k": 0,
     "top_n_sigma": 0,
     "top_p": 1,
-    "truncation_length": OLD_CONTEXT,
+    "truncation_length": OLD_CONTEXT_TOKENS,
     "turn_template": "<|user|>\n<|user-message|>\n<|bot|>\n<|bot-message|>\n",
     "typical_p": 1,
     "unique_id": None,
@@ -106,7 +106,7 @@ FALLBACK: Mapping[str, Any] = {
 """What some version reads of its state and no version's settings say: all samplers off."""
 
 
-PLAIN = (
+PLAIN_TEMPLATE = (
     "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
@@ -165,13 +165,13 @@ def talk_of(state: dict[str, Any], request: ChatRequest) -> tuple[dict[str, Any]
     rows: list[list[str]] = []
     system: list[str] = []
     for message in request.messages:
-        said = message.content or ""
+        content = message.content or ""
         if message.role == "system":
-            system.append(said)
+            system.append(content)
         elif message.role == "user" or not rows:
-            rows.append([said, ""] if message.role == "user" else ["", said])
+            rows.append([content, ""] if message.role == "user" else ["", content])
         else:
-            rows[-1][1] = "\n".join(text for text in (rows[-1][1], said) if text)
+            rows[-1][1] = "\n".join(text for text in (rows[-1][1], content) if text)
     text = ""
     if rows and not rows[-1][1]:
         text = rows.pop()[0]
@@ -207,7 +207,7 @@ def template_source(loaded: Loaded) -> str:
     if isinstance(own, dict) and isinstance(own.get("default"), str):
         return str(own["default"])
     in_folder = _template_in_folder(str(model_path(shared, loaded.name)))
-    return in_folder or str(shared.settings.get("instruction_template_str") or "") or PLAIN
+    return in_folder or str(shared.settings.get("instruction_template_str") or "") or PLAIN_TEMPLATE
 
 
 @lru_cache(maxsize=8)

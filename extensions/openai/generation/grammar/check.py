@@ -28,8 +28,8 @@ def compiled(
     *,
     by: Compiler = compiler,
 ) -> Generator[None, None, None]:
-    """Return when a grammar is known to be one that `info`'s model can be held to. Yields at least every TICK
-    meanwhile.
+    """Return when a grammar is known to be one that `info`'s model can be held to. Yields at least every
+    TICK_S meanwhile.
 
     `param` is the field that it came from; `parts`: the fields, where it is made of several. Raises
     InvalidRequest with the place of what is wrong, QueueFull, EngineFailed.

@@ -12,7 +12,7 @@ from typing import Any
 
 from llguidance import LLTokenizer
 
-from ...callback_bridge import TICK, Emit, iterate_callback
+from ...callback_bridge import TICK_S, Emit, iterate_callback
 from ...failures import taken_away
 from ...protocol import GenerateRequest, Piece, Pieces
 from ...tokens.grammar_tokenizer import matching_of
@@ -32,14 +32,14 @@ class MatchedAnswers:
         vocabulary: Vocabulary,
         ends: frozenset[int],
         encode: Callable[[str], Sequence[int]],
-        room: SlotPool,
+        slots: SlotPool,
         closed: threading.Event,
     ) -> None:
         """`ends`: the tokens that end an answer, at least one; `encode`: the tokens of a text, with none
         added to it; `closed`: the engine ends."""
         matching: LLTokenizer = matching_of(vocabulary, sorted(ends), None, encode)
-        self._words = TokenizerView(vocabulary, ends, matching)
-        self._server, self._room, self._closed = server, room, closed
+        self._view = TokenizerView(vocabulary, ends, matching)
+        self._server, self._slots, self._closed = server, slots, closed
 
     def answer(
         self,
@@ -58,15 +58,15 @@ class MatchedAnswers:
                 return emit(piece) or self._closed.is_set()
 
             # Twice: what is asked about a token beside an answer takes a slot too.
-            with self._room.reserve(2 * (len(tokens) + limit)) as reservation:
-                while not reservation.wait(TICK):
+            with self._slots.reserve(2 * (len(tokens) + limit)) as reservation:
+                while not reservation.wait(TICK_S):
                     if watched(None):
                         return
-                legs = GrammarGeneration(
-                    self._server, request, self._words, watched, skip_special=True
+                generation = GrammarGeneration(
+                    self._server, request, self._view, watched, skip_special=True
                 )
-                legs.run(body, tokens, limit, penalised=penalised)
-            if self._closed.is_set() and not legs.finished:
+                generation.run(body, tokens, limit, penalised=penalised)
+            if self._closed.is_set() and not generation.finished:
                 raise taken_away()
 
         return iterate_callback(produce)

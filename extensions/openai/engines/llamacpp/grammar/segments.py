@@ -1,10 +1,10 @@
-"""An answer of a llama.cpp server token by token, in legs: kept to a grammar that the server does not know,
-and with the log-probabilities of all of its tokens.
+"""An answer of a llama.cpp server token by token, in segments: kept to a grammar that the server does not
+know, and with the log-probabilities of all of its tokens.
 
-A leg runs freely until it samples a token that does not fit. That one is dropped, and in its place one is
-sampled among those that do (by `logit_bias`); then the next leg begins. The distribution is that of sampling
-under the grammar: p + (1 - allowed) * p / allowed = p / allowed. What a grammar leaves no choice in is put
-down without being sampled.
+A segment runs freely until it samples a token that does not fit. That one is dropped, and in its place
+one is sampled among those that do (by `logit_bias`); then the next segment begins. The distribution is
+that of sampling under the grammar: p + (1 - allowed) * p / allowed = p / allowed. What a grammar leaves
+no choice in is put down without being sampled.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ..request_values import RANDOM_SEED, seed_behind
 from ..stream_reader import TokenReader, error_of, token_logprob
 from ..token_scoring import score_token
 
-RAISE = 250.0  # a bias that no other token's logit makes up for; larger ones cost precision
+RAISING_BIAS = 250.0  # a bias that no other token's logit makes up for; larger ones cost precision
 
 
 class GrammarGeneration:
@@ -39,25 +39,25 @@ class GrammarGeneration:
         self,
         server: LlamaServer,
         request: GenerateRequest,
-        words: TokenizerView,
+        view: TokenizerView,
         emit: Emit[Piece | None],
         *,
         skip_special: bool,
     ) -> None:
-        self._server, self._request, self._words, self._emit = server, request, words, emit
-        self._text = TokenText(words, request.marks, skip_special=skip_special)
+        self._server, self._request, self._view, self._emit = server, request, view, emit
+        self._text = TokenText(view, request.marks, skip_special=skip_special)
         self._matcher: LLMatcher | None = None
         if request.grammar is not None:
-            assert words.matching is not None
-            self._matcher = LLMatcher(words.matching, request.grammar, log_level=0)
+            assert view.matching is not None
+            self._matcher = LLMatcher(view.matching, request.grammar, log_level=0)
         self._tokens: list[int] = []
         self._body: dict[str, Any] = {}
-        self._limit = self._sampled = self._legs = 0
+        self._limit = self._sampled = self._segments = 0
         self._uncounted = 0
         """Tokens that were sampled, but in no piece yet."""
         self._prompt: PromptUsage | None = None
         self._counts: PromptCounts | None = None
-        self._recounted = False
+        self._is_recounted = False
         """Whether the last token changed the bias that goes with the penalties."""
         self.finished = False
         """Whether the answer's last piece was emitted."""
@@ -76,7 +76,7 @@ class GrammarGeneration:
         self._prompt = PromptUsage(len(tokens))
         while not self._over:
             self._put_forced()
-            if not self._over and self._free_leg() and not self._over:
+            if not self._over and self._free_segment() and not self._over:
                 self._single_step()
 
     @property
@@ -90,95 +90,95 @@ class GrammarGeneration:
         if self._matcher is None:
             return
         for token in self._matcher.compute_ff_tokens():
-            if self._over or token in self._words.ends or not self._fits(token):
+            if self._over or token in self._view.ends or not self._fits(token):
                 return
-            self._put(token, self._judged(token))
+            self._put(token, self._scored(token))
 
-    def _free_leg(self) -> bool:
+    def _free_segment(self) -> bool:
         """Go on until the answer is over or has come to a place where a single step is due (True)."""
-        leg = _Segment()
+        segment = _Segment()
         asked = self._asked(self._limit - self._sampled + TokenReader.TAIL)
         asked |= {"stream": True, "timings_per_token": True, "return_progress": True}
-        self._server.complete(orjson.dumps(asked), partial(self._receive, leg), self._tick)
-        if leg.failure is not None:
-            raise leg.failure
-        if leg.ended:
+        self._server.complete(orjson.dumps(asked), partial(self._receive, segment), self._tick)
+        if segment.failure is not None:
+            raise segment.failure
+        if segment.is_ended:
             self._end()
-        for token, entry in leg.unjudged:
+        for token, entry in segment.unscored:
             if self._over or not self._fits(token):
                 return True
-            self._put(token, self._told(entry, token) or self._judged(token))
-        if not (leg.stuck or leg.unjudged or leg.recounted or self._over):
+            self._put(token, self._reported(entry, token) or self._scored(token))
+        if not (segment.is_stuck or segment.unscored or segment.is_recounted or self._over):
             raise failure_of("it broke off its answer")
-        return leg.stuck
+        return segment.is_stuck
 
-    def _receive(self, leg: _Segment, data: bytes) -> bool:
-        """A chunk of a leg; whether to end it."""
+    def _receive(self, segment: _Segment, data: bytes) -> bool:
+        """A chunk of a segment; whether to end it."""
         chunk = chunk_of(data)
         if "error" in chunk:
-            leg.failure = error_of(chunk["error"], "prompt")
+            segment.failure = error_of(chunk["error"], "prompt")
             return True
         if "prompt_progress" in chunk:
             return self._tick()
-        new, leg.seen = chunk["tokens_predicted"] - leg.seen, chunk["tokens_predicted"]
-        if self._prompt is not None and self._legs == 1:
+        new, segment.seen = chunk["tokens_predicted"] - segment.seen, chunk["tokens_predicted"]
+        if self._prompt is not None and self._segments == 1:
             self._prompt = PromptUsage(self._prompt.tokens, chunk["timings"]["cache_n"])
-        silent, leg.silent = leg.silent, None
+        silent, segment.silent = segment.silent, None
         if chunk["stop"] and chunk["stop_type"] == "eos":
-            leg.stuck = self._matcher is not None and not self._matcher.is_accepting()
+            segment.is_stuck = self._matcher is not None and not self._matcher.is_accepting()
             if new > 1:  # behind a part of a character: sampled once more, by itself
-                leg.stuck = True
-            elif not leg.stuck:
+                segment.is_stuck = True
+            elif not segment.is_stuck:
                 self._uncounted += new + (silent is not None)
-                leg.ended = silent is None
+                segment.is_ended = silent is None
                 if silent is not None:
-                    self._finish("stop", self._told(silent[1], silent[0]))
+                    self._finish("stop", self._reported(silent[1], silent[0]))
             return True
-        if silent is not None and self._take(leg, silent):
+        if silent is not None and self._take(segment, silent):
             return True
         if chunk["stop"]:
             hidden = min(new, self._limit - self._sampled)
             self._uncounted += hidden
             self._finish("length", cut=CUT if hidden else "")
             return True
-        return self._take_all(leg, chunk, new)
+        return self._take_all(segment, chunk, new)
 
-    def _take_all(self, leg: _Segment, chunk: dict[str, Any], new: int) -> bool:
+    def _take_all(self, segment: _Segment, chunk: dict[str, Any], new: int) -> bool:
         """The tokens of a chunk: one, and those before it that make a character together with it."""
         entry = next(iter(chunk.get("completion_probabilities") or ()), None)
         token = chunk["tokens"][-1]
-        said = self._words.vocabulary.tokens[token]
+        spelled = self._view.vocabulary.tokens[token]
         if new > 1:
             whole = bytes(entry["bytes"]) if entry else chunk["content"].encode()
-            begun = whole.removesuffix(said)
-            hidden = self._words.vocabulary.spell(begun, new - 1)
+            begun = whole.removesuffix(spelled)
+            hidden = self._view.vocabulary.spell(begun, new - 1)
             if hidden is None:  # no character at all: sampled once more, by itself
-                leg.stuck = True
+                segment.is_stuck = True
                 return True
             if self._request.logprobs is not None:
-                leg.unjudged = [*((each, None) for each in hidden), (token, entry)]
+                segment.unscored = [*((each, None) for each in hidden), (token, entry)]
                 return True
-            if any(self._take(leg, (each, None)) for each in hidden):
+            if any(self._take(segment, (each, None)) for each in hidden):
                 return True
-        if not said or token in self._words.ends:
-            leg.silent = token, entry
+        if not spelled or token in self._view.ends:
+            segment.silent = token, entry
             return False
-        return self._take(leg, (token, entry))
+        return self._take(segment, (token, entry))
 
-    def _take(self, leg: _Segment, sampled: tuple[int, dict[str, Any] | None]) -> bool:
+    def _take(self, segment: _Segment, sampled: tuple[int, dict[str, Any] | None]) -> bool:
         token, entry = sampled
-        leg.stuck = not self._fits(token)
-        if not leg.stuck:
-            self._put(token, self._told(entry, token))
-            leg.recounted = self._recounted
-        return leg.stuck or leg.recounted or self._over
+        segment.is_stuck = not self._fits(token)
+        if not segment.is_stuck:
+            self._put(token, self._reported(entry, token))
+            segment.is_recounted = self._is_recounted
+        return segment.is_stuck or segment.is_recounted or self._over
 
     def _single_step(self) -> None:
         """Sample one token, among those that fit."""
         asked = self._asked(1) | {"return_tokens": True}
         if self._matcher is not None:
             allowed = self._allowed()
-            if set(allowed.tolist()) <= self._words.ends:
+            if set(allowed.tolist()) <= self._view.ends:
                 self._finish("stop")
                 return
             asked["logit_bias"] = self._bias_to(allowed, asked["logit_bias"])
@@ -195,7 +195,7 @@ class GrammarGeneration:
             raise too_complex()
         else:
             entry = next(iter(answer.get("completion_probabilities") or ()), None)
-            self._put(token, self._told(entry, token) or self._judged(token))
+            self._put(token, self._reported(entry, token) or self._scored(token))
 
     # What they are made of
 
@@ -204,7 +204,7 @@ class GrammarGeneration:
 
     def _asked(self, tokens: int) -> dict[str, Any]:
         """What to ask of the server for so many more tokens."""
-        leg, self._legs = self._legs, self._legs + 1
+        segment, self._segments = self._segments, self._segments + 1
         logprobs = self._request.logprobs
         bias = self._body["logit_bias"]
         if self._counts is not None:
@@ -213,8 +213,8 @@ class GrammarGeneration:
             "prompt": self._tokens,
             "logit_bias": bias,
             "n_predict": tokens,
-            "seed": seed_behind(self._body.get("seed", RANDOM_SEED), leg),
-            "cache_prompt": leg > 0 or self._body["cache_prompt"],
+            "seed": seed_behind(self._body.get("seed", RANDOM_SEED), segment),
+            "cache_prompt": segment > 0 or self._body["cache_prompt"],
             # 0 would mean none at all; what is not asked for is left out again.
             "n_probs": 0 if logprobs is None else max(1, logprobs),
         }
@@ -233,55 +233,55 @@ class GrammarGeneration:
         if self._matcher.is_error():
             raise too_complex()
         bits = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little")
-        return np.flatnonzero(bits[: len(self._words.vocabulary.tokens)])
+        return np.flatnonzero(bits[: len(self._view.vocabulary.tokens)])
 
     def _bias_to(self, allowed: Any, wanted: Sequence[Sequence[Any]]) -> list[list[Any]]:
         """A `logit_bias` under which only these tokens are sampled, by the shorter of two lists; the
         biases that were asked for besides hold among them."""
-        size = len(self._words.vocabulary.tokens)
+        size = len(self._view.vocabulary.tokens)
         biases = {int(token): bias for token, bias in wanted}
         if len(allowed) <= size // 2:
             fitting: dict[int, Any] = {}
             for token in allowed.tolist():
                 bias = biases.get(token, 0.0)
-                fitting[token] = False if bias is False else RAISE + bias
+                fitting[token] = False if bias is False else RAISING_BIAS + bias
             return [[token, bias] for token, bias in fitting.items()]
         forbidden = np.setdiff1d(np.arange(size), allowed).tolist()
         return [[t, b] for t, b in (biases | dict.fromkeys(forbidden, False)).items()]
 
-    def _judged(self, token: int) -> TokenLogprob | None:
+    def _scored(self, token: int) -> TokenLogprob | None:
         """How likely a token is at this place, where that is asked for and llama.cpp did not report it."""
         alternatives = self._request.logprobs
         if alternatives is None:
             return None
-        words = self._words.vocabulary
-        told = score_token(self._complete, words, self._tokens, token, alternatives)
-        return replace(told, bytes=self._text.said_by(token))
+        vocabulary = self._view.vocabulary
+        found = score_token(self._complete, vocabulary, self._tokens, token, alternatives)
+        return replace(found, bytes=self._text.spelling_of(token))
 
     def _end(self) -> None:
         """Finish with an end token that the server did not report: the likeliest one."""
-        found = [told for end in sorted(self._words.ends) if (told := self._judged(end))]
-        self._finish("stop", max(found, key=lambda told: told.logprob or 0.0, default=None))
+        scored = [one for end in sorted(self._view.ends) if (one := self._scored(end))]
+        self._finish("stop", max(scored, key=lambda one: one.logprob or 0.0, default=None))
 
-    def _told(self, entry: dict[str, Any] | None, token: int) -> TokenLogprob | None:
+    def _reported(self, entry: dict[str, Any] | None, token: int) -> TokenLogprob | None:
         alternatives = self._request.logprobs
         if alternatives is None or entry is None or entry["id"] != token:
             return None
-        said = self._text.said_by(token)
-        return token_logprob(entry, said, alternatives, self._words.vocabulary)
+        spelled = self._text.spelling_of(token)
+        return token_logprob(entry, spelled, alternatives, self._view.vocabulary)
 
-    def _put(self, token: int, told: TokenLogprob | None) -> None:
+    def _put(self, token: int, logprob: TokenLogprob | None) -> None:
         """A token of the answer, which fits."""
         self._tokens.append(token)
-        self._recounted = self._counts is not None and self._counts.sampled([token])
+        self._is_recounted = self._counts is not None and self._counts.sampled([token])
         self._sampled += 1
         self._uncounted += 1
-        ended: Finish | None = None
+        finish: Finish | None = None
         if self._sampled >= self._limit:
-            ended = "length"
+            finish = "length"
         elif self._matcher is not None and self._matcher.is_stopped():
-            ended = "stop"
-        self._emit_text(*self._text.add(token, told, last=ended is not None), ended)
+            finish = "stop"
+        self._emit_text(*self._text.add(token, logprob, last=finish is not None), finish)
 
     def _finish(self, finish: Finish, end: TokenLogprob | None = None, cut: str = "") -> None:
         text, logprobs = self._text.add(None, end, last=True)
@@ -305,14 +305,14 @@ class _Segment:
     """Tokens so far."""
     silent: tuple[int, dict[str, Any] | None] | None = None
     """A token without text that came last: it may turn out to be the end."""
-    unjudged: list[tuple[int, dict[str, Any] | None]] = field(default_factory=list)
+    unscored: list[tuple[int, dict[str, Any] | None]] = field(default_factory=list)
     """The tokens that came last, without all of their log-probabilities."""
-    stuck: bool = False
+    is_stuck: bool = False
     """Whether what came last does not fit."""
-    ended: bool = False
+    is_ended: bool = False
     """Whether the answer is over, with an end token that was not reported."""
-    recounted: bool = False
-    """Whether what came last changes the bias, so that the next leg begins here."""
+    is_recounted: bool = False
+    """Whether what came last changes the bias, so that the next segment begins here."""
     failure: BaseException | None = None
 
 

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ...callback_bridge import TICK
+from ...callback_bridge import TICK_S
 from ..client import Complete
 from .keeper import load_keeper
 from .trial import EMPTY_GRAMMAR, chunks_under
@@ -42,7 +42,7 @@ class SharedTokenizer:
         """Enter before a request with a grammar is given to `owner`'s model.
 
         Gives a function to call as soon as the request's first chunk is there: its grammar is made by then.
-        `has_left` is called every TICK while another model owns the tokenizer; where it answers True the
+        `has_left` is called every TICK_S while another model owns the tokenizer; where it answers True the
         client has left, and None is given.
         """
         if not self._acquire(owner, has_left):
@@ -68,7 +68,7 @@ class SharedTokenizer:
             self._changed.wait_for(lambda: not self._busy)
             if self._owner is not owner:
                 return
-            self._changed.wait_for(lambda: self._starting == 0, timeout=10 * TICK)
+            self._changed.wait_for(lambda: self._starting == 0, timeout=10 * TICK_S)
             self._busy = True
         is_handed_over = self._hand_to_keeper()
         with self._changed:
@@ -82,7 +82,7 @@ class SharedTokenizer:
     def _acquire(self, owner: object, has_left: Callable[[], bool]) -> bool:
         with self._changed:
             while self._busy or (self._owner is not owner and self._starting):
-                self._changed.wait(TICK)
+                self._changed.wait(TICK_S)
                 if has_left():
                     return False
             # With no owner the tokenizer is the keeper's, or there was none yet.

@@ -35,8 +35,8 @@ def follows_grammars(complete: Complete, token: int, end: int | None) -> bool:
     """
     sample = f'%llguidance {{}}\nstart: "{SAMPLE_TEXT}"'
     chunks = chunks_under(sample, complete, token, len(SAMPLE_TEXT) + 1)
-    said = "".join(choice_of(chunk)["text"] or "" for chunk in chunks)
-    if not said.startswith(SAMPLE_TEXT):  # the model may go on behind the end of a grammar
+    text = "".join(choice_of(chunk)["text"] or "" for chunk in chunks)
+    if not text.startswith(SAMPLE_TEXT):  # the model may go on behind the end of a grammar
         return False
     if end is None:
         return True

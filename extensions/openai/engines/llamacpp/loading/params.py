@@ -9,12 +9,11 @@ from typing import Any
 
 from ....system.machine import memory_bytes
 
-DEFAULT_CONTEXT = 8192  # tokens, unless the model has fewer or --ctx-size asks for more
-BATCH = 512  # prompt tokens per step: how soon a reader who left stops the work
-TINY = (
-    64 << 20
-)  # bytes; a smaller model gains nothing from a second thread, and its steps are so short
-# that on a busy machine threads would mostly wait for each other
+DEFAULT_CONTEXT_TOKENS = 8192  # unless the model has fewer or --ctx-size asks for more
+BATCH_TOKENS = 512  # of a prompt per step: how soon the work ends once the client has left
+TINY_MODEL_BYTES = 64 << 20
+"""A smaller model gains nothing from a second thread, and its steps are so short that on a busy machine
+threads would mostly wait for each other."""
 PROMPT_CACHE_MIB = 512  # host memory for prompts whose slot went to another request
 TINY_PROMPT_CACHE_MIB = 16  # the same for a tiny model, which reads a prompt again in no time
 
@@ -37,7 +36,7 @@ class Cache:
 def cache_for(trained: int, asked: int, bytes_per_token: int, slots: int) -> Cache:
     """The cache for a model made for `trained` tokens (0: unknown), of which `asked` (0: as many as is
     usual) are wanted, at `bytes_per_token` of memory."""
-    context = min(trained or DEFAULT_CONTEXT, asked or DEFAULT_CONTEXT)
+    context = min(trained or DEFAULT_CONTEXT_TOKENS, asked or DEFAULT_CONTEXT_TOKENS)
     return Cache(context, _contexts_that_fit(bytes_per_token * context, slots), slots)
 
 
@@ -60,8 +59,8 @@ def params_for(
     # Apart from each other answers are the same to the last bit whatever runs beside them.
     params.kv_unified = cache.shared
     params.kv_unified_per_slot = cache.context if cache.shared else 0
-    params.n_batch = BATCH
-    params.n_ubatch = BATCH
+    params.n_batch = BATCH_TOKENS
+    params.n_ubatch = BATCH_TOKENS
     params.n_gpu_layers = gpu_layers
     if mmproj is not None:
         params.mmproj.path = str(mmproj)
@@ -70,7 +69,7 @@ def params_for(
     params.prefill_assistant = False
     # Prompts are rendered here; llama.cpp need not run the model's own template, which may be hostile.
     params.chat_template = "chatml"
-    if model.stat().st_size < TINY:
+    if model.stat().st_size < TINY_MODEL_BYTES:
         params.cache_ram_mib = TINY_PROMPT_CACHE_MIB
         threads = threads or 1
     if threads:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ....errors import APIError, ExtensionFailed, InvalidRequest
-from ...callback_bridge import TICK, Emit
+from ...callback_bridge import TICK_S, Emit
 from ...failures import taken_away
 from ...protocol import CUT, Finish, GenerateRequest, Piece, PromptUsage
 from ..host import Loaded, host_module, host_reply
@@ -127,7 +127,7 @@ class Relay:
         with self._lock:
             if piece is not None:
                 self._add(piece)
-            if time.monotonic() - self._emitted_at >= TICK:  # the extension is silent
+            if time.monotonic() - self._emitted_at >= TICK_S:  # the extension is silent
                 self._emit_counts()
             return self._left
 
@@ -182,7 +182,7 @@ class Relay:
                 self._refuse(("grammar",) if added else ("grammar", "logprobs"))
             elif self._live and not self._differs:
                 self._pass_on(len(heard))
-            if time.monotonic() - self._emitted_at >= TICK:
+            if time.monotonic() - self._emitted_at >= TICK_S:
                 self._emit_counts()
             return self._left
 

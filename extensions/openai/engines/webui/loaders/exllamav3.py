@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ....errors import APIError
-from ...callback_bridge import TICK
+from ...callback_bridge import TICK_S
 from ...failures import failure_of, no_job, taken_away
 from ...protocol import Piece, TokenLogprob
 from ...tokens.tokenizer_view import TokenizerView
@@ -194,7 +194,7 @@ def _beside(several: Any, job: Any) -> Results:
         results = several.submit(job)
         while True:
             try:
-                result = results.get(timeout=TICK)
+                result = results.get(timeout=TICK_S)
             except Empty:
                 if not several.active:
                     raise taken_away() from None

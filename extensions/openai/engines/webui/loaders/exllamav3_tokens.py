@@ -51,7 +51,7 @@ def prompt_tokens(tokenizer: Any, text: str, *, start: bool) -> list[int]:
 
 def _wants_start(tokenizer: Any, first: int) -> bool:
     config = getattr(tokenizer, "tokenizer_config_dict", None) or {}
-    said = config.get("add_bos_token")
-    if isinstance(said, bool):
-        return said
+    wanted = config.get("add_bos_token")
+    if isinstance(wanted, bool):
+        return wanted
     return first in tokenizer.tokenizer.encode("", add_special_tokens=True).ids

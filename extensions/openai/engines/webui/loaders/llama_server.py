@@ -108,7 +108,7 @@ class LlamaServerGeneration:
             if self._job.heard is not None:
                 yield from yield_as_it_grows(self._job.heard, answer)
                 return
-            said = answer(lambda: self.left)
+            text = answer(lambda: self.left)
         except GeneratorExit:
             self.dropped = not self.finished
             raise
@@ -116,7 +116,7 @@ class LlamaServerGeneration:
             self.error = error
             return
         # Once, when all is over: between two texts the host looks whether its page wants everything stopped.
-        yield said
+        yield text
 
     def _answer(
         self, model: Any, prompt: str, state: dict[str, Any], is_over: Callable[[], bool]
@@ -144,11 +144,11 @@ class LlamaServerGeneration:
             and job.view.matching is not None
         )
         server = LlamaServer(model.port)
-        said: list[str] = []
+        texts: list[str] = []
 
         def emit(piece: Piece | None) -> bool:
             if piece is not None:
-                said.append(piece.text)
+                texts.append(piece.text)
                 self.finished = piece.finish is not None
             self.left = job.emit(piece)
             return self.left or is_over()
@@ -164,13 +164,13 @@ class LlamaServerGeneration:
             hidden = partial(self._hidden_text, server, tokens) if job.view.matching else None
             reader = AnswerReader(end_texts=self._spelling.end_texts(), hidden_text=hidden)
             self._read(server, body, reader, emit)
-        return "".join(said)
+        return "".join(texts)
 
     def _hidden_text(
-        self, server: LlamaServer, tokens: Sequence[int], said: str, hidden: int
+        self, server: LlamaServer, tokens: Sequence[int], text: str, hidden: int
     ) -> str:
         """See AnswerReader."""
-        asked = {"content": said, "add_special": False, "parse_special": True}
+        asked = {"content": text, "add_special": False, "parse_special": True}
         try:
             before = [*tokens, *server.ask("/tokenize", asked)["tokens"]]
             return hidden_text(server.complete, self._job.view.vocabulary, before, hidden)

@@ -12,7 +12,7 @@ from ...tokens.vocabulary import Vocabulary
 
 
 def logprob_of(
-    raw: Any, token: int, said: bytes, alternatives: int, vocabulary: Vocabulary
+    raw: Any, token: int, spelled: bytes, alternatives: int, vocabulary: Vocabulary
 ) -> TokenLogprob:
     """How likely a token was, by the logits of its place, and which ones were the likeliest."""
     size = min(len(raw), len(vocabulary.tokens))
@@ -23,4 +23,4 @@ def logprob_of(
         near = np.argpartition(-logprobs, min(alternatives, size - 1))[:alternatives]
         best = near[np.argsort(-logprobs[near], kind="stable")].tolist()
     top = tuple(vocabulary.likely(id, float(logprobs[id])) for id in best)
-    return TokenLogprob(said, float(logprobs[token]), top, token)
+    return TokenLogprob(spelled, float(logprobs[token]), top, token)

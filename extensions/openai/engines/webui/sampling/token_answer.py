@@ -74,5 +74,5 @@ class TokenAnswer:
     def _logprob(self, token: int, raw: Any) -> TokenLogprob | None:
         if self._alternatives is None or raw is None:
             return None
-        text = self._text.said_by(token)
+        text = self._text.spelling_of(token)
         return logprob_of(raw, token, text, self._alternatives, self._view.vocabulary)

@@ -22,7 +22,7 @@ from typing import Any
 
 from llguidance import LLMatcher
 
-from ....engines.callback_bridge import TICK
+from ....engines.callback_bridge import TICK_S
 from ....errors import EngineFailed, QueueFull
 from ..enforce import read_here
 from .process import CompilerProcess, Vocabulary
@@ -80,7 +80,7 @@ class Compiler:
         self, grammar: str, vocabulary: Vocabulary | None = None
     ) -> Generator[None, None, str]:
         """What is wrong with a grammar; empty for a good one, when the engine may be given it. Yields at
-        least every TICK until then; closing the generator gives it up. Raises QueueFull, EngineFailed."""
+        least every TICK_S until then; closing the generator gives it up. Raises QueueFull, EngineFailed."""
         if is_simple(grammar):
             return read_here(grammar)
         verdict = yield from self._verdict(grammar, vocabulary)
@@ -143,7 +143,7 @@ class Compiler:
             if helper is None:
                 break
             job = helper.send(grammar, vocabulary, milliseconds)
-            while not job.done.wait(TICK):
+            while not job.done.wait(TICK_S):
                 if time.monotonic() - job.sent > MAX_WALL_S:
                     self._drop(helper)
                     return Verdict(TOO_LONG)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Generator
 from heapq import heapify, heappush
 
-from ....engines.callback_bridge import TICK
+from ....engines.callback_bridge import TICK_S
 
 DELAY_S_PER_CHARACTER = (
     10e-6  # seconds for each character, by which a grammar gives way to shorter ones
@@ -27,7 +27,7 @@ class ShortestFirst:
         self._changed = threading.Condition()
 
     def enter(self, length: int) -> Generator[None, None, None]:
-        """Return when it is its turn; yields at least every TICK, and can be closed meanwhile."""
+        """Return when it is its turn; yields at least every TICK_S, and can be closed meanwhile."""
         ticket = (time.monotonic() + length * DELAY_S_PER_CHARACTER, next(self._numbers))
         with self._changed:
             heappush(self._waiting, ticket)
@@ -35,7 +35,7 @@ class ShortestFirst:
         try:
             while not entered:
                 with self._changed:
-                    entered = self._changed.wait_for(lambda: self._next(ticket), TICK)
+                    entered = self._changed.wait_for(lambda: self._next(ticket), TICK_S)
                     if entered:
                         self._free -= 1
                 if not entered:
@@ -66,10 +66,10 @@ class Pace:
 
     def wait(self, seconds: float) -> Generator[None, None, None]:
         """Return when one that takes so long to compile may be given to the engine; yields at least every
-        TICK."""
+        TICK_S."""
         with self._lock:
             start = max(time.monotonic(), self._free_at)
             self._free_at = start + PAUSE_PER_COMPILE * seconds
         while (left := start - time.monotonic()) > 0:
-            time.sleep(min(left, TICK))
+            time.sleep(min(left, TICK_S))
             yield
