@@ -20,7 +20,7 @@ from extensions.openai.access.key_files import KeyFiles
 from extensions.openai.access.signed_keys import Grant
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.swappable import SwappableEngine
-from extensions.openai.hosts import launch
+from extensions.openai.hosts.running_server import RunningServer
 from extensions.openai.observability.record import RequestRecord
 from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings
@@ -315,9 +315,7 @@ def test_what_is_not_written_yet_is_when_the_server_stops(
     server.start()
     asked = {"model": "echo", "prompt": "a b c"}
     assert ask(server.port, "POST", "/v1/completions", asked).status == 200
-    running = launch._Running({}, app.extensions["openai"], SwappableEngine(), server)
-    monkeypatch.setattr(launch, "_running", running)
-    launch.stop(8)
+    RunningServer({}, app.extensions["openai"], SwappableEngine(), server).stop(8)
     assert [
         used.requests for used in ledger_module.UsageStore(tmp_path, days=1).read(0, 2**40)
     ] == [1]

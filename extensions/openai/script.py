@@ -66,6 +66,11 @@ def _module(name: str) -> ModuleType:
         raise _end()(str(error)) from error
 
 
+def _launcher() -> Any:
+    """What starts and stops the server of this process."""
+    return _module("hosts.launch").launcher
+
+
 def _end() -> type[SystemExit] | type[ImportError]:
     return SystemExit if "host.shared" in sys.modules else ImportError
 
@@ -85,32 +90,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def setup() -> None:
     """Start the API in a thread and return. A problem that the operator can mend is one clear line."""
-    _module("hosts.launch").setup(_changed(), flags)
+    _launcher().setup(_changed(), flags)
 
 
 def use_extensions(extensions: Any) -> None:
     """The host's other extensions, as names and modules: their hooks act on requests."""
-    _module("hosts.launch").use_extensions(extensions)
+    _launcher().use_extensions(extensions)
 
 
 def load_model(spec: Any) -> None:
     """Load the model that the host has chosen; until then the API answers 503."""
-    _module("hosts.launch").load_model(spec)
+    _launcher().load_model(spec)
 
 
 def reload() -> None:
     """Settings that may change while the server runs, as `params` have them now."""
-    _module("hosts.launch").reload(_changed())
+    _launcher().reload(_changed())
 
 
 def banner() -> str:
     """What to show the operator once everything is there."""
-    return str(_module("hosts.launch").banner())
+    return str(_launcher().banner())
 
 
 def stop(timeout: float) -> None:
     """End the answers under way and close the server, within `timeout` seconds."""
-    _module("hosts.launch").stop(timeout)
+    _launcher().stop(timeout)
 
 
 def _changed() -> dict[str, Any]:
@@ -119,4 +124,4 @@ def _changed() -> dict[str, Any]:
 
 def ui() -> None:
     """A block in the host's web page: where the API is, and whether it asks for a key."""
-    _module("hosts.gradio_panel").draw()
+    _module("hosts.gradio_panel").draw(_launcher())

@@ -13,7 +13,7 @@ from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.model_spec import ModelLoadError, ModelSpec
 from extensions.openai.engines.protocol import Engine
 from extensions.openai.engines.registry import ENGINES, EngineRow
-from extensions.openai.hosts import launch
+from extensions.openai.hosts.launch import Launcher
 from extensions.openai.settings import Settings
 from host import model_files
 from host.errors import HostError
@@ -48,9 +48,10 @@ def parrot(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def serving() -> Any:
-    launch.setup({"api_port": free_port()}, {})
-    yield launch
-    launch.stop(1)
+    launcher = Launcher()
+    launcher.setup({"api_port": free_port()}, {})
+    yield launcher
+    launcher.stop(1)
     gc.unfreeze()  # which loading a model does to all that is there
 
 

@@ -14,7 +14,8 @@ import pytest
 from extensions.openai.configuration.sources import is_reloadable, reloaded
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.swappable import SwappableEngine
-from extensions.openai.hosts import launch
+from extensions.openai.hosts.launch import Launcher
+from extensions.openai.hosts.running_server import RunningServer
 from extensions.openai.settings import Settings, SettingsError
 from extensions.openai.web.app import create_app
 from tests.support.process import ServerProcess
@@ -109,11 +110,10 @@ def test_a_key_changes_on_sighup_and_broken_files_change_nothing(running: Runnin
 
 
 def test_the_key_of_an_open_server_cannot_be_taken_away(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     services = create_app(Settings(listen=True, api_key="k"), EchoEngine()).extensions["openai"]
-    running = launch._Running({}, services, SwappableEngine(), cast(Any, None))
-    monkeypatch.setattr(launch, "_running", running)
-    launch.reload({"listen": True})
+    running = RunningServer({}, services, SwappableEngine(), cast(Any, None))
+    Launcher(running).reload({"listen": True})
     assert "needs a key" in caplog.text
     assert services.settings.api_key is not None

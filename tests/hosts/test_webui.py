@@ -15,7 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
-from extensions.openai.hosts import launch, webui
+from extensions.openai.hosts import webui
+from extensions.openai.hosts.host_settings import settings_in_force
+from extensions.openai.hosts.launch import launcher
 from tests.support.process import ROOT, free_port
 
 WEBUI = """
@@ -188,8 +190,8 @@ def test_a_port_in_use_is_one_line_and_is_told_in_the_block() -> None:
     taken = socket.create_server(("127.0.0.1", 0))
     script.params["api_port"] = taken.getsockname()[1]
     script.setup()
-    from extensions.openai.hosts import launch
-    print("status:", launch.status())
+    from extensions.openai.hosts.launch import launcher
+    print("status:", launcher.status())
     """
     with Webui(program) as webui:
         assert "in use" in webui.line("ERROR")
@@ -350,16 +352,16 @@ def test_the_block_shows_where_the_api_is_and_never_the_key(
         monkeypatch.setattr(gradio, name, element, raising=False)
     monkeypatch.setitem(sys.modules, "gradio", gradio)
     monkeypatch.setenv("OPENEDAI_API_KEY", "hush-hush")
-    launch.setup({"api_port": 0, "use_mock_api": True}, {})
+    launcher.setup({"api_port": 0, "use_mock_api": True}, {})
     try:
         from extensions.openai import script
 
         script.ui()
-        url = launch.status().url
+        url = launcher.status().url
         shown = [each.value() if callable(each.value) else each.value for each in made]
         copied = [each.copies.value() for each in made if each.copies]
     finally:
-        launch.stop(5)
+        launcher.stop(5)
     assert url is not None and url in shown
     assert "A key is set: clients must send it." in shown
     assert "hush-hush" not in repr(shown)
@@ -384,6 +386,6 @@ def test_the_webuis_presets_are_there_unless_they_cannot_be_read(
     package.__path__ = []
     monkeypatch.setitem(sys.modules, "modules", package)
     monkeypatch.setitem(sys.modules, "modules.shared", shared)
-    assert launch._settings({}, {}).preset_folder == (str(folder) if used else None)
-    other = launch._settings({"preset_folder": str(tmp_path)}, {})
+    assert settings_in_force({}, {}).preset_folder == (str(folder) if used else None)
+    other = settings_in_force({"preset_folder": str(tmp_path)}, {})
     assert other.preset_folder == str(tmp_path)

@@ -23,7 +23,7 @@ from flask_cloudflared import CLOUDFLARED_CONFIG
 
 from extensions.openai.configuration.sources import load
 from extensions.openai.engines.swappable import SwappableEngine
-from extensions.openai.hosts import launch
+from extensions.openai.hosts.running_server import RunningServer
 from extensions.openai.outbound import cloudflared
 from extensions.openai.outbound.cloudflared import TunnelError
 from extensions.openai.outbound.tunnel import Timing, Tunnel, tunnel_for
@@ -494,13 +494,8 @@ def test_answers_under_way_end_before_the_tunnel(stand_in: StandIn) -> None:
             body = {"model": "paced", "messages": [message], "stream": True}
             wire.request("POST", "/v1/chat/completions", body, {"Authorization": "Bearer k"})
             assert engine.wait_for_active(1, 20)
-            running = launch._Running(
-                {}, app.extensions["openai"], SwappableEngine(), server, tunnel
-            )
-            launch._running = running
-            launch.stop(8)
+            RunningServer({}, app.extensions["openai"], SwappableEngine(), server, tunnel).stop(8)
             assert b'"shutting_down"' in wire.rest()
         assert tunnel.state.state == "closed"
     finally:
-        launch._running = None
         tunnel.stop()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import launch
+from .launch import Launcher, Status
 
 COPY = """(text) => {
     if (!text) return;
@@ -25,7 +25,7 @@ COPY = """(text) => {
 }"""
 
 
-def draw() -> None:
+def draw(launcher: Launcher) -> None:
     """Add the block to the page that is being built; nothing where there is no gradio.
 
     Its texts are made again each time that a browser loads the page.
@@ -34,10 +34,20 @@ def draw() -> None:
         import gradio
     except ModuleNotFoundError:
         return
+
+    def state() -> str:
+        return _state(launcher.status())
+
+    def url() -> str:
+        return launcher.status().url or ""
+
+    def public_url() -> str:
+        return launcher.status().public_url or ""
+
     with gradio.Accordion("OpenAI-compatible API", open=True, elem_id="openedai"):
-        gradio.Markdown(_state)
-        _address(gradio, "Base URL", _url, "not running", "openedai-url")
-        _address(gradio, "Public URL", _tunnel, "no tunnel", "openedai-tunnel")
+        gradio.Markdown(state)
+        _address(gradio, "Base URL", url, "not running", "openedai-url")
+        _address(gradio, "Public URL", public_url, "no tunnel", "openedai-tunnel")
 
 
 def _address(gradio: Any, label: str, text: Any, missing: str, name: str) -> None:
@@ -55,20 +65,9 @@ def _address(gradio: Any, label: str, text: Any, missing: str, name: str) -> Non
         button.click(None, line, None, _js=COPY)
 
 
-def _state() -> str:
-    status = launch.status()
+def _state(status: Status) -> str:
     if status.url is None:
         return f"**The API does not run.** {status.problem or ''}"
-    return (
-        "A key is set: clients must send it."
-        if status.has_key
-        else "No key is set: this machine only."
-    )
-
-
-def _url() -> str:
-    return launch.status().url or ""
-
-
-def _tunnel() -> str:
-    return launch.public_url() or ""
+    if status.has_key:
+        return "A key is set: clients must send it."
+    return "No key is set: this machine only."

@@ -1,0 +1,90 @@
+"""The server that a host has started, with all that goes with it."""
+
+from __future__ import annotations
+
+import atexit
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..access.keys import has_keys
+from ..engines.swappable import SwappableEngine
+from ..outbound.tunnel import Tunnel
+from ..server.server import APIServer
+from ..web.services import Services
+
+BANNER_COLUMNS = 79
+LABEL_COLUMNS = 11
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """One server, from its start to `stop`."""
+
+    flags: Mapping[str, Any]
+    """What the command line of our own host says; it wins when settings are read again."""
+    services: Services
+    engine: SwappableEngine
+    server: APIServer
+    tunnel: Tunnel | None = None
+
+    @property
+    def url(self) -> str:
+        """The base URL for clients on this machine."""
+        return f"{self.server.url}/v1"
+
+    @property
+    def public_url(self) -> str | None:
+        """The base URL for clients everywhere, through the tunnel; None while there is none."""
+        if self.tunnel is None or self.tunnel.url is None:
+            return None
+        return f"{self.tunnel.url}{self.services.settings.api_prefix}/v1"
+
+    def banner(self) -> str:
+        """The base URL, the model, and a curl line that works when pasted; no key is shown. One line where
+        the log is for programs."""
+        info = self.engine.info
+        model = f"{info.model}, context of {info.context_length} tokens"
+        if self.services.settings.log_format == "json":
+            return f"ready: {self.url} serves {model}"
+        indent = " " * LABEL_COLUMNS
+        described = f"Model      {model}. {info.description}"
+        return "\n".join(
+            (
+                f"Base URL   {self.url}",
+                *self._public_line(),
+                textwrap.fill(described, BANNER_COLUMNS, subsequent_indent=indent),
+                f"Docs       {self.server.url}/docs",
+                *self._curl_lines(info.model),
+            )
+        )
+
+    def _curl_lines(self, model: str) -> tuple[str, ...]:
+        locked = has_keys(self.services.settings)
+        key = '  -H "Authorization: Bearer $OPENAI_API_KEY" \\'
+        return (
+            f"Try        curl {self.url}/chat/completions \\",
+            *((" " * LABEL_COLUMNS + key,) if locked else ()),
+            f'             -H \'Content-Type: application/json\' -d \'{{"model": "{model}",',
+            '             "messages": [{"role": "user", "content": "Hello!"}]}\'',
+        )
+
+    def _public_line(self) -> tuple[str, ...]:
+        if self.tunnel is None:
+            return ()
+        state = self.tunnel.state
+        where = self.public_url or "at the address of your tunnel"
+        if state.state != "up":
+            where = state.problem or "the tunnel is being opened; the log will show its address"
+        return (f"Public URL {where}",)
+
+    def stop(self, timeout: float) -> None:
+        """End answers and server; at most about `timeout` seconds when `drain_timeout` allows for it."""
+        self.server.stop(timeout)
+        self.services.usage_store.flush()
+        self.services.store.close()
+        if self.tunnel is not None:
+            self.tunnel.stop()
+            atexit.unregister(self.tunnel.stop)
+        self.engine.close()
