@@ -35,6 +35,7 @@ from .grammar.shared_tokenizer import shared_tokenizer
 from .grammar.trial import end_of_grammars, follows_grammars
 from .loading.fingerprint import fingerprint
 from .loading.loaded_model import LoadedModel
+from .loading.memory import memory_need
 from .loading.model_files import read_files
 from .loading.params import BATCH_TOKENS, params_for
 from .loading.template import load_template
@@ -102,6 +103,8 @@ class LlamaCppEngine:
         params = params_for(
             model, cache, gpu_layers=gpu_layers, threads=threads, loras=loras, mmproj=mmproj
         )
+        files = [model, *(lora for lora, _ in loras), *([mmproj] if mmproj else [])]
+        log.info("memory: %s", memory_need(header, files, cache, params.cache_ram_mib))
         self._model = loaded = LoadedModel(model, header, params, mmproj)
         self._slots = SlotPool(context * cache.contexts if cache.shared else None, slots)
         self._closed = threading.Event()

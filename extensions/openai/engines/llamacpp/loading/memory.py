@@ -1,0 +1,57 @@
+"""How much memory a model needs, from what its file says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...tokens.gguf import GGUFHeader
+from ...tokens.gguf_checks import PART
+from .params import Cache
+
+GB = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryNeed:
+    """Bytes, at most: a model with a sliding window or recurrent layers keeps less of its contexts."""
+
+    weights: int
+    contexts: int
+    prompts: int
+    """For prompts that are kept after their answers."""
+    cache: Cache
+
+    def __str__(self) -> str:
+        """`6.3 GB = weights 4.7 + 4 contexts 1.1 + kept prompts 0.5`"""
+        total = self.weights + self.contexts + self.prompts
+        count = self.cache.contexts
+        return (
+            f"{_gb(total)} GB = weights {_gb(self.weights)} + {count} context{'s'[: count > 1]} "
+            f"{_gb(self.contexts)} + kept prompts {_gb(self.prompts)}"
+        )
+
+
+def memory_need(
+    header: GGUFHeader, files: Iterable[Path], cache: Cache, prompts_mib: int
+) -> MemoryNeed:
+    """What a model takes, with its parts, adapters and encoder in `files`."""
+    return MemoryNeed(
+        sum(part.stat().st_size for file in files for part in _parts(file)),
+        header.kv_bytes_per_token * cache.context * cache.contexts,
+        prompts_mib << 20,
+        cache,
+    )
+
+
+def _parts(file: Path) -> list[Path]:
+    """All files of a model that is parted into several."""
+    found = PART.fullmatch(file.name)
+    if found is None:
+        return [file]
+    return sorted(file.parent.glob(f"{found[1]}-*-of-{found[3]}.gguf"))
+
+
+def _gb(count: int) -> str:
+    return f"{count / GB:.1f}" if count >= GB / 20 else f"{count / GB:.2f}"
