@@ -23,6 +23,9 @@ sys.path.insert(0, str(ROOT))
 from extensions.openai.completions import CompletionRequest
 from extensions.openai.configuration.flags import sections, shown_default
 from extensions.openai.configuration.sources import OTHER_NAMES, is_reloadable
+from extensions.openai.engines.llamacpp.loading.memory import MemoryNeed, gigabytes
+from extensions.openai.engines.llamacpp.loading.params import Cache
+from extensions.openai.engines.tokens.gguf import GGUFHeader
 from extensions.openai.errors import APIError, all_errors
 from extensions.openai.generation.chat.reasoning import ANSWER_SHARE_BY_EFFORT
 from extensions.openai.generation.chat.request import ChatCompletionRequest
@@ -252,6 +255,44 @@ def log_fields() -> str:
     return table("Field | Meaning", ((code(name), text) for name, text in FIELDS.items()))
 
 
+SHAPES: tuple[tuple[str, float, int, int, int], ...] = (
+    ("0.5B, as Qwen2.5", 0.49, 24, 2, 64),
+    ("3B, as Llama 3.2", 3.21, 28, 8, 128),
+    ("7B, as Qwen2.5", 7.62, 28, 4, 128),
+    ("8B, as Llama 3.1", 8.03, 32, 8, 128),
+    ("14B, as Qwen2.5", 14.77, 48, 8, 128),
+    ("32B, as Qwen2.5", 32.76, 64, 8, 128),
+    ("70B, as Llama 3.3", 70.55, 80, 8, 128),
+)
+"""Parameters in 10^9, layers, heads of keys and values, and their size: from the models' own config.json."""
+Q4_K_M_BITS = 4.9
+CONTEXTS = ((8192, 1), (8192, 4), (32768, 1), (32768, 4))
+"""Tokens, and how many contexts."""
+
+
+def memory() -> str:
+    """Weights and contexts in GB, by the code that says it at the start."""
+    rows = []
+    for name, billions, layers, heads, size in SHAPES:
+        header = GGUFHeader(
+            {
+                "general.architecture": "x",
+                "x.block_count": layers,
+                "x.attention.head_count_kv": heads,
+                "x.attention.key_length": size,
+                "x.attention.value_length": size,
+            }
+        )
+        weights = int(billions * 1e9 * Q4_K_M_BITS / 8)
+        needs = [MemoryNeed.of(weights, header, Cache(c, n, n), 0) for c, n in CONTEXTS]
+        rows.append(
+            [name, gigabytes(weights), f"{header.kv_bytes_per_token / 1024:.0f} KiB"]
+            + [gigabytes(need.weights + need.contexts) for need in needs]
+        )
+    head = [f"{count} x {tokens} tokens" for tokens, count in CONTEXTS]
+    return table(" | ".join(["Model", "Weights, GB", "A token", *head]), rows)
+
+
 def errors() -> str:
     rows: list[tuple[int, str, str, str]] = [
         (error.status, code(error.type), _code(error), (error.__doc__ or "").split("\n")[0])
@@ -294,6 +335,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "metrics": metrics,
     "log_fields": log_fields,
     "alerts": alerts,
+    "memory": memory,
 }
 
 

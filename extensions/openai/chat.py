@@ -290,7 +290,7 @@ ROUTES = endpoint(
         PathPrefixes.MODEL,
         answer=ChatCompletion,
         body=ChatCompletionRequest,
-        example={"model": MODEL, "messages": [{"role": "user", "content": "What are you?"}]},
+        example={"model": MODEL, "messages": [{"role": "user", "content": "What can you do?"}]},
         chunk=ChatCompletionChunk,
         scope="write",
     ),

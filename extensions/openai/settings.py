@@ -133,7 +133,7 @@ class Settings(BaseSettings):
     )
     api_key: Key = Field(
         None,
-        description="A key that requests may bring. Without any key: loopback only.",
+        description="The key that clients send. Without any key the server listens on loopback only.",
         json_schema_extra=RELOADABLE,
     )
     admin_key: Key = Field(
@@ -143,8 +143,8 @@ class Settings(BaseSettings):
     )
     password: PasswordText = Field(
         None,
-        description="A password that requests may bring as their key: itself, or the hash that the "
-        "command `password` prints.",
+        description="A password that clients send as their key: itself, or the hash that the command "
+        "`password` prints.",
         json_schema_extra=RELOADABLE,
     )
     keys_secret: SigningSecret = Field(
@@ -307,7 +307,7 @@ class Settings(BaseSettings):
         json_schema_extra=RELOADABLE,
     )
     streaming: bool = Field(
-        True, description="Whether answers may be streamed.", json_schema_extra=RELOADABLE
+        True, description="Let clients stream answers.", json_schema_extra=RELOADABLE
     )
     role_stops: Literal["auto", "always", "never"] = Field(
         "auto",
@@ -433,8 +433,8 @@ class Settings(BaseSettings):
         10.0,
         ge=0,
         le=3600,
-        description="For so long after a caller was served, no other caller takes the engine's last two "
-        "slots (of two or three: the last one) besides its fair share; 0: none is kept free.",
+        description="After serving a caller, keep up to two slots free for other callers for this many "
+        "seconds; 0 keeps none free.",
         json_schema_extra=RELOADABLE,
     )
     request_timeout: float = Field(

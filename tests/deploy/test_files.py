@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -145,6 +146,12 @@ def test_the_compose_file() -> None:
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
 
 
+def test_compose_passes_on_what_it_advises() -> None:
+    service = yaml.safe_load(read("compose.yaml"))["services"]["openedai"]
+    advised = set(re.findall(r"\bOPENEDAI_[A-Z_]+", read("compose.yaml")))
+    assert advised == set(service["environment"]) and "OPENEDAI_TRUSTED_PROXIES" in advised
+
+
 def test_alerts_are_rules(tmp_path: Path) -> None:
     promtool = program("promtool")
     rules = DEPLOY / "alerts.yaml"
@@ -154,9 +161,57 @@ def test_alerts_are_rules(tmp_path: Path) -> None:
     run(promtool, "test", "rules", str(tmp_path / "test.yaml"))
 
 
+def names_of_series() -> set[str]:
+    histograms = {f"{PREFIX}{row.name}_bucket" for row in METRICS if row.kind == "histogram"}
+    return {PREFIX + row.name for row in METRICS if row.kind != "histogram"} | histograms
+
+
+def labels_of(series: str) -> set[str]:
+    (row,) = [row for row in METRICS if PREFIX + row.name == series.removesuffix("_bucket")]
+    return set(row.labels)
+
+
+def test_the_dashboard_shows_what_is_there() -> None:
+    """Every series and label that a panel asks for is one of the metrics; all metrics are shown."""
+    board = json.loads(read("grafana.json"))
+    asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    used = {name for expr in asked for name in re.findall(r"\bopenedai_\w+", expr)}
+    not_shown = {PREFIX + "tunnel_up"}
+    assert used == names_of_series() - not_shown
+    for panel in board["panels"]:
+        assert panel["title"] and panel["description"]
+        for target in panel["targets"]:
+            expr, legend = target["expr"], target["legendFormat"]
+            by = set(re.findall(r"\w+", "".join(re.findall(r"by \(([^)]*)\)", expr)))) - {"le"}
+            for name in re.findall(r"\bopenedai_\w+", expr):
+                assert by <= labels_of(name), expr
+            assert set(re.findall(r"{{(\w+)}}", legend)) <= by | {"instance"}, legend
+    places = [panel["gridPos"] for panel in board["panels"]]
+    cells = [
+        (x, y)
+        for p in places
+        for x in range(p["x"], p["x"] + p["w"])
+        for y in range(p["y"], p["y"] + p["h"])
+    ]
+    assert len(cells) == len(set(cells)) and max(x for x, _ in cells) < 24
+
+
+def test_the_dashboards_queries_are_promql(tmp_path: Path) -> None:
+    promtool = program("promtool")
+    board = json.loads(read("grafana.json"))
+    rules = [
+        {"record": f"panel:{panel['id']}{target['refId']}", "expr": filled}
+        for panel in board["panels"]
+        for target in panel["targets"]
+        for filled in [target["expr"].replace("$__rate_interval", "5m").replace("$", "")]
+    ]
+    file = tmp_path / "rules.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "board", "rules": rules}]}))
+    run(promtool, "check", "rules", str(file))
+
+
 def test_alerts_use_what_is_there() -> None:
-    names = {PREFIX + row.name for row in METRICS}
-    names |= {name + "_bucket" for name in names}
+    names = names_of_series()
     codes = {error.code for error in all_errors()}
     rules = yaml.safe_load(read("alerts.yaml"))["groups"][0]["rules"]
     for rule in rules:

@@ -90,7 +90,7 @@ def _choice(events: list[dict[str, Any]]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("prompt", "wanted"),
     [
-        ("Hello! What are you?", "tiny demonstration model"),  # the README's request
+        ("What can you do?", "I am a tiny demonstration model."),  # the README's request
         ("Hello!", "Hello"),
         ("Who are you?", "OpenedAI Tiny"),
         ("What is the base URL?", "http://127.0.0.1:5001/v1"),

@@ -150,12 +150,12 @@ class GenerationRequest(ConstraintFields, NativeSampling):
         None,
         validation_alias=AliasChoices("min_tokens", "min_new_tokens"),
         ge=0,
-        description="Tokens to generate at least: as many as at most, without stop strings, or with "
-        "`ignore_eos`. Not OpenAI's.",
+        description="The least tokens of an answer. Accepted only if it equals `max_tokens` and there are no "
+        "stop strings, or with `ignore_eos`. Not OpenAI's.",
     )
     stop_token_ids: ManyIds | None = Field(
         None,
-        description="Tokens that end the answer; those that do so anyway, and no others. Not OpenAI's.",
+        description="Tokens that end the answer. Only the model's own end tokens are accepted. Not OpenAI's.",
     )
     spaces_between_special_tokens: bool | None = Field(
         None, description="Taken and without effect: special tokens are left out. Not OpenAI's."

@@ -36,7 +36,7 @@ CODES: Mapping[str, str] = {
     "empty_image_file": "A picture has nothing in it.",
     "image_file_too_large": "A picture's file is larger than `--media-max-mb`.",
     "image_too_large": "A picture has too many pixels.",
-    "image_too_small": "A picture is a mere line.",
+    "image_too_small": "A picture is only one pixel high or wide.",
     "image_parse_error": "A picture cannot be decoded.",
     "failed_to_download_image": "A picture could not be fetched from its address.",
     "unknown_parameter": "The field is not known: it is one letter away from one that is, or "

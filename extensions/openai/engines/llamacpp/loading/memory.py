@@ -23,13 +23,18 @@ class MemoryNeed:
     """For prompts that are kept after their answers."""
     cache: Cache
 
+    @classmethod
+    def of(cls, weights: int, header: GGUFHeader, cache: Cache, prompts: int) -> MemoryNeed:
+        contexts = header.kv_bytes_per_token * cache.context * cache.contexts
+        return cls(weights, contexts, prompts, cache)
+
     def __str__(self) -> str:
         """`6.3 GB = weights 4.7 + 4 contexts 1.1 + kept prompts 0.5`"""
         total = self.weights + self.contexts + self.prompts
         count = self.cache.contexts
         return (
-            f"{_gb(total)} GB = weights {_gb(self.weights)} + {count} context{'s'[: count > 1]} "
-            f"{_gb(self.contexts)} + kept prompts {_gb(self.prompts)}"
+            f"{gigabytes(total)} GB = weights {gigabytes(self.weights)} + {count} context{'s'[: count > 1]} "
+            f"{gigabytes(self.contexts)} + kept prompts {gigabytes(self.prompts)}"
         )
 
 
@@ -37,12 +42,8 @@ def memory_need(
     header: GGUFHeader, files: Iterable[Path], cache: Cache, prompts_mib: int
 ) -> MemoryNeed:
     """What a model takes, with its parts, adapters and encoder in `files`."""
-    return MemoryNeed(
-        sum(part.stat().st_size for file in files for part in _parts(file)),
-        header.kv_bytes_per_token * cache.context * cache.contexts,
-        prompts_mib << 20,
-        cache,
-    )
+    weights = sum(part.stat().st_size for file in files for part in _parts(file))
+    return MemoryNeed.of(weights, header, cache, prompts_mib << 20)
 
 
 def _parts(file: Path) -> list[Path]:
@@ -53,5 +54,5 @@ def _parts(file: Path) -> list[Path]:
     return sorted(file.parent.glob(f"{found[1]}-*-of-{found[3]}.gguf"))
 
 
-def _gb(count: int) -> str:
+def gigabytes(count: int) -> str:
     return f"{count / GB:.1f}" if count >= GB / 20 else f"{count / GB:.2f}"
