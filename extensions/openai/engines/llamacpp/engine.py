@@ -104,7 +104,7 @@ class LlamaCppEngine:
             model, cache, gpu_layers=gpu_layers, threads=threads, loras=loras, mmproj=mmproj
         )
         files = [model, *(lora for lora, _ in loras), *([mmproj] if mmproj else [])]
-        log.info("memory: %s", memory_need(header, files, cache, params.cache_ram_mib))
+        log.info("%s", memory_need(header, files, cache, params.cache_ram_mib))
         self._model = loaded = LoadedModel(model, header, params, mmproj)
         self._slots = SlotPool(context * cache.contexts if cache.shared else None, slots)
         self._closed = threading.Event()

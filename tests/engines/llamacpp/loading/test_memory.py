@@ -33,9 +33,9 @@ def test_it_is_what_llama_cpp_says_of_a_well_known_model(tmp_path: Path) -> None
     file = sized(tmp_path / "model.gguf", 4_920_000_000)
     need = memory_need(LLAMA_3_1_8B, [file], Cache(8192, 1, 2), 512)
     assert need.contexts == 1024 << 20
-    assert str(need) == "6.5 GB = weights 4.9 + 1 context 1.1 + kept prompts 0.5"
+    assert str(need) == "needs 6.5 GB: weights 4.9, 1 context 1.1, cache 0.5"
     four = memory_need(LLAMA_3_1_8B, [file], Cache(8192, 4, 4), 512)
-    assert str(four) == "9.8 GB = weights 4.9 + 4 contexts 4.3 + kept prompts 0.5"
+    assert str(four) == "needs 9.8 GB: weights 4.9, 4 contexts 4.3, cache 0.5"
 
 
 def test_all_files_count(tmp_path: Path) -> None:
@@ -50,5 +50,5 @@ def test_all_files_count(tmp_path: Path) -> None:
 def test_the_start_says_it(random_model: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "openedai"):
         LlamaCppEngine(random_model, name="random", threads=1).close()
-    (line,) = [r.getMessage() for r in caplog.records if r.getMessage().startswith("memory: ")]
-    assert "4 contexts" in line and len(line) < 80
+    (line,) = [r.getMessage() for r in caplog.records if r.getMessage().startswith("needs ")]
+    assert "4 contexts" in line and len("08:00:00 INFO openedai: " + line) <= 80
