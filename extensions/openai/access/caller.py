@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 Scope = Literal["read", "write", "admin"]
@@ -57,6 +57,12 @@ class Caller:
     """Of all its requests together."""
     user_limits: Limits = UNSPECIFIED
     """Of each `user` that its requests name."""
+    is_limited: bool = field(init=False)
+    """Whether there is any limit to count its requests for."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_limited", bool(self.limits or self.user_limits))
+
     identity: str = ""
     """Of a named key: what stays when the key is rotated, and no later key of that name has."""
 

@@ -24,6 +24,8 @@ log = logging.getLogger("openedai")
 HEADERS = ("authorization", "x-api-key", "api-key")
 USE: frozenset[Scope] = frozenset({"read", "write"})
 ALL: frozenset[Scope] = USE | {"admin"}
+ADMIN = Caller("admin", ALL)
+"""The holder of the admin key."""
 IN_ENVIRON = {name: "HTTP_" + name.upper().replace("-", "_") for name in HEADERS}
 LONGEST = 4096  # bytes; a named key has about 150
 NAMED_RPM = 60
@@ -43,19 +45,24 @@ class Keys:
     def __init__(self, settings: Settings) -> None:
         self._password_setting: SecretStr | None = None
         self._password: Password | None = None
-        self._guesses = AttemptLimiter()
+        self._attempts = AttemptLimiter()
         self._files = KeyFiles.of(settings)
         self._settings = settings
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
-        """These settings from now on."""
+        """Use these settings from now on."""
         if settings.keys_secret != self._settings.keys_secret:
             self._files = KeyFiles.of(settings)
-        self._settings = settings
         limits = Limits(settings.rpm, settings.tpm, settings.concurrent, settings.monthly_tokens)
         users = Limits(**settings.user_limits)
         self._default_limits = (limits, users) if limits or users else None
+        scopes = ALL if settings.admin_key is None else USE
+        self._local = self._limited(LOCAL)
+        self._local_user = self._limited(Caller(LOCAL.name, USE))
+        self._key_holder = self._limited(Caller("api-key", scopes))
+        self._password_holder = self._limited(Caller("password", scopes))
+        self._settings = settings
         if settings.password != self._password_setting:
             self._password_setting = settings.password
             given = settings.password
@@ -70,7 +77,7 @@ class Keys:
         """
         locked = has_keys(self._settings)
         if not locked and self._settings.admin_key is None:
-            return self._limited(LOCAL)
+            return self._local
         given = _given(headers)
         if given is None and locked:
             raise Unauthorized(
@@ -78,14 +85,14 @@ class Keys:
             )
         found = None
         if given is not None:
-            self._guesses.check(address, given, self._settings.wrong_keys)
+            self._attempts.check(address, given, self._settings.wrong_keys)
             found = self._whose(given)
         if found is None and locked:
-            self._guesses.wrong(address)
+            self._attempts.wrong(address)
             raise Unauthorized("The API key that was sent is not one of this server's.")
         if found is None or given is None:
-            return self._limited(Caller(LOCAL.name, USE))
-        self._guesses.right(address, given)
+            return self._local_user
+        self._attempts.right(address, given)
         return found
 
     def is_shared(self, headers: Mapping[str, str | None]) -> bool:
@@ -106,15 +113,14 @@ class Keys:
         is_admin = admin_key is not None and _same(given, admin_key)
         is_user = api_key is not None and _same(given, api_key)
         grant, fault = self._named(given)
-        scopes = ALL if admin_key is None else USE
         if is_admin:
-            return Caller("admin", ALL)
+            return ADMIN
         if is_user:
-            return self._limited(Caller("api-key", scopes))
+            return self._key_holder
         if grant is not None:
             return self._limited(self._holder(grant))
         if self._password is not None and self._password.matches(given):
-            return self._limited(Caller("password", scopes))
+            return self._password_holder
         if fault is not None:
             raise KeysUnreadable(fault)
         return None

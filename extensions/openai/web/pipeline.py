@@ -72,7 +72,7 @@ class RequestPipeline:
             raise switched_off(route.endpoint)
         if route.scope is not None:
             self._identify(context, route.scope)
-        if record.caller.limits or record.caller.user_limits:
+        if record.caller.is_limited:
             context.admission = services.limiter.admission(record)
         admission = context.admission
         counts_user = admission is not None and admission.needs_user and route.has_body
