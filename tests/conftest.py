@@ -21,6 +21,7 @@ from flask.testing import FlaskClient
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
 from extensions.openai.engines.protocol import Engine
+from extensions.openai.server.limits import DEFAULT_LIMITS, ServerLimits
 from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings
 from extensions.openai.system import data_folder
@@ -94,14 +95,20 @@ Serve = Callable[..., APIServer]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Start a real listening server in this process: `serve(engine, **settings).port`."""
+    """Start a real listening server in this process: `serve(engine, limits, **settings).port`."""
     running: list[APIServer] = []
 
-    def start(engine: Engine, *, routes: Sequence[Route] = ROUTES, **options: object) -> APIServer:
+    def start(
+        engine: Engine,
+        limits: ServerLimits = DEFAULT_LIMITS,
+        *,
+        routes: Sequence[Route] = ROUTES,
+        **options: object,
+    ) -> APIServer:
         settings = Settings(**{"api_port": 0, "drain_timeout": 0.0, **options})  # type: ignore[arg-type]
         lifecycle = Lifecycle()
         app = create_app(settings, engine, lifecycle, routes=routes)
-        server = APIServer(app, settings, lifecycle)
+        server = APIServer(app, settings, lifecycle, limits)
         server.start()
         running.append(server)
         return server

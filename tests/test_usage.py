@@ -24,9 +24,10 @@ from extensions.openai.hosts.running_server import RunningServer
 from extensions.openai.observability.record import RequestRecord
 from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings
-from extensions.openai.state import usage as ledger_module
+from extensions.openai.state.usage import UsageStore, WriterTimes
 from extensions.openai.web.app import create_app
 from extensions.openai.web.lifecycle import Lifecycle
+from extensions.openai.web.services import Services
 from tests.conftest import http_library
 from tests.support.process import ServerProcess
 from tests.support.reference import assert_envelope
@@ -305,20 +306,18 @@ def test_a_broken_file_is_told_and_opens_no_budget_anew(tmp_path: Path) -> None:
     assert statuses[0].status_code == 200 and statuses[-1].status_code == 429
 
 
-def test_what_is_not_written_yet_is_when_the_server_stops(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ledger_module, "GATHERING", 60.0)
-    settings, lifecycle = Settings(api_port=0, data_folder=str(tmp_path)), Lifecycle()
+def test_what_is_not_written_yet_is_when_the_server_stops(tmp_path: Path) -> None:
+    settings, lifecycle = Settings(api_port=0, usage_days=0), Lifecycle()
     app = create_app(settings, EchoEngine(), lifecycle)
+    services: Services = app.extensions["openai"]
+    services.usage_store = UsageStore(tmp_path, days=1, times=WriterTimes(gathering=60.0))
+    services.observers.append(services.usage_store.observe)
     server = APIServer(app, settings, lifecycle)
     server.start()
     asked = {"model": "echo", "prompt": "a b c"}
     assert ask(server.port, "POST", "/v1/completions", asked).status == 200
-    RunningServer({}, app.extensions["openai"], SwappableEngine(), server).stop(8)
-    assert [
-        used.requests for used in ledger_module.UsageStore(tmp_path, days=1).read(0, 2**40)
-    ] == [1]
+    RunningServer({}, services, SwappableEngine(), server).stop(8)
+    assert [used.requests for used in UsageStore(tmp_path, days=1).read(0, 2**40)] == [1]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit")

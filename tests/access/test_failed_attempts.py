@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.access import failed_attempts as module
 from extensions.openai.access.failed_attempts import AttemptLimiter
 from extensions.openai.access.key_files import KeyFiles
 from extensions.openai.access.keys import Keys
@@ -82,10 +81,8 @@ def test_this_machine_is_not_counted(address: str) -> None:
         assert not refused(failed_attempts, address)
 
 
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ADDRESSES", 50)
-    monkeypatch.setattr(module, "RIGHT_KEYS", 5)
-    failed_attempts = AttemptLimiter()
+def test_memory_is_bounded() -> None:
+    failed_attempts = AttemptLimiter(addresses=50, right_keys=5)
     for at in range(1000):
         failed_attempts.wrong(f"10.0.{at // 256}.{at % 256}")
         failed_attempts.right(FAR, b"%d" % at)

@@ -92,9 +92,8 @@ def test_a_flood_of_guesses_holds_no_more_than_so_many_threads(
         go.wait(30)
         return given == WORD
 
-    monkeypatch.setattr(module, "WAITING", 3)
     monkeypatch.setattr(module, "check_password_hash", check)
-    held = Password(WORD)
+    held = Password(WORD, waiting=3)
     threads = [threading.Thread(target=held.matches, args=(b"wrong",)) for _ in range(3)]
     for thread in threads:
         thread.start()

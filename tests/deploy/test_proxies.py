@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from extensions.openai.observability.record import RequestRecord
-from extensions.openai.server.reaper import IDLE
+from extensions.openai.server.limits import DEFAULT_LIMITS
 from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
@@ -287,7 +287,7 @@ def test_bodies_that_are_too_large(setup: Setup) -> None:
 def test_proxies_let_go_of_connections_first() -> None:
     for name in ("nginx.conf", "Caddyfile"):
         (kept,) = re.findall(r"keepalive(?:_timeout)? (\d+)s", (ROOT / "deploy" / name).read_text())
-        assert int(kept) < IDLE, name
+        assert int(kept) < DEFAULT_LIMITS.idle_connection, name
 
 
 def test_a_path_of_its_own_in_nginx(certificate: Certificate, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ import pytest
 
 from extensions.openai.access.caller import Caller, Limits
 from extensions.openai.errors import LimitsUnavailable, QuotaExceeded, RateLimited, TokensLimited
-from extensions.openai.limits import rate_limits as module
 from extensions.openai.limits.rate_limits import Limiter, duration, short_user
 from extensions.openai.observability.record import RequestRecord
 from extensions.openai.settings import Settings, SettingsError
@@ -390,8 +389,7 @@ def test_limits_that_say_nothing_are_those_of_others() -> None:
 
 
 def test_it_is_forgotten_who_asked_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_REMEMBERED_ACCOUNTS", 10)
-    limiter, now = Limiter(Settings()), [NOON]
+    limiter, now = Limiter(Settings(), remembered=10), [NOON]
     monkeypatch.setattr(time, "time", lambda: now[0])
     for at in range(50):
         now[0] += 30

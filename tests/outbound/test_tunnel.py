@@ -434,7 +434,7 @@ def test_the_whole_program(stand_in: StandIn, process: Any, prefix: str) -> None
         page = ask(edge, "GET", f"{prefix}/").body.decode()
         assert page.count(f"https://{public}{prefix}/v1") >= 2, "as base URL and as public URL"
         local = ask(server.port, "GET", f"{prefix}/").body.decode()
-        assert f"From everywhere: <code>https://{public}{prefix}/v1</code>" in local
+        assert f"<pre>https://{public}{prefix}/v1</pre>" in local
         details = ask(server.port, "GET", f"{prefix}/v1/internal/health", **key).json()["tunnel"]
         assert details["state"] == "up" and details["url"] == f"https://{public}"
         assert b"openedai_tunnel_up 1.0" in ask(server.port, "GET", f"{prefix}/metrics", **key).body

@@ -86,9 +86,7 @@ def test_parts_of_any_size_count_the_same(value: Any, part: int) -> None:
             waiting += each.values()
         elif isinstance(each, list):
             waiting += each
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_bounds, "PART", part)
-        rest = b"".join(json_bounds._outside_of_strings(json.dumps(value).encode()))
+    rest = b"".join(json_bounds.outside_of_strings(json.dumps(value).encode(), part))
     assert rest.count(b"[") + rest.count(b"{") == objects
     assert rest.count(b":") == names
 

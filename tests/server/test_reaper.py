@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.server import reaper
-from extensions.openai.server import server as server_module
 from extensions.openai.server.channel import Channel
+from extensions.openai.server.limits import ServerLimits
 from extensions.openai.server.server import APIServer
 from extensions.openai.server.socket_state import HUNG_UP
 from tests.conftest import Serve
@@ -68,7 +67,8 @@ def test_a_request_that_does_not_come_to_its_end(serve: Serve, sent: bytes) -> N
 
 def test_dripping_does_not_gain_time(serve: Serve) -> None:
     """Slowloris: a byte now and then."""
-    port = serve(EchoEngine(), receive_timeout=0.5).port
+    limits = ServerLimits(lingering_at_most=2)
+    port = serve(EchoEngine(), limits, receive_timeout=0.5).port
     began = time.monotonic()
     with Wire(port) as wire:
         wire.send(HEAD)
@@ -76,11 +76,11 @@ def test_dripping_does_not_gain_time(serve: Serve) -> None:
             for _ in range(200):
                 wire.send(b"X: a\r\n")
                 threading.Event().wait(0.1)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 8
 
 
 def test_hundreds_that_drip_hold_up_nobody(serve: Serve) -> None:
-    server = serve(EchoEngine(), receive_timeout=3)
+    server = serve(EchoEngine(), ServerLimits(lingering=0.2), receive_timeout=2)
     with ExitStack() as stack:
         wires = [stack.enter_context(Wire(server.port)) for _ in range(200)]
         for wire in wires:
@@ -141,9 +141,8 @@ def test_time_that_an_answer_takes_is_not_the_next_requests_fault(serve: Serve) 
         assert wire.answer().status == 200
 
 
-def test_idle_connections_are_closed(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reaper, "IDLE", 0.3)
-    server = serve(EchoEngine())
+def test_idle_connections_are_closed(serve: Serve) -> None:
+    server = serve(EchoEngine(), ServerLimits(idle_connection=0.3))
     with Wire(server.port) as silent, Wire(server.port) as breaking, Wire(server.port) as used:
         used.request("GET", "/health")
         assert used.answer().status == 200
@@ -152,13 +151,10 @@ def test_idle_connections_are_closed(serve: Serve, monkeypatch: pytest.MonkeyPat
             assert wire.rest() == b""
 
 
-def test_in_a_crowd_idle_connections_make_room(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_in_a_crowd_idle_connections_make_room(serve: Serve) -> None:
     """More connections than there may be: the oldest idle ones are closed, and others are served."""
-    monkeypatch.setattr(server_module, "CONNECTIONS", 60)
     engine = PacedEngine(endless=True, pace=0.01)
-    server = serve(engine)
+    server = serve(engine, ServerLimits(connections=60))
     with ExitStack() as stack:
         stream = stack.enter_context(Wire(server.port))
         stream.request("POST", CHAT, chat(stream=True))

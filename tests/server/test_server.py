@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.server import server as server_module
+from extensions.openai.server.limits import DEFAULT_LIMITS, ServerLimits
 from extensions.openai.server.server import APIServer, StartError
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
@@ -32,9 +32,9 @@ def chat(model: str, **fields: Any) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": "Hi"}], **fields}
 
 
-def make(**options: Any) -> APIServer:
+def make(limits: ServerLimits = DEFAULT_LIMITS, **options: Any) -> APIServer:
     settings, lifecycle = Settings(**options), Lifecycle()
-    return APIServer(create_app(settings, EchoEngine(), lifecycle), settings, lifecycle)
+    return APIServer(create_app(settings, EchoEngine(), lifecycle), settings, lifecycle, limits)
 
 
 def test_port_zero_takes_a_free_one(serve: Serve) -> None:
@@ -168,11 +168,10 @@ def test_while_it_drains_new_requests_are_refused() -> None:
     assert not stopping.is_alive()
 
 
-def test_who_has_just_connected_is_told_and_not_reset(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "FINAL_REQUEST_S", 3.0)
-    server = make(api_port=0)
+def test_who_has_just_connected_is_told_and_not_reset() -> None:
+    server = make(ServerLimits(final_request=3.0), api_port=0)
     server.start()
-    with Wire(server.port) as early, ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, Wire(server.port) as early:
         early.request("GET", "/health")
         assert early.answer().status == 200
         stopping = pool.submit(server.stop, 8)
@@ -184,6 +183,7 @@ def test_who_has_just_connected_is_told_and_not_reset(monkeypatch: pytest.Monkey
         answer = early.answer()
         assert answer.status == 503
         assert assert_envelope(answer.json())["code"] == "shutting_down"
+        early.close()
         stopping.result(20)
     assert not server._thread.is_alive()
 
@@ -210,14 +210,15 @@ def test_who_waits_at_the_door_is_told_and_not_reset() -> None:
 def test_a_client_that_does_not_read_cannot_hold_up_the_end() -> None:
     engine = PacedEngine(["x" * 100_000], endless=True)
     settings, lifecycle = Settings(api_port=0, drain_timeout=0.1), Lifecycle()
-    server = APIServer(create_app(settings, engine, lifecycle), settings, lifecycle)
+    limits = ServerLimits(ending=0.5, flushing=0.3)
+    server = APIServer(create_app(settings, engine, lifecycle), settings, lifecycle, limits)
     server.start()
     with streaming(server.port, CHAT, chat("paced", stream=True)) as stuck:
         stuck.head()
         threading.Event().wait(0.3)  # until buffers are full
         began = time.monotonic()
         server.stop(8)
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 4
 
 
 # The whole program.

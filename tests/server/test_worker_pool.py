@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import pytest
 
-from extensions.openai.server import worker_pool as module
 from extensions.openai.server.worker_pool import KEPT, WorkerPool
 
 
@@ -31,11 +30,8 @@ def wait_for(condition: Callable[[], bool]) -> None:
         threading.Event().wait(0.01)
 
 
-def test_threads_grow_with_the_work_up_to_the_most_and_shrink_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module, "IDLE", 0.05)
-    workers = WorkerPool(lambda: 30)
+def test_threads_grow_with_the_work_up_to_the_most_and_shrink_again() -> None:
+    workers = WorkerPool(lambda: 30, idle=0.05)
     assert workers.threads == 0
     gate, inside = threading.Event(), threading.Semaphore(0)
 
@@ -58,7 +54,7 @@ def test_threads_grow_with_the_work_up_to_the_most_and_shrink_again(
 
 
 def test_one_after_the_other_takes_one_thread() -> None:
-    workers = WorkerPool(lambda: 30)
+    workers = WorkerPool(lambda: 30, idle=10)
     for _ in range(20):
         done = threading.Event()
         workers.add_task(Job(done.set))
@@ -69,7 +65,7 @@ def test_one_after_the_other_takes_one_thread() -> None:
 
 
 def test_the_thread_that_became_idle_last_is_next() -> None:
-    workers = WorkerPool(lambda: 30)
+    workers = WorkerPool(lambda: 30, idle=10)
     gates = [threading.Event() for _ in range(3)]
     for gate in gates:
         workers.add_task(Job(lambda gate=gate: gate.wait(10) and None))  # type: ignore[misc]
@@ -86,7 +82,7 @@ def test_the_thread_that_became_idle_last_is_next() -> None:
 
 
 def test_a_task_that_fails_does_not_take_its_thread_along(caplog: pytest.LogCaptureFixture) -> None:
-    workers = WorkerPool(lambda: 1)
+    workers = WorkerPool(lambda: 1, idle=10)
 
     def fail() -> None:
         raise SystemExit("no")
@@ -100,7 +96,7 @@ def test_a_task_that_fails_does_not_take_its_thread_along(caplog: pytest.LogCapt
 
 
 def test_shutting_down_cancels_what_has_not_begun() -> None:
-    workers = WorkerPool(lambda: 1)
+    workers = WorkerPool(lambda: 1, idle=10)
     gate, began = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -120,7 +116,7 @@ def test_shutting_down_cancels_what_has_not_begun() -> None:
 def test_no_more_threads_from_the_system_is_no_end(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    workers = WorkerPool(lambda: 30)
+    workers = WorkerPool(lambda: 30, idle=10)
     gate, done = threading.Event(), threading.Event()
     workers.add_task(Job(lambda: gate.wait(10)))
     wait_for(lambda: not workers._tasks)

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from extensions.openai.settings import Settings
-from extensions.openai.state.store import Store
+from extensions.openai.state.store import DEFAULT_TIMES, Store, StoreTimes
 from tests.support import postgres
 from tests.support.postgres import PostgresServer
 
 KINDS = ("sqlite", "memory", "postgresql")
 Open = Callable[..., Store]
+lasting = pytest.mark.parametrize("where", ["sqlite", "postgresql"], indirect=True)
+"""Only those that several servers share, and that are there after their end."""
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +41,9 @@ def open_store(where: str, tmp_path: Path) -> Iterator[Open]:
     """Open the store, as another server would that is started for the same data."""
     opened: list[Store] = []
 
-    def open(**options: object) -> Store:
+    def open(times: StoreTimes = DEFAULT_TIMES, **options: object) -> Store:
         given = {"store": where, "data_folder": str(tmp_path), **options}
-        store = Store(Settings(**given))  # type: ignore[arg-type]
+        store = Store(Settings(**given), times)  # type: ignore[arg-type]
         store.prepare()
         opened.append(store)
         return store

@@ -14,8 +14,8 @@ from extensions.openai.errors import StoreUnavailable
 from extensions.openai.settings import Settings
 from extensions.openai.state import sqlite_file
 from extensions.openai.state.database import Database
-from extensions.openai.state.store import Store
-from tests.state.conftest import Open
+from extensions.openai.state.store import Store, StoreTimes
+from tests.state.conftest import Open, lasting
 from tests.state.test_chat_completions import chat, ids
 
 
@@ -91,9 +91,8 @@ def test_where_the_database_fails_none_is_written(store: Store) -> None:
     assert store.problem is None and names(store.database) == {"c"}
 
 
-def test_two_servers_share_one_database(open_store: Open, where: str) -> None:
-    if where == "memory":
-        pytest.skip("memory is of one server")
+@lasting
+def test_two_servers_share_one_database(open_store: Open) -> None:
     one, other = open_store(), open_store()
 
     def add(store: Store, mark: str) -> None:
@@ -109,9 +108,8 @@ def test_two_servers_share_one_database(open_store: Open, where: str) -> None:
     assert len(found) == 80 and found == ids(other, limit=100)[0]
 
 
-def test_it_is_opened_again_after_the_end(open_store: Open, where: str) -> None:
-    if where == "memory":
-        pytest.skip("memory ends")
+@lasting
+def test_it_is_opened_again_after_the_end(open_store: Open) -> None:
     before = open_store()
     before.chat_completions.add("local", chat("a"))
     before.close()
@@ -135,9 +133,8 @@ def test_postgresql_that_goes_and_comes(
     store.close()
 
 
-def test_a_file_that_another_process_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_file, "BUSY", 0.2)
-    store = Store(Settings(data_folder=str(tmp_path)))
+def test_a_file_that_another_process_locks(tmp_path: Path) -> None:
+    store = Store(Settings(data_folder=str(tmp_path)), StoreTimes(busy=0.2))
     store.chat_completions.add("local", chat("a"))
     locker = sqlite_file.connect(tmp_path / sqlite_file.FILE)
     locker.execute("BEGIN IMMEDIATE")

@@ -19,7 +19,7 @@ from extensions.openai.settings import Settings, SettingsError
 from extensions.openai.state import migrations, tables
 from extensions.openai.state.sqlite_file import FILE
 from extensions.openai.state.store import Store
-from tests.state.conftest import Open
+from tests.state.conftest import Open, lasting
 from tests.state.test_chat_completions import chat, ids
 
 
@@ -54,16 +54,15 @@ def newer(patch: pytest.MonkeyPatch, upgrade: Callable[[Operations], None] = add
 
 
 @pytest.fixture
-def filled(open_store: Open, where: str) -> Open:
+def filled(open_store: Open) -> Open:
     """The way to open a store with one chat in it that was closed."""
-    if where == "memory":
-        pytest.skip("memory is always of today")
     store = open_store()
     store.chat_completions.add("local", chat("a"))
     store.close()
     return open_store
 
 
+@lasting
 def test_an_older_one_is_brought_up(
     filled: Open, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,6 +80,7 @@ def test_an_older_one_is_brought_up(
             assert "later" not in str(old.execute("SELECT sql FROM sqlite_master").fetchall())
 
 
+@lasting
 def test_a_step_that_fails_changes_nothing(filled: Open) -> None:
     def fail(op: Operations) -> None:
         add_column(op)
@@ -97,6 +97,7 @@ def test_a_step_that_fails_changes_nothing(filled: Open) -> None:
     assert "later" not in columns and ids(again)[0] == ["a"]
 
 
+@lasting
 def test_a_newer_one_is_refused(filled: Open) -> None:
     with pytest.MonkeyPatch.context() as patch:
         newer(patch)

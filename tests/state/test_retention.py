@@ -10,12 +10,11 @@ import pytest
 from sqlalchemy import text
 
 from extensions.openai.errors import StoredObjectNotFound
-from extensions.openai.state import retention, tables
-from extensions.openai.state import store as module
+from extensions.openai.state import tables
 from extensions.openai.state.chat_completions import StoredChat
 from extensions.openai.state.objects import PageQuery
 from extensions.openai.state.retention import Retention, Sweeper
-from extensions.openai.state.store import Store
+from extensions.openai.state.store import Store, StoreTimes
 from tests.state.conftest import Open
 from tests.state.test_chat_completions import chat, ids
 
@@ -26,8 +25,9 @@ def aged(id: str, days: float, **more: Any) -> StoredChat:
     return replace(chat(id), created=int(time.time() - days * DAY), **more)
 
 
-def sweep(store: Store, *, days: int = 0, bytes: int = 0) -> int:
-    return Sweeper(store.database, lambda: Retention({"chats": days}, {"chats": bytes})).sweep()
+def sweep(store: Store, *, days: int = 0, bytes: int = 0, **more: int) -> int:
+    retention = Retention({"chats": days}, {"chats": bytes})
+    return Sweeper(store.database, lambda: retention, **more).sweep()
 
 
 def counted(store: Store) -> dict[str, tuple[int, int]]:
@@ -52,14 +52,12 @@ def test_by_age(store: Store) -> None:
     assert counted(store) == found(store)
 
 
-def test_more_than_one_transaction(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "BATCH", 10)
-    monkeypatch.setattr(retention, "PAUSE", 0.0)
+def test_more_than_one_transaction(store: Store) -> None:
     for number in range(35):
         store.chat_completions.add("local", aged(f"c{number}", 8 if number < 25 else 0))
-    assert sweep(store, days=7) == 25
+    assert sweep(store, days=7, batch=10, pause=0) == 25
     assert ids(store, limit=100)[0] == [f"c{n}" for n in range(25, 35)]
-    assert sweep(store, bytes=3 * 29) == 7
+    assert sweep(store, bytes=3 * 29, batch=10, pause=0) == 7
     assert ids(store)[0] == ["c32", "c33", "c34"]
 
 
@@ -100,18 +98,15 @@ def test_where_something_stood_is_forgotten_after_a_day(
         store.chat_completions.list("local", PageQuery("a"))
 
 
-def test_a_server_sweeps_by_itself(
-    open_store: Open, where: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_sweeps_by_itself(open_store: Open, where: str) -> None:
     """Also what was there before it started, and without a request that stores."""
-    monkeypatch.setattr(module, "BEFORE_FIRST_SWEEP", 0.0)
-    monkeypatch.setattr(module, "SWEEP_SECONDS", 0.05)
-    store = open_store(store_days={"chats": 7})
+    times = StoreTimes(before_first_sweep=0.0, between_sweeps=0.05)
+    store = open_store(times, store_days={"chats": 7})
     store.chat_completions.add("local", aged("old", 8))
     store.chat_completions.add("local", aged("young", 1))
     if where != "memory":
         store.close()
-        store = open_store(store_days={"chats": 7})
+        store = open_store(times, store_days={"chats": 7})
     store.start()
     until = time.monotonic() + 10
     while ids(store)[0] != ["young"] and time.monotonic() < until:

@@ -19,17 +19,15 @@ import pytest
 from extensions.openai.access.caller import Caller
 from extensions.openai.errors import UsageUnreadable
 from extensions.openai.observability.record import RequestRecord
-from extensions.openai.state import usage as module
-from extensions.openai.state.usage import Filter, UsageRow, UsageStore
+from extensions.openai.state.usage import Filter, UsageRow, UsageStore, WriterTimes
 from tests.support.process import ROOT
 
 MORNING = 1_800_000_000 // 86400 * 86400 + 6 * 3600
 
 
 @pytest.fixture
-def usage_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UsageStore]:
-    monkeypatch.setattr(module, "IDLE", 0.05)
-    usage_store = UsageStore(tmp_path / "data", days=30)
+def usage_store(tmp_path: Path) -> Iterator[UsageStore]:
+    usage_store = UsageStore(tmp_path / "data", days=30, times=WriterTimes(idle=0.05, busy=0.05))
     yield usage_store
     for _ in range(200):
         if usage_store._thread is None:
@@ -147,12 +145,9 @@ def test_many_threads_and_two_servers(tmp_path: Path, usage_store: UsageStore) -
     assert (used.requests, used.input_tokens, used.output_tokens) == (800, 8000, 4000)
 
 
-def test_a_file_that_is_no_database(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "PAUSES", (0.0,))
+def test_a_file_that_is_no_database(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "usage.sqlite3").write_bytes(b"something else entirely, and long enough " * 9)
-    usage_store = UsageStore(tmp_path, days=30)
+    usage_store = UsageStore(tmp_path, days=30, times=WriterTimes(pauses=(0.0,)))
     for _ in range(3):
         usage_store.observe(record())
         usage_store.flush()
@@ -163,9 +158,8 @@ def test_a_file_that_is_no_database(
 
 
 def test_what_could_not_be_written_is_written_later(
-    tmp_path: Path, usage_store: UsageStore, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, usage_store: UsageStore
 ) -> None:
-    monkeypatch.setattr(module, "BUSY", 0.05)
     usage_store.observe(record())
     usage_store.flush()
     with sqlite3.connect(tmp_path / "data/usage.sqlite3") as lock:

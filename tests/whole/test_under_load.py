@@ -21,6 +21,7 @@ from flask import Flask
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.server import worker_pool
 from extensions.openai.server.channel import Channel
+from extensions.openai.server.limits import ServerLimits
 from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
@@ -62,7 +63,7 @@ class Running:
         lifecycle = Lifecycle()
         app: Flask = create_app(settings, engine, lifecycle)
         self.services: Services = app.extensions["openai"]
-        self.server = APIServer(app, settings, lifecycle)
+        self.server = APIServer(app, settings, lifecycle, ServerLimits(idle_thread=0.2))
         self.server.start()
         self.port = self.server.port
 
@@ -81,8 +82,7 @@ class Running:
 
 
 @pytest.fixture
-def running(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(worker_pool, "IDLE", 0.2)
+def running() -> Any:
     started: list[Running] = []
 
     def start(engine: Any, **options: Any) -> Running:
@@ -324,7 +324,7 @@ def test_sigterm_under_64_streams_loses_nothing(number: signal.Signals, random_m
 
 def test_a_server_that_was_stopped_leaves_no_thread() -> None:
     before = set(threading.enumerate())
-    server = Running(EchoEngine())
+    server = Running(EchoEngine(), usage_days=0)  # which has a thread that ends a little later
     for _ in range(5):
         assert ask(server.port, "POST", CHAT, {**chat(), "model": "echo"}).status == 200
     server.server.stop(5)

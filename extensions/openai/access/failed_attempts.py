@@ -24,7 +24,8 @@ class AttemptLimiter:
     to be right is accepted from it in any case. This machine is not counted: its users need not guess.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, addresses: int = ADDRESSES, right_keys: int = RIGHT_KEYS) -> None:
+        self._addresses, self._right_keys = addresses, right_keys
         self._secret = secrets.token_bytes(32)
         self._wrong: OrderedDict[str, tuple[float, int]] = OrderedDict()
         """Until when each address is counted, and how many there were."""
@@ -56,7 +57,7 @@ class AttemptLimiter:
             now = time.monotonic()
             until, count = self._wrong.pop(where, (now, 0))
             self._wrong[where] = (until, count + 1) if now < until else (now + WINDOW, 1)
-            while len(self._wrong) > ADDRESSES:
+            while len(self._wrong) > self._addresses:
                 self._wrong.popitem(last=False)
 
     def right(self, address: str, given: bytes) -> None:
@@ -67,7 +68,7 @@ class AttemptLimiter:
         with self._lock:
             self._right[digest] = None
             self._right.move_to_end(digest)
-            while len(self._right) > RIGHT_KEYS:
+            while len(self._right) > self._right_keys:
                 self._right.popitem(last=False)
 
     def _digest(self, given: bytes) -> bytes:

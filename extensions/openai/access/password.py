@@ -25,13 +25,13 @@ def hashed(password: str) -> str:
 class Password:
     """What is right. Thread-safe. Holds no password, only hashes."""
 
-    def __init__(self, password: str) -> None:
+    def __init__(self, password: str, *, waiting: int = WAITING) -> None:
         """The password, or its hash."""
         self._hash = password if password.startswith(HASH) else hashed(password)
         self._secret = secrets.token_bytes(32)
         self._right: bytes | None = None
         self._lock = threading.Lock()
-        self._places = threading.Semaphore(WAITING)
+        self._places = threading.Semaphore(waiting)
 
     def matches(self, given: bytes) -> bool:
         """Whether it is the right one. A wrong one costs tens of milliseconds each time, whatever it is.

@@ -102,7 +102,13 @@ class _Taken:
 class Limiter:
     """All counts of one server. Thread-safe."""
 
-    def __init__(self, settings: Settings, spent: Spent = lambda name, user, since: 0) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        spent: Spent = lambda name, user, since: 0,
+        *,
+        remembered: int = MAX_REMEMBERED_ACCOUNTS,
+    ) -> None:
         """Raises SettingsError where the storage is none that there is."""
         url = (
             MEMORY_URL
@@ -119,6 +125,7 @@ class Limiter:
         self._running: Counter[str] = Counter()
         self._running_lock = threading.Lock()
         self._asked: dict[str, float] = {}
+        self._remembered = remembered
         self._logged_at = -LOG_INTERVAL_S
 
     def admission(self, record: RequestRecord) -> Admission:
@@ -161,7 +168,7 @@ class Limiter:
                 self._storage.clear(key)
                 taken, count = self._storage.acquire_entry(key, most, MINUTE_S), 1
             if taken:
-                if len(self._asked) >= MAX_REMEMBERED_ACCOUNTS:
+                if len(self._asked) >= self._remembered:
                     self._asked = {k: at for k, at in self._asked.items() if at > now - MINUTE_S}
                 self._asked[key] = now
         newest = self._asked.get(key, now)

@@ -32,7 +32,7 @@ def check_bounds(data: bytes) -> None:
     if _within(_parts(data)) is None:
         return
     # Much of it may stand in texts, where it does no harm.
-    found = _within(_outside_of_strings(data))
+    found = _within(outside_of_strings(data))
     if found is not None:
         what, most = found
         raise InvalidRequest(
@@ -56,11 +56,11 @@ def _parts(data: bytes) -> Iterator[bytes]:
         yield data[at : at + PART]
 
 
-def _outside_of_strings(data: bytes) -> Iterator[bytes]:
-    """The text without its strings, a part after the other."""
+def outside_of_strings(data: bytes, size: int = PART) -> Iterator[bytes]:
+    """The text without its strings, in parts of `size` bytes."""
     at, inside = 0, False
     while at < len(data):
-        end = min(at + PART, len(data))
+        end = min(at + size, len(data))
         while (
             end < len(data) and data[end - 1] == 0x5C
         ):  # a backslash and what it escapes stay together

@@ -15,13 +15,12 @@ from waitress.channel import HTTPChannel
 
 from ..web.head_check import HeadCheck, Judgement
 from .bodies import HeldBytes
+from .limits import DEFAULT_LIMITS
 from .parser import StrictParser
 from .socket_state import is_readable_within, peer_has_closed
 from .task import AnswerTask, EnvelopeErrorTask, Slow
 
 RATE = 1000  # bytes a second: slower than that is too slow, in both directions
-LINGERING = 2.0  # seconds of silence for which a client that was refused may go on sending
-LINGERING_AT_MOST = 10.0  # seconds in all
 NEXT_REQUEST_WAIT_S = 0.01  # that a thread waits for the next request of the same client
 LARGE = 256 << 10  # bytes of an answer that are not copied into a buffer
 DISCONNECT_POLL_S = 0.05  # between two looks whether the client of a waiting thread has left
@@ -74,6 +73,8 @@ class Channel(HTTPChannel):
     held: HeldBytes
     """Of all connections; the server sets it on a class of its own."""
     head_check: HeadCheck
+    """Likewise."""
+    limits = DEFAULT_LIMITS
     """Likewise."""
     deaf = False
     """No other request is taken after one that was refused, as its body may still come."""
@@ -301,14 +302,16 @@ class Channel(HTTPChannel):
         if self.lingering_until is None:
             super().handle_read()
         elif self.recv(self.adj.recv_bytes):  # it closes the channel at the end
-            self.lingering_until = min(time.monotonic() + LINGERING, self._lingering_at_most)
+            self.lingering_until = min(
+                time.monotonic() + self.limits.lingering, self._lingering_at_most
+            )
 
     def handle_write(self) -> None:
         if self.lingers and self.close_when_flushed and not self.total_outbufs_len:
             self.lingers = self.close_when_flushed = False
             now = time.monotonic()
-            self.lingering_until = now + LINGERING
-            self._lingering_at_most = now + LINGERING_AT_MOST
+            self.lingering_until = now + self.limits.lingering
+            self._lingering_at_most = now + self.limits.lingering_at_most
             if self.socket is not None:
                 with suppress(OSError):
                     self.socket.shutdown(socket.SHUT_WR)

@@ -16,7 +16,6 @@ from .socket_state import HUNG_UP
 log = logging.getLogger("openedai")
 
 REAPER_INTERVAL_S = 0.5  # seconds between two looks, at most
-IDLE = 60.0  # seconds after which a connection that asks for nothing is closed
 FRESH = 1.0  # seconds for which a connection is not taken for idle, even in a crowd
 FRESH_UNDER_PRESSURE = 0.25  # seconds, where others wait to be taken in
 
@@ -24,12 +23,16 @@ FRESH_UNDER_PRESSURE = 0.25  # seconds, where others wait to be taken in
 class Reaper:
     """Looks at all connections again and again, in a thread of its own."""
 
-    def __init__(self, sockets: Mapping[int, Any], settings: Settings, *, crowd: int) -> None:
-        """`sockets`: waitress's own map; `crowd`: from how many connections on idle ones are closed."""
+    def __init__(
+        self, sockets: Mapping[int, Any], settings: Settings, *, crowd: int, idle: float
+    ) -> None:
+        """`sockets`: waitress's own map; `crowd`: from how many connections on idle ones are closed;
+        `idle`: seconds after which one that asks for nothing is closed."""
         self._sockets = sockets
         self._stall = settings.stall_timeout
         self._receive = settings.receive_timeout
         self._crowd = crowd
+        self._idle_s = idle
         self._stopping = False
         self._pressed = False
         self._wake = threading.Event()
@@ -68,7 +71,7 @@ class Reaper:
             channel.hang_up()
         elif channel.is_too_slow(now, self._receive):
             channel.refuse_slow()
-        elif channel.is_idle and not channel.came and now - channel.quiet_since > IDLE:
+        elif channel.is_idle and not channel.came and now - channel.quiet_since > self._idle_s:
             channel.hang_up()
 
     def _hang_up_gone(self, channels: list[Channel]) -> None:

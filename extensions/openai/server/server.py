@@ -25,6 +25,7 @@ from ..web.services import Services
 from .acceptor import Acceptor
 from .bodies import HeldBytes
 from .channel import Channel
+from .limits import DEFAULT_LIMITS, ServerLimits
 from .reaper import Reaper
 from .waitress_contract import OtherWaitress, check_made
 from .worker_pool import WorkerPool
@@ -33,17 +34,13 @@ log = logging.getLogger("openedai")
 # Its warnings (clients that left, requests that wait) are everyday life here.
 logging.getLogger("waitress").setLevel(logging.ERROR)
 
-CONNECTIONS = 900  # open at once, most of them idle; below the usual limit on open files
 LEAST_CONNECTIONS = 8
 OTHER_FILES = (
     32  # that the server opens besides connections: models, keys, usage, llama.cpp's sockets
 )
 UNREAD = 1 << 20  # bytes
 READ = 64 << 10  # bytes that are taken from a connection at once
-ENDING = 3.0  # seconds that answers have to write their last event
 ACCEPT_BACKLOG_S = 0.5  # seconds, at most, for connections that were not accepted yet
-FINAL_REQUEST_S = 0.2  # seconds for requests of connections that were just made
-FLUSHING = 1.5  # seconds for what is written to reach the clients
 
 
 class StartError(Exception):
@@ -53,18 +50,25 @@ class StartError(Exception):
 class APIServer:
     """One listening server. `start` and `stop` may be called from any thread, once each."""
 
-    def __init__(self, app: Flask, settings: Settings, lifecycle: Lifecycle) -> None:
+    def __init__(
+        self,
+        app: Flask,
+        settings: Settings,
+        lifecycle: Lifecycle,
+        limits: ServerLimits = DEFAULT_LIMITS,
+    ) -> None:
         """Bind the port. Raises StartError when it cannot be had, SettingsError when it may not."""
         self._settings = settings
+        self._limits = limits
         self._lifecycle = lifecycle
         self._services: Services = app.extensions["openai"]
-        self._workers = WorkerPool(self._most_threads)
+        self._workers = WorkerPool(self._most_threads, limits.idle_thread)
         host = bind_address(settings)
         self.host = host
         sockets = _listen(host, settings.api_port)
         self.port: int = sockets[0].getsockname()[1]
         self._sockets: dict[int, Any] = {}
-        connections = _connections()
+        connections = _connections(limits.connections)
         server = create_server(
             app,
             map=self._sockets,
@@ -89,7 +93,7 @@ class APIServer:
             clear_untrusted_proxy_headers=False,
             ident=None,
         )
-        channel = _channel_class(HeldBytes(_request_memory(settings)), app)
+        channel = _channel_class(HeldBytes(_request_memory(settings)), app, limits)
         self._listeners = list(_listeners(server, self._sockets))
         try:
             check_made(self._listeners[0])
@@ -101,7 +105,9 @@ class APIServer:
             listener.channel_class = channel
         self._server = server
         # From seven of nine on idle ones are closed.
-        self._reaper = Reaper(self._sockets, settings, crowd=connections * 7 // 9)
+        self._reaper = Reaper(
+            self._sockets, settings, crowd=connections * 7 // 9, idle=limits.idle_connection
+        )
         for listener in self._listeners:
             Acceptor(listener, self._reaper.make_room)
         self._thread = threading.Thread(target=self._run, name="openai-server", daemon=True)
@@ -133,8 +139,11 @@ class APIServer:
             return
         self._stopped = True
         self._services.scheduler.close()
-        patience = max(0.0, min(self._settings.drain_timeout, timeout - ENDING - FLUSHING))
-        if not self._lifecycle.drain(patience, ENDING):
+        limits = self._limits
+        patience = max(
+            0.0, min(self._settings.drain_timeout, timeout - limits.ending - limits.flushing)
+        )
+        if not self._lifecycle.drain(patience, limits.ending):
             log.warning("some answers did not end in time and are cut off")
         self._stop_listening()
         self._flush()
@@ -149,7 +158,7 @@ class APIServer:
             trigger: Any = self._listeners[0].trigger
             with suppress(OSError):  # it has ended just now
                 trigger.pull_trigger(self._server.close)
-            self._thread.join(FLUSHING)
+            self._thread.join(limits.flushing)
         self._server.close()  # where no loop has done it
 
     def _stop_listening(self) -> None:
@@ -164,7 +173,7 @@ class APIServer:
                 trigger.pull_trigger(partial(_stop_accepting, listener, done))
         for done in closed:
             done.wait(2 * ACCEPT_BACKLOG_S)
-        until = time.monotonic() + FINAL_REQUEST_S
+        until = time.monotonic() + self._limits.final_request
         while time.monotonic() < until and self._channels():
             time.sleep(0.01)
 
@@ -189,17 +198,17 @@ class APIServer:
 
     def _flush(self) -> None:
         """Wait until what the answers have written is with the clients."""
-        deadline = time.monotonic() + FLUSHING
+        deadline = time.monotonic() + self._limits.flushing
         while time.monotonic() < deadline and any(map(_is_busy, self._channels())):
             time.sleep(0.01)
 
 
-def _connections() -> int:
-    """How many connections there may be: CONNECTIONS, or as many as open files allow."""
+def _connections(most: int) -> int:
+    """How many connections there may be: `most`, or as many as open files allow."""
     others = open_files() + OTHER_FILES
-    files = raise_file_limit(others + CONNECTIONS)
-    found = max(LEAST_CONNECTIONS, min(CONNECTIONS, files - others))
-    if found < CONNECTIONS:
+    files = raise_file_limit(others + most)
+    found = max(LEAST_CONNECTIONS, min(most, files - others))
+    if found < most:
         log.warning(
             "only %d files may be open here, so at most %d connections (ulimit -n raises it)",
             files,
@@ -208,12 +217,12 @@ def _connections() -> int:
     return found
 
 
-def _channel_class(held: HeldBytes, app: Flask) -> type[Channel]:
+def _channel_class(held: HeldBytes, app: Flask, limits: ServerLimits) -> type[Channel]:
     """Channels of this server."""
     return type(
         "ServerChannel",
         (Channel,),
-        {"held": held, "head_check": app.extensions["openai_head_check"]},
+        {"held": held, "head_check": app.extensions["openai_head_check"], "limits": limits},
     )
 
 

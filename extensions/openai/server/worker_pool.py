@@ -11,7 +11,6 @@ from typing import Protocol
 log = logging.getLogger("openedai")
 
 KEPT = 4  # threads that stay when there is nothing to do
-IDLE = 10.0  # seconds after which others end
 
 
 class Task(Protocol):
@@ -30,9 +29,11 @@ class WorkerPool:
     caches. Thread-safe.
     """
 
-    def __init__(self, most: Callable[[], int]) -> None:
-        """`most()`: how many threads there may be now."""
+    def __init__(self, most: Callable[[], int], idle: float) -> None:
+        """`most()`: how many threads there may be now; `idle`: seconds after which those end that have
+        nothing to do, beyond KEPT."""
         self._most = most
+        self._idle_s = idle
         self._lock = threading.Lock()
         self._tasks: deque[Task] = deque()
         self._idle: list[_Worker] = []
@@ -103,7 +104,7 @@ class WorkerPool:
                 self._end()
                 return None
             self._idle.append(worker)
-        while not worker.woken.acquire(timeout=IDLE):
+        while not worker.woken.acquire(timeout=self._idle_s):
             with self._lock:
                 if worker in self._idle and self._threads > KEPT:
                     self._idle.remove(worker)

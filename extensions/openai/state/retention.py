@@ -37,9 +37,18 @@ class Retention:
 class Sweeper:
     """Deletes what may not be kept any longer. Not thread-safe."""
 
-    def __init__(self, database: Database, retention: Callable[[], Retention]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        retention: Callable[[], Retention],
+        *,
+        batch: int = BATCH,
+        pause: float = PAUSE,
+    ) -> None:
+        """`batch`: how many objects one transaction deletes; `pause`: seconds between two."""
         self._database = database
         self._retention = retention
+        self._batch, self._pause = batch, pause
 
     def sweep(self, stop: threading.Event | None = None) -> int:
         """Delete until nothing is left to delete, or `stop` is set; how many objects went.
@@ -50,9 +59,13 @@ class Sweeper:
         now = int(time.time())
         for kind in KINDS:
             if days := retention.days.get(kind, 0):
-                swept += self._repeat(partial(_expire, kind=kind, before=now - days * DAY), stop)
+                swept += self._repeat(
+                    partial(_expire, kind=kind, before=now - days * DAY, batch=self._batch), stop
+                )
             if most := retention.bytes_per_owner.get(kind, 0):
-                swept += self._repeat(partial(_shorten, kind=kind, most=most), stop)
+                swept += self._repeat(
+                    partial(_shorten, kind=kind, most=most, batch=self._batch), stop
+                )
         self._database.write(
             lambda connection: connection.execute(delete(deleted).where(deleted.c.at < now - DAY))
         )
@@ -67,17 +80,17 @@ class Sweeper:
             if not gone:
                 break
             found += gone
-            stop.wait(PAUSE)
+            stop.wait(self._pause)
         return found
 
 
-def _expire(connection: Connection, kind: str, before: int) -> int:
+def _expire(connection: Connection, kind: str, before: int, batch: int) -> int:
     """Delete some that are older."""
     created = KINDS[kind].c.created
-    return _remove_first(connection, kind, created < before, created)
+    return _remove_first(connection, kind, created < before, created, batch)
 
 
-def _shorten(connection: Connection, kind: str, most: int) -> int:
+def _shorten(connection: Connection, kind: str, most: int, batch: int) -> int:
     """Delete some of the oldest of one owner with more than `most` bytes."""
     over = select(totals.c.owner, totals.c.bytes).where(
         totals.c.kind == kind, totals.c.bytes > most
@@ -87,7 +100,7 @@ def _shorten(connection: Connection, kind: str, most: int) -> int:
         return 0
     table = KINDS[kind]
     mine = table.c.owner == found.owner
-    return _remove_first(connection, kind, mine, table.c.seq, found.bytes - most)
+    return _remove_first(connection, kind, mine, table.c.seq, batch, found.bytes - most)
 
 
 def _remove_first(
@@ -95,12 +108,13 @@ def _remove_first(
     kind: str,
     which: ColumnElement[bool],
     order: ColumnElement[int],
+    batch: int,
     bytes: int = BATCH_BYTES,
 ) -> int:
-    """Delete the first of these until `bytes` are gone, or as many as one transaction may; how many went."""
+    """Delete the first of these, at most `batch`, until `bytes` are gone; how many went."""
     table = KINDS[kind]
     columns = select(table.c.seq, table.c.owner, table.c.bytes)
-    rows = connection.execute(columns.where(which).order_by(order).limit(BATCH)).mappings().all()
+    rows = connection.execute(columns.where(which).order_by(order).limit(batch)).mappings().all()
     chosen, left = [], min(bytes, BATCH_BYTES)
     for row in rows:
         if left <= 0:

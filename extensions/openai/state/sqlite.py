@@ -27,11 +27,14 @@ class SqliteFile:
 
     one_connection = False
 
-    def __init__(self, path: Path, synchronous: Synchronous) -> None:
+    def __init__(
+        self, path: Path, synchronous: Synchronous, busy: float = sqlite_file.BUSY
+    ) -> None:
+        """`busy`: seconds to wait for another process that writes."""
         self.path = path
         self.engine = create_engine(
             "sqlite://",
-            creator=lambda: sqlite_file.connect(path, synchronous),
+            creator=lambda: sqlite_file.connect(path, synchronous, busy),
             poolclass=QueuePool,
             pool_size=READERS,
             max_overflow=1000,  # as many as there are threads

@@ -29,11 +29,13 @@ class StoreFileError(SettingsError):
     """The file cannot be used; the message is one line that says what to do."""
 
 
-def connect(path: Path, synchronous: Synchronous = "normal") -> sqlite3.Connection:
+def connect(
+    path: Path, synchronous: Synchronous = "normal", busy: float = BUSY
+) -> sqlite3.Connection:
     """Open the file, and make it where there is none. Raises OSError, sqlite3.Error."""
     make_private(path.parent)
     path.touch(mode=0o600)  # the log beside it gets the same mode
-    connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=busy, isolation_level=None, check_same_thread=False)
     try:
         configure(connection)
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,16 +20,29 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("openedai")
 
-SWEEP_SECONDS = 60.0
-BEFORE_FIRST_SWEEP = 2.0  # seconds: a start has other things to do
 MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class StoreTimes:
+    """Seconds."""
+
+    before_first_sweep: float = 2.0
+    """A start has other things to do."""
+    between_sweeps: float = 60.0
+    busy: float = sqlite_file.BUSY
+    """To wait for another process that writes to the file."""
+
+
+DEFAULT_TIMES = StoreTimes()
 
 
 class Store:
     """Thread-safe. It is opened by its first use; `prepare` says before whether that can work."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, times: StoreTimes = DEFAULT_TIMES) -> None:
         self._settings = settings
+        self._times = times
         self._where = _where(settings)
         self._lock = threading.RLock()
         self._database: Database | None = None
@@ -141,7 +155,7 @@ class Store:
         if path is not None:
             from .sqlite import SqliteFile
 
-            return SqliteFile(path, self._settings.store_synchronous)
+            return SqliteFile(path, self._settings.store_synchronous, self._times.busy)
         if self._where == "memory":
             from .sqlite import Memory
 
@@ -160,13 +174,13 @@ class Store:
     def _sweep(self) -> None:
         from .retention import Sweeper
 
-        pause = BEFORE_FIRST_SWEEP
+        pause = self._times.before_first_sweep
         while not self._stop.wait(pause):
             try:
                 Sweeper(self.database, self._retention).sweep(self._stop)
             except StoreUnavailable:
                 pass  # it is in the log
-            pause = SWEEP_SECONDS
+            pause = self._times.between_sweeps
 
     def _retention(self) -> Retention:
         from .retention import Retention

@@ -24,11 +24,6 @@ from ..system.data_folder import make_private
 log = logging.getLogger("openedai")
 
 FILE = "usage.sqlite3"
-IDLE = 5.0  # seconds without a request after which the writer ends, until the next one
-BUSY = 10.0  # seconds to wait for another server that writes
-FLUSHING = 5.0
-GATHERING = 0.1  # seconds from a request to the transaction that it and others share
-PAUSES = (0.0, 0.2, 1.0, 5.0, 30.0)  # seconds before each attempt to write
 DAY = 86400
 
 SCHEMA = """
@@ -74,11 +69,33 @@ class Filter:
     models: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class WriterTimes:
+    """Seconds that the thread that writes waits for something."""
+
+    idle: float = 5.0
+    """Without a request, after which it ends, until the next one."""
+    busy: float = 10.0
+    """For another server that writes."""
+    flushing: float = 5.0
+    """That a reader waits for it."""
+    gathering: float = 0.1
+    """From a request to the transaction that it and others share."""
+    pauses: tuple[float, ...] = (0.0, 0.2, 1.0, 5.0, 30.0)
+    """Before each attempt to write."""
+
+
+DEFAULT_TIMES = WriterTimes()
+
+
 class UsageStore:
     """Thread-safe. With no folder it keeps nothing and knows of nothing."""
 
-    def __init__(self, folder: Path | None, *, days: int) -> None:
+    def __init__(
+        self, folder: Path | None, *, days: int, times: WriterTimes = DEFAULT_TIMES
+    ) -> None:
         """`days`: how long lines are kept."""
+        self._times = times
         self._path = None if folder is None or not days else folder / FILE
         self._days = days
         self._condition = threading.Condition()
@@ -119,7 +136,7 @@ class UsageStore:
         self._hurry.set()
         with self._condition:
             self._condition.wait_for(
-                lambda: not (self._pending or self._writing) or self._broken, FLUSHING
+                lambda: not (self._pending or self._writing) or self._broken, self._times.flushing
             )
         self._hurry.clear()
 
@@ -184,7 +201,7 @@ class UsageStore:
     def _write(self) -> None:
         """Write what comes, until nothing has come for a while, or nothing can be written for long."""
         try:
-            for pause in PAUSES:
+            for pause in self._times.pauses:
                 self._hurry.wait(pause)
                 try:
                     with self._open() as database:
@@ -205,10 +222,10 @@ class UsageStore:
     def _write_batch(self, database: sqlite3.Connection) -> bool:
         """One transaction; False when there was nothing to write for so long that the thread may end."""
         with self._condition:
-            if not self._condition.wait_for(lambda: self._pending, IDLE):
+            if not self._condition.wait_for(lambda: self._pending, self._times.idle):
                 self._thread = None  # under the lock: the next one starts another thread
                 return False
-        self._hurry.wait(GATHERING)
+        self._hurry.wait(self._times.gathering)
         with self._condition:
             batch, self._pending = self._pending, {}
             self._writing = True
@@ -232,7 +249,7 @@ class UsageStore:
         assert self._path is not None
         make_private(self._path.parent)
         self._path.touch(mode=0o600)
-        database = sqlite3.connect(self._path, timeout=BUSY)
+        database = sqlite3.connect(self._path, timeout=self._times.busy)
         try:
             # A process that is killed loses nothing that was written; only a power cut may.
             database.execute("PRAGMA journal_mode = WAL")

@@ -163,11 +163,17 @@ def test_many_at_once(compiler: Compiler) -> None:
     assert Counter(results) == {"": 16, module.TOO_DEEP: 8}
 
 
-def test_the_queue_is_bounded(compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_WAITING", 0)
+def test_the_queue_is_bounded() -> None:
+    compiler = Compiler(most_waiting=1)
+    assert problem(compiler, "start: /a|b/") == ""
+    waiting = compiler.problem(NEVER)
+    next(waiting)
     with pytest.raises(QueueFull):
         problem(compiler, "start: /never asked before/")
     assert problem(compiler, "start: /a|b/") == ""  # known
+    waiting.close()
+    assert problem(compiler, "start: /never asked before/") == ""
+    compiler.close()
 
 
 @pytest.mark.parametrize("python", ["", "/bin/false", "/no/such/python"])

@@ -64,14 +64,14 @@ class Verdict:
 class Compiler:
     """Finds out what is wrong with grammars. Thread-safe; `compiler` is the one of the process."""
 
-    def __init__(self, python: str | None = None) -> None:
+    def __init__(self, python: str | None = None, *, most_waiting: int = MAX_WAITING) -> None:
         self._python = sys.executable if python is None else python
         self._known: OrderedDict[bytes, Verdict] = OrderedDict()
         self._lock = threading.Lock()
         # So that no one waits for those that take long.
         self._quick, self._slow = ShortestFirst(MAX_AT_ONCE), ShortestFirst(MAX_SLOW_AT_ONCE)
         self._pace = Pace()
-        self._waiting = 0
+        self._waiting, self._most_waiting = 0, most_waiting
         self._helper: CompilerProcess | None = None
         self._alone = False
         """Whether there can be no helper."""
@@ -99,7 +99,7 @@ class Compiler:
             if known is not None:
                 self._known.move_to_end(key)
                 return known
-            if self._waiting >= MAX_WAITING:
+            if self._waiting >= self._most_waiting:
                 raise QueueFull("Too many constraints are waiting to be checked.")
             self._waiting += 1
         try:
