@@ -6,7 +6,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 # One stamp per set of packages; it is older than what it was made from when there is work to do.
-LISTS := pyproject.toml extensions/openai/requirements.txt
+LISTS := pyproject.toml extensions/openai/requirements.txt host/requirements.txt
 FOR_RUN := $(VENV)/.installed
 FOR_TEST := $(VENV)/.installed-test
 FOR_CHECK := $(VENV)/.installed-check

@@ -59,23 +59,26 @@ class Extension:
         return function if callable(function) else None
 
 
-def load_all(names: Iterable[str], root: Path) -> list[Extension]:
-    """Import the extensions in order. One that fails is reported and left out."""
+def load_all(names: Iterable[str], root: Path, user_data: Path) -> list[Extension]:
+    """Import the extensions in order, from `extensions` in `root` or in `user_data`.
+
+    One that fails is reported and left out.
+    """
     loaded: list[Extension] = []
     for name in names:
-        extension = _guarded(name, partial(load, name, root, loaded))
+        extension = _guarded(name, partial(load, name, root, user_data, loaded))
         if extension is not None:
             loaded.append(extension)
     return loaded
 
 
-def load(name: str, root: Path, earlier: Sequence[Extension] = ()) -> Extension:
+def load(name: str, root: Path, user_data: Path, earlier: Sequence[Extension] = ()) -> Extension:
     """Import one extension and let it declare its flags.
 
     Raises HostError when there is no such extension or when it declares a flag that the host or one
     of the `earlier` extensions has; else whatever the extension raises.
     """
-    module = _import(name, root)
+    module = _import(name, root, user_data)
     add_arguments = getattr(module, "add_arguments", None) or (lambda parser: None)
     flags = command_line.declare_flags(name, add_arguments)
     try:
@@ -175,9 +178,9 @@ def stop_all(extensions: Sequence[Extension], seconds: float) -> None:
             log.warning("extension %s did not stop in time", extension.name)
 
 
-def _import(name: str, root: Path) -> ModuleType:
+def _import(name: str, root: Path, user_data: Path) -> ModuleType:
     ours = root / "extensions" / name / "script.py"
-    users = root / "user_data" / "extensions" / name / "script.py"
+    users = user_data / "extensions" / name / "script.py"
     if ours.is_file():
         return importlib.import_module(f"extensions.{name}.script")
     if not users.is_file():

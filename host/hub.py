@@ -87,6 +87,11 @@ def find_or_download(request: Request, model_dir: Path, *, projector: bool = Fal
     return FoundModel(folder / model.files[0], name, folder / encoder.files[0] if encoder else None)
 
 
+def is_complete(request: Request, model_dir: Path) -> bool:
+    """Whether the model is there, so that nothing would be downloaded."""
+    return _choose(_complete_models(request.folder(model_dir)), request) is not None
+
+
 def _download(request: Request, folder: Path, projector: bool) -> Model:
     listing = _list(request)
     models = gguf_names.models(listing.sizes)

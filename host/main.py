@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from host import command_line, extension_loader, model_files, settings_file, shared, stand_in
 from host.errors import HostError, Reported
 from host.extension_loader import Extension
+from host.folders import ROOT, USER_DATA
 from host.lifecycle import HOOK_SECONDS, Lifecycle
-from host.options import ROOT
 from host.output import configure, report, say
 from host.read_ahead import read_ahead
 
@@ -53,7 +53,7 @@ def _start(argv: Sequence[str], prog: str, running: list[Extension], lifecycle: 
         sys.path.insert(0, str(ROOT))
     settings = settings_file.read(options.settings) if options.settings and not wants_help else {}
     stand_in.install(settings)
-    loaded = extension_loader.load_all(options.extensions, ROOT)
+    loaded = extension_loader.load_all(options.extensions, ROOT, USER_DATA)
     if not loaded and not wants_help:
         raise Reported("no extension could be loaded")
     options, flags = command_line.read(argv, [extension.flags for extension in loaded], prog=prog)

@@ -8,8 +8,9 @@ from pathlib import Path
 from extensions.openai.engines.registry import ENGINES
 from host import gguf_names
 from host.errors import HostError
+from host.folders import ROOT
 from host.gguf_names import Model
-from host.options import ROOT, HostOptions
+from host.options import HostOptions
 from host.spec import FoundModel, Lora, ModelSpec
 
 
@@ -77,7 +78,7 @@ class FolderCatalog:
     def _found(self) -> dict[str, FoundModel]:
         found = {self.first.name: self.first}
         for folder in (self.options.model_dir, ROOT / "models"):
-            for name in _model_names(folder):
+            for name in model_names(folder):
                 try:
                     model = find(name, folder)
                 except HostError:
@@ -196,7 +197,7 @@ def _complete(model: Model, folder: Path) -> Model:
     return model
 
 
-def _model_names(model_dir: Path) -> list[str]:
+def model_names(model_dir: Path) -> list[str]:
     """What --model may be given from `model_dir`."""
     if not model_dir.is_dir():
         return []
@@ -209,7 +210,7 @@ def _model_names(model_dir: Path) -> list[str]:
 
 def _names_in(model_dir: Path) -> list[str]:
     """At most eight of them, for a message."""
-    names = _model_names(model_dir)
+    names = model_names(model_dir)
     return [*names[:8], "..."] if len(names) > 8 else names
 
 

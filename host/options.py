@@ -13,9 +13,7 @@ from typing import Any
 
 from extensions.openai.engines.registry import DEFAULT, ENGINES, MOCK
 from host.errors import HostError
-
-ROOT = Path(__file__).resolve().parent.parent
-"""The folder of `server.py`, where `extensions/`, `user_data/` and `models/` are looked for."""
+from host.folders import MODELS
 
 EMBEDDED_MODEL = "openedai-tiny"
 
@@ -25,7 +23,7 @@ class HostOptions:
     """The host's options after defaults, environment and flags. Holds no key."""
 
     model: str = EMBEDDED_MODEL
-    model_dir: Path = ROOT / "models"
+    model_dir: Path = MODELS
     ctx_size: int = 0
     gpu_layers: int = -1
     threads: int = 0
@@ -142,7 +140,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "model-dir",
         path,
-        "where models are looked for and downloaded to (default: models, beside server.py)",
+        "where models are looked for and downloaded to (default: models beside server.py; of an "
+        "installed package: ~/.local/share/openedai/models)",
         "DIR",
     ),
     Option(

@@ -19,8 +19,11 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 LOG = VENV / "pip.log"
-LISTS = (ROOT / "pyproject.toml", ROOT / "extensions/openai/requirements.txt")
-EXTRAS = {"run": "llamacpp", "test": "llamacpp,test", "check": "llamacpp,test,dev"}
+LISTS = tuple(
+    ROOT / name
+    for name in ("pyproject.toml", "extensions/openai/requirements.txt", "host/requirements.txt")
+)
+EXTRAS = {"run": "", "test": "[test]", "check": "[test,dev]"}
 STAMPS = {"run": ".installed", "test": ".installed-test", "check": ".installed-check"}
 """Files in .venv; one that is older than LISTS means that there is work to do."""
 
@@ -110,7 +113,7 @@ def _make_environment() -> None:
 
 def _install(extras: str) -> None:
     command = [str(PYTHON), "-m", "pip", "install", "--no-color", "--progress-bar", "off"]
-    command += ["--retries", "2", "--editable", f".[{extras}]"]
+    command += ["--retries", "2", "--editable", f".{extras}"]
     environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUNBUFFERED": "1"}
     progress = Progress()
     with LOG.open("w", encoding="utf-8") as log:

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from extensions.openai.access.caller import Caller
 from extensions.openai.access.key_files import KeyFiles
 from extensions.openai.access.keys import Keys
 from extensions.openai.errors import Unauthorized
+from extensions.openai.observability.record import RequestRecord
 from extensions.openai.settings import Settings
+from extensions.openai.state.usage import UsageStore
 from tests.support.process import ROOT
 
 PROGRAM = "extensions.openai"
@@ -76,7 +79,9 @@ def test_a_key_from_its_making_to_its_end(shell: Shell) -> None:
     )
     key = out.strip()
     assert status == 0 and out == key + "\n" and key.startswith("sk-alice-")
-    assert key not in err and len(err.splitlines()) == 1
+    warning, made = err.splitlines()
+    assert key not in err and f"made the key alice in {shell.folder}: " in made
+    assert warning.startswith(f"warning: the folder {shell.folder} is new")
     caller = Keys(Settings(data_folder=str(shell.folder))).identify({"api-key": key})
     assert (caller.name, set(caller.scopes)) == ("alice", {"read", "write"})
     assert (caller.weight, caller.priority) == (3, "batch")
@@ -103,6 +108,45 @@ def test_a_key_from_its_making_to_its_end(shell: Shell) -> None:
     assert "no valid keys" in shell.run("keys", "list")[2]
     states = [each["state"] for each in json.loads(shell.run("keys", "list", "--all", "--json")[1])]
     assert states == ["revoked", "revoked"]
+
+
+def test_usage_and_last_use(shell: Shell) -> None:
+    assert "nothing was used" in shell.run("keys", "usage")[2]
+    assert not shell.folder.exists()
+    shell.key("create", "--name", "alice")
+    store = UsageStore(shell.folder, days=10)
+    for user, tokens in (("ann", 1000), ("bob", 234)):
+        caller = Caller("alice", frozenset({"write"}))
+        record = RequestRecord(caller=caller, user=user, model="m", status=200)
+        record.prompt_tokens, record.cached_tokens, record.completion_tokens = tokens, 7, 5
+        store.observe(record)
+    store.flush()
+    assert shell.run("keys", "usage")[1].splitlines() == [
+        "KEY    REQUESTS  INPUT  CACHED  OUTPUT",
+        "alice         2  1,234      14      10",
+    ]
+    assert shell.run("keys", "usage", "--by", "key,user", "--csv")[1].splitlines() == [
+        "key,user,requests,input_tokens,cached_tokens,output_tokens",
+        "alice,ann,1,1000,7,5",
+        "alice,bob,1,234,7,5",
+    ]
+    (listed,) = json.loads(shell.run("keys", "list", "--json")[1])
+    assert abs(listed["last_used_at"] - time.time()) < 130
+    assert time.strftime("%Y-%m-%d", time.gmtime()) in shell.run("keys", "list")[1].split("MAY")[1]
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_makes_belongs_to_the_folders_owner(shell: Shell) -> None:
+    shell.folder.mkdir(mode=0o700)
+    os.chown(shell.folder, 12345, 54321)
+    shell.key("create", "--name", "alice")
+    shell.key("rotate", "alice")
+    found = {file.name: file.stat() for file in shell.folder.iterdir()}
+    assert {"keys.secret", "keys.json", "keys.lock"} <= set(found)
+    assert {(state.st_uid, state.st_gid) for state in found.values()} == {(12345, 54321)}
+    shell.folder = shell.folder / "below" / "new"
+    shell.key("create", "--name", "bob")
+    assert shell.folder.stat().st_uid == shell.folder.parent.stat().st_uid == 12345
 
 
 def test_a_new_list_beside_an_old_secret_is_told(shell: Shell) -> None:

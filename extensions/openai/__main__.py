@@ -1,4 +1,4 @@
-"""The operator's commands: make, list, revoke and rotate named keys; hash a password.
+"""The operator's commands: make, list, revoke and rotate named keys, print their usage; hash a password.
 
     python -m extensions.openai keys create --name alice
 
@@ -8,6 +8,7 @@ A key is printed once, to standard output; all else that is said goes to standar
 from __future__ import annotations
 
 import argparse
+import csv
 import getpass
 import json
 import re
@@ -18,31 +19,38 @@ from dataclasses import fields, replace
 from datetime import datetime, timezone
 from typing import Any, NoReturn, get_args
 
-from .access.caller import RESERVED, UNSPECIFIED, Limits, Priority, Scope
+from .access.caller import RESERVED, UNSPECIFIED, Limits, Priority
 from .access.key_files import Entry, KeyFiles, KeysError
+from .access.key_report import (
+    LIMIT_WORDS,
+    SCOPES,
+    UNITS,
+    allowed,
+    day,
+    described,
+    duration,
+    end_of,
+    state_of,
+    table,
+)
 from .access.password import hashed
 from .access.signed_keys import NAME, Grant
 from .configuration.sources import load
+from .errors import UsageUnreadable
 from .settings import SettingsError
+from .state import usage as usage_file
+from .state.usage import UsageStore
 
-SCOPES: tuple[Scope, ...] = get_args(Scope)
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 LONGEST = 100 * 366 * 86400  # seconds
 MOST = 10**12
-WORDS = {
-    "rpm": "{} requests a minute",
-    "tpm": "{} tokens a minute",
-    "concurrent": "{} requests at once",
-    "monthly_tokens": "{} tokens a month",
-}
 
 PROGRAM = f"python -m {__package__}"
-HELP = f"""examples:
-  {PROGRAM} keys create --name alice --scopes read,write --expires 90d --rpm 60 --tpm 40000
-  {PROGRAM} keys list
-  {PROGRAM} keys rotate alice --grace 1h
-  {PROGRAM} keys revoke alice
-  {PROGRAM} password
+HELP = """examples:
+  {program} keys create --name alice --expires 90d --rpm 60
+  {program} keys list
+  {program} keys usage --days 7 --csv
+  {program} keys rotate alice --grace 1h
+  {program} keys revoke alice
 
 What you do takes effect at once, also on a server that runs. docs/keys.md has more."""
 
@@ -54,9 +62,9 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} ({self.prog} --help says more)\n")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run one command; the exit status: 0, or 2 with one line on standard error."""
-    parser = _parser()
+    parser = _parser(program)
     given = parser.parse_args(argv)
     if given.run is None:
         given.parser.print_help()
@@ -64,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = load({}, {"data_folder": given.data_folder} if given.data_folder else {})
         given.run(KeyFiles.of(settings), given)
-    except (KeysError, SettingsError) as error:
+    except (KeysError, SettingsError, UsageUnreadable) as error:
         _say(f"error: {error}")
         return 2
     return 0
@@ -73,13 +81,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def create(files: KeyFiles, given: argparse.Namespace) -> None:
     """Make a key and print it."""
     grant = _changed(Grant("", given.name, frozenset({"read", "write"})), given)
+    is_new = not files.folder.exists()
     begins = files.secret() is not None and not files.entries()
     key = files.create(grant)
+    if is_new:
+        _say(
+            f"warning: the folder {files.folder} is new; a server with another data folder does not "
+            "know the key (--data-folder names it)"
+        )
     if begins:
         _say(
             f"{files.folder} had no list of keys; from now on keys that are not on it are void there"
         )
-    _say(f"made the key {given.name}: {_words(grant)}. It is shown this once:")
+    _say(f"made the key {given.name} in {files.folder}: {allowed(grant)}. It is shown this once:")
     print(key)
 
 
@@ -94,40 +108,83 @@ def rotate(files: KeyFiles, given: argparse.Namespace) -> None:
         return _changed(grant, given)
 
     key, grant = files.rotate(given.name, change, given.grace)
-    old = f"in {_length(given.grace)}" if given.grace else "now"
-    _say(f"made another key {given.name}: {_words(grant)}. The old one ends {old}. The new one:")
+    old = f"in {duration(given.grace)}" if given.grace else "now"
+    _say(
+        f"made another key {given.name} in {files.folder}: {allowed(grant)}. The old one ends {old}. "
+        "The new one:"
+    )
     print(key)
 
 
 def revoke(files: KeyFiles, given: argparse.Namespace) -> None:
     """End all keys of a name."""
     count = files.revoke(given.name)
-    _say(f"revoked {'the key' if count == 1 else f'{count} keys'} {given.name}")
+    what = "the key" if count == 1 else f"{count} keys"
+    _say(f"revoked {what} {given.name} in {files.folder}")
 
 
 def show(files: KeyFiles, given: argparse.Namespace) -> None:
     """Print what is known of all keys, and never a key."""
     now = time.time()
     entries = [each for each in files.entries() if given.all or each.valid(now)]
+    used = _usage(files).last_used()
     if given.json:
-        print(json.dumps([_described(each, now) for each in entries], indent=2))
+        rows = [described(each, now, used.get(each.grant.name)) for each in entries]
+        print(json.dumps(rows, indent=2))
         return
     if not entries:
-        _say("there are no keys" if not files.entries() else "there are no valid keys (--all)")
+        valid = "valid keys" if files.entries() else "keys"
+        _say(f"there are no {valid} in {files.folder}{' (--all)' if files.entries() else ''}")
         return
-    rows = [("NAME", "STATE", "MADE", "ENDS", "MAY")]
-    for entry in entries:
-        made, ends = _day(entry.created), _ends(entry)
-        rows.append(
-            (
-                *(entry.grant.name, _state(entry, now), made),
-                *(_day(ends) if ends else "-", _words(entry.grant, ends=False)),
-            )
+    head = ("NAME", "STATE", "MADE", "ENDS", "LAST USED", "MAY")
+    print(
+        table(
+            [
+                head,
+                *(
+                    (
+                        *(
+                            each.grant.name,
+                            state_of(each, now),
+                            day(each.created),
+                            day(end_of(each)),
+                        ),
+                        *(day(used.get(each.grant.name)), allowed(each.grant, with_end=False)),
+                    )
+                    for each in entries
+                ),
+            ]
         )
-    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
+    )
+
+
+def usage(files: KeyFiles, given: argparse.Namespace) -> None:
+    """Print what keys, their users and models have used."""
+    now = int(time.time())
+    rows = _usage(files).read(now - given.days * 86400, now + 60, by=given.by)
+    head = [*given.by, "requests", "input_tokens", "cached_tokens", "output_tokens"]
+    cells = [[str(getattr(row, name) or "") for name in given.by] for row in rows]
+    counts = [[getattr(row, name) for name in head[len(given.by) :]] for row in rows]
+    if given.csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(head)
+        writer.writerows([*names, *numbers] for names, numbers in zip(cells, counts, strict=True))
+        return
+    if not rows:
+        _say(f"nothing was used in the last {given.days} days, as far as {files.folder} knows")
+        return
+    heads = [name.removesuffix("_tokens").upper() for name in head]
+    lines = [
+        [*(name or "-" for name in names), *(f"{number:,}" for number in numbers)]
+        for names, numbers in zip(cells, counts, strict=True)
+    ]
+    print(table([heads, *lines]))
+
+
+def _usage(files: KeyFiles) -> UsageStore:
+    """The usage beside the keys; nothing is made where there is none."""
+    there = (files.folder / usage_file.FILE).exists()
+    return UsageStore(files.folder if there else None, days=36500)
 
 
 def password(files: KeyFiles, given: argparse.Namespace) -> None:
@@ -143,7 +200,7 @@ def password(files: KeyFiles, given: argparse.Namespace) -> None:
     print(hashed(text))
 
 
-def _parser() -> _Parser:
+def _parser(program: str = PROGRAM) -> _Parser:
     # Also after the command: argparse would set the default again there.
     shared = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
     shared.add_argument(
@@ -152,9 +209,9 @@ def _parser() -> _Parser:
         help="where the server keeps its data (its setting data_folder, or OPENEDAI_DATA_FOLDER)",
     )
     parser = _Parser(
-        prog=PROGRAM,
+        prog=program,
         description="Commands of the OpenAI-compatible API. The server itself is started by its host.",
-        epilog=HELP,
+        epilog=HELP.format(program=program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[shared],
         allow_abbrev=False,
@@ -182,6 +239,18 @@ def _parser() -> _Parser:
     listed = command(actions, "list", show, "list the valid keys, without the keys themselves")
     listed.add_argument("--all", action="store_true", help="those that have ended, too")
     listed.add_argument("--json", action="store_true", help="as JSON")
+    used = command(actions, "usage", usage, "print what was used: requests, and tokens")
+    used.add_argument(
+        "--days", type=_count(1, 36500), default=30, metavar="N", help="so far back (default: 30)"
+    )
+    used.add_argument(
+        "--by",
+        type=_columns,
+        default=["key"],
+        metavar="LIST",
+        help="a line for each of key, user, model (default: key)",
+    )
+    used.add_argument("--csv", action="store_true", help="as CSV")
     ended = command(actions, "revoke", revoke, "end all keys of a name, at once")
     ended.add_argument("name", metavar="NAME", type=_name)
     again = command(actions, "rotate", rotate, "make another key of a name, and end the old one")
@@ -252,6 +321,13 @@ def _scopes(text: str) -> frozenset[str]:
     return scopes
 
 
+def _columns(text: str) -> list[str]:
+    columns = [part.strip() for part in text.split(",") if part.strip()]
+    if not columns or not set(columns) <= set(usage_file.COLUMNS):
+        raise argparse.ArgumentTypeError("some of key, user, model, with commas between them")
+    return columns
+
+
 def _seconds(text: str) -> int:
     found = re.fullmatch(r"(\d{1,9})([smhdw])", text.strip().lower())
     seconds = int(found[1]) * UNITS[found[2]] if found else 0
@@ -287,76 +363,12 @@ def _limits(text: str) -> Limits:
     limits = UNSPECIFIED
     for part in filter(None, text.split(",")):
         name, _, value = part.strip().partition("=")
-        if name not in WORDS:
+        if name not in LIMIT_WORDS:
             raise argparse.ArgumentTypeError(
-                f"limits are {', '.join(WORDS)}, as in rpm=10,tpm=5000"
+                f"limits are {', '.join(LIMIT_WORDS)}, as in rpm=10,tpm=5000"
             )
         limits = replace(limits, **{name: _count(0, 1000 if name == "rpm" else MOST)(value)})
     return limits
-
-
-def _words(grant: Grant, *, ends: bool = True) -> str:
-    """What the key allows, in words."""
-    parts = [", ".join(scope for scope in SCOPES if scope in grant.scopes)]
-    parts += _limit_words(grant.limits, "")
-    parts += _limit_words(grant.user_limits, " for each user")
-    if grant.weight != 1:
-        parts.append(f"weight {grant.weight}")
-    if grant.priority == "batch":
-        parts.append("batch")
-    if ends:
-        parts.append(f"until {_day(grant.expires)}" if grant.expires else "does not expire")
-    return "; ".join(parts)
-
-
-def _limit_words(limits: Limits, suffix: str) -> list[str]:
-    values = ((words, getattr(limits, name)) for name, words in WORDS.items())
-    return [
-        words.format(value or "any number of") + suffix
-        for words, value in values
-        if value is not None
-    ]
-
-
-def _described(entry: Entry, now: float) -> dict[str, Any]:
-    grant = entry.grant
-    return {
-        "name": grant.name,
-        "id": grant.id,
-        "state": _state(entry, now),
-        "scopes": [scope for scope in SCOPES if scope in grant.scopes],
-        "created_at": entry.created,
-        "expires_at": grant.expires,
-        "ends_at": _ends(entry),
-        "limits": {name: getattr(grant.limits, name) for name in WORDS},
-        "user_limits": {name: getattr(grant.user_limits, name) for name in WORDS},
-        "weight": grant.weight,
-        "priority": grant.priority,
-    }
-
-
-def _state(entry: Entry, now: float) -> str:
-    if entry.valid(now):
-        return "valid" if entry.ends is None else "replaced"
-    if entry.ends is not None and (entry.grant.expires is None or now < entry.grant.expires):
-        return "revoked"
-    return "expired"
-
-
-def _ends(entry: Entry) -> int | None:
-    ends = [end for end in (entry.ends, entry.grant.expires) if end]
-    return min(ends, default=None)
-
-
-def _day(seconds: float | None) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds)) if seconds else "-"
-
-
-def _length(seconds: int) -> str:
-    for unit, size in reversed(UNITS.items()):
-        if seconds % size == 0:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
 
 
 def _say(text: str) -> None:

@@ -133,7 +133,8 @@ class Settings(BaseSettings):
     )
     api_key: Key = Field(
         None,
-        description="The key that clients send. Without any key the server listens on loopback only.",
+        description="The key that clients send; generate makes one at each start and prints it. Without any "
+        "key the server listens on loopback only.",
         json_schema_extra=RELOADABLE,
     )
     admin_key: Key = Field(

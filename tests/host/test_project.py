@@ -32,7 +32,7 @@ def test_one_version(project: dict[str, Any]) -> None:
 def test_the_extras_are_there_and_the_dependencies_are_read_from_one_file(
     project: dict[str, Any],
 ) -> None:
-    assert {"llamacpp", "test", "dev"} <= set(project["optional-dependencies"])
+    assert {"test", "dev"} <= set(project["optional-dependencies"])
     assert project["dynamic"] == ["dependencies"]
 
 

@@ -26,7 +26,8 @@ WELL = (
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """What `make run` reads of a clone."""
-    for name in ("Makefile", "pyproject.toml", "extensions/openai/requirements.txt"):
+    lists = ("extensions/openai/requirements.txt", "host/requirements.txt")
+    for name in ("Makefile", "pyproject.toml", *lists):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "scripts").mkdir()

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from ..configuration.sources import key_hint
 from ..configuration.values import is_network
 from ..errors import Forbidden, InvalidRequest
 from ..settings import Settings, SettingsError
@@ -24,16 +25,16 @@ def bind_address(settings: Settings) -> str:
     host = settings.listen_host or ("0.0.0.0" if settings.listen else "127.0.0.1")
     if not has_keys(settings) and not is_loopback(host):
         flag = "--listen-host" if settings.listen_host else "--listen"
-        raise SettingsError(
-            f"{flag} lets other machines in, so it needs a key: add --api-key KEY "
-            "(or set OPENEDAI_API_KEY)"
-        )
+        raise SettingsError(f"{flag} lets other machines in, so it needs a key: {_how(settings)}")
     if settings.public_api and not has_keys(settings):
-        raise SettingsError(
-            "--public-api lets all in, so it needs a key: add --api-key KEY "
-            "(or set OPENEDAI_API_KEY)"
-        )
+        raise SettingsError(f"--public-api lets all in, so it needs a key: {_how(settings)}")
     return host
+
+
+def _how(settings: Settings) -> str:
+    """How the server gets a key."""
+    hint = key_hint(settings)
+    return hint or "add --api-key KEY (or set OPENEDAI_API_KEY), or --api-key generate"
 
 
 def check_source(settings: Settings, host: str | None, origin: str | None) -> None:

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from ..settings import Settings
-from ..system.data_folder import data_folder, make_private, write_private
+from ..system.data_folder import data_folder, hand_over, make_private, write_private
 from .signed_keys import Grant, new_id, sign
 
 T = TypeVar("T")
@@ -207,6 +207,7 @@ class KeyFiles:
         try:
             make_private(self.folder)
             with FileLock(self.folder / LOCK, timeout=PATIENCE, mode=0o600):
+                hand_over(self.folder / LOCK)
                 yield
         except Timeout:
             raise KeysError("another process is writing keys and does not end") from None

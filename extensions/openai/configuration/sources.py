@@ -6,17 +6,21 @@ Nothing else reads the environment.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_settings import EnvSettingsSource
 
 from ..settings import RELOADABLE, Settings, SettingsError
 
 OTHER_NAMES = {"api_port": "OPENEDAI_PORT", "use_mock_api": "USE_MOCK_API"}
 """Names that the first extension gave to settings; OPENEDAI_<NAME> goes before them."""
+GENERATE = "generate"
+"""The value of `api_key` that makes one."""
 
 
 def load(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:
@@ -29,9 +33,25 @@ def load(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:
         raise SettingsError(f"unknown setting: {', '.join(unknown)}")
     environment = _older_names() | EnvSettingsSource(Settings)()
     try:
-        return Settings(**{**params, **environment, **flags})
+        settings = Settings(**{**params, **environment, **flags})
     except ValidationError as error:
         raise SettingsError("; ".join(_line(problem) for problem in error.errors())) from None
+    if settings.api_key is None or settings.api_key.get_secret_value() != GENERATE:
+        return settings
+    return settings.model_copy(update={"api_key": SecretStr(generated_key())})
+
+
+@cache
+def generated_key() -> str:
+    """The key of `--api-key generate`: one as long as the process runs, so that a reload keeps it."""
+    return "sk-" + secrets.token_urlsafe(32)
+
+
+def key_hint(settings: Settings) -> str | None:
+    """What to say where the clients' variable was set and the server's was probably meant."""
+    if settings.api_key is not None or not os.environ.get("OPENAI_API_KEY"):
+        return None
+    return "OPENAI_API_KEY is what clients send; the server's own key is OPENEDAI_API_KEY"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..access.keys import has_keys
+from ..configuration.sources import generated_key
 from ..engines.swappable import SwappableEngine
 from ..outbound.tunnel import Tunnel
 from ..server.server import APIServer
@@ -46,19 +47,27 @@ class RunningServer:
         the log is for programs."""
         info = self.engine.info
         model = f"{info.model}, context of {info.context_length} tokens"
+        key = self._generated_key()
         if self.services.settings.log_format == "json":
-            return f"ready: {self.url} serves {model}"
+            made = f", with the key {key}" if key else ""
+            return f"ready: {self.url} serves {model}{made}"
         indent = " " * LABEL_COLUMNS
         described = f"Model      {model}. {info.description}"
         return "\n".join(
             (
                 f"Base URL   {self.url}",
                 *self._public_line(),
+                *([f"API key    {key} (until the server stops)"] if key else ()),
                 textwrap.fill(described, BANNER_COLUMNS, subsequent_indent=indent),
                 f"Docs       {self.server.url}/docs",
                 *self._curl_lines(info.model),
             )
         )
+
+    def _generated_key(self) -> str | None:
+        """The key that was made at the start; one that the operator gave is never shown."""
+        key = self.services.settings.api_key
+        return generated_key() if key and key.get_secret_value() == generated_key() else None
 
     def _curl_lines(self, model: str) -> tuple[str, ...]:
         locked = has_keys(self.services.settings)

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import UsageUnreadable
 from ..limits.rate_limits import short_user
@@ -188,15 +189,25 @@ class UsageStore:
             f"WHERE {' AND '.join(where)} GROUP BY {', '.join(['bucket', *by])} "
             f"ORDER BY {', '.join(['bucket', *by])}"
         )
+        rows = self._fetched(query, parameters)
+        return [UsageRow(*row) for row in rows if row[4] is not None]
+
+    def last_used(self) -> dict[str, int]:
+        """When each key was last used: the minute, in Unix seconds. Raises UsageUnreadable."""
+        if self._path is None:
+            return {}
+        rows = self._fetched("SELECT key, max(minute) FROM usage GROUP BY key", ())
+        return dict(rows)
+
+    def _fetched(self, query: str, parameters: Sequence[int | str]) -> list[Any]:
         try:
             with self._open() as database:
-                rows = database.execute(query, parameters).fetchall()
+                return database.execute(query, parameters).fetchall()
         except (sqlite3.Error, OSError) as error:
             self._tell(error)
             raise UsageUnreadable(
                 "Usage cannot be read at the moment; the operator can find details in the log."
             ) from None
-        return [UsageRow(*row) for row in rows if row[4] is not None]
 
     def _write(self) -> None:
         """Write what comes, until nothing has come for a while, or nothing can be written for long."""

@@ -26,7 +26,10 @@ def _folder(name: str) -> Path:
 
 def make_private(folder: Path) -> None:
     """Make the folder, for its owner only, unless it is there. Raises OSError."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    missing = [each for each in (folder, *folder.absolute().parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+        hand_over(each)
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -37,7 +40,18 @@ def write_private(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        hand_over(draft)
         draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+def hand_over(path: Path) -> None:
+    """Give what root has made to the owner of the folder that it is in: the server runs as that user, and
+    could not read it. Raises OSError."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return
+    folder = path.parent.stat()
+    if folder.st_uid != path.lstat().st_uid:
+        os.chown(path, folder.st_uid, folder.st_gid, follow_symlinks=False)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import builtins
 import importlib
 import json
+import os
 import platform
 import sys
 import sysconfig
@@ -36,13 +37,20 @@ def interpreter_tag() -> str:
     return f"{suffix.strip('.').split('.')[0]}-{platform.machine()}"
 
 
+def is_package(root: Path) -> bool:
+    """Whether a folder with `extensions` in it is the installed package, not a clone or a web UI."""
+    return root.name == "openedai" and (root / "__init__.py").exists()
+
+
 def data_root(folder: Path) -> Path:
     """`openedai` in the `user_data` of the app that the extension's folder is installed in.
 
     The folder is `extensions/NAME` of either the app or its `user_data`, which may have any name; an app is
-    known by its `server.py`.
+    known by its `server.py`. The package that a wheel installs has no `user_data`: XDG_DATA_HOME has it.
     """
     root = folder.parent.parent
+    if is_package(root):
+        return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "openedai"
     is_app = root.name != "user_data" and (root / "server.py").exists()
     return (root / "user_data" if is_app else root) / "openedai"
 
