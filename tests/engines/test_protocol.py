@@ -24,14 +24,14 @@ from extensions.openai.engines.protocol import (
     Message,
     Piece,
     Pieces,
-    infill_of,
-    scorer_of,
 )
 from extensions.openai.engines.swappable import SwappableEngine
 from extensions.openai.engines.webui.engine import WebuiEngine
 from extensions.openai.errors import ContextLengthExceeded, InvalidRequest, ModelChanged
 from extensions.openai.generation.chat.answer import Wanted, answer_chat
 from extensions.openai.generation.sampling.profiles import to_native
+from tests.support.abilities import infill
+from tests.support.abilities import score as score_of
 from tests.support.paced import PacedEngine
 from tests.support.process import ROOT
 from tests.support.random_encoder import write_encoder
@@ -369,7 +369,7 @@ def test_a_conversation_is_rendered_in_its_order(engine: Engine) -> None:
 @pytest.mark.parametrize("alternatives", [0, 3, 20])
 def test_every_token_of_a_prompt_is_scored(engine: Engine, text: str, alternatives: int) -> None:
     tokens = engine.tokenize(text)
-    scores = [score for score in scorer_of(engine).score(tokens, alternatives) if score is not None]
+    scores = [each for each in score_of(engine, tokens, alternatives) if each is not None]
     assert len(scores) == len(tokens)
     assert b"".join(score.bytes for score in scores) == text.encode()
     assert scores[0].logprob is None and scores[0].top == ()
@@ -384,7 +384,7 @@ def test_every_token_of_a_prompt_is_scored(engine: Engine, text: str, alternativ
 @needs("logprobs")
 def test_scoring_that_is_left_half_way_leaves_the_engine_well(engine: Engine) -> None:
     for _ in range(3):
-        scores = scorer_of(engine).score(engine.tokenize("Hello there, all of you"), 1)
+        scores = score_of(engine, engine.tokenize("Hello there, all of you"), 1)
         next(scores)
         scores.close()
     assert_answer(read(completion(engine, "Hello", 4)), max_tokens=4)
@@ -393,7 +393,7 @@ def test_scoring_that_is_left_half_way_leaves_the_engine_well(engine: Engine) ->
 @needs("logprobs")
 def test_tokens_that_the_model_lacks_are_not_scored(engine: Engine) -> None:
     with pytest.raises(InvalidRequest):
-        list(scorer_of(engine).score((1, engine.info.vocabulary_size), 0))
+        list(score_of(engine, (1, engine.info.vocabulary_size), 0))
 
 
 @needs("logprobs")
@@ -417,7 +417,7 @@ def test_the_end_token_has_its_log_probability_and_no_text(engine: Engine) -> No
     assert (told.bytes, told.id, pieces[-1].finish) == (b"", end, "stop")
     assert sum(piece.tokens for piece in pieces) == 1
     assert told.logprob is not None and told.logprob < 0
-    (score,) = [s for s in scorer_of(engine).score((*engine.tokenize("Hello"), end), 0) if s][-1:]
+    (score,) = [s for s in score_of(engine, (*engine.tokenize("Hello"), end), 0) if s][-1:]
     assert score.logprob == pytest.approx(told.logprob, abs=0.05)
     assert score.bytes == b"<|im_end|>"
 
@@ -443,7 +443,7 @@ def test_a_banned_token_is_not_said(engine: Engine) -> None:
 @needs("infill")
 @pytest.mark.parametrize("before", ["def f(", "", (40, 41)])
 def test_a_fill_in_prompt_holds_both_texts(engine: Engine, before: str | tuple[int, ...]) -> None:
-    tokens = infill_of(engine).infill(before, ") -> None")
+    tokens = infill(engine, before, ") -> None")
     assert all(0 <= id < engine.info.vocabulary_size for id in tokens)
     text = engine.detokenize(tokens)
     head = before if isinstance(before, str) else engine.detokenize(before)

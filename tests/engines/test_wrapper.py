@@ -16,12 +16,11 @@ from extensions.openai.engines.protocol import (
     Message,
     Scores,
     TokenLogprob,
-    infill_of,
-    scorer_of,
 )
 from extensions.openai.engines.swappable import SwappableEngine
 from extensions.openai.engines.wrapper import EngineWrapper
 from extensions.openai.errors import EngineFailed
+from tests.support.abilities import infill, score
 
 
 class Front(EngineWrapper):
@@ -71,8 +70,8 @@ def test_all_that_an_engine_does_is_passed_on(front_of: Any) -> None:
     assert list(front.generate(GenerateRequest("hi"))) == list(
         engine.generate(GenerateRequest("hi"))
     )
-    assert list(scorer_of(front).score((1, 2), 3)) == list(engine.score((1, 2), 3))
-    assert infill_of(front).infill("a", "b") == (97, 0, 98)
+    assert list(score(front, (1, 2), 3)) == list(engine.score((1, 2), 3))
+    assert infill(front, "a", "b") == (97, 0, 98)
     front.close()
     assert engine.closed == 1
 
@@ -80,17 +79,14 @@ def test_all_that_an_engine_does_is_passed_on(front_of: Any) -> None:
 @FRONTS
 def test_what_the_engine_lacks_is_said_and_not_guessed(front_of: Any) -> None:
     for engine in (EchoEngine(), front_of(EchoEngine())):
-        with pytest.raises(EngineFailed, match="no probabilities"):
-            list(scorer_of(engine).score((1,), 0))
-        with pytest.raises(EngineFailed, match="cannot fill in"):
-            infill_of(engine).infill("a", "b")
+        with pytest.raises(EngineFailed, match="is no Scorer"):
+            list(score(engine, (1,), 0))
+        with pytest.raises(EngineFailed, match="is no Infill"):
+            infill(engine, "a", "b")
 
 
 def test_no_method_of_the_protocols_is_forgotten() -> None:
-    parts = (
-        *(protocol.TextEngine, protocol.ChatEngine, protocol.Tokenizer),
-        *(protocol.Scorer, protocol.Infill),
-    )
+    parts = (*(protocol.TextEngine, protocol.ChatEngine, protocol.Tokenizer, protocol.Forwarding),)
     methods = {name for part in parts for name in vars(part) if not name.startswith("_")}
-    assert {"info", "generate", "score", "infill", "close"} <= methods
+    assert {"info", "generate", "run", "ask", "close"} <= methods
     assert methods <= vars(EngineWrapper).keys()

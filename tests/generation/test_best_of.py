@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
-from extensions.openai.engines.protocol import PromptUsage, TokenLogprob, infill_of
+from extensions.openai.engines.protocol import PromptUsage, TokenLogprob
 from extensions.openai.generation.best_of import best_of
 from extensions.openai.generation.events import Event, Events
+from tests.support.abilities import infill
 from tests.support.api import Api
 
 
@@ -207,9 +208,7 @@ def test_a_suffix_is_filled_in_between(tiny: Api, before: Any, after: str) -> No
     """The prompt is that of the model's fill-in tokens; the answer is what continues it."""
     body: dict[str, Any] = {"max_tokens": 8, "temperature": 0}
     filled = tiny.complete(before, suffix=after, **body)
-    prompt = list(
-        infill_of(tiny.engine).infill(tuple(before) if isinstance(before, list) else before, after)
-    )
+    prompt = list(infill(tiny.engine, tuple(before) if isinstance(before, list) else before, after))
     asked = tiny.complete(prompt, **body)
     assert filled["choices"] == asked["choices"]
     assert filled["usage"]["prompt_tokens"] == len(prompt)
@@ -228,7 +227,7 @@ def test_a_suffix_is_asked_for_as_llama_cpp_does(tiny: Api, before: str, after: 
     assert isinstance(tiny.engine, LlamaCppEngine)
     body = {"input_prefix": before, "input_suffix": after, "n_predict": 1, "prompt": ""}
     own = tiny.engine._model.listener.ask("/infill", body)
-    assert own["prompt"] == tiny.engine.detokenize(infill_of(tiny.engine).infill(before, after))
+    assert own["prompt"] == tiny.engine.detokenize(infill(tiny.engine, before, after))
     asked = tiny.complete(before, suffix=after, max_tokens=1)
     assert asked["usage"]["prompt_tokens"] == own["tokens_evaluated"]
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.engines.protocol import scorer_of
 from extensions.openai.engines.webui.engine import WebuiEngine
+from tests.support.abilities import score
 from tests.support.api import Api
 from tests.support.process import ROOT
 from tests.webui_host import install
@@ -61,9 +61,7 @@ def pairs_for(api: Api, count: int) -> list[Pair]:
 
 def scored(api: Api, pair: Pair) -> float:
     """How likely the engine itself finds the continuation."""
-    tokens = [
-        token for token in scorer_of(api.engine).score([*pair[0], *pair[1]], 0) if token is not None
-    ]
+    tokens = [token for token in score(api.engine, [*pair[0], *pair[1]], 0) if token is not None]
     return sum(token.logprob or 0.0 for token in tokens[len(pair[0]) :])
 
 

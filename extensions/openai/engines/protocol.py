@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from ..errors import EngineFailed
 from .template_traits import TemplateTraits as TemplateTraits
 from .template_traits import ThinkingTraits as ThinkingTraits
+
+T = TypeVar("T")
+A = TypeVar("A")
 
 Finish = Literal["stop", "length", "tool_calls"]
 """Why an answer ended: the model (or a stop string) ended it, a limit on tokens did, or the model has
@@ -343,8 +346,8 @@ class Infill(Protocol):
 
 
 class Engine(TextEngine, ChatEngine, Tokenizer, Protocol):
-    """What every engine has, as endpoints need it of each. What only some have is asked for by
-    `scorer_of` and `infill_of`, after a look at `info.capabilities`."""
+    """What every engine has, as endpoints need it of each. What only some have is asked for by `run_on` and
+    `ask`, after a look at `info.capabilities`."""
 
 
 class HasSnapshots(Protocol):
@@ -362,15 +365,38 @@ def snapshot_of(engine: Engine) -> Engine:
     return engine if take is None else take()
 
 
-def scorer_of(engine: TextEngine) -> Scorer:
-    """The engine as one that scores. Raises EngineFailed where it is none."""
-    if not isinstance(engine, Scorer):
-        raise EngineFailed("This engine has no probabilities.")
-    return engine
+class Forwarding(Protocol):
+    """An engine in front of another one."""
+
+    def run(self, begin: Callable[[Engine], Generator[T, None, None]]) -> Generator[T, None, None]:
+        """What `begin` makes of the engine behind: work that may take long, and ends when it is closed."""
+
+    def ask(self, question: Callable[[Engine], T]) -> T:
+        """What the engine behind answers at once."""
 
 
-def infill_of(engine: TextEngine) -> Infill:
-    """The engine as one that fills in. Raises EngineFailed where it is none."""
-    if not isinstance(engine, Infill):
-        raise EngineFailed("This engine cannot fill in.")
+def run_on(
+    engine: TextEngine, ability: type[A], begin: Callable[[A], Generator[T, None, None]]
+) -> Generator[T, None, None]:
+    """What `begin` makes of an engine that has an ability such as Scorer: work that may take long.
+
+    Raises EngineFailed where the engine does not have it; as always, `info.capabilities` says what there is.
+    """
+    run: Any = getattr(engine, "run", None)
+    if run is not None:
+        return run(lambda inner: run_on(inner, ability, begin))  # type: ignore[no-any-return]
+    return begin(_able(engine, ability))
+
+
+def ask(engine: TextEngine, ability: type[A], question: Callable[[A], T]) -> T:
+    """The same, for what an engine answers at once."""
+    inner: Any = getattr(engine, "ask", None)
+    if inner is not None:
+        return inner(lambda each: ask(each, ability, question))  # type: ignore[no-any-return]
+    return question(_able(engine, ability))
+
+
+def _able(engine: TextEngine, ability: type[A]) -> A:
+    if not isinstance(engine, ability):
+        raise EngineFailed(f"This engine is no {ability.__name__}.")
     return engine

@@ -85,7 +85,7 @@ class SwappableEngine(EngineWrapper):
     def close(self) -> None:
         self.clear()
 
-    def _run(self, begin: Callable[[Engine], Generator[T, None, None]]) -> Generator[T, None, None]:
+    def run(self, begin: Callable[[Engine], Generator[T, None, None]]) -> Generator[T, None, None]:
         """What `begin` yields, counted as under way, and ended when the model is taken away."""
         with self._changed:
             engine = self._inner
@@ -110,7 +110,7 @@ class _Snapshot(EngineWrapper):
     def __init__(self, front: SwappableEngine, engine: Engine, pinned: Engine) -> None:
         """`pinned` is the snapshot of `engine`, which was set when the request came."""
         self._front, self._engine, self._pinned = front, engine, pinned
-        self._told = pinned.info
+        self._info = pinned.info
 
     def _seen(self, engine: Engine) -> Engine:
         return self._pinned if engine is self._engine else engine
@@ -122,7 +122,7 @@ class _Snapshot(EngineWrapper):
     @property
     def info(self) -> EngineInfo:
         engine = self._front._inner
-        return self._told if engine is self._engine else engine.info
+        return self._info if engine is self._engine else engine.info
 
-    def _run(self, begin: Callable[[Engine], Generator[T, None, None]]) -> Generator[T, None, None]:
-        return self._front._run(lambda engine: begin(self._seen(engine)))
+    def run(self, begin: Callable[[Engine], Generator[T, None, None]]) -> Generator[T, None, None]:
+        return self._front.run(lambda engine: begin(self._seen(engine)))

@@ -1,6 +1,7 @@
-"""An engine in front of another one: everything that engines can do, passed on, in one place.
+"""An engine in front of another one: what every engine can do, passed on, in one place.
 
-A class that changes a part of what an engine does derives from this and overrides that part.
+What only some can goes through `run` and `ask` (see `protocol.run_on`). A class that changes a part of what
+an engine does derives from this and overrides that part.
 """
 
 from __future__ import annotations
@@ -9,39 +10,33 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
-from .protocol import (
-    ChatRequest,
-    Engine,
-    EngineInfo,
-    GenerateRequest,
-    Pieces,
-    Scores,
-    infill_of,
-    scorer_of,
-)
+from .protocol import ChatRequest, Engine, EngineInfo, GenerateRequest, Pieces
 
 T = TypeVar("T")
 
 
 class EngineWrapper(ABC):
-    """Passes everything on to the engine behind it. What that one cannot do raises EngineFailed; as always,
-    `info.capabilities` says what there is."""
+    """Passes everything on to the engine behind it."""
 
     @property
     @abstractmethod
     def _inner(self) -> Engine:
         """The engine behind this one, at this moment."""
 
-    def _run(self, begin: Callable[[Engine], Generator[T, None, None]]) -> Generator[T, None, None]:
-        """What `begin` makes of the engine: an answer under way, or scores."""
+    def run(self, begin: Callable[[Engine], Generator[T, None, None]]) -> Generator[T, None, None]:
+        """As in Forwarding."""
         return begin(self._inner)
+
+    def ask(self, question: Callable[[Engine], T]) -> T:
+        """As in Forwarding."""
+        return question(self._inner)
 
     @property
     def info(self) -> EngineInfo:
         return self._inner.info
 
     def generate(self, request: GenerateRequest) -> Pieces:
-        return self._run(lambda engine: engine.generate(request))
+        return self.run(lambda engine: engine.generate(request))
 
     def render(self, request: ChatRequest) -> str:
         return self._inner.render(request)
@@ -54,12 +49,6 @@ class EngineWrapper(ABC):
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         return self._inner.detokenize(tokens)
-
-    def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
-        return self._run(lambda engine: scorer_of(engine).score(tokens, alternatives))
-
-    def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
-        return infill_of(self._inner).infill(before, after)
 
     def close(self) -> None:
         self._inner.close()

@@ -11,12 +11,14 @@ from ..engines.protocol import (
     Engine,
     EngineInfo,
     GenerateRequest,
+    Infill,
     Piece,
     Pieces,
     PromptUsage,
+    Scorer,
     TokenLogprob,
-    infill_of,
-    scorer_of,
+    ask,
+    run_on,
 )
 from ..engines.tokens.context_length import check_fits
 from ..schemas import bad_request
@@ -46,7 +48,11 @@ class Echo:
                 tokens: list[TokenLogprob] = []
                 if self._logprobs is not None:
                     ids = tokens_of(self._engine, self._prompt)
-                    for token in scorer_of(self._engine).score(ids, self._logprobs):
+                    alternatives = self._logprobs
+                    scores = run_on(
+                        self._engine, Scorer, lambda scorer: scorer.score(ids, alternatives)
+                    )
+                    for token in scores:
                         if token is not None:
                             tokens.append(token)
                         yield None
@@ -77,7 +83,10 @@ def continue_prompt(
         yield _read_only(engine, request.prompt)
         return
     if suffix:
-        request = replace(request, prompt=infill_of(engine).infill(request.prompt, suffix))
+        before = request.prompt
+        request = replace(
+            request, prompt=ask(engine, Infill, lambda each: each.infill(before, suffix))
+        )
     grammar = request.grammar
     if grammar is not None:
         yield from compiled(grammar, grammar_param, engine.info)
