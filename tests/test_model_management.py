@@ -99,6 +99,8 @@ def test_a_model_that_was_unloaded_is_loaded_for_the_next_answer(
     server: ServerProcess, admin: Admin
 ) -> None:
     assert admin.post("/model/unload").json()["model_name"] is None
+    # A load balancer must not take a server out that answers.
+    assert httpx.get(f"{server.url}/health").json() == {"status": "ok"}
     with sdk(server) as client:
         assert not any(each.to_dict().get("loaded", True) for each in client.models.list().data)
         assert client.chat.completions.create(model="openedai-tiny", messages=HELLO).choices

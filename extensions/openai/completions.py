@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AliasChoices, Discriminator, Field, Tag
@@ -62,6 +62,7 @@ class CompletionRequest(GenerationRequest):
     """Create completion. Names beyond the reference's are the native sampler's."""
 
     refused: ClassVar[NeutralValues] = IN_COMPLETIONS
+    elsewhere: ClassVar[Mapping[str, str]] = {"messages": "POST /v1/chat/completions"}
     least_tokens: ClassVar[int] = 0
 
     prompt: PromptField | None = Field(

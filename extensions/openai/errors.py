@@ -207,6 +207,16 @@ class MethodNotAllowed(APIError):
     type = "invalid_request_error"
     code = "method_not_supported"
 
+    def __init__(self, message: str, allowed: frozenset[str] = frozenset()) -> None:
+        """`allowed`: the methods that there are."""
+        asked = sorted(allowed - {"OPTIONS", "HEAD"})
+        super().__init__(f"{message} Use {' or '.join(asked)}." if asked else message)
+        self.allowed = allowed
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Allow": ", ".join(sorted(self.allowed))} if self.allowed else {}
+
 
 class BodyTooLarge(APIError):
     """The request body is longer than the server's limit."""

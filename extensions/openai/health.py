@@ -82,8 +82,13 @@ class HealthDetails(TypedDict):
 
 
 def health(context: RequestContext) -> Response:
-    """200 once the model is loaded; before that 503 `model_loading`."""
-    context.services.models.loaded()  # raises ModelLoading
+    """200 once requests are answered; while the first model loads 503 `model_loading`.
+
+    It stays 200 after a model was unloaded that the next request loads again.
+    """
+    manager = context.services.model_manager
+    if manager is None or not manager.loads_on_demand():
+        context.services.models.loaded()  # raises ModelLoading
     answer: Health = {"status": "ok"}
     return json_response(answer)
 

@@ -221,3 +221,19 @@ def test_owners_of_keys_without_a_name() -> None:
     }
     assert owners == {"api-key", "admin", "password"}
     assert Keys(Settings()).identify(ABSENT).owner == "local"
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (None, "You didn't provide an API key."),
+        ("the-key", "The Authorization header holds no Bearer key."),
+        ("Basic dTpw", "The Authorization header holds no Bearer key."),
+        ("Bearer ", "The Authorization header holds no Bearer key."),
+    ],
+)
+def test_a_client_learns_how_to_send_a_key(header: str | None, said: str) -> None:
+    client = create_app(Settings(api_key="the-key"), EchoEngine()).test_client()
+    headers = {} if header is None else {"Authorization": header}
+    error = assert_envelope(client.get("/v1/models", headers=headers).json, status=401)
+    assert error["message"] == f"{said} Send it as: Authorization: Bearer YOUR_KEY"

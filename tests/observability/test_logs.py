@@ -74,6 +74,19 @@ def test_errors_and_strangers(lines: Any) -> None:
     assert (refused["status"], refused["error"]) == ("401", "invalid_api_key")
     assert refused["key"] == lost["key"] == "nobody"
     assert lost["status"] == "404" and "route" not in lost
+    assert lost["path"] == "GET /no/such/page" and "path" not in refused
+
+
+def test_what_was_wrong_with_a_request(lines: Any) -> None:
+    client = create_app(Settings(), EchoEngine()).test_client()
+    client.post(CHAT, json=body(temperature=900)).close()
+    client.get(CHAT).close()
+    client.post(CHAT, json=body(**{"odd name\n": 1}), query_string="q=1").close()
+    client.post("/v1/v1/chat/completions", json=body()).close()
+    invalid, method, _, lost = lines()
+    assert (invalid["error"], invalid["param"]) == ("decimal_above_max_value", "temperature")
+    assert (method["status"], method["path"]) == ("405", f"GET {CHAT}")
+    assert lost["path"] == "POST /v1/v1/chat/completions"
 
 
 def test_the_line_for_a_terminal(caplog: pytest.LogCaptureFixture) -> None:
@@ -82,7 +95,11 @@ def test_the_line_for_a_terminal(caplog: pytest.LogCaptureFixture) -> None:
     headers = {"Authorization": "Bearer the-key"}
     client.post(CHAT, json=body(), headers=headers).close()
     client.post(CHAT, json=body(), headers={"Authorization": "Bearer wrong-key"}).close()
+    client.post(CHAT, json=body(n="x"), headers=headers).close()
+    client.get("/v1/chat/completion").close()
     brief = [vars(record)["brief"] for record in caplog.records if hasattr(record, "brief")]
+    assert re.fullmatch(rf"400 POST {CHAT} invalid_type n \d+ ms", brief[2])
+    assert re.fullmatch(r"404 GET /v1/chat/completion invalid_request_error \d+ ms", brief[3])
     assert re.fullmatch(rf"200 POST {CHAT} \d+\+\d+ tokens \d+ ms", brief[0])
     assert re.fullmatch(rf"401 POST {CHAT} invalid_api_key \d+ ms", brief[1])
 
@@ -94,9 +111,10 @@ def test_nothing_of_the_content_and_no_key(caplog: pytest.LogCaptureFixture) -> 
         headers = {"Authorization": f"Bearer {key}"}
         client.post(CHAT, json=body(), headers=headers).close()
         client.post(CHAT, json=body(stop=SECRET * 3, temperature=SECRET), headers=headers).close()
-        client.get(f"/{SECRET}?q={SECRET}", headers=headers).close()
+        client.get(f"/nowhere?q={SECRET}", headers=headers).close()
+        client.get("/v1/the-wrong-key-0123456789/models", headers=headers).close()
     assert caplog.messages
-    for secret in (SECRET, "the-key", "wrong-key"):
+    for secret in (SECRET, "the-key", "wrong-key"):  # also none in a path
         assert secret not in caplog.text
 
 

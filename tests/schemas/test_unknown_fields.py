@@ -100,3 +100,17 @@ def test_an_operators_limits_are_read_of_declared_fields() -> None:
     said = {"messages": [{"role": "user", "content": "Hello"}]}
     body = check(ChatCompletionRequest, {**said, "best_of": 1})
     assert Policy(limits={"best_of": 0}).apply(body) is body
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_messages_belong_to_chats(strict: bool) -> None:
+    """A completion would else begin a document of its own, and say nothing of what was asked."""
+    client = create_app(Settings(strict_parameters=strict), EchoEngine()).test_client()
+    body = {"model": "echo", "messages": [{"role": "user", "content": "Hi"}]}
+    for more in ({}, {"prompt": "x"}):
+        answer: Any = client.post("/v1/completions", json={**body, **more})
+        assert answer.status_code == 400
+        error = answer.json["error"]
+        assert (error["param"], error["code"]) == ("messages", "unsupported_parameter")
+        assert "POST /v1/chat/completions" in error["message"]
+    assert client.post("/v1/completions", json={**body, "messages": None}).status_code == 200

@@ -53,6 +53,8 @@ def _without_chance(data: bytes | str) -> Any:
     ids=["whole", "stream", "several", "wrong", "no model", "nothing", "array", "cut", "large"],
 )
 def test_both_ways_give_the_same_answer(serve: Serve, page: str, body: Any) -> None:
+    if isinstance(body, dict) and page == COMPLETIONS:
+        body = {name: value for name, value in body.items() if name != "messages"}
     port = serve(EchoEngine(), max_body_mb=1).port
     direct, through = ask(port, "POST", page, body), ask(port, "POST", page, body, origin=ORIGIN)
     assert through.headers["access-control-allow-origin"] == ORIGIN

@@ -80,9 +80,10 @@ class Keys:
             return self._local
         given = _given(headers)
         if given is None and locked:
-            raise Unauthorized(
-                "You didn't provide an API key. Send it in the Authorization header, as: Bearer YOUR_KEY."
-            )
+            missing = "You didn't provide an API key."
+            if headers.get("authorization"):
+                missing = "The Authorization header holds no Bearer key."
+            raise Unauthorized(f"{missing} Send it as: Authorization: Bearer YOUR_KEY")
         found = None
         if given is not None:
             self._attempts.check(address, given, self._settings.wrong_keys)

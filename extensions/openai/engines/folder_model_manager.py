@@ -102,6 +102,9 @@ class FolderModelManager(Generic[S]):
             self._unloaded, self._loaded = self._loaded or self._unloaded, None
             self._engine.clear()
 
+    def loads_on_demand(self) -> bool:
+        return self._unloaded is not None
+
     def reload_if_unloaded(self) -> None:
         if self._unloaded is None:
             return

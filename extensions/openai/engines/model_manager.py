@@ -60,6 +60,9 @@ class ModelManager(Protocol):
         Raises EngineFailed.
         """
 
+    def loads_on_demand(self) -> bool:
+        """Whether nothing is loaded now, and `reload_if_unloaded` will load what was unloaded."""
+
     def loras(self) -> tuple[str, ...]:
         """The names that `apply_loras` takes."""
 

@@ -28,9 +28,12 @@ FIELDS: Mapping[str, str] = {
     "address": "Where the client is; behind `--trusted-proxies`, what they say.",
     "key": "The name of the caller's key, never the key.",
     "route": "Method and path as in docs/api.md; nothing for an address that does not exist.",
+    "path": "Method and path of an address that does not exist, or not for that method: 100 characters of "
+    "it, without the query and what may be a key.",
     "model": "The model that answered.",
     "status": "The HTTP status; 499 where the client had left before there was one.",
     "error": "The code of the error, of one in the middle of a stream too.",
+    "param": "The field that the error is about.",
     "cancelled": "Whether the client left before the end.",
     "stream": "Whether the answer was streamed.",
     "prompt_tokens": "Tokens of the prompt.",
@@ -77,10 +80,10 @@ def log_request(record: RequestRecord, level: int) -> None:
 
 def _brief(fields: Fields) -> str:
     """The same for a terminal: `200 POST /v1/chat/completions 10+10 tokens 7 ms`."""
-    words = [fields["status"], fields.get("route", "unknown address")]
+    words = [fields["status"], fields.get("route") or fields.get("path", "unknown address")]
     if fields.get("key") not in RESERVED:
         words.append(fields.get("key"))
-    words.append(fields.get("error"))
+    words += [fields.get("error"), fields.get("param")]
     words.append("cancelled" if "cancelled" in fields else None)
     if "prompt_tokens" in fields:
         words.append(f"{fields['prompt_tokens']}+{fields.get('completion_tokens', 0)} tokens")
@@ -94,9 +97,11 @@ def _fields(record: RequestRecord) -> Fields:
         "address": record.address,
         "key": record.caller.name,
         "route": record.route,
+        "path": record.path,
         "model": record.model,
         "status": record.status,
         "error": record.error,
+        "param": record.param,
         "cancelled": record.cancelled or None,
         "stream": record.streamed or None,
         "prompt_tokens": record.prompt_tokens if record.answered else None,

@@ -20,6 +20,8 @@ class RequestRecord:
     id: str = ""
     route: str = ""
     """Method and path as the reference writes them: `POST /v1/chat/completions`."""
+    path: str = ""
+    """Method and path of a wrong address, cut; nothing where there is a route."""
     address: str = ""
     """Where the client is: an IP address, behind trusted proxies the one that they report."""
     caller: Caller = ANONYMOUS
@@ -45,6 +47,8 @@ class RequestRecord:
     status: int = 0
     error: str | None = None
     """The `code` (or else the `type`) of the error that ended it, in a stream too."""
+    param: str | None = None
+    """The field that the error is about."""
     cancelled: bool = False
     """The client left before the answer was complete."""
 

@@ -76,6 +76,9 @@ class RequestModel(RequestPart):
     refused: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     """Names that other servers know and that would change the answer, with the values that would not."""
 
+    elsewhere: ClassVar[Mapping[str, str]] = {}
+    """Names that belong to another endpoint, and which one that is."""
+
     @property
     def left_out(self) -> list[str]:
         """Places in it of what is known and has no effect here, for a response header."""
@@ -253,6 +256,9 @@ def _check_unknown(body: RequestModel, strict: bool) -> None:
         elif name in body.refused:
             if value is not None and value not in body.refused[name]:
                 raise bad_request.unsupported(name, "is not supported by this server yet.")
+        elif name in body.elsewhere:
+            if value is not None:
+                raise bad_request.unsupported(name, f"belongs to {body.elsewhere[name]}.")
         elif strict:
             raise bad_request.unknown(name)
         elif meant := meant_by(

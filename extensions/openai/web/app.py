@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import Flask, g, request
 from flask_cors import CORS
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from .. import (
     chat,
@@ -48,6 +48,7 @@ from .route_table import RouteTable
 from .routes import Route
 from .served_endpoints import served_endpoints
 from .services import Services
+from .wrong_address import WrongAddresses, logged
 
 log = logging.getLogger("openedai")
 
@@ -115,7 +116,8 @@ def create_app(
                 direct[rule] = route
     served = [route for route in routes if route.endpoint in endpoints]
     api_pages.add_pages(app, services, served, endpoints)
-    _flask_hooks(app, services, pipeline, table)
+    addresses = WrongAddresses(served, settings.api_prefix)
+    _flask_hooks(app, services, pipeline, table, addresses)
     app.wsgi_app = FastPath(app.wsgi_app, services, pipeline, direct)  # type: ignore[method-assign]
     if settings.debug:
         _capture(app, services)
@@ -178,7 +180,11 @@ def _flask_view(pipeline: RequestPipeline, route: Route) -> Callable[..., Respon
 
 
 def _flask_hooks(
-    app: Flask, services: Services, pipeline: RequestPipeline, table: RouteTable
+    app: Flask,
+    services: Services,
+    pipeline: RequestPipeline,
+    table: RouteTable,
+    addresses: WrongAddresses,
 ) -> None:
     def begin() -> None:
         route = table.named(request.endpoint)
@@ -198,10 +204,13 @@ def _flask_hooks(
     def refuse_werkzeugs(error: HTTPException) -> Response:
         if error.code is not None and error.code < 400:
             return error.get_response()  # type: ignore[return-value]
-        response = refuse(error)
-        if isinstance(error, MethodNotAllowed) and error.valid_methods:
-            response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
-        return response
+        if not isinstance(error, (NotFound, MethodNotAllowed)):
+            return refuse(error)
+        method, path = request.method, request.path
+        g.context.record.path = logged(method, path)
+        if isinstance(error, NotFound):
+            return refuse(addresses.not_found(method, path))
+        return refuse(addresses.wrong_method(method, path, error.valid_methods or ()))
 
     app.before_request(begin)
     app.after_request(finish)

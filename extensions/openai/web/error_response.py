@@ -11,9 +11,8 @@ from ..errors import (
     BodyTooLarge,
     InternalError,
     InvalidRequest,
-    MethodNotAllowed,
-    NotFound,
 )
+from ..schemas.field_names import PLACE
 from .context import ClientGone, RequestContext
 from .response import Response, json_response
 
@@ -38,6 +37,8 @@ def error_response(context: RequestContext, error: Exception) -> Response:
     if status == 400:
         status = context.services.settings.validation_status
     record.error = error.code or error.type
+    if error.param is not None and PLACE.fullmatch(error.param):
+        record.param = error.param
     response = json_response(context.dialect.error(error), status)
     response.headers.update(error.headers)
     return response
@@ -50,12 +51,6 @@ def failed() -> InternalError:
 
 def _translated(context: RequestContext, error: HTTPException) -> APIError:
     """Werkzeug's error as one of ours."""
-    method = context.environ["REQUEST_METHOD"][:40]
-    path = context.environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
-    if error.code == 404:
-        return NotFound(f"Invalid URL ({method} {path[:200]}): this server has no such page.")
-    if error.code == 405:
-        return MethodNotAllowed(f"Not allowed to {method} on {path[:200]}.")
     if error.code == 413:
         most = context.services.settings.max_body_mb
         return BodyTooLarge(f"The body of the request is larger than {most} MiB.")

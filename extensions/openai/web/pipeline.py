@@ -127,7 +127,7 @@ def check_scope(caller: Caller, scope: Scope) -> None:
     """Raises Forbidden for a key that does not allow it."""
     if scope not in caller.scopes:
         raise Forbidden(
-            f"This page needs a key with the scope '{scope}'.", code="insufficient_permissions"
+            f"This endpoint needs a key with the scope '{scope}'.", code="insufficient_permissions"
         )
 
 

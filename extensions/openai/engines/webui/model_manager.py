@@ -73,6 +73,9 @@ class WebuiModelManager:
         with self._generation_stopped():
             _forget()
 
+    def loads_on_demand(self) -> bool:
+        return False
+
     def reload_if_unloaded(self) -> None:
         """The user of the page chooses what is loaded."""
 

@@ -1,0 +1,95 @@
+"""What a 404 and a 405 say: what was probably meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.settings import Settings
+from extensions.openai.web.app import ROUTES, create_app
+from extensions.openai.web.wrong_address import NOT_SERVED, logged
+from tests.support.reference import assert_envelope
+
+
+def message(method: str, path: str, status: int = 404, **options: Any) -> str:
+    client = create_app(Settings(**options), EchoEngine()).test_client()
+    answer = client.open(path, method=method)
+    assert answer.status_code == status
+    return str(assert_envelope(answer.json, status=status)["message"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "hint"),
+    [
+        ("POST", "/v1/chat/completion", "Did you mean POST /v1/chat/completions?"),
+        ("POST", "/v1/chat/complete", "Did you mean POST /v1/chat/completions?"),
+        ("POST", "/v1/Chat/Completions", "Did you mean POST /v1/chat/completions?"),
+        ("POST", "/v1/completion/", "use POST /v1/completions"),
+        ("GET", "/v1/model", "Did you mean GET /v1/models?"),
+        ("GET", "/v1/v1/models", "has /v1 twice. Did you mean GET /v1/models?"),
+        ("POST", "/v1/v1/chat/completions", "Did you mean POST /v1/chat/completions?"),
+        ("POST", "/v1//chat/completions", "Did you mean POST /v1/chat/completions?"),
+        ("POST", "/v1/chat/completions/chat/completions", "it has to end with /v1"),
+        ("GET", "/v1/chat/completions/models", "it has to end with /v1"),
+        ("GET", "/v1", "this is the base URL"),
+        ("GET", "/v1/", "such as /v1/models"),
+        ("POST", "/v1/embeddings", "this version of the server does not have that endpoint."),
+        ("POST", "/embeddings", "this version of the server does not have that endpoint."),
+        ("POST", "/v1/responses", "use POST /v1/chat/completions."),
+        ("GET", "/v1/responses/resp_1", "use POST /v1/chat/completions."),
+        ("POST", "/v1/messages", "use POST /v1/chat/completions."),
+        ("POST", "/v1/images/generations", "does not have that endpoint."),
+        ("POST", "/api/chat", "use POST /v1/chat/completions."),
+        ("GET", "/api/tags", "use GET /v1/models."),
+        ("POST", "/v1/internal/encode", "does not have that endpoint."),
+        ("GET", "/wp-login.php", "this server has no such endpoint."),
+    ],
+)
+def test_it_says_what_is_near(method: str, path: str, hint: str) -> None:
+    said = message(method, path)
+    assert hint in said and f"({method} {path})" in said
+
+
+def test_with_a_prefix() -> None:
+    assert "lie below /custom" in message("GET", "/v1/models", api_prefix="/custom")
+    said = message("POST", "/custom/v1/chat/completion", api_prefix="/custom")
+    assert "Did you mean POST /custom/v1/chat/completions?" in said
+
+
+def test_what_is_off_is_not_advised() -> None:
+    said = message("POST", "/v1/chat/completion", disabled_endpoints=("chat",))
+    assert "Did you mean POST /v1/chat/completions" not in said
+
+
+def test_what_is_said_not_to_be_here_is_not_here() -> None:
+    paths = {route.path.strip("/") for route in ROUTES}
+    for name in NOT_SERVED:
+        assert not [path for path in paths if f"{path}/".startswith(f"{name}/")], name
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "hint"),
+    [
+        ("GET", "/v1/chat/completions", "Use POST."),
+        ("GET", "/v1/completions", "Use POST."),
+        ("POST", "/v1/models", "Use GET."),
+        ("DELETE", "/health", "Use GET."),
+    ],
+)
+def test_a_wrong_method_is_told_the_right_one(method: str, path: str, hint: str) -> None:
+    assert message(method, path, 405).endswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/v1/chat/completion", "GET /v1/chat/completion"),
+        ("/v1/sk-alice-abcdef/models", "GET /v1/[redacted]/models"),
+        ("/v1/0a1b2c3d4e5f0a1b2c3d4e5f/x", "GET /v1/[redacted]/x"),
+        ("/" + "a" * 500, "GET /" + "a" * 99),
+    ],
+)
+def test_what_the_log_shows_of_it(path: str, shown: str) -> None:
+    assert logged("GET", path) == shown
