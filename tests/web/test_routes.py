@@ -18,6 +18,7 @@ from werkzeug.test import EnvironBuilder, create_environ, run_wsgi_app
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
+from extensions.openai.web import multipart
 from extensions.openai.web.multipart import MAX_FORM_FIELD_BYTES, MAX_FORM_PARTS
 from tests.conftest import Serve
 from tests.support.reference import assert_envelope
@@ -211,7 +212,7 @@ def test_files_of_a_form_that_is_refused_are_closed(
         opened.append(real(size))
         return opened[-1]
 
-    monkeypatch.setattr("extensions.openai.web.multipart.SpooledTemporaryFile", spool)
+    monkeypatch.setattr(multipart, "SpooledTemporaryFile", spool)
     refused(post(client_of(notes), form(weight="heavy")))
     assert opened and all(file.closed for file in opened)
 

@@ -71,7 +71,7 @@ def test_a_source_that_cannot_be_read_is_told(
     answers, biases = found_now()
     source_of.cache_clear()
     assert answers == (
-        ALONE + "the source of the web UI's generate_reply, which tells more, cannot be read"
+        ALONE + "the source of the web UI's generate_reply, which shows more, cannot be read"
     )
     assert biases == "logit_bias is refused, as the source of TensorRTLLMModel cannot be read"
 
