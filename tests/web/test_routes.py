@@ -17,8 +17,8 @@ from werkzeug.test import EnvironBuilder, create_environ, run_wsgi_app
 
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.settings import Settings
-from extensions.openai.web.app import create_app
 from extensions.openai.web import multipart
+from extensions.openai.web.app import create_app
 from extensions.openai.web.multipart import MAX_FORM_FIELD_BYTES, MAX_FORM_PARTS
 from tests.conftest import Serve
 from tests.support.reference import assert_envelope
