@@ -22,7 +22,7 @@ log = logging.getLogger("openedai")
 def error_response(context: RequestContext, error: Exception) -> Response:
     """The error in the envelope of the request's dialect.
 
-    What is no error of ours or of werkzeug's is logged, and stays unsaid.
+    Any exception but APIError and werkzeug's is logged; the client learns only that the server failed.
     """
     record = context.record
     if isinstance(error, ClientGone):
@@ -45,12 +45,12 @@ def error_response(context: RequestContext, error: Exception) -> Response:
 
 
 def failed() -> InternalError:
-    """What a client learns of a fault of ours."""
+    """The error that a client gets when the server itself failed."""
     return InternalError("The server failed while it worked on this request.")
 
 
 def _translated(context: RequestContext, error: HTTPException) -> APIError:
-    """Werkzeug's error as one of ours."""
+    """Translate werkzeug's error into an APIError."""
     if error.code == 413:
         most = context.services.settings.max_body_mb
         return BodyTooLarge(f"The body of the request is larger than {most} MiB.")
