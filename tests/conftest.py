@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -32,6 +33,9 @@ from tests.support.api import Api
 from tests.support.process import ROOT, ServerProcess
 from tests.support.random_encoder import write_encoder
 from tests.support.random_model import write_model
+
+# Under `nohup` and in some CI it is ignored, and the processes that tests start inherit that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # What the official client uses: httpx2 since its version 3.
 http_library = import_module("httpx2" if find_spec("httpx2") else "httpx")

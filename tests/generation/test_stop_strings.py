@@ -85,9 +85,10 @@ def test_only_what_may_still_become_a_stop_string_is_held(
         given_text += piece
         released += matcher.push(piece)
         if matcher.matched is not None:
-            return
+            break
         held = given_text.removeprefix(released)
         assert not held or any(stop.startswith(held) for stop in stops)
+    assert given_text.startswith(released)
 
 
 @pytest.mark.parametrize("stops", [[], ["x"]])

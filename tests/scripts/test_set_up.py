@@ -50,9 +50,19 @@ def pip_says(clone: Path, text: str, status: int) -> None:
     python.chmod(0o755)
 
 
+# What a `make test` around these tests leaves there for a make inside of it.
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "ARGS")
+}
+
+
 def make(clone: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = ["make", f"PYTHON={sys.executable}", *arguments]
-    return subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=clone, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
 
 
 def make_in_terminal(clone: Path, *arguments: str) -> tuple[int, str]:
@@ -60,7 +70,7 @@ def make_in_terminal(clone: Path, *arguments: str) -> tuple[int, str]:
     shown, terminal = pty.openpty()
     command = ["make", f"PYTHON={sys.executable}", *arguments]
     process = subprocess.Popen(
-        command, cwd=clone, stdin=terminal, stdout=terminal, stderr=terminal, env=os.environ
+        command, cwd=clone, stdin=terminal, stdout=terminal, stderr=terminal, env=ENVIRONMENT
     )
     os.close(terminal)
     output = b""

@@ -194,8 +194,11 @@ def test_who_waits_at_the_door_is_told_and_not_reset() -> None:
     server.start()
     assert ask(server.port, "GET", "/health").status == 200
     for listener in server._listeners:
+        looked = threading.Event()
         listener.accepting = False
-    threading.Event().wait(1.2)  # until the loop does not look at the door any more
+        trigger: Any = listener.trigger
+        trigger.pull_trigger(looked.set)  # the loop does not look at the door any more
+        assert looked.wait(10)
     wires = [Wire(server.port) for _ in range(8)]
     for wire in wires:
         wire.request("GET", "/health")

@@ -157,8 +157,6 @@ def test_an_answer_without_a_thought_is_as_it_was(parts: list[str]) -> None:
 def test_a_thought_that_is_cut(length: int, opening: str) -> None:
     """No part of a mark shows, and what was thought is not taken for an answer."""
     text = WHOLE[:length] if not opening else OPENED[:length]
-    if not text:
-        return
     thought, said_, pieces = answer(Scripted(list(text), opening=opening, finish="length"))
     assert pieces[-1].finish == "length"
     full = "<think>\n" + text if opening else text

@@ -1,0 +1,120 @@
+"""The tests themselves: each one asserts something, none ends before it does, none sleeps for long."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from tests.support.process import ROOT
+
+TESTS = ROOT / "tests"
+RAISING = {"raises", "warns", "fail", "check_returncode"}
+NO_LONGER_THAN = 1.0  # seconds
+MEANS_THAT_IT_DOES_NOT_RAISE = {
+    "test_the_right_key_opens",
+    "test_without_a_key_of_ours_any_key_will_do",
+    "test_the_same_key_twice_and_another_scheme_are_fine",
+    "test_no_two_accounts_are_one",
+    "test_loopback_names_are_let_in",
+    "test_a_page_of_this_machine_is_let_in",
+    "test_damage_in_the_head_never_raises_anything_else",
+    "test_no_import_goes_round",
+}
+SLEEPS: dict[str, str] = {
+    "tests/support/stand_in_cloudflared.py": "a program that hangs; it is killed",
+}
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    paths = sorted(TESTS.rglob("*.py"))
+    return {str(path.relative_to(ROOT)): ast.parse(path.read_text("utf-8")) for path in paths}
+
+
+def functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+
+
+def called(node: ast.AST) -> str:
+    """The last name of what is called; empty where it is no call."""
+    if not isinstance(node, ast.Call):
+        return ""
+    return ast.unparse(node.func).rpartition(".")[2]
+
+
+@cache
+def asserting() -> frozenset[str]:
+    """Names of functions that assert, by themselves or in one that they call."""
+    bodies = {
+        each: set(map(called, ast.walk(each)))
+        for tree in trees().values()
+        for each in functions(tree)
+    }
+    found = set(RAISING)
+    found |= {
+        each.name for each in bodies if any(isinstance(n, ast.Assert) for n in ast.walk(each))
+    }
+    while more := {each.name for each, calls in bodies.items() if calls & found} - found:
+        found |= more
+    return frozenset(found)
+
+
+def own(function: ast.FunctionDef) -> Iterator[ast.AST]:
+    """The nodes of a function without those of functions inside of it."""
+    waiting: list[ast.AST] = list(function.body)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
+
+
+def every_test() -> Iterator[tuple[str, ast.FunctionDef]]:
+    for path, tree in trees().items():
+        if Path(path).name.startswith("test_"):
+            yield from ((path, each) for each in functions(tree) if each.name.startswith("test_"))
+
+
+def test_each_test_asserts_something() -> None:
+    silent = {
+        each.name: path
+        for path, each in every_test()
+        if each.name not in MEANS_THAT_IT_DOES_NOT_RAISE
+        and not any(isinstance(n, ast.Assert) or called(n) in asserting() for n in ast.walk(each))
+    }
+    assert not silent
+
+
+def test_none_returns_before_it_asserts() -> None:
+    early = []
+    for path, each in every_test():
+        nodes = list(own(each))
+        lines = [n.lineno for n in nodes if isinstance(n, ast.Return) and n.value is None]
+        first = min(
+            (
+                n.lineno
+                for n in ast.walk(each)
+                if isinstance(n, ast.Assert)
+                or (isinstance(n, ast.Call) and called(n) in asserting())
+            ),
+            default=0,
+        )
+        early += [f"{path}:{line} {each.name}" for line in lines if line < first]
+    assert not early, "select the cases that mean something when they are collected"
+
+
+def test_none_sleeps_for_long() -> None:
+    long = {
+        f"{path}:{node.lineno}"
+        for path, tree in trees().items()
+        for node in ast.walk(tree)
+        if called(node) in ("sleep", "wait")
+        and isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("time.sleep", "threading.Event().wait")
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+        and node.args[0].value > NO_LONGER_THAN
+    }
+    assert {each.partition(":")[0] for each in long} <= set(SLEEPS), long
