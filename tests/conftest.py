@@ -34,8 +34,9 @@ from tests.support.process import ROOT, ServerProcess
 from tests.support.random_encoder import write_encoder
 from tests.support.random_model import write_model
 
-# Under `nohup` and in some CI it is ignored, and the processes that tests start inherit that.
+# Under `nohup` or behind a shell's `&` they are ignored, and the processes that tests start inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What the official client uses: httpx2 since its version 3.
 http_library = import_module("httpx2" if find_spec("httpx2") else "httpx")

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from extensions.openai.generation.tools.json_scanner import JSONScanner
@@ -42,6 +42,7 @@ def test_an_object_is_read_up_to_its_end(
 
 
 @settings(deadline=None)
+@example({}, 1, "]")
 @given(OBJECTS, st.integers(0, 200), st.characters(codec="utf-8"))
 def test_what_is_read_whole_is_what_a_parser_takes(
     value: dict[str, Any], at: int, character: str

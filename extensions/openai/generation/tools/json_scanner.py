@@ -111,9 +111,10 @@ class JSONScanner:
     def _read_mark(self, character: str) -> None:
         state = self._state
         if character in "}]" and state in ("comma or end", "key or end", "value or end"):
-            matches = self._stack and self._stack.pop() == ("{" if character == "}" else "[")
-            if not matches:
+            if self._stack[-1:] != ["{" if character == "}" else "["]:
                 self.valid = False
+                return
+            self._stack.pop()
             self._state, self.over = "comma or end", not self._stack
         elif state == "comma or end":
             self.valid = character == ","
