@@ -16,6 +16,10 @@ SIDE_BY_SIDE := -n 2 --dist loadfile
 PEER := .venv-llama-cpp-python
 PEER_MADE := $(PEER)/.made
 SET_UP = $(PYTHON) scripts/set_up.py
+PYTHON_IS_THERE = command -v $(PYTHON) >/dev/null || { \
+	echo "error: $(PYTHON) is not installed; Python 3.10 to 3.13 is needed" >&2; false; }
+# In a terminal the line above says it all, and make need not add its own (scripts/set_up.py does the same).
+QUIETLY_NEED_PYTHON = $(PYTHON_IS_THERE) || { test -t 2; exit; }
 
 AGENTS := .agents
 
@@ -25,14 +29,14 @@ help: ## this list
 	@echo "make itself takes flags such as --model, so the server's go into ARGS: make run ARGS=\"--model MODEL\""
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/'
 
-setup: python ## make .venv and fill it; nothing to do takes no time
-	@exec $(SET_UP) run --ready
+setup: ## make .venv and fill it; nothing to do takes no time
+	@$(QUIETLY_NEED_PYTHON); exec $(SET_UP) run --ready
 
-run: python ## set up and start: make run ARGS="--model MODEL --api-port 5001"
-	@exec $(SET_UP) run --start $(ARGS)
+run: ## set up and start: make run ARGS="--model MODEL --api-port 5001"
+	@$(QUIETLY_NEED_PYTHON); exec $(SET_UP) run --start $(ARGS)
 
 python:
-	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed; Python 3.10 to 3.13 is needed" >&2; exit 1; }
+	@$(PYTHON_IS_THERE) || exit 1
 
 lint: $(FOR_CHECK) ## format, lint and types, of the tests too
 	$(BIN)/python -m ruff format --check .

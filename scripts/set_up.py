@@ -83,7 +83,8 @@ def set_up(what: str) -> None:
         _install(EXTRAS[what])
         stamp.touch()
     except OSError as error:
-        raise SetupError(f"{VENV} cannot be filled: {error.strerror}") from error
+        reason = _reason(str(error)) or f"{VENV} cannot be filled: {error.strerror}"
+        raise SetupError(reason) from error
 
 
 def refused(status: int) -> int:

@@ -141,6 +141,9 @@ def test_other_targets_stop_where_packages_are_missing(clone: Path) -> None:
 def test_no_python_is_one_line(clone: Path) -> None:
     done = make(clone, "run", "PYTHON=python3.2")
     assert "error: python3.2 is not installed" in done.stderr and done.returncode
+    status, output = make_in_terminal(clone, "run", "PYTHON=python3.2")
+    assert len(output.splitlines()) == 1 and status == 0
+    assert make(clone, "test", "PYTHON=python3.2").returncode
 
 
 def test_a_refused_start_is_the_hosts_line_alone(clone: Path) -> None:
