@@ -23,7 +23,7 @@ commands:
 examples:
   openedai run                     the small demonstration model
   openedai model.gguf              any GGUF file, on http://127.0.0.1:5001/v1
-  openedai chat "What are you?"    ask the server that runs
+  openedai chat "What can you do?" ask the server that runs
 
 openedai COMMAND --help lists the flags of a command."""
 
