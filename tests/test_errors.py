@@ -59,8 +59,8 @@ def test_a_very_long_address_is_not_repeated(client: FlaskClient) -> None:
     ("method", "path", "allowed"),
     [
         ("GET", "/v1/completions", {"POST", "OPTIONS"}),
-        ("GET", "/v1/chat/completions", {"POST", "OPTIONS"}),
-        ("PUT", "/v1/chat/completions", {"POST", "OPTIONS"}),
+        ("PUT", "/v1/chat/completions", {"GET", "HEAD", "POST", "OPTIONS"}),
+        ("PUT", "/v1/chat/completions/x", {"GET", "HEAD", "POST", "DELETE", "OPTIONS"}),
         ("DELETE", "/v1/models", {"GET", "HEAD", "OPTIONS"}),
         ("POST", "/v1/models", {"GET", "HEAD", "OPTIONS"}),
         ("POST", "/health", {"GET", "HEAD", "OPTIONS"}),

@@ -21,6 +21,7 @@ from .schemas import bad_request
 from .web.response import Response
 from .web.routes import MODEL, PathPrefixes, Route, endpoint
 from .web.serving import serve
+from .web.storing import storing
 from .web.streaming import respond
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class ChatCompletionChunk(AnswerHead):
     choices: list[ChunkChoice]
     service_tier: NotRequired[Literal["default", "flex"]]
     usage: NotRequired[Usage | None]
+    store: NotRequired[Literal[False]]
+    """The answer was to be stored, and is not; on the chunk that ends it."""
 
 
 class AssistantAnswer(MessageCalls):
@@ -80,6 +83,8 @@ class ChatCompletion(AnswerHead):
     service_tier: NotRequired[Literal["default", "flex"]]
     usage: Usage
     metadata: NotRequired[dict[str, str]]
+    store: NotRequired[Literal[False]]
+    """It was to be stored, and is not."""
 
 
 def create_chat_completion(context: RequestContext, body: ChatCompletionRequest) -> Response:
@@ -101,6 +106,7 @@ def create_chat_completion(context: RequestContext, body: ChatCompletionRequest)
         _chunks(generation, body, plan, usage=body.shows_usage),
         stream=bool(body.stream),
         fold=Fold(generation.usage, body.metadata),
+        on_complete=storing(context, body) if body.store else None,
     )
 
 
@@ -210,6 +216,7 @@ class Fold:
         self._usage = usage
         self._metadata = metadata
         self._choices: dict[int, _ChoiceFold] = {}
+        self._ended = 0
         self._last: ChatCompletionChunk
 
     def add(self, chunk: ChatCompletionChunk) -> None:
@@ -217,6 +224,11 @@ class Fold:
         for part in chunk["choices"]:
             index = part["index"]
             self._choices.setdefault(index, _ChoiceFold(index)).add(part)
+            self._ended += part["finish_reason"] is not None
+
+    @property
+    def has_ended(self) -> bool:
+        return self._ended == self._usage.n
 
     def whole(self) -> ChatCompletion:
         last = self._last

@@ -171,7 +171,7 @@ def create_completion(context: RequestContext, body: CompletionRequest) -> Respo
         context,
         _chunks(generation, body.alternatives, usage=body.shows_usage),
         stream=bool(body.stream),
-        fold=Fold(generation.usage),
+        fold=Fold(generation.usage, (body.n or 1) * len(body.prompts)),
     )
 
 
@@ -251,8 +251,10 @@ def _chunks(
 class Fold:
     """The whole object that the chunks of a stream add up to, with the usage by the end of it."""
 
-    def __init__(self, usage: UsageCount) -> None:
+    def __init__(self, usage: UsageCount, choices: int) -> None:
+        """`choices`: how many there will be."""
         self._usage = usage
+        self._left = choices
         self._choices: dict[int, CompletionChoice] = {}
         self._texts: dict[int, list[str]] = {}
         self._last: CompletionChunk
@@ -263,8 +265,13 @@ class Fold:
             whole = self._choices.setdefault(part["index"], part)
             self._texts.setdefault(part["index"], []).append(part["text"])
             whole["finish_reason"] = part["finish_reason"]
+            self._left -= part["finish_reason"] is not None
             if whole is not part and whole["logprobs"] is not None:
                 append_logprobs(whole["logprobs"], part["logprobs"])
+
+    @property
+    def has_ended(self) -> bool:
+        return not self._left
 
     def whole(self) -> Completion:
         for index, parts in self._texts.items():

@@ -13,6 +13,8 @@
     ├── MethodNotAllowed     405
     ├── BodyTooLarge         413
     ├── UnsupportedMediaType 415
+    ├── RequestUnderWay      409  the same request is being answered
+    ├── IdempotencyMismatch  422  another request had the same key
     ├── RequestTooSlow       408  the request itself did not come in time
     ├── RequestTimedOut      408  the answer took longer than it may
     ├── RateLimited          429  more requests than the key may make
@@ -224,6 +226,36 @@ class BodyTooLarge(APIError):
     status = 413
     type = "invalid_request_error"
     code = "request_too_large"
+
+
+class RequestUnderWay(APIError):
+    """A request with the same `Idempotency-Key` is being answered."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "request_under_way"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A request with this Idempotency-Key is under way; ask again when it has ended."
+        )
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "2"}
+
+
+class IdempotencyMismatch(APIError):
+    """Another request was sent with the same `Idempotency-Key` before."""
+
+    status = 422
+    type = "invalid_request_error"
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This Idempotency-Key was sent with another request before. Each request needs its own."
+        )
 
 
 class UnsupportedMediaType(APIError):

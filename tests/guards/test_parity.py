@@ -6,7 +6,6 @@ The stream is folded here by the rules of the reference, not by our own code.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +233,11 @@ def test_what_is_kept_of_a_stream_is_the_whole_object(
     """With its usage, though the client does not see that."""
     kept: list[Any] = []
     endpoint = {"completions": completions, "chat": chat}[page]
-    monkeypatch.setattr(endpoint, "respond", partial(respond, on_complete=kept.append))
+
+    def keeping(*given: Any, **options: Any) -> Any:
+        return respond(*given, **{**options, "on_complete": kept.append})
+
+    monkeypatch.setattr(endpoint, "respond", keeping)
     for case in (COMPLETIONS if page == "completions" else CHATS).values():
         body = {"model": "tiny", "seed": 11, "stream": True, **case}
         body |= {} if page == "completions" else {"messages": case.get("messages", [USER])}

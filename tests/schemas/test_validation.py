@@ -352,7 +352,7 @@ def test_the_status_of_requests_that_are_not_valid(page: str, body: dict[str, An
         assert_envelope(answer.json, status=422)
     # What is not the body's fault keeps its status.
     assert client.post(f"/v1/{page}", json={**body, "model": "nope"}).status_code == 404
-    assert client.get(f"/v1/{page}").status_code == 405
+    assert client.delete(f"/v1/{page}").status_code == 405
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from extensions.openai.errors import StoredObjectNotFound
-from extensions.openai.state.chat_completions import StoredChat
-from extensions.openai.state.objects import PageQuery
+from extensions.openai.state.pages import PageQuery
 from extensions.openai.state.store import Store
+from extensions.openai.state.stored_chat import StoredChat
 
 
 def chat(id: str, *, model: str = "m", **metadata: str) -> StoredChat:

@@ -11,10 +11,10 @@ from sqlalchemy import text
 
 from extensions.openai.errors import StoredObjectNotFound
 from extensions.openai.state import tables
-from extensions.openai.state.chat_completions import StoredChat
-from extensions.openai.state.objects import PageQuery
+from extensions.openai.state.pages import PageQuery
 from extensions.openai.state.retention import Retention, Sweeper
 from extensions.openai.state.store import Store, StoreTimes
+from extensions.openai.state.stored_chat import StoredChat
 from tests.state.conftest import Open
 from tests.state.test_chat_completions import chat, ids
 

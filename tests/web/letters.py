@@ -144,6 +144,10 @@ class Fold:
         self._model = ""
         self._texts: list[str] = []
 
+    @property
+    def has_ended(self) -> bool:
+        return False  # its last event says so by its type
+
     def add(self, chunk: Any) -> None:
         if chunk["type"] == "letter_start":
             self._model = chunk["model"]

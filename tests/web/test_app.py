@@ -84,4 +84,4 @@ def test_both_ways_refuse_alike(serve: Serve, headers: dict[str, str]) -> None:
 def test_other_spellings_are_flasks(serve: Serve, path: str) -> None:
     port = serve(EchoEngine()).port
     assert ask(port, "POST", path, GOOD).status == (200 if path.endswith("s/") else 404)
-    assert ask(port, "GET", CHAT).status == 405
+    assert ask(port, "DELETE", CHAT).status == 405

@@ -46,6 +46,13 @@ def example_of(operation: Any) -> Any:
     return body.get("example")
 
 
+def stored_chat(client: httpx.Client) -> str:
+    """The id of what a client has made before."""
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+    id: str = client.post("/v1/chat/completions", json=body | {"store": True}).json()["id"]
+    return id
+
+
 def test_every_example_works_as_it_comes(server: ServerProcess) -> None:
     """What "Try it out" and "Execute" send, one after the other, to the stand-alone host."""
     with httpx.Client(base_url=server.url, timeout=60) as client:
@@ -57,7 +64,8 @@ def test_every_example_works_as_it_comes(server: ServerProcess) -> None:
             parameters = operation.get("parameters", ())
             for each in parameters:
                 if each["in"] == "path":
-                    path = path.replace(f"{{{each['name']}}}", quote(each["example"], safe=""))
+                    example = each["example"] if "example" in each else stored_chat(client)
+                    path = path.replace(f"{{{each['name']}}}", quote(example, safe=""))
             query = {
                 each["name"]: each["example"]
                 for each in parameters

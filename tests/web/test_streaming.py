@@ -67,10 +67,14 @@ def context(
 
 
 class Folded:
-    """All chunks, as they are."""
+    """All chunks, as they are; one with `end` is that of the last choice."""
 
     def __init__(self) -> None:
         self._chunks: list[Any] = []
+
+    @property
+    def has_ended(self) -> bool:
+        return "end" in self._chunks[-1]
 
     def add(self, chunk: Any) -> None:
         self._chunks.append(chunk)
@@ -254,17 +258,25 @@ def test_a_client_that_cannot_be_written_to_ends_the_work() -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_whole_is_handed_over_once_before_the_client_can_know(stream: bool) -> None:
-    items: list[Any] = [None, {"a": 1}, None, {"b": 2}]
+    items: list[Any] = [None, {"a": 1}, None, {"end": 2}, {"usage": 3}]
     kept: list[Any] = []
+
+    def keep(whole: dict[str, Any]) -> dict[str, Any]:
+        kept.append(dict(whole, all=list(whole["all"])))
+        return {"kept": 1}
+
     reply = respond(
-        context(), Source(*items).chunks(), stream=stream, fold=Folded(), on_complete=kept.append
+        context(), Source(*items).chunks(), stream=stream, fold=Folded(), on_complete=keep
     )
     if stream:
-        for event in reply:
-            assert bool(kept) == (event == b"data: [DONE]\n\n")
+        events = [b'{"a":1}', b'{"end":2,"kept":1}', b'{"usage":3}', b"[DONE]"]
+        for event, expected in zip(reply, events, strict=True):
+            assert event == b"data: " + expected + b"\n\n"
+            assert bool(kept) == (expected != events[0])
+        assert kept == [{"all": [{"a": 1}, {"end": 2}]}]
     else:
-        assert json.loads(reply.data) == kept[0]
-    assert kept == [{"all": [{"a": 1}, {"b": 2}]}]
+        assert kept == [{"all": [{"a": 1}, {"end": 2}, {"usage": 3}]}]
+        assert json.loads(reply.data) == {**kept[0], "kept": 1}
 
 
 def test_where_a_chunk_is_the_end_the_whole_is_handed_over_before_it() -> None:
@@ -313,7 +325,7 @@ def test_what_cannot_be_kept_is_an_error() -> None:
         raise RuntimeError("the disk is full")
 
     def kept(stream: bool) -> Response:
-        chunks = Source({"a": 1}).chunks()
+        chunks = Source({"a": 1}, {"end": 1}).chunks()
         return respond(context(), chunks, stream=stream, fold=Folded(), on_complete=refuse)
 
     with pytest.raises(RuntimeError):

@@ -32,7 +32,8 @@ def message(method: str, path: str, status: int = 404, **options: Any) -> str:
         ("POST", "/v1/v1/chat/completions", "Did you mean POST /v1/chat/completions?"),
         ("POST", "/v1//chat/completions", "Did you mean POST /v1/chat/completions?"),
         ("POST", "/v1/chat/completions/chat/completions", "it has to end with /v1"),
-        ("GET", "/v1/chat/completions/models", "it has to end with /v1"),
+        ("POST", "/v1/chat/completions/v1/responses", "it has to end with /v1"),
+        ("GET", "/v1/chat/completions/x/message", "this server has no such endpoint."),
         ("GET", "/v1", "this is the base URL"),
         ("GET", "/v1/", "such as /v1/models"),
         ("POST", "/v1/embeddings", "this version of the server does not have that endpoint."),
@@ -72,7 +73,7 @@ def test_what_is_said_not_to_be_here_is_not_here() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "hint"),
     [
-        ("GET", "/v1/chat/completions", "Use POST."),
+        ("PUT", "/v1/chat/completions", "Use GET or POST."),
         ("GET", "/v1/completions", "Use POST."),
         ("POST", "/v1/models", "Use GET."),
         ("DELETE", "/health", "Use GET."),

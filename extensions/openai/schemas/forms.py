@@ -43,13 +43,23 @@ class Upload:
 
 def parse_query(model: type[Body], given: Any) -> Body:
     """Validate what is behind the `?` (a werkzeug MultiDict); a list comes as `name=a&name=b`, as
-    `name[]=a&name[]=b`, or with commas. Raises InvalidRequest, as `validation.parse`."""
+    `name[]=a&name[]=b`, or with commas, an object as `name[key]=a`. Raises InvalidRequest, as
+    `validation.parse`."""
     values: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         texts = [*given.getlist(name), *given.getlist(f"{name}[]")]
-        if texts:
+        if "dict[" in str(field.annotation):
+            members = {found[1]: given[key] for key in given if (found := _member_of(name, key))}
+            if members:
+                values[name] = members
+        elif texts:
             values[name] = _typed(str(field.annotation), texts, ",".join(texts).split(","))
     return check(model, values)
+
+
+def _member_of(name: str, key: str) -> re.Match[str] | None:
+    """Whether a key behind the `?` is a member of an object; its name is the first group."""
+    return re.fullmatch(rf"{name}\[(.+)\]", key, re.DOTALL)
 
 
 def parse_form(

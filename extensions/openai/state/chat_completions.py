@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -12,26 +11,14 @@ from sqlalchemy import Connection, RowMapping, Select, delete, insert, select, u
 from ..limits.rate_limits import short_user
 from . import objects
 from .database import Database
-from .objects import Page, PageQuery, plain
+from .idempotency import Claim, finish
+from .objects import plain
+from .pages import Page, PageQuery
+from .stored_chat import StoredChat
 from .tables import chat_completion_metadata as pairs
 from .tables import chat_completions as table
 
 KIND = "chats"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredChat:
-    """One of them. Messages and completion are JSON as they are to be shown."""
-
-    id: str
-    created: int
-    """Unix seconds."""
-    model: str
-    metadata: Mapping[str, str]
-    messages: bytes
-    """What was sent: an array."""
-    completion: bytes
-    """The answer: an object, without the metadata."""
 
 
 class ChatCompletions:
@@ -47,9 +34,10 @@ class ChatCompletions:
         *,
         user: str | None = None,
         safety_identifier: str | None = None,
+        claim: Claim | None = None,
     ) -> None:
         """Keep it. When this returns it is committed. `user` and `safety_identifier` are what the request
-        says of its end user, for erasure and export."""
+        says of its end user, for erasure and export; `claim` is of its idempotency key."""
         metadata = _text(chat.metadata)
         values = {
             "id": chat.id,
@@ -67,6 +55,8 @@ class ChatCompletions:
         def work(connection: Connection) -> None:
             seq = objects.add(connection, KIND, values)
             _add_pairs(connection, owner, seq, chat.metadata)
+            if claim is not None:
+                finish(connection, claim, chat.id)
 
         self._database.write(work)
 

@@ -7,38 +7,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, delete, insert, select, text
 
 from ..errors import StoredObjectNotFound
-from .tables import KINDS, deleted
-
-T = TypeVar("T")
-Order = Literal["asc", "desc"]
+from .pages import Page, PageQuery
+from .tables import KINDS, deleted, idempotency
 
 COUNT = text(
     "INSERT INTO totals (kind, owner, objects, bytes) VALUES (:kind, :owner, :objects, :bytes) "
     "ON CONFLICT (kind, owner) DO UPDATE SET objects = totals.objects + excluded.objects, "
     "bytes = totals.bytes + excluded.bytes"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class PageQuery:
-    """Which part of a list."""
-
-    after: str | None = None
-    """The id that the page begins behind."""
-    limit: int = 20
-    order: Order = "asc"
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    items: tuple[T, ...]
-    has_more: bool
 
 
 def add(connection: Connection, kind: str, values: Mapping[str, Any]) -> int:
@@ -101,7 +82,11 @@ def _place(connection: Connection, kind: str, owner: str, id: str) -> int:
 def remove(connection: Connection, kind: str, rows: Sequence[RowMapping]) -> None:
     """Take objects out, of which seq, owner and bytes are given."""
     table = KINDS[kind]
-    connection.execute(delete(table).where(table.c.seq.in_([row["seq"] for row in rows])))
+    going = table.c.seq.in_([row["seq"] for row in rows])
+    # A request that stored one of them is done when it comes again.
+    ids = select(table.c.id).where(going)
+    connection.execute(delete(idempotency).where(idempotency.c.object.in_(ids)))
+    connection.execute(delete(table).where(going))
     for owner in {row["owner"] for row in rows}:
         sizes = [row["bytes"] for row in rows if row["owner"] == owner]
         count(connection, kind, owner, -len(sizes), -sum(sizes))

@@ -8,15 +8,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import ColumnElement, Connection, delete, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, delete, select
 
 from . import objects
 from .database import Database
-from .tables import KINDS, deleted, totals
+from .tables import KINDS, deleted, idempotency, totals
 
 log = logging.getLogger("openedai")
 
@@ -54,64 +54,76 @@ class Sweeper:
         """Delete until nothing is left to delete, or `stop` is set; how many objects went.
 
         Raises StoreUnavailable."""
-        retention, swept = self._retention(), 0
-        stop = stop or threading.Event()
+        retention, stop, swept = self._retention(), stop or threading.Event(), 0
         now = int(time.time())
         for kind in KINDS:
             if days := retention.days.get(kind, 0):
                 swept += self._repeat(
-                    partial(_expire, kind=kind, before=now - days * DAY, batch=self._batch), stop
+                    partial(_expired, kind=kind, before=now - days * DAY, batch=self._batch), stop
                 )
             if most := retention.bytes_per_owner.get(kind, 0):
                 swept += self._repeat(
-                    partial(_shorten, kind=kind, most=most, batch=self._batch), stop
+                    partial(_surplus, kind=kind, most=most, batch=self._batch), stop
                 )
-        self._database.write(
-            lambda connection: connection.execute(delete(deleted).where(deleted.c.at < now - DAY))
-        )
+        self._forget(deleted, deleted.c.at < now - DAY)
+        self._forget(idempotency, idempotency.c.until < now)
         self._database.tidy()
         return swept
 
-    def _repeat(self, step: Callable[[Connection], int], stop: threading.Event) -> int:
-        """Do it in transactions of its own until it finds nothing more; how many objects went."""
-        found = 0
+    def _repeat(self, find: Callable[[Connection], Found], stop: threading.Event) -> int:
+        """Delete what it finds, in transactions of their own, until it finds nothing; how many objects went.
+
+        Nothing is written where there is nothing to delete: that would take the turn of another."""
+        gone = 0
         while not stop.is_set():
-            gone = self._database.write(step)
-            if not gone:
-                break
-            found += gone
+            with self._database.read() as connection:
+                if not find(connection).rows:
+                    break
+            gone += self._database.write(lambda connection: _remove(connection, find(connection)))
             stop.wait(self._pause)
-        return found
+        return gone
+
+    def _forget(self, table: Table, old: ColumnElement[bool]) -> None:
+        with self._database.read() as connection:
+            if connection.execute(select(table).where(old).limit(1)).first() is None:
+                return
+        self._database.write(lambda connection: connection.execute(delete(table).where(old)))
 
 
-def _expire(connection: Connection, kind: str, before: int, batch: int) -> int:
-    """Delete some that are older."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Objects of one kind that may go."""
+
+    kind: str
+    rows: Sequence[RowMapping] = ()
+
+
+def _expired(connection: Connection, kind: str, before: int, batch: int) -> Found:
+    """Some that are older."""
     created = KINDS[kind].c.created
-    return _remove_first(connection, kind, created < before, created, batch)
+    return _first(connection, kind, created < before, created, batch)
 
 
-def _shorten(connection: Connection, kind: str, most: int, batch: int) -> int:
-    """Delete some of the oldest of one owner with more than `most` bytes."""
-    over = select(totals.c.owner, totals.c.bytes).where(
-        totals.c.kind == kind, totals.c.bytes > most
-    )
-    found = connection.execute(over.limit(1)).one_or_none()
-    if found is None:
-        return 0
+def _surplus(connection: Connection, kind: str, most: int, batch: int) -> Found:
+    """Some of the oldest of one owner with more than `most` bytes."""
+    over = (totals.c.kind == kind, totals.c.bytes > most)
+    owner = connection.execute(select(totals.c.owner, totals.c.bytes).where(*over)).first()
+    if owner is None:
+        return Found(kind)
     table = KINDS[kind]
-    mine = table.c.owner == found.owner
-    return _remove_first(connection, kind, mine, table.c.seq, batch, found.bytes - most)
+    mine = table.c.owner == owner.owner
+    return _first(connection, kind, mine, table.c.seq, batch, owner.bytes - most)
 
 
-def _remove_first(
+def _first(
     connection: Connection,
     kind: str,
     which: ColumnElement[bool],
     order: ColumnElement[int],
     batch: int,
     bytes: int = BATCH_BYTES,
-) -> int:
-    """Delete the first of these, at most `batch`, until `bytes` are gone; how many went."""
+) -> Found:
+    """The first of these, at most `batch`, together of `bytes` or a little more."""
     table = KINDS[kind]
     columns = select(table.c.seq, table.c.owner, table.c.bytes)
     rows = connection.execute(columns.where(which).order_by(order).limit(batch)).mappings().all()
@@ -121,6 +133,10 @@ def _remove_first(
             break
         chosen.append(row)
         left -= row["bytes"]
-    if chosen:
-        objects.remove(connection, kind, chosen)
-    return len(chosen)
+    return Found(kind, chosen)
+
+
+def _remove(connection: Connection, found: Found) -> int:
+    if found.rows:
+        objects.remove(connection, found.kind, found.rows)
+    return len(found.rows)

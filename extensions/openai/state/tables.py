@@ -91,6 +91,22 @@ deleted = Table(
 )
 """Where deleted objects stood, for a day: a client may delete a page, and ask for the one behind it."""
 
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("object", Text),
+    Column("until", Number, nullable=False),
+    Index("idempotency_until", "until"),
+    Index("idempotency_object", "object"),
+    sqlite_with_rowid=False,
+)
+"""The `Idempotency-Key` of requests that store something. Of one under way `object` is null, and its server
+renews `until`; that of one with an object is a day later. `holder` is the one request that may change it."""
+
 KINDS: Mapping[str, Table] = {"chats": chat_completions}
 """The kinds of objects, under the names that settings and receipts give them. Each table has the columns
 seq, id, owner, created, bytes, end_user and safety_identifier."""

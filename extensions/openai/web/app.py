@@ -22,6 +22,7 @@ from .. import (
     model_management,
     models,
     request_queue,
+    stored_completions,
     usage,
 )
 from ..access.allowed_hosts import origin_patterns
@@ -56,6 +57,7 @@ ENDPOINTS = (
     chat,
     completions,
     models,
+    stored_completions,
     usage,
     request_queue,
     model_management,

@@ -140,7 +140,8 @@ def _operation(route: Route, reference: dict[Any, Any], model: str) -> dict[str,
             "in": "path",
             "required": True,
             "schema": {"type": "string"},
-            "example": model,
+            # Ids of what the client made are not known here.
+            **({"example": model} if name == "id" else {}),
         }
         for name in re.findall(r"<(?:\w+:)?(\w+)>", route.path)
     ]
@@ -190,6 +191,8 @@ def _query(model: type[RequestModel]) -> list[dict[str, Any]]:
                 k: v for k, v in kind.items() if k not in ("title", "description", "examples")
             },
         }
+        if kind.get("type") == "object":  # as `name[key]=value`
+            parameter |= {"style": "deepObject", "explode": True}
         if "examples" in field:
             parameter["example"] = field["examples"][0]
         parameters.append(parameter)
@@ -202,7 +205,7 @@ def _statuses(route: Route) -> dict[int, str]:
     if route.scope:
         possible |= {401, 429}
     if route.query is not None:
-        possible.add(400)
+        possible |= {400, 404}
     if route.has_body:
         possible |= {413, 415}
     if route.chunk is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -22,14 +22,22 @@ log = logging.getLogger("openedai")
 
 Chunk = TypeVar("Chunk")
 Seen = TypeVar("Seen", contravariant=True)
-Whole = TypeVar("Whole")
-Made = TypeVar("Made", covariant=True)
+Whole = TypeVar("Whole", bound=Mapping[str, Any])
+Made = TypeVar("Made", bound=Mapping[str, Any], covariant=True)
+
+
+OnComplete = Callable[[Whole], "Mapping[str, object] | None"]
+"""Gets a whole answer, and returns fields to add to it."""
 
 
 class Folding(Protocol[Seen, Made]):
     """Adds chunks up as they come, so that they need not all be kept."""
 
     def add(self, chunk: Seen) -> None: ...
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all choices have their reason to end; only the usage may still come."""
 
     def whole(self) -> Made:
         """The object that they make, usage included, whatever the stream shows of that."""
@@ -41,13 +49,14 @@ def respond(
     *,
     stream: bool,
     fold: Folding[Chunk, Whole],
-    on_complete: Callable[[Whole], object] | None = None,
+    on_complete: OnComplete[Whole] | None = None,
 ) -> Response:
     """Send `chunks` as they come, or what they add up to when they are all there.
 
-    `on_complete` is called once with what they add up to, streamed or not: behind the last chunk, and before
-    the client can know that the answer is complete. It is not called for an answer that fails or whose client
-    leaves; what it raises ends the answer as an error. Without it streamed chunks are not added up.
+    `on_complete` is called once with what they add up to, streamed or not, before the client can know that
+    the answer is complete: before the chunk is sent that ends the last choice. The fields that it returns are
+    added to that chunk, or to the whole. It is not called for an answer that fails or whose client leaves;
+    what it raises ends the answer as an error. Without it streamed chunks are not added up.
 
     None among the chunks means that nothing has happened yet. A client that leaves ends the work within
     one step of it. An error before the first chunk keeps its status, unless the stream had to be opened
@@ -65,9 +74,8 @@ def respond(
 
     run_inline(chunks, keep)
     whole = fold.whole()
-    if on_complete is not None:
-        on_complete(whole)
-    return json_response(whole)
+    more = None if on_complete is None else on_complete(whole)
+    return json_response({**whole, **more} if more else whole)
 
 
 Events = Generator["bytes | None", None, None]
@@ -150,20 +158,22 @@ class _PushedEvents(_EventStream):
 def _events(
     context: RequestContext,
     chunks: Generator[Any, None, None],
-    completing: tuple[Folding[Any, Any], Callable[[Any], object]] | None,
+    completing: tuple[Folding[Any, Any], OnComplete[Any]] | None,
 ) -> Events:
     """One event for each chunk; an error is the last one, or is raised where it would be the first."""
     record, keep_alive = context.record, context.services.settings.keep_alive
     events, (fold, on_complete) = context.dialect.events, completing or (None, None)
     last, write, completed = events.last, events.event, False
 
-    def complete() -> None:
-        """To be called before the client can know that the answer is complete."""
+    def complete() -> Mapping[str, object]:
+        """To be called before the client can know that the answer is complete; fields to add to the chunk
+        that tells it."""
         nonlocal completed
-        completed = True
+        completed, more = True, None
         if fold is not None and on_complete is not None:
-            on_complete(fold.whole())
+            more = on_complete(fold.whole())
         context.allow_another()
+        return more or {}
 
     begun, due = False, time.monotonic() + keep_alive
     try:
@@ -172,8 +182,9 @@ def _events(
             if chunk is not None:
                 if fold is not None:
                     fold.add(chunk)
-                if last and chunk["type"] in last:
-                    complete()
+                tells = (last and chunk["type"] in last) or (fold is not None and fold.has_ended)
+                if tells and not completed:
+                    chunk = {**chunk, **complete()}
                 yield write(chunk)
             elif time.monotonic() < due:
                 yield None

@@ -62,6 +62,8 @@ NOT_SERVED: Mapping[str, str] = {
 MAX_SHOWN = 200  # characters of a path in a message
 MAX_LOGGED = 100
 VERSION = re.compile(r"^(?:/openai)?(?:/v1)?/")
+PUT_TWICE = re.compile(r"/chat/completions/(?:v1/|chat/|completions|embeddings|responses)")
+"""A path behind a base URL that is an endpoint's."""
 SECRET = re.compile(r"sk-[^/]*|(?=[^/]*\d)(?=[^/]*[A-Za-z])[^/]{20,}")
 """A part of a path that may be a key."""
 
@@ -100,7 +102,7 @@ class WrongAddresses:
                 f"{self._prefix}/v1/models. The page for people is {self._prefix}/."
             )
         repaired = re.sub(r"//+", "/", path)
-        if "/chat/completions/" in repaired:
+        if PUT_TWICE.search(repaired):
             return (
                 "the base URL of your client ends with /chat/completions; it has to end with /v1."
             )

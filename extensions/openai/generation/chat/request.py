@@ -150,9 +150,13 @@ class ChatCompletionRequest(ThinkingFields, GenerationRequest):
         None, min_length=1, description="Text only; `audio` is refused."
     )
     metadata: Metadata | None = Field(
-        None, description="Repeated in the answer, if it is not streamed."
+        None,
+        description="Repeated in the answer, if it is not streamed; stored chats are found by it.",
     )
-    store: bool | None = Field(None, description="Taken; nothing is kept yet.")
+    store: bool | None = Field(
+        None,
+        description="Keep the messages and the answer, to be read again (docs/store.md). Default: no.",
+    )
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = Field(
         None,
         description="`flex`: batch work, which gets what other requests leave over. All others are "
@@ -163,7 +167,9 @@ class ChatCompletionRequest(ThinkingFields, GenerationRequest):
     )
     prediction: Prediction | None = Field(None, description="Taken and without effect.")
     safety_identifier: str | None = Field(
-        None, max_length=64, description="Taken and without effect."
+        None,
+        max_length=64,
+        description="Who asks, as `user`; by either of them stored chats are found to be erased.",
     )
     prompt_cache_key: str | None = Field(
         None, description="Taken and without effect: all prompts share one cache."

@@ -1,0 +1,98 @@
+"""What is kept of an end user, by the `user` or `safety_identifier` of requests: to hand out or to erase."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import orjson
+from sqlalchemy import ColumnElement, Connection, LargeBinary, RowMapping, or_, select
+
+from ..limits.rate_limits import short_user
+from . import objects
+from .database import Database
+from .objects import plain
+from .tables import KINDS
+
+BATCH = 100
+"""Objects that are read or deleted at once."""
+JSON_TEXT = "metadata"
+
+
+def erase(
+    database: Database,
+    *,
+    user: str | None = None,
+    owners: Collection[str] | None = None,
+    batch: int = BATCH,
+) -> dict[str, int]:
+    """Delete all that is kept of a user, of keys, or of a user of keys; how many objects of each kind went.
+
+    No byte of them is in the database's files when this returns, unless others were reading meanwhile: then
+    the sweeper does it. Raises StoreUnavailable.
+    """
+    counts = {}
+    for kind in KINDS:
+
+        def work(connection: Connection, kind: str = kind) -> int:
+            rows = _some(connection, kind, user, owners, 0, batch)
+            if rows:
+                objects.remove(connection, kind, rows)
+            return len(rows)
+
+        counts[kind] = 0
+        while gone := database.write(work):
+            counts[kind] += gone
+    database.tidy()
+    return counts
+
+
+def export(
+    database: Database,
+    *,
+    user: str | None = None,
+    owners: Collection[str] | None = None,
+    batch: int = BATCH,
+) -> Iterator[bytes]:
+    """The same objects as lines of JSON, in the order in which they were stored. Raises StoreUnavailable."""
+    for kind in KINDS:
+        seq = 0
+        while True:
+            with database.read() as connection:
+                rows = _some(connection, kind, user, owners, seq, batch)
+            if not rows:
+                break
+            for row in rows:
+                yield orjson.dumps(_exported(kind, row)) + b"\n"
+            seq = rows[-1]["seq"]
+
+
+def _some(
+    connection: Connection,
+    kind: str,
+    user: str | None,
+    owners: Collection[str] | None,
+    after: int,
+    batch: int,
+) -> list[RowMapping]:
+    table = KINDS[kind]
+    where: list[ColumnElement[bool]] = [table.c.seq > after]
+    if user is not None:
+        name = plain(short_user(user))
+        where.append(or_(table.c.end_user == name, table.c.safety_identifier == name))
+    if owners is not None:
+        where.append(table.c.owner.in_(owners))
+    rows = select(table).where(*where).order_by(table.c.seq).limit(batch)
+    return list(connection.execute(rows).mappings().all())
+
+
+def _exported(kind: str, row: RowMapping) -> Mapping[str, Any]:
+    """A row by its columns; what is JSON in them stays JSON."""
+    shown: dict[str, Any] = {"kind": kind}
+    for column in KINDS[kind].c:
+        name = str(column.name)  # the library has a class of its own for names
+        value = row[name]
+        is_json = isinstance(column.type, LargeBinary) or name == JSON_TEXT
+        if name not in ("seq", "bytes"):
+            shown[name] = orjson.Fragment(value) if is_json else value
+    return shown
