@@ -27,7 +27,6 @@ from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings
 from extensions.openai.system import data_folder
 from extensions.openai.web.app import ROUTES, create_app
-from extensions.openai.web.lifecycle import Lifecycle
 from extensions.openai.web.routes import Route
 from tests.support.api import Api
 from tests.support.process import ROOT, ServerProcess
@@ -111,9 +110,8 @@ def serve() -> Iterator[Serve]:
         **options: object,
     ) -> APIServer:
         settings = Settings(**{"api_port": 0, "drain_timeout": 0.0, **options})  # type: ignore[arg-type]
-        lifecycle = Lifecycle()
-        app = create_app(settings, engine, lifecycle, routes=routes)
-        server = APIServer(app, settings, lifecycle, limits)
+        app = create_app(settings, engine, routes=routes)
+        server = APIServer(app, settings, limits)
         server.start()
         running.append(server)
         return server

@@ -13,7 +13,6 @@ from extensions.openai.engines.protocol import EngineInfo
 from extensions.openai.errors import APIError, all_errors
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
-from extensions.openai.web.lifecycle import Lifecycle
 from tests.support.reference import assert_envelope
 
 POSTS = ["/v1/completions", "/v1/chat/completions", "/v1/engines/echo/completions"]
@@ -145,11 +144,11 @@ def test_a_fault_of_ours_says_nothing_of_its_reason(
 
 
 def test_a_server_that_stops_says_so(settings: Settings) -> None:
-    lifecycle = Lifecycle()
-    client = create_app(settings, EchoEngine(), lifecycle).test_client()
+    app = create_app(settings, EchoEngine())
+    client = app.test_client()
     with client.get("/health") as before:
         assert before.status_code == 200
-    assert lifecycle.drain(0, 0)
+    assert app.extensions["openai"].active_requests.drain(0, 0)
     answer = client.get("/health")
     assert answer.status_code == 503
     assert assert_envelope(answer.json)["code"] == "shutting_down"
@@ -169,8 +168,8 @@ def test_no_prompt_and_no_key_in_the_log(caplog: pytest.LogCaptureFixture, debug
 
 def test_requests_are_counted_off_however_they_end(settings: Settings) -> None:
     """A server can only drain when every request that came in was seen to leave."""
-    lifecycle = Lifecycle()
-    client = create_app(settings, EchoEngine(), lifecycle).test_client()
+    app = create_app(settings, EchoEngine())
+    client = app.test_client()
     bodies: list[Any] = [{"model": "echo", "prompt": "x"}, {}, {"model": "no", "prompt": "x"}]
     for body in bodies:
         for stream in (False, True):
@@ -178,4 +177,4 @@ def test_requests_are_counted_off_however_they_end(settings: Settings) -> None:
     for path in ("/", "/nowhere", "/docs", "/docs/assets/nowhere", "/v1/completions"):
         for method in ("GET", "HEAD", "OPTIONS"):
             client.open(path, method=method).close()
-    assert lifecycle.drain(0, 0)
+    assert app.extensions["openai"].active_requests.drain(0, 0)

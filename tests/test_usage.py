@@ -26,7 +26,6 @@ from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings
 from extensions.openai.state.usage import UsageStore, WriterTimes
 from extensions.openai.web.app import create_app
-from extensions.openai.web.lifecycle import Lifecycle
 from extensions.openai.web.services import Services
 from tests.conftest import http_library
 from tests.support.process import ServerProcess
@@ -307,12 +306,12 @@ def test_a_broken_file_is_told_and_opens_no_budget_anew(tmp_path: Path) -> None:
 
 
 def test_what_is_not_written_yet_is_when_the_server_stops(tmp_path: Path) -> None:
-    settings, lifecycle = Settings(api_port=0, usage_days=0), Lifecycle()
-    app = create_app(settings, EchoEngine(), lifecycle)
+    settings = Settings(api_port=0, usage_days=0)
+    app = create_app(settings, EchoEngine())
     services: Services = app.extensions["openai"]
     services.usage_store = UsageStore(tmp_path, days=1, times=WriterTimes(gathering=60.0))
     services.observers.append(services.usage_store.observe)
-    server = APIServer(app, settings, lifecycle)
+    server = APIServer(app, settings)
     server.start()
     asked = {"model": "echo", "prompt": "a b c"}
     assert ask(server.port, "POST", "/v1/completions", asked).status == 200

@@ -20,7 +20,6 @@ from .generation.usage import Usage, UsageCount
 from .schemas import bad_request
 from .web.response import Response
 from .web.routes import MODEL, PathPrefixes, Route, endpoint
-from .web.serving import serve
 from .web.storing import storing
 from .web.streaming import respond
 
@@ -95,7 +94,7 @@ def create_chat_completion(context: RequestContext, body: ChatCompletionRequest)
     and whose results it sends back as messages with the role `tool`. `response_format` makes the answer
     JSON of a schema.
     """
-    served = serve(context, body.model, body.timeout)
+    served = context.serve(body.model, body.timeout)
     if body.service_tier == "flex":
         context.priority = "batch"
     body = served.settled(body)

@@ -21,7 +21,6 @@ from .generation.usage import Usage, UsageCount
 from .schemas import bad_request
 from .web.response import Response
 from .web.routes import MODEL, PathPrefixes, Route, endpoint
-from .web.serving import serve
 from .web.streaming import respond
 
 if TYPE_CHECKING:
@@ -164,7 +163,7 @@ def create_completion(context: RequestContext, body: CompletionRequest) -> Respo
     The text is continued as it stands, without the model's chat template: for conversations there is
     `/v1/chat/completions`.
     """
-    served = serve(context, body.model, body.timeout)
+    served = context.serve(body.model, body.timeout)
     body = served.settled(body)
     generation = _plan(body, served.info).start(served)
     return respond(

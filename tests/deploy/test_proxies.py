@@ -21,7 +21,6 @@ from extensions.openai.server.limits import DEFAULT_LIMITS
 from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
-from extensions.openai.web.lifecycle import Lifecycle
 from tests.support.paced import PacedEngine
 from tests.support.process import ROOT, free_port
 from tests.support.reference import assert_envelope, sse_payloads
@@ -84,10 +83,9 @@ class Setup:
             drain_timeout=0,
             keep_alive=0.2,
         )
-        lifecycle = Lifecycle()
-        app = create_app(settings, self.engine, lifecycle)
+        app = create_app(settings, self.engine)
         app.extensions["openai"].observers.append(self.records.append)
-        self.server = APIServer(app, settings, lifecycle)
+        self.server = APIServer(app, settings)
         self.server.start()
         self.port = free_port()
 

@@ -23,7 +23,7 @@ from tests.conftest import Serve
 from tests.support.process import ROOT
 from tests.support.wire import ask
 
-FILES_OF_A_CHAT = 51
+FILES_OF_A_CHAT = 48
 MODULES_OF_MODELS = 7
 
 BESIDE = {"server/reaper.py"}

@@ -30,7 +30,6 @@ from extensions.openai.outbound.tunnel import Timing, Tunnel, tunnel_for
 from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings, SettingsError
 from extensions.openai.web.app import create_app
-from extensions.openai.web.lifecycle import Lifecycle
 from tests.support.paced import PacedEngine
 from tests.support.process import ROOT, ServerProcess
 from tests.support.wire import Wire, ask
@@ -482,9 +481,9 @@ def test_without_a_key_it_does_not_start() -> None:
 def test_answers_under_way_end_before_the_tunnel(stand_in: StandIn) -> None:
     engine = PacedEngine(endless=True, pace=0.01)
     settings = Settings(public_api=True, api_key="k", api_port=0, drain_timeout=0.0)
-    tunnel, lifecycle = Tunnel(None, str(stand_in.program), QUICK), Lifecycle()
-    app = create_app(settings, engine, lifecycle, tunnel)
-    server = APIServer(app, settings, lifecycle)
+    tunnel = Tunnel(None, str(stand_in.program), QUICK)
+    app = create_app(settings, engine, tunnel)
+    server = APIServer(app, settings)
     server.start()
     tunnel.start(server.url)
     try:

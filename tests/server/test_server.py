@@ -18,7 +18,6 @@ from extensions.openai.server.limits import DEFAULT_LIMITS, ServerLimits
 from extensions.openai.server.server import APIServer, StartError
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
-from extensions.openai.web.lifecycle import Lifecycle
 from tests.conftest import Serve
 from tests.support.paced import PacedEngine
 from tests.support.process import ServerProcess
@@ -33,8 +32,8 @@ def chat(model: str, **fields: Any) -> dict[str, Any]:
 
 
 def make(limits: ServerLimits = DEFAULT_LIMITS, **options: Any) -> APIServer:
-    settings, lifecycle = Settings(**options), Lifecycle()
-    return APIServer(create_app(settings, EchoEngine(), lifecycle), settings, lifecycle, limits)
+    settings = Settings(**options)
+    return APIServer(create_app(settings, EchoEngine()), settings, limits)
 
 
 def test_port_zero_takes_a_free_one(serve: Serve) -> None:
@@ -109,8 +108,8 @@ def test_a_server_without_connections_stops_at_once() -> None:
 
 def test_stopping_ends_streams_with_an_event_and_whole_answers_with_503() -> None:
     engine = PacedEngine(endless=True, pace=0.01, parallel=4)
-    settings, lifecycle = Settings(api_port=0, drain_timeout=0.1), Lifecycle()
-    server = APIServer(create_app(settings, engine, lifecycle), settings, lifecycle)
+    settings = Settings(api_port=0, drain_timeout=0.1)
+    server = APIServer(create_app(settings, engine), settings)
     server.start()
     with (
         streaming(server.port, CHAT, chat("paced", stream=True)) as stream,
@@ -132,8 +131,8 @@ def test_stopping_ends_streams_with_an_event_and_whole_answers_with_503() -> Non
 
 def test_answers_that_end_in_time_are_whole() -> None:
     engine = PacedEngine(["a"] * 20, pace=0.01)
-    settings, lifecycle = Settings(api_port=0, drain_timeout=4), Lifecycle()
-    server = APIServer(create_app(settings, engine, lifecycle), settings, lifecycle)
+    settings = Settings(api_port=0, drain_timeout=4)
+    server = APIServer(create_app(settings, engine), settings)
     server.start()
     with streaming(server.port, CHAT, chat("paced", stream=True)) as stream:
         assert engine.wait_for_active(1)
@@ -146,8 +145,8 @@ def test_answers_that_end_in_time_are_whole() -> None:
 
 def test_while_it_drains_new_requests_are_refused() -> None:
     engine = PacedEngine(endless=True, pace=0.01)
-    settings, lifecycle = Settings(api_port=0, drain_timeout=2), Lifecycle()
-    server = APIServer(create_app(settings, engine, lifecycle), settings, lifecycle)
+    settings = Settings(api_port=0, drain_timeout=2)
+    server = APIServer(create_app(settings, engine), settings)
     server.start()
     with (
         streaming(server.port, CHAT, chat("paced", stream=True)),
@@ -212,9 +211,9 @@ def test_who_waits_at_the_door_is_told_and_not_reset() -> None:
 
 def test_a_client_that_does_not_read_cannot_hold_up_the_end() -> None:
     engine = PacedEngine(["x" * 100_000], endless=True)
-    settings, lifecycle = Settings(api_port=0, drain_timeout=0.1), Lifecycle()
+    settings = Settings(api_port=0, drain_timeout=0.1)
     limits = ServerLimits(ending=0.5, flushing=0.3)
-    server = APIServer(create_app(settings, engine, lifecycle), settings, lifecycle, limits)
+    server = APIServer(create_app(settings, engine), settings, limits)
     server.start()
     with streaming(server.port, CHAT, chat("paced", stream=True)) as stuck:
         stuck.head()

@@ -16,7 +16,6 @@ from extensions.openai.web.context import RequestContext
 from extensions.openai.web.dialects import Dialect
 from extensions.openai.web.response import Response
 from extensions.openai.web.routes import PathPrefixes, Route, endpoint
-from extensions.openai.web.serving import serve
 from extensions.openai.web.sse import NamedEvents
 from extensions.openai.web.streaming import respond
 
@@ -85,7 +84,7 @@ class Letters:
 
     def write_letter(self, context: RequestContext, body: LetterRequest) -> Response:
         """Write a letter to its end."""
-        served = serve(context, body.model, body.timeout)
+        served = context.serve(body.model, body.timeout)
         body = served.settled(body)
         asked = asked_of(body, alternatives="n_probs", logprobs="n_probs")
         generation = PromptPlan(asked, (body.prompt,), candidates=1).start(served)

@@ -41,13 +41,12 @@ def test_it_ends_once_and_releases_all() -> None:
     ended: list[RequestRecord] = []
     asked.services.observers.append(ended.append)
     asked.begin()
-    asked.services.active_requests.add(asked)
     asked.close_at_end(file)
     for _ in range(2):
         asked.end()
     assert ended == [asked.record] and asked.record.ended is not None
     assert file.closed
-    assert asked.services.lifecycle.drain(0, 0)  # nothing is under way
+    assert asked.services.active_requests.drain(0, 0)  # nothing is under way
 
 
 def test_it_says_when_an_answer_must_end() -> None:
@@ -59,6 +58,6 @@ def test_it_says_when_an_answer_must_end() -> None:
     with pytest.raises(ClientGone):
         asked.check_wanted()
     left = False
-    assert not asked.services.lifecycle.drain(0, 0)
+    assert not asked.services.active_requests.drain(0, 0)
     with pytest.raises(ShuttingDown):
         asked.check_wanted()

@@ -18,7 +18,6 @@ from extensions.openai.settings import Settings
 from extensions.openai.state.store import Store
 from extensions.openai.web.context import ClientGone, RequestContext
 from extensions.openai.web.dialects import OPENAI, Dialect
-from extensions.openai.web.lifecycle import Lifecycle
 from extensions.openai.web.response import Response
 from extensions.openai.web.services import Services
 from extensions.openai.web.sse import NamedEvents
@@ -50,19 +49,12 @@ class Source:
 def context(
     environ: dict[str, Any] | None = None,
     *,
-    lifecycle: Lifecycle | None = None,
     keep_alive: float = 10,
     dialect: Dialect = OPENAI,
 ) -> RequestContext:
     settings = Settings(keep_alive=keep_alive)
-    services = Services(
-        settings,
-        EchoEngine(),
-        Scheduler(queue_limit=1),
-        Policy(),
-        lifecycle or Lifecycle(),
-        Store(settings),
-    )
+    scheduler = Scheduler(queue_limit=1)
+    services = Services(settings, EchoEngine(), scheduler, Policy(), Store(settings))
     return RequestContext.of(services, environ or {}, dialect)
 
 
@@ -143,13 +135,12 @@ def test_closing_the_response_closes_the_chunks() -> None:
 
 
 def test_a_server_that_ends_says_so_in_the_last_event() -> None:
-    lifecycle = Lifecycle()
-    lifecycle.begin_request()
-    source = Source({"a": 1}, None, {"b": 2})
-    response = answer(source, stream=True, lifecycle=lifecycle)
+    asked, source = context(), Source({"a": 1}, None, {"b": 2})
+    asked.begin()
+    response = respond(asked, source.chunks(), stream=True, fold=Folded())
     events = iter(response)
     assert b'{"a":1}' in next(events)
-    assert not lifecycle.drain(0, 0)
+    assert not asked.services.active_requests.drain(0, 0)
     rest = b"".join(events)
     (payload,) = sse_payloads(rest)
     assert assert_envelope(json.loads(payload))["code"] == "shutting_down"

@@ -25,7 +25,6 @@ from extensions.openai.server.limits import ServerLimits
 from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
-from extensions.openai.web.lifecycle import Lifecycle
 from extensions.openai.web.services import Services
 from tests.support.paced import PacedEngine
 from tests.support.process import ServerProcess
@@ -60,10 +59,9 @@ class Running:
     def __init__(self, engine: Any, **options: Any) -> None:
         self.engine = engine
         settings = Settings(**{"api_port": 0, "drain_timeout": 0.2, **options})
-        lifecycle = Lifecycle()
-        app: Flask = create_app(settings, engine, lifecycle)
+        app: Flask = create_app(settings, engine)
         self.services: Services = app.extensions["openai"]
-        self.server = APIServer(app, settings, lifecycle, ServerLimits(idle_thread=0.2))
+        self.server = APIServer(app, settings, ServerLimits(idle_thread=0.2))
         self.server.start()
         self.port = self.server.port
 

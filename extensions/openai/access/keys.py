@@ -110,14 +110,14 @@ class Keys:
     def _whose(self, given: bytes) -> Caller | None:
         """Whose key it is; None for a wrong one. Raises Unauthorized for one that is valid no more."""
         api_key, admin_key = self._settings.api_key, self._settings.admin_key
-        # All are compared, whichever matches.
+        # Both are compared, whichever matches; only the holder of a right key sees that no file is looked at.
         is_admin = admin_key is not None and _same(given, admin_key)
         is_user = api_key is not None and _same(given, api_key)
-        grant, fault = self._named(given)
         if is_admin:
             return ADMIN
         if is_user:
             return self._key_holder
+        grant, fault = self._named(given)
         if grant is not None:
             return self._limited(self._holder(grant))
         if self._password is not None and self._password.matches(given):

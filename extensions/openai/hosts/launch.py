@@ -26,7 +26,6 @@ from ..outbound.tunnel import tunnel_for
 from ..server.server import APIServer, StartError
 from ..settings import Settings, SettingsError
 from ..web.app import create_app
-from ..web.lifecycle import Lifecycle
 from . import webui
 from .host_settings import settings_in_force
 from .running_server import RunningServer
@@ -104,14 +103,13 @@ class Launcher:
             engine.set(EchoEngine())
         elif webui.inside():
             engine.set(_webui_engine(settings))
-        lifecycle = Lifecycle()
         tunnel = tunnel_for(settings)
-        app = create_app(settings, engine, lifecycle, tunnel)
+        app = create_app(settings, engine, tunnel)
         services = app.extensions["openai"]
         services.hooks = self._hooks()
         if webui.inside() and not settings.use_mock_api:
             services.model_manager = WebuiModelManager(engine, settings.drain_timeout)
-        server = APIServer(app, settings, lifecycle)
+        server = APIServer(app, settings)
         return RunningServer(flags, services, engine, server, tunnel)
 
     def _start(self, running: RunningServer) -> None:

@@ -1,4 +1,5 @@
-"""A request as limits and generation see it: its slots, its deadline, whether it is to stop; and all of them.
+"""A request as limits and generation see it: its slots, its deadline, whether it is to stop; and all requests
+under way, until the server drains them.
 
 This is the base of `web.context.RequestContext`, the one object of a request: what is below the web layer
 knows this half of it, and tests of that layer make one without HTTP.
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..access.caller import Priority
-from ..errors import RequestTimedOut
+from ..errors import RequestTimedOut, ShuttingDown
 from ..observability.record import RequestRecord
 from .scheduler import Scheduler, SlotRequest, SlotTicket
 
@@ -70,23 +71,45 @@ class ActiveRequest:
 
 
 class ActiveRequests:
-    """All requests under way. Thread-safe."""
+    """All requests under way, of one server. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._condition = threading.Condition()
         self._requests: dict[ActiveRequest, None] = {}
+        self._draining = False
+        self._ending = False
 
     def add(self, request: ActiveRequest) -> None:
-        with self._lock:
+        """Raises ShuttingDown once the server takes no more requests."""
+        with self._condition:
+            if self._draining:
+                raise ShuttingDown("The server is shutting down.")
             self._requests[request] = None
 
     def remove(self, request: ActiveRequest) -> None:
         """Does nothing for one that is not there."""
-        with self._lock:
+        with self._condition:
             self._requests.pop(request, None)
+            if self._draining and not self._requests:
+                self._condition.notify_all()
+
+    def check_answers_may_go_on(self) -> None:
+        """Raises ShuttingDown when answers under way must end now."""
+        if self._ending:
+            raise ShuttingDown("The server is shutting down; this answer is not complete.")
+
+    def drain(self, patience: float, ending: float) -> bool:
+        """Take no more requests; give those under way `patience` seconds, then let them end and wait `ending`
+        seconds. True if all have ended."""
+        with self._condition:
+            self._draining = True
+            if self._condition.wait_for(lambda: not self._requests, patience):
+                return True
+            self._ending = True
+            return self._condition.wait_for(lambda: not self._requests, ending)
 
     def matching(self, wanted: Callable[[ActiveRequest], bool]) -> list[ActiveRequest]:
         """Those that have asked for a slot and are `wanted`, oldest first."""
-        with self._lock:
+        with self._condition:
             requests = list(self._requests)
         return [request for request in requests if request.wants_slots and wanted(request)]

@@ -20,7 +20,6 @@ from ..access.allowed_hosts import bind_address
 from ..errors import APIError
 from ..settings import Settings
 from ..system.machine import memory_bytes, open_files, raise_file_limit
-from ..web.lifecycle import Lifecycle
 from ..web.services import Services
 from .acceptor import Acceptor
 from .bodies import HeldBytes
@@ -54,13 +53,11 @@ class APIServer:
         self,
         app: Flask,
         settings: Settings,
-        lifecycle: Lifecycle,
         limits: ServerLimits = DEFAULT_LIMITS,
     ) -> None:
         """Bind the port. Raises StartError when it cannot be had, SettingsError when it may not."""
         self._settings = settings
         self._limits = limits
-        self._lifecycle = lifecycle
         self._services: Services = app.extensions["openai"]
         self._workers = WorkerPool(self._most_threads, limits.idle_thread)
         host = bind_address(settings)
@@ -143,7 +140,7 @@ class APIServer:
         patience = max(
             0.0, min(self._settings.drain_timeout, timeout - limits.ending - limits.flushing)
         )
-        if not self._lifecycle.drain(patience, limits.ending):
+        if not self._services.active_requests.drain(patience, limits.ending):
             log.warning("some answers did not end in time and are cut off")
         self._stop_listening()
         self._flush()

@@ -42,7 +42,6 @@ from .context import IGNORED_HEADER, RequestContext
 from .error_response import error_response
 from .fast_path import FastPath
 from .head_check import HeadCheck
-from .lifecycle import Lifecycle
 from .pipeline import RequestPipeline
 from .response import Response
 from .route_table import RouteTable
@@ -90,19 +89,18 @@ class _App(Flask):
 def create_app(
     settings: Settings,
     engine: Engine,
-    lifecycle: Lifecycle | None = None,
     tunnel: Tunnel | None = None,
     routes: Sequence[Route] = ROUTES,
 ) -> Flask:
     """The API as a WSGI application. Needs no host: any engine will do. Raises SettingsError.
 
-    `lifecycle` lets the server stop the application gracefully; the home page shows `tunnel`.
+    The home page shows `tunnel`.
     """
     app = _App("openedai", static_folder=None)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     routes = [replace(each, scope=None) if each.open_by(settings) else each for each in routes]
-    services = _services(settings, engine, lifecycle or Lifecycle(), tunnel, routes)
+    services = _services(settings, engine, tunnel, routes)
     endpoints = served_endpoints(
         settings, {*(route.endpoint for route in routes), api_pages.ENDPOINT}
     )
@@ -136,7 +134,6 @@ def create_app(
 def _services(
     settings: Settings,
     engine: Engine,
-    lifecycle: Lifecycle,
     tunnel: Tunnel | None,
     routes: Iterable[Route],
 ) -> Services:
@@ -148,7 +145,7 @@ def _services(
     )
     policy, store = read_policy(settings), Store(settings)
     store.prepare()
-    services = Services(settings, engine, scheduler, policy, lifecycle, store, tunnel=tunnel)
+    services = Services(settings, engine, scheduler, policy, store, tunnel=tunnel)
     # What machines read every few seconds is for `--debug`.
     quiet = {route.name for route in routes if route.scope is None or route.path == "/metrics"}
     request_log = RequestLog(settings, frozenset(quiet))

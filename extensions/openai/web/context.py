@@ -10,9 +10,11 @@ from typing import IO, Any
 
 from werkzeug.wsgi import get_host
 
+from ..generation.plan import Served
 from ..limits.active_requests import ActiveRequest
 from ..limits.rate_limits import Admission
 from ..observability.record import RequestRecord, report
+from ..schemas import bad_request
 from ..schemas.field_names import header_of
 from .dialects import OPENAI, Dialect
 from .response import Response
@@ -42,8 +44,6 @@ class RequestContext(ActiveRequest):
     """What it has taken of its caller's limits, where there are any."""
     _files: tuple[IO[bytes], ...] = ()
     """What was uploaded, to be closed at the end."""
-    _counted: bool = False
-    """Whether the server waits for it before it stops."""
     _client_disconnected: Callable[[], bool] | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,13 +75,30 @@ class RequestContext(ActiveRequest):
 
     def begin(self) -> None:
         """Count it as under way. Raises ShuttingDown."""
-        self.services.lifecycle.begin_request()
-        self._counted = True
+        self.services.active_requests.add(self)
+
+    def serve(self, model: str | None, timeout: float | None) -> Served:
+        """What it is served with, where its body asks for `model` and may take `timeout` seconds.
+
+        Raises ModelNotFound, ModelLoading, InvalidRequest where a name is required and missing, or for a
+        timeout that is longer than the operator allows.
+        """
+        services, settings = self.services, self.services.settings
+        served = services.models.loaded()
+        self.record.model = served.name  # also of a request that is refused
+        services.models.check(self.model or model or None, served)
+        most = settings.request_timeout
+        if most and timeout is not None and timeout > most:
+            raise bad_request.out_of_range("timeout", timeout, low=None, high=most)
+        self.limit_time(timeout or most)
+        policy = services.policy
+        info = policy.with_fingerprint(served.info)
+        return Served(served.engine, info, policy, settings, served.scheduler, self, services.hooks)
 
     def check_wanted(self) -> None:
         """Raise when an answer under way must end: the server stops, its time is up, the client has left.
         May be called at any time, from any thread."""
-        self.services.lifecycle.check_answers_may_go_on()
+        self.services.active_requests.check_answers_may_go_on()
         if self._deadline is not None:
             ActiveRequest.check_wanted(self)
         if self._client_disconnected is not None and self._client_disconnected():
@@ -118,13 +135,11 @@ class RequestContext(ActiveRequest):
         if self.record.ended is not None:
             return
         report(self.record, services.observers)
-        services.active_requests.remove(self)
         if self.admission is not None:
             self.admission.close()
         for file in self._files:
             file.close()
-        if self._counted:
-            services.lifecycle.end_request()
+        services.active_requests.remove(self)
 
 
 def new_request_id() -> str:

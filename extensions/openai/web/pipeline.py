@@ -86,7 +86,6 @@ class RequestPipeline:
         if admission is not None and route.scope == "write":
             body = arguments.get("body")
             admission.take(expected_tokens(body) if isinstance(body, RequestModel) else 0)
-        services.active_requests.add(context)
         if route.chunk is not None and services.model_manager is not None:
             services.model_manager.reload_if_unloaded()
         return route.handler(context, **arguments)

@@ -22,7 +22,6 @@ from ..settings import Settings
 from ..state.store import Store
 from ..state.usage import UsageStore
 from ..system.data_folder import data_folder
-from .lifecycle import Lifecycle
 
 
 @dataclass(slots=True)
@@ -35,7 +34,6 @@ class Services:
     models: ServedModels = field(init=False)
     """Who answers: looked up once per request."""
     policy: Policy
-    lifecycle: Lifecycle
     store: Store
     keys: Keys = field(init=False)
     usage_store: UsageStore = field(init=False)
