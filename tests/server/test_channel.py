@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.server.channel import Channel
 from tests.conftest import Serve
 from tests.support.paced import PacedEngine
 from tests.support.reference import assert_chunks, sse_chunks
@@ -144,6 +145,22 @@ def test_a_client_that_asks_whether_to_go_on(serve: Serve, stream: bool) -> None
             answer = wire.answer()
             assert answer.status == 200
             assert b"hey" in answer.body or said(answer.body) == "hey"
+
+
+def test_what_two_threads_send_is_sent_once(serve: Serve) -> None:
+    """The loop flushes what is written, and so does a thread that has found the key to be right."""
+    server = serve(EchoEngine())
+    with Wire(server.port) as wire:
+        wire.request("GET", "/health")
+        assert wire.answer().status == 200
+        (channel,) = (each for each in server._sockets.values() if isinstance(each, Channel))
+        loop = threading.Thread(target=channel.handle_write, daemon=True)
+        with channel.outbuf_lock:
+            loop.start()
+            loop.join(0.1)
+            assert loop.is_alive(), "it flushes what another thread is about to"
+        loop.join(5)
+        assert not loop.is_alive()
 
 
 def test_a_stop_lets_the_stream_end_and_closes_what_was_kept(serve: Serve) -> None:

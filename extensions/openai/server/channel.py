@@ -35,7 +35,7 @@ class _Judging:
         self._environ = environ
 
     def service(self) -> None:
-        self._channel.judged(self._request, self._channel.head_check.score_token(self._environ))
+        self._channel.judged(self._request, self._channel.head_check.judge(self._environ))
 
     def cancel(self) -> None:
         """The server stops, and closes the connection."""
@@ -190,9 +190,9 @@ class Channel(HTTPChannel):
                 return
             request.judged = True
         environ = AnswerTask(self, request).get_environment()
-        judgement = self.head_check.glance(environ)
+        judgement = self.head_check.judge_at_once(environ)
         if judgement is None and self.worker == threading.get_ident():
-            judgement = self.head_check.score_token(environ)
+            judgement = self.head_check.judge(environ)
         if judgement is None:
             self.judging = True
             self._loop.task_dispatcher.add_task(_Judging(self, request, environ))
@@ -289,6 +289,11 @@ class Channel(HTTPChannel):
         count = super().send(data, do_close)
         self.sent += count
         return count
+
+    def _flush_some(self, do_close: bool = True) -> bool:
+        # While no request is complete the loop takes no lock, though a thread may send "100 Continue" then.
+        with self.outbuf_lock:
+            return bool(super()._flush_some(do_close))  # type: ignore[misc]  # the stubs leave it out
 
     def readable(self) -> bool:
         if self.lingering_until is not None:

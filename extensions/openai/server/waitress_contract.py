@@ -25,7 +25,7 @@ NAMES: Mapping[str, str] = {
     "buffers.ReadOnlyFileBasedBuffer": "prepare",
     "channel.HTTPChannel": "task_class error_task_class parser_class request last_activity will_close "
     "close_when_flushed sent_continue total_outbufs_len check_client_disconnected received send_continue "
-    "service cancel write_soon send recv readable writable handle_read handle_write handle_close",
+    "service cancel write_soon _flush_some send recv readable writable handle_read handle_write handle_close",
     "parser.HTTPRequestParser": "completed error header_plus headers_finished body_rcv chunked "
     "content_length expect_continue version received parse_header get_body_stream close",
     "parser.ParsingError": "",

@@ -54,7 +54,7 @@ class HeadCheck:
         self._adopt = adopt
         self._right = _RightKeys()
 
-    def glance(self, environ: dict[str, Any]) -> Judgement | None:
+    def judge_at_once(self, environ: dict[str, Any]) -> Judgement | None:
         """Without waiting for anything; None where that is not enough. For the server's own loop."""
         settings = self._services.settings
         if not has_keys(settings):
@@ -71,7 +71,7 @@ class HeadCheck:
             return _by_type(route, environ)
         return None
 
-    def score_token(self, environ: dict[str, Any]) -> Judgement:
+    def judge(self, environ: dict[str, Any]) -> Judgement:
         """The same for what needs a look into files or a slow comparison; counts wrong keys."""
         self._adopt(environ)
         route = self._route(environ)
