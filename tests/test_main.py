@@ -76,6 +76,7 @@ def test_a_key_from_its_making_to_its_end(shell: Shell) -> None:
     status, out, err = shell.run(
         *("keys", "create", "--name", "alice", "--scopes", "read,write", "--expires", "90d"),
         *(*limits, "--weight", "3", "--priority", "batch", "--user-limits", "rpm=5,tpm=100"),
+        "--no-store",
     )
     key = out.strip()
     assert status == 0 and out == key + "\n" and key.startswith("sk-alice-")
@@ -84,7 +85,7 @@ def test_a_key_from_its_making_to_its_end(shell: Shell) -> None:
     assert warning.startswith(f"warning: the folder {shell.folder} is new")
     caller = Keys(Settings(data_folder=str(shell.folder))).identify({"api-key": key})
     assert (caller.name, set(caller.scopes)) == ("alice", {"read", "write"})
-    assert (caller.weight, caller.priority) == (3, "batch")
+    assert (caller.weight, caller.priority, caller.stores) == (3, "batch", False)
     assert (caller.limits.rpm, caller.limits.tpm) == (60, 40_000)
     assert (caller.limits.concurrent, caller.limits.monthly_tokens) == (2, 1_000_000)
     assert (caller.user_limits.rpm, caller.user_limits.tpm) == (5, 100)
@@ -92,15 +93,18 @@ def test_a_key_from_its_making_to_its_end(shell: Shell) -> None:
     status, out, err = shell.run("keys", "list")
     assert (status, err) == (0, "") and key[-43:] not in out
     assert "alice" in out and "60 requests a minute" in out and "for each user" in out
+    assert "stores nothing" in out
     (listed,) = json.loads(shell.run("keys", "list", "--json")[1])
     assert listed["name"] == "alice" and listed["state"] == "valid"
     assert abs(listed["expires_at"] - time.time() - 90 * 86400) < 100
     assert listed["limits"]["tpm"] == 40_000 and listed["user_limits"]["rpm"] == 5
+    assert listed["stores"] is False
 
-    other = shell.key("rotate", "alice", "--tpm", "50000")
+    other = shell.key("rotate", "alice", "--tpm", "50000", "--store")
     assert other != key
     caller = Keys(Settings(data_folder=str(shell.folder))).identify({"api-key": other})
     assert (caller.limits.rpm, caller.limits.tpm, caller.weight) == (60, 50_000, 3)
+    assert caller.stores
     (listed,) = json.loads(shell.run("keys", "list", "--json")[1])
     assert abs(listed["expires_at"] - time.time() - 90 * 86400) < 100
 

@@ -289,13 +289,20 @@ def _add_grant(parser: argparse.ArgumentParser, scopes: str, expires: str) -> No
         default=argparse.SUPPRESS,
         help="batch gets what interactive work leaves over (default: interactive)",
     )
+    parser.add_argument(
+        "--store",
+        dest="stores",
+        action=argparse.BooleanOptionalAction,
+        default=argparse.SUPPRESS,
+        help="whether anything is stored that its requests ask to store (default: yes)",
+    )
 
 
 def _changed(grant: Grant, given: argparse.Namespace) -> Grant:
     """The grant with what the command line says."""
     said = vars(given)
     limits = {field.name: said[field.name] for field in fields(Limits) if field.name in said}
-    whole = ("scopes", "expires", "user_limits", "weight", "priority")
+    whole = ("scopes", "expires", "user_limits", "weight", "priority", "stores")
     return replace(
         grant,
         limits=replace(grant.limits, **limits),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from typing_extensions import NotRequired, TypedDict
 
@@ -15,12 +15,19 @@ from .generation.chat.request import ChatCompletionRequest
 from .generation.events import Event
 from .generation.logprobs import ChatLogprobs, chat_logprobs
 from .generation.plan import ChatPlan, Generation, Served, asked_of
-from .generation.tools.calls import CallDelta, CallFinish, CallFold, MessageCalls, ToolCallWriter
+from .generation.tools.calls import (
+    CallDelta,
+    CallFinish,
+    CallFold,
+    MessageCalls,
+    ToolCallWriter,
+    as_delta,
+)
 from .generation.usage import Usage, UsageCount
 from .schemas import bad_request
 from .web.response import Response
 from .web.routes import MODEL, PathPrefixes, Route, endpoint
-from .web.storing import storing
+from .web.storing import Storing, answer_of
 from .web.streaming import respond
 
 if TYPE_CHECKING:
@@ -94,6 +101,9 @@ def create_chat_completion(context: RequestContext, body: ChatCompletionRequest)
     and whose results it sends back as messages with the role `tool`. `response_format` makes the answer
     JSON of a schema.
     """
+    storing = Storing(context, body) if body.store else None
+    if storing is not None and storing.earlier is not None:
+        return _repeat(context, body, cast(ChatCompletion, answer_of(storing.earlier, body)))
     served = context.serve(body.model, body.timeout)
     if body.service_tier == "flex":
         context.priority = "batch"
@@ -105,8 +115,23 @@ def create_chat_completion(context: RequestContext, body: ChatCompletionRequest)
         _chunks(generation, body, plan, usage=body.shows_usage),
         stream=bool(body.stream),
         fold=Fold(generation.usage, body.metadata),
-        on_complete=storing(context, body) if body.store else None,
+        on_complete=None if storing is None else storing.when_complete(body),
     )
+
+
+def _repeat(
+    context: RequestContext, body: ChatCompletionRequest, answer: ChatCompletion
+) -> Response:
+    """Send the answer that the same request, by its `Idempotency-Key`, got before."""
+    context.record.answer = answer["id"]
+    response = respond(
+        context,
+        _chunks_of(answer, usage=body.shows_usage),
+        stream=bool(body.stream),
+        fold=_Known(answer),
+    )
+    response.headers["Idempotent-Replayed"] = "true"
+    return response
 
 
 def _plan(body: ChatCompletionRequest, served: Served) -> ChatPlan:
@@ -205,6 +230,56 @@ def _chunks(
             yield last
     finally:
         events.close()
+
+
+def _chunks_of(
+    answer: ChatCompletion, *, usage: bool
+) -> Generator[ChatCompletionChunk, None, None]:
+    """Chunks that add up to an answer that is there: two for each choice."""
+
+    def chunk(*choices: ChunkChoice) -> ChatCompletionChunk:
+        made: ChatCompletionChunk = {
+            "id": answer["id"],
+            "created": answer["created"],
+            "model": answer["model"],
+            "system_fingerprint": answer["system_fingerprint"],
+            "object": "chat.completion.chunk",
+            "choices": list(choices),
+        }
+        if "service_tier" in answer:
+            made["service_tier"] = answer["service_tier"]
+        if usage:
+            made["usage"] = None
+        return made
+
+    for choice in answer["choices"]:
+        index, message = choice["index"], choice["message"]
+        delta: Delta = {"role": "assistant", "content": message["content"], "refusal": None}
+        if "reasoning_content" in message:
+            delta["reasoning_content"] = message["reasoning_content"]
+        delta.update(as_delta(message))  # type: ignore[typeddict-item]  # a part of its keys
+        logprobs, finish = choice["logprobs"], choice["finish_reason"]
+        yield chunk({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": None})
+        yield chunk({"index": index, "delta": {}, "logprobs": None, "finish_reason": finish})
+    if usage:
+        last = chunk()
+        last["usage"] = answer["usage"]
+        yield last
+
+
+class _Known:
+    """The fold of the chunks of an answer that is there."""
+
+    has_ended = False  # nothing is done when it is complete
+
+    def __init__(self, answer: ChatCompletion) -> None:
+        self._answer = answer
+
+    def add(self, chunk: ChatCompletionChunk) -> None:
+        """They add up to what is known."""
+
+    def whole(self) -> ChatCompletion:
+        return self._answer
 
 
 class Fold:

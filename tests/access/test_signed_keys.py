@@ -28,6 +28,7 @@ grants = st.builds(
     limits,
     st.integers(1, 100),
     st.sampled_from(["interactive", "batch"]),
+    st.booleans(),
 )
 
 

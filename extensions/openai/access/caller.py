@@ -65,6 +65,8 @@ class Caller:
 
     identity: str = ""
     """Of a named key: what stays when the key is rotated, and no later key of that name has."""
+    stores: bool = True
+    """Whether anything may be stored that it asks to store."""
 
     @property
     def owner(self) -> str:

@@ -45,6 +45,8 @@ def allowed(grant: Grant, *, with_end: bool = True) -> str:
         parts.append(f"weight {grant.weight}")
     if grant.priority == "batch":
         parts.append("batch")
+    if not grant.stores:
+        parts.append("stores nothing")
     if with_end:
         parts.append(f"until {day(grant.expires)}" if grant.expires else "does not expire")
     return "; ".join(parts)
@@ -75,6 +77,7 @@ def described(entry: Entry, now: float, last_used: int | None) -> dict[str, Any]
         "user_limits": {name: getattr(grant.user_limits, name) for name in LIMIT_WORDS},
         "weight": grant.weight,
         "priority": grant.priority,
+        "stores": grant.stores,
     }
 
 

@@ -163,6 +163,7 @@ class Keys:
             grant.limits.over(Limits(rpm=self._settings.rpm)).over(Limits(rpm=NAMED_RPM)),
             grant.user_limits,
             grant.identity,
+            grant.stores,
         )
 
     def _limited(self, caller: Caller) -> Caller:

@@ -40,6 +40,8 @@ class Grant:
     user_limits: Limits = UNSPECIFIED
     weight: int = 1
     priority: Priority = "interactive"
+    stores: bool = True
+    """Whether anything may be stored that it asks to store."""
     first_id: str = ""
     """The id of the key that it replaced by rotation, or of that one's; an empty text: it is the first."""
 
@@ -63,6 +65,7 @@ def sign(grant: Grant, secret: bytes) -> str:
         "u": _short(grant.user_limits),
         "w": grant.weight if grant.weight != 1 else None,
         "b": 1 if grant.priority == "batch" else None,
+        "n": None if grant.stores else 1,
         "o": grant.first_id,
     }
     packed = orjson.dumps({name: value for name, value in payload.items() if value})
@@ -92,6 +95,7 @@ def verify(key: bytes, secret: bytes) -> Grant | None:
         Limits(*payload.get("u", ())),
         payload.get("w", 1),
         "batch" if payload.get("b") else "interactive",
+        not payload.get("n"),
         payload.get("o", ""),
     )
 

@@ -25,7 +25,6 @@ from .tables import idempotency as table
 LEASE_SECONDS = 30
 RENEWAL_SECONDS = 10.0
 KEPT_SECONDS = 86400
-MAX_KEY_LENGTH = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +96,11 @@ class Idempotency:
                 delete(table).where(*_of(claim), table.c.object.is_(None))
             )
         )
+
+    def settle(self, claim: Claim) -> None:
+        """The object is stored, and the key stands for it."""
+        with self._lock:
+            self._held.discard(claim)
 
     def close(self) -> None:
         """Renew nothing any more."""

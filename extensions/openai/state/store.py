@@ -16,6 +16,7 @@ from . import migrations, sqlite_file
 if TYPE_CHECKING:
     from .chat_completions import ChatCompletions
     from .database import Backend, Database
+    from .idempotency import Idempotency
     from .retention import Retention
 
 log = logging.getLogger("openedai")
@@ -47,6 +48,7 @@ class Store:
         self._lock = threading.RLock()
         self._database: Database | None = None
         self._chats: ChatCompletions | None = None
+        self._idempotency: Idempotency | None = None
         self._sweeps = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -75,6 +77,17 @@ class Store:
 
                 self._chats = ChatCompletions(self.database)
         return self._chats
+
+    @property
+    def idempotency(self) -> Idempotency:
+        """Raises StoreOff, StoreUnavailable."""
+        if self._idempotency is None:
+            with self._lock:
+                if self._idempotency is None:
+                    from .idempotency import Idempotency
+
+                    self._idempotency = Idempotency(self.database)
+        return self._idempotency
 
     @property
     def database(self) -> Database:
@@ -123,6 +136,8 @@ class Store:
     def close(self) -> None:
         """The server has ended; no call may come after it."""
         self._stop.set()
+        if self._idempotency is not None:
+            self._idempotency.close()
         if self._thread is not None:
             self._thread.join(5)
         if self._database is not None:

@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any, Protocol
 
 from werkzeug.wsgi import get_host
 
@@ -29,6 +29,12 @@ class ClientGone(Exception):
     """The client hung up, so the work ends silently."""
 
 
+class Closable(Protocol):
+    """What a request holds."""
+
+    def close(self) -> None: ...
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class RequestContext(ActiveRequest):
     """One request from its head to its end; handlers get it, and then what it carries."""
@@ -42,8 +48,8 @@ class RequestContext(ActiveRequest):
     """The model's name where the address holds one."""
     admission: Admission | None = None
     """What it has taken of its caller's limits, where there are any."""
-    _files: tuple[IO[bytes], ...] = ()
-    """What was uploaded, to be closed at the end."""
+    _held: tuple[Closable, ...] = ()
+    """What is to be closed at the end: files that were uploaded, and the like."""
     _client_disconnected: Callable[[], bool] | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -124,9 +130,9 @@ class RequestContext(ActiveRequest):
                 admission.close()
             headers.update(admission.headers)
 
-    def close_at_end(self, file: IO[bytes]) -> None:
-        """Close it when the request has ended."""
-        self._files += (file,)
+    def close_at_end(self, held: Closable) -> None:
+        """Close it when the request has ended. It must not raise."""
+        self._held += (held,)
 
     def end(self) -> None:
         """The response is sent, or cannot be sent any more: report it, and release what is held. Only the
@@ -137,8 +143,8 @@ class RequestContext(ActiveRequest):
         report(self.record, services.observers)
         if self.admission is not None:
             self.admission.close()
-        for file in self._files:
-            file.close()
+        for held in self._held:
+            held.close()
         services.active_requests.remove(self)
 
 

@@ -1,86 +1,155 @@
-"""What is done with an answer that its client asks to store. Used by the endpoint `chat`."""
+"""What is done with an answer that its client asks to store. Used by the endpoint `chat`.
+
+Source of `Idempotency-Key`: draft-ietf-httpapi-idempotency-key-header-07. What is compared is the request as
+it was understood, not its bytes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..errors import StoreUnavailable
+from ..errors import StoredObjectNotFound, StoreUnavailable
 from ..generation.chat.request import ChatCompletionRequest
+from ..schemas import bad_request
 from ..state.stored_chat import StoredChat
 
 if TYPE_CHECKING:
+    from ..state.idempotency import Claim
     from .context import RequestContext
+    from .streaming import OnComplete
 
 MAX_MEDIA_BYTES = 8_000_000
 """Of a picture, sound or file; a larger one is left out of what is stored, as the reference says."""
 NOT_STORED: Mapping[str, bool] = {"store": False}
 """What an answer says that was to be stored and is not."""
 SAMPLING = ("seed", "top_p", "temperature", "presence_penalty", "frequency_penalty")
-"""What is told of a stored chat."""
+STRUCTURED = ("tools", "tool_choice", "response_format")
+ASKED = ("request_id", "input_user", *SAMPLING, *STRUCTURED)
+"""What a stored completion has besides the answer: what was asked for."""
 MEDIA = {"image_url": ("image_url", "url"), "input_audio": ("input_audio", "data"),
          "file": ("file", "file_data")}  # fmt: skip
 """Where the parts of messages hold what is large."""
+KEY_HEADER = "HTTP_IDEMPOTENCY_KEY"
+MAX_KEY_LENGTH = 255
 
 
-def storing(
-    context: RequestContext, body: ChatCompletionRequest
-) -> Callable[[Mapping[str, Any]], Mapping[str, bool] | None]:
-    """What to do with the answer to `body` when it is complete: store it, and say so where that fails.
+class Storing:
+    """The storing of one answer. Belongs to the thread that answers the request."""
 
-    What is known before not to work is named in the header of what has no effect.
-    """
-    store = context.services.store
-    if not store.keeps or store.problem is not None:
-        context.record.ignored.append("store")
-    if not store.keeps:
-        return lambda completion: NOT_STORED
+    def __init__(self, context: RequestContext, sent: ChatCompletionRequest) -> None:
+        """Begin with the request as it was sent. What is known not to work is named in the header of what
+        has no effect. Raises RequestUnderWay, IdempotencyMismatch, InvalidRequest for a key that is none."""
+        self._context = context
+        self._store = context.services.store
+        self._owner = context.record.caller.owner
+        self._may = self._store.keeps and context.record.caller.stores
+        self._claim: Claim | None = None
+        self.earlier: StoredChat | None = None
+        """What the same request, with its key, has stored before; it is to be answered again."""
+        if not self._may or self._store.problem is not None:
+            context.record.ignored.append("store")
+        key = context.environ.get(KEY_HEADER)
+        if key is not None and self._may:
+            self._begin(_checked(key), sent)
 
-    def keep(completion: Mapping[str, Any]) -> Mapping[str, bool] | None:
+    def close(self) -> None:
+        """The request has ended: where nothing was stored, its key may be used again."""
+        if self._claim is not None:
+            claim, self._claim = self._claim, None
+            try:
+                self._store.idempotency.release(claim)
+            except StoreUnavailable:
+                pass  # it is in the log; the claim ends by itself
+
+    def when_complete(self, body: ChatCompletionRequest) -> OnComplete[Mapping[str, Any]]:
+        """What to do with the answer to `body`, in which the operator's policy is settled: store it, and say
+        so where that cannot be done."""
+
+        def keep(completion: Mapping[str, Any]) -> Mapping[str, bool] | None:
+            if not self._may:
+                return NOT_STORED
+            try:
+                self._store.chat_completions.add(
+                    self._owner,
+                    _stored(self._context.record.id, completion, body),
+                    user=body.user,
+                    safety_identifier=body.safety_identifier,
+                    claim=self._claim,
+                )
+            except StoreUnavailable:
+                # The client has its answer nevertheless.
+                if "store" not in self._context.record.ignored:
+                    self._context.record.ignored.append("store")
+                return NOT_STORED
+            if self._claim is not None:
+                self._store.idempotency.settle(self._claim)
+                self._claim = None
+            return None
+
+        return keep
+
+    def _begin(self, key: str, sent: ChatCompletionRequest) -> None:
         try:
-            store.chat_completions.add(
-                context.record.caller.owner,
-                _stored(context.record.id, completion, body),
-                user=body.user,
-                safety_identifier=body.safety_identifier,
+            found = self._store.idempotency.begin(
+                self._owner, key, _fingerprint(sent, self._context.model)
             )
+            if not isinstance(found, str):
+                self._claim = found
+                self._context.close_at_end(self)
+                return
+            self.earlier = self._store.chat_completions.get(self._owner, found)
         except StoreUnavailable:
-            # The client has its answer nevertheless.
-            if "store" not in context.record.ignored:
-                context.record.ignored.append("store")
-            return NOT_STORED
-        return None
+            pass  # it is in the log, and the answer says that it is not stored
+        except StoredObjectNotFound:
+            self._begin(key, sent)  # it was deleted just now, and its key with it
 
-    return keep
+
+def answer_of(chat: StoredChat, body: ChatCompletionRequest) -> dict[str, Any]:
+    """The answer as it was sent to the request that stored it."""
+    stored: dict[str, Any] = orjson.loads(chat.completion)
+    answer = {name: value for name, value in stored.items() if name not in ASKED}
+    return answer if body.metadata is None else answer | {"metadata": dict(chat.metadata)}
+
+
+def _checked(key: str) -> str:
+    """Raises InvalidRequest."""
+    if not 0 < len(key) <= MAX_KEY_LENGTH:
+        raise bad_request.wrong_length(
+            "Idempotency-Key", "string", len(key), low=1, high=MAX_KEY_LENGTH
+        )
+    return key
+
+
+def _fingerprint(body: ChatCompletionRequest, model: str | None) -> str:
+    """The same for requests that mean the same."""
+    meant = [model, body.model_dump(mode="json", exclude_unset=True)]
+    return hashlib.sha256(orjson.dumps(meant, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def _stored(
     request_id: str, completion: Mapping[str, Any], body: ChatCompletionRequest
 ) -> StoredChat:
     """The completion as the reference shows a stored one: with what was asked for beside it."""
-    given = body.model_dump(
-        mode="json",
-        include={"messages", "tools", "tool_choice", "response_format"},
-        exclude_unset=True,
-    )
-    whole = dict(completion) | {
+    given = body.model_dump(mode="json", include={"messages", *STRUCTURED}, exclude_unset=True)
+    asked = {
         "request_id": request_id,
-        "tool_choice": given.get("tool_choice"),
-        **{name: getattr(body, name) for name in SAMPLING},
         "input_user": body.user,
-        "tools": given.get("tools"),
-        "response_format": given.get("response_format"),
+        **{name: getattr(body, name) for name in SAMPLING},
+        **{name: given.get(name) for name in STRUCTURED},
     }
-    whole.pop("metadata", None)  # it may change, and stands apart
+    # The metadata may change, and stand apart.
+    answer = {name: value for name, value in completion.items() if name != "metadata"}
     return StoredChat(
         completion["id"],
         completion["created"],
         completion["model"],
         body.metadata or {},
         orjson.dumps([_without_large_media(message) for message in given["messages"]]),
-        orjson.dumps(whole),
+        orjson.dumps(answer | asked),
     )
 
 

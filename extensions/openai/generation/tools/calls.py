@@ -208,3 +208,14 @@ class CallFold:
         if self._function is not None:
             calls["function_call"] = self._function
         return calls
+
+
+def as_delta(calls: MessageCalls) -> CallDelta:
+    """The calls of a whole message as one delta."""
+    delta: CallDelta = {}
+    if "tool_calls" in calls:
+        numbered = enumerate(calls["tool_calls"])
+        delta["tool_calls"] = [{"index": index, **call} for index, call in numbered]  # type: ignore[typeddict-item]
+    if "function_call" in calls:
+        delta["function_call"] = {**calls["function_call"]}
+    return delta
