@@ -23,12 +23,14 @@ sys.path.insert(0, str(ROOT))
 from extensions.openai.completions import CompletionRequest
 from extensions.openai.configuration.flags import sections, shown_default
 from extensions.openai.configuration.sources import OTHER_NAMES, is_reloadable
+from extensions.openai.dialects.messages.request import MessagesRequest
 from extensions.openai.engines.llamacpp.loading.memory import MemoryNeed, gigabytes
 from extensions.openai.engines.llamacpp.loading.params import Cache
 from extensions.openai.engines.tokens.gguf import GGUFHeader
 from extensions.openai.errors import APIError, all_errors
 from extensions.openai.generation.chat.reasoning import ANSWER_SHARE_BY_EFFORT
 from extensions.openai.generation.chat.request import ChatCompletionRequest
+from extensions.openai.generation.request import GenerationRequest
 from extensions.openai.generation.sampling.profiles import PROFILES
 from extensions.openai.generation.sampling.table import PARAMETERS, ROWS, Parameter
 from extensions.openai.generation.sampling.unsupported_fields import IN_CHAT, IN_COMPLETIONS
@@ -168,7 +170,10 @@ def _json(value: object) -> str:
     return json.dumps(value)
 
 
-def fields(model: Any) -> Callable[[], str]:
+def fields(model: Any, shared: Any = None) -> Callable[[], str]:
+    """A table of a request's fields; not of those that it has from `shared`, as they are there."""
+    others = {} if shared is None else shared.model_fields
+
     def made() -> str:
         schema = model.model_json_schema(by_alias=False)
         required = set(schema.get("required", ()))
@@ -176,6 +181,7 @@ def fields(model: Any) -> Callable[[], str]:
             (_names(name, field), "yes" if name in required else "", field.description or "")
             for name, field in model.model_fields.items()
             if name not in ROWS
+            and not (name in others and field.description == others[name].description)
         ]
         return table("Field | Required | Meaning", rows)
 
@@ -328,6 +334,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "profiles": profiles,
     "completions": fields(CompletionRequest),
     "chat": fields(ChatCompletionRequest),
+    "messages": fields(MessagesRequest, GenerationRequest),
     "efforts": efforts,
     "elsewhere": elsewhere,
     "routes": routes,

@@ -22,7 +22,10 @@ if [ ${#node[@]} -gt 0 ]; then
     ln -sf "$folder/npm/node_modules/$kind/bin/node" "$folder/bin/node"
 fi
 PATH="$folder/bin:$PATH" npm install --no-audit --no-fund \
-    @qwen-code/qwen-code@0.24.4 opencode-ai@1.18.33 cline@3.0.65
+    @qwen-code/qwen-code@0.24.4 opencode-ai@1.18.33 cline@3.0.65 \
+    @anthropic-ai/claude-code @openai/codex
+# npm does not run what a package wants to do once it is there; this one fetches nothing.
+(cd node_modules/@anthropic-ai/claude-code && node install.cjs)
 
 "$python" -m venv "$folder/aider"
 "$folder/aider/bin/pip" install --quiet aider-chat==0.86.2

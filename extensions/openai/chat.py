@@ -144,6 +144,7 @@ def _plan(body: ChatCompletionRequest, served: Served) -> ChatPlan:
         )
     asked = asked_of(
         body,
+        n=body.n or 1,
         alternatives="top_logprobs" if body.logprobs else "n_probs",
         logprobs="logprobs" if body.logprobs else "n_probs",
     )

@@ -14,7 +14,7 @@ from .generation.continue_prompt import Prompt
 from .generation.events import Event
 from .generation.logprobs import CompletionLogprobs, append_logprobs, completion_logprobs
 from .generation.plan import Generation, PromptPlan, asked_of
-from .generation.request import MAX_TOKENS_ALIASES, GenerationRequest
+from .generation.request import MAX_TOKENS_ALIASES, ChoicesRequest
 from .generation.sampling.profiles import profile_of
 from .generation.sampling.unsupported_fields import IN_COMPLETIONS, NeutralValues
 from .generation.usage import Usage, UsageCount
@@ -57,7 +57,7 @@ PromptField = Annotated[
 ]
 
 
-class CompletionRequest(GenerationRequest):
+class CompletionRequest(ChoicesRequest):
     """Create completion. Names beyond the reference's are the native sampler's."""
 
     refused: ClassVar[NeutralValues] = IN_COMPLETIONS
@@ -186,6 +186,7 @@ def _plan(body: CompletionRequest, info: EngineInfo) -> PromptPlan:
     return PromptPlan(
         asked_of(
             body,
+            n=body.n or 1,
             choices=many,
             alternatives=many if body.alternatives is None else logprobs,
             logprobs=logprobs,

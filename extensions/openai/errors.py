@@ -122,6 +122,8 @@ class ContextLengthExceeded(InvalidRequest):
         at_least: bool = False,
     ) -> None:
         """`at_least`: the prompt may have more tokens than that, which need not be counted."""
+        self.prompt_tokens, self.max_tokens = prompt_tokens, max_tokens
+        self.context_length = context_length
         least = "at least " if at_least else ""
         asked = (
             f"you requested {least}{prompt_tokens + max_tokens} tokens "

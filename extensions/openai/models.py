@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Literal
 
 from typing_extensions import NotRequired, TypedDict
@@ -90,15 +91,67 @@ class ModelList(TypedDict):
     data: list[Model]
 
 
+ANTHROPIC_HEADER = "HTTP_ANTHROPIC_VERSION"
+"""In a request's environment: the header by which Anthropic's clients are known."""
+
+
+class AnthropicModel(TypedDict):
+    """A model as Anthropic's clients read it."""
+
+    type: Literal["model"]
+    id: str
+    display_name: str
+    created_at: str
+    lifecycle: Literal["active"]
+    max_input_tokens: int | None
+    max_tokens: int | None
+
+
+class AnthropicModelList(TypedDict):
+    """All names, in one page."""
+
+    data: list[AnthropicModel]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+
+
 def list_models(context: RequestContext) -> Response:
-    """The loaded model, then its stand-in names, then what the host could load, if the operator wants it."""
-    models: ModelList = {"object": "list", "data": listed(context)}
+    """The loaded model, then its stand-in names, then what the host could load, if the operator wants it.
+    Clients that send `anthropic-version` get it in Anthropic's shape."""
+    data = listed(context)
+    if ANTHROPIC_HEADER in context.environ:
+        return json_response(_anthropic_list(data))
+    models: ModelList = {"object": "list", "data": data}
     return json_response(models)
 
 
 def retrieve_model(context: RequestContext, id: str) -> Response:
     """One model by its name. 404 `model_not_found` for a name that `GET /v1/models` does not list."""
-    return json_response(found(context, id))
+    model = found(context, id)
+    return json_response(_anthropic(model) if ANTHROPIC_HEADER in context.environ else model)
+
+
+def _anthropic_list(data: list[Model]) -> AnthropicModelList:
+    return {
+        "data": [_anthropic(model) for model in data],
+        "has_more": False,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+    }
+
+
+def _anthropic(model: Model) -> AnthropicModel:
+    context = model.get("context_length")
+    return {
+        "type": "model",
+        "id": model["id"],
+        "display_name": model["id"],
+        "created_at": datetime.fromtimestamp(model["created"], timezone.utc).isoformat(),
+        "lifecycle": "active",
+        "max_input_tokens": context,
+        "max_tokens": context,
+    }
 
 
 def listed(context: RequestContext) -> list[Model]:
@@ -196,13 +249,20 @@ def _template(traits: TemplateTraits) -> Template:
 
 ROUTES = endpoint(
     "models",
-    Route("GET", "/models", list_models, "List models", PathPrefixes.API, answer=ModelList),
+    Route(
+        "GET",
+        "/models",
+        list_models,
+        "List models",
+        PathPrefixes.API,
+        answer=ModelList | AnthropicModelList,
+    ),
     Route(
         "GET",
         "/models/<path:id>",
         retrieve_model,
         "Retrieve a model",
         PathPrefixes.API,
-        answer=Model,
+        answer=Model | AnthropicModel,
     ),
 )

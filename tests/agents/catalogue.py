@@ -178,6 +178,20 @@ def _sdk(place: Place, prompt: str) -> list[str]:
     return [str(python), str(script), place.url, place.model, prompt]
 
 
+def _claude_code_turns(place: Place) -> list[Call]:
+    return [
+        ("Write", {"file_path": place.notes, "content": "one\n"}),
+        ("Read", {"file_path": place.notes}),
+        ("Edit", {"file_path": place.notes, "old_string": "one", "new_string": "two"}),
+        ("Bash", {"command": COPY, "description": "Copy the file"}),
+    ]
+
+
+def _claude_code(place: Place, prompt: str) -> list[str]:
+    binary = place.installed / "npm" / "node_modules" / ".bin" / "claude"
+    return [str(binary), "--print", "--allowedTools", "Write,Read,Edit,Bash", "--", prompt]
+
+
 def surroundings(place: Place) -> dict[str, str]:
     """The environment of an agent: nothing of whoever runs the tests but PATH."""
     return {
@@ -193,6 +207,12 @@ def surroundings(place: Place) -> dict[str, str]:
         "OPENCODE_DISABLE_MODELS_FETCH": "1",
         "QWEN_CODE_SUPPRESS_YOLO_WARNING": "1",
         "CLINE_TELEMETRY_DISABLED": "1",
+        "ANTHROPIC_BASE_URL": place.url.removesuffix("/v1"),
+        "ANTHROPIC_AUTH_TOKEN": "none",
+        "ANTHROPIC_MODEL": place.model,
+        "ANTHROPIC_DEFAULT_HAIKU_MODEL": place.model,
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "DISABLE_AUTOUPDATER": "1",
     }
 
 
@@ -203,6 +223,7 @@ AGENTS: dict[str, Agent] = {
         Agent("opencode", ("qwen35", "mistral7"), _opencode_turns, _opencode, _prepare_opencode),
         Agent("cline", ("mistral7", "deepseek_r1"), _cline_turns, _cline, _prepare_cline),
         Agent("aider", ("gemma3", "commandr"), _aider_turns, _aider),
+        Agent("claude-code", ("qwen3", "qwen35", "mistral7"), _claude_code_turns, _claude_code),
         Agent("openai-agents", ("qwen3", "qwen35", "phi4"), _sdk_turns, _sdk, enforced=True),
     )
 }

@@ -21,7 +21,7 @@ from extensions.openai.generation.plan import (
     Served,
     asked_of,
 )
-from extensions.openai.generation.request import NO_LIMIT, GenerationRequest
+from extensions.openai.generation.request import NO_LIMIT, ChoicesRequest, GenerationRequest
 from extensions.openai.generation.sampling.policy import Policy
 from extensions.openai.limits.active_requests import ActiveRequest
 from extensions.openai.limits.scheduler import Scheduler
@@ -150,8 +150,8 @@ def test_the_media_of_a_conversation_are_read_last() -> None:
 
 
 def test_a_wire_type_says_what_it_asks_for() -> None:
-    body = GenerationRequest(n=3, seed=5, stop=["x", ""], n_predict=7, grammar='root ::= "a"')
-    found = asked_of(body, alternatives="n_probs", logprobs="n_probs")
+    body = ChoicesRequest(n=3, seed=5, stop=["x", ""], n_predict=7, grammar='root ::= "a"')
+    found = asked_of(body, n=3, alternatives="n_probs", logprobs="n_probs")
     assert (found.n, found.seed, found.stops) == (3, 5, ("x",))
     assert (found.limit, found.names.tokens, found.grammar_param) == (7, "n_predict", "grammar")
     assert found.grammar is not None and not found.streamed

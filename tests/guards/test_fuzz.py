@@ -27,7 +27,14 @@ from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
 from tests.support.api import Api
-from tests.support.reference import assert_envelope, sse_chunks, sse_payloads
+from tests.support.reference import (
+    assert_anthropic_error,
+    assert_envelope,
+    assert_error_of,
+    events_of,
+    named_events,
+    sse_payloads,
+)
 
 BOUNDED = hypothesis_settings(
     deadline=None,
@@ -79,12 +86,12 @@ def keeps_to_its_document(case: schemathesis.Case[Any]) -> None:
         answers = DOCUMENT["paths"][case.path][case.method.lower()]["responses"]
         chunk = answers["200"]["content"]["text/event-stream"]["schema"]
         schema = {**chunk, "components": DOCUMENT["components"]}
-        for sent in sse_chunks(response.content):
+        for sent in events_of(case.path, response.content):
             jsonschema.validate(sent, schema)
         return
     case.validate_response(response, checks=CHECKS)
     if response.status_code >= 400:
-        assert_envelope(response.json(), status=response.status_code)
+        assert_error_of(case.path, response.json(), status=response.status_code)
 
 
 # Requests that are nearly right reach further: a good one with a few fields of any kind.
@@ -251,6 +258,81 @@ COMPLETION = COMMON | {
 }
 
 
+blocks = st.lists(
+    st.fixed_dictionaries(
+        {
+            "type": st.sampled_from(
+                [
+                    "text",
+                    "image",
+                    "document",
+                    "thinking",
+                    "tool_use",
+                    "tool_result",
+                    "x",
+                    "a_tool_result",
+                ]
+            ),
+            "text": words,
+        },
+        optional={
+            "id": words,
+            "name": names,
+            "input": anything,
+            "tool_use_id": words,
+            "content": words | anything,
+            "thinking": words,
+            "signature": words,
+            "source": anything,
+        },
+    ),
+    max_size=3,
+)
+turns = st.lists(
+    st.fixed_dictionaries(
+        {
+            "role": st.sampled_from(["system", "user", "assistant", "x"]),
+            "content": words | blocks | anything,
+        }
+    ),
+    max_size=4,
+)
+MESSAGE: dict[str, st.SearchStrategy[Any]] = {
+    name: COMMON[name]
+    for name in ("seed", "temperature", "top_p", "top_k", "logit_bias", "grammar", "guided_json")
+} | {
+    "messages": turns | anything,
+    "system": words | blocks | anything,
+    "tools": st.lists(
+        st.fixed_dictionaries(
+            {"name": names, "input_schema": schemas | anything},
+            optional={
+                "type": st.sampled_from(["custom", "bash_20250124", "x"]),
+                "defer_loading": st.booleans(),
+                "strict": st.booleans(),
+            },
+        ),
+        max_size=3,
+    )
+    | anything,
+    "tool_choice": st.fixed_dictionaries(
+        {"type": st.sampled_from(["auto", "any", "tool", "none", "x"]), "name": names}
+    )
+    | anything,
+    "stop_sequences": st.lists(words, max_size=3) | anything,
+    "thinking": st.sampled_from(
+        [{"type": "enabled", "budget_tokens": 2}, {"type": "disabled"}, {"type": "adaptive"}]
+    )
+    | anything,
+    "output_config": schemas.map(
+        lambda schema: {"effort": "high", "format": {"type": "json_schema", "schema": schema}}
+    )
+    | anything,
+    "metadata": anything,
+    "max_tokens": st.sampled_from([1, 3]) | anything,
+}
+
+
 def some(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
     """A few of the fields, each with a value of its own."""
     return st.lists(st.sampled_from(sorted(fields)), max_size=4, unique=True).flatmap(
@@ -274,6 +356,20 @@ def ask(api: Api, page: str, body: dict[str, Any]) -> None:
         assert all(choice["finish_reason"] for choice in answer.json["choices"])
 
 
+def ask_for_message(api: Api, body: dict[str, Any]) -> None:
+    data = json.dumps(body)
+    answer = api.client.post("/v1/messages", data=data, content_type="application/json")
+    text = answer.get_data(as_text=True)
+    assert answer.status_code in (200, 400), text
+    if answer.status_code == 400:
+        assert len(assert_anthropic_error(answer.json, status=400)["message"]) < 2000
+    elif body.get("stream") is True:
+        last = named_events(answer.data)[-1]
+        assert last["type"] in ("message_stop", "error") and "api_error" not in text, text
+    else:
+        assert answer.json["stop_reason"]
+
+
 @pytest.fixture(params=["tiny", "noise"])
 def api(request: pytest.FixtureRequest) -> Api:
     found: Api = request.getfixturevalue(request.param)
@@ -292,3 +388,10 @@ def test_chats_that_are_nearly_right(api: Api, body: dict[str, Any], stream: boo
 def test_completions_that_are_nearly_right(api: Api, body: dict[str, Any], stream: bool) -> None:
     good = {"model": api.engine.info.model, "prompt": "x", "max_tokens": 4, "stream": stream}
     ask(api, "completions", {**good, **body})
+
+
+@hypothesis_settings(BOUNDED, max_examples=250)
+@given(body=some(MESSAGE), stream=st.booleans())
+def test_messages_that_are_nearly_right(api: Api, body: dict[str, Any], stream: bool) -> None:
+    good = {"model": api.engine.info.model, "max_tokens": 8, "stream": stream}
+    ask_for_message(api, {"messages": [{"role": "user", "content": "x"}], **good, **body})

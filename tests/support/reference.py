@@ -27,6 +27,59 @@ def assert_envelope(body: Any, *, status: int | None = None) -> dict[str, Any]:
     return dict(error)
 
 
+ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    529: "overloaded_error",
+}
+
+
+def assert_anthropic_error(body: Any, *, status: int | None = None) -> dict[str, Any]:
+    """The error inside Anthropic's envelope. Source: Anthropic API reference, "Errors"."""
+    assert set(body) == {"type", "error", "request_id"} and body["type"] == "error", body
+    error = body["error"]
+    assert set(error) == {"type", "message"} and error["message"], error
+    if status in ANTHROPIC_TYPES:
+        assert error["type"] == ANTHROPIC_TYPES[status], error
+    assert body["request_id"], body
+    return dict(error)
+
+
+def is_anthropic(path: str) -> bool:
+    """Whether an address is one of Anthropic's API; those of the messages of a stored chat are not."""
+    ends = ("/messages", "/messages/count_tokens")
+    return path.rstrip("/").endswith(ends) and "/chat/completions/" not in path
+
+
+def assert_error_of(path: str, body: Any, *, status: int) -> dict[str, Any]:
+    """The error inside the envelope of the dialect that an address speaks."""
+    if is_anthropic(path):
+        return assert_anthropic_error(body, status=status)
+    return assert_envelope(body, status=status)
+
+
+def named_events(data: bytes) -> list[Chunk]:
+    """The data of a stream whose events have names, each of which is the type of its data."""
+    assert data.endswith(b"\n\n"), data[-80:]
+    found = []
+    for block in data.decode("utf-8").removesuffix("\n\n").split("\n\n"):
+        name, text = block.split("\n")
+        event = json.loads(text.removeprefix("data: "))
+        assert name == f"event: {event['type']}", block
+        found.append(event)
+    return found
+
+
+def events_of(path: str, data: bytes) -> list[Chunk]:
+    """The data of a whole stream in the dialect that an address speaks."""
+    return named_events(data) if is_anthropic(path) else sse_chunks(data)
+
+
 def sse_payloads(data: bytes) -> list[str]:
     """The payloads of a whole stream, whose framing must be exact; comments are left out."""
     assert data.endswith(b"\n\n"), data[-80:]
@@ -159,3 +212,47 @@ def _whole(chunks: list[Chunk], kind: str, choices: dict[int, dict[str, Any]]) -
         "usage": chunks[-1]["usage"],
         **tier,
     }
+
+
+def fold_message(events: list[Chunk]) -> dict[str, Any]:
+    """A message out of its events, in the order that Anthropic's reference tells ("Streaming Messages")."""
+    assert events[0]["type"] == "message_start" and events[-1] == {"type": "message_stop"}
+    message: dict[str, Any] = {**events[0]["message"], "content": []}
+    assert message["stop_reason"] is None and events[0]["message"]["content"] == []
+    texts: list[str] = []
+    is_open = False
+    for event in events[1:-1]:
+        kind = event["type"]
+        if kind == "content_block_start":
+            assert not is_open and event["index"] == len(message["content"])
+            message["content"].append(dict(event["content_block"]))
+            texts, is_open = [], True
+        elif kind == "content_block_delta":
+            assert is_open and event["index"] == len(message["content"]) - 1
+            block, delta = message["content"][-1], event["delta"]
+            wanted = {"text": ["text_delta"], "tool_use": ["input_json_delta"]}
+            assert delta["type"] in wanted.get(block["type"], ["thinking_delta", "signature_delta"])
+            if delta["type"] == "signature_delta":
+                block["signature"] = delta["signature"]
+            else:
+                texts.append(delta.get("text") or delta.get("thinking") or delta["partial_json"])
+        elif kind == "content_block_stop":
+            assert is_open and event["index"] == len(message["content"]) - 1
+            _close_block(message["content"][-1], "".join(texts))
+            is_open = False
+        elif kind == "message_delta":
+            assert not is_open and event is events[-2]
+            message |= {**event["delta"], "usage": event["usage"]}
+        else:
+            assert kind == "ping", kind
+    return message
+
+
+def _close_block(block: dict[str, Any], text: str) -> None:
+    if block["type"] == "tool_use":
+        try:
+            block["input"] = json.loads(text or "{}")
+        except ValueError:  # cut by a limit; then what it adds up to is the client's affair
+            block["input"] = None
+    else:
+        block[block["type"]] = text

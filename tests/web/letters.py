@@ -35,7 +35,7 @@ class LetterError(TypedDict):
 TYPES = {400: "invalid_request_error", 401: "authentication_error", 405: "invalid_request_error"}
 
 
-def letter_error(error: APIError) -> LetterError:
+def letter_error(error: APIError, request_id: str) -> LetterError:
     kind = TYPES.get(error.status, "api_error")
     return {"type": "error", "error": {"type": kind, "message": error.message}}
 

@@ -40,7 +40,6 @@ def message(method: str, path: str, status: int = 404, **options: Any) -> str:
         ("POST", "/embeddings", "this version of the server does not have that endpoint."),
         ("POST", "/v1/responses", "use POST /v1/chat/completions."),
         ("GET", "/v1/responses/resp_1", "use POST /v1/chat/completions."),
-        ("POST", "/v1/messages", "use POST /v1/chat/completions."),
         ("POST", "/v1/images/generations", "does not have that endpoint."),
         ("POST", "/api/chat", "use POST /v1/chat/completions."),
         ("GET", "/api/tags", "use GET /v1/models."),

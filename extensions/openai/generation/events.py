@@ -24,6 +24,8 @@ class Event:
     """The character of the answer at which the first of `logprobs` begins."""
     tool_calls: tuple[ToolCallDelta, ...] = ()
     echo: bool = False
+    stop_string: str | None = None
+    """The stop string that ended it, on its last event."""
 
 
 Events = Generator["Event | None", None, None]

@@ -3,7 +3,7 @@
 A handler translates its wire type into a plan, and the events that come of it into its own shapes:
 
     body = served.settled(body)
-    asked = asked_of(body, alternatives="logprobs", logprobs="logprobs")
+    asked = asked_of(body, n=body.n or 1, alternatives="logprobs", logprobs="logprobs")
     generation = PromptPlan(asked, ("Once upon a time",), candidates=1).start(served)
 
 Policy, limits, stop strings, grammars, hooks, seeds and the count of tokens are here, and nowhere else.
@@ -31,12 +31,12 @@ from ..schemas import bad_request
 from ..settings import Settings
 from .answer_size import MAX_ANSWER_TOKENS, AnswerSize, Names
 from .best_of import best_of
-from .chat.answer import Wanted, answer_chat
+from .chat.answer import Wanted, answer_chat, prompt_tokens
 from .chat.messages import split_continued
 from .chat.reasoning import ThinkingPlan
 from .continue_prompt import Echo, Prompt, check_prompt, continue_prompt, longest_of
 from .events import Events
-from .grammar.constraints import CONSTRAINTS
+from .grammar.constraints import ConstraintFields
 from .hooks.apply import hooked_chat, hooked_completion
 from .hooks.extension_hooks import Hooks
 from .media.reader import MediaReader, media_reader
@@ -135,7 +135,7 @@ class Asked:
 
 
 def asked_of(
-    body: GenerationRequest, *, choices: str = "n", alternatives: str, logprobs: str
+    body: GenerationRequest, *, n: int = 1, choices: str = "n", alternatives: str, logprobs: str
 ) -> Asked:
     """What a wire type with the shared fields asks for. `choices`, `alternatives`, `logprobs`: the fields
     that say how many choices and alternatives there are, and that there are log-probabilities.
@@ -143,7 +143,7 @@ def asked_of(
     Raises InvalidRequest for fields that contradict each other.
     """
     limit, limit_param = body.limit
-    constrained = not CONSTRAINTS.isdisjoint(body.model_fields_set)
+    constrained = not body.constraining.isdisjoint(body.model_fields_set)
     grammar, grammar_param = (constrained and body.constraint) or (None, "")
     return Asked(
         body,
@@ -154,12 +154,19 @@ def asked_of(
         grammar_param,
         tuple(body.biases),
         body.seed,
-        body.n or 1,
+        n,
         body.alternatives,
         logprobs,
         body.hooks,
         bool(body.stream),
     )
+
+
+def asked_of_prompt(body: ConstraintFields) -> Asked:
+    """What a request asks for whose prompt is only looked at: a grammar may change the prompt."""
+    grammar, grammar_param = body.constraint or (None, "")
+    names = Names("n", "max_tokens", "n_probs")
+    return Asked(NativeSampling(), names, grammar=grammar, grammar_param=grammar_param)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,8 +275,25 @@ class ChatPlan:
     about_text: bool = False
     """The grammar is about text only, and gives way to calls that are demanded."""
 
+    def count_prompt(self, served: Served) -> int:
+        """The tokens of the prompt that would be read, media not counted. Raises InvalidRequest."""
+        request, continued = self._request(served, served.policy.stops(self.asked, served.info))
+        return prompt_tokens(served.engine, request, self._wanted(served, continued))
+
     def start(self, served: Served) -> Generation:
         """Begin. Raises InvalidRequest for what cannot be done."""
+        asked = self.asked
+        stops = served.policy.stops(asked, served.info)
+        request, continued = self._request(served, stops)
+        hooked = _Hooked.of(served, asked, stops)
+        answer = self._answer(served, hooked, continued)
+        starts = [partial(answer, replace(request, seed=seed)) for seed in asked.seeds(asked.n)]
+        return _run(served, asked, starts, hooked.stops, asked.n)
+
+    def _request(
+        self, served: Served, stops: tuple[str, ...]
+    ) -> tuple[ChatRequest, Message | None]:
+        """What the engine gets, and the message that is to be continued."""
         asked, engine, info = self.asked, served.engine, served.info
         limit, grammar = self._limit(served), self._grammar(info)
         media = partial(
@@ -278,23 +302,19 @@ class ChatPlan:
         messages, continued = self.messages(media), None
         if self.continues:
             messages, continued = split_continued(messages)
-        stops = served.policy.stops(asked, info)
         request = ChatRequest(
             messages,
             limit,
             to_native(asked.sampling, info, stops),
             grammar=grammar,
             logit_bias=_biases(asked, engine, info),
-            tools=self.tools.shown,
+            tools=self.tools.listed if self.tools.deferred else self.tools.shown,
             parallel_tool_calls=self.tools.most > 1,
             template_variables=self.thinking.variables,
             page=self.page,
             whole=asked.whole(served.settings),
         )
-        hooked = _Hooked.of(served, asked, stops)
-        answer = self._answer(served, hooked, continued)
-        starts = [partial(answer, replace(request, seed=seed)) for seed in asked.seeds(asked.n)]
-        return _run(served, asked, starts, hooked.stops, asked.n)
+        return request, continued
 
     def _limit(self, served: Served) -> int | None:
         asked, info = self.asked, served.info
@@ -323,17 +343,8 @@ class ChatPlan:
     def _answer(
         self, served: Served, hooked: _Hooked, continued: Message | None
     ) -> Callable[[ChatRequest], Pieces]:
-        engine, asked = served.engine, self.asked
-        wanted = Wanted(
-            asked.alternatives,
-            self.tools,
-            continued,
-            asked.grammar_param,
-            self.thinking.enabled,
-            self.thinking.budget,
-            served.settings.bare_calls,
-        )
-        answer = partial(answer_chat, wanted=wanted)
+        engine = served.engine
+        answer = partial(answer_chat, wanted=self._wanted(served, continued))
         if hooked.hooks is None:
             return partial(answer, engine)
         return partial(
@@ -343,6 +354,17 @@ class ChatPlan:
             answer=answer,
             stops=hooked.early,
             continues=self.continues,
+        )
+
+    def _wanted(self, served: Served, continued: Message | None) -> Wanted:
+        return Wanted(
+            self.asked.alternatives,
+            self.tools,
+            continued,
+            self.asked.grammar_param,
+            self.thinking.enabled,
+            self.thinking.budget,
+            served.settings.bare_calls,
         )
 
 

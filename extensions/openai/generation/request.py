@@ -1,4 +1,4 @@
-"""What requests for completions and for chat have in common."""
+"""What requests of all dialects have in common."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing_extensions import Self
 from ..engines.protocol import BAN, Capability, EngineInfo
 from ..schemas import bad_request
 from ..schemas.validation import RequestModel
-from .grammar.constraints import ConstraintFields
+from .grammar.constraints import ConstraintFields, ResponseFormatField
 from .sampling.table import ROWS, NativeSampling
 from .sampling.unsupported_fields import ON_BOTH_PAGES, NeutralValues
 from .token_bias import Bias
@@ -68,16 +68,14 @@ class StreamOptions(RequestModel):
 
 
 class GenerationRequest(ConstraintFields, NativeSampling):
-    """The fields of both pages, and the native sampler's."""
+    """The fields of all dialects, and the native sampler's."""
 
     refused: ClassVar[NeutralValues] = ON_BOTH_PAGES
     least_tokens: ClassVar[int] = 1
     """Of an answer."""
 
     model: str | None = Field(None, description="A name that GET /v1/models lists.")
-    n: int | None = Field(None, ge=1, le=128, description="Choices for each prompt. Default 1.")
     stream: bool | None = Field(None, description="Send the answer as it is made.")
-    stream_options: StreamOptions | None = Field(None, description="Only with `stream`.")
     stop: Stop | None = Field(
         None,
         description="A string, or up to 16 (4 with `--strict-parameters`), before which the answer ends; "
@@ -255,6 +253,13 @@ class GenerationRequest(ConstraintFields, NativeSampling):
             each = bans.split(",") if isinstance(bans, str) else map(str, bans or ())
             pairs += [(param, ban.strip(), BAN) for ban in each if ban.strip()]
         return pairs
+
+
+class ChoicesRequest(ResponseFormatField, GenerationRequest):
+    """What completions and chats have beyond that: several choices, and usage only where it is asked for."""
+
+    n: int | None = Field(None, ge=1, le=128, description="Choices for each prompt. Default 1.")
+    stream_options: StreamOptions | None = Field(None, description="Only with `stream`.")
 
     @property
     def shows_usage(self) -> bool:

@@ -85,10 +85,11 @@ def _events(
         if piece.echo:
             yield Event(index, piece.text, prompt=piece.prompt, logprobs=piece.logprobs, echo=True)
             continue
-        text, logprobs, finish = piece.text, piece.logprobs, piece.finish
+        text, logprobs, finish, stop = piece.text, piece.logprobs, piece.finish, None
         if stopping is not None:
             text, logprobs = stopping.push(piece)
-            finish = "stop" if stopping.matched else finish
+            stop = stopping.stop_string
+            finish = finish if stop is None else "stop"
         yield Event(
             index,
             text,
@@ -100,6 +101,7 @@ def _events(
             logprobs,
             shown,
             piece.tool_calls,
+            stop_string=stop,
         )
         shown += len(text)
         if finish is not None:

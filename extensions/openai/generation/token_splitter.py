@@ -188,6 +188,11 @@ class StoppedText:
         """Whether a stop string was found."""
         return self._matcher.matched is not None
 
+    @property
+    def stop_string(self) -> str | None:
+        """The one that was found."""
+        return self._matcher.matched
+
     def push(self, piece: Piece) -> Kept:
         """Take the next piece; return what may be shown now."""
         if piece.logprobs and self._splitter is None:

@@ -84,6 +84,12 @@ class RequestModel(RequestPart):
         """Places in it of what is known and has no effect here, for a response header."""
         return []
 
+    @property
+    def end_user(self) -> str | None:
+        """The client's name of the user that asks: the users of one key take turns in the queue."""
+        user: str | None = getattr(self, "user", None)
+        return user
+
     always_strict: ClassVar[bool] = False
     """Unknown fields are always refused, as a misspelt one would do harm."""
 

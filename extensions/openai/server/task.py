@@ -39,13 +39,14 @@ class EnvelopeErrorTask(ErrorTask):
         app: Flask = channel.server.application
         routes: RouteTable = app.extensions["openai_routes"]
         dialect = routes.dialect_at(self.request.path)  # type: ignore[attr-defined]  # text
-        body = orjson.dumps(dialect.error(error))
+        body = orjson.dumps(dialect.error(error, record.id))
         self.status = f"{refused.code} {refused.reason}"
         self.response_headers = [
             ("Content-Type", "application/json"),
             ("x-request-id", record.id),
             ("openai-processing-ms", "0"),
             *error.headers.items(),
+            *(() if dialect.head is None else dialect.head(record.id).items()),
         ]
         self.set_close_on_finish()
         self.content_length = len(body)

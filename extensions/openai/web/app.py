@@ -18,6 +18,7 @@ from .. import (
     health,
     home,
     legacy_engines,
+    messages,
     metrics,
     model_management,
     models,
@@ -55,6 +56,7 @@ log = logging.getLogger("openedai")
 ENDPOINTS = (
     chat,
     completions,
+    messages,
     models,
     stored_completions,
     usage,

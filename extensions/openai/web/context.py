@@ -122,6 +122,8 @@ class RequestContext(ActiveRequest):
         record.status = response.status_code
         headers["x-request-id"] = record.id
         headers["openai-processing-ms"] = record.milliseconds
+        if self.dialect.head is not None:
+            headers.update(self.dialect.head(record.id))
         if record.ignored:
             headers[IGNORED_HEADER] = header_of(record.ignored)
         if admission is not None:

@@ -6,7 +6,7 @@ Another dialect is a value like OPENAI beside its endpoint, which gives it to `r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import APIError, ErrorEnvelope
@@ -18,11 +18,21 @@ class Dialect:
     """How clients of an endpoint are answered."""
 
     events: EventFormat
-    error: Callable[[APIError], Mapping[str, Any]]
-    """The JSON body of an error, and the data of a stream's last event."""
+    error: Callable[[APIError, str], Mapping[str, Any]]
+    """The JSON body of an error, and the data of a stream's last event; made of it and the request's id."""
     error_type: Any
     """The type of that, for the document."""
+    status: Callable[[APIError], int] = lambda error: error.status
+    """What an error is answered with."""
+    statuses: Mapping[int, str] = field(default_factory=dict, hash=False)
+    """Those of them that no error has by itself, for the document."""
+    head: Callable[[str], Mapping[str, str]] | None = None
+    """Headers of every answer, made of the request's id; None: none of the dialect's own."""
 
 
-OPENAI = Dialect(DataEvents(), APIError.envelope, ErrorEnvelope)
+def _envelope(error: APIError, request_id: str) -> ErrorEnvelope:
+    return error.envelope()
+
+
+OPENAI = Dialect(DataEvents(), _envelope, ErrorEnvelope)
 """Of OpenAI's API up to chat completions, and of all that belongs to no route."""

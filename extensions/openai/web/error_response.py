@@ -33,13 +33,13 @@ def error_response(context: RequestContext, error: Exception) -> Response:
     if not isinstance(error, APIError):
         log.error("request %s failed", record.id, exc_info=error)
         error = failed()
-    status = error.status
+    status = context.dialect.status(error)
     if status == 400:
         status = context.services.settings.validation_status
     record.error = error.code or error.type
     if error.param is not None and PLACE.fullmatch(error.param):
         record.param = error.param
-    response = json_response(context.dialect.error(error), status)
+    response = json_response(context.dialect.error(error, record.id), status)
     response.headers.update(error.headers)
     return response
 

@@ -216,6 +216,7 @@ def _statuses(route: Route) -> dict[int, str]:
     for error in all_errors():
         if error.status in possible:
             found.setdefault(error.status, _first_line(error))
+    found.update(route.dialect.statuses)
     return dict(sorted(found.items()))
 
 

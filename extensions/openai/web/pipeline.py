@@ -115,7 +115,7 @@ class RequestPipeline:
             raise
         record = context.record
         if isinstance(body, RequestModel):
-            record.user = getattr(body, "user", None)
+            record.user = body.end_user
             record.ignored = [*body.left_out, *ignored_fields(body)]
         if counting is not None:
             counting.count_request(record.user)

@@ -39,6 +39,10 @@ class EventFormat(Protocol):
     def end(self) -> bytes:
         """What follows the last chunk."""
 
+    @property
+    def silence(self) -> bytes | None:
+        """What is sent into a long silence; None: a comment."""
+
     def event(self, chunk: Any) -> bytes: ...
 
     def error(self, body: Mapping[str, Any]) -> bytes:
@@ -50,6 +54,7 @@ class DataEvents:
 
     last: frozenset[str] = frozenset()
     end = b"data: [DONE]\n\n"
+    silence: bytes | None = None
 
     @staticmethod
     def event(chunk: Any) -> bytes:
@@ -63,7 +68,8 @@ class NamedEvents:
     """Events that bear their chunk's `type` as their name; an error's is `error`."""
 
     last: frozenset[str]
-    end = b""
+    silence: bytes | None = None
+    end: bytes = b""
 
     def event(self, chunk: Any) -> bytes:
         kind: str = chunk["type"]

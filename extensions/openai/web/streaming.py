@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -24,6 +24,7 @@ Chunk = TypeVar("Chunk")
 Seen = TypeVar("Seen", contravariant=True)
 Whole = TypeVar("Whole", bound=Mapping[str, Any])
 Made = TypeVar("Made", bound=Mapping[str, Any], covariant=True)
+Told = TypeVar("Told", covariant=True)
 
 
 OnComplete = Callable[[Whole], "Mapping[str, object] | None"]
@@ -43,6 +44,16 @@ class Folding(Protocol[Seen, Made]):
         """The object that they make, usage included, whatever the stream shows of that."""
 
 
+class StreamWriter(Protocol[Told]):
+    """What is sent besides the chunks of an answer, in a dialect where that is no comment and no envelope."""
+
+    def silence(self) -> Iterable[Told]:
+        """Chunks to send into a long silence."""
+
+    def failure(self, error: APIError) -> Iterable[Told]:
+        """The last chunks of an answer that failed when it had begun."""
+
+
 def respond(
     context: RequestContext,
     chunks: Generator[Chunk | None, None, None],
@@ -50,6 +61,7 @@ def respond(
     stream: bool,
     fold: Folding[Chunk, Whole],
     on_complete: OnComplete[Whole] | None = None,
+    telling: StreamWriter[Chunk] | None = None,
 ) -> Response:
     """Send `chunks` as they come, or what they add up to when they are all there.
 
@@ -60,11 +72,13 @@ def respond(
 
     None among the chunks means that nothing has happened yet. A client that leaves ends the work within
     one step of it. An error before the first chunk keeps its status, unless the stream had to be opened
-    before, to send a comment into a long silence; after that it is the last event.
+    before, to send something into a long silence; after that it is the last event. `telling` says both in a
+    dialect that has chunks for them.
     """
     context.record.streamed = stream
     if stream:
-        events = _events(context, chunks, None if on_complete is None else (fold, on_complete))
+        completing = None if on_complete is None else (fold, on_complete)
+        events = _events(context, chunks, completing, telling)
         return _PushedEvents(events, context) if context.is_pushed else _pulled(events)
 
     def keep(chunk: Chunk | None) -> None:
@@ -159,6 +173,7 @@ def _events(
     context: RequestContext,
     chunks: Generator[Any, None, None],
     completing: tuple[Folding[Any, Any], OnComplete[Any]] | None,
+    telling: StreamWriter[Any] | None,
 ) -> Events:
     """One event for each chunk; an error is the last one, or is raised where it would be the first."""
     record, keep_alive = context.record, context.services.settings.keep_alive
@@ -190,7 +205,7 @@ def _events(
                 yield None
                 continue
             else:
-                yield queue_comment(context.queue_position())
+                yield from _silence(context, telling)
             begun, due = True, time.monotonic() + keep_alive
         if not completed:
             complete()
@@ -209,6 +224,27 @@ def _events(
             error = failed()
         record.error = error.code or error.type
         context.allow_another()
-        yield events.error(context.dialect.error(error))
+        yield from _failure(context, error, telling)
     finally:
         chunks.close()
+
+
+def _silence(context: RequestContext, telling: StreamWriter[Any] | None) -> Iterator[bytes]:
+    """What to say into a long silence."""
+    events = context.dialect.events
+    if telling is not None:
+        yield from map(events.event, telling.silence())
+    else:
+        yield events.silence or queue_comment(context.queue_position())
+
+
+def _failure(
+    context: RequestContext, error: APIError, telling: StreamWriter[Any] | None
+) -> Iterator[bytes]:
+    """The last events of an answer that failed when it had begun."""
+    dialect = context.dialect
+    if telling is None:
+        yield dialect.events.error(dialect.error(error, context.record.id))
+    else:
+        yield from map(dialect.events.event, telling.failure(error))
+        yield dialect.events.end

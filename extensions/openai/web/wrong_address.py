@@ -31,8 +31,6 @@ NOT_SERVED: Mapping[str, str] = {
     "uploads": "",
     "vector_stores": "",
     "videos": "",
-    # Anthropic's
-    "messages": CHAT,
     # Ollama's
     "api/chat": CHAT,
     "api/generate": "use POST /v1/completions",

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from extensions.openai.generation.tools.demanded_calls import CallParser
-from extensions.openai.generation.tools.plan import FunctionTool, ToolPlan, plan_tools
+from extensions.openai.generation.tools.plan import ToolPlan
+from extensions.openai.generation.tools.request import FunctionTool, plan_chat_tools
 from extensions.openai.schemas.validation import check
 from tests.generation.grammar.test_constraints import SCHEMAS, WORD, an_object, valid
 from tests.support.api import Api, assert_alike, said
@@ -726,7 +727,7 @@ def test_calls_that_are_cut_are_the_beginning_of_the_whole(length: int) -> None:
 
 def plan(choice: Any = None, *, parallel: bool = True) -> ToolPlan:
     tools = [check(FunctionTool, tool) for tool in TOOLS]
-    return plan_tools(tools, choice, parallel=parallel)
+    return plan_chat_tools(tools, choice, parallel=parallel)
 
 
 def test_what_is_shown_and_what_is_demanded() -> None:

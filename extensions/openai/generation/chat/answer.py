@@ -89,6 +89,8 @@ class Wanted:
 
 
 PLAIN = Wanted()
+MAX_COUNTED_CONTEXTS = 8
+"""How many times the context a prompt may take whose tokens are only counted."""
 NO_CALLS = AnswerFormat()
 
 Answer = Callable[[Engine, ChatRequest, "str | None"], Pieces]
@@ -102,7 +104,7 @@ def answer_chat(
 
     Raises, before the first piece, ContextLengthExceeded and what `Engine.render` raises.
     """
-    info, plan = engine.info, wanted.tools
+    info = engine.info
     texts = [message.content or "" for message in request.messages]
     check_bounded(
         texts,
@@ -112,10 +114,7 @@ def answer_chat(
         param="messages",
         trimmed=True,
     )
-    constrained = request.grammar is not None or bool(plan.demanded)
-    if constrained and not wanted.thinks:
-        variables = {**request.template_variables, "enable_thinking": False}
-        request = replace(request, template_variables=variables)
+    request = _with_thought_settled(request, wanted)
     prompt = engine.render(request) if prompt is None else prompt
     shape = _shape(prompt, request, wanted, info, engine.turn_ends(request))
     media = tuple(p for m in request.messages for p in m.parts if isinstance(p, Media))
@@ -141,6 +140,25 @@ def answer_chat(
         yield from apart(pieces, shape.reader)
     finally:
         pieces.close()
+
+
+def prompt_tokens(engine: Engine, request: ChatRequest, wanted: Wanted) -> int:
+    """The tokens of the prompt that an answer would continue. Raises what `Engine.render` raises."""
+    info = engine.info
+    request = _with_thought_settled(request, wanted)
+    texts = [message.content or "" for message in request.messages]
+    longest = MAX_COUNTED_CONTEXTS * info.context_length
+    check_bounded(texts, None, longest, info.longest_token, param="messages")
+    shape = _shape(engine.render(request), request, wanted, info, engine.turn_ends(request))
+    return len(engine.tokenize(shape.prompt))
+
+
+def _with_thought_settled(request: ChatRequest, wanted: Wanted) -> ChatRequest:
+    """The request without a thought, where the answer is constrained and nothing asks for one."""
+    if wanted.thinks or not (request.grammar is not None or wanted.tools.demanded):
+        return request
+    variables = {**request.template_variables, "enable_thinking": False}
+    return replace(request, template_variables=variables)
 
 
 def _check_grammars(

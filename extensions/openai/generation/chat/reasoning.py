@@ -169,22 +169,8 @@ class ThinkingFields(RequestModel):
 
         Raises InvalidRequest for what contradicts itself, and for what the model cannot do.
         """
-        efforts, switches = self._efforts(given), self._switches(given)
-        effort, switch, budget = map(_agreed, (efforts, switches, self._budgets(given)))
-        traits = info.thinking
-        if (
-            effort is not None
-            and effort[1] in MORE_EFFORT
-            and not effort[0].startswith(TEMPLATE_FIELD)
-        ):
-            needs(info, Capability.REASONING, effort[0])
-        enabled = _enabled(effort, switch, budget)
-        return ThinkingPlan(
-            enabled,
-            _bound(effort, budget, enabled, traits, budgets),
-            _variables(effort, budget, enabled, traits),
-            self._shown,
-        )
+        wishes = (self._efforts(given), self._switches(given), self._budgets(given))
+        return plan_thinking(*wishes, info, budgets, shown=self._shown)
 
     @property
     def _shown(self) -> bool:
@@ -242,6 +228,33 @@ THINKING_FIELDS = frozenset(ThinkingFields.model_fields)
 
 FieldValue = tuple[str, Any] | None
 """A field and its value."""
+
+
+def plan_thinking(
+    efforts: Mapping[str, Any],
+    switches: Mapping[str, Any],
+    token_budgets: Mapping[str, Any],
+    info: EngineInfo,
+    budgets: Mapping[str, int],
+    *,
+    shown: bool = True,
+) -> ThinkingPlan:
+    """What a request wants, by the fields of its dialect that say an effort, whether to think at all, and how
+    many tokens; None where a field says nothing. `budgets` are those of efforts, in tokens.
+
+    Raises InvalidRequest for what contradicts itself, and for what the model cannot do.
+    """
+    effort, switch, budget = map(_agreed, (efforts, switches, token_budgets))
+    traits = info.thinking
+    if effort is not None and effort[1] in MORE_EFFORT and not effort[0].startswith(TEMPLATE_FIELD):
+        needs(info, Capability.REASONING, effort[0])
+    enabled = _enabled(effort, switch, budget)
+    return ThinkingPlan(
+        enabled,
+        _bound(effort, budget, enabled, traits, budgets),
+        _variables(effort, budget, enabled, traits),
+        shown,
+    )
 
 
 def _of_template(given: Mapping[str, Any], names: tuple[str, ...], kind: type) -> dict[str, Any]:

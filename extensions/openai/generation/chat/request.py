@@ -11,17 +11,17 @@ from pydantic import AliasChoices, Field
 from ...engines.protocol import Capability, EngineInfo, Page
 from ...schemas import bad_request
 from ...schemas.validation import RequestModel, Unsupported
-from ..request import MAX_TOKENS_ALIASES, NO_LIMIT, GenerationRequest, needs
+from ..request import MAX_TOKENS_ALIASES, NO_LIMIT, ChoicesRequest, needs
 from ..sampling.unsupported_fields import IN_CHAT, NeutralValues
 from ..tools.hosted_tools import HostedTool
-from ..tools.plan import (
+from ..tools.plan import ToolPlan
+from ..tools.request import (
     AnyTool,
+    ChatToolChoice,
     FunctionCallChoice,
     FunctionDefinition,
     FunctionTool,
-    ToolChoice,
-    ToolPlan,
-    plan_tools,
+    plan_chat_tools,
 )
 from .messages import ChatMessage, TextPart
 from .reasoning import DEFAULT_BUDGET, THINKING_FIELDS, ThinkingFields, ThinkingPlan
@@ -47,7 +47,7 @@ class Prediction(RequestModel):
     content: str | Annotated[list[TextPart], Field(min_length=1)]
 
 
-class ChatCompletionRequest(ThinkingFields, GenerationRequest):
+class ChatCompletionRequest(ThinkingFields, ChoicesRequest):
     """Create chat completion. Names beyond the reference's are the native sampler's, or say so."""
 
     refused: ClassVar[NeutralValues] = IN_CHAT
@@ -82,7 +82,7 @@ class ChatCompletionRequest(ThinkingFields, GenerationRequest):
         description="What the model may call. Of a `namespace` its members; tools that a provider would run "
         "(`web_search`, `mcp`, ...) are left out, and named in the header `x-openedai-ignored`.",
     )
-    tool_choice: ToolChoice | None = Field(
+    tool_choice: ChatToolChoice | None = Field(
         None,
         description="`none`, `auto`, `required`, one tool by name, or `allowed_tools`; calls that are "
         "demanded are enforced while they are written.",
@@ -248,11 +248,11 @@ class ChatCompletionRequest(ThinkingFields, GenerationRequest):
             return NO_TOOLS
         parallel = self.parallel_tool_calls is not False
         if self.functions is None and self.function_call in (None, "none", "auto"):
-            return plan_tools(self.tools, self.tool_choice, parallel=parallel)
+            return plan_chat_tools(self.tools, self.tool_choice, parallel=parallel)
         if self.tools is not None or self.tool_choice is not None:
             raise bad_request.conflicting("functions", "tools")
         tools = [FunctionTool(type="function", function=each) for each in self.functions or ()]
-        return plan_tools(tools, self.function_call, parallel=False, legacy=True)
+        return plan_chat_tools(tools, self.function_call, parallel=False, legacy=True)
 
     def plan_thinking(self, info: EngineInfo, budgets: Mapping[str, int]) -> ThinkingPlan:
         """Whether and how much to think, and all that the chat template is given besides the messages.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, Field
 
@@ -104,9 +104,9 @@ class StructuredOutputs(RequestModel):
 class ConstraintFields(RequestModel):
     """The fields that constrain an answer; one of them at a time."""
 
-    response_format: ResponseFormat | None = Field(
-        None, description="`text`, `json_object`, or `json_schema` with a schema that is enforced."
-    )
+    constraining: ClassVar[frozenset[str]]
+    """The names of these fields."""
+
     grammar: str | None = Field(
         None,
         description="A grammar that the answer must match, in GBNF or Lark; empty is none. Not OpenAI's.",
@@ -164,14 +164,6 @@ class ConstraintFields(RequestModel):
 
     def _constraints(self) -> Iterator[tuple[str, str]]:
         """Each field that constrains the answer, and its grammar."""
-        if isinstance(self.response_format, JSONObjectFormat):
-            schema, where = self.response_format.schema_, "response_format"
-            inner = where if schema is None else f"{where}.schema"
-            yield inner, _json({"type": "object"} if schema is None else schema, inner)
-        elif isinstance(self.response_format, JSONSchemaFormat):
-            where, wanted = "response_format.json_schema", self.response_format.json_schema
-            # Where it is strict, OpenAI's guide has each object say `additionalProperties: false`.
-            yield f"{where}.schema", _json(wanted.schema_, f"{where}.schema", strict=wanted.strict)
         for where, sent in (
             ("guided_json", self.guided_json),
             ("json_schema", self.json_schema),
@@ -195,8 +187,27 @@ class ConstraintFields(RequestModel):
             yield "bad_words", _without(self.bad_words)
 
 
-CONSTRAINTS = frozenset(ConstraintFields.model_fields)
-"""The names of these fields."""
+class ResponseFormatField(ConstraintFields):
+    """The field of completions and chats for it."""
+
+    response_format: ResponseFormat | None = Field(
+        None, description="`text`, `json_object`, or `json_schema` with a schema that is enforced."
+    )
+
+    def _constraints(self) -> Iterator[tuple[str, str]]:
+        if isinstance(self.response_format, JSONObjectFormat):
+            schema, where = self.response_format.schema_, "response_format"
+            inner = where if schema is None else f"{where}.schema"
+            yield inner, _json({"type": "object"} if schema is None else schema, inner)
+        elif isinstance(self.response_format, JSONSchemaFormat):
+            where, wanted = "response_format.json_schema", self.response_format.json_schema
+            # Where it is strict, OpenAI's guide has each object say `additionalProperties: false`.
+            yield f"{where}.schema", _json(wanted.schema_, f"{where}.schema", strict=wanted.strict)
+        yield from super()._constraints()
+
+
+ConstraintFields.constraining = frozenset(ConstraintFields.model_fields)
+ResponseFormatField.constraining = frozenset(ResponseFormatField.model_fields)
 
 
 def _schema(schema: dict[str, Any] | str, where: str) -> dict[str, Any]:
@@ -210,6 +221,14 @@ def _schema(schema: dict[str, Any] | str, where: str) -> dict[str, Any]:
     if not isinstance(schema, dict):
         raise bad_request.wrong_type(where, "an object", schema)
     return schema
+
+
+def json_constraint(schema: Mapping[str, Any], where: str) -> tuple[str, str]:
+    """A field with a schema that is enforced, and its grammar, as `_constraints` yields them.
+
+    Raises InvalidRequest for a schema that cannot be enforced.
+    """
+    return where, _json(schema, where, strict=True)
 
 
 def _json(schema: Mapping[str, Any] | None, where: str, *, strict: bool | None = False) -> str:

@@ -51,23 +51,31 @@ class MediaReader:
     fetch: Fetch | None = None
     """None: http(s) addresses are refused."""
 
-    def check_count(self, count: int) -> None:
-        """Raises InvalidRequest when a request has more media than it may."""
+    def check_count(self, count: int, param: str = "messages") -> None:
+        """Raises InvalidRequest when a request has more media than it may. `param`: the field with them."""
         if count > self.max_parts:
             raise InvalidRequest(
-                f"Invalid 'messages': they hold {count} pictures, sounds and files; this server takes "
+                f"Invalid '{param}': it holds {count} pictures, sounds and files; this server takes "
                 f"{self.max_parts} at most.",
-                param="messages",
+                param=param,
                 code="array_above_max_length",
             )
 
-    def image(self, url: str, detail: Detail | None, where: str) -> Media:
-        """A picture from a data: URL, or from an http(s) address. `where`: the part's place."""
+    def image(
+        self,
+        url: str,
+        detail: Detail | None,
+        where: str,
+        field: str = "image_url.url",
+        kind: str = "image_url",
+    ) -> Media:
+        """A picture from a data: URL, or from an http(s) address. `where`: the part's place; `field`, `kind`:
+        the field of the part with the address, and the part's type."""
         if Capability.VISION not in self.capabilities:
-            raise _not_taken(where, "image_url", "pictures")
-        param = f"{where}.image_url.url"
-        kind, payload = _data_url(url)
-        if kind is None and url[:8].lower().startswith(("http://", "https://")):
+            raise _not_taken(where, kind, "pictures")
+        param = f"{where}.{field}"
+        media_type, payload = _data_url(url)
+        if media_type is None and url[:8].lower().startswith(("http://", "https://")):
             if self.fetch is None:
                 raise bad_request.unsupported(
                     param,
@@ -75,13 +83,13 @@ class MediaReader:
                     "data:image/png;base64,...",
                 )
             return read_picture(self.fetch(url, param), detail, param, most=self.max_side)
-        if kind is None:
+        if media_type is None:
             raise InvalidRequest(
                 f"Invalid '{param}': expected a data: URL with base64, or an http(s) address.",
                 param=param,
                 code="invalid_image_url",
             )
-        if not kind.startswith("image/"):
+        if not media_type.startswith("image/"):
             raise InvalidRequest(
                 f"Invalid '{param}': the type of the data: URL is not that of a picture.",
                 param=param,
@@ -97,9 +105,9 @@ class MediaReader:
         param = f"{where}.input_audio.data"
         return read_sound(self._decoded(data, param), format, param)
 
-    def file(self, name: str | None, data: str, where: str) -> str:
+    def file(self, name: str | None, data: str, where: str, field: str = "file.file_data") -> str:
         """A file that holds text, as the text that the model is given. `data`: base64, or a data: URL."""
-        param = f"{where}.file.file_data"
+        param = f"{where}.{field}"
         kind, payload = _data_url(data)
         guessed = mimetypes.guess_type(name or "")[0]
         for given in (kind, guessed):
@@ -114,9 +122,7 @@ class MediaReader:
             raise bad_request.unsupported(
                 param, "is no text in UTF-8, and this server takes no other files."
             )
-        shown = re.sub(r"[^\w .,()+-]", "_", name)[:128] if name else "unnamed"
-        end = "" if text.endswith("\n") else "\n"
-        return f'<file name="{shown}">\n{text}{end}</file>\n'
+        return file_text(name, text)
 
     def _decoded(
         self,
@@ -142,6 +148,13 @@ class MediaReader:
             code = "empty_image_file" if "image" in broken else "empty_string"
             raise InvalidRequest(f"Invalid '{param}': it is empty.", param=param, code=code)
         return data
+
+
+def file_text(name: str | None, text: str) -> str:
+    """A file's text as it stands in a prompt."""
+    shown = re.sub(r"[^\w .,()+-]", "_", name)[:128] if name else "unnamed"
+    end = "" if text.endswith("\n") else "\n"
+    return f'<file name="{shown}">\n{text}{end}</file>\n'
 
 
 def media_reader(

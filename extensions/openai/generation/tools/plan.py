@@ -10,154 +10,68 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
-
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from typing import Any, Literal
 
 from ...engines.protocol import Tool
 from ...errors import InvalidRequest
 from ...schemas import bad_request
-from ...schemas.validation import RequestModel
 from ..grammar.bounds import check_lark, check_pattern
 from ..grammar.check import Part
-from ..grammar.constraints import ANYTHING, Name
+from ..grammar.constraints import ANYTHING
 from ..grammar.json_schema import WHITESPACE, json_rule, surely_enforceable
 from ..grammar.lark import literal
 from ..grammar.regex import regex_terminal
-from .hosted_tools import HOSTED, HostedTool, form_of_tool, nested
 from .schemas import enforced_schema
 
 MAX_CALLS = 8  # that one answer is made to hold at most, where calls are demanded
+CUSTOM_PARAMETERS: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"input": {"type": "string"}},
+    "required": ["input"],
+    "additionalProperties": False,
+}
 
 
-class FunctionDefinition(RequestModel):
-    """A function: its name, what it is for, and a JSON schema of its arguments."""
-
-    name: Name
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class FunctionTool(RequestModel):
-    """A function that the model may call."""
-
-    type: Literal["function"]
-    function: FunctionDefinition
-
-
-class TextInput(RequestModel):
-    """The input of a custom tool is free text."""
-
-    type: Literal["text"]
-
-
-class GrammarDefinition(RequestModel):
-    """A grammar for the input of a custom tool."""
+@dataclass(frozen=True, slots=True)
+class InputGrammar:
+    """What the input of a custom tool must match."""
 
     syntax: Literal["lark", "regex"]
     definition: str
 
 
-class GrammarInput(RequestModel):
-    """The input of a custom tool matches a grammar."""
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A tool that a request offers, in no dialect's words."""
 
-    type: Literal["grammar"]
-    grammar: GrammarDefinition
-
-
-class CustomDefinition(RequestModel):
-    """A tool whose input is text."""
-
-    name: Name
-    description: str | None = None
-    format: Annotated[TextInput | GrammarInput, Field(discriminator="type")] | None = None
-
-
-class CustomTool(RequestModel):
-    """A custom tool that the model may call."""
-
-    type: Literal["custom"]
-    custom: CustomDefinition
+    tool: Tool
+    where: str
+    """Its place in the request."""
+    takes: str
+    """The field of it that says what it takes: the schema of its arguments, the grammar of its input."""
+    is_custom: bool = False
+    """Its input is text; the model sees a function with one argument, `input`."""
+    input: InputGrammar | None = None
+    """Of a custom tool; None: free text."""
+    strict: bool = False
+    """Whether its arguments must match their schema even where the model may choose to call it."""
+    deferred: bool = False
+    """The conversation tells the model of it, and the prompt's list of tools does not."""
 
 
-OwnTool = Annotated[FunctionTool | CustomTool, Field(discriminator="type"), BeforeValidator(nested)]
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """What a request demands of calls, in no dialect's words."""
 
-
-class Namespace(RequestModel):
-    """A group of functions and custom tools, which are offered as they are."""
-
-    type: Literal["namespace"]
-    name: str
-    description: str | None = None
-    tools: list[OwnTool] = Field(min_length=1, max_length=128)
-
-
-AnyTool = Annotated[
-    Annotated[FunctionTool, Tag("function")]
-    | Annotated[CustomTool, Tag("custom")]
-    | Annotated[Namespace, Tag("namespace")]
-    | Annotated[HostedTool, Tag("hosted")],
-    Discriminator(
-        form_of_tool,
-        custom_error_type="unknown_member",
-        custom_error_message="no type of a tool",
-        custom_error_context={
-            "discriminator": "'type'",
-            "expected_tags": "'function', 'custom', 'namespace', " + ", ".join(map(repr, HOSTED)),
-        },
-    ),
-    BeforeValidator(nested),
-]
-
-
-class ToolName(RequestModel):
-    """Which tool."""
-
-    name: str
-
-
-class NamedFunction(RequestModel):
-    """This function must be called."""
-
-    type: Literal["function"]
-    function: ToolName
-
-
-class NamedCustom(RequestModel):
-    """This custom tool must be called."""
-
-    type: Literal["custom"]
-    custom: ToolName
-
-
-NamedTool = Annotated[NamedFunction | NamedCustom, Field(discriminator="type")]
-
-
-class AllowedTools(RequestModel):
-    """Only some of the tools, for this answer."""
-
-    mode: Literal["auto", "required"]
-    tools: list[NamedTool] = Field(min_length=1, max_length=128)
-
-
-class AllowedToolsChoice(RequestModel):
-    """Only some of the tools, for this answer."""
-
-    type: Literal["allowed_tools"]
-    allowed_tools: AllowedTools
-
-
-ToolChoice = (
-    Literal["none", "auto", "required"]
-    | Annotated[
-        NamedFunction | NamedCustom | AllowedToolsChoice,
-        Field(discriminator="type"),
-    ]
-)
-FunctionCallChoice = Literal["none", "auto"] | ToolName
+    mode: Literal["none", "auto", "required"] = "auto"
+    names: tuple[str, ...] | None = None
+    """The tools that may be called; None: all."""
+    single: bool = False
+    """Whether exactly one call is demanded; the model is told of the other tools, too."""
+    param: str = "tool_choice"
+    """The field that holds the names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +94,8 @@ class ToolPlan:
     """What enforced arguments must match, by the names of their tools, as the right side of a rule."""
     places: Mapping[str, str] = field(default_factory=dict)
     """Where in the request each tool says what it takes, by their names."""
+    deferred: frozenset[str] = frozenset()
+    """Tools that the conversation tells the model of, so that the list of tools does not."""
     legacy: bool = False
     """The request came, and the answer goes, in the older form of `functions`."""
 
@@ -187,6 +103,13 @@ class ToolPlan:
     def param(self) -> str:
         """The field that the request has them in."""
         return "functions" if self.legacy else "tools"
+
+    @property
+    def listed(self) -> tuple[Tool, ...]:
+        """What stands in the prompt's list of tools."""
+        if not self.deferred:
+            return self.shown
+        return tuple(tool for tool in self.shown if tool.name not in self.deferred)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -233,88 +156,54 @@ CALL_CLOSING = "\n</tool_call>"
 ANY_OBJECT = "%json " + json.dumps({"type": "object", "x-guidance": WHITESPACE})
 
 
-def offered_tools(
-    tools: Sequence[FunctionTool | CustomTool | Namespace | HostedTool], param: str = "tools"
-) -> Iterator[tuple[str, FunctionTool | CustomTool]]:
-    """The tools that the model may call, with their places in the request."""
-    for at, tool in enumerate(tools):
-        if isinstance(tool, Namespace):
-            yield from offered_tools(tool.tools, f"{param}[{at}].tools")
-        elif not isinstance(tool, HostedTool):
-            yield f"{param}[{at}]", tool
-
-
 def plan_tools(
-    tools: Sequence[FunctionTool | CustomTool | Namespace | HostedTool] | None,
-    choice: object,
-    *,
-    parallel: bool,
-    legacy: bool = False,
+    offered: Sequence[Offered], choice: ToolChoice, *, parallel: bool, legacy: bool = False
 ) -> ToolPlan:
-    """What `tools` and `tool_choice` (`legacy`: `functions` and `function_call`) ask for.
+    """What the tools of a request and its wish for calls come to; `legacy`: they came as `functions`.
 
-    Raises InvalidRequest for what cannot be done.
+    Raises InvalidRequest for two tools of one name, a choice that is none of them, and a schema or grammar
+    that cannot be enforced.
     """
-    param, choice_param = ("functions", "function_call") if legacy else ("tools", "tool_choice")
-    offered = list(offered_tools(tools or (), param))
-    if not offered:
-        if choice not in (None, "none", "auto"):
-            raise bad_request.unsupported(
-                choice_param,
-                f"is only allowed when '{param}' are specified."
-                if not tools
-                else f"cannot be kept: this server has none of the '{param}'.",
-            )
-        return ToolPlan(legacy=legacy)
-    plain = [_plain(tool) for _, tool in offered]
     places: dict[str, str] = {}
-    for (place, sent), tool in zip(offered, plain, strict=True):
-        if tool.name in places:
-            raise bad_request.not_unique(place, tool.name)
-        if isinstance(sent, CustomTool):
-            places[tool.name] = f"{place}.custom.format.grammar.definition"
-        else:
-            places[tool.name] = f"{place}{'' if legacy else '.function'}.parameters"
-    if choice == "none":
+    for each in offered:
+        if each.tool.name in places:
+            raise bad_request.not_unique(each.where, each.tool.name)
+        places[each.tool.name] = f"{each.where}.{each.takes}"
+    if not offered or choice.mode == "none":
         return ToolPlan(legacy=legacy)
-    custom = {t.custom.name: t.custom for _, t in offered if isinstance(t, CustomTool)}
     inputs = {
-        name: _input_rule(tool.format, places[name])
-        for name, tool in custom.items()
-        if isinstance(tool.format, GrammarInput)
+        each.tool.name: _input_rule(each.input, places[each.tool.name])
+        for each in offered
+        if each.input is not None
     }
     plan = ToolPlan(
-        tuple(plain),
-        frozenset(custom),
+        tuple(each.tool for each in offered),
+        frozenset(each.tool.name for each in offered if each.is_custom),
         inputs,
         most=MAX_CALLS if parallel else 1,
-        strict=frozenset(
-            t.function.name for _, t in offered if isinstance(t, FunctionTool) and t.function.strict
-        ),
+        strict=frozenset(each.tool.name for each in offered if each.strict),
         places=places,
+        deferred=frozenset(each.tool.name for each in offered if each.deferred),
         legacy=legacy,
     )
-    return _enforcing(_chosen(plan, choice, choice_param))
+    return _enforcing(_chosen(plan, choice))
 
 
-def _chosen(plan: ToolPlan, choice: object, param: str) -> ToolPlan:
-    """The plan with what `tool_choice` demands or leaves out."""
-    if choice in (None, "auto"):
-        return plan
-    if choice == "required":
-        return replace(plan, demanded=plan.shown)
-    if isinstance(choice, AllowedToolsChoice):
-        wanted = [_named(each) for each in choice.allowed_tools.tools]
-        where = "tool_choice.allowed_tools.tools"
-        allowed = tuple(_find(plan.shown, name, where) for name in wanted)
-        return replace(
-            plan,
-            shown=allowed,
-            inputs={name: rule for name, rule in plan.inputs.items() if name in wanted},
-            demanded=allowed if choice.allowed_tools.mode == "required" else (),
-            strict=plan.strict.intersection(wanted),
-        )
-    return replace(plan, demanded=(_find(plan.shown, _named(choice), param),), most=1)
+def _chosen(plan: ToolPlan, choice: ToolChoice) -> ToolPlan:
+    """The plan with what is demanded or left out."""
+    wanted = plan.shown
+    if choice.names is not None:
+        wanted = tuple(_find(plan.shown, name, choice.param) for name in choice.names)
+    if choice.single:
+        return replace(plan, demanded=wanted, most=1)
+    names = {tool.name for tool in wanted}
+    return replace(
+        plan,
+        shown=wanted,
+        inputs={name: rule for name, rule in plan.inputs.items() if name in names},
+        demanded=wanted if choice.mode == "required" else (),
+        strict=plan.strict & names,
+    )
 
 
 def _possible_rule(tool: Tool) -> str:
@@ -345,9 +234,8 @@ def _enforcing(plan: ToolPlan) -> ToolPlan:
     return replace(plan, schemas=schemas)
 
 
-def _input_rule(wanted: GrammarInput, param: str) -> str:
+def _input_rule(grammar: InputGrammar, param: str) -> str:
     """What a custom tool's input must match, as the right side of a rule."""
-    grammar = wanted.grammar
     if grammar.syntax == "lark":
         check_lark(grammar.definition, param)
         return f"%lark {{\n{grammar.definition}\n}}"
@@ -355,37 +243,11 @@ def _input_rule(wanted: GrammarInput, param: str) -> str:
     return regex_terminal(grammar.definition)
 
 
-def _named(choice: object) -> str:
-    if isinstance(choice, NamedCustom):
-        return choice.custom.name
-    if isinstance(choice, NamedFunction):
-        return choice.function.name
-    assert isinstance(choice, ToolName)
-    return choice.name
-
-
 def _find(tools: Sequence[Tool], name: str, param: str) -> Tool:
     for tool in tools:
         if tool.name == name:
             return tool
     raise bad_request.not_one_of(param, name, [tool.name for tool in tools])
-
-
-def _plain(tool: FunctionTool | CustomTool) -> Tool:
-    if isinstance(tool, FunctionTool):
-        function = tool.function
-        schema: Mapping[str, Any] = function.parameters or {"type": "object", "properties": {}}
-        return Tool(function.name, function.description, schema)
-    custom = tool.custom
-    return Tool(custom.name, custom.description, CUSTOM_PARAMETERS)
-
-
-CUSTOM_PARAMETERS: Mapping[str, Any] = {
-    "type": "object",
-    "properties": {"input": {"type": "string"}},
-    "required": ["input"],
-    "additionalProperties": False,
-}
 
 
 def new_call_id() -> str:

@@ -1,0 +1,1 @@
+"""Families of wire shapes over the one generation: what clients of other APIs send and read."""
