@@ -23,7 +23,7 @@ if [ ${#node[@]} -gt 0 ]; then
 fi
 PATH="$folder/bin:$PATH" npm install --no-audit --no-fund \
     @qwen-code/qwen-code@0.24.4 opencode-ai@1.18.33 cline@3.0.65 \
-    @anthropic-ai/claude-code @openai/codex
+    @anthropic-ai/claude-code@2.1.332 @openai/codex@0.171.0
 # npm does not run what a package wants to do once it is there; this one fetches nothing.
 (cd node_modules/@anthropic-ai/claude-code && node install.cjs)
 

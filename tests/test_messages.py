@@ -23,6 +23,11 @@ from tests.support.reference import assert_anthropic_error, named_events
 from tests.support.wire import Wire, ask
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
+PARTS = {
+    "type": "tool_result",
+    "tool_use_id": "1",
+    "content": [{"type": "text", "text": ""}] * 20_000,
+}
 GOOD: dict[str, Any] = {"model": "echo", "max_tokens": 50, "messages": HELLO}
 
 
@@ -240,6 +245,7 @@ def test_what_agents_send_is_taken(client: FlaskClient, body: dict[str, Any]) ->
         ({"tools": [{"name": "a b", "input_schema": {}}]}, "tools[0].name"),
         ({"stop_sequence": ["x"]}, "stop_sequences"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": [PARTS]}]}, "messages"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(

@@ -182,9 +182,9 @@ def _check_lengths(model: type[RequestModel], body: dict[str, Any]) -> None:
 
 
 def _parts_in(elements: Sequence[Any]) -> int:
-    """How many elements there are in arrays right below these."""
+    """How many elements there are in arrays below these, and in arrays below those."""
     return sum(
-        len(each)
+        len(each) + _parts_in(each)
         for element in elements
         if isinstance(element, dict)
         for each in element.values()

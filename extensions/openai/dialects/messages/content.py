@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
-from ...generation.chat.messages import MAX_PARTS
 from ...schemas.validation import RequestPart
 
 
@@ -75,7 +74,7 @@ class ContentSource(RequestPart):
     """A document that is made of blocks."""
 
     type: Literal["content"]
-    content: str | Annotated[list[SourceContent], Field(max_length=MAX_PARTS)]
+    content: str | list[SourceContent]
 
 
 class DocumentBlock(_Block):
@@ -97,7 +96,7 @@ class SearchResultBlock(_Block):
     type: Literal["search_result"]
     source: str
     title: str
-    content: Annotated[list[TextBlock], Field(max_length=MAX_PARTS)]
+    content: list[TextBlock]
     citations: dict[str, Any] | None = None
 
 
@@ -143,7 +142,7 @@ class ToolResultBlock(_Block):
 
     type: Literal["tool_result"]
     tool_use_id: str = Field(min_length=1)
-    content: str | Annotated[list[ResultBlock], Field(max_length=MAX_PARTS)] | None = None
+    content: str | list[ResultBlock] | None = None
     is_error: bool | None = None
     """Without effect: templates have no place for it, and what the tool says goes to the model as it is."""
 
@@ -196,8 +195,8 @@ Block = Annotated[
     Discriminator(_form),
     BeforeValidator(_known),
 ]
-Texts = Annotated[list[TextBlock], Field(max_length=MAX_PARTS)]
-Content = str | Annotated[list[Block], Field(max_length=MAX_PARTS)]
+Texts = list[TextBlock]
+Content = str | list[Block]
 
 
 class UserMessage(RequestPart):

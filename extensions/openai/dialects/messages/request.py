@@ -11,7 +11,6 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AliasChoices, Field
 
 from ...engines.protocol import Capability, EngineInfo
-from ...generation.chat.messages import MAX_PARTS
 from ...generation.chat.reasoning import Budget, ThinkingPlan, plan_thinking
 from ...generation.chat.request import MAX_MESSAGES
 from ...generation.grammar.constraints import ConstraintFields, json_constraint
@@ -68,7 +67,7 @@ class ConversationFields(ConstraintFields):
     messages: list[MessageParam] = Field(
         min_length=1, max_length=MAX_MESSAGES, description="The conversation so far."
     )
-    system: str | Annotated[list[TextBlock], Field(max_length=MAX_PARTS)] | None = Field(
+    system: str | Annotated[list[TextBlock], Field(max_length=MAX_MESSAGES)] | None = Field(
         None,
         description="Instructions, as a text or blocks of text. A block that begins with "
         f"`{BILLING}` is left out.",
