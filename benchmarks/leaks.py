@@ -21,7 +21,18 @@ from benchmarks.disconnect import LINGER_0, Watch, _body
 from benchmarks.processes import Server, free_port, machine, python
 
 REST = 14.0  # seconds after which idle threads and connections have ended
-KINDS = ("whole", "stream", "n", "chat", "invalid", "not json", "no page", "broken", "FIN", "RST")
+KINDS = (
+    "whole",
+    "stream",
+    "n",
+    "chat",
+    "invalid",
+    "not json",
+    "no endpoint",
+    "broken",
+    "FIN",
+    "RST",
+)
 
 
 def main() -> None:
@@ -91,7 +102,7 @@ def _one(port: int, kind: str) -> int:
 def _bytes(kind: str) -> bytes:
     if kind == "broken":
         return b"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n"
-    if kind == "no page":
+    if kind == "no endpoint":
         return b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n"
     if kind == "chat":
         body = {"model": "openedai-tiny", "messages": [{"role": "user", "content": "Hello"}]}

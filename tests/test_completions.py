@@ -261,17 +261,17 @@ def test_token_ids_that_the_model_lacks_are_refused(
         {"response_format": {"type": "json_object"}},
     ],
 )
-@pytest.mark.parametrize("page", ["completions", "chat/completions"])
+@pytest.mark.parametrize("path", ["completions", "chat/completions"])
 def test_a_constraint_on_the_answer_is_never_dropped(
-    client: FlaskClient, page: str, extra: dict[str, Any]
+    client: FlaskClient, path: str, extra: dict[str, Any]
 ) -> None:
     body = {"model": "echo", **extra}
     body |= (
         {"prompt": "x"}
-        if page == "completions"
+        if path == "completions"
         else {"messages": [{"role": "user", "content": "x"}]}
     )
-    answer = client.post(f"/v1/{page}", json=body)
+    answer = client.post(f"/v1/{path}", json=body)
     assert answer.status_code == 400
     assert assert_envelope(answer.json)["param"] == next(iter(extra))
 

@@ -104,18 +104,18 @@ def test_a_key_sees_and_stops_its_own_requests_only(serve: Serve) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("n", [1, 3])
-@pytest.mark.parametrize("page", [CHAT, COMPLETIONS])
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
 def test_a_stopped_answer_ends_as_if_the_model_had_ended_it(
-    serve: Serve, page: str, stream: bool, n: int
+    serve: Serve, path: str, stream: bool, n: int
 ) -> None:
     engine = PacedEngine(endless=True, pace=0.01, parallel=4)
     port = serve(engine).port
     body = chat(stream=stream, n=n)
-    if page == COMPLETIONS:
+    if path == COMPLETIONS:
         del body["messages"]
         body |= {"prompt": "Hi", "max_tokens": 900}
     with Wire(port) as wire:
-        wire.request("POST", page, body, {"x-request-id": "this-one"})
+        wire.request("POST", path, body, {"x-request-id": "this-one"})
         assert engine.wait_for_active(n)
         assert stop(port, {"id": "another"}) == []
         wait_for(lambda: queue(port)["requests"][0]["completion_tokens"] > 3)

@@ -1,6 +1,6 @@
 """An example: finds notes that fit a conversation and adds them to its history, as if they had been said.
 
-It runs in text-generation-webui and in our own host, there and here on the page and through the API. The
+It runs in text-generation-webui and in our own host, there and here on the UI and through the API. The
 notes come from the settings file, each under the word that it is found by; the one under `""` always fits:
 `example_notes-notes: {"": The code is 4711., Rome: I went to Rome in May.}`
 """
@@ -15,7 +15,7 @@ params: dict[str, Any] = {
 }
 
 History = dict[str, Any]
-"""`internal` (what the model reads) and `visible` (what the page shows): lists of pairs, user and model."""
+"""`internal` (what the model reads) and `visible` (what the UI shows): lists of pairs, user and model."""
 
 
 def history_modifier(history: History) -> History:

@@ -1,6 +1,6 @@
 """An example: rewrites what the user writes and what the model answers, word by word.
 
-It runs in text-generation-webui and in our own host, there and here on the page and through the API. The
+It runs in text-generation-webui and in our own host, there and here on the UI and through the API. The
 words come from the settings file: `example_rewrite-input: {FR: France}`.
 """
 

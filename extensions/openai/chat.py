@@ -154,7 +154,7 @@ def _plan(body: ChatCompletionRequest, served: Served) -> ChatPlan:
         bool(body.continue_final_message),
         body.plan,
         body.plan_thinking(served.info, served.thinking_budgets),
-        body.page_for(served.info),
+        body.chat_mode_for(served.info),
         about_text=asked.grammar_param.startswith("response_format"),
     )
 

@@ -3,7 +3,7 @@
     APIError                      anything that a client can get as an error
     ├── InvalidRequest       400  the request cannot be honoured as it stands
     │   ├── ContextLengthExceeded
-    │   └── NotSupported          neither engine nor host can do what the page is for
+    │   └── NotSupported          neither engine nor host can do what the endpoint is for
     ├── Unauthorized         401  no key, or the wrong one
     ├── Forbidden            403  a Host or Origin that is not on the list
     ├── NotFound             404  no such address
@@ -139,7 +139,7 @@ class ContextLengthExceeded(InvalidRequest):
 
 
 class NotSupported(InvalidRequest):
-    """The page exists, but neither the engine nor the host can do what it is for."""
+    """The endpoint exists, but neither the engine nor the host can do what it is for."""
 
     code = "not_supported"
 
@@ -165,7 +165,7 @@ class Forbidden(APIError):
 
 
 class NotFound(APIError):
-    """No page at this address."""
+    """No endpoint at this address."""
 
     status = 404
     type = "invalid_request_error"
@@ -205,7 +205,7 @@ class StoreOff(NotFound):
 
 
 class MethodNotAllowed(APIError):
-    """The page exists, but not for this HTTP method."""
+    """The endpoint exists, but not for this HTTP method."""
 
     status = 405
     type = "invalid_request_error"

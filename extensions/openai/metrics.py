@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 def metrics(context: RequestContext) -> Response:
     """Counters, histograms and gauges in Prometheus' text format (or OpenMetrics, if that is asked for).
 
-    docs/operations.md has the list. With a key on the server this page needs one too, unless `--metrics
+    docs/operations.md has the list. With a key on the server this endpoint needs one too, unless `--metrics
     open` says otherwise; `--metrics off` takes it away.
     """
     if context.services.settings.metrics == "off":
-        raise NotFound("The operator has switched this page off with the setting metrics.")
-    body, content_type = context.services.metrics.page(context.environ.get("HTTP_ACCEPT", ""))
+        raise NotFound("The operator has switched this endpoint off with the setting metrics.")
+    body, content_type = context.services.metrics.exposition(context.environ.get("HTTP_ACCEPT", ""))
     return Response(body, content_type=content_type)
 
 

@@ -104,7 +104,7 @@ class Settings(BaseSettings):
         "else it is downloaded.",
     )
     api_prefix: PathPrefix = Field(
-        "", description="A path that all pages lie below, such as /custom (without the last slash)."
+        "", description="A path in front of all endpoints, such as /custom (no slash at its end)."
     )
     endpoints: Names = Field(
         (),
@@ -139,7 +139,7 @@ class Settings(BaseSettings):
     )
     admin_key: Key = Field(
         None,
-        description="The key for admin pages; it opens all others too. Default: the API key.",
+        description="The key for admin endpoints; it is good for all others too. Default: the API key.",
         json_schema_extra=RELOADABLE,
     )
     password: PasswordText = Field(
@@ -263,7 +263,7 @@ class Settings(BaseSettings):
     )
     use_mock_api: bool = Field(
         False,
-        description="Serve every page from the echo engine, without a model.",
+        description="Serve every endpoint from the echo engine, without a model.",
     )
     sampling_defaults: Pairs = Field(
         {},

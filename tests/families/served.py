@@ -115,8 +115,8 @@ class Served:
         body["messages"] = marked(body.get("messages", "Hello."), script)
         return self.post_as_it_is(**body)
 
-    def post_as_it_is(self, page: str = "chat/completions", **body: Any) -> httpx.Response:
-        return self.client.post(f"/v1/{page}", json={"model": "any", "max_tokens": 400, **body})
+    def post_as_it_is(self, path: str = "chat/completions", **body: Any) -> httpx.Response:
+        return self.client.post(f"/v1/{path}", json={"model": "any", "max_tokens": 400, **body})
 
 
 def marked(messages: Any, script: str) -> list[Body]:

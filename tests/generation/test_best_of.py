@@ -140,13 +140,13 @@ def ids_of(api: Api, text: str) -> list[str]:
     return [str(id) for id in api.engine.tokenize(text)]
 
 
-@pytest.mark.parametrize("page", ["completions", "chat/completions"])
+@pytest.mark.parametrize("path", ["completions", "chat/completions"])
 @pytest.mark.parametrize("logprobs", [False, True])
-def test_a_bias_of_minus_100_bans_a_token(tiny: Api, page: str, logprobs: bool) -> None:
+def test_a_bias_of_minus_100_bans_a_token(tiny: Api, path: str, logprobs: bool) -> None:
     """The greedy answer's tokens, banned one after the other, never come back."""
     banned: dict[str, float] = {}
     for _ in range(6):
-        text = first_token(tiny, page, banned, logprobs)
+        text = first_token(tiny, path, banned, logprobs)
         ids = ids_of(tiny, text) if text else []
         if len(ids) != 1:
             break
@@ -155,9 +155,9 @@ def test_a_bias_of_minus_100_bans_a_token(tiny: Api, page: str, logprobs: bool) 
     assert len(banned) >= 3
 
 
-def first_token(api: Api, page: str, bias: dict[str, float], logprobs: bool) -> str:
+def first_token(api: Api, path: str, bias: dict[str, float], logprobs: bool) -> str:
     body: dict[str, Any] = {"logit_bias": bias, "temperature": 0, "max_tokens": 1}
-    if page == "completions":
+    if path == "completions":
         choice = api.complete("Once", logprobs=0 if logprobs else None, **body)["choices"][0]
         return str(choice["text"])
     choice = api.chat("Hello", logprobs=logprobs, **body)["choices"][0]
@@ -192,9 +192,9 @@ def test_a_small_bias_shifts_the_odds_by_its_size(tiny: Api) -> None:
 
 
 @pytest.mark.parametrize("key", ["2560", "99999999999999999999", "x", "", "-1", "1.5", "½", "²"])
-@pytest.mark.parametrize("page", ["completions", "chat/completions"])
-def test_a_bias_on_what_is_no_token_is_refused(tiny: Api, page: str, key: str) -> None:
-    assert tiny.refused(page, logit_bias={key: 1})["param"] == "logit_bias"
+@pytest.mark.parametrize("path", ["completions", "chat/completions"])
+def test_a_bias_on_what_is_no_token_is_refused(tiny: Api, path: str, key: str) -> None:
+    assert tiny.refused(path, logit_bias={key: 1})["param"] == "logit_bias"
 
 
 @pytest.mark.parametrize("bias", [100.1, -100.1, "1", None, True])

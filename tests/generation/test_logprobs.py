@@ -262,10 +262,10 @@ def test_tokens_end_where_a_stop_string_does(tiny: Api, stop: Any) -> None:
     assert_alike(folded["choices"][0], cut)
 
 
-@pytest.mark.parametrize("page", ["completions", "chat/completions"])
-def test_several_choices_each_tell_their_own(tiny: Api, page: str) -> None:
+@pytest.mark.parametrize("path", ["completions", "chat/completions"])
+def test_several_choices_each_tell_their_own(tiny: Api, path: str) -> None:
     body: dict[str, Any] = {"n": 3, "seed": 9, "max_tokens": 10, "stop": [".", "!"]}
-    if page == "completions":
+    if path == "completions":
         body |= {"prompt": ["Once upon", "Hello"], "logprobs": 2, "echo": True}
         whole = tiny.complete(**body)
         assert len(whole["choices"]) == 6
@@ -280,7 +280,7 @@ def test_several_choices_each_tell_their_own(tiny: Api, page: str) -> None:
             said_bytes = b"".join(bytes(token["bytes"]) for token in choice["logprobs"]["content"])
             content = choice["message"]["content"]
             assert said_bytes.decode(errors="replace") == content
-    folded = tiny.folded(page, **body)
+    folded = tiny.folded(path, **body)
     assert_alike(folded, whole)
 
 

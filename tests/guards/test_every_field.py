@@ -62,13 +62,13 @@ def types_of(hint: Any) -> set[str]:
 
 def wrong_values() -> list[Any]:
     cases = []
-    for page, params in FIELDS.items():
+    for path, params in FIELDS.items():
         hints = get_type_hints(params) | STREAMING
         assert len(hints) > 15
         for field, hint in hints.items():
             allowed = types_of(hint)
             cases += [
-                pytest.param(page, field, value, id=f"{page} {field} {kind}")
+                pytest.param(path, field, value, id=f"{path} {field} {kind}")
                 for kind, value in OF_EACH_TYPE.items()
                 if kind not in allowed
             ]
@@ -80,23 +80,23 @@ def client() -> FlaskClient:
     return Api(EchoEngine()).client
 
 
-@pytest.mark.parametrize(("page", "field", "value"), wrong_values())
+@pytest.mark.parametrize(("path", "field", "value"), wrong_values())
 def test_another_type_is_refused_by_name(
-    client: FlaskClient, page: str, field: str, value: Any
+    client: FlaskClient, path: str, field: str, value: Any
 ) -> None:
     for stream in (False, True):
-        body = {"stream": stream, **GOOD[page], field: value}
-        answer = client.post(f"/v1/{page}", json=body)
+        body = {"stream": stream, **GOOD[path], field: value}
+        answer = client.post(f"/v1/{path}", json=body)
         assert answer.status_code == 400, answer.get_data(as_text=True)
         error = assert_envelope(answer.json, status=400)
         assert (error["param"], error["code"]) == (field, "invalid_type")
 
 
-@pytest.mark.parametrize("page", FIELDS)
-def test_null_is_as_if_it_were_not_there(client: FlaskClient, page: str) -> None:
+@pytest.mark.parametrize("path", FIELDS)
+def test_null_is_as_if_it_were_not_there(client: FlaskClient, path: str) -> None:
     """The client sends none, but others do; only what must be there must not be null."""
-    for field in get_type_hints(FIELDS[page]) | STREAMING:
-        answer = client.post(f"/v1/{page}", json={**GOOD[page], field: None})
+    for field in get_type_hints(FIELDS[path]) | STREAMING:
+        answer = client.post(f"/v1/{path}", json={**GOOD[path], field: None})
         needed = field in ("model", "messages")
         assert answer.status_code == (400 if needed else 200), field
         if needed:

@@ -1,4 +1,4 @@
-"""Every page of the application refuses whom it should: by walking all of its addresses."""
+"""Every endpoint refuses keys without its scope: each address of the application is tried."""
 
 from __future__ import annotations
 

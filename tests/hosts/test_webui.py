@@ -1,4 +1,4 @@
-"""In a webui: its flags, its log, a page that starts anew, no page at all, and the block in its page."""
+"""In a webui: its flags, its log, a UI that starts again, no UI at all, and the block in its UI."""
 
 from __future__ import annotations
 

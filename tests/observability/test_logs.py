@@ -80,12 +80,12 @@ def test_errors_and_strangers(lines: Any) -> None:
 def test_what_was_wrong_with_a_request(lines: Any) -> None:
     client = create_app(Settings(), EchoEngine()).test_client()
     client.post(CHAT, json=body(temperature=900)).close()
-    client.get(CHAT).close()
+    client.put(CHAT).close()
     client.post(CHAT, json=body(**{"odd name\n": 1}), query_string="q=1").close()
     client.post("/v1/v1/chat/completions", json=body()).close()
     invalid, method, _, lost = lines()
     assert (invalid["error"], invalid["param"]) == ("decimal_above_max_value", "temperature")
-    assert (method["status"], method["path"]) == ("405", f"GET {CHAT}")
+    assert (method["status"], method["path"]) == ("405", f"PUT {CHAT}")
     assert lost["path"] == "POST /v1/v1/chat/completions"
 
 

@@ -137,7 +137,7 @@ def test_labels_are_bounded() -> None:
     for number in range(LABELS * 3):
         record = RequestRecord(model=f"m{number}", error=f"e{number}", status=500, prompt_tokens=1)
         metrics.observe(record)
-    samples = parse(metrics.page("")[0].decode())
+    samples = parse(metrics.exposition("")[0].decode())
     for name, label in (("answers_total", "model"), ("errors_total", "code")):
         values = {dict(key[1])[label] for key in samples if key[0] == PREFIX + name}
         assert len(values) == LABELS + 1

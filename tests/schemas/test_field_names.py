@@ -11,7 +11,7 @@ from extensions.openai.schemas.field_names import header_of, meant_by
 from tests.support.api import Api
 from tests.support.reference import assert_envelope
 
-PAGES: dict[str, dict[str, Any]] = {
+PATHS: dict[str, dict[str, Any]] = {
     "completions": {"model": "echo", "prompt": "Hello"},
     "chat/completions": {"model": "echo", "messages": [{"role": "user", "content": "Hello"}]},
 }
@@ -23,7 +23,7 @@ def api() -> Api:
     return Api(EchoEngine())
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     ("name", "meant"),
     [
@@ -45,32 +45,32 @@ def api() -> Api:
 )
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_misspelt_field_is_refused(
-    api: Api, page: str, name: str, meant: str, stream: bool
+    api: Api, path: str, name: str, meant: str, stream: bool
 ) -> None:
-    answer = api.client.post(f"/v1/{page}", json={**PAGES[page], name: 1, "stream": stream})
+    answer = api.client.post(f"/v1/{path}", json={**PATHS[path], name: 1, "stream": stream})
     error = assert_envelope(answer.json, status=400)
     assert (error["param"], error["code"]) == (name, "unknown_parameter")
     assert f"'{meant}'" in error["message"]
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     "name",
     ["num_ctx", "options", "keep_alive", "ttl", "cache_prompt", "id_slot", "provider", "route", "transforms",
      "plugins", "chat_id", "session_id", "top_n", "min_k", "format", "truncation_length", "cache_salt",
      "speculative_ngram", "sampler_seed", "api_type", "api_server", "draft_model", "priority", "usage"],
 )  # fmt: skip
-def test_a_field_of_another_server_is_taken_and_named(api: Api, page: str, name: str) -> None:
+def test_a_field_of_another_server_is_taken_and_named(api: Api, path: str, name: str) -> None:
     for stream in (False, True):
-        answer = api.client.post(f"/v1/{page}", json={**PAGES[page], name: 1, "stream": stream})
+        answer = api.client.post(f"/v1/{path}", json={**PATHS[path], name: 1, "stream": stream})
         assert (answer.status_code, answer.headers[HEADER]) == (200, name)
-    quiet = api.client.post(f"/v1/{page}", json={**PAGES[page], name: None})
+    quiet = api.client.post(f"/v1/{path}", json={**PATHS[path], name: None})
     assert quiet.status_code == 200 and HEADER not in quiet.headers
 
 
 def test_whoever_gives_the_right_field_too_means_another(api: Api) -> None:
     """OpenRouter's clients send `models` beside `model`."""
-    body = {**PAGES["completions"], "model": "echo", "models": ["a", "b"]}
+    body = {**PATHS["completions"], "model": "echo", "models": ["a", "b"]}
     answer = api.client.post("/v1/completions", json=body)
     assert (answer.status_code, answer.headers[HEADER]) == (200, "models")
     del body["model"]
@@ -79,7 +79,7 @@ def test_whoever_gives_the_right_field_too_means_another(api: Api) -> None:
 
 def test_fields_inside_of_a_field(api: Api) -> None:
     """Clients of the official SDK write `extra_body`; who sends it as JSON sends nothing that is read."""
-    body = {**PAGES["chat/completions"], "stream": True}
+    body = {**PATHS["chat/completions"], "stream": True}
     body |= {
         "extra_body": {"top_k": 4},
         "stream_options": {"include_usage": True, "x": 1, "y": None},
@@ -91,7 +91,7 @@ def test_fields_inside_of_a_field(api: Api) -> None:
 
 def test_known_fields_are_not_named(api: Api) -> None:
     body = {"max_output_tokens": 3, "num_beams": 1, "typical": 1.0, "n_keep": 0, "temperature": 1}
-    answer = api.client.post("/v1/completions", json={**PAGES["completions"], **body})
+    answer = api.client.post("/v1/completions", json={**PATHS["completions"], **body})
     assert answer.status_code == 200 and HEADER not in answer.headers
 
 

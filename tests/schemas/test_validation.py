@@ -181,18 +181,18 @@ def test_numbers_that_json_does_not_have(word: str) -> None:
 # The operator's say in how a request that is not valid is answered.
 
 CHAT = {"model": "echo", "messages": [{"role": "user", "content": "Hello"}]}
-PAGES = (("completions", {"model": "echo", "prompt": "x"}), ("chat/completions", CHAT))
+PATHS = (("completions", {"model": "echo", "prompt": "x"}), ("chat/completions", CHAT))
 
 
-@pytest.mark.parametrize(("page", "body"), PAGES)
-def test_fields_that_nobody_knows(page: str, body: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("path", "body"), PATHS)
+def test_fields_that_nobody_knows(path: str, body: dict[str, Any]) -> None:
     """Let through, unless the operator wants them refused; then also inside of the body's objects."""
     loose = Api(EchoEngine()).client
     strict = Api(EchoEngine(), strict_parameters=True).client
     asked = {**body, "no_such_field": 1}
-    assert loose.post(f"/v1/{page}", json=asked).status_code == 200
-    assert strict.post(f"/v1/{page}", json=body).status_code == 200
-    answer = strict.post(f"/v1/{page}", json=asked)
+    assert loose.post(f"/v1/{path}", json=asked).status_code == 200
+    assert strict.post(f"/v1/{path}", json=body).status_code == 200
+    answer = strict.post(f"/v1/{path}", json=asked)
     assert answer.status_code == 400
     error = assert_envelope(answer.json, status=400)
     assert (error["param"], error["code"]) == ("no_such_field", "unknown_parameter")
@@ -320,25 +320,25 @@ def test_what_is_nested_deeply_is_taken_or_refused(tiny: Api, depth: int) -> Non
         assert error["param"] == "chat_template_kwargs"
 
 
-@pytest.mark.parametrize(("page", "body"), PAGES)
-def test_a_field_under_two_of_its_names(page: str, body: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("path", "body"), PATHS)
+def test_a_field_under_two_of_its_names(path: str, body: dict[str, Any]) -> None:
     """Clients of several servers send both; when they differ, neither is dropped silently."""
     api = Api(EchoEngine())
     for strict in (False, True):
         client = Api(EchoEngine(), strict_parameters=strict).client
         same = {**body, "max_tokens": 3, "max_new_tokens": 3, "n_predict": None}
-        assert client.post(f"/v1/{page}", json=same).status_code == 200
+        assert client.post(f"/v1/{path}", json=same).status_code == 200
     for other, asked in (
         ("max_new_tokens", {"max_tokens": 3, "max_new_tokens": 4}),
         ("typical", {"typical_p": 0.5, "typical": 0.6}),
         ("n_predict", {"max_new_tokens": 5, "n_predict": 6}),
     ):
-        error = api.refused(page, **asked)
+        error = api.refused(path, **asked)
         assert (error["param"], error["code"]) == (other, "invalid_parameter_combination")
 
 
-@pytest.mark.parametrize(("page", "body"), PAGES)
-def test_the_status_of_requests_that_are_not_valid(page: str, body: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("path", "body"), PATHS)
+def test_the_status_of_requests_that_are_not_valid(path: str, body: dict[str, Any]) -> None:
     client = Api(EchoEngine(), validation_status=422, strict_models=True).client
     for wrong in (
         {**body, "temperature": 900},
@@ -347,12 +347,12 @@ def test_the_status_of_requests_that_are_not_valid(page: str, body: dict[str, An
         {**body, "logprobs": 2 if "prompt" in body else True},
         {**body, "temperature": 900, "stream": True},
     ):
-        answer = client.post(f"/v1/{page}", json=wrong)
+        answer = client.post(f"/v1/{path}", json=wrong)
         assert answer.status_code == 422
         assert_envelope(answer.json, status=422)
     # What is not the body's fault keeps its status.
-    assert client.post(f"/v1/{page}", json={**body, "model": "nope"}).status_code == 404
-    assert client.delete(f"/v1/{page}").status_code == 405
+    assert client.post(f"/v1/{path}", json={**body, "model": "nope"}).status_code == 404
+    assert client.delete(f"/v1/{path}").status_code == 405
 
 
 @pytest.mark.parametrize(

@@ -35,45 +35,45 @@ class Api:
         """The whole object of /v1/chat/completions; a string is the user's only message."""
         return self._whole("chat/completions", {"messages": said(messages), **body})
 
-    def chunks(self, page: str, **body: Any) -> list[Body]:
+    def chunks(self, path: str, **body: Any) -> list[Body]:
         """The chunks of a stream, usage included."""
         options = {"stream": True, "stream_options": {"include_usage": True}}
-        answer = self._post(page, body | options)
+        answer = self._post(path, body | options)
         assert answer.status_code == 200, answer.get_data(as_text=True)
         chunks = sse_chunks(answer.data)
         assert_chunks(chunks, usage=True)
         return chunks
 
-    def folded(self, page: str, **body: Any) -> Body:
+    def folded(self, path: str, **body: Any) -> Body:
         """What the stream adds up to, by the rules of the reference."""
-        chunks = self.chunks(page, **body)
-        return fold_chat(chunks) if "chat" in page else fold_completion(chunks)
+        chunks = self.chunks(path, **body)
+        return fold_chat(chunks) if "chat" in path else fold_completion(chunks)
 
-    def refused(self, page: str, **body: Any) -> Body:
+    def refused(self, path: str, **body: Any) -> Body:
         """The error of a request that is not valid, which is the same in a stream."""
-        if "chat" in page:
+        if "chat" in path:
             body.setdefault("messages", said("Hello"))
         else:
             body.setdefault("prompt", "Hello")
         errors = []
         for stream in (False, True):
-            answer = self._post(page, {**body, "stream": stream})
+            answer = self._post(path, {**body, "stream": stream})
             assert answer.status_code == 400, answer.get_data(as_text=True)
             errors.append(assert_envelope(answer.json, status=400))
         assert errors[0] == errors[1]
         return errors[0]
 
-    def _whole(self, page: str, body: Body) -> Body:
-        answer = self._post(page, body)
+    def _whole(self, path: str, body: Body) -> Body:
+        answer = self._post(path, body)
         assert answer.status_code == 200, answer.get_data(as_text=True)
         whole: Body = answer.json
         assert all(choice["finish_reason"] for choice in whole["choices"])
         return whole
 
-    def _post(self, page: str, body: Body) -> Any:
+    def _post(self, path: str, body: Body) -> Any:
         # Flask's own client sorts the keys of what it sends.
         data = json.dumps({"model": self.engine.info.model, **body})
-        return self.client.post(f"/v1/{page}", data=data, content_type="application/json")
+        return self.client.post(f"/v1/{path}", data=data, content_type="application/json")
 
 
 def said(messages: Any) -> Any:

@@ -36,7 +36,7 @@ def _without_chance(data: bytes | str) -> Any:
     return {name: each for name, each in value.items() if name not in ("id", "created")}
 
 
-@pytest.mark.parametrize("page", [COMPLETIONS, CHAT])
+@pytest.mark.parametrize("path", [COMPLETIONS, CHAT])
 @pytest.mark.parametrize(
     "body",
     [
@@ -52,11 +52,11 @@ def _without_chance(data: bytes | str) -> Any:
     ],
     ids=["whole", "stream", "several", "wrong", "no model", "nothing", "array", "cut", "large"],
 )
-def test_both_ways_give_the_same_answer(serve: Serve, page: str, body: Any) -> None:
-    if isinstance(body, dict) and page == COMPLETIONS:
+def test_both_ways_give_the_same_answer(serve: Serve, path: str, body: Any) -> None:
+    if isinstance(body, dict) and path == COMPLETIONS:
         body = {name: value for name, value in body.items() if name != "messages"}
     port = serve(EchoEngine(), max_body_mb=1).port
-    direct, through = ask(port, "POST", page, body), ask(port, "POST", page, body, origin=ORIGIN)
+    direct, through = ask(port, "POST", path, body), ask(port, "POST", path, body, origin=ORIGIN)
     assert through.headers["access-control-allow-origin"] == ORIGIN
     assert "access-control-allow-origin" not in direct.headers
     if isinstance(body, dict) and body.get("n"):  # their parts come in any order

@@ -79,7 +79,7 @@ class Checkout:
 
     @property
     def repeats(self) -> bool:
-        """Whether the same seed gives the same text at the page."""
+        """Whether the same seed gives the same text at the UI."""
         if LOADER == "llama.cpp":  # llama-cpp-python answers out of its cache in another way
             return (self.folder / "modules" / "llama_cpp_server.py").exists()
         return not LOADER.startswith("ExLlamav3")
@@ -212,7 +212,7 @@ class Webui:
 
     def _wait(self, page: bool) -> None:
         deadline = time.monotonic() + START
-        # The page asks itself whether it answers, and gives up if that takes long: it is left in peace.
+        # The UI asks itself whether it answers, and gives up if that takes long: it is left in peace.
         waiting = [
             f"{self.url}/health",
             *([f"http://127.0.0.1:{self.page_port}/config"] if page else []),

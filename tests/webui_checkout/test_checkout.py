@@ -1,4 +1,4 @@
-"""What clients get from a real webui, with its own loader, its page, and extensions beside ours.
+"""What clients get from a real webui, with its own loader, its UI, and extensions beside ours.
 
 `make test-webui WEBUI_DIR=path [MODEL=name] [LOADER=name] [WEBUI_PYTHON=path]`. Texts are compared with
 the embedded model only.
@@ -341,7 +341,7 @@ def test_the_block_is_on_the_page(webui: Webui) -> None:
 def test_without_the_page_beside_the_webuis_own_api(checkout: Checkout) -> None:
     """The webui of before June 2023 has no such mode, that of before March 2026 no API of its own."""
     if "nowebui" not in checkout.flags:
-        pytest.skip("this version always has its page")
+        pytest.skip("this version always has its UI")
     own = free_port()
     flags = ["--api", "--api-port", str(own)] if checkout.has_own_api else []
     server = Webui(checkout, *flags, page=False)

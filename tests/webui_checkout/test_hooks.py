@@ -182,7 +182,7 @@ def test_an_empty_prompt_is_answered(client: openai.OpenAI, prompt: str | None) 
 def test_the_example_of_the_webui_itself_changes_nothing(checkout: Checkout) -> None:
     """It has every hook, and makes prompts by the host's own function."""
     if not (checkout.folder / "extensions" / "example").is_dir() or "nowebui" not in checkout.flags:
-        pytest.skip("this version has none, or always its page")
+        pytest.skip("this version has none, or always its UI")
     server = Webui(checkout, extensions=["example"], page=False)
     try:
         base = f"{server.url}/v1"
@@ -200,7 +200,7 @@ def test_the_example_of_the_webui_itself_changes_nothing(checkout: Checkout) -> 
 def test_one_signal_ends_a_webui_without_its_page(checkout: Checkout, number: int) -> None:
     """Also beside its own API, which holds the process itself."""
     if "nowebui" not in checkout.flags:
-        pytest.skip("this version always has its page")
+        pytest.skip("this version always has its UI")
     own = free_port()
     extension = (checkout.folder / "extensions" / "openai").is_dir() and checkout.name != "openai"
     beside = checkout.has_own_api or extension

@@ -90,7 +90,7 @@ def test_requests_a_minute(limited: Limited) -> None:
     assert (error.code, error.type, error.param) == ("rate_limit_exceeded", "requests", None)
     assert 1 <= int(error.response.headers["retry-after"]) <= 60
     assert error.response.headers["x-ratelimit-remaining-requests"] == "0"
-    with pytest.raises(openai.RateLimitError):  # of every page that needs a key
+    with pytest.raises(openai.RateLimitError):  # of every endpoint that needs a key
         client.models.list()
     assert chat(limited.client("k")).headers.get("x-ratelimit-limit-requests") is None
 

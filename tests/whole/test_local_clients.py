@@ -11,12 +11,12 @@ from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
 from tests.support.api import Api
 
 CHAT, COMPLETIONS = "chat/completions", "completions"
-PAGES = [COMPLETIONS, CHAT]
+PATHS = [COMPLETIONS, CHAT]
 
 
-def ask(api: Api, page: str, **body: Any) -> Any:
+def ask(api: Api, path: str, **body: Any) -> Any:
     """The first choice."""
-    whole = api.chat("Hello", **body) if page == CHAT else api.complete("Once upon", **body)
+    whole = api.chat("Hello", **body) if path == CHAT else api.complete("Once upon", **body)
     return whole["choices"][0]
 
 
@@ -24,37 +24,37 @@ def text(choice: Any) -> str:
     return str(choice["message"]["content"] if "message" in choice else choice["text"])
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("count", [4, 5, 16])
-def test_many_stop_strings_all_stop(tiny: Api, page: str, count: int) -> None:
-    free = text(ask(tiny, page, temperature=0, max_tokens=20))
+def test_many_stop_strings_all_stop(tiny: Api, path: str, count: int) -> None:
+    free = text(ask(tiny, path, temperature=0, max_tokens=20))
     stops = [*(f"<never {n}>" for n in range(count - 1)), free[3:6]]
     body = {"temperature": 0, "max_tokens": 20, "stop": stops, "stopping_strings": stops}
-    assert text(ask(tiny, page, **body)) == free[: free.index(free[3:6])]
+    assert text(ask(tiny, path, **body)) == free[: free.index(free[3:6])]
     strict = Api(EchoEngine(), strict_parameters=True)
     if count > 4:
-        error = strict.refused(page, stop=stops)
+        error = strict.refused(path, stop=stops)
         assert (error["param"], error["code"]) == ("stop", "array_above_max_length")
     else:
-        assert ask(strict, page, stop=stops)
+        assert ask(strict, path, stop=stops)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("stop", ["", [], [""], None])
-def test_no_stop_string(tiny: Api, page: str, stop: Any) -> None:
+def test_no_stop_string(tiny: Api, path: str, stop: Any) -> None:
     body = {"temperature": 0, "max_tokens": 8}
-    assert ask(tiny, page, stop=stop, **body) == ask(tiny, page, **body)
+    assert ask(tiny, path, stop=stop, **body) == ask(tiny, path, **body)
     if stop in ("", [""]):
-        error = Api(EchoEngine(), strict_parameters=True).refused(page, stop=stop)
+        error = Api(EchoEngine(), strict_parameters=True).refused(path, stop=stop)
         assert error["code"] == "empty_string"
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_beyond_the_ranges_of_the_reference(tiny: Api, page: str) -> None:
-    assert ask(tiny, page, temperature=5, max_tokens=5)
+@pytest.mark.parametrize("path", PATHS)
+def test_beyond_the_ranges_of_the_reference(tiny: Api, path: str) -> None:
+    assert ask(tiny, path, temperature=5, max_tokens=5)
     strict = Api(EchoEngine(), strict_parameters=True)
-    assert strict.refused(page, temperature=2.1)["param"] == "temperature"
-    assert ask(strict, page, temperature=2)
+    assert strict.refused(path, temperature=2.1)["param"] == "temperature"
+    assert ask(strict, path, temperature=2)
 
 
 def test_ten_alternatives_of_a_completion(tiny: Api) -> None:
@@ -63,38 +63,38 @@ def test_ten_alternatives_of_a_completion(tiny: Api) -> None:
     assert Api(EchoEngine(), strict_parameters=True).refused(COMPLETIONS, logprobs=6)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("name", ["n_predict", "num_predict", "max_new_tokens"])
-def test_a_native_limit(tiny: Api, page: str, name: str) -> None:
+def test_a_native_limit(tiny: Api, path: str, name: str) -> None:
     cut = {"temperature": 0, "ignore_eos": True}
-    assert ask(tiny, page, **{name: 3}, **cut) == ask(tiny, page, max_tokens=3, **cut)
-    assert ask(tiny, page, **{name: 3, "max_tokens": 3}, **cut)["finish_reason"] == "length"
+    assert ask(tiny, path, **{name: 3}, **cut) == ask(tiny, path, max_tokens=3, **cut)
+    assert ask(tiny, path, **{name: 3, "max_tokens": 3}, **cut)["finish_reason"] == "length"
     assert (
-        tiny.refused(page, **{name: 3, "max_tokens": 4})["code"] == "invalid_parameter_combination"
+        tiny.refused(path, **{name: 3, "max_tokens": 4})["code"] == "invalid_parameter_combination"
     )
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("limit", [{"n_predict": -1}, {"max_new_tokens": -1}, {"num_predict": -2}])
-def test_no_limit_is_the_context(tiny: Api, page: str, limit: Any) -> None:
+def test_no_limit_is_the_context(tiny: Api, path: str, limit: Any) -> None:
     """The answer is longer than the reference's default, and ends by itself."""
-    choice = ask(tiny, page, temperature=0, **limit)
+    choice = ask(tiny, path, temperature=0, **limit)
     assert choice["finish_reason"] == "stop"
-    assert choice == ask(tiny, page, temperature=0, max_tokens=400)
+    assert choice == ask(tiny, path, temperature=0, max_tokens=400)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_no_limit_under_the_references_name(tiny: Api, page: str) -> None:
-    for name in ["max_tokens", *(["max_completion_tokens"] if page == CHAT else [])]:
-        error = tiny.refused(page, **{name: -1})
+@pytest.mark.parametrize("path", PATHS)
+def test_no_limit_under_the_references_name(tiny: Api, path: str) -> None:
+    for name in ["max_tokens", *(["max_completion_tokens"] if path == CHAT else [])]:
+        error = tiny.refused(path, **{name: -1})
         assert (error["param"], error["code"]) == (name, "integer_below_min_value")
         lenient = Api(tiny.engine, lenient_limits=True)
-        assert ask(lenient, page, temperature=0, **{name: -1})["finish_reason"] == "stop"
-        assert lenient.refused(page, **{name: -2})["param"] == name
+        assert ask(lenient, path, temperature=0, **{name: -1})["finish_reason"] == "stop"
+        assert lenient.refused(path, **{name: -2})["param"] == name
         limited = Api(tiny.engine, lenient_limits=True, max_tokens_limit=2)
-        assert ask(limited, page, **{name: -1}, ignore_eos=True)["finish_reason"] == "length"
+        assert ask(limited, path, **{name: -1}, ignore_eos=True)["finish_reason"] == "length"
     default = Api(tiny.engine, default_max_tokens=2)
-    assert ask(default, page, temperature=0, n_predict=-1)["finish_reason"] == "stop"
+    assert ask(default, path, temperature=0, n_predict=-1)["finish_reason"] == "stop"
 
 
 def test_more_than_fits(tiny: Api) -> None:
@@ -110,43 +110,43 @@ def test_more_than_fits_ends_with_the_context(llamacpp: LlamaCppEngine) -> None:
     assert whole["usage"]["total_tokens"] == llamacpp.info.context_length
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_seed_of_minus_one_is_none(tiny: Api, page: str) -> None:
+@pytest.mark.parametrize("path", PATHS)
+def test_a_seed_of_minus_one_is_none(tiny: Api, path: str) -> None:
     body = {"temperature": 3, "max_tokens": 30, "seed": -1}
-    assert len({text(ask(tiny, page, **body)) for _ in range(4)}) > 1
+    assert len({text(ask(tiny, path, **body)) for _ in range(4)}) > 1
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_biases_as_llama_cpp_writes_them(tiny: Api, page: str) -> None:
+@pytest.mark.parametrize("path", PATHS)
+def test_biases_as_llama_cpp_writes_them(tiny: Api, path: str) -> None:
     body = {"temperature": 0, "max_tokens": 6}
-    free = text(ask(tiny, page, **body))
+    free = text(ask(tiny, path, **body))
     first = tiny.engine.tokenize(free)[0]
-    banned = text(ask(tiny, page, logit_bias={str(first): -100}, **body))
+    banned = text(ask(tiny, path, logit_bias={str(first): -100}, **body))
     assert banned != free
     piece = tiny.engine.detokenize([first])
     for bias in ([[first, False]], [[first, -100]], [[piece, False]], {str(first): False},
                  [[first, -60], [first, -40.0]]):  # fmt: skip
-        assert text(ask(tiny, page, logit_bias=bias, **body)) == banned
-    assert text(ask(tiny, page, logit_bias=[], **body)) == free
+        assert text(ask(tiny, path, logit_bias=bias, **body)) == banned
+    assert text(ask(tiny, path, logit_bias=[], **body)) == free
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     "bias",
     [[1], [[]], [[1]], [[1, 2, 3]], [["a", True]], [[True, 1]], [[None, 1]], [[1.5, 1]], "x", 5],
 )
-def test_what_is_no_bias(tiny: Api, page: str, bias: Any) -> None:
-    error = tiny.refused(page, logit_bias=bias)
+def test_what_is_no_bias(tiny: Api, path: str, bias: Any) -> None:
+    error = tiny.refused(path, logit_bias=bias)
     assert (error["param"], error["code"]) == ("logit_bias", "invalid_type")
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("bias", [[[10**9, 1]], [[-1, 1]], [[1, 101]], {"1": 101}])
-def test_biases_that_cannot_be(tiny: Api, page: str, bias: Any) -> None:
-    assert str(tiny.refused(page, logit_bias=bias)["param"]).startswith("logit_bias")
+def test_biases_that_cannot_be(tiny: Api, path: str, bias: Any) -> None:
+    assert str(tiny.refused(path, logit_bias=bias)["param"]).startswith("logit_bias")
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     ("order", "same"),
     [
@@ -158,20 +158,20 @@ def test_biases_that_cannot_be(tiny: Api, page: str, bias: Any) -> None:
         (["top_nsigma", "typ", "nucleus"], ["top_n_sigma", "typ_p", "top_p"]),
     ],
 )
-def test_samplers_that_are_off_may_be_named(tiny: Api, page: str, order: Any, same: Any) -> None:
+def test_samplers_that_are_off_may_be_named(tiny: Api, path: str, order: Any, same: Any) -> None:
     body = {"seed": 3, "max_tokens": 12, "temperature": 1.3, "top_k": 9, "repetition_penalty": 1.2}
-    assert ask(tiny, page, samplers=order, **body) == ask(tiny, page, samplers=same, **body)
-    assert tiny.refused(page, samplers=["no_such_sampler"])["param"] == "samplers[0]"
-    assert tiny.refused(page, samplers=order, tfs=0.5)["param"] == "tfs"
+    assert ask(tiny, path, samplers=order, **body) == ask(tiny, path, samplers=same, **body)
+    assert tiny.refused(path, samplers=["no_such_sampler"])["param"] == "samplers[0]"
+    assert tiny.refused(path, samplers=order, tfs=0.5)["param"] == "tfs"
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_windows_of_the_whole_context(tiny: Api, page: str) -> None:
+@pytest.mark.parametrize("path", PATHS)
+def test_windows_of_the_whole_context(tiny: Api, path: str) -> None:
     context = tiny.engine.info.context_length
     body = {"seed": 3, "max_tokens": 30, "repetition_penalty": 1.5, "dry_multiplier": 1.0}
     whole = {"repeat_last_n": -1, "dry_penalty_last_n": -1}
     same = {"rep_pen_range": context, "dry_penalty_last_n": context}
-    assert ask(tiny, page, **whole, **body) == ask(tiny, page, **same, **body)
+    assert ask(tiny, path, **whole, **body) == ask(tiny, path, **same, **body)
 
 
 SILLYTAVERN: dict[str, Any] = {

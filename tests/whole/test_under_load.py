@@ -196,7 +196,7 @@ def test_a_key_with_short_requests_is_not_held_up_by_one_that_floods(running: An
 
 
 MIXED = (
-    "whole", "stream", "several", "too much", "not json", "no page", "no http", "hung up", "reset",
+    "whole", "stream", "several", "too much", "not json", "no endpoint", "no http", "hung up", "reset",
     "half a body", "models", "queue", "pipelined",
 )  # fmt: skip
 
@@ -226,7 +226,7 @@ def one_of(port: int, kind: str) -> None:
         elif kind == "not json":
             wire.request("POST", CHAT, b'{"model": ')
             assert wire.answer().status == 400
-        elif kind == "no page":
+        elif kind == "no endpoint":
             wire.request("GET", "/v1/nowhere")
             assert wire.answer(method="GET").status == 404
         elif kind == "no http":

@@ -67,17 +67,17 @@ def test_events_arrive_one_by_one_and_not_at_the_end(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("usage", [None, False, True])
-@pytest.mark.parametrize("page", [COMPLETIONS, CHAT])
+@pytest.mark.parametrize("path", [COMPLETIONS, CHAT])
 def test_usage_in_a_stream_is_there_when_asked_and_only_then(
-    serve: Serve, page: str, usage: bool | None
+    serve: Serve, path: str, usage: bool | None
 ) -> None:
     port = serve(EchoEngine()).port
-    body = chat("echo", stream=True) if page == CHAT else {
+    body = chat("echo", stream=True) if path == CHAT else {
         "model": "echo", "prompt": ["ab", "c"], "n": 2, "stream": True
     }  # fmt: skip
     if usage is not None:
         body["stream_options"] = {"include_usage": usage}
-    data = ask(port, "POST", page, body).body
+    data = ask(port, "POST", path, body).body
     assert_chunks(sse_chunks(data), usage=bool(usage))
     assert (b'"usage":null' in data) is bool(usage)
 
@@ -135,13 +135,13 @@ def test_ids_are_different(serve: Serve) -> None:
     assert len({ask(port, "GET", "/health").headers["x-request-id"] for _ in range(10)}) == 10
 
 
-@pytest.mark.parametrize("page", [COMPLETIONS, CHAT])
-def test_comments_keep_a_silent_stream_open(serve: Serve, page: str) -> None:
+@pytest.mark.parametrize("path", [COMPLETIONS, CHAT])
+def test_comments_keep_a_silent_stream_open(serve: Serve, path: str) -> None:
     engine = PacedEngine(["late"])
     engine.gate.clear()
     port = serve(engine, keep_alive=0.1).port
-    body = chat(stream=True) if page == CHAT else {"model": "paced", "prompt": "x", "stream": True}
-    with streaming(port, page, body) as wire:
+    body = chat(stream=True) if path == CHAT else {"model": "paced", "prompt": "x", "stream": True}
+    with streaming(port, path, body) as wire:
         assert wire.head()[1] == 200
         chunks = wire.chunks()
         early = [next(chunks) for _ in range(3)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 Scope = Literal["read", "write", "admin"]
-"""What a page needs: `read` lists and looks up, `write` generates, `admin` rules over the server."""
+"""What a key allows: `read` lists and retrieves, `write` generates, `admin` controls the server."""
 
 
 Priority = Literal["interactive", "batch"]
@@ -75,7 +75,7 @@ class Caller:
 
 
 ANONYMOUS = Caller("nobody", frozenset())
-"""Who calls a page that needs no key, and who has not shown a right one."""
+"""A client that has sent no valid key, or has called an endpoint that needs none."""
 
 LOCAL = Caller("local", frozenset({"read", "write", "admin"}))
 """The caller while the server has no key: on this machine."""

@@ -1,7 +1,7 @@
 """What an engine is: the protocols, and the frozen values that go in and come out.
 
-An engine adapts one generator (llama.cpp, a webui's loaders, an upstream server) to the pages. It knows
-nothing of HTTP. Every engine passes `tests/engines/test_protocol.py`.
+An engine adapts one generator (llama.cpp, a webui's loaders, an upstream server) to the endpoints. It
+knows nothing of HTTP. Every engine passes `tests/engines/test_protocol.py`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Capability(str, Enum):
     VISION = "vision"
     AUDIO = "audio"
     MODES = "modes"
-    """A webui puts conversations into prompts as its page would (see Page)."""
+    """A webui makes prompts as it does in its own UI (see ChatMode)."""
 
     def __str__(self) -> str:
         return self.value
@@ -125,7 +125,7 @@ class GenerateRequest:
     """Pairs of token id and what is added to its logit; BAN bans the token. Capability `logprobs`."""
     logprobs: int | None = None
     """How many alternatives to report for each token, 0 to 20; None: no log-probabilities."""
-    page: Page | None = field(default=None, kw_only=True)
+    chat_mode: ChatMode | None = field(default=None, kw_only=True)
     """That of the chat that it comes from, for extensions of the host to see."""
     whole: bool = field(default=False, kw_only=True)
     """The client reads the answer only when it is whole: nothing needs to be shown early."""
@@ -168,17 +168,17 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """How the page of a webui would put a conversation. Capability `modes`."""
+class ChatMode:
+    """How a web UI turns a conversation into a prompt. Capability `modes`."""
 
     mode: Literal["instruct", "chat", "chat-instruct"] = "instruct"
     """`instruct`: by a template; `chat`: as a talk of two characters; the third: one inside the other."""
     character: str | None = None
-    """By the name that the host has it under; None: the one that is set in the page."""
+    """By the name that the host has it under; None: the one that is set in the UI."""
     instruction_template: str | None = None
     """By the name that the host has it under; None: the model's own."""
     values: Mapping[str, str] = field(default_factory=dict)
-    """What the request sets of the page's state itself (`name1`, `name2`, `context`, ...)."""
+    """What the request sets of the UI's state itself (`name1`, `name2`, `context`, ...)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ class ChatRequest:
     parallel_tool_calls: bool = True
     template_variables: Mapping[str, Any] = field(default_factory=dict)
     """What the chat template is given besides the messages, such as `enable_thinking`."""
-    page: Page | None = None
+    chat_mode: ChatMode | None = None
     """None: the model's own template."""
     whole: bool = field(default=False, kw_only=True)
     """As in GenerateRequest."""

@@ -17,12 +17,12 @@ from functools import partial
 
 from ..engines.protocol import (
     Capability,
+    ChatMode,
     ChatRequest,
     Engine,
     EngineInfo,
     GenerateRequest,
     Message,
-    Page,
     Pieces,
 )
 from ..limits.active_requests import ActiveRequest
@@ -270,8 +270,8 @@ class ChatPlan:
     """Whether the answer goes on with the last message, which is the assistant's."""
     tools: ToolPlan = field(default_factory=ToolPlan)
     thinking: ThinkingPlan = field(default_factory=ThinkingPlan)
-    page: Page | None = None
-    """How a webui's page would put it; None: by the model's own template."""
+    chat_mode: ChatMode | None = None
+    """As in a web UI; None: by the model's own template."""
     about_text: bool = False
     """The grammar is about text only, and gives way to calls that are demanded."""
 
@@ -311,7 +311,7 @@ class ChatPlan:
             tools=self.tools.listed if self.tools.deferred else self.tools.shown,
             parallel_tool_calls=self.tools.most > 1,
             template_variables=self.thinking.variables,
-            page=self.page,
+            chat_mode=self.chat_mode,
             whole=asked.whole(served.settings),
         )
         return request, continued

@@ -14,7 +14,7 @@ from ..schemas import bad_request
 from ..schemas.validation import RequestModel
 from .grammar.constraints import ConstraintFields, ResponseFormatField
 from .sampling.table import ROWS, NativeSampling
-from .sampling.unsupported_fields import ON_BOTH_PAGES, NeutralValues
+from .sampling.unsupported_fields import SHARED, NeutralValues
 from .token_bias import Bias
 
 MAX_TOKENS_ALIASES = ("max_tokens", "max_output_tokens")
@@ -70,7 +70,7 @@ class StreamOptions(RequestModel):
 class GenerationRequest(ConstraintFields, NativeSampling):
     """The fields of all dialects, and the native sampler's."""
 
-    refused: ClassVar[NeutralValues] = ON_BOTH_PAGES
+    refused: ClassVar[NeutralValues] = SHARED
     least_tokens: ClassVar[int] = 1
     """Of an answer."""
 

@@ -1,4 +1,4 @@
-"""The block in a webui's page: the API's URL, whether it asks for a key, the tunnel, and copy buttons.
+"""The block in a webui's UI: the API's URL, whether it asks for a key, the tunnel, and copy buttons.
 
 Written for gradio 3 and 4 alike. The key itself is never shown.
 """
@@ -26,9 +26,9 @@ COPY = """(text) => {
 
 
 def draw(launcher: Launcher) -> None:
-    """Add the block to the page that is being built; nothing where there is no gradio.
+    """Add the block to the UI that is being built; nothing where there is no gradio.
 
-    Its texts are made again each time that a browser loads the page.
+    Its texts are made again each time that a browser loads the UI.
     """
     try:
         import gradio

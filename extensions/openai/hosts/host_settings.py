@@ -41,7 +41,7 @@ def _without_presets(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Set
     try:
         bind_address(settings)
     except SettingsError as error:
-        # There the flag is about the webui's own page, too, which needs no key.
+        # There the flag is about the webui's own UI, too, which needs no key.
         log.warning("the OpenAI API stays on this machine: %s", error)
         rest = {name: value for name, value in theirs.items() if not name.startswith("listen")}
         settings = load(params, {**rest, **flags})

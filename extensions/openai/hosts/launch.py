@@ -32,7 +32,7 @@ from .running_server import RunningServer
 
 log = logging.getLogger("openedai")
 
-RESTART_TIMEOUT_S = 5.0  # in which answers end when a webui restarts its page, and us
+RESTART_TIMEOUT_S = 5.0  # in which answers end when a webui restarts its UI, and us
 
 
 class ModelSpec(model_spec.ModelSpec, Protocol):
@@ -44,7 +44,7 @@ class ModelSpec(model_spec.ModelSpec, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a host's page shows of the server."""
+    """What a host's UI shows of the server."""
 
     url: str | None
     """The base URL for clients on this machine; None when the server does not run."""
@@ -133,7 +133,7 @@ class Launcher:
             return Hooks(lambda: self._companions)
         from ..engines.webui import findings, ui_state
 
-        return Hooks(ui_state.extensions, ui_state.page_settings, findings.applied_hooks)
+        return Hooks(ui_state.extensions, ui_state.ui_settings, findings.applied_hooks)
 
     def status(self) -> Status:
         """Where the API is, or why it is nowhere."""

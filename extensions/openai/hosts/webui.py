@@ -90,7 +90,7 @@ def join_log() -> None:
 
 
 def keep_alive(wait: Callable[[], None]) -> None:
-    """Hold the webui until `wait` returns: without its page (`--nowebui`) it ends when all is loaded.
+    """Hold the webui until `wait` returns: without its UI (`--nowebui`) it ends when all is loaded.
 
     It is not held once a signal has asked it to end, nor where its own API has kept it until now and has
     ended: then one signal was for the whole process.

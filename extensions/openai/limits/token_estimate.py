@@ -38,7 +38,7 @@ def expected_tokens(body: RequestModel) -> int:
 
 
 def _most(body: RequestModel) -> int:
-    """Tokens of one answer; none where the page makes no text."""
+    """Tokens of one answer; none where the endpoint generates no text."""
     fields = [name for name in LIMIT_FIELDS if name in type(body).model_fields]
     given = [most for name in fields if (most := getattr(body, name)) is not None]
     if not given:

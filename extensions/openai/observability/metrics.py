@@ -1,7 +1,7 @@
 """The numbers behind `GET /metrics`, one row each, for Prometheus.
 
-Labels are bounded: routes are those of the table of pages, models and error codes the first so many
-that were seen, the rest is `other`.
+Labels are bounded: a route is one of the table; models and error codes are the first
+LABELS that were seen, and `other` for the rest.
 """
 
 from __future__ import annotations
@@ -149,8 +149,8 @@ class Metrics:
         if gap is not None:
             self._measure("token_gap_seconds", gap, model)
 
-    def page(self, accept: str) -> tuple[bytes, str]:
-        """The exposition in the format that the scraper accepts best, and its content type."""
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """All metrics in the format that the scraper accepts best, and its content type."""
         self._count_ended()
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type

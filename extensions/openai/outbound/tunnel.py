@@ -1,7 +1,7 @@
 """`--public-api`: a tunnel that is kept open for as long as the server runs.
 
-A thread starts cloudflared, asks its page of metrics how it is, says in the log when the tunnel opens, breaks
-and where it leads, and starts it again, later each time, when it ends. Nothing of this can end the API.
+A thread starts cloudflared, asks its metrics server for its state, logs when the tunnel opens and breaks and
+where it leads, and restarts it when it ends, after a longer pause each time. Nothing of this can end the API.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class StrictParser(HTTPRequestParser):
         if self.proxy_scheme or self.proxy_netloc:
             self._take_host()
         # There is no other protocol to change to, and RFC 9110 (7.8) lets a server ignore the wish. Werkzeug
-        # would look for a page that is a WebSocket.
+        # would look for a route of a WebSocket.
         self.headers.pop("UPGRADE", None)  # type: ignore[attr-defined]  # it is a dict
         # The channel tells the client to go on, once its body is wanted.
         self.waits, self.expect_continue = self.expect_continue, False

@@ -17,10 +17,10 @@ from extensions.openai.engines.chat_template import ChatTemplate
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
 from extensions.openai.engines.protocol import (
+    ChatMode,
     ChatRequest,
     GenerateRequest,
     Message,
-    Page,
     Piece,
     Pieces,
     Tool,
@@ -67,8 +67,8 @@ def greedy(prompt: Any = "Hello", tokens: int | None = 8, **more: Any) -> Genera
     return GenerateRequest(prompt, tokens, {"do_sample": False, "temperature": 0.0}, 7, **more)
 
 
-class InThePage:
-    """Somebody generates in the host's own page, and reads on when told to."""
+class InTheUI:
+    """Somebody generates in the host's own UI, and reads on when told to."""
 
     def __init__(self, host: MiniHost) -> None:
         self.texts: list[str] = []
@@ -114,12 +114,12 @@ def test_without_a_model_it_is_loading_and_a_new_one_is_seen_at_once(host: MiniH
 
 
 def test_a_request_waits_for_the_page_and_leaves_it_alone(host: MiniHost) -> None:
-    page = InThePage(host)
+    ui = InTheUI(host)
     pieces = WebuiEngine().generate(greedy())
     assert next(pieces) is None
     pieces.close()
-    whole = page.join()
-    again = InThePage(host).join()
+    whole = ui.join()
+    again = InTheUI(host).join()
     assert whole == again and len(whole) > 20
     assert not host.shared.stop_everything
     assert len(read(WebuiEngine().generate(greedy(tokens=4)))) == 4
@@ -149,12 +149,12 @@ def test_closing_gives_the_generator_back_to_the_page(host: MiniHost) -> None:
 
 
 def test_a_model_that_is_switched_while_a_request_waits_is_one_clear_error(host: MiniHost) -> None:
-    page = InThePage(host)
+    ui = InTheUI(host)
     engine = WebuiEngine()
     pieces = engine.generate(greedy())
     assert next(pieces) is None
     host.load("other")
-    threading.Timer(0.1, page.join).start()
+    threading.Timer(0.1, ui.join).start()
     with pytest.raises(ModelChanged, match="changed or unloaded"):
         read(pieces)
     assert text_of(engine.generate(greedy()))
@@ -325,7 +325,7 @@ def test_tools_are_described_where_the_template_knows_none(modern: MiniHost) -> 
 
 
 class Loud:
-    """An extension as somebody might write it for the page."""
+    """An extension as somebody might write it for the UI."""
 
     states: tuple[Any, ...] = ()
 
@@ -346,7 +346,7 @@ class Loud:
 
 
 def with_hooks(api: Api) -> Api:
-    hooks = Hooks(ui_state.extensions, ui_state.page_settings, findings.applied_hooks)
+    hooks = Hooks(ui_state.extensions, ui_state.ui_settings, findings.applied_hooks)
     api.app.extensions["openai"].hooks = hooks
     return api
 
@@ -456,24 +456,24 @@ TALK = (
 
 
 @pytest.mark.parametrize(
-    ("page", "prompt"),
+    ("chat_mode", "prompt"),
     [
-        (Page("chat"), "A talk.\nIt rains.\nYou: one\nAI: two\nYou: three\nAI:"),
+        (ChatMode("chat"), "A talk.\nIt rains.\nYou: one\nAI: two\nYou: three\nAI:"),
         (
-            Page("chat", "Jack"),
+            ChatMode("chat", "Jack"),
             "Jack is a pirate.\nIt rains.\nYou: one\nJack: two\nYou: three\nJack:",
         ),
     ],
 )
-def test_the_page_puts_a_conversation(host: MiniHost, page: Page, prompt: str) -> None:
+def test_a_prompt_is_made_as_in_the_ui(host: MiniHost, chat_mode: ChatMode, prompt: str) -> None:
     engine = WebuiEngine()
-    request = ChatRequest(TALK, page=page)
+    request = ChatRequest(TALK, chat_mode=chat_mode)
     assert engine.render(request) == prompt
     assert "\nYou:" in engine.turn_ends(request)
 
 
 class Lore:
-    """An extension that puts something into the text that the page reads in a mode, as a lorebook does."""
+    """An extension that puts something into the text that the UI reads in a mode, as a lorebook does."""
 
     name = ""
 
@@ -607,7 +607,7 @@ def test_templates_of_the_host_are_found_by_name(
     engine = WebuiEngine()
 
     def rendered(name: str, messages: tuple[Message, ...]) -> str:
-        return engine.render(ChatRequest(messages, page=Page(instruction_template=name)))
+        return engine.render(ChatRequest(messages, chat_mode=ChatMode(instruction_template=name)))
 
     assert rendered("Plain", TALK) == "system=It rains.;user=one;assistant=two;user=three;"
     assert rendered("Old", TALK[1:]) == "A chat.\nUSER: one\nBOT: two</s>\nUSER: three\nBOT:"

@@ -81,7 +81,7 @@ CHAT = {"messages": [{"role": "user", "content": LONG}]}
 
 
 @pytest.mark.parametrize(
-    ("page", "body"),
+    ("path", "body"),
     [
         ("chat/completions", CHAT),
         ("chat/completions", {**CHAT, "stream": True}),
@@ -90,10 +90,10 @@ CHAT = {"messages": [{"role": "user", "content": LONG}]}
     ],
 )
 def test_a_request_looks_once(
-    host: MiniHost, calls: Counter[str], page: str, body: dict[str, Any]
+    host: MiniHost, calls: Counter[str], path: str, body: dict[str, Any]
 ) -> None:
     client = create_app(Settings(), served()).test_client()
-    answer = client.post(f"/v1/{page}", json={"model": "tiny", "max_tokens": 4, **body})
+    answer = client.post(f"/v1/{path}", json={"model": "tiny", "max_tokens": 4, **body})
     assert answer.status_code == 200 and answer.data
     assert (calls["look-ups"], calls["templates"], calls["adapters"]) == (1, 1, 1)
     # Ours asks the host's function, which the host itself asks once more where it generates with tokens.

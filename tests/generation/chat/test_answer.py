@@ -241,7 +241,7 @@ def test_a_limit_is_an_upper_bound_and_the_context_another() -> None:
     assert caught.value.param == "messages"
 
 
-# The whole page, with a template that knows nothing of thoughts.
+# The whole endpoint, with a template that knows nothing of thoughts.
 
 
 def test_a_seed_is_repeatable_and_its_choices_differ(tiny: Api) -> None:

@@ -452,11 +452,11 @@ SCHEMA_PARAM = "response_format.json_schema.schema"
         ({"guided_regex": "a", "response_format": {"type": "json_object"}}, "guided_regex"),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("page", ["completions", "chat/completions"])
+@pytest.mark.parametrize("path", ["completions", "chat/completions"])
 def test_what_cannot_be_enforced_is_refused_by_name(
-    tiny: Api, page: str, body: dict[str, Any], param: str
+    tiny: Api, path: str, body: dict[str, Any], param: str
 ) -> None:
-    error = tiny.refused(page, **body)
+    error = tiny.refused(path, **body)
     assert error["param"] == param
     assert len(error["message"]) < 1000
 

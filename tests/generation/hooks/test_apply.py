@@ -1,4 +1,4 @@
-"""Hooks of other extensions: called in a page's order, with what they take, on all of an answer."""
+"""Hooks of other extensions: called in a UI's order, with what they take, on all of an answer."""
 
 from __future__ import annotations
 
@@ -318,7 +318,7 @@ def test_what_hooks_put_into_the_system_text_acts(name: str, hook: str) -> None:
 
 
 def test_a_hook_that_changes_both_texts_is_heard_once() -> None:
-    """It does not know which one a page reads."""
+    """It does not know which one a UI reads."""
 
     def state_modifier(state: dict[str, Any]) -> dict[str, Any]:
         for name in ("custom_system_message", "context"):

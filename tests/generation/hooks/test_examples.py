@@ -55,5 +55,5 @@ def test_notes_go_in_front_once(notes: Any) -> None:
     assert first["visible"] == first["internal"] and first["metadata"] == {}
     second = notes.history_modifier(history(["Do you know rome?", "Yes."]))
     assert [turn[0] for turn in second["internal"]] == [always, rome, "Do you know rome?"]
-    # The page keeps what it is given, and gives it back with the next turn.
+    # The UI keeps what it is given, and gives it back with the next turn.
     assert notes.history_modifier(second) == second

@@ -344,9 +344,9 @@ def test_the_references_penalties_look_at_the_whole_answer(name: str) -> None:
     ("frequency", "presence"), [(0.0, 0.0), (1.5, 0.0), (0.0, 2.0), (0.7, 1.1), (2, 2), (-0.5, 0)]
 )
 @pytest.mark.parametrize("prompt", ["Once upon a time", "In a village there was a cat. The cat"])
-@pytest.mark.parametrize("page", ["completions", "chat"])
+@pytest.mark.parametrize("path", ["completions", "chat"])
 def test_penalties_by_the_formula_of_the_reference(
-    tiny: Api, page: str, prompt: str, frequency: float, presence: float
+    tiny: Api, path: str, prompt: str, frequency: float, presence: float
 ) -> None:
     """mu[j] - c[j] * frequency - (c[j] > 0) * presence, recomputed from what is told of each place; c[j]
     is how often j was sampled.
@@ -359,7 +359,7 @@ def test_penalties_by_the_formula_of_the_reference(
         "frequency_penalty": frequency,
         "presence_penalty": presence,
     }
-    if page == "chat":
+    if path == "chat":
         told = tiny.chat(prompt, logprobs=True, top_logprobs=20, **sampling)["choices"][0]
         entries = told["logprobs"]["content"]
         tokens = [entry["token"] for entry in entries]
@@ -379,13 +379,13 @@ def test_penalties_by_the_formula_of_the_reference(
 
 
 @pytest.mark.parametrize("seed", [0, 7, 2**32 - 2])
-@pytest.mark.parametrize("page", ["completions", "chat/completions"])
-def test_a_penalised_answer_is_one_answer(tiny: Api, page: str, seed: int) -> None:
+@pytest.mark.parametrize("path", ["completions", "chat/completions"])
+def test_a_penalised_answer_is_one_answer(tiny: Api, path: str, seed: int) -> None:
     """However often llama.cpp has to be called for it: the same again for a seed, streamed, and with
     log-probabilities; its prompt is counted once, and each token."""
     prompt = "Once upon a time there was a cat, and the cat sat on a mat."
     body: dict[str, Any] = {"presence_penalty": 1.5, "seed": seed, "max_tokens": 50}
-    if "chat" in page:
+    if "chat" in path:
         body["messages"] = said(f"Say this: {prompt}")
         logprobs: dict[str, Any] = {"logprobs": True}
     else:
@@ -393,14 +393,14 @@ def test_a_penalised_answer_is_one_answer(tiny: Api, page: str, seed: int) -> No
         logprobs = {"logprobs": 1}
 
     def wholly() -> Any:
-        return tiny.chat(**body) if "chat" in page else tiny.complete(**body)
+        return tiny.chat(**body) if "chat" in path else tiny.complete(**body)
 
     whole = wholly()
     assert whole["usage"]["completion_tokens"] <= 50
     body["presence_penalty"] = 0
     assert whole["usage"]["prompt_tokens"] == wholly()["usage"]["prompt_tokens"]
     body["presence_penalty"] = 1.5
-    assert_alike(tiny.folded(page, **body)["choices"][0], wholly()["choices"][0])
+    assert_alike(tiny.folded(path, **body)["choices"][0], wholly()["choices"][0])
     body |= logprobs
     told = wholly()
     assert told["usage"]["completion_tokens"] == whole["usage"]["completion_tokens"]

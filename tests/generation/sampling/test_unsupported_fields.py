@@ -15,20 +15,20 @@ from tests.generation.chat.test_answer import WHOLE, Scripted
 from tests.support.api import Api, assert_alike, said
 
 CHAT = "chat/completions"
-PAGES = [("completions", name, taken) for name, taken in IN_COMPLETIONS.items()]
-PAGES += [(CHAT, name, taken) for name, taken in IN_CHAT.items()]
+PATHS = [("completions", name, taken) for name, taken in IN_COMPLETIONS.items()]
+PATHS += [(CHAT, name, taken) for name, taken in IN_CHAT.items()]
 
 
-@pytest.mark.parametrize(("page", "name", "taken"), PAGES)
+@pytest.mark.parametrize(("path", "name", "taken"), PATHS)
 def test_what_would_change_the_answer_is_refused(
-    tiny: Api, page: str, name: str, taken: tuple[Any, ...]
+    tiny: Api, path: str, name: str, taken: tuple[Any, ...]
 ) -> None:
     other = next(value for value in (7, True, ["x"]) if value not in taken)
-    error = tiny.refused(page, max_tokens=1, **{name: other})
+    error = tiny.refused(path, max_tokens=1, **{name: other})
     assert (error["param"], error["code"]) == (name, "unsupported_parameter")
     for value in (None, *taken):
         body: dict[str, Any] = {"max_tokens": 1, name: value}
-        assert tiny.chat("Hello", **body) if page == CHAT else tiny.complete("Once", **body)
+        assert tiny.chat("Hello", **body) if path == CHAT else tiny.complete("Once", **body)
 
 
 def greedy(api: Api, prompt: str, **body: Any) -> str:
@@ -37,14 +37,14 @@ def greedy(api: Api, prompt: str, **body: Any) -> str:
 
 
 @pytest.mark.parametrize("name", ["bad_words", "banned_strings"])
-@pytest.mark.parametrize("page", ["completions", CHAT])
-def test_words_that_do_not_come(tiny: Api, page: str, name: str) -> None:
+@pytest.mark.parametrize("path", ["completions", CHAT])
+def test_words_that_do_not_come(tiny: Api, path: str, name: str) -> None:
     """Each word that the greedy answer is made of is banned in its turn, and does not come again; also
     one inside of a token, and one over several."""
 
     def ask(words: list[str]) -> str:
         body: dict[str, Any] = {"temperature": 0, "max_tokens": 30, name: words}
-        if page == CHAT:
+        if path == CHAT:
             whole = tiny.chat("Hello", **body)
             assert_alike(tiny.folded(CHAT, messages=said("Hello"), **body), whole)
             return str(whole["choices"][0]["message"]["content"])
@@ -156,14 +156,14 @@ def test_special_tokens_are_left_out_anyway(tiny: Api) -> None:
     assert tiny.refused("completions", skip_special_tokens=False)["param"] == "skip_special_tokens"
 
 
-@pytest.mark.parametrize("page", ["completions", CHAT])
+@pytest.mark.parametrize("path", ["completions", CHAT])
 @pytest.mark.parametrize("name", ["min_tokens", "min_new_tokens"])
-def test_as_many_tokens_as_at_most(tiny: Api, page: str, name: str) -> None:
+def test_as_many_tokens_as_at_most(tiny: Api, path: str, name: str) -> None:
     """Longer than the model wants to talk: the end is banned, as benchmarks ask for it."""
 
     def count(**body: Any) -> tuple[int, str]:
         body |= {"temperature": 0}
-        whole = tiny.chat("Hello", **body) if page == CHAT else tiny.complete("Once", **body)
+        whole = tiny.chat("Hello", **body) if path == CHAT else tiny.complete("Once", **body)
         return whole["usage"]["completion_tokens"], whole["choices"][0]["finish_reason"]
 
     free, reason = count(max_tokens=300)
@@ -185,17 +185,17 @@ def test_as_many_tokens_as_at_most(tiny: Api, page: str, name: str) -> None:
         ({"min_tokens": "5"}, "invalid_type"),
     ],
 )
-@pytest.mark.parametrize("page", ["completions", CHAT])
+@pytest.mark.parametrize("path", ["completions", CHAT])
 def test_a_least_number_of_tokens_that_cannot_be_kept(
-    tiny: Api, page: str, body: dict[str, Any], code: str | None
+    tiny: Api, path: str, body: dict[str, Any], code: str | None
 ) -> None:
-    error = tiny.refused(page, **body)
+    error = tiny.refused(path, **body)
     assert error["param"] == "min_tokens"
     assert code is None or error["code"] == code
 
 
-@pytest.mark.parametrize("page", ["completions", CHAT])
-def test_tokens_that_end_an_answer_anyway(tiny: Api, page: str) -> None:
+@pytest.mark.parametrize("path", ["completions", CHAT])
+def test_tokens_that_end_an_answer_anyway(tiny: Api, path: str) -> None:
     """They are those that bear the name, and `ignore_eos` bans; others are refused, as nothing ends there."""
     ends = sorted(tiny.engine.info.end_tokens)
     names = {"<|im_end|>", "<|endoftext|>"}
@@ -204,7 +204,7 @@ def test_tokens_that_end_an_answer_anyway(tiny: Api, page: str) -> None:
     body = {"temperature": 0, "max_tokens": 30}
 
     def ask(**more: Any) -> Any:
-        if page == CHAT:
+        if path == CHAT:
             return tiny.chat("Hello", **body, **more)["choices"]
         return tiny.complete("Once", **body, **more)["choices"]
 
@@ -212,6 +212,6 @@ def test_tokens_that_end_an_answer_anyway(tiny: Api, page: str) -> None:
     for ids in ([], ends, ends[:1]):
         assert ask(stop_token_ids=ids) == plain
     for ids in ([5], [*ends, 5], [-1], [10**9]):
-        error = tiny.refused(page, stop_token_ids=ids)
+        error = tiny.refused(path, stop_token_ids=ids)
         assert (error["param"], error["code"]) == ("stop_token_ids", "unsupported_parameter")
-    assert tiny.refused(page, stop_token_ids=["x"])["param"] == "stop_token_ids[0]"
+    assert tiny.refused(path, stop_token_ids=["x"])["param"] == "stop_token_ids[0]"

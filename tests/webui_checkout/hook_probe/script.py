@@ -1,7 +1,7 @@
 """An extension that uses each hook, as the user's message asks it to.
 
 Words at the beginning of the message, which are taken away, choose what is done: LORE adds to the text that
-the page reads in this mode, PROMPT makes the prompt by the host's own function, SEE and UPPER change
+the UI reads in this mode, PROMPT makes the prompt by the host's own function, SEE and UPPER change
 the answer, OWN generates it. All other answers are passed on as the host's function yields them.
 """
 

@@ -1,4 +1,4 @@
-"""Somebody at the webui's page, as an extension: generates by the host's own function, on request.
+"""Somebody at the webui's UI, as an extension: generates by the host's own function, on request.
 
 POST a JSON object with `prompt` and `max_new_tokens` to 127.0.0.1, port WEBUI_PROBE_PORT; the answer has the
 text and the seconds at which it grew.
@@ -15,7 +15,7 @@ from typing import Any
 
 
 def generate(prompt: str, tokens: int) -> dict[str, Any]:
-    """What the page does, with the settings that it begins with."""
+    """What the UI does, with the settings that it begins with."""
     from modules import shared
     from modules.text_generation import generate_reply
 

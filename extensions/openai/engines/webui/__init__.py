@@ -1,13 +1,13 @@
 """The model that text-generation-webui has loaded, whatever the version and the loader.
 
 `engine.py` looks the host's modules up by name at every use and keeps nothing of them, so a model that is
-switched in the page is seen by the next request. What differs between versions of three years is found out
+switched in the UI is seen by the next request. What differs between versions of three years is found out
 by looking: signatures, settings, classes. What differs between loaders is one adapter each (`loaders/`). A
 static table (`ui_state.FALLBACK`) fills in what no settings say, with all samplers off.
 
 A model is changed under `SwappableEngine.suspended()`: requests under way may end, or get one error, new
-ones are asked to come again, and a webui's own lock is held, so that its page does not generate meanwhile.
-Without its page (`--nowebui`) a webui's main thread ends when all is loaded, and Python then closes the
+ones are asked to come again, and a webui's own lock is held, so that its UI does not generate meanwhile.
+Without its UI (`--nowebui`) a webui's main thread ends when all is loaded, and Python then closes the
 thread pools that libraries load models with; `hosts/webui.py: keep_alive` holds it before that.
 
 - *Transformers in all versions.* A host calls `model.generate` itself, under its lock, in a thread of its
@@ -16,7 +16,7 @@ thread pools that libraries load models with; `hosts/webui.py: keep_alive` holds
   `max_new_tokens`, an `int` that carries the request (and `typical_p`, as extensions may overwrite the
   other), and lets all others pass. In ours a logits processor records log-probabilities before any sampler
   and applies `logit_bias` and grammars (llguidance), and a stopping criterion gets each token.
-- *No request stops another.* In our calls the host's own criteria that stream to its page and that stop
+- *No request stops another.* In our calls the host's own criteria that stream to its UI and that stop
   everything are left out: its Stop button does not end an API's answer. Ours ends by its own criterion,
   within one step, and the host's lock is free when the step is over, not before.
 - *Text is made of the tokens' bytes*, as under llama.cpp, not of the host's text, which drops updates and

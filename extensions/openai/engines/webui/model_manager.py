@@ -30,7 +30,7 @@ class WebuiModelManager:
     """What the webui has in its folders of models and LoRAs."""
 
     def __init__(self, engine: SwappableEngine, drain_timeout: float) -> None:
-        """Answers under way, those in the webui's own page too, may take `drain_timeout` seconds more."""
+        """Answers under way, those in the webui's own UI too, may take `drain_timeout` seconds more."""
         self._engine, self._drain_timeout = engine, drain_timeout
         shared = _module("shared")
         # Later versions keep this themselves, from before the first model has changed it.
@@ -77,7 +77,7 @@ class WebuiModelManager:
         return False
 
     def reload_if_unloaded(self) -> None:
-        """The user of the page chooses what is loaded."""
+        """The user of the UI chooses what is loaded."""
 
     def loras(self) -> tuple[str, ...]:
         return _names(_module("utils").get_available_loras())
@@ -105,12 +105,12 @@ class WebuiModelManager:
 
     @contextmanager
     def _generation_stopped(self) -> Iterator[None]:
-        """Neither the API nor the webui's page uses the model while the block runs."""
+        """Neither the API nor the webui's UI uses the model while the block runs."""
         lock = _module("shared").generation_lock
         with self._engine.suspended(self._drain_timeout):
             if lock is not None and not lock.acquire(timeout=self._drain_timeout + 1):
                 raise ModelInUse(
-                    "The model is in use by the webui's own page. Please try again later."
+                    "The model is in use by the webui's own UI. Please try again later."
                 )
             try:
                 yield

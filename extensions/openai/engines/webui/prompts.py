@@ -74,9 +74,9 @@ class PromptBuilder:
         return cached_template(source, **known.special(), repair=self._repair)
 
     def _page_state(self, request: ChatRequest) -> dict[str, Any]:
-        """What the page's own function makes its prompt of."""
+        """What the UI's own function makes its prompt of."""
         plain = GenerateRequest("", 1, request.sampling, request.seed)
         loaded, known = self._now()
-        state = state_of(loaded, known, plain, 1, request.page)
+        state = state_of(loaded, known, plain, 1, request.chat_mode)
         # What does not fit is refused here, and never cut.
         return state | {"truncation_length": ENDLESS_TOKENS, "chat_prompt_size": ENDLESS_TOKENS}

@@ -1,4 +1,4 @@
-"""What the page of a webui knows: its settings and defaults, templates, characters, and extensions."""
+"""What a web UI knows: its settings and defaults, templates, characters, and extensions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 
 from ...schemas import bad_request
 from ..chat_template import from_old_form
-from ..protocol import ChatRequest, Message, Page
+from ..protocol import ChatMode, ChatRequest, Message
 from .host import (
     OLD_CONTEXT_TOKENS,
     Loaded,
@@ -118,32 +118,32 @@ def extensions() -> list[tuple[str, Any]]:
     return [(name, extension) for extension, name in host_module("extensions").iterator()]
 
 
-def page_settings(page: Page | None = None, own: str | None = None) -> dict[str, Any]:
-    """What a state holds in the host's page, where a chat goes as `page` says; None: by the model's template.
+def ui_settings(chat_mode: ChatMode | None = None, own: str | None = None) -> dict[str, Any]:
+    """What a state holds in the web UI, for a chat in this mode; None: by the model's template.
     `own`: that template, where it is known already.
 
     Raises InvalidRequest for a template or a character that the host does not have.
     """
-    page = page or Page()
+    chat_mode = chat_mode or ChatMode()
     state = {**FALLBACK, **host_module("shared").settings, **preset_defaults()}
-    state |= {"mode": page.mode, "tools": None}
+    state |= {"mode": chat_mode.mode, "tools": None}
     state["turn_template"] = state["turn_template"] or FALLBACK["turn_template"]
-    if page.instruction_template is None:
+    if chat_mode.instruction_template is None:
         state["instruction_template_str"] = template_source(host_model()) if own is None else own
     else:
-        source, old = named_template(page.instruction_template)
+        source, old = named_template(chat_mode.instruction_template)
         state.update(old, instruction_template_str=source)
-    character = page.character or str(state.get("character") or "None")
-    talks = page.mode != "instruct" and character in known_characters()
-    if page.character is not None or talks:
-        user = page.values.get("name1") or str(state["name1"])
+    character = chat_mode.character or str(state.get("character") or "None")
+    talks = chat_mode.mode != "instruct" and character in known_characters()
+    if chat_mode.character is not None or talks:
+        user = chat_mode.values.get("name1") or str(state["name1"])
         state.update(character_of(character, user), character=character, character_menu=character)
-    return {**state, **page.values}
+    return {**state, **chat_mode.values}
 
 
 def mode_of(request: ChatRequest) -> str:
-    """How the page would put a chat: as the request says, unless a hook has changed that."""
-    mode = request.sampling.get("mode") or (request.page or Page()).mode
+    """The mode of a chat: the request's, unless a hook has changed it."""
+    mode = request.sampling.get("mode") or (request.chat_mode or ChatMode()).mode
     return str(mode) if mode in ("chat", "chat-instruct") else "instruct"
 
 
@@ -152,15 +152,15 @@ def chosen_source(request: ChatRequest) -> str | None:
     changed = request.sampling.get("instruction_template_str")
     if isinstance(changed, str) and changed:
         return changed
-    name = request.page and request.page.instruction_template
+    name = request.chat_mode and request.chat_mode.instruction_template
     return named_template(name)[0] if name else None
 
 
 def talk_of(state: dict[str, Any], request: ChatRequest) -> tuple[dict[str, Any], str]:
-    """The state with the conversation as the page keeps it, and what the user says now.
+    """The state with the conversation as the UI keeps it, and what the user says now.
 
-    What a system message says is put where the page's builder reads it: in the mode `chat`, which knows of
-    none, behind what the page knows of the character, unless hooks have settled that; else into a message.
+    What a system message says is put where the UI's builder reads it: in the mode `chat`, which knows of
+    none, behind what the UI knows of the character, unless hooks have settled that; else into a message.
     """
     rows: list[list[str]] = []
     system: list[str] = []
@@ -264,7 +264,7 @@ def known_characters() -> list[str]:
 
 
 def character_of(name: str, user: str) -> dict[str, Any]:
-    """What the host's page sets for a character. Raises InvalidRequest where it has none of that name."""
+    """What the host's UI sets for a character. Raises InvalidRequest where it has none of that name."""
     known = known_characters()
     if name not in known:
         raise bad_request.not_one_of("character", name, known)

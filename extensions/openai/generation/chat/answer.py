@@ -130,7 +130,7 @@ def answer_chat(
         wanted.logprobs,
         media=media,
         marks=shape.marks,
-        page=request.page,
+        chat_mode=request.chat_mode,
         whole=request.whole,
     )
     if shape.grammar is not None or shape.strict is not None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, Field
 
-from ...engines.protocol import Capability, EngineInfo, Page
+from ...engines.protocol import Capability, ChatMode, EngineInfo
 from ...schemas import bad_request
 from ...schemas.validation import RequestModel, Unsupported
 from ..request import MAX_TOKENS_ALIASES, NO_LIMIT, ChoicesRequest, needs
@@ -103,7 +103,7 @@ class ChatCompletionRequest(ThinkingFields, ChoicesRequest):
     )
     mode: Literal["instruct", "chat", "chat-instruct"] | None = Field(
         None,
-        description="As in a webui's page: by the model's template, as a talk of two characters, or the one "
+        description="As in a web UI: by the model's template, as a talk of two characters, or the one "
         "in the other. Default `instruct`, or `chat` where a character is given. Not OpenAI's.",
     )
     character: str | None = Field(
@@ -116,7 +116,7 @@ class ChatCompletionRequest(ThinkingFields, ChoicesRequest):
     user_name: str | None = Field(
         None,
         validation_alias=AliasChoices("user_name", "name1"),
-        description="The user's name in a webui's page. Not OpenAI's.",
+        description="The user's name in a web UI. Not OpenAI's.",
     )
     bot_name: str | None = Field(
         None,
@@ -208,24 +208,24 @@ class ChatCompletionRequest(ThinkingFields, ChoicesRequest):
             )
         return None
 
-    def page_for(self, info: EngineInfo) -> Page | None:
-        """How the host's page would put it, if the request asks for that."""
+    def chat_mode_for(self, info: EngineInfo) -> ChatMode | None:
+        """As in the host's UI, if the request asks for that."""
         wanted = {
             "mode": self.mode if self.mode != "instruct" else None,
             "character": self.character,
             "instruction_template": self.instruction_template,
         }
         given = [name for name, value in wanted.items() if value is not None]
-        values = self._page_values
+        values = self._mode_values
         if not given and not (values and Capability.MODES in info.capabilities):
             return None
         needs(info, Capability.MODES, next(iter(given), ""))
         mode = self.mode or ("chat" if self.character is not None else "instruct")
-        return Page(mode, self.character, self.instruction_template, values)
+        return ChatMode(mode, self.character, self.instruction_template, values)
 
     @property
-    def _page_values(self) -> dict[str, str]:
-        """What it sets of a page's state, by the page's names."""
+    def _mode_values(self) -> dict[str, str]:
+        """What it sets of the UI's state, by the UI's names."""
         given = {
             "name1": self.user_name,
             "name2": self.bot_name,

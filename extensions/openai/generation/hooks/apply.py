@@ -1,4 +1,4 @@
-"""Generate with the hooks of other extensions, which are called as the host's page would call them."""
+"""Generate with the hooks of other extensions, which are called as the host's UI would call them."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def hooked_completion(
 
 
 def _state_of(hooks: Hooks, request: ChatRequest | GenerateRequest, info: EngineInfo) -> State:
-    settings = hooks.state_for(request.page)
+    settings = hooks.state_for(request.chat_mode)
     state = state_of(settings, request.sampling, request.max_tokens, request.seed, info)
     return {**state, "stream": not request.whole}
 

@@ -1,4 +1,4 @@
-"""The hooks of the host's other extensions, in the order in which its page calls them.
+"""The hooks of the host's other extensions, in the order in which its UI calls them.
 
 An extension is a module; a hook is a function of it with a name that webuis know. Each is called with as
 much as it takes, since over the years they were given more.
@@ -27,7 +27,7 @@ from functools import partial
 from typing import Any
 
 from ...engines.callback_bridge import Emit, iterate_callback
-from ...engines.protocol import Page, Piece, Pieces
+from ...engines.protocol import ChatMode, Piece, Pieces
 from ...errors import APIError, EngineFailed, ExtensionFailed
 from ..chat.parts import up_to
 from .state import State
@@ -43,8 +43,8 @@ class Hooks:
     extensions: Callable[[], Iterable[tuple[str, Any]]]
     """Names and modules, in the order in which they are applied; read again for each request."""
     settings: Callable[..., Mapping[str, Any]] = dict
-    """What the page's state holds besides the request's parameters; where it takes an argument, for a
-    request that says so how the page would put it (`Page`, or None)."""
+    """What the UI's state holds besides the request's parameters; where it takes an argument, that is
+    the request's `ChatMode`, or None."""
     applied: Callable[[], frozenset[str]] = frozenset
     """The names of hooks that the host itself applies to what we ask of it."""
 
@@ -72,10 +72,12 @@ class Hooks:
         """Whether clients may get another text than was generated."""
         return bool(self.having("output_modifier", "stream_modifier"))
 
-    def state_for(self, page: Page | None) -> Mapping[str, Any]:
-        """What the page's state holds for a request."""
-        takes = 0 if isinstance(self.settings, type) else len(_taken(self.settings, (page,), {}))
-        return self.settings(page) if takes else self.settings()
+    def state_for(self, chat_mode: ChatMode | None) -> Mapping[str, Any]:
+        """What the UI's state holds for a request."""
+        takes = (
+            0 if isinstance(self.settings, type) else len(_taken(self.settings, (chat_mode,), {}))
+        )
+        return self.settings(chat_mode) if takes else self.settings()
 
     def run(self, state: State, *, is_chat: bool) -> HookRun:
         """For one answer."""

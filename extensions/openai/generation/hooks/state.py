@@ -1,4 +1,4 @@
-"""The parameters of a request by the names that a page has for them, and what hooks made of them."""
+"""The parameters of a request by the names that a web UI has for them, and what hooks made of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...engines.protocol import EngineInfo, Native
 from ..sampling.table import PARAMETERS
 
 State = dict[str, Any]
-"""What hooks are given and may change: sampler parameters by the page's names, and the page's settings."""
+"""What hooks are given and may change: sampler parameters by the UI's names, and the UI's settings."""
 
 
 def state_of(
@@ -19,7 +19,7 @@ def state_of(
     seed: int | None,
     info: EngineInfo,
 ) -> State:
-    """What hooks see of a request; `settings` is what the page holds besides."""
+    """What hooks see of a request; `settings` is what the UI holds besides."""
     named: State = {}
     for row in PARAMETERS:
         column = row.native.get(info.sampler)
@@ -49,7 +49,7 @@ _PAGE = {
     "user_bio": "",
     "custom_system_message": "",
 }
-"""What hooks read of a page's state, for a host that has no page."""
+"""What hooks read of a UI's state, for a host that has no UI."""
 
 
 def _page_name(row: str) -> str:
@@ -69,7 +69,7 @@ _OURS = (
 
 def changed_sampling(before: State, after: State, info: EngineInfo) -> dict[str, Any]:
     """Parameters that hooks have set, under the engine's names; what it does not know only where it
-    takes all that a page does."""
+    takes all that a UI does."""
     columns = {
         _page_name(row.name): row.native[info.sampler].name
         for row in PARAMETERS
@@ -88,8 +88,8 @@ def changed_sampling(before: State, after: State, info: EngineInfo) -> dict[str,
 def with_system(state: State, system: str) -> State:
     """The state with what the system messages of a request say.
 
-    A page has one text for it. In the mode `chat` its builder does not read it, so there it stands behind
-    what the page knows of the character, too.
+    A UI has one text for it. In the mode `chat` its builder does not read it, so there it stands behind
+    what the UI knows of the character, too.
     """
     state = {**state, "custom_system_message": system}
     if state["mode"] == "chat" and system:
@@ -100,7 +100,7 @@ def with_system(state: State, system: str) -> State:
 def changed_system(before: State, after: State) -> str | None:
     """What hooks made of the system messages; None where they left them as they are.
 
-    A page reads `custom_system_message` in the mode `instruct`, and not `context`. A hook that has changed
+    A UI reads `custom_system_message` in the mode `instruct`, and not `context`. A hook that has changed
     only that one has not looked at the mode, and is not ignored: what it has added acts. In the mode `chat`
     it is the other way round. So a hook that changes both is not heard twice.
     """
@@ -114,7 +114,7 @@ def changed_system(before: State, after: State) -> str | None:
 
 
 def changed_context(before: State, after: State) -> str | None:
-    """What the page's builder is to read of the character in the mode `chat`, where hooks changed it."""
+    """What the UI's builder is to read of the character in the mode `chat`, where hooks changed it."""
     system, changed = str(before["custom_system_message"]), after.get("custom_system_message")
     context, in_chat_mode = str(before["context"]), before["mode"] == "chat"
     if after.get("mode") != "chat":

@@ -22,7 +22,7 @@ BUDGETS = (
     "max_reasoning_tokens",
 )
 """Names of a budget for thinking, as fields of a request and as variables of a template."""
-ON_BOTH_PAGES: NeutralValues = {
+SHARED: NeutralValues = {
     # How long an answer is, and how it ends.
     "min_length": (0,),
     "stop_regex": ([], ""),
@@ -64,14 +64,14 @@ ON_BOTH_PAGES: NeutralValues = {
     "add_bos_token": (True,),
 }
 IN_COMPLETIONS: NeutralValues = {
-    **ON_BOTH_PAGES,
+    **SHARED,
     "add_special_tokens": (True,),
     "reasoning": (),
     "thinking": (),
     **dict.fromkeys(BUDGETS, (-1,)),
 }
 IN_CHAT: NeutralValues = {
-    **ON_BOTH_PAGES,
+    **SHARED,
     "add_special_tokens": (False,),
     "best_of": (0, 1),
     "chat_template": (),

@@ -301,9 +301,9 @@ def test_a_client_that_leaves_ends_the_work(host: MiniHost) -> None:
 
 def test_the_pages_own_generation_is_left_alone(host: MiniHost) -> None:
     """It goes through the same extension, without a request of ours."""
-    from tests.engines.webui.test_engine import InThePage
+    from tests.engines.webui.test_engine import InTheUI
 
     replying(host, passing)
-    page = InThePage(host)
-    assert page.join()
+    ui = InTheUI(host)
+    assert ui.join()
     assert told(read(WebuiEngine().generate(greedy(tokens=3))))[2] == 3

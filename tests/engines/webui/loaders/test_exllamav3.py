@@ -17,7 +17,7 @@ from extensions.openai.engines.webui.host import host_model
 from extensions.openai.engines.webui.loaders import exllamav3
 from extensions.openai.engines.webui.loaders.registry import adapter_of
 from extensions.openai.errors import ConstraintGivenUp, EngineFailed, ModelChanged
-from tests.engines.webui.test_engine import PATIENCE, TINY, InThePage, greedy, read, text_of
+from tests.engines.webui.test_engine import PATIENCE, TINY, InTheUI, greedy, read, text_of
 from tests.support.api import Api
 from tests.webui_host import MiniHost, install
 
@@ -170,11 +170,11 @@ def test_closing_ends_the_job_and_nobody_elses(host: MiniHost) -> None:
 def test_the_page_and_several_clients_go_on_beside_each_other(host: MiniHost) -> None:
     engine = WebuiEngine()
     alone = text_of(engine.generate(endless(40)))
-    page = InThePage(host)
+    ui = InTheUI(host)
     with ThreadPoolExecutor() as pool:
         texts = [pool.submit(text_of, engine.generate(endless(40))) for _ in range(3)]
         assert {each.result(PATIENCE) for each in texts} == {alone}
-    assert len(page.join()) > 20
+    assert len(ui.join()) > 20
 
 
 def test_the_pages_stop_button_does_not_stop_the_api(host: MiniHost) -> None:
@@ -221,10 +221,10 @@ def test_a_host_that_makes_no_job_is_one_clear_error(host: MiniHost) -> None:
 
 
 def test_the_pages_own_jobs_are_made_as_ever(host: MiniHost) -> None:
-    before = InThePage(host).join()
+    before = InTheUI(host).join()
     engine = WebuiEngine()
     read(engine.generate(greedy()))
-    assert InThePage(host).join() == before
+    assert InTheUI(host).join() == before
     assert isinstance(adapter_of(host_model().model), exllamav3.ExLlamaV3Adapter)
 
 

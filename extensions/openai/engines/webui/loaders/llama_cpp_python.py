@@ -99,7 +99,7 @@ def _run(
             return
         if job.heard is not None:
             return
-    # Once, when all is over: after each text the host looks whether its page wants everything stopped.
+    # Once, when all is over: after each text the host looks whether its UI wants everything stopped.
     yield {"choices": [{"text": ""}]}
 
 

@@ -115,7 +115,7 @@ class LlamaServerGeneration:
         except Exception as error:  # the host would write it to its log, and go on
             self.error = error
             return
-        # Once, when all is over: between two texts the host looks whether its page wants everything stopped.
+        # Once, when all is over: between two texts the host looks whether its UI wants everything stopped.
         yield text
 
     def _answer(

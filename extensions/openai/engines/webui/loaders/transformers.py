@@ -117,7 +117,7 @@ class _Call:
 
 
 HOST_CRITERIA = ("Stream", "_StopEverythingStoppingCriteria")
-"""Criteria by which the host streams to its page and stops everything: left out of our calls."""
+"""Criteria by which the host streams to its UI and stops everything: left out of our calls."""
 
 
 def wrap_generate(model: Any) -> None:
