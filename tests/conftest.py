@@ -27,7 +27,7 @@ from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings
 from extensions.openai.system import data_folder
 from extensions.openai.web.app import ROUTES, create_app
-from extensions.openai.web.routes import Route
+from extensions.openai.web.routing.routes import Route
 from tests.support.api import Api
 from tests.support.process import ROOT, ServerProcess
 from tests.support.random_encoder import write_encoder

@@ -25,10 +25,10 @@ from .generation.tools.calls import (
 )
 from .generation.usage import Usage, UsageCount
 from .schemas import bad_request
-from .web.response import Response
-from .web.routes import MODEL, PathPrefixes, Route, endpoint
+from .web.responses.response import Response
+from .web.responses.streaming import respond
+from .web.routing.routes import MODEL, PathPrefixes, Route, endpoint
 from .web.storing import Storing, answer_of
-from .web.streaming import respond
 
 if TYPE_CHECKING:
     from .web.context import RequestContext

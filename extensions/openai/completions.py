@@ -19,9 +19,9 @@ from .generation.sampling.profiles import profile_of
 from .generation.sampling.unsupported_fields import IN_COMPLETIONS, NeutralValues
 from .generation.usage import Usage, UsageCount
 from .schemas import bad_request
-from .web.response import Response
-from .web.routes import MODEL, PathPrefixes, Route, endpoint
-from .web.streaming import respond
+from .web.responses.response import Response
+from .web.responses.streaming import respond
+from .web.routing.routes import MODEL, PathPrefixes, Route, endpoint
 
 if TYPE_CHECKING:
     from .web.context import RequestContext

@@ -15,8 +15,8 @@ from typing_extensions import TypedDict
 
 from . import __version__
 from .errors import ModelLoading
-from .web.response import Response, json_response
-from .web.routes import PathPrefixes, Route, endpoint
+from .web.responses.response import Response, json_response
+from .web.routing.routes import PathPrefixes, Route, endpoint
 
 if TYPE_CHECKING:
     from .limits.served_models import ServedModels

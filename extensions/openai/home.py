@@ -8,8 +8,8 @@ from flask import render_template_string
 
 from .access.keys import has_keys
 from .errors import ModelLoading
-from .web.response import Response
-from .web.routes import PathPrefixes, Route, endpoint
+from .web.responses.response import Response
+from .web.routing.routes import PathPrefixes, Route, endpoint
 
 if TYPE_CHECKING:
     from .web.context import RequestContext

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from typing_extensions import TypedDict
 
 from . import models
-from .web.response import Response, json_response
-from .web.routes import PathPrefixes, Route, endpoint
+from .web.responses.response import Response, json_response
+from .web.routing.routes import PathPrefixes, Route, endpoint
 
 if TYPE_CHECKING:
     from .web.context import RequestContext

@@ -13,11 +13,11 @@ from .dialects.messages.signatures import ThoughtSigner
 from .dialects.messages.writer import MessageFold, MessageWriter, message_events
 from .generation.plan import Asked, ChatPlan, Served, asked_of, asked_of_prompt
 from .state.signing_key import signing_key
-from .web.dialects import Dialect
-from .web.response import Response, json_response
-from .web.routes import MODEL, PathPrefixes, Route, endpoint
-from .web.sse import NamedEvents
-from .web.streaming import respond
+from .web.responses.dialects import Dialect
+from .web.responses.response import Response, json_response
+from .web.responses.sse import NamedEvents
+from .web.responses.streaming import respond
+from .web.routing.routes import MODEL, PathPrefixes, Route, endpoint
 
 if TYPE_CHECKING:
     from .web.context import RequestContext

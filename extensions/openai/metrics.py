@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .errors import NotFound
-from .web.response import Response
-from .web.routes import PathPrefixes, Route, endpoint
+from .web.responses.response import Response
+from .web.routing.routes import PathPrefixes, Route, endpoint
 
 if TYPE_CHECKING:
     from .web.context import RequestContext

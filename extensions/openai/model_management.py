@@ -10,8 +10,8 @@ from typing_extensions import TypedDict
 from .engines.model_manager import ModelManager, Template
 from .errors import NotSupported
 from .schemas.validation import RequestModel
-from .web.response import Response, json_response
-from .web.routes import MODEL, PathPrefixes, Route, endpoint
+from .web.responses.response import Response, json_response
+from .web.routing.routes import MODEL, PathPrefixes, Route, endpoint
 
 if TYPE_CHECKING:
     from .web.context import RequestContext

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from typing_extensions import NotRequired, TypedDict
 
 from .errors import ModelLoading
-from .web.response import Response, json_response
-from .web.routes import PathPrefixes, Route, endpoint
+from .web.responses.response import Response, json_response
+from .web.routing.routes import PathPrefixes, Route, endpoint
 
 if TYPE_CHECKING:
     from .engines.protocol import EngineInfo, TemplateTraits

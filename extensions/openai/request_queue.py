@@ -9,8 +9,8 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from .schemas.validation import RequestModel
-from .web.response import Response, json_response
-from .web.routes import PathPrefixes, Route, endpoint
+from .web.responses.response import Response, json_response
+from .web.routing.routes import PathPrefixes, Route, endpoint
 
 if TYPE_CHECKING:
     from .limits.active_requests import ActiveRequest

@@ -14,8 +14,8 @@ from .errors import StoredObjectNotFound
 from .generation.chat.request import Metadata
 from .schemas.validation import RequestModel
 from .state.pages import Order, Page, PageQuery
-from .web.response import Response, json_response
-from .web.routes import PathPrefixes, Route, endpoint
+from .web.responses.response import Response, json_response
+from .web.routing.routes import PathPrefixes, Route, endpoint
 
 if TYPE_CHECKING:
     from .state.chat_completions import ChatCompletions

@@ -21,8 +21,8 @@ from .errors import Forbidden, InvalidRequest, NotFound
 from .schemas import bad_request
 from .schemas.validation import RequestModel
 from .state.usage import Filter, UsageRow
-from .web.response import Response, json_response
-from .web.routes import PathPrefixes, Route, endpoint
+from .web.responses.response import Response, json_response
+from .web.routing.routes import PathPrefixes, Route, endpoint
 
 if TYPE_CHECKING:
     from .web.context import RequestContext

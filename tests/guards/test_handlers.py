@@ -11,7 +11,7 @@ import pytest
 
 from extensions.openai import chat, completions
 from extensions.openai.web.app import ROUTES
-from extensions.openai.web.routes import Route
+from extensions.openai.web.routing.routes import Route
 
 LONGEST_HANDLER = 25  # lines
 OF_THE_PLAN = {

@@ -17,7 +17,7 @@ from extensions.openai import chat, completions
 from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
-from extensions.openai.web.streaming import respond
+from extensions.openai.web.responses.streaming import respond
 from tests.support.api import Api, assert_alike
 from tests.support.paced import PacedEngine
 from tests.support.reference import (

@@ -13,11 +13,11 @@ from extensions.openai.generation.plan import Generation, PromptPlan, asked_of
 from extensions.openai.generation.request import GenerationRequest
 from extensions.openai.generation.usage import UsageCount
 from extensions.openai.web.context import RequestContext
-from extensions.openai.web.dialects import Dialect
-from extensions.openai.web.response import Response
-from extensions.openai.web.routes import PathPrefixes, Route, endpoint
-from extensions.openai.web.sse import NamedEvents
-from extensions.openai.web.streaming import respond
+from extensions.openai.web.responses.dialects import Dialect
+from extensions.openai.web.responses.response import Response
+from extensions.openai.web.responses.sse import NamedEvents
+from extensions.openai.web.responses.streaming import respond
+from extensions.openai.web.routing.routes import PathPrefixes, Route, endpoint
 
 
 class LetterErrorBody(TypedDict):

@@ -13,8 +13,8 @@ from extensions.openai.errors import NotFound
 from extensions.openai.schemas.forms import Upload
 from extensions.openai.schemas.validation import RequestModel
 from extensions.openai.web.context import RequestContext
-from extensions.openai.web.response import Response, json_response
-from extensions.openai.web.routes import PathPrefixes, Route, endpoint
+from extensions.openai.web.responses.response import Response, json_response
+from extensions.openai.web.routing.routes import PathPrefixes, Route, endpoint
 
 PART = 64 << 10  # bytes
 

@@ -14,7 +14,7 @@ from ..errors import APIError, BodyTooLarge, InvalidRequest, RequestMemoryFull, 
 from ..observability.record import RequestRecord, report
 from ..web.context import new_request_id
 from ..web.pipeline import REFUSAL
-from ..web.route_table import RouteTable
+from ..web.routing.route_table import RouteTable
 from ..web.services import Services
 
 

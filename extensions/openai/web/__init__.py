@@ -1,1 +1,1 @@
-"""Between the server and the endpoints: routes, one request's way, answers, streams, the application."""
+"""Between the server and the endpoints: the application, the way of a request, routes, responses."""

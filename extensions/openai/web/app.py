@@ -38,18 +38,18 @@ from ..outbound.tunnel import Tunnel
 from ..settings import Settings, SettingsError
 from ..state.store import Store
 from ..system.data_folder import data_folder
-from . import api_pages
 from .context import IGNORED_HEADER, RequestContext
-from .error_response import error_response
+from .documentation import api_pages
 from .fast_path import FastPath
 from .head_check import HeadCheck
 from .pipeline import RequestPipeline
-from .response import Response
-from .route_table import RouteTable
-from .routes import Route
-from .served_endpoints import served_endpoints
+from .responses.error_response import error_response
+from .responses.response import Response
+from .routing.route_table import RouteTable
+from .routing.routes import Route
+from .routing.served_endpoints import served_endpoints
+from .routing.wrong_address import WrongAddresses, logged
 from .services import Services
-from .wrong_address import WrongAddresses, logged
 
 log = logging.getLogger("openedai")
 

@@ -16,8 +16,8 @@ from ..limits.rate_limits import Admission
 from ..observability.record import RequestRecord, report
 from ..schemas import bad_request
 from ..schemas.field_names import header_of
-from .dialects import OPENAI, Dialect
-from .response import Response
+from .responses.dialects import OPENAI, Dialect
+from .responses.response import Response
 from .services import Services
 
 IGNORED_HEADER = "x-openedai-ignored"

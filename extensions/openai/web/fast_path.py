@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from .context import RequestContext
-from .error_response import error_response
 from .pipeline import RequestPipeline
-from .routes import Route
+from .responses.error_response import error_response
+from .routing.routes import Route
 from .services import Services
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from typing import Any
 from ..access.keys import has_keys, sent_keys
 from ..errors import APIError
 from .pipeline import check_body_type, check_scope
-from .route_table import RouteTable
-from .routes import Route
-from .served_endpoints import switched_off
+from .routing.route_table import RouteTable
+from .routing.routes import Route
+from .routing.served_endpoints import switched_off
 from .services import Services
 
 REMEMBERED = 1024  # keys that were right

@@ -22,9 +22,9 @@ from ..schemas.forms import parse_query
 from ..schemas.validation import RequestModel, ignored_fields, parse
 from .context import RequestContext
 from .multipart import FORM, read_form
-from .response import Response
-from .routes import Route
-from .served_endpoints import switched_off
+from .responses.response import Response
+from .routing.routes import Route
+from .routing.served_endpoints import switched_off
 from .services import Services
 
 REFUSAL = "openedai.refusal"

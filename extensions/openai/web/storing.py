@@ -20,7 +20,7 @@ from ..state.stored_chat import StoredChat
 if TYPE_CHECKING:
     from ..state.idempotency import Claim
     from .context import RequestContext
-    from .streaming import OnComplete
+    from .responses.streaming import OnComplete
 
 MAX_MEDIA_BYTES = 8_000_000
 """Of a picture, sound or file; a larger one is left out of what is stored, as the reference says."""

@@ -1,12 +1,11 @@
 """Chat templates: the text that a model was taught to read conversations in, as Jinja.
 
-`render.py` has `ChatTemplate`, which all engines use. `sandbox.py` with `guards.py` and `meter.py` runs
-templates within bounds; `probe.py` finds out what one takes; `repair.py` mends what it refuses.
+`render.py` has `ChatTemplate`, which all engines use. `sandbox/` runs templates within
+bounds; `probe.py` finds out what one takes; `repair.py` mends what it refuses.
 """
 
 from ..template_traits import TemplateTraits, ThinkingTraits
 from .marks import SAMPLE_CALLS
-from .old_forms import from_old_form
 from .program import CHATML, BadTemplate, TooCostlyTemplate
 from .render import ChatTemplate, cached_template
 from .tools_as_text import CALL_CLOSING, CALL_OPENING
@@ -22,5 +21,4 @@ __all__ = [
     "ThinkingTraits",
     "TooCostlyTemplate",
     "cached_template",
-    "from_old_form",
 ]

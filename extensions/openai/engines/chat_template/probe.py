@@ -16,9 +16,9 @@ from ..protocol import Message, Tool, ToolCall
 from ..template_traits import CallId, TemplateTraits, ThinkingTraits
 from .forms import Forms
 from .marks import SAMPLE_CALLS, TOOL, expected, mark
-from .meter import TemplateTooCostly
 from .program import NO_VARIABLES, Program, TemplateRefused
 from .reasoning_probe import probe_thinking
+from .sandbox.meter import TemplateTooCostly
 
 USER = Message("user", mark("user"))
 AGAIN = Message("user", mark("again"))

@@ -10,8 +10,8 @@ from jinja2 import TemplateSyntaxError
 
 from ..protocol import Message, Tool
 from .forms import Forms, messages_of, size_of, tools_of
-from .meter import Meter, TemplateTooCostly, concat, metered
-from .sandbox import environment
+from .sandbox.environment import environment
+from .sandbox.meter import Meter, TemplateTooCostly, concat, metered
 
 MAX_SOURCE = 131_072  # characters; those of known models have 30,000 at most
 

@@ -16,10 +16,10 @@ from ..template_traits import TemplateTraits
 from .forms import Forms, shape_of
 from .joining import EMPTY_LINE, with_text_behind
 from .marks import TOOL, expected, mark, marked
-from .meter import TemplateTooCostly
 from .probe import Probe, forms_of, traits_of, turn_ends_of
 from .program import BadTemplate, Program, TemplateRefused, TooCostlyTemplate
 from .repair import Plan, mended, plans_for
+from .sandbox.meter import TemplateTooCostly
 from .tools_as_text import described, history_as_text
 
 log = logging.getLogger("openedai")

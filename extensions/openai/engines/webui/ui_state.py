@@ -12,7 +12,6 @@ import orjson
 import yaml
 
 from ...schemas import bad_request
-from ..chat_template import from_old_form
 from ..protocol import ChatMode, ChatRequest, Message
 from .host import (
     OLD_CONTEXT_TOKENS,
@@ -23,6 +22,7 @@ from .host import (
     optional_module,
     preset_defaults,
 )
+from .old_templates import from_old_form
 
 FALLBACK: Mapping[str, Any] = {
     "add_bos_token": True,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
-from ..errors import MethodNotAllowed, NotFound
+from ...errors import MethodNotAllowed, NotFound
 from .routes import Route
 
 CHAT = "use POST /v1/chat/completions"

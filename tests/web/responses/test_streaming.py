@@ -17,11 +17,11 @@ from extensions.openai.limits.scheduler import Scheduler
 from extensions.openai.settings import Settings
 from extensions.openai.state.store import Store
 from extensions.openai.web.context import ClientGone, RequestContext
-from extensions.openai.web.dialects import OPENAI, Dialect
-from extensions.openai.web.response import Response
+from extensions.openai.web.responses.dialects import OPENAI, Dialect
+from extensions.openai.web.responses.response import Response
+from extensions.openai.web.responses.sse import NamedEvents
+from extensions.openai.web.responses.streaming import respond
 from extensions.openai.web.services import Services
-from extensions.openai.web.sse import NamedEvents
-from extensions.openai.web.streaming import respond
 from tests.support.reference import assert_envelope, sse_payloads
 
 DISCONNECTED = "waitress.client_disconnected"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ..errors import NotFound
-from ..settings import Settings, SettingsError
+from ...errors import NotFound
+from ...settings import Settings, SettingsError
 
 
 def served_endpoints(settings: Settings, known: Collection[str]) -> frozenset[str]:

@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from .. import __version__
-from ..errors import APIError, all_errors
-from ..generation.sampling.table import OPENAI, ROWS
-from ..schemas.validation import RequestModel
-from .multipart import FORM
-from .routes import MODEL, BodyFormat, PathPrefixes, Route
+from ... import __version__
+from ...errors import APIError, all_errors
+from ...generation.sampling.table import OPENAI, ROWS
+from ...schemas.validation import RequestModel
+from ..multipart import FORM
+from ..routing.routes import MODEL, BodyFormat, PathPrefixes, Route
 
 BODY_TYPES: Mapping[BodyFormat, str] = {
     "json": "application/json",

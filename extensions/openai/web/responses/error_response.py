@@ -6,14 +6,14 @@ import logging
 
 from werkzeug.exceptions import HTTPException
 
-from ..errors import (
+from ...errors import (
     APIError,
     BodyTooLarge,
     InternalError,
     InvalidRequest,
 )
-from ..schemas.field_names import PLACE
-from .context import ClientGone, RequestContext
+from ...schemas.field_names import PLACE
+from ..context import ClientGone, RequestContext
 from .response import Response, json_response
 
 log = logging.getLogger("openedai")

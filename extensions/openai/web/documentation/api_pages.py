@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, g, request, send_from_directory
 
-from ..errors import ModelLoading
+from ...errors import ModelLoading
+from ..responses.response import Response, json_response
+from ..routing.served_endpoints import switched_off
 from .openapi import document
-from .response import Response, json_response
-from .served_endpoints import switched_off
 
 if TYPE_CHECKING:
     import flask
 
-    from .context import RequestContext
-    from .routes import Route
-    from .services import Services
+    from ..context import RequestContext
+    from ..routing.routes import Route
+    from ..services import Services
 
 ENDPOINT = "docs"
 """The name under which all of this is switched off."""

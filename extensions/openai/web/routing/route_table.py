@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
-from .dialects import OPENAI, Dialect
+from ..responses.dialects import OPENAI, Dialect
 from .routes import Route
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """What one rendering of a chat template may cost: steps, text and time.
 
 A template comes with a model file, so it may be hostile. Every loop, call, filter and operation of the
-compiled template reports here (`sandbox.py`), and the rendering ends with `TemplateTooCostly` when a bound
-is passed.
+compiled template reports here (`environment.py`), and the rendering ends with `TemplateTooCostly` when a
+bound is passed.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import APIError, ErrorEnvelope
+from ...errors import APIError, ErrorEnvelope
 from .sse import DataEvents, EventFormat
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
-from .dialects import OPENAI, Dialect
-from .response import Response
+from ..responses.dialects import OPENAI, Dialect
+from ..responses.response import Response
 
 if TYPE_CHECKING:
-    from ..access.caller import Scope
-    from ..schemas.validation import RequestModel
-    from ..settings import Settings
+    from ...access.caller import Scope
+    from ...schemas.validation import RequestModel
+    from ...settings import Settings
 
 
 MODEL = "MODEL"

@@ -8,9 +8,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ..engines.callback_bridge import run_inline
-from ..errors import APIError
-from .context import ClientGone, RequestContext
+from ...engines.callback_bridge import run_inline
+from ...errors import APIError
+from ..context import ClientGone, RequestContext
 from .error_response import error_response, failed
 from .response import Response, json_response
 from .sse import queue_comment

@@ -9,7 +9,7 @@ import pytest
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import ROUTES, create_app
-from extensions.openai.web.wrong_address import NOT_SERVED, logged
+from extensions.openai.web.routing.wrong_address import NOT_SERVED, logged
 from tests.support.reference import assert_envelope
 
 

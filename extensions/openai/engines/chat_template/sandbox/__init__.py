@@ -1,0 +1,1 @@
+"""Templates run within bounds: in a sandbox, with guarded functions, under a meter."""

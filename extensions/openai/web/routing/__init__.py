@@ -1,0 +1,1 @@
+"""Where a request goes: the rows of the reference, what a path leads to, and addresses that lead nowhere."""
