@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from extensions.openai.completions import CompletionRequest
 from extensions.openai.configuration.flags import sections, shown_default
+from extensions.openai.configuration.key_limits import MAX_LIMIT
 from extensions.openai.configuration.sources import OTHER_NAMES, is_reloadable
 from extensions.openai.dialects.messages.request import MessagesRequest
 from extensions.openai.engines.llamacpp.loading.memory import MemoryNeed, gigabytes
@@ -38,7 +39,7 @@ from extensions.openai.observability.logs import FIELDS
 from extensions.openai.observability.metrics import METRICS
 from extensions.openai.observability.metrics import PREFIX as METRIC_PREFIX
 from extensions.openai.schemas.bad_request import CODES
-from extensions.openai.settings import FLAG_ALIASES, PREFIX, Settings
+from extensions.openai.settings import FLAG_ALIASES, KEY_LIMITS, PREFIX, Settings
 from extensions.openai.web.app import ROUTES
 from host.options import OPTIONS, HostOptions
 
@@ -91,6 +92,22 @@ def _environment(name: str) -> str:
 def _default(value: object) -> str:
     shown = shown_default(value)
     return "none" if shown is None else code(shown)
+
+
+def key_limits() -> str:
+    return table(
+        "Setting, and option of `create` | How many | Largest | Default | In `GET /v1/usage`",
+        (
+            (
+                code(f"--{name.replace('_', '-')} N"),
+                limit.words,
+                limit.at_most if limit.at_most < MAX_LIMIT else "-",
+                f"{limit.of_named_keys} for named keys" if limit.of_named_keys else "no limit",
+                code(limit.field),
+            )
+            for name, limit in KEY_LIMITS.items()
+        ),
+    )
 
 
 def host() -> str:
@@ -329,6 +346,7 @@ def efforts() -> str:
 
 TABLES: Mapping[str, Callable[[], str]] = {
     "settings": settings,
+    "key_limits": key_limits,
     "host": host,
     "sampling": sampling,
     "profiles": profiles,

@@ -86,9 +86,9 @@ def test_a_key_from_its_making_to_its_end(shell: Shell) -> None:
     caller = Keys(Settings(data_folder=str(shell.folder))).identify({"api-key": key})
     assert (caller.name, set(caller.scopes)) == ("alice", {"read", "write"})
     assert (caller.weight, caller.priority, caller.stores) == (3, "batch", False)
-    assert (caller.limits.rpm, caller.limits.tpm) == (60, 40_000)
-    assert (caller.limits.concurrent, caller.limits.monthly_tokens) == (2, 1_000_000)
-    assert (caller.user_limits.rpm, caller.user_limits.tpm) == (5, 100)
+    assert (caller.limits["rpm"], caller.limits["tpm"]) == (60, 40_000)
+    assert (caller.limits["concurrent"], caller.limits["monthly_tokens"]) == (2, 1_000_000)
+    assert caller.user_limits == {"rpm": 5, "tpm": 100}
 
     status, out, err = shell.run("keys", "list")
     assert (status, err) == (0, "") and key[-43:] not in out
@@ -103,7 +103,7 @@ def test_a_key_from_its_making_to_its_end(shell: Shell) -> None:
     other = shell.key("rotate", "alice", "--tpm", "50000", "--store")
     assert other != key
     caller = Keys(Settings(data_folder=str(shell.folder))).identify({"api-key": other})
-    assert (caller.limits.rpm, caller.limits.tpm, caller.weight) == (60, 50_000, 3)
+    assert (caller.limits["rpm"], caller.limits["tpm"], caller.weight) == (60, 50_000, 3)
     assert caller.stores
     (listed,) = json.loads(shell.run("keys", "list", "--json")[1])
     assert abs(listed["expires_at"] - time.time() - 90 * 86400) < 100
@@ -112,6 +112,14 @@ def test_a_key_from_its_making_to_its_end(shell: Shell) -> None:
     assert "no valid keys" in shell.run("keys", "list")[2]
     states = [each["state"] for each in json.loads(shell.run("keys", "list", "--all", "--json")[1])]
     assert states == ["revoked", "revoked"]
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_the_data_folder_may_be_named_anywhere(shell: Shell, tmp_path: Path, at: int) -> None:
+    arguments = ["keys", "create", "--name", "alice"]
+    arguments[at:at] = ["--data-folder", str(tmp_path / "other")]
+    assert shell.run(*arguments)[0] == 0
+    assert (tmp_path / "other" / "keys.json").exists() and not shell.folder.exists()
 
 
 def test_usage_and_last_use(shell: Shell) -> None:

@@ -15,14 +15,13 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, NoReturn, get_args
 
-from .access.caller import RESERVED, UNSPECIFIED, Limits, Priority
+from .access.caller import RESERVED, Limits, Priority
 from .access.key_files import Entry, KeyFiles, KeysError
 from .access.key_report import (
-    LIMIT_WORDS,
     SCOPES,
     UNITS,
     allowed,
@@ -37,12 +36,11 @@ from .access.password import hashed
 from .access.signed_keys import NAME, Grant
 from .configuration.sources import load
 from .errors import UsageUnreadable
-from .settings import SettingsError
+from .settings import KEY_LIMITS, SettingsError
 from .state import usage as usage_file
 from .state.usage import UsageStore
 
 LONGEST = 100 * 366 * 86400  # seconds
-MOST = 10**12
 
 PROGRAM = f"python -m {__package__}"
 HELP = """examples:
@@ -70,7 +68,8 @@ def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
         given.parser.print_help()
         return 0
     try:
-        settings = load({}, {"data_folder": given.data_folder} if given.data_folder else {})
+        folder = vars(given).get("data_folder")
+        settings = load({}, {"data_folder": folder} if folder else {})
         given.run(KeyFiles.of(settings), given)
     except (KeysError, SettingsError, UsageUnreadable) as error:
         _say(f"error: {error}")
@@ -201,7 +200,7 @@ def password(files: KeyFiles, given: argparse.Namespace) -> None:
 
 
 def _parser(program: str = PROGRAM) -> _Parser:
-    # Also after the command: argparse would set the default again there.
+    # For before and after the command; a default would take the place of what is given before it.
     shared = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
     shared.add_argument(
         "--data-folder",
@@ -216,7 +215,7 @@ def _parser(program: str = PROGRAM) -> _Parser:
         parents=[shared],
         allow_abbrev=False,
     )
-    parser.set_defaults(run=None, data_folder=None, parser=parser)
+    parser.set_defaults(run=None, parser=parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     keys = commands.add_parser("keys", help="make and end named keys", parents=[shared])
     keys.set_defaults(parser=keys)
@@ -275,12 +274,9 @@ def _add_grant(parser: argparse.ArgumentParser, scopes: str, expires: str) -> No
 
     add("--scopes", _scopes, "LIST", f"of read, write and admin (default: {scopes})")
     add("--expires", _expiry, "TIME", f"such as 90d, 12h or 2030-12-31 (default: {expires})")
-    add(
-        "--rpm", _count(0, 1000), "N", "requests a minute; 0 is no limit (default: the setting rpm)"
-    )
-    add("--tpm", _count(0, MOST), "N", "tokens a minute; 0 is no limit")
-    add("--concurrent", _count(0, 1024), "N", "requests at the same time; 0 is no limit")
-    add("--monthly-tokens", _count(0, MOST), "N", "tokens in a calendar month; 0 is no limit")
+    for name, limit in KEY_LIMITS.items():
+        text = f"{limit.words}; 0 is no limit (default: the setting {name})"
+        add("--" + name.replace("_", "-"), _count(0, limit.at_most), "N", text)
     add("--user-limits", _limits, "LIST", "of each user of the key, such as rpm=10,tpm=5000")
     add("--weight", _count(1, 100), "N", "its share of the engine beside other keys (default: 1)")
     parser.add_argument(
@@ -301,11 +297,11 @@ def _add_grant(parser: argparse.ArgumentParser, scopes: str, expires: str) -> No
 def _changed(grant: Grant, given: argparse.Namespace) -> Grant:
     """The grant with what the command line says."""
     said = vars(given)
-    limits = {field.name: said[field.name] for field in fields(Limits) if field.name in said}
+    limits = {name: said[name] for name in KEY_LIMITS if name in said}
     whole = ("scopes", "expires", "user_limits", "weight", "priority", "stores")
     return replace(
         grant,
-        limits=replace(grant.limits, **limits),
+        limits={**grant.limits, **limits},
         **{name: said[name] for name in whole if name in said},
     )
 
@@ -367,14 +363,14 @@ def _count(low: int, high: int) -> Callable[[str], int]:
 
 
 def _limits(text: str) -> Limits:
-    limits = UNSPECIFIED
+    limits = {}
     for part in filter(None, text.split(",")):
         name, _, value = part.strip().partition("=")
-        if name not in LIMIT_WORDS:
+        if name not in KEY_LIMITS:
             raise argparse.ArgumentTypeError(
-                f"limits are {', '.join(LIMIT_WORDS)}, as in rpm=10,tpm=5000"
+                f"limits are {', '.join(KEY_LIMITS)}, as in rpm=10,tpm=5000"
             )
-        limits = replace(limits, **{name: _count(0, 1000 if name == "rpm" else MOST)(value)})
+        limits[name] = _count(0, KEY_LIMITS[name].at_most)(value)
     return limits
 
 

@@ -18,7 +18,7 @@
     ├── RequestTooSlow       408  the request itself did not come in time
     ├── RequestTimedOut      408  the answer took longer than it may
     ├── RateLimited          429  more requests than the key may make
-    │   ├── TokensLimited
+    │   ├── UnitsLimited
     │   ├── QuotaExceeded
     │   └── TooManyWrongKeys
     ├── ShareExceeded        429  the caller has more here than anybody else, and the queue is full
@@ -74,7 +74,7 @@ class APIError(Exception):
     """An error that reaches the client as it is, so its message must hold no key, prompt or path."""
 
     status: ClassVar[int] = 500
-    type: ClassVar[str] = "server_error"
+    type: str = "server_error"
     code: str | None = None
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
@@ -302,10 +302,15 @@ class RateLimited(APIError):
         return {"Retry-After": str(ceil(milliseconds / 1000)), "retry-after-ms": str(milliseconds)}
 
 
-class TokensLimited(RateLimited):
+class UnitsLimited(RateLimited):
     """The key, or this user of it, has used as many tokens in this minute as it may."""
 
     type = "tokens"
+
+    def __init__(self, message: str, *, unit: str, retry_after: float | None = None) -> None:
+        """`unit`: of what it would be too much; the type of this error."""
+        super().__init__(message, retry_after=retry_after)
+        self.type = unit
 
 
 class QuotaExceeded(RateLimited):

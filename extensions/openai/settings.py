@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from .configuration.key_limits import KeyLimit, key_limits
 from .configuration.values import (
     HostNames,
     Key,
-    Limits,
     LowerNames,
     Names,
     Origins,
@@ -30,6 +30,7 @@ from .configuration.values import (
     StoreAddress,
     ValidationStatus,
     added_to,
+    check_numbers,
     numbers_for,
 )
 
@@ -166,34 +167,31 @@ class Settings(BaseSettings):
         None,
         description="Where keys, usage and stored objects are kept. Default: user_data/openedai of the app.",
     )
-    rpm: int | None = Field(
-        None,
-        ge=0,
-        le=1000,
-        description="Requests a minute that each key may make, 0 for no limit. Default: 60 for named "
-        "keys that do not say, no limit for others.",
-        json_schema_extra=RELOADABLE,
+    # A limit of keys is a row with a KeyLimit. Named keys carry them in this order: new ones go to the end.
+    rpm: Annotated[int | None, KeyLimit("requests", "minute", at_most=1000, of_named_keys=60)] = (
+        Field(
+            None,
+            description="Requests a minute that each key may make, 0 for no limit. Default: 60 for named "
+            "keys that do not say, no limit for others.",
+            json_schema_extra=RELOADABLE,
+        )
     )
-    tpm: int = Field(
+    tpm: Annotated[int, KeyLimit("tokens", "minute")] = Field(
         0,
-        ge=0,
         description="Tokens a minute that each key may use, in prompts and answers; 0 is no limit.",
         json_schema_extra=RELOADABLE,
     )
-    concurrent: int = Field(
+    concurrent: Annotated[int, KeyLimit("requests", "at once", at_most=1024)] = Field(
         0,
-        ge=0,
-        le=1024,
         description="Requests that each key may have under way at once; 0 is no limit.",
         json_schema_extra=RELOADABLE,
     )
-    monthly_tokens: int = Field(
+    monthly_tokens: Annotated[int, KeyLimit("tokens", "month")] = Field(
         0,
-        ge=0,
         description="Tokens that each key may use in a calendar month; 0 is no limit.",
         json_schema_extra=RELOADABLE,
     )
-    user_limits: Limits = Field(
+    user_limits: Pairs = Field(
         {},
         description="The same limits for each `user` of a key, as rpm=10,tpm=5000,concurrent=2,"
         "monthly_tokens=100000.",
@@ -496,6 +494,12 @@ class Settings(BaseSettings):
         "Default: debug in the data folder.",
     )
 
+    @field_validator("user_limits")
+    @classmethod
+    def _check_limits(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        check_numbers(value, key_limits(cls.model_fields), "limit", least=0)
+        return value
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -507,3 +511,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what is given: `configuration.sources.load` puts the sources in their order."""
         return (init_settings,)
+
+
+KEY_LIMITS: Mapping[str, KeyLimit] = key_limits(Settings.model_fields)
+"""The limits of keys, by the names of their settings."""

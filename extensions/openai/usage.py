@@ -20,6 +20,7 @@ from .access.caller import Limits
 from .errors import Forbidden, InvalidRequest, NotFound
 from .schemas import bad_request
 from .schemas.validation import RequestModel
+from .settings import KEY_LIMITS
 from .state.usage import Filter, UsageRow
 from .web.responses.response import Response, json_response
 from .web.routing.routes import PathPrefixes, Route, endpoint
@@ -130,13 +131,11 @@ class Total(TypedDict):
     total_tokens: int
 
 
-class OwnLimits(TypedDict):
-    """0: no limit."""
-
-    requests_per_minute: int
-    tokens_per_minute: int
-    concurrent_requests: int
-    tokens_per_month: int
+if TYPE_CHECKING:
+    OwnLimits = dict[str, int]
+else:
+    OwnLimits = TypedDict("OwnLimits", {limit.field: int for limit in KEY_LIMITS.values()})
+    OwnLimits.__doc__ = "0: no limit."
 
 
 class Totals(TypedDict):
@@ -282,12 +281,7 @@ def _total(used: UsageRow) -> Total:
 
 
 def _limits(limits: Limits) -> OwnLimits:
-    return {
-        "requests_per_minute": limits.rpm or 0,
-        "tokens_per_minute": limits.tpm or 0,
-        "concurrent_requests": limits.concurrent or 0,
-        "tokens_per_month": limits.monthly_tokens or 0,
-    }
+    return {limit.field: limits.get(name, 0) for name, limit in KEY_LIMITS.items()}
 
 
 def _cursor(position: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import sys
@@ -277,3 +278,16 @@ def test_with_a_secret_that_is_given_the_list_that_was_there_is_missed(tmp_path:
     (tmp_path / "keys.json").unlink()
     with pytest.raises(KeysUnreadable):
         Keys(settings).identify({"api-key": revoked})
+
+
+def test_a_list_of_a_version_before(files: KeyFiles) -> None:
+    """It has all limits of each key, also those that say nothing."""
+    key = files.create(grant(limits={"rpm": 5}))
+    path = files.folder / "keys.json"
+    old = json.loads(path.read_text())
+    old[0]["grant"]["limits"] |= {"tpm": None, "concurrent": None, "monthly_tokens": None}
+    old[0]["grant"]["user_limits"] = {"rpm": None, "tpm": 7}
+    path.write_text(json.dumps(old))
+    (entry,) = files.entries()
+    assert entry.grant.limits == {"rpm": 5} and entry.grant.user_limits == {"tpm": 7}
+    assert may(Keys(Settings(data_folder=str(files.folder))), key)

@@ -237,3 +237,32 @@ def test_a_client_learns_how_to_send_a_key(header: str | None, said: str) -> Non
     headers = {} if header is None else {"Authorization": header}
     error = assert_envelope(client.get("/v1/models", headers=headers).json, status=401)
     assert error["message"] == f"{said} Send it as: Authorization: Bearer YOUR_KEY"
+
+
+def test_a_key_s_limits_go_before_those_of_the_settings(tmp_path: Path) -> None:
+    given = {"rpm": 0, "tpm": 5}
+    key = KeyFiles(tmp_path).create(
+        Grant("", "alice", frozenset({"read"}), limits=given, user_limits={"rpm": 3})
+    )
+    folder = str(tmp_path)
+
+    def limits(**settings: Any) -> tuple[dict[str, int], dict[str, int]]:
+        caller = Keys(Settings(data_folder=folder, **settings)).identify({"api-key": key})
+        return (
+            {name: most for name, most in caller.limits.items() if most or name in given},
+            dict(caller.user_limits),
+        )
+
+    assert limits() == (given, {"rpm": 3})
+    assert limits(rpm=60, tpm=7, concurrent=2, user_limits={"rpm": 9, "tpm": 8}) == (
+        given | {"concurrent": 2},
+        {"rpm": 3, "tpm": 8},
+    )
+
+
+@pytest.mark.parametrize(("setting", "rpm"), [(None, 60), (0, 0), (7, 7)])
+def test_a_named_key_that_says_nothing(tmp_path: Path, setting: int | None, rpm: int) -> None:
+    key = KeyFiles(tmp_path).create(Grant("", "alice", frozenset({"read"})))
+    settings = Settings(data_folder=str(tmp_path), rpm=setting)
+    caller = Keys(settings).identify({"api-key": key})
+    assert caller.limits["rpm"] == rpm and caller.is_limited is bool(rpm)

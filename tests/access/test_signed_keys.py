@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 
 import orjson
@@ -11,13 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from itsdangerous import Signer
 
-from extensions.openai.access.caller import Limits
 from extensions.openai.access.signed_keys import NAME, Grant, new_id, sign, verify
+from extensions.openai.settings import KEY_LIMITS
 
 SECRET, OTHER = b"a secret of the server", b"a secret of another one"
-GRANT = Grant("k3v9d2xq", "alice", frozenset({"read", "write"}), 1_900_000_000, Limits(60, 40_000))
+GRANT = Grant(
+    "k3v9d2xq", "alice", frozenset({"read", "write"}), 1_900_000_000, {"rpm": 60, "tpm": 40_000}
+)
 
-limits = st.builds(Limits, *[st.none() | st.integers(0, 10**12)] * 4)
+limits = st.dictionaries(st.sampled_from(list(KEY_LIMITS)), st.integers(0, 10**12))
 grants = st.builds(
     Grant,
     st.builds(new_id),
@@ -38,6 +41,33 @@ def test_what_was_signed_is_read(grant: Grant) -> None:
     assert verify(key.encode(), SECRET) == grant
     assert key.startswith(f"sk-{grant.name}-")
     assert re.fullmatch(r"[A-Za-z0-9_.-]+", key)
+
+
+SIGNER = Signer(
+    SECRET, salt=b"openedai named key 1", key_derivation="hmac", digest_method=hashlib.sha256
+)
+
+
+def signed(**payload: object) -> bytes:
+    """A key that was made by another version."""
+    packed = orjson.dumps({"i": "k3v9d2xq", "s": "r", **payload})
+    text = base64.b32encode(packed).decode().lower().rstrip("=")
+    return SIGNER.sign(f"sk-alice-{text}")
+
+
+def test_limits_of_a_key_have_their_places() -> None:
+    """As keys have them that were made by versions before."""
+    key = signed(l=[60, None, 2], u=[None, None, None, 9])
+    grant = verify(key, SECRET)
+    assert grant is not None
+    assert grant.limits == {"rpm": 60, "concurrent": 2}
+    assert grant.user_limits == {"monthly_tokens": 9}
+    assert sign(grant, SECRET).encode() == key
+
+
+def test_a_key_with_a_limit_that_is_not_known_is_none() -> None:
+    assert verify(signed(l=[None] * len(KEY_LIMITS)), SECRET) is not None
+    assert verify(signed(l=[*[None] * len(KEY_LIMITS), 1]), SECRET) is None
 
 
 def test_keys_are_short() -> None:
@@ -92,6 +122,4 @@ def test_nothing_else_is_a_key(data: bytes) -> None:
 
 @pytest.mark.parametrize("value", [b"", b"sk-", b"sk-alice-!!!", b"sk-alice-mfrgg", b"nothing"])
 def test_what_is_signed_but_no_key_is_none(value: bytes) -> None:
-    from extensions.openai.access.signed_keys import _signer
-
-    assert verify(_signer(SECRET).sign(value), SECRET) is None
+    assert verify(SIGNER.sign(value), SECRET) is None

@@ -38,6 +38,7 @@ _OF_A_RECORD = (
 EXCEPTIONS = {
     ("limits.active_requests", "observability.record"): _OF_A_RECORD,
     ("limits.rate_limits", "observability.record"): _OF_A_RECORD,
+    ("limits.units", "observability.record"): _OF_A_RECORD,
 }
 """(what imports, what it imports): why it may."""
 

@@ -7,13 +7,16 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from extensions.openai.access.caller import Caller, Limits
-from extensions.openai.errors import LimitsUnavailable, QuotaExceeded, RateLimited, TokensLimited
-from extensions.openai.limits.rate_limits import Limiter, duration, short_user
+from extensions.openai.completions import CompletionRequest
+from extensions.openai.errors import LimitsUnavailable, QuotaExceeded, RateLimited, UnitsLimited
+from extensions.openai.limits.counts import duration
+from extensions.openai.limits.rate_limits import Limiter, short_user
+from extensions.openai.limits.storage import CountStorage
 from extensions.openai.observability.record import RequestRecord
 from extensions.openai.settings import Settings, SettingsError
 from tests.support import redis
@@ -44,9 +47,7 @@ def limiter(request: pytest.FixtureRequest) -> Limiter:
 
 
 def by(name: str = "alice", *, users: Limits | None = None, **limits: int) -> RequestRecord:
-    caller = Caller(
-        name, frozenset({"write"}), limits=Limits(**limits), user_limits=users or Limits()
-    )
+    caller = Caller(name, frozenset({"write"}), limits=limits, user_limits=users or {})
     return RequestRecord(caller=caller)
 
 
@@ -54,7 +55,7 @@ def ask(limiter: Limiter, record: RequestRecord, tokens: int = 0, user: str | No
     admission = limiter.admission(record)
     try:
         admission.count_request(user)
-        admission.take(tokens)
+        admission.take(CompletionRequest(model="m", prompt="", max_tokens=tokens))
     except Exception:
         admission.close()
         raise
@@ -132,7 +133,7 @@ class TestTokens:
         # An answer that is longer than was thought counts in full.
         assert spend(limiter, 100, 400, 100, tpm=1000)["x-ratelimit-remaining-tokens"] == "458"
         assert spend(limiter, 400, 200, 100, tpm=1000)["x-ratelimit-remaining-tokens"] == "0"
-        with pytest.raises(TokensLimited) as caught:
+        with pytest.raises(UnitsLimited) as caught:
             ask(limiter, by(tpm=1000), 1)
         error = caught.value
         assert (error.status, error.type, error.code) == (429, "tokens", "rate_limit_exceeded")
@@ -143,14 +144,14 @@ class TestTokens:
     def test_a_refused_request_takes_nothing(self, limiter: Limiter) -> None:
         held = ask(limiter, by(tpm=100), 60)
         for _ in range(5):
-            with pytest.raises(TokensLimited):
+            with pytest.raises(UnitsLimited):
                 ask(limiter, by(tpm=100), 41)
         assert ask(limiter, by(tpm=100), 40).headers["x-ratelimit-remaining-tokens"] == "0"
         held.close()
         assert ask(limiter, by(tpm=100), 60).headers["x-ratelimit-remaining-tokens"] == "0"
 
     def test_what_can_never_be_is_not_tried_again(self, limiter: Limiter) -> None:
-        with pytest.raises(TokensLimited, match="too large") as caught:
+        with pytest.raises(UnitsLimited, match="too large") as caught:
             ask(limiter, by(tpm=100), 101)
         assert caught.value.headers == {"x-should-retry": "false"}
 
@@ -174,7 +175,7 @@ class TestTokens:
         record = by(tpm=100)
         admission = ask(limiter, record, 100)
         now[0] += 30.5
-        with pytest.raises(TokensLimited) as caught:
+        with pytest.raises(UnitsLimited) as caught:
             ask(limiter, by(tpm=100), 1)
         assert caught.value.headers["retry-after-ms"] == "29500"
         now[0] += 30
@@ -198,7 +199,7 @@ class TestConcurrent:
             ask(limiter, by(concurrent=2))
         second.close()
         third.close()
-        assert not limiter._running
+        assert limiter.storage.running == {}
 
     def test_64_threads(self, limiter: Limiter) -> None:
         held = []
@@ -244,7 +245,7 @@ class TestMonths:
 
 
 class TestUsers:
-    USERS = Limits(rpm=1, tpm=50, concurrent=2)
+    USERS: ClassVar[Limits] = {"rpm": 1, "tpm": 50, "concurrent": 2}
 
     def test_each_user_has_its_own(self, limiter: Limiter) -> None:
         for user in ("u1", "u2", "u3"):
@@ -337,7 +338,7 @@ class TestStorage:
             with pytest.raises(LimitsUnavailable) as caught:
                 ask(limiter, by(rpm=2, concurrent=5))
         assert caught.value.status == 503 and "Retry-After" in caught.value.headers
-        assert not limiter._running
+        assert limiter.storage.running == {}
         lines = [each for each in caplog.messages if "limits cannot be counted" in each]
         assert len(lines) == 1 and "geheim" not in caplog.text
 
@@ -382,19 +383,14 @@ def test_durations_are_written_as_openai_does(seconds: float, text: str) -> None
     assert duration(seconds) == text
 
 
-def test_limits_that_say_nothing_are_those_of_others() -> None:
-    mine, theirs = Limits(rpm=0, tpm=5), Limits(rpm=60, tpm=7, concurrent=3)
-    assert mine.over(theirs) == Limits(0, 5, 3, None)
-    assert not Limits() and not Limits(0, 0, 0, 0) and Limits(concurrent=1)
-
-
 def test_it_is_forgotten_who_asked_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
-    limiter, now = Limiter(Settings(), remembered=10), [NOON]
+    storage, now = CountStorage(Settings(), remembered=10), [NOON]
+    limiter = Limiter(Settings(), storage=storage)
     monkeypatch.setattr(time, "time", lambda: now[0])
     for at in range(50):
         now[0] += 30
         ask(limiter, by(f"key{at}", rpm=5))
-    assert len(limiter._asked) <= 11
+    assert 0 < storage.remembered <= 11
 
 
 def race(work: Callable[[], object], threads: int, each: int) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 Scope = Literal["read", "write", "admin"]
@@ -13,35 +14,9 @@ Priority = Literal["interactive", "batch"]
 """Batch work gets what interactive work leaves over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much a caller may ask for; 0 is no limit. None is what the server's settings say."""
-
-    rpm: int | None = None
-    """Requests in any minute."""
-    tpm: int | None = None
-    """Tokens a minute, of prompts and of answers."""
-    concurrent: int | None = None
-    """Requests under way at the same time."""
-    monthly_tokens: int | None = None
-    """Tokens in a calendar month (UTC)."""
-
-    def over(self, other: Limits) -> Limits:
-        """These, and the other's where these say nothing."""
-        return Limits(
-            *(
-                theirs if (mine := getattr(self, field.name)) is None else mine
-                for field in fields(self)
-                for theirs in [getattr(other, field.name)]
-            )
-        )
-
-    def __bool__(self) -> bool:
-        """Whether there is any limit."""
-        return bool(self.rpm or self.tpm or self.concurrent or self.monthly_tokens)
-
-
-UNSPECIFIED = Limits()
+Limits = Mapping[str, int]
+"""How much a caller may ask for, by the names of `settings.KEY_LIMITS`; 0 is no limit. Where a key says
+nothing, the settings do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +28,16 @@ class Caller:
     weight: int = 1
     """1 to 100: its share of the engine beside other callers."""
     priority: Priority = "interactive"
-    limits: Limits = UNSPECIFIED
+    limits: Limits = field(default_factory=dict)
     """Of all its requests together."""
-    user_limits: Limits = UNSPECIFIED
+    user_limits: Limits = field(default_factory=dict)
     """Of each `user` that its requests name."""
     is_limited: bool = field(init=False)
     """Whether there is any limit to count its requests for."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "is_limited", bool(self.limits or self.user_limits))
+        limited = any(self.limits.values()) or any(self.user_limits.values())
+        object.__setattr__(self, "is_limited", limited)
 
     identity: str = ""
     """Of a named key: what stays when the key is rotated, and no later key of that name has."""

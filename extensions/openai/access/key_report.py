@@ -6,18 +6,13 @@ import time
 from collections.abc import Sequence
 from typing import Any, get_args
 
+from ..settings import KEY_LIMITS
 from .caller import Limits, Scope
 from .key_files import Entry
 from .signed_keys import Grant
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-LIMIT_WORDS = {
-    "rpm": "{} requests a minute",
-    "tpm": "{} tokens a minute",
-    "concurrent": "{} requests at once",
-    "monthly_tokens": "{} tokens a month",
-}
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -53,11 +48,10 @@ def allowed(grant: Grant, *, with_end: bool = True) -> str:
 
 
 def _limit_words(limits: Limits, suffix: str) -> list[str]:
-    values = ((words, getattr(limits, name)) for name, words in LIMIT_WORDS.items())
     return [
-        words.format(value or "any number of") + suffix
-        for words, value in values
-        if value is not None
+        f"{limits[name] or 'any number of'} {limit.words}{suffix}"
+        for name, limit in KEY_LIMITS.items()
+        if name in limits
     ]
 
 
@@ -73,8 +67,8 @@ def described(entry: Entry, now: float, last_used: int | None) -> dict[str, Any]
         "expires_at": grant.expires,
         "ends_at": end_of(entry),
         "last_used_at": last_used,
-        "limits": {name: getattr(grant.limits, name) for name in LIMIT_WORDS},
-        "user_limits": {name: getattr(grant.user_limits, name) for name in LIMIT_WORDS},
+        "limits": {name: grant.limits.get(name) for name in KEY_LIMITS},
+        "user_limits": {name: grant.user_limits.get(name) for name in KEY_LIMITS},
         "weight": grant.weight,
         "priority": grant.priority,
         "stores": grant.stores,

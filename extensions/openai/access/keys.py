@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from ..errors import KeysUnreadable, Unauthorized
-from ..settings import Settings
+from ..settings import KEY_LIMITS, Settings
 from .caller import LOCAL, Caller, Limits, Scope
 from .failed_attempts import AttemptLimiter
 from .key_files import KeyFiles, KeysError, named_keys_exist
@@ -28,8 +28,6 @@ ADMIN = Caller("admin", ALL)
 """The holder of the admin key."""
 IN_ENVIRON = {name: "HTTP_" + name.upper().replace("-", "_") for name in HEADERS}
 LONGEST = 4096  # bytes; a named key has about 150
-NAMED_RPM = 60
-"""Requests a minute of a named key, where neither it nor the settings say."""
 
 
 def has_keys(settings: Settings) -> bool:
@@ -54,9 +52,11 @@ class Keys:
         """Use these settings from now on."""
         if settings.keys_secret != self._settings.keys_secret:
             self._files = KeyFiles.of(settings)
-        limits = Limits(settings.rpm, settings.tpm, settings.concurrent, settings.monthly_tokens)
-        users = Limits(**settings.user_limits)
-        self._default_limits = (limits, users) if limits or users else None
+        named = {name: limit.of_named_keys for name, limit in KEY_LIMITS.items()}
+        given = {name: getattr(settings, name) for name in KEY_LIMITS}
+        self._limits: Limits = {name: most for name, most in given.items() if most is not None}
+        self._user_limits: Limits = settings.user_limits
+        self._limits_of_named: Limits = {**named, **self._limits}
         scopes = ALL if settings.admin_key is None else USE
         self._local = self._limited(LOCAL)
         self._local_user = self._limited(Caller(LOCAL.name, USE))
@@ -65,8 +65,8 @@ class Keys:
         self._settings = settings
         if settings.password != self._password_setting:
             self._password_setting = settings.password
-            given = settings.password
-            self._password = Password(given.get_secret_value()) if given else None
+            password = settings.password
+            self._password = Password(password.get_secret_value()) if password else None
 
     def identify(self, headers: Mapping[str, str | None], address: str = "") -> Caller:
         """Whose key the request brings. Raises Unauthorized, TooManyWrongKeys, KeysUnreadable.
@@ -119,7 +119,7 @@ class Keys:
             return self._key_holder
         grant, fault = self._named(given)
         if grant is not None:
-            return self._limited(self._holder(grant))
+            return self._holder(grant)
         if self._password is not None and self._password.matches(given):
             return self._password_holder
         if fault is not None:
@@ -160,20 +160,15 @@ class Keys:
             ALL if "admin" in grant.scopes else grant.scopes,
             grant.weight,
             grant.priority,
-            grant.limits.over(Limits(rpm=self._settings.rpm)).over(Limits(rpm=NAMED_RPM)),
-            grant.user_limits,
+            {**self._limits_of_named, **grant.limits},
+            {**self._user_limits, **grant.user_limits},
             grant.identity,
             grant.stores,
         )
 
     def _limited(self, caller: Caller) -> Caller:
-        """With the settings' limits where the caller has none of its own."""
-        if self._default_limits is None:
-            return caller
-        limits, users = self._default_limits
-        return replace(
-            caller, limits=caller.limits.over(limits), user_limits=caller.user_limits.over(users)
-        )
+        """With the limits of the settings."""
+        return replace(caller, limits=self._limits, user_limits=self._user_limits)
 
 
 def sent_keys(environ: Mapping[str, Any]) -> dict[str, str | None]:

@@ -12,18 +12,31 @@ import binascii
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 from itsdangerous import Signer
+from pydantic import BeforeValidator
 
-from .caller import UNSPECIFIED, Limits, Priority, Scope
+from ..settings import KEY_LIMITS
+from .caller import Limits, Priority, Scope
 
 NAME = r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,38}[A-Za-z0-9])?"
 LETTERS: dict[Scope, str] = {"read": "r", "write": "w", "admin": "a"}
 SALT = b"openedai named key 1"
+
+
+def _given(limits: Any) -> Any:
+    """Without those that say nothing, which older lists of keys have."""
+    if not isinstance(limits, dict):
+        return limits
+    return {name: most for name, most in limits.items() if most is not None}
+
+
+ListedLimits = Annotated[Limits, BeforeValidator(_given)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +49,8 @@ class Grant:
     scopes: frozenset[Scope]
     expires: int | None = None
     """Unix seconds."""
-    limits: Limits = UNSPECIFIED
-    user_limits: Limits = UNSPECIFIED
+    limits: ListedLimits = field(default_factory=dict)
+    user_limits: ListedLimits = field(default_factory=dict)
     weight: int = 1
     priority: Priority = "interactive"
     stores: bool = True
@@ -84,15 +97,16 @@ def verify(key: bytes, secret: bytes) -> Grant | None:
     start, _, text = value.decode().rpartition("-")
     try:
         payload = orjson.loads(base64.b32decode(text.upper() + "=" * (-len(text) % 8)))
-    except (binascii.Error, orjson.JSONDecodeError):
-        return None  # signed with the same secret, but no named key
+        limits, user_limits = (_named(payload.get(letter, ())) for letter in "lu")
+    except (binascii.Error, ValueError):
+        return None  # signed with the same secret, but no named key, or one of a later version
     return Grant(
         payload["i"],
         start.removeprefix("sk-"),
         frozenset(scope for scope, letter in LETTERS.items() if letter in payload["s"]),
         payload.get("x"),
-        Limits(*payload.get("l", ())),
-        Limits(*payload.get("u", ())),
+        limits,
+        user_limits,
         payload.get("w", 1),
         "batch" if payload.get("b") else "interactive",
         not payload.get("n"),
@@ -101,11 +115,19 @@ def verify(key: bytes, secret: bytes) -> Grant | None:
 
 
 def _short(limits: Limits) -> list[int | None]:
-    """The values in their order, without those at the end that say nothing."""
-    values = [getattr(limits, field.name) for field in fields(limits)]
+    """The values in the order of KEY_LIMITS, without those at the end that say nothing."""
+    values = [limits.get(name) for name in KEY_LIMITS]
     while values and values[-1] is None:
         values.pop()
     return values
+
+
+def _named(values: Sequence[int | None]) -> Limits:
+    """What `_short` was given. Raises ValueError for more limits than there are here: a key must not be good
+    for more than it says."""
+    if len(values) > len(KEY_LIMITS):
+        raise ValueError
+    return {name: most for name, most in zip(KEY_LIMITS, values, strict=False) if most is not None}
 
 
 @lru_cache(4)

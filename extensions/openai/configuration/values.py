@@ -9,7 +9,7 @@ import ipaddress
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
@@ -18,7 +18,6 @@ from pydantic_settings import NoDecode
 HOST_NAME = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9._:*\[\]-]+")
 PROXY_COUNT = re.compile(r"[1-9]")
-LIMITS = ("rpm", "tpm", "concurrent", "monthly_tokens")
 
 MIN_PASSWORD_CHARACTERS = 8
 MIN_SECRET_CHARACTERS = 16
@@ -113,18 +112,8 @@ def _json(text: str) -> Any:
         return text
 
 
-def _limits(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    for name, most in value.items():
-        if name not in LIMITS:
-            raise ValueError(f"{name[:40]} is no limit: {', '.join(LIMITS)} are")
-        if isinstance(most, bool) or not isinstance(most, int) or most < 0:
-            raise ValueError(f"{name} needs a whole number, 0 or more")
-    return value
-
-
 Pairs = Annotated[Mapping[str, Any], NoDecode, BeforeValidator(_pairs)]
 """Names and values; in the environment and on the command line as `name=value,name=value`."""
-Limits = Annotated[Pairs, AfterValidator(_limits)]
 
 
 def numbers_for(
@@ -134,15 +123,28 @@ def numbers_for(
     name is not."""
 
     def check(value: Mapping[str, Any]) -> Mapping[str, Any]:
-        for name, number in value.items():
-            if name not in default:
-                raise ValueError(f"{name[:40]} is no {unknown}: {', '.join(default)} are")
-            whole = isinstance(number, int) and not isinstance(number, bool)
-            if not whole or not least <= number <= most:
-                raise ValueError(f"{name} needs a whole number, {least} or more")
+        check_numbers(value, default, unknown, least=least, most=most)
         return {**default, **value}
 
     return AfterValidator(check)
+
+
+def check_numbers(
+    value: Mapping[str, Any],
+    known: Collection[str],
+    unknown: str,
+    *,
+    least: int,
+    most: float = math.inf,
+) -> None:
+    """Raises ValueError for a name that is not known (then it is no `unknown`), and for what is no whole
+    number."""
+    for name, number in value.items():
+        if name not in known:
+            raise ValueError(f"{name[:40]} is no {unknown}: {', '.join(known)} are")
+        whole = isinstance(number, int) and not isinstance(number, bool)
+        if not whole or not least <= number <= most:
+            raise ValueError(f"{name} needs a whole number, {least} or more")
 
 
 # Secrets

@@ -21,6 +21,8 @@ from urllib.parse import quote, quote_plus, unquote_plus
 
 import orjson
 
+from ..limits.rate_limits import HEADERS
+
 log = logging.getLogger("openedai")
 
 FILES = 500  # the oldest ones go when there are more
@@ -38,13 +40,11 @@ HARMLESS_HEADERS = frozenset(
     access-control-allow-headers access-control-allow-methods access-control-allow-origin
     access-control-allow-private-network access-control-expose-headers access-control-max-age
     access-control-request-headers access-control-request-method access-control-request-private-network
-    x-ratelimit-limit-requests x-ratelimit-limit-tokens x-ratelimit-remaining-requests
-    x-ratelimit-remaining-tokens x-ratelimit-reset-requests x-ratelimit-reset-tokens
     x-stainless-arch x-stainless-async x-stainless-helper-method x-stainless-lang x-stainless-os
     x-stainless-package-version x-stainless-poll-helper x-stainless-raw-response x-stainless-read-timeout
     x-stainless-retry-count x-stainless-runtime x-stainless-runtime-version x-stainless-timeout
     """.split()
-)
+).union(HEADERS)
 """Only these are shown with their values: gateways and proxies pass on secrets under names of their own."""
 HARMLESS_QUERY = frozenset(
     """

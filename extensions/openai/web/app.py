@@ -31,6 +31,7 @@ from ..access.proxies import TrustedProxies
 from ..engines.protocol import Engine
 from ..errors import APIError
 from ..generation.sampling.policy import read_policy
+from ..limits.rate_limits import HEADERS
 from ..limits.scheduler import Scheduler
 from ..observability.capture import Capture, Redactor
 from ..observability.logs import RequestLog
@@ -71,11 +72,7 @@ ENDPOINTS = (
 ROUTES: tuple[Route, ...] = tuple(route for endpoint in ENDPOINTS for route in endpoint.ROUTES)
 EXPOSED = [
     *("x-request-id", "openai-processing-ms", "retry-after", "retry-after-ms", IGNORED_HEADER),
-    *(
-        f"x-ratelimit-{what}-{kind}"
-        for what in ("limit", "remaining", "reset")
-        for kind in ("requests", "tokens")
-    ),
+    *HEADERS,
 ]
 """What pages in browsers may read of an answer's headers."""
 

@@ -17,7 +17,6 @@ from ..access.keys import sent_keys
 from ..access.proxies import HOST_SENT
 from ..errors import APIError, Forbidden, InvalidRequest, UnsupportedMediaType
 from ..limits.rate_limits import Admission
-from ..limits.token_estimate import expected_tokens
 from ..schemas.forms import parse_query
 from ..schemas.validation import RequestModel, ignored_fields, parse
 from .context import RequestContext
@@ -85,7 +84,7 @@ class RequestPipeline:
             arguments["body"] = self._body(context, route, counting)
         if admission is not None and route.scope == "write":
             body = arguments.get("body")
-            admission.take(expected_tokens(body) if isinstance(body, RequestModel) else 0)
+            admission.take(body if isinstance(body, RequestModel) else None)
         if route.chunk is not None and services.model_manager is not None:
             services.model_manager.reload_if_unloaded()
         return route.handler(context, **arguments)
