@@ -1,4 +1,4 @@
-"""Write the tables in docs/ that are made of the code: settings, parameters, routes, errors.
+"""Write what is made of the code: tables in docs/ (settings, routes, errors ...), deploy/settings.yaml.
 
     python scripts/generate_docs.py           rewrite them
     python scripts/generate_docs.py --check   exit status 1 when one is out of date
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -344,6 +345,34 @@ def efforts() -> str:
     return table("`reasoning_effort` | Tokens of the thought | At most", rows)
 
 
+SAMPLE_HEAD = """\
+# Every setting of the API with its default. Take away the # before those that you change, and start with
+#
+#     openedai run --settings settings.yaml
+#
+# A flag, and OPENEDAI_<NAME> in the environment, go before this file. Settings marked "reload" may change
+# while the server runs: edit the file and send SIGHUP (systemctl reload). Written by
+# scripts/generate_docs.py.
+"""
+
+
+def settings_file() -> str:
+    """A settings file in which every option is a comment."""
+    import yaml
+
+    lines = [SAMPLE_HEAD.rstrip()]
+    for title, members in sections().items():
+        lines += ["", f"## {title}"]
+        for name, field in members.items():
+            text = (field.description or "") + (" (reload)" if is_reloadable(name) else "")
+            value = field.default
+            if not (value is None or isinstance(value, (bool, int, float))):
+                value = shown_default(value) or ""
+            lines += ["", *textwrap.wrap(text, 100, initial_indent="# ", subsequent_indent="# ")]
+            lines.append("# " + yaml.safe_dump({f"openai-{name}": value}, width=10**6).rstrip())
+    return "\n".join(lines) + "\n"
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "settings": settings,
     "key_limits": key_limits,
@@ -365,7 +394,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
 
 
 def regenerate(text: str) -> str:
-    """A page with its tables made anew."""
+    """A page with its tables made again."""
 
     def replacement(match: re.Match[str]) -> str:
         name = match[1]
@@ -376,9 +405,10 @@ def regenerate(text: str) -> str:
 
 def main(check: bool) -> int:
     status = 0
-    for page in sorted((ROOT / "docs").glob("*.md")):
-        before = page.read_text(encoding="utf-8")
-        after = regenerate(before)
+    sample = ROOT / "deploy/settings.yaml"
+    for page in (*sorted((ROOT / "docs").glob("*.md")), sample):
+        before = page.read_text(encoding="utf-8") if page.exists() else None
+        after = settings_file() if page == sample else regenerate(before or "")
         if after == before:
             continue
         if check:

@@ -1,4 +1,5 @@
-"""The operator's commands: make, list, revoke and rotate named keys, print their usage; hash a password.
+"""The operator's commands: make, list, revoke and rotate named keys, print their usage; copy the data folder;
+hash a password.
 
     python -m extensions.openai keys create --name alice
 
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from .access.caller import RESERVED, Limits, Priority
@@ -38,6 +40,7 @@ from .configuration.sources import load
 from .errors import UsageUnreadable
 from .settings import KEY_LIMITS, SettingsError
 from .state import usage as usage_file
+from .state.backup import BackupError, back_up
 from .state.usage import UsageStore
 
 LONGEST = 100 * 366 * 86400  # seconds
@@ -49,6 +52,7 @@ HELP = """examples:
   {program} keys usage --days 7 --csv
   {program} keys rotate alice --grace 1h
   {program} keys revoke alice
+  {program} backup /backups/monday
 
 What you do takes effect at once, also on a server that runs. docs/keys.md has more."""
 
@@ -71,7 +75,7 @@ def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
         folder = vars(given).get("data_folder")
         settings = load({}, {"data_folder": folder} if folder else {})
         given.run(KeyFiles.of(settings), given)
-    except (KeysError, SettingsError, UsageUnreadable) as error:
+    except (BackupError, KeysError, SettingsError, UsageUnreadable) as error:
         _say(f"error: {error}")
         return 2
     return 0
@@ -186,6 +190,12 @@ def _usage(files: KeyFiles) -> UsageStore:
     return UsageStore(files.folder if there else None, days=36500)
 
 
+def backup(files: KeyFiles, given: argparse.Namespace) -> None:
+    """Copy the data folder."""
+    names = back_up(files.folder, given.folder)
+    _say(f"copied {', '.join(names)} from {files.folder} to {given.folder}")
+
+
 def password(files: KeyFiles, given: argparse.Namespace) -> None:
     """Read a password and print its hash."""
     if sys.stdin.isatty():
@@ -262,6 +272,8 @@ def _parser(program: str = PROGRAM) -> _Parser:
         help="how long the old one stays valid, such as 1h (default: not at all)",
     )
     _add_grant(again, "as before", "as long after its beginning as the old one")
+    copied = command(commands, "backup", backup, "copy keys, usage and store while a server runs")
+    copied.add_argument("folder", metavar="FOLDER", type=Path, help="a new folder for the copy")
     command(commands, "password", password, "read a password and print its hash, for --password")
     return parser
 

@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, CommandRow] = {
     "chat": CommandRow("talk to a server that runs", "chat"),
     "models": CommandRow("list the models on this machine", "models"),
     "keys": CommandRow("make, list, rotate and revoke keys; who used how much", "keys"),
+    "backup": CommandRow("copy keys, usage and store while a server runs", "backup"),
     "password": CommandRow("print the hash of a password, for --password", "password"),
     "check": CommandRow("find out what would keep the server from starting", "check"),
     "version": CommandRow("print versions", "version"),

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from extensions.openai.configuration.sources import load
 from extensions.openai.errors import all_errors
 from extensions.openai.observability.metrics import METRICS, PREFIX
 from extensions.openai.settings import Settings
+from host import settings_file
 from host.options import OPTIONS
 from tests.support.process import ROOT, free_port
 from tests.support.wire import ask
@@ -61,9 +63,9 @@ def test_the_unit(tmp_path: Path) -> None:
     analyze = program("systemd-analyze")
     unit = tmp_path / "openedai.service"
     text = read("openedai.service")
-    assert "/opt/openedai/.venv/bin/python" in text and "WorkingDirectory=/opt/openedai" in text
+    assert "ExecStart=/opt/openedai/.venv/bin/openedai run --settings" in text
     # What it starts has to be there for the check.
-    text = text.replace("/opt/openedai/.venv/bin/python", sys.executable)
+    text = text.replace("/opt/openedai/.venv/bin/openedai", sys.executable)
     unit.write_text(text.replace("WorkingDirectory=/opt/openedai", "WorkingDirectory=/"))
     done = run(analyze, "verify", str(unit))
     assert not done.stderr, done.stderr
@@ -72,39 +74,65 @@ def test_the_unit(tmp_path: Path) -> None:
     assert "ExecReload=/bin/kill -HUP $MAINPID" in text and "TimeoutStopSec=15" in text
 
 
+def test_the_sample_of_a_settings_file_has_every_setting_with_its_default() -> None:
+    text = read("settings.yaml")
+    lines = re.findall(r"^# (openai-\w+:.*)$", text, re.MULTILINE)
+    content = yaml.safe_load("\n".join(lines))
+    params = settings_file.params_for("openai", content, ["openai"])
+    assert list(params) == list(Settings.model_fields)
+    defaults = load({}, {})
+    assert load(params, {}) == defaults
+    assert yaml.safe_load(text) is None, "all of it is a comment"
+    # What an operator does: take one # away.
+    changed = text.replace("# openai-api_port: 5001", "openai-api_port: 6001")
+    assert load(settings_file.params_for("openai", yaml.safe_load(changed), ["openai"]), {}) == (
+        defaults.model_copy(update={"api_port": 6001})
+    )
+
+
 def test_the_image_is_well_formed() -> None:
     run(program("hadolint"), str(DEPLOY / "Dockerfile"))
 
 
 def copied() -> list[str]:
-    """What the last stage of the image takes from the repository."""
-    last = read("Dockerfile").split("\nFROM ")[-1]
-    lines = re.findall(r"^COPY (?!--from)(.*)$", last, re.MULTILINE)
+    """What the image takes from the repository."""
+    lines = re.findall(r"^COPY (?!--from)(.*)$", read("Dockerfile"), re.MULTILINE)
     return [word for line in lines for word in line.split()[:-1]]
 
 
 def test_what_the_image_copies_is_not_ignored() -> None:
     kept = [line[1:] for line in read("Dockerfile.dockerignore").splitlines() if line[:1] == "!"]
-    first = re.findall(r"^COPY (\S+) (\S+)$", read("Dockerfile").split("\nFROM ")[1], re.MULTILINE)
-    for name in [*copied(), *(source for source, _ in first)]:
+    for name in copied():
         assert (ROOT / name).exists(), name
         assert any(name == each or name.startswith(f"{each}/") for each in kept), name
 
 
 def test_what_the_image_copies_is_enough(tmp_path: Path) -> None:
+    """The package is built of it, and what the image starts answers as its health check asks."""
+    source, site = tmp_path / "source", tmp_path / "site"
     for name in copied():
         if (ROOT / name).is_dir():
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+            ignored = shutil.ignore_patterns("__pycache__", "training")
+            shutil.copytree(ROOT / name, source / name, ignore=ignored, dirs_exist_ok=True)
         else:
-            shutil.copy(ROOT / name, tmp_path / name)
-    words = re.findall(r'^ENTRYPOINT \["[^"]+", (.*)\]$', read("Dockerfile"), re.MULTILINE)[0]
-    command = [sys.executable, *re.findall(r'"([^"]+)"', words)]
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
+    without_index = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index")
+    install = (sys.executable, "-m", "pip", "install", *without_index)
+    run(*install, "--target", str(site), str(source))
+    words = re.findall(r'^ENTRYPOINT \["openedai", (.*)\]$', read("Dockerfile"), re.MULTILINE)[0]
+    command = [str(site / "bin" / "openedai"), *re.findall(r'"([^"]+)"', words)]
     port = free_port()
     process = subprocess.Popen(
-        [*command, "--loader", "echo", "--api-port", str(port)],
+        [*command, "--model", "openedai-tiny", "--threads", "1", "--api-port", str(port)],
         cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(site),
+            "HOME": str(tmp_path),
+            "OPENEDAI_MODEL_DIR": str(tmp_path / "models"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

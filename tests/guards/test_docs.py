@@ -16,8 +16,10 @@ from extensions.openai.observability.metrics import METRICS
 from extensions.openai.schemas.bad_request import CODES
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import ROUTES
+from tests.support.examples import NOT_RUN, examples
 from tests.support.process import ROOT
 
+MAX_NOT_RUN = 8
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 
 
@@ -92,3 +94,25 @@ def test_rooms_of_the_architecture_exist() -> None:
     assert len(drawn) > 20
     names = {file.name for file in ROOT.rglob("*.py") if ".venv" not in file.parts}
     assert set(drawn) <= names
+
+
+def test_every_example_says_how_it_is_tried() -> None:
+    """tests/whole/test_examples.py tries them as tests/support/examples.py describes."""
+    assert len(examples()) > 30
+    for each in examples():
+        if each.language == "text":
+            assert each.how is None, each.id
+            continue
+        assert each.language, f"{each.id}: a block without a language; is it `text`?"
+        known = each.how in ("run", "stand-in") or (each.how or "").startswith(NOT_RUN)
+        assert known, f"{each.id}: {each.how}"
+
+
+def test_few_are_not_run_and_each_says_why() -> None:
+    reasons = [(each.how or "").removeprefix(NOT_RUN) for each in examples() if each.how]
+    left = [each.id for each in examples() if (each.how or "").startswith(NOT_RUN)]
+    assert len(left) <= MAX_NOT_RUN, left
+    assert all(len(reason) > 2 for reason in reasons)
+    for each in examples():
+        for named in re.findall(r"tests/\S+\.py", each.how or ""):
+            assert (ROOT / named).exists(), f"{each.id}: {named}"

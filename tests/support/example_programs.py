@@ -91,7 +91,7 @@ def main(program: str, words: list[str]) -> int:
         base_url = f"http://127.0.0.1:{os.environ['EXAMPLE_PORT']}/v1"
         address = ["--base-url", base_url] if words[0] == "chat" else []
         command = [sys.executable, "-m", "openedai", *words, *address]
-        return subprocess.run(command, cwd=ROOT, check=False).returncode
+        return subprocess.run(command, check=False).returncode
     print(f"no stand-in for: {program} {' '.join(words)}", file=sys.stderr)
     return 1
 
