@@ -21,6 +21,7 @@ from .web.routing.routes import PathPrefixes, Route, endpoint
 if TYPE_CHECKING:
     from .limits.served_models import ServedModels
     from .outbound.tunnel import Tunnel
+    from .state.store import Store
     from .web.context import RequestContext
 
 PACKAGES = ("flask", "waitress", "pydantic", "xllamacpp", "llguidance")
@@ -29,7 +30,8 @@ PACKAGES = ("flask", "waitress", "pydantic", "xllamacpp", "llguidance")
 class Health(TypedDict):
     """The model is loaded and requests are taken."""
 
-    status: Literal["ok"]
+    status: Literal["ok", "degraded"]
+    """`degraded`: requests are answered, but what they ask to store cannot be stored."""
 
 
 class ModelHealth(TypedDict):
@@ -65,16 +67,23 @@ class TunnelHealth(TypedDict):
     """How often its program was started."""
 
 
+class StoreHealth(TypedDict):
+    where: Literal["sqlite", "postgresql", "memory", "off"]
+    problem: str | None
+    """Why nothing can be written; null where nothing is known to be wrong."""
+
+
 class HealthDetails(TypedDict):
     """What runs here, for operators."""
 
-    status: Literal["ok", "loading"]
+    status: Literal["ok", "degraded", "loading"]
     version: str
     uptime_seconds: float
     model: ModelHealth | None
     queue: QueueHealth
     tunnel: TunnelHealth | None
     """Null without `--public-api`."""
+    store: StoreHealth
     process: ProcessHealth
     python: str
     platform: str
@@ -89,7 +98,7 @@ def health(context: RequestContext) -> Response:
     manager = context.services.model_manager
     if manager is None or not manager.loads_on_demand():
         context.services.models.loaded()  # raises ModelLoading
-    answer: Health = {"status": "ok"}
+    answer: Health = {"status": _status(context.services.store)}
     return json_response(answer)
 
 
@@ -99,7 +108,7 @@ def health_details(context: RequestContext) -> Response:
     model = _model(services.models)
     queue = services.scheduler.state()
     answer: HealthDetails = {
-        "status": "ok" if model else "loading",
+        "status": _status(services.store) if model else "loading",
         "version": __version__,
         "uptime_seconds": round(time.monotonic() - services.started, 1),
         "model": model,
@@ -109,12 +118,17 @@ def health_details(context: RequestContext) -> Response:
             "limit": queue.limit,
         },
         "tunnel": _tunnel(services.tunnel),
+        "store": {"where": services.store.kind, "problem": services.store.problem},
         "process": _process(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
     }
     return json_response(answer)
+
+
+def _status(store: Store) -> Literal["ok", "degraded"]:
+    return "ok" if store.problem is None else "degraded"
 
 
 def _model(models: ServedModels) -> ModelHealth | None:

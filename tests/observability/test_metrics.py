@@ -18,6 +18,7 @@ from extensions.openai.limits.served_models import ServedModels
 from extensions.openai.observability.metrics import LABELS, METRICS, PREFIX, Metrics
 from extensions.openai.observability.record import RequestRecord
 from extensions.openai.settings import Settings
+from extensions.openai.state.store import Store
 from extensions.openai.web.app import create_app
 from tests.conftest import Serve
 from tests.support.paced import PacedEngine
@@ -101,7 +102,9 @@ def test_numbers_of_the_moment(serve: Serve) -> None:
 
 
 def test_every_row_is_in_the_page_or_waits_for_its_first_value() -> None:
-    text = client().get("/metrics").get_data(as_text=True)
+    storing = create_app(Settings(store="memory"), EchoEngine()).test_client()
+    storing.get(CHAT)
+    text = storing.get("/metrics").get_data(as_text=True)
     for row in METRICS:
         if row.name == "tunnel_up":
             continue
@@ -133,7 +136,8 @@ def test_promtool_finds_nothing_wrong() -> None:
 
 def test_labels_are_bounded() -> None:
     scheduler = Scheduler(queue_limit=1)
-    metrics = Metrics(ServedModels(EchoEngine(), scheduler, Settings()), scheduler)
+    served = ServedModels(EchoEngine(), scheduler, Settings())
+    metrics = Metrics(served, scheduler, Store(Settings(store="off")))
     for number in range(LABELS * 3):
         record = RequestRecord(model=f"m{number}", error=f"e{number}", status=500, prompt_tokens=1)
         metrics.observe(record)

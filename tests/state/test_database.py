@@ -14,6 +14,7 @@ from extensions.openai.errors import StoreUnavailable
 from extensions.openai.settings import Settings
 from extensions.openai.state import sqlite_file
 from extensions.openai.state.database import Database
+from extensions.openai.state.retention import Retention, Sweeper
 from extensions.openai.state.store import Store, StoreTimes
 from tests.state.conftest import Open, lasting
 from tests.state.test_chat_completions import chat, ids
@@ -142,8 +143,13 @@ def test_a_file_that_another_process_locks(tmp_path: Path) -> None:
         store.chat_completions.add("local", chat("b"))
     assert store.problem == "database is locked"
     assert ids(store)[0] == ["a"]  # reading goes on
+    sweeper = Sweeper(store.database, lambda: Retention({}, {}))
+    with pytest.raises(StoreUnavailable):
+        sweeper.sweep()
     locker.execute("ROLLBACK")
     locker.close()
+    sweeper.sweep()
+    assert store.problem is None  # before a client has stored anything
     store.chat_completions.add("local", chat("c"))
     assert ids(store)[0] == ["a", "c"]
     store.close()

@@ -179,3 +179,33 @@ def test_a_key_of_the_api_that_stores_nothing(tmp_path: Path) -> None:
     assert not rotated.stores
     answer = client.post(CHATS, json=body(), headers={"Authorization": f"Bearer {key}"})
     assert answer.json["store"] is False
+
+
+LONG = {str(n): "x" * 512 for n in range(16)}
+"""Metadata that need pages of their own."""
+
+
+def test_health_and_metrics_while_the_disk_is_full(tmp_path: Path) -> None:
+    client = client_of(store="sqlite", data_folder=str(tmp_path))
+    store = client.application.extensions["openai"].store
+    assert b"openedai_store_objects" not in client.get("/metrics").data  # it is not open
+    client.post(CHATS, json=body())
+    assert b'openedai_store_objects{kind="chats"} 1.0' in client.get("/metrics").data
+    with store.database.read() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    full = client.post(CHATS, json=body(metadata=LONG))
+    assert full.status_code == 200 and full.json["store"] is False
+    assert client.get("/health").json == {"status": "degraded"}
+    details = client.get("/v1/internal/health").json
+    assert details["status"] == "degraded"
+    assert details["store"] == {"where": "sqlite", "problem": "database or disk is full"}
+    assert b"openedai_store_failing 1.0" in client.get("/metrics").data
+    streamed = client.post(CHATS, json=body(metadata=LONG, stream=True))
+    assert streamed.headers["x-openedai-ignored"] == "store"
+    assert sse_chunks(streamed.data)[-1]["store"] is False
+    with store.database.read() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 100000")
+    assert "store" not in client.post(CHATS, json=body()).json
+    assert client.get("/health").json == {"status": "ok"}
+    store.close()

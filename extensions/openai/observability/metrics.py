@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
@@ -23,6 +24,7 @@ from ..errors import ModelLoading
 from ..limits.scheduler import Scheduler
 from ..limits.served_models import ServedModel, ServedModels
 from ..outbound.tunnel import Tunnel
+from ..state.store import Store
 from .record import RequestRecord
 
 PREFIX = "openedai_"
@@ -69,6 +71,10 @@ METRICS: tuple[Metric, ...] = (
     Metric("waiting", "gauge", (), "Requests in the queue."),
     Metric("queue_limit", "gauge", (), "Requests that may wait."),
     Metric("slots", "gauge", (), "Choices that can be generated at once; 0 while there is no model."),
+    Metric("store_objects", "gauge", ("kind",), "Stored objects; from the first use of the store."),
+    Metric("store_bytes", "gauge", ("kind",), "Bytes of them."),
+    Metric("store_database_bytes", "gauge", (), "Bytes of the store's file and its log; not of PostgreSQL."),
+    Metric("store_failing", "gauge", (), "1 while the store cannot be written."),
     Metric("tunnel_up", "gauge", (), "1 while the tunnel is connected; only with --public-api."),
     Metric("info", "gauge", ("version", "python", "model"), "Always 1; what runs."),
 )  # fmt: skip
@@ -85,11 +91,13 @@ class Metrics:
         self,
         models: ServedModels,
         scheduler: Scheduler,
+        store: Store,
         tunnel: Tunnel | None = None,
     ) -> None:
         self._registry = CollectorRegistry()
         self._served_models = models
         self._scheduler = scheduler
+        self._store = store
         self._tunnel = tunnel
         self._models = _Bounded()
         self._codes = _Bounded()
@@ -168,6 +176,18 @@ class Metrics:
             child = self._children[name, labels] = self._series[name].labels(*labels)
         return child
 
+    def _read_store(self) -> Iterator[tuple[str, tuple[str, ...], float]]:
+        yield "store_failing", (), self._store.problem is not None
+        size = self._store.measure()
+        if size is None:
+            return
+        for kind, (objects, _) in size.by_kind.items():
+            yield "store_objects", (kind,), objects
+        for kind, (_, bytes) in size.by_kind.items():
+            yield "store_bytes", (kind,), bytes
+        if size.database_bytes is not None:
+            yield "store_database_bytes", (), size.database_bytes
+
     def _read_gauges(self) -> Iterator[tuple[str, tuple[str, ...], float]]:
         """Name, values of its labels, and value of each gauge, as they are now."""
         served: ServedModel | None = None
@@ -180,6 +200,7 @@ class Metrics:
         yield "waiting", (), queue.requests_waiting
         yield "queue_limit", (), queue.limit
         yield "slots", (), served.info.parallel if served else 0
+        yield from self._read_store()
         if self._tunnel is not None:
             yield "tunnel_up", (), self._tunnel.state.state == "up"
         labels = (__version__, platform.python_version(), served.name if served else "")
@@ -197,10 +218,11 @@ class _Gauges(Collector):
         yield from ()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        for name, labels, value in self._read():
+        for name, values in groupby(self._read(), lambda read: read[0]):
             row = ROWS[name]
             family = GaugeMetricFamily(PREFIX + name, row.meaning, labels=row.labels)
-            family.add_metric(labels, value)
+            for _, labels, value in values:
+                family.add_metric(labels, value)
             yield family
 
 

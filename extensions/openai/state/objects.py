@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, delete, insert, select, text
+from sqlalchemy import Connection, RowMapping, Select, delete, func, insert, select, text
 
 from ..errors import StoredObjectNotFound
 from .pages import Page, PageQuery
-from .tables import KINDS, deleted, idempotency
+from .tables import KINDS, deleted, idempotency, totals
 
 COUNT = text(
     "INSERT INTO totals (kind, owner, objects, bytes) VALUES (:kind, :owner, :objects, :bytes) "
@@ -33,6 +33,13 @@ def add(connection: Connection, kind: str, values: Mapping[str, Any]) -> int:
 def count(connection: Connection, kind: str, owner: str, objects: int, bytes: int) -> None:
     """Note that an owner has so many more."""
     connection.execute(COUNT, {"kind": kind, "owner": owner, "objects": objects, "bytes": bytes})
+
+
+def sums(connection: Connection) -> dict[str, tuple[int, int]]:
+    """Objects and their bytes of all owners, for each kind."""
+    columns = (func.sum(totals.c.objects), func.sum(totals.c.bytes))
+    rows = connection.execute(select(totals.c.kind, *columns).group_by(totals.c.kind)).all()
+    return dict.fromkeys(KINDS, (0, 0)) | {row[0]: (int(row[1]), int(row[2])) for row in rows}
 
 
 def find(connection: Connection, kind: str, owner: str, id: str) -> RowMapping:

@@ -54,6 +54,10 @@ class Sweeper:
         """Delete until nothing is left to delete, or `stop` is set; how many objects went.
 
         Raises StoreUnavailable."""
+        if self._database.problem is not None:
+            # Find out whether writing works again, also while no client stores anything.
+            nothing = partial(objects.count, kind=next(iter(KINDS)), owner="", objects=0, bytes=0)
+            self._database.write(nothing)
         retention, stop, swept = self._retention(), stop or threading.Event(), 0
         now = int(time.time())
         for kind in KINDS:

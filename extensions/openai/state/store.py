@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import StoreOff, StoreUnavailable
 from ..settings import Settings, SettingsError
@@ -38,6 +39,16 @@ class StoreTimes:
 DEFAULT_TIMES = StoreTimes()
 
 
+@dataclass(frozen=True, slots=True)
+class StoreSize:
+    """How much is stored."""
+
+    by_kind: Mapping[str, tuple[int, int]]
+    """Objects, and bytes of them."""
+    database_bytes: int | None
+    """What the database takes; None where that is not ours to know."""
+
+
 class Store:
     """Thread-safe. It is opened by its first use; `prepare` says before whether that can work."""
 
@@ -59,6 +70,14 @@ class Store:
         return self._where != "off"
 
     @property
+    def kind(self) -> Literal["sqlite", "postgresql", "memory", "off"]:
+        """Where it is, without what is secret in that."""
+        match self._where:
+            case "sqlite" | "memory" | "off" as kind:
+                return kind
+        return "postgresql"
+
+    @property
     def path(self) -> Path | None:
         """The file, where it is one."""
         return data_folder(self._settings) / sqlite_file.FILE if self._where == "sqlite" else None
@@ -67,6 +86,19 @@ class Store:
     def problem(self) -> str | None:
         """Why nothing can be written now, in a few words; None where nothing is known to be wrong."""
         return None if self._database is None else self._database.problem
+
+    def measure(self) -> StoreSize | None:
+        """How much it holds, if it is open: this opens nothing. None also where it cannot be read."""
+        if self._database is None:
+            return None
+        from .objects import sums
+
+        try:
+            with self._database.read() as connection:
+                by_kind = sums(connection)
+            return StoreSize(by_kind, self._database.size())
+        except StoreUnavailable:
+            return None
 
     @property
     def chat_completions(self) -> ChatCompletions:

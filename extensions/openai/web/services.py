@@ -59,7 +59,7 @@ class Services:
         self.usage_store = UsageStore(data_folder(self.settings), days=self.settings.usage_days)
         self.observers.append(self.usage_store.observe)
         self.limiter = Limiter(self.settings, self.usage_store.spent)
-        self.metrics = Metrics(self.models, self.scheduler, self.tunnel)
+        self.metrics = Metrics(self.models, self.scheduler, self.store, self.tunnel)
         self.observers.append(self.metrics.observe)
 
     def reload(self, settings: Settings) -> None:
