@@ -47,7 +47,12 @@ class Caller:
     @property
     def owner(self) -> str:
         """Whose the objects are that it stores."""
-        return f"key:{self.identity}" if self.identity else self.name
+        return owner_of(self.identity) if self.identity else self.name
+
+
+def owner_of(identity: str) -> str:
+    """Whose the objects are that named keys with this identity store."""
+    return f"key:{identity}"
 
 
 ANONYMOUS = Caller("nobody", frozenset())

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..settings import Settings
 from ..system.data_folder import data_folder, hand_over, make_private, write_private
+from .caller import RESERVED, owner_of
 from .signed_keys import Grant, new_id, sign
 
 T = TypeVar("T")
@@ -131,6 +132,16 @@ class KeyFiles:
     def entries(self) -> tuple[Entry, ...]:
         """All keys that were made, in that order. Raises KeysError."""
         return self._list.get() or ()
+
+    def owners(self, name: str) -> frozenset[str]:
+        """Whose objects the keys of a name have stored, also keys without a file. Raises KeysError for a name
+        that no key ever had."""
+        if name in RESERVED:
+            return frozenset({name})
+        found = {each.grant.identity for each in self.entries() if each.grant.name == name}
+        if not found:
+            raise KeysError(_none(name, ()))
+        return frozenset(map(owner_of, found))
 
     def create(self, grant: Grant) -> str:
         """Make a key; its text is returned here and never again. Raises KeysError where the name is taken."""

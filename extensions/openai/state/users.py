@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import secrets
+import time
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -11,8 +14,11 @@ from sqlalchemy import ColumnElement, Connection, LargeBinary, RowMapping, or_, 
 from ..limits.rate_limits import short_user
 from . import objects
 from .database import Database
+from .erasure import Erasure
 from .objects import plain
 from .tables import KINDS
+
+log = logging.getLogger("openedai")
 
 BATCH = 100
 """Objects that are read or deleted at once."""
@@ -45,6 +51,24 @@ def erase(
             counts[kind] += gone
     database.tidy()
     return counts
+
+
+def erase_with_receipt(
+    database: Database, *, user: str | None, key: str | None, owners: Collection[str] | None
+) -> Erasure:
+    """Erase, and say what: `owners` are those of the named `key`. Raises StoreUnavailable."""
+    deleted = erase(database, user=user, owners=owners)
+    receipt: Erasure = {
+        "object": "erasure",
+        "id": "erasure_" + secrets.token_hex(12),
+        "user": user,
+        "api_key_id": key,
+        "erased_at": int(time.time()),
+        "deleted": deleted,
+    }
+    # Without the user's name, which is to be forgotten.
+    log.info("erased %s as %s", deleted, receipt["id"])
+    return receipt
 
 
 def export(

@@ -25,6 +25,7 @@ from .. import (
     request_queue,
     stored_completions,
     usage,
+    users,
 )
 from ..access.allowed_hosts import origin_patterns
 from ..access.proxies import TrustedProxies
@@ -61,6 +62,7 @@ ENDPOINTS = (
     models,
     stored_completions,
     usage,
+    users,
     request_queue,
     model_management,
     health,
