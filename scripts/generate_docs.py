@@ -26,6 +26,7 @@ from extensions.openai.configuration.flags import sections, shown_default
 from extensions.openai.configuration.key_limits import MAX_LIMIT
 from extensions.openai.configuration.sources import OTHER_NAMES, is_reloadable
 from extensions.openai.dialects.messages.request import MessagesRequest
+from extensions.openai.dialects.responses.request import ResponsesRequest
 from extensions.openai.engines.llamacpp.loading.memory import MemoryNeed, gigabytes
 from extensions.openai.engines.llamacpp.loading.params import Cache
 from extensions.openai.engines.tokens.gguf import GGUFHeader
@@ -382,6 +383,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "completions": fields(CompletionRequest),
     "chat": fields(ChatCompletionRequest),
     "messages": fields(MessagesRequest, GenerationRequest),
+    "responses": fields(ResponsesRequest, GenerationRequest),
     "efforts": efforts,
     "elsewhere": elsewhere,
     "routes": routes,

@@ -3,6 +3,7 @@
     APIError                      anything that a client can get as an error
     ├── InvalidRequest       400  the request cannot be honoured as it stands
     │   ├── ContextLengthExceeded
+    │   ├── PreviousResponseNotFound
     │   └── NotSupported          neither engine nor host can do what the endpoint is for
     ├── Unauthorized         401  no key, or the wrong one
     ├── Forbidden            403  a Host or Origin that is not on the list
@@ -11,6 +12,7 @@
     │   ├── StoredObjectNotFound
     │   └── StoreOff
     ├── MethodNotAllowed     405
+    ├── WebSocketRefused     426  the client wants to leave HTTP
     ├── BodyTooLarge         413
     ├── UnsupportedMediaType 415
     ├── RequestUnderWay      409  the same request is being answered
@@ -138,6 +140,19 @@ class ContextLengthExceeded(InvalidRequest):
         )
 
 
+class PreviousResponseNotFound(InvalidRequest):
+    """The response that a request goes on from is not kept."""
+
+    code = "previous_response_not_found"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(
+            f"Previous response with id '{id[:64]}' not found: this server keeps no responses. Send the "
+            "whole conversation as 'input'.",
+            param="previous_response_id",
+        )
+
+
 class NotSupported(InvalidRequest):
     """The endpoint exists, but neither the engine nor the host can do what it is for."""
 
@@ -202,6 +217,19 @@ class StoreOff(NotFound):
 
     def __init__(self) -> None:
         super().__init__("Nothing is stored on this server (its setting --store says so).")
+
+
+class WebSocketRefused(APIError):
+    """A client wants to change to WebSockets, and this server speaks HTTP only."""
+
+    status = 426
+    type = "invalid_request_error"
+    code = "websocket_not_supported"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This server speaks no WebSocket. Send the request over HTTP instead, as POST /v1/responses."
+        )
 
 
 class MethodNotAllowed(APIError):

@@ -192,6 +192,46 @@ def _claude_code(place: Place, prompt: str) -> list[str]:
     return [str(binary), "--print", "--allowedTools", "Write,Read,Edit,Bash", "--", prompt]
 
 
+def _codex_turns(place: Place) -> list[Call]:
+    patch = f"*** Begin Patch\n*** Update File: {place.notes}\n@@\n-one\n+two\n*** End Patch\n"
+    commands = (
+        "printf 'one\\n' > notes.txt",
+        "cat notes.txt",
+        f"apply_patch <<'E'\n{patch}E",
+        COPY,
+    )
+    return [("exec_command", {"cmd": command}) for command in commands]
+
+
+def _codex(place: Place, prompt: str) -> list[str]:
+    binary = place.installed / "npm" / "node_modules" / ".bin" / "codex"
+    return [
+        *(str(binary), "exec", "--json", "--ephemeral", "--skip-git-repo-check"),
+        # What runs the tests is the sandbox.
+        *("--dangerously-bypass-approvals-and-sandbox", "--cd", str(place.work), "--", prompt),
+    ]
+
+
+def _prepare_codex(place: Place) -> None:
+    folder = place.home / ".codex"
+    folder.mkdir(exist_ok=True)
+    (folder / "config.toml").write_text(
+        f"""
+model = "{place.model}"
+model_provider = "openedai"
+[model_providers.openedai]
+name = "OpenedAI"
+base_url = "{place.url}"
+wire_api = "responses"
+supports_websockets = false
+[features]
+plugins = false
+apps = false
+remote_plugin = false
+"""
+    )
+
+
 def surroundings(place: Place) -> dict[str, str]:
     """The environment of an agent: nothing of whoever runs the tests but PATH."""
     return {
@@ -224,6 +264,7 @@ AGENTS: dict[str, Agent] = {
         Agent("cline", ("mistral7", "deepseek_r1"), _cline_turns, _cline, _prepare_cline),
         Agent("aider", ("gemma3", "commandr"), _aider_turns, _aider),
         Agent("claude-code", ("qwen3", "qwen35", "mistral7"), _claude_code_turns, _claude_code),
+        Agent("codex", ("qwen3", "gptoss", "mistral7"), _codex_turns, _codex, _prepare_codex),
         Agent("openai-agents", ("qwen3", "qwen35", "phi4"), _sdk_turns, _sdk, enforced=True),
     )
 }

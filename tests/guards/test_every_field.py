@@ -11,6 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 from openai.types import completion_create_params as completion_params
 from openai.types.chat import completion_create_params as chat_params
+from openai.types.responses import response_create_params as response_params
 from typing_extensions import get_type_hints, is_typeddict
 
 from extensions.openai.engines.echo import EchoEngine
@@ -28,10 +29,17 @@ OF_EACH_TYPE: dict[str, Any] = {
 GOOD: dict[str, dict[str, Any]] = {
     "completions": {"model": "echo", "prompt": "x"},
     "chat/completions": {"model": "echo", "messages": [{"role": "user", "content": "x"}]},
+    "responses": {"model": "echo", "input": "x"},
 }
 FIELDS = {
     "completions": completion_params.CompletionCreateParamsBase,
     "chat/completions": chat_params.CompletionCreateParamsBase,
+    "responses": response_params.ResponseCreateParamsBase,
+}
+NEEDED = {
+    "completions": ("model",),
+    "chat/completions": ("model", "messages"),
+    "responses": ("model", "input"),
 }
 STREAMING = {"stream": bool}  # declared apart, as the client's answer depends on it
 
@@ -97,7 +105,7 @@ def test_null_is_as_if_it_were_not_there(client: FlaskClient, path: str) -> None
     """The client sends none, but others do; only what must be there must not be null."""
     for field in get_type_hints(FIELDS[path]) | STREAMING:
         answer = client.post(f"/v1/{path}", json={**GOOD[path], field: None})
-        needed = field in ("model", "messages")
+        needed = field in NEEDED[path]
         assert answer.status_code == (400 if needed else 200), field
         if needed:
             assert answer.json["error"]["param"] == field

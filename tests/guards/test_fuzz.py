@@ -32,7 +32,9 @@ from tests.support.reference import (
     assert_envelope,
     assert_error_of,
     events_of,
+    fold_response,
     named_events,
+    response_events,
     sse_payloads,
 )
 
@@ -333,6 +335,96 @@ MESSAGE: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
+items = st.lists(
+    st.fixed_dictionaries(
+        {
+            "type": st.sampled_from(
+                [
+                    "message",
+                    "function_call",
+                    "function_call_output",
+                    "custom_tool_call",
+                    "custom_tool_call_output",
+                    "reasoning",
+                    "item_reference",
+                    "web_search_call",
+                    "x",
+                ]
+            ),
+        },
+        optional={
+            "role": st.sampled_from(["user", "assistant", "system", "developer", "x"]),
+            "content": words
+            | anything
+            | st.lists(
+                st.fixed_dictionaries(
+                    {
+                        "type": st.sampled_from(
+                            ["input_text", "output_text", "input_image", "reasoning_text", "x"]
+                        ),
+                        "text": words,
+                    }
+                ),
+                max_size=2,
+            ),
+            "id": words,
+            "call_id": words,
+            "name": names,
+            "arguments": words | st.sampled_from(["{}", '{"a": 1}']),
+            "input": words,
+            "output": words | anything,
+            "summary": anything,
+            "encrypted_content": words,
+        },
+    ),
+    max_size=4,
+)
+RESPONSE: dict[str, st.SearchStrategy[Any]] = {
+    name: COMMON[name]
+    for name in ("seed", "temperature", "top_p", "top_k", "logit_bias", "grammar", "guided_json")
+} | {
+    "input": words | items | anything,
+    "instructions": words | anything,
+    "tools": st.lists(
+        st.fixed_dictionaries(
+            {
+                "type": st.sampled_from(["function", "custom", "namespace", "web_search", "x"]),
+                "name": names,
+            },
+            optional={
+                "parameters": schemas | anything,
+                "strict": st.booleans(),
+                "format": anything,
+                "tools": anything,
+            },
+        ),
+        max_size=3,
+    )
+    | anything,
+    "tool_choice": st.sampled_from(["none", "auto", "required"])
+    | st.fixed_dictionaries(
+        {"type": st.sampled_from(["function", "custom", "allowed_tools", "x"]), "name": names}
+    )
+    | anything,
+    "text": schemas.map(
+        lambda schema: {"format": {"type": "json_schema", "name": "f", "schema": schema}}
+    )
+    | anything,
+    "reasoning": st.sampled_from([{"effort": "low"}, {"effort": "none"}, {"summary": "auto"}])
+    | anything,
+    "include": st.lists(st.sampled_from(["message.output_text.logprobs", "x"]), max_size=2)
+    | anything,
+    "top_logprobs": numbers,
+    "truncation": st.sampled_from(["auto", "disabled"]) | anything,
+    "previous_response_id": words | anything,
+    "conversation": words | anything,
+    "store": st.booleans() | anything,
+    "background": st.booleans() | anything,
+    "metadata": anything,
+    "max_output_tokens": st.sampled_from([1, 3]) | anything,
+}
+
+
 def some(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
     """A few of the fields, each with a value of its own."""
     return st.lists(st.sampled_from(sorted(fields)), max_size=4, unique=True).flatmap(
@@ -370,6 +462,22 @@ def ask_for_message(api: Api, body: dict[str, Any]) -> None:
         assert answer.json["stop_reason"]
 
 
+def ask_for_response(api: Api, body: dict[str, Any]) -> None:
+    data = json.dumps(body)
+    answer = api.client.post("/v1/responses", data=data, content_type="application/json")
+    text = answer.get_data(as_text=True)
+    assert answer.status_code in (200, 400), text
+    if answer.status_code == 400:
+        error = assert_envelope(answer.json, status=400)
+        assert len(error["message"]) < 2000 and error["param"], text
+    elif body.get("stream") is True:
+        events = response_events(answer.data)
+        assert events[-1]["type"] != "response.failed", text
+        fold_response(events)
+    else:
+        assert answer.json["status"] in ("completed", "incomplete")
+
+
 @pytest.fixture(params=["tiny", "noise"])
 def api(request: pytest.FixtureRequest) -> Api:
     found: Api = request.getfixturevalue(request.param)
@@ -395,3 +503,10 @@ def test_completions_that_are_nearly_right(api: Api, body: dict[str, Any], strea
 def test_messages_that_are_nearly_right(api: Api, body: dict[str, Any], stream: bool) -> None:
     good = {"model": api.engine.info.model, "max_tokens": 8, "stream": stream}
     ask_for_message(api, {"messages": [{"role": "user", "content": "x"}], **good, **body})
+
+
+@hypothesis_settings(BOUNDED, max_examples=250)
+@given(body=some(RESPONSE), stream=st.booleans())
+def test_responses_that_are_nearly_right(api: Api, body: dict[str, Any], stream: bool) -> None:
+    good = {"model": api.engine.info.model, "max_output_tokens": 8, "stream": stream}
+    ask_for_response(api, {"input": "x", **good, **body})

@@ -25,7 +25,9 @@ from tests.support.reference import (
     fold_chat,
     fold_completion,
     fold_message,
+    fold_response,
     named_events,
+    response_events,
     sse_chunks,
 )
 
@@ -72,7 +74,7 @@ COMPLETIONS: dict[str, dict[str, Any]] = {
     "sampling": {"prompt": "Hello", "seed": 1, "top_p": 0.9, "top_k": 5, "min_p": 0.01},
 }
 USER = {"role": "user", "content": "Grüße 🙂 an alle"}
-SCHEMA = {
+SCHEMA: dict[str, Any] = {
     "type": "json_schema",
     "json_schema": {
         "name": "it",
@@ -156,6 +158,39 @@ MESSAGES: dict[str, dict[str, Any]] = {
 }
 
 
+FLAT_TOOLS = [{"type": "function", **tool["function"]} for tool in TOOLS]
+RESPONSES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "text": {"input": "Grüße 🙂"},
+    "length": {"max_output_tokens": 5},
+    "stop": {"stop": ["an", "🙂"]},
+    "stop at once": {"stop": "G"},
+    "instructions": {"instructions": "Be brief."},
+    "parts": {"input": [{"role": "user", "content": [{"type": "input_text", "text": "part"}]}]},
+    "log-probabilities": {"include": ["message.output_text.logprobs"], "top_logprobs": 2},
+    "object": {"text": {"format": {"type": "json_object"}}, "max_output_tokens": 30},
+    "schema": {"text": {"format": {"type": "json_schema", **SCHEMA["json_schema"]}}},
+    "required calls": {"tools": FLAT_TOOLS, "tool_choice": "required"},
+    "named call": {"tools": FLAT_TOOLS, "tool_choice": {"type": "function", "name": "f"}},
+    "named call, cut": {
+        "tools": FLAT_TOOLS,
+        "tool_choice": {"type": "function", "name": "f"},
+        "max_output_tokens": 14,
+    },
+    "custom call": {
+        "tools": [{"type": "custom", "name": "c"}],
+        "tool_choice": {"type": "custom", "name": "c"},
+        "max_output_tokens": 40,
+    },
+    "call in a namespace": {
+        "tools": [{"type": "namespace", "name": "n", "tools": FLAT_TOOLS}],
+        "tool_choice": "required",
+    },
+    "may call": {"tools": FLAT_TOOLS},
+    "thinking": {"reasoning": {"effort": "low"}},
+}
+
+
 # What an engine may lack; then the stream is refused as the whole answer is.
 NOT_EVERYWHERE = ("logprobs", "response_format", "grammar", "guided_regex", "guided_choice", "tools",
                   "functions", "logit_bias")  # fmt: skip
@@ -196,6 +231,26 @@ def assert_message_parity(client: FlaskClient, body: dict[str, Any]) -> None:
             block.pop("id", None)
             block["input"] = block.get("input") if each["stop_reason"] != "max_tokens" else None
     assert folded == wanted
+
+
+def assert_response_parity(client: FlaskClient, body: dict[str, Any]) -> None:
+    body = {"input": [USER], "max_output_tokens": 60, **body}
+    client.post("/v1/responses", json=body)
+    whole = client.post("/v1/responses", json=body)
+    streamed = client.post("/v1/responses", json=body | {"stream": True})
+    assert streamed.status_code == whole.status_code, streamed.get_data(as_text=True)
+    if whole.status_code == 400:
+        assert streamed.json == whole.json
+        assert "something that the loaded model's engine can do" in whole.json["error"]["message"]
+        return
+    folded, wanted = fold_response(response_events(streamed.data)), whole.json
+    for each in (folded, wanted):
+        each["id"] = each["created_at"] = each["completed_at"] = None
+        each["usage"].pop("input_tokens_details")
+        for item in each["output"]:
+            item["id"] = item["call_id"] = None
+    assert folded.pop("usage") == wanted.pop("usage")
+    assert_alike(folded, wanted)
 
 
 def paced(settings: Settings) -> Flask:
@@ -288,6 +343,27 @@ def test_messages_of_a_model(
 @pytest.mark.parametrize("case", MESSAGES)
 def test_messages_of_the_embedded_model(tiny: Api, case: str) -> None:
     assert_message_parity(tiny.client, {"model": "tiny", "seed": 11, **MESSAGES[case]})
+
+
+@pytest.mark.parametrize("case", RESPONSES)
+def test_responses_of_echo(client: FlaskClient, case: str) -> None:
+    assert_response_parity(client, {"model": "echo", **RESPONSES[case]})
+
+
+@pytest.mark.parametrize("sampling", [{"temperature": 0}, {"temperature": 1, "seed": 11}])
+@pytest.mark.parametrize("case", RESPONSES)
+def test_responses_of_a_model(
+    random_client: FlaskClient, case: str, sampling: dict[str, Any]
+) -> None:
+    body = {"model": "random", **RESPONSES[case], **sampling}
+    if "include" in body:  # with random weights all tokens are nearly alike
+        body |= {"top_logprobs": 0, "temperature": 0}
+    assert_response_parity(random_client, body)
+
+
+@pytest.mark.parametrize("case", RESPONSES)
+def test_responses_of_the_embedded_model(tiny: Api, case: str) -> None:
+    assert_response_parity(tiny.client, {"model": "tiny", "seed": 11, **RESPONSES[case]})
 
 
 @pytest.mark.parametrize("page", ["completions", "chat"])

@@ -75,8 +75,17 @@ def named_events(data: bytes) -> list[Chunk]:
     return found
 
 
+def response_events(data: bytes) -> list[Chunk]:
+    """The events of a whole response."""
+    done = b"data: [DONE]\n\n"
+    assert data.endswith(done), data[-80:]
+    return named_events(data.removesuffix(done))
+
+
 def events_of(path: str, data: bytes) -> list[Chunk]:
     """The data of a whole stream in the dialect that an address speaks."""
+    if path.endswith("/responses"):
+        return response_events(data)
     return named_events(data) if is_anthropic(path) else sse_chunks(data)
 
 
@@ -256,3 +265,71 @@ def _close_block(block: dict[str, Any], text: str) -> None:
             block["input"] = None
     else:
         block[block["type"]] = text
+
+
+def fold_response(events: list[Chunk]) -> dict[str, Any]:
+    """A response out of its items' events, in the order that the reference tells ("Streaming events"); it is
+    the very one that the last event holds."""
+    events = [event for event in events if event is not None]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert events[0]["type"] == "response.created"
+    last = events[-1]["response"]
+    assert events[-1]["type"] == f"response.{last['status']}"
+    assert last["status"] in ("completed", "incomplete")
+    lives = [event["response"] for event in events if "response" in event]
+    assert {response["id"] for response in lives} == {last["id"]}
+    assert all(set(response) == set(last) for response in lives)
+    assert all(response["output"] == [] and response["usage"] is None for response in lives[:-1])
+    output: list[dict[str, Any]] = []
+    is_open = False
+    for event in events[1:-1]:
+        kind = event["type"].removeprefix("response.")
+        if kind == "in_progress":
+            continue
+        if kind == "output_item.added":
+            assert not is_open and event["output_index"] == len(output)
+            assert event["item"]["status"] == "in_progress"
+            output.append(json.loads(json.dumps(event["item"])))
+            is_open = True
+            continue
+        assert is_open and event["output_index"] == len(output) - 1, kind
+        item = output[-1]
+        if kind == "output_item.done":
+            assert event["item"]["status"] in ("completed", "incomplete")
+            item["status"] = event["item"]["status"]
+            item |= {k: v for k, v in event["item"].items() if k == "encrypted_content"}
+            assert event["item"] == item
+            is_open = False
+        else:
+            assert event["item_id"] == item["id"]
+            _add_to_item(item, kind, event)
+    assert not is_open
+    response = {**events[0]["response"], "output": output}
+    ends = ("status", "completed_at", "incomplete_details", "usage")
+    assert response | {name: last[name] for name in ends} == last
+    assert all(item["status"] == "completed" for item in output[:-1])
+    return dict(last)
+
+
+DELTAS = {"output_text.delta": "text", "reasoning_text.delta": "text",
+          "function_call_arguments.delta": "arguments", "custom_tool_call_input.delta": "input"}  # fmt: skip
+
+
+def _add_to_item(item: dict[str, Any], kind: str, event: Chunk) -> None:
+    """What an event between an item's first and last one adds to it, or repeats of it."""
+    if "content_index" in event and kind == "content_part.added":
+        assert event["content_index"] == len(item["content"])
+        item["content"].append(dict(event["part"]))
+        return
+    part = item["content"][event["content_index"]] if "content_index" in event else item
+    if kind in DELTAS:
+        part[DELTAS[kind]] += event["delta"]
+        if kind == "output_text.delta":
+            part["logprobs"] = part["logprobs"] + event["logprobs"]
+    elif kind == "content_part.done":
+        assert event["part"] == part
+    else:
+        repeated = {"output_text.done": ("text", "logprobs"), "reasoning_text.done": ("text",),
+                    "function_call_arguments.done": ("name", "arguments"),
+                    "custom_tool_call_input.done": ("input",)}[kind]  # fmt: skip
+        assert {name: event[name] for name in repeated} == {name: part[name] for name in repeated}

@@ -23,6 +23,7 @@ from .. import (
     model_management,
     models,
     request_queue,
+    responses,
     stored_completions,
     usage,
     users,
@@ -30,7 +31,7 @@ from .. import (
 from ..access.allowed_hosts import origin_patterns
 from ..access.proxies import TrustedProxies
 from ..engines.protocol import Engine
-from ..errors import APIError
+from ..errors import APIError, WebSocketRefused
 from ..generation.sampling.policy import read_policy
 from ..limits.rate_limits import HEADERS
 from ..limits.scheduler import Scheduler
@@ -58,6 +59,7 @@ log = logging.getLogger("openedai")
 ENDPOINTS = (
     chat,
     completions,
+    responses,
     messages,
     models,
     stored_completions,
@@ -206,6 +208,8 @@ def _flask_hooks(
             return error.get_response()  # type: ignore[return-value]
         if not isinstance(error, (NotFound, MethodNotAllowed)):
             return refuse(error)
+        if request.headers.get("upgrade", "").lower() == "websocket":
+            return refuse(WebSocketRefused())
         method, path = request.method, request.path
         g.context.record.path = logged(method, path)
         if isinstance(error, NotFound):

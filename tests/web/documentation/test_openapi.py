@@ -116,7 +116,7 @@ def test_a_model_is_not_required_where_the_operator_says_so() -> None:
 def test_every_operation_has_a_tag_and_a_description() -> None:
     written = document()
     tags = [tag["name"] for tag in written["tags"]]
-    assert tags[:4] == ["Chat", "Completions", "Messages", "Models"]
+    assert tags[:4] == ["Chat", "Completions", "Responses", "Messages"]
     assert all(re.match(r"[A-Z]", tag["description"]) for tag in written["tags"])
     for _, path, operation in operations(written):
         (tag,) = operation["tags"]

@@ -11,6 +11,7 @@ import orjson
 from ...engines.protocol import Media, Message, Tool, ToolCall
 from ...generation.media.reader import MediaReader, file_text
 from ...schemas import bad_request
+from ..parts import BETWEEN, Parts, joined, seen_of, text_of
 from .content import (
     AnyBlock,
     AssistantMessage,
@@ -32,11 +33,7 @@ from .content import (
 from .request import ConversationFields, is_billing
 from .signatures import ThoughtSigner
 
-BETWEEN = "\n\n"
-"""Between neighbouring texts, which are blocks of their own on the wire."""
 MEDIA = (ImageBlock, DocumentBlock)
-
-Parts = list[str | Media]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +128,14 @@ class _Translation:
     def _said(self, blocks: Sequence[tuple[AnyBlock, str]]) -> Iterator[Message]:
         parts = self._parts(blocks)
         if parts:
-            yield Message("user", _text(parts), parts=_seen(parts))
+            yield Message("user", text_of(parts), parts=seen_of(parts))
 
     def _result(self, block: ToolResultBlock, where: str) -> Message:
         if isinstance(block.content, str):
             return Message("tool", block.content, tool_call_id=block.tool_use_id)
         inner = [(part, f"{where}.content[{at}]") for at, part in enumerate(block.content or ())]
         parts = self._parts(inner)
-        return Message("tool", _text(parts), tool_call_id=block.tool_use_id, parts=_seen(parts))
+        return Message("tool", text_of(parts), tool_call_id=block.tool_use_id, parts=seen_of(parts))
 
     def _assistants(self, blocks: Sequence[AnyBlock], where: str) -> Message:
         texts: list[str] = []
@@ -163,14 +160,7 @@ class _Translation:
         )
 
     def _parts(self, blocks: Iterable[tuple[AnyBlock, str]]) -> Parts:
-        parts: Parts = []
-        for block, where in blocks:
-            for part in self._parts_of(block, where):
-                if parts and isinstance(part, str) and isinstance(parts[-1], str):
-                    parts[-1] += BETWEEN + part
-                else:
-                    parts.append(part)
-        return parts
+        return joined(chain.from_iterable(self._parts_of(block, where) for block, where in blocks))
 
     def _parts_of(self, block: AnyBlock, where: str) -> Parts:
         if isinstance(block, TextBlock):
@@ -229,11 +219,3 @@ def _described(tool: Tool) -> str:
     """A tool as the model is told of it in the middle of a conversation."""
     function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
     return orjson.dumps({"type": "function", "function": function}).decode()
-
-
-def _text(parts: Parts) -> str:
-    return "".join(part for part in parts if isinstance(part, str))
-
-
-def _seen(parts: Parts) -> tuple[str | Media, ...]:
-    return tuple(parts) if any(isinstance(part, Media) for part in parts) else ()

@@ -238,7 +238,7 @@ def to_engine(
         media = make_reader()
         media.check_count(count)
     plain = [_plain(message, f"messages[{at}]", media) for at, message in enumerate(messages)]
-    return tuple(_with_ids(plain))
+    return tuple(with_ids(plain))
 
 
 def _media_parts(message: ChatMessage) -> int:
@@ -248,7 +248,7 @@ def _media_parts(message: ChatMessage) -> int:
     return sum(isinstance(part, MediaPart) for part in message.content)
 
 
-def _with_ids(messages: Iterable[Message]) -> Iterator[Message]:
+def with_ids(messages: Iterable[Message]) -> Iterator[Message]:
     """Give each call an id, and each result that has none the id of the first call without a result."""
     waiting: list[str] = []
     for at, message in enumerate(messages):

@@ -223,12 +223,20 @@ def _schema(schema: dict[str, Any] | str, where: str) -> dict[str, Any]:
     return schema
 
 
-def json_constraint(schema: Mapping[str, Any], where: str) -> tuple[str, str]:
-    """A field with a schema that is enforced, and its grammar, as `_constraints` yields them.
+def json_constraint(
+    schema: Mapping[str, Any], where: str, *, strict: bool = True
+) -> tuple[str, str]:
+    """A field with a schema that is enforced, and its grammar, as `_constraints` yields them. `strict`: its
+    objects have no properties that it does not name.
 
     Raises InvalidRequest for a schema that cannot be enforced.
     """
-    return where, _json(schema, where, strict=True)
+    return where, _json(schema, where, strict=strict)
+
+
+def object_constraint(where: str) -> tuple[str, str]:
+    """A field that wants any JSON object, and its grammar."""
+    return where, _json({"type": "object"}, where)
 
 
 def _json(schema: Mapping[str, Any] | None, where: str, *, strict: bool | None = False) -> str:

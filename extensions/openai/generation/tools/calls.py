@@ -129,19 +129,23 @@ def _tool_call(part: ToolCallDelta) -> ToolCallChunk:
 
 
 def _custom_call(index: int, id: str, name: str, arguments: str) -> ToolCallChunk:
-    try:
-        called = orjson.loads(arguments)
-    except orjson.JSONDecodeError:
-        text = _begun_input(arguments)
-    else:  # a model that was free in its form may have written any JSON
-        known = isinstance(called, dict) and "input" in called
-        text = _input_text(called["input"]) if known else arguments
     return {
         "index": index,
         "id": id,
         "type": "custom",
-        "custom": {"name": name, "input": text},
+        "custom": {"name": name, "input": custom_input(arguments)},
     }
+
+
+def custom_input(arguments: str) -> str:
+    """The input of a custom tool, of the arguments that the model wrote for it."""
+    try:
+        called = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return _begun_input(arguments)
+    # A model that was free in its form may have written any JSON.
+    known = isinstance(called, dict) and "input" in called
+    return _input_text(called["input"]) if known else arguments
 
 
 def _input_text(value: object) -> str:

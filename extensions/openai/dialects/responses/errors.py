@@ -1,0 +1,19 @@
+"""Errors as clients of Responses read them: those of OpenAI's, about the fields that they have sent."""
+
+from __future__ import annotations
+
+from ...errors import APIError, ErrorEnvelope
+
+
+def envelope_of(error: APIError, request_id: str) -> ErrorEnvelope:
+    """The error in the envelope."""
+    envelope = error.envelope()
+    envelope["error"]["param"] = param_of(error)
+    return envelope
+
+
+def param_of(error: APIError) -> str | None:
+    """The field that an error is about: what an engine calls messages are the items of the input."""
+    if error.param is not None and error.param.partition("[")[0] == "messages":
+        return "input"
+    return error.param
