@@ -1,5 +1,5 @@
 """The operator's commands: make, list, revoke and rotate named keys, print their usage; copy the data folder;
-hash a password.
+hash a password; and those of the store (`state/commands.py`).
 
     python -m extensions.openai keys create --name alice
 
@@ -66,8 +66,13 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run one command; the exit status: 0, or 2 with one line on standard error."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["store"]:
+        from .state import commands
+
+        return commands.main(words[1:], f"{program} store")
     parser = _parser(program)
-    given = parser.parse_args(argv)
+    given = parser.parse_args(words)
     if given.run is None:
         given.parser.print_help()
         return 0
@@ -274,6 +279,7 @@ def _parser(program: str = PROGRAM) -> _Parser:
     _add_grant(again, "as before", "as long after its beginning as the old one")
     copied = command(commands, "backup", backup, "copy keys, usage and store while a server runs")
     copied.add_argument("folder", metavar="FOLDER", type=Path, help="a new folder for the copy")
+    command(commands, "store", show, "check, export, erase what is stored: store --help")
     command(commands, "password", password, "read a password and print its hash, for --password")
     return parser
 

@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, CommandRow] = {
     "models": CommandRow("list the models on this machine", "models"),
     "keys": CommandRow("make, list, rotate and revoke keys; who used how much", "keys"),
     "backup": CommandRow("copy keys, usage and store while a server runs", "backup"),
+    "store": CommandRow("check, export, erase what clients have stored", "store"),
     "password": CommandRow("print the hash of a password, for --password", "password"),
     "check": CommandRow("find out what would keep the server from starting", "check"),
     "version": CommandRow("print versions", "version"),

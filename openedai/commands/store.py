@@ -1,0 +1,12 @@
+"""`openedai store`: back up, check, export and erase what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from extensions.openai.state import commands
+
+
+def main(argv: Sequence[str], program: str) -> int:
+    """Run one of the store's own commands."""
+    return commands.main(argv, program)
