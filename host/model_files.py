@@ -191,7 +191,7 @@ def _is_gguf(path: Path) -> bool:
 def _complete(model: Model, folder: Path) -> Model:
     if model.missing:
         raise HostError(
-            f"{model.name} in {folder} is not whole: {model.missing} of {model.shards} "
+            f"{model.name} in {folder} is incomplete: {model.missing} of {model.shards} "
             "parts are missing"
         )
     return model

@@ -9,13 +9,13 @@ import pytest
 from extensions.openai.engines.failures import (
     failure_from,
     failure_of,
+    model_changed,
     no_job,
     not_scored,
-    taken_away,
     text_changed,
     unreachable,
 )
-from extensions.openai.engines.llamacpp.stream_reader import error_of
+from extensions.openai.engines.llamacpp.stream_reader import to_api_error
 from extensions.openai.errors import APIError, ContextLengthExceeded, InvalidRequest
 
 SECRET = "the prompt about my bank"
@@ -43,7 +43,7 @@ CASES: list[tuple[APIError, int, str]] = [
     (no_job(), 500, "engine_failed"),
     (text_changed(), 500, "engine_failed"),
     (unreachable(), 503, "engine_unreachable"),
-    (taken_away(), 503, "model_changed"),
+    (model_changed(), 503, "model_changed"),
 ]
 
 
@@ -77,5 +77,5 @@ def test_an_error_that_is_ours_stays_so() -> None:
     ],
 )
 def test_a_request_that_was_taken_is_not_blamed(said: dict[str, object]) -> None:
-    assert isinstance(error_of(said, "prompt"), (InvalidRequest, ContextLengthExceeded))
-    assert error_of(said, "prompt", late=True).status == 500
+    assert isinstance(to_api_error(said, "prompt"), (InvalidRequest, ContextLengthExceeded))
+    assert to_api_error(said, "prompt", late=True).status == 500

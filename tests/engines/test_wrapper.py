@@ -79,9 +79,9 @@ def test_all_that_an_engine_does_is_passed_on(front_of: Any) -> None:
 @FRONTS
 def test_what_the_engine_lacks_is_said_and_not_guessed(front_of: Any) -> None:
     for engine in (EchoEngine(), front_of(EchoEngine())):
-        with pytest.raises(EngineFailed, match="is no Scorer"):
+        with pytest.raises(EngineFailed, match="does not support Scorer"):
             list(score(engine, (1,), 0))
-        with pytest.raises(EngineFailed, match="is no Infill"):
+        with pytest.raises(EngineFailed, match="does not support Infill"):
             infill(engine, "a", "b")
 
 

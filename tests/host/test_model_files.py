@@ -88,8 +88,8 @@ def test_an_empty_folder_here_does_not_hide_a_model_there(models: Path) -> None:
         ("nothing", "no model 'nothing' here or in .*models there: broken, several, sharded, "),
         ("none", "no GGUF file in the folder .*none$"),
         ("several", "several holds several models, name one of its files: a.gguf, b.gguf$"),
-        ("broken", "big in .*broken is not whole: 1 of 3 parts are missing"),
-        ("broken/big-00001-of-00003.gguf", "not whole"),
+        ("broken", "big in .*broken is incomplete: 1 of 3 parts are missing"),
+        ("broken/big-00001-of-00003.gguf", "is incomplete"),
         ("several/c.gguf", "no model"),
     ],
 )

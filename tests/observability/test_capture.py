@@ -139,7 +139,7 @@ def test_words_in_events_are_no_secrets() -> None:
 
 
 def test_there_are_never_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture, "FILES", 3)
+    monkeypatch.setattr(capture, "MAX_FILES", 3)
     (tmp_path / "notes.json").write_text("somebody else's")
     client = create_app(
         Settings(debug=True, debug_folder=str(tmp_path)), EchoEngine()

@@ -14,7 +14,13 @@ from typing import Any
 import pytest
 
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.observability.logs import FIELDS, LONGEST, OneLine, configure, log_request
+from extensions.openai.observability.logs import (
+    FIELDS,
+    MAX_LINE_CHARS,
+    OneLine,
+    configure,
+    log_request,
+)
 from extensions.openai.observability.record import RequestRecord
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
@@ -138,9 +144,9 @@ def test_a_line_cannot_be_forged(caplog: pytest.LogCaptureFixture) -> None:
     forged = "x\n12:00:00 ERROR openedai: all is lost \x1b[31m"
     log_request(RequestRecord(id="1", model=forged, status=200), logging.INFO)
     LOG.info("said %s", forged)
-    LOG.info("y" * 10 * LONGEST)
+    LOG.info("y" * 10 * MAX_LINE_CHARS)
     for message in caplog.messages:
-        assert message.isprintable() and len(message) <= LONGEST
+        assert message.isprintable() and len(message) <= MAX_LINE_CHARS
 
 
 def test_json_lines_of_a_whole_program() -> None:

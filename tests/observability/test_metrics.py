@@ -15,7 +15,7 @@ from extensions.openai.engines.protocol import Engine
 from extensions.openai.engines.swappable import SwappableEngine
 from extensions.openai.limits.scheduler import Scheduler
 from extensions.openai.limits.served_models import ServedModels
-from extensions.openai.observability.metrics import LABELS, METRICS, PREFIX, Metrics
+from extensions.openai.observability.metrics import MAX_LABEL_VALUES, METRICS, PREFIX, Metrics
 from extensions.openai.observability.record import RequestRecord
 from extensions.openai.settings import Settings
 from extensions.openai.state.store import Store
@@ -138,14 +138,14 @@ def test_labels_are_bounded() -> None:
     scheduler = Scheduler(queue_limit=1)
     served = ServedModels(EchoEngine(), scheduler, Settings())
     metrics = Metrics(served, scheduler, Store(Settings(store="off")))
-    for number in range(LABELS * 3):
+    for number in range(MAX_LABEL_VALUES * 3):
         record = RequestRecord(model=f"m{number}", error=f"e{number}", status=500, prompt_tokens=1)
         metrics.observe(record)
     samples = parse(metrics.exposition("")[0].decode())
     for name, label in (("answers_total", "model"), ("errors_total", "code")):
         values = {dict(key[1])[label] for key in samples if key[0] == PREFIX + name}
-        assert len(values) == LABELS + 1
-    assert value(samples, "answers_total", model="other") == LABELS * 2
+        assert len(values) == MAX_LABEL_VALUES + 1
+    assert value(samples, "answers_total", model="other") == MAX_LABEL_VALUES * 2
 
 
 def test_applications_count_for_themselves() -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from extensions.openai.errors import InvalidRequest
 from extensions.openai.outbound import fetch
-from extensions.openai.outbound.fetch import NOWHERE, Fetcher, FetchRules, is_public
+from extensions.openai.outbound.fetch import UNREACHABLE, Fetcher, FetchRules, is_public
 from tests.support.bare_server import drip, ok, redirect, serving
 
 MIB = 1 << 20
@@ -92,7 +92,7 @@ def test_all_spellings_of_inside_get_the_same_words(
     """They are not even connected to, and they do not differ from a name that does not exist."""
     monkeypatch.setattr(socket.socket, "connect", _never)
     error = refused(f"http://{host}/", public=True)
-    assert NOWHERE in error.message and error.code == "failed_to_download_image"
+    assert UNREACHABLE in error.message and error.code == "failed_to_download_image"
 
 
 def _never(*_: object) -> None:
@@ -202,7 +202,7 @@ def test_a_name_with_private_addresses_only(monkeypatch: pytest.MonkeyPatch) -> 
     entries = [(2, 1, 6, "", (number, 80)) for number in numbers]
     monkeypatch.setattr(fetch, "getaddrinfo", lambda *_, **__: entries)
     monkeypatch.setattr(socket.socket, "connect", _never)
-    assert NOWHERE in refused("http://inside.example/", public=True).message
+    assert UNREACHABLE in refused("http://inside.example/", public=True).message
 
 
 def test_this_machine_is_not_reached_by_its_public_address(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +210,7 @@ def test_this_machine_is_not_reached_by_its_public_address(monkeypatch: pytest.M
     with serving(ok(b"secret")) as server:
         monkeypatch.setitem(fetch.PORTS, "http", server.port)
         monkeypatch.setattr(fetch, "is_public", lambda number: True)
-        assert NOWHERE in refused(f"http://127.0.0.1:{server.port}/", public=True).message
+        assert UNREACHABLE in refused(f"http://127.0.0.1:{server.port}/", public=True).message
         assert server.asked == []
 
 

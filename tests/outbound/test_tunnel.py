@@ -34,7 +34,7 @@ from tests.support.paced import PacedEngine
 from tests.support.process import ROOT, ServerProcess
 from tests.support.wire import Wire, ask
 
-QUICK = Timing(look=0.05, first_retry=0.05, last_retry=0.2, patience=60.0)
+QUICK = Timing(poll_interval=0.05, first_retry=0.05, last_retry=0.2, connect_timeout=60.0)
 LOCAL = "http://127.0.0.1:9"
 STAND_IN = ROOT / "tests" / "support" / "stand_in_cloudflared.py"
 TOKEN = "eyJ" + "x" * 100
@@ -159,7 +159,7 @@ def test_one_that_never_connects_is_started_anew(
     stand_in: StandIn, opened: Any, caplog: Any
 ) -> None:
     stand_in.plan({"delay": 60}, {})
-    tunnel = opened(timing=Timing(look=0.05, first_retry=0.05, patience=5.0))
+    tunnel = opened(timing=Timing(poll_interval=0.05, first_retry=0.05, connect_timeout=5.0))
     pid = stand_in.started()["pid"]
     wait(is_up(tunnel))
     assert tunnel.state.starts >= 2
@@ -239,7 +239,7 @@ def test_a_program_that_is_none(opened: Any, tmp_path: Path) -> None:
 
 def test_stopping_ends_a_retry_at_once(stand_in: StandIn, opened: Any) -> None:
     stand_in.plan({"fail": "no"})
-    tunnel = opened(timing=Timing(look=0.05, first_retry=600))
+    tunnel = opened(timing=Timing(poll_interval=0.05, first_retry=600))
     wait(lambda: tunnel.state.state == "down")
     began = time.monotonic()
     tunnel.stop()

@@ -14,7 +14,7 @@ import pytest
 from extensions.openai.access.key_files import KeyFiles
 from extensions.openai.access.signed_keys import Grant, new_id
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.server.bodies import Body, HeldBytes
+from extensions.openai.server.bodies import Body, BodyMemory
 from extensions.openai.server.server import APIServer
 from tests.conftest import Serve
 from tests.support.paced import PacedEngine
@@ -48,9 +48,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def held(server: APIServer) -> int:
-    budget = server._listeners[0].channel_class.held  # type: ignore[attr-defined]
-    assert isinstance(budget, HeldBytes)
-    return budget.held
+    budget = server._listeners[0].channel_class.body_memory  # type: ignore[attr-defined]
+    assert isinstance(budget, BodyMemory)
+    return budget.used
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_full_disk_is_in_nobodys_way(serve: Serve, monkeypatch: pytest.MonkeyP
 
 
 def test_a_body_is_read_in_any_portions() -> None:
-    budget = HeldBytes(1000)
+    budget = BodyMemory(1000)
     whole = Body(budget)
     parts = [b"", b"abc", b"d", b"efghij" * 9]
     assert all(whole.append(part) for part in parts)
@@ -220,4 +220,4 @@ def test_a_body_is_read_in_any_portions() -> None:
     assert reader.read(2) + (reader.read(3) or b"") + reader.readall() == b"".join(parts)
     whole.close()
     whole.close()
-    assert budget.held == 0 and not whole.append(b"x")
+    assert budget.used == 0 and not whole.append(b"x")

@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.server.bodies import Body, HeldBytes
+from extensions.openai.server.bodies import Body, BodyMemory
 from extensions.openai.server.parser import ChunkedBody
 from tests.conftest import Serve
 from tests.support.reference import assert_envelope
@@ -297,7 +297,7 @@ def test_a_head_request_that_is_refused_has_no_body(serve: Serve) -> None:
 @hypothesis_settings(max_examples=100, deadline=None)
 def test_chunks_in_parts_of_any_size(parts: list[bytes], step: int, rest: bytes) -> None:
     data = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
-    body = ChunkedBody(Body(HeldBytes(1 << 30)), 1 << 20)
+    body = ChunkedBody(Body(BodyMemory(1 << 30)), 1 << 20)
     sent, taken = data + rest, 0
     for at in range(0, len(sent), step):
         taken += body.received(sent[at : at + step])
@@ -310,6 +310,6 @@ def test_chunks_in_parts_of_any_size(parts: list[bytes], step: int, rest: bytes)
 @given(st.binary(max_size=200))
 @hypothesis_settings(max_examples=200, deadline=None)
 def test_any_bytes_as_chunks_end_or_fail_or_go_on(data: bytes) -> None:
-    body = ChunkedBody(Body(HeldBytes(1 << 30)), 1 << 20)
+    body = ChunkedBody(Body(BodyMemory(1 << 30)), 1 << 20)
     assert 0 <= body.received(data) <= len(data)
     assert len(body) <= len(data)

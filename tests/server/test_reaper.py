@@ -67,7 +67,7 @@ def test_a_request_that_does_not_come_to_its_end(serve: Serve, sent: bytes) -> N
 
 def test_dripping_does_not_gain_time(serve: Serve) -> None:
     """Slowloris: a byte now and then."""
-    limits = ServerLimits(lingering_at_most=2)
+    limits = ServerLimits(linger_total=2)
     port = serve(EchoEngine(), limits, receive_timeout=0.5).port
     began = time.monotonic()
     with Wire(port) as wire:
@@ -80,7 +80,7 @@ def test_dripping_does_not_gain_time(serve: Serve) -> None:
 
 
 def test_hundreds_that_drip_hold_up_nobody(serve: Serve) -> None:
-    server = serve(EchoEngine(), ServerLimits(lingering=0.2), receive_timeout=2)
+    server = serve(EchoEngine(), ServerLimits(linger_silence=0.2), receive_timeout=2)
     with ExitStack() as stack:
         wires = [stack.enter_context(Wire(server.port)) for _ in range(200)]
         for wire in wires:

@@ -341,7 +341,7 @@ def test_a_damaged_model_is_one_line_and_status_2(random_model: Path, tmp_path: 
     process = ServerProcess("--model", str(cut))
     try:
         assert process.wait(30) == 2
-        assert "cut.gguf is not whole" in process.output
+        assert "cut.gguf is incomplete" in process.output
         assert "Traceback" not in process.output
     finally:
         process.stop()

@@ -64,7 +64,7 @@ def listener_of_waitress() -> Iterator[Any]:
 def test_the_installed_one_has_all_of_it(listener: Any) -> None:
     contract.check_names()
     before = dict(listener.active_channels)
-    contract.check_made(listener)
+    contract.check_instances(listener)
     assert listener.active_channels == before
 
 
@@ -77,24 +77,26 @@ def test_each_name_is_missed(name: str, monkeypatch: pytest.MonkeyPatch) -> None
     without = type(kind, (), {each: 1 for each in dir(found) if each[:2] != "__"})
     delattr(without, attribute)
     monkeypatch.setattr(f"waitress.{module}.{kind}", without)
-    with pytest.raises(contract.OtherWaitress, match=rf"\({name}\)"):
+    with pytest.raises(contract.IncompatibleWaitress, match=rf"\({name}\)"):
         contract.check_names()
 
 
 @pytest.mark.parametrize("name", contract.NAMES)
 def test_each_class_and_function_is_missed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(f"waitress.{name}")
-    with pytest.raises(contract.OtherWaitress, match=rf"\({name}\)"):
+    with pytest.raises(contract.IncompatibleWaitress, match=rf"\({name}\)"):
         contract.check_names()
 
 
 def test_a_parameter_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("waitress.server.create_server", lambda application, map: None)
-    with pytest.raises(contract.OtherWaitress, match=r"server\.create_server\(_dispatcher\)"):
+    with pytest.raises(
+        contract.IncompatibleWaitress, match=r"server\.create_server\(_dispatcher\)"
+    ):
         contract.check_names()
 
 
-@pytest.mark.parametrize("attribute", contract.MADE["HTTPChannel"].split())
+@pytest.mark.parametrize("attribute", contract.INSTANCE_ATTRIBUTES["HTTPChannel"].split())
 def test_what_a_connection_has_is_missed(
     attribute: str, listener: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,16 +107,16 @@ def test_what_a_connection_has_is_missed(
         return type("Made", (), {k: v for k, v in vars(channel).items() if k != attribute})()
 
     monkeypatch.setattr("waitress.channel.HTTPChannel", make)
-    with pytest.raises(contract.OtherWaitress, match=rf"HTTPChannel\.{attribute}"):
-        contract.check_made(listener)
+    with pytest.raises(contract.IncompatibleWaitress, match=rf"HTTPChannel\.{attribute}"):
+        contract.check_instances(listener)
 
 
 def test_objects_that_are_made_in_another_way_are_told(
     listener: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("waitress.parser.HTTPRequestParser.__init__", lambda self: None)
-    with pytest.raises(contract.OtherWaitress, match="HTTPRequestParser"):
-        contract.check_made(listener)
+    with pytest.raises(contract.IncompatibleWaitress, match="HTTPRequestParser"):
+        contract.check_instances(listener)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +167,7 @@ def test_the_table_has_what_our_classes_override_and_use(name: str) -> None:
         if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("self", "super()")
     }
     used = {each for each in used if each[:2] != "__" and hasattr(base, each)}
-    listed = f"{contract.NAMES[name]} {contract.MADE.get(base.__name__, '')}"
+    listed = f"{contract.NAMES[name]} {contract.INSTANCE_ATTRIBUTES.get(base.__name__, '')}"
     assert overridden | used <= set(listed.split())
 
 

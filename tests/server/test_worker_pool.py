@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from extensions.openai.server.worker_pool import KEPT, WorkerPool
+from extensions.openai.server.worker_pool import MIN_THREADS, WorkerPool
 
 
 class Job:
@@ -48,7 +48,7 @@ def test_threads_grow_with_the_work_up_to_the_most_and_shrink_again() -> None:
     gate.set()
     for _ in range(10):
         assert inside.acquire(timeout=10)
-    wait_for(lambda: workers.threads <= KEPT)
+    wait_for(lambda: workers.threads <= MIN_THREADS)
     assert workers.shutdown(timeout=5)
     assert workers.threads == 0
 

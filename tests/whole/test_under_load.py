@@ -75,7 +75,7 @@ class Running:
             (state.running, state.waiting, dict(state.callers)) == (0, 0, {})
             and not self.services.active_requests.matching(lambda job: True)
             and self.connections() == 0
-            and self.server._workers.threads <= worker_pool.KEPT
+            and self.server._workers.threads <= worker_pool.MIN_THREADS
         )
 
 

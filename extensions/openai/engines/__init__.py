@@ -1,1 +1,1 @@
-"""The adapters to whatever generates text; `base.py` is what they all look like."""
+"""Adapters to the back ends that generate text; `protocol.py` says what all have in common."""

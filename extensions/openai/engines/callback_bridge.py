@@ -1,9 +1,8 @@
-"""From a back end that pushes (callbacks, in its own time) to a generator that is pulled.
+"""Turns a back end that pushes items through callbacks into a generator that is pulled.
 
-A generator cannot be resumed from inside of the very call that feeds it, so `iterate_callback` gives that
-call a thread of its own. Changing threads costs more than all else that we do for a token. Where the
-outermost reader is `run_inline` it is spared: the reader's thread makes the call, and items are passed on
-inside of its callbacks.
+A generator cannot be resumed from inside the call that feeds it, so `iterate_callback` runs that call in its
+own thread. Switching threads costs more than all our other work for a token. `run_inline` as the outermost
+reader avoids it: the reader's thread makes the call and passes items on inside the callbacks.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ MAX_WAITING_ITEMS = 256  # for a slow reader, before the producer is held
 IDLE_TICKS = 50  # without work, after which the clock's thread ends
 
 Emit = Callable[[Item], bool]
-"""Hand an item over; True means: the reader has left, stop."""
+"""Pass an item on; True means the reader has left: stop."""
 
 Produce = Callable[[Emit[Item]], None]
 
@@ -31,10 +30,9 @@ def iterate_callback(
 ) -> Generator[Item | None, None, None]:
     """Yield what `produce(emit)` emits, None after each TICK_S of silence.
 
-    An exception of `produce` is raised where the items are read. Closing the generator makes the next
-    `emit` return True. In a thread of its own `produce` may be MAX_WAITING_ITEMS items ahead of the
-    reader: then `emit` blocks until it catches up. `own_thread`: always in a thread of its own, and never
-    held up by a slow reader.
+    An exception in `produce` is raised where the items are read. Closing the generator makes the next
+    `emit` return True. In its own thread, `produce` may be MAX_WAITING_ITEMS items ahead of the reader, then
+    `emit` blocks. `own_thread`: always use a separate thread, and never block in `emit`.
     """
     return _CallbackIterator(produce, own_thread=own_thread).read()
 
@@ -42,12 +40,12 @@ def iterate_callback(
 def run_inline(
     items: Generator[Item | None, None, None], deliver: Callable[[Item | None], object]
 ) -> None:
-    """Read `items` to the end and hand each to `deliver`, Nones too; then close them.
+    """Read `items` to the end, pass each to `deliver` (Nones too), then close them.
 
-    An `iterate_callback` among what they are made of runs its producer in here. `deliver` may be called
-    from several threads, never twice at once; it gets None at least every TICK_S, and whenever the next
-    item may be long in coming. What `items` or `deliver` raises ends the work, and is raised here as soon
-    as the producer has ended.
+    An `iterate_callback` in the generator chain runs its producer in this call. `deliver` may be called
+    from several threads, never concurrently; it gets None at least every TICK_S, and whenever the next
+    item may take long. An exception from `items` or `deliver` ends the work, and is raised here once the
+    producer has ended.
     """
     _InlineRun(items, deliver).run()
 
@@ -72,7 +70,7 @@ class _CallbackIterator(Generic[Item]):
         self._drained = threading.Event()
         self._inline: _InlineRun[Any] | None = None
         self.is_inline = False
-        """Whether an inline run calls the producer, or is about to."""
+        """Whether an inline run calls the producer or is about to."""
 
     def emit(self, item: Item) -> bool:
         self._items.put(item)
@@ -87,7 +85,7 @@ class _CallbackIterator(Generic[Item]):
     def run(self) -> None:
         try:
             self._produce(self.emit)
-        except BaseException as error:  # it is raised again where the items are read
+        except BaseException as error:  # raised again where the items are read
             # Unread, it would keep what its frames hold (a whole model) until the next collection.
             self._items.put(_End(None if self._closed else error))
         else:
@@ -117,18 +115,18 @@ class _CallbackIterator(Generic[Item]):
             self._drained.set()
 
     def _begin(self) -> Generator[None, None, None]:
-        """Let the inline run that reads this call the producer, or start a thread for it."""
+        """Let the inline run that reads this iterator call the producer, or start a thread for it."""
         self._inline = None if self._own_thread else _here.run
         if self._inline is not None:
             self._inline.offer(self)
             yield None
-        if not self.is_inline:  # there is none, or a stage in between has kept the None
+        if not self.is_inline:  # there is no inline run, or a stage in between swallowed the None
             self._inline = None
             threading.Thread(target=self.run, name="openai-engine", daemon=True).start()
 
 
 class _InlineRun(Generic[Item]):
-    """Reads from whatever thread has something new, one at a time."""
+    """Reads in the thread that has something new, one thread at a time."""
 
     def __init__(
         self,
@@ -139,14 +137,13 @@ class _InlineRun(Generic[Item]):
         self._deliver = deliver
         self._turn = threading.Lock()
         self._offered: _CallbackIterator[Any] | None = None
-        self._is_producing = (
-            False  # a producer is at work, and None comes before a reader has to wait
-        )
+        self._is_producing = False
+        """Whether a producer is running, so that None comes before a reader has to wait."""
         self._over = False
         self._error: BaseException | None = None
 
     def offer(self, producer: _CallbackIterator[Any]) -> None:
-        """Called by an iterator that is read for the first time, so inside of `advance`."""
+        """Called by an iterator on its first read, that is inside `advance`."""
         self._offered = producer
 
     def run(self) -> None:
@@ -164,12 +161,12 @@ class _InlineRun(Generic[Item]):
             raise self._error
 
     def advance(self) -> bool:
-        """Deliver what there is, up to a None; True when nothing more will come."""
+        """Deliver the available items, up to a None; True at the end of the items."""
         with self._turn:
             return self._advance()
 
     def tick(self) -> None:
-        """The same, unless it is being done right now."""
+        """The same, unless another thread is doing it right now."""
         if self._turn.acquire(blocking=False):
             try:
                 self._advance()
@@ -189,14 +186,14 @@ class _InlineRun(Generic[Item]):
                     return False
                 if not self._is_producing:
                     self._deliver(None)
-        except BaseException as error:  # it is raised again in `run`
+        except BaseException as error:  # raised again in `run`
             self._error = error
         finally:
             _here.run = outer
         self._over = True
         try:
             self._items.close()
-        except BaseException as error:  # the clock's thread may be here, and ticks for others too
+        except BaseException as error:  # this may be the clock's thread, which other runs need
             self._error = self._error or error
         return True
 
@@ -208,7 +205,7 @@ class _Here(threading.local):
 
 
 class _Clock:
-    """Ticks for all inline runs whose producers are at work. Its thread ends when there is nothing to do."""
+    """Ticks for all inline runs with a running producer. Its thread ends when there are none."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,7 +1,7 @@
-"""The engine without a model: repeats what it was sent, the same every time (mock mode).
+"""The engine without a model (mock mode): repeats its prompt, the same every time.
 
-A token is one byte of UTF-8, so characters are split over tokens as real models split them, and every
-answer ends with one end token, which counts. Sampler parameters are taken and change nothing.
+A token is one byte of UTF-8, so characters span tokens as with real models, and every answer ends with one
+end token, which counts. Sampler parameters are accepted and ignored.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ USER, ASSISTANT, END = (
 
 
 class EchoEngine:
-    """Completions repeat their prompt; chats repeat the last message of the user. Holds no state."""
+    """Completions repeat their prompt; chats repeat the last user message. Stateless."""
 
     def __init__(self, *, name: str = "echo") -> None:
         self._info = EngineInfo(
@@ -48,10 +48,10 @@ class EchoEngine:
     def generate(self, request: GenerateRequest) -> Pieces:
         prompt = request.prompt
         check_fits(prompt, request.max_tokens, CONTEXT_LENGTH, self.tokenize)
-        asked = prompt.encode() if isinstance(prompt, str) else _bytes(prompt)
-        yield from self._say(_answer(asked), len(asked), request.max_tokens)
+        data = prompt.encode() if isinstance(prompt, str) else _bytes(prompt)
+        yield from self._stream(_answer(data), len(data), request.max_tokens)
 
-    def _say(self, answer: bytes, prompt_tokens: int, max_tokens: int | None) -> Pieces:
+    def _stream(self, answer: bytes, prompt_tokens: int, max_tokens: int | None) -> Pieces:
         left = CONTEXT_LENGTH - prompt_tokens
         limit = left if max_tokens is None else min(left, max_tokens)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -82,16 +82,16 @@ class EchoEngine:
 
 
 def make(spec: ModelSpec, settings: Settings) -> EchoEngine:
-    """Its row in `registry.ENGINES`."""
+    """As in `registry.EngineModule`."""
     return EchoEngine(name=spec.name)
 
 
 def check(spec: ModelSpec) -> None:
-    """There is no file that could be wrong."""
+    """There is no file to check."""
 
 
 def _answer(prompt: bytes) -> bytes:
-    """What it says to a prompt: in a chat what the user asked last."""
+    """The answer to a prompt: in a chat, the last user message."""
     if not prompt.endswith(ASSISTANT.encode()):
         return prompt
     return (

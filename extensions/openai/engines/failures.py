@@ -1,6 +1,6 @@
-"""Why an engine failed after it had taken a request, in words that a client or an operator can act on.
+"""Errors for an engine that fails during a request, with messages that clients and operators can act on.
 
-What engines and libraries say may quote the prompt, so it is only looked through for what it is about.
+Messages of engines and libraries may quote the prompt, so they are only searched for known phrases.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ NOT_COMPUTED = (
     "device-side",
     "hip error",
 )
-"""What llama.cpp, torch and C++ say, in small letters."""
+"""Phrases of llama.cpp, torch and C++, in lower case."""
 
 
 def failure_of(message: str, *, kind: str = "") -> APIError:
-    """The error for what an engine reported, and what kind of exception that was, if it was one."""
+    """The error for an engine's message; `kind` is the name of the exception's class, if there was one."""
     # An exception's text may quote the prompt, which is for --debug only.
     log.error("the engine failed: %s", kind or message)
     if kind:
@@ -62,13 +62,13 @@ def failure_of(message: str, *, kind: str = "") -> APIError:
         return ModelLoading("The model is still being loaded. Please try again in a moment.")
     if any(each in words for each in NOT_COMPUTED):
         return DecodeFailed(
-            "The engine could not compute the next token. Ask again; where it fails again, the operator can "
-            "load the model again, and finds more in the server's log."
+            "The engine could not compute the next token. Ask again; if it fails again, the operator can "
+            "reload the model, and finds more in the server's log."
         )
     what = f" ({kind})" if kind else ""
     return EngineFailed(
-        f"The engine broke off this request for a reason of its own{what}. Ask again; where it fails again, "
-        "the operator finds more in the server's log, with --debug all that the engine said."
+        f"The engine aborted this request for a reason of its own{what}. Ask again; if it fails again, the "
+        "operator finds more in the server's log, and with --debug everything that the engine said."
     )
 
 
@@ -82,48 +82,48 @@ def failure_from(error: BaseException) -> APIError:
 def unreachable() -> EngineUnreachable:
     """The engine's process does not answer."""
     return EngineUnreachable(
-        "The engine does not answer: its process has ended, or hangs. Ask again in a moment; where it stays "
-        "so, the operator has to load the model again."
+        "The engine does not answer: its process has ended or hangs. Ask again in a moment; if that does not "
+        "help, the operator has to reload the model."
     )
 
 
-def taken_away() -> ModelChanged:
-    """The model went while a request waited for it, or was being answered."""
+def model_changed() -> ModelChanged:
+    """The model was unloaded while a request waited for it or was being answered."""
     return ModelChanged(
         "The model was changed or unloaded before it had answered. Please ask again."
     )
 
 
 def not_scored() -> EngineFailed:
-    """llama.cpp was asked how likely one token is, and ended without a word of it."""
+    """llama.cpp ended without the log-probability of a token that it was asked for."""
     return EngineFailed(
-        "llama.cpp did not say how likely a token of this request is, so it could not be answered as a "
-        "whole. Ask again; where it fails again, ask without log-probabilities ('logprobs', 'echo'). The "
-        "operator can load the model again, and finds more in the server's log."
+        "llama.cpp did not report the log-probability of a token of this request, so the answer is not "
+        "complete. Ask again; if it fails again, ask without log-probabilities ('logprobs', 'echo'). The "
+        "operator can reload the model, and finds more in the server's log."
     )
 
 
 def no_job() -> EngineFailed:
     """A webui ended a request before it made the job that this server takes over."""
     return EngineFailed(
-        "The web UI ended this request before its ExLlamaV3 loader had begun to generate. Ask again; where "
-        "it fails again, the operator finds the reason in the web UI's log, and can load the model again or "
-        "with another loader. A version of the web UI that generates in another way than this extension "
-        "knows needs an update of one of the two."
+        "The web UI ended this request before its ExLlamaV3 loader began to generate. Ask again; if it fails "
+        "again, the operator finds the reason in the web UI's log, and can reload the model, also with "
+        "another loader. If this extension does not know how this version of the web UI generates, one of "
+        "the two needs an update."
     )
 
 
 def text_changed() -> EngineFailed:
-    """A webui's loader went back on text that was sent already."""
+    """A webui's loader changed text that was already sent."""
     return EngineFailed(
         "The web UI's loader changed text of this answer after it was sent, so the rest of it does not fit "
-        "and was left out. Ask again; where it fails again, the operator can load the model with another "
-        "loader, such as llama.cpp, whose text this server makes of its tokens."
+        "and was left out. Ask again; if it fails again, the operator can load the model with another "
+        "loader, such as llama.cpp, whose tokens this server turns into text itself."
     )
 
 
 def too_complex() -> ConstraintGivenUp:
-    """A constraint that could not be followed any more."""
+    """A constraint could not be enforced to its end."""
     return ConstraintGivenUp(
         "The constraint of this request became too complex to follow while the model wrote. Ask again with a "
         "simpler one: shorter lengths and counts, fewer alternatives."

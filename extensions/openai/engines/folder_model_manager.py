@@ -1,4 +1,4 @@
-"""The models of the stand-alone host: GGUF files below one folder."""
+"""The models of the stand-alone host: the GGUF files below one folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger("openedai")
 
 
 class Spec(Protocol):
-    """A model that a host has found, as far as it matters here."""
+    """A model found by the host; only what is needed here."""
 
     @property
     def name(self) -> str: ...
@@ -28,14 +28,14 @@ S_co = TypeVar("S_co", bound=Spec, covariant=True)
 
 
 class ModelCatalog(Protocol[S_co]):
-    """The model files of our own host (`host.model_files.FolderCatalog`)."""
+    """The model files of the stand-alone host (`host.model_files.FolderCatalog`)."""
 
     def names(self) -> tuple[str, ...]: ...
     def find(self, name: str) -> S_co: ...
 
 
 class FolderModelManager(Generic[S]):
-    """The GGUF files below `--model-dir`. The options of the command line hold for all of them."""
+    """The GGUF files below `--model-dir`. The command line's options apply to all of them."""
 
     def __init__(
         self,
@@ -46,8 +46,8 @@ class FolderModelManager(Generic[S]):
         *,
         fault: Callable[[S], str | None] = lambda spec: None,
     ) -> None:
-        """`make` loads a model, or raises an exception whose text says why not. Answers under way may take
-        `drain_timeout` seconds more. `fault` says what is wrong with a model's files, without a path."""
+        """`make` loads a model or raises an exception with the reason. Running answers get `drain_timeout`
+        seconds to end. `fault` says what is wrong with a model's files, without a path."""
         self._engine, self._catalog, self._make, self._drain_timeout = (
             engine,
             catalog,
@@ -60,7 +60,7 @@ class FolderModelManager(Generic[S]):
         self._unloaded: S | None = None
 
     def begin(self, spec: S) -> None:
-        """This one is loaded already."""
+        """Register the model that is already loaded."""
         self._loaded, self._loader = spec, spec.loader
 
     def loaded(self) -> Loaded:
@@ -82,7 +82,7 @@ class FolderModelManager(Generic[S]):
             )
         if name not in self.models():
             raise ModelNotFound(name[:200])
-        # The model that is served must not go for one that cannot come.
+        # Keep the served model unless the new one can be loaded.
         if (fault := self._checked(name)) is not None:
             log.error("the model %s is not loaded: %s", name, fault)
             raise ModelLoadFailed(f"The model is not loaded, and nothing has changed: {fault}")
@@ -93,7 +93,7 @@ class FolderModelManager(Generic[S]):
         try:
             return self._fault(self._catalog.find(name))
         except Exception as error:
-            # It may name a path, which is for the log only.
+            # The message may contain a path, which is for the log only.
             log.error("the model %s is not loaded: %s", name, error)
             return "the server's log says why."
 
@@ -110,18 +110,18 @@ class FolderModelManager(Generic[S]):
             return
         with self._engine.suspended(self._drain_timeout):
             spec = self._unloaded
-            if spec is not None:  # else another request has loaded it
+            if spec is not None:  # else another request loaded it
                 self._serve(spec.name, lambda: spec)
 
     def _serve(self, name: str, find: Callable[[], S]) -> None:
         self._loaded = self._unloaded = None
-        # The one before goes first: there may be no room for both.
+        # Free the old model first: there may not be enough memory for both.
         self._engine.clear()
         try:
             spec = find()
             engine = self._make(spec)
         except Exception as error:
-            # It may name a path, which is for the log only.
+            # The message may contain a path, which is for the log only.
             log.error("the model %s could not be loaded: %s", name, error)
             raise ModelLoadFailed(FAILED) from error
         self._engine.set(engine)

@@ -1,4 +1,4 @@
-"""Which model an engine is to load, and how it says that it cannot."""
+"""Which model an engine loads, and the error when it cannot."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class LoraFile(Protocol):
-    """An adapter that a model is loaded with."""
+    """A LoRA adapter to load with a model."""
 
     @property
     def path(self) -> Path: ...
@@ -17,7 +17,7 @@ class LoraFile(Protocol):
 
 
 class ModelSpec(Protocol):
-    """The model that the stand-alone host has chosen (`host.spec.ModelSpec` explains the fields)."""
+    """The model chosen by the stand-alone host (`host.spec.ModelSpec` explains the fields)."""
 
     @property
     def loader(self) -> str: ...

@@ -1,7 +1,7 @@
-"""OpenAI's penalties, which count what was sampled, on a sampler that counts the prompt as well.
+"""OpenAI's penalties, which count sampled tokens only, on a sampler that counts the prompt's too.
 
 Source: OpenAI guide, "Frequency and presence penalties": mu[j] - c[j] * frequency - (c[j] > 0) * presence,
-where c[j] is how often token j was sampled before.
+where c[j] is how often token j has been sampled.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .protocol import Native
 
 
 class PromptCounts:
-    """What takes back that a sampler counts the prompt's tokens. Not thread-safe."""
+    """Cancels a sampler's penalties for the prompt's tokens. Not thread-safe."""
 
     def __init__(self, prompt: Sequence[int], sampling: Native) -> None:
         """`sampling` holds both penalties."""
@@ -23,8 +23,8 @@ class PromptCounts:
         self._unsampled = set(prompt) if self._presence else set()
 
     def bias(self) -> list[tuple[int, float]]:
-        """What to add to the logits of the prompt's tokens, until one of them is sampled for the first time
-        under a presence penalty: then that penalty is due."""
+        """Pairs of prompt token and what to add to its logit. Valid until a prompt token is sampled for the
+        first time under a presence penalty: from then on, that penalty applies to it."""
         presence = self._presence
         return [
             (token, self._frequency * count + (presence if token in self._unsampled else 0))
@@ -32,7 +32,7 @@ class PromptCounts:
         ]
 
     def sampled(self, tokens: Iterable[int]) -> bool:
-        """Told what was sampled; whether `bias` is another now."""
+        """Record sampled tokens; whether that changes `bias`."""
         found = self._unsampled.intersection(tokens)
         self._unsampled -= found
         return bool(found)

@@ -1,7 +1,7 @@
-"""What an engine is: the protocols, and the frozen values that go in and come out.
+"""What an engine is: its protocols, and the frozen values that go in and come out.
 
-An engine adapts one generator (llama.cpp, a webui's loaders, an upstream server) to the endpoints. It
-knows nothing of HTTP. Every engine passes `tests/engines/test_protocol.py`.
+An engine adapts one generator (llama.cpp, a webui's loaders) to the endpoints. It knows nothing of HTTP.
+Every engine passes `tests/engines/test_protocol.py`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ T = TypeVar("T")
 A = TypeVar("A")
 
 Finish = Literal["stop", "length", "tool_calls"]
-"""Why an answer ended: the model (or a stop string) ended it, a limit on tokens did, or the model has
-called tools and waits for their results."""
+"""Why an answer ended: by the model (or a stop string), by a token limit, or because the model called tools
+and waits for their results."""
 
 Native = Mapping[str, Any]
-"""Sampler parameters under the engine's own names, ready to be sent (see generation/sampling/profiles.py)."""
+"""Sampler parameters under the engine's own names, ready to send (see generation/sampling/profiles.py)."""
 
 
 class Capability(str, Enum):
-    """What an engine can do, in the words of the model list. What needs one that is missing is a 400 that
+    """What an engine can do, as the model list names it. A request that needs a missing one gets a 400 that
     names the field."""
 
     COMPLETION = "completion"
@@ -40,66 +40,66 @@ class Capability(str, Enum):
     VISION = "vision"
     AUDIO = "audio"
     MODES = "modes"
-    """A webui makes prompts as it does in its own UI (see ChatMode)."""
+    """A webui renders conversations as its UI would (see ChatMode)."""
 
     def __str__(self) -> str:
         return self.value
 
 
 CUT = "\N{REPLACEMENT CHARACTER}"
-"""What an answer ends with when its limit of tokens cuts a character."""
+"""The end of an answer whose token limit cuts a character."""
 BAN = -100.0
-"""A bias from here on means that the token never comes."""
+"""A bias at or below this bans the token."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What an engine serves right now; read again for each request, as a host may switch models."""
+    """What an engine serves now; read for each request, as a host may switch models."""
 
     model: str
     """The name clients see."""
     created: int
     """When the model was made, in unix seconds."""
     owned_by: str
-    """Who runs it: the back end's name."""
+    """The back end's name."""
     context_length: int
     """Tokens that one request may use, prompt and answer together."""
     sampler: str
-    """Which column of the sampler table the engine speaks (`llama.cpp`, ...)."""
+    """The engine's column in the sampler table (`llama.cpp`, ...)."""
     fingerprint: str
-    """Changes when the model or a setting that changes answers does."""
+    """Changes with the model and with settings that change answers."""
     vocabulary_size: int
     """Token ids are below this."""
     longest_token: int = 0
-    """Bytes of a text that one token can stand for, at most; 0: unknown."""
+    """The most bytes of text that one token stands for; 0: unknown."""
     parallel: int = 1
     """How many requests the engine runs at once."""
     description: str = ""
-    """What the model says of itself, in a line."""
+    """The model file's description, one line."""
     capabilities: tuple[Capability, ...] = (Capability.COMPLETION, Capability.CHAT)
     end_tokens: frozenset[int] = frozenset()
-    """Those that end an answer, as far as the engine knows."""
+    """The known tokens that end an answer."""
     token_bytes: Sequence[bytes] | None = field(default=None, repr=False, compare=False)
-    """What each token says, where grammars are followed token by token; None: not known."""
+    """The text of each token, where grammars are followed token by token; None: unknown."""
     grammar_end: str = ""
-    """The token that the engine ends an answer with where its grammar is complete, as text, if it is none
-    of `end_tokens`: the model would go on after it."""
+    """The text of the token with which the engine ends an answer when its grammar is complete, if not one of
+    `end_tokens`: the model would go on after it."""
     thinking: ThinkingTraits | None = None
-    """None: as far as the template shows, the model does not think."""
+    """None: the template does not show that the model thinks."""
     honours: frozenset[str] | None = None
     """The sampler's names for the parameters that the loaded model honours; None: all in its column."""
     template: TemplateTraits | None = None
-    """What the model's chat template takes; None where the engine does not render one."""
+    """What the model's chat template accepts; None where the engine does not render one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """A picture or a sound that stands in a conversation."""
+    """A picture or a sound in a conversation."""
 
     kind: Literal["image", "audio"]
     format: Literal["png", "wav"]
     data: bytes = field(repr=False)
-    """A whole file, made by this server from what it was sent: it can be decoded, and its size is sane."""
+    """A complete file, re-encoded by this server: it can be decoded, and its size is sane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,26 +109,26 @@ class GenerateRequest:
     prompt: str | tuple[int, ...]
     """Text (special tokens are recognised) or token ids."""
     media: tuple[Media, ...] = field(default=(), kw_only=True)
-    """What stands at the marks that `render` has put into the prompt, in their order."""
+    """For the media marks that `render` put into the prompt, in order."""
     marks: tuple[str, ...] = field(default=(), kw_only=True)
-    """Special tokens to report as text, by their names. An end token never is."""
-    begun: int = field(default=0, kw_only=True)
-    """How many characters at the end of `prompt` are this answer's own beginning, generated by an earlier
-    call: penalties count them, and they may be read from the cache where a seed is given."""
+    """The names of special tokens to report as text. End tokens never are."""
+    answer_prefix_length: int = field(default=0, kw_only=True)
+    """How many characters at the end of `prompt` are the beginning of this answer, generated by an earlier
+    call: penalties count them, and they may be read from the cache even with a seed."""
     max_tokens: int | None = None
-    """Tokens to sample at most, at least 1; None: as many as the context holds."""
+    """At least 1; None: as many as the context holds."""
     sampling: Native = field(default_factory=dict)
     seed: int | None = None
     grammar: str | None = None
     """What the answer must match: Lark in llguidance's dialect, checked. Capability `grammar`."""
     logit_bias: tuple[tuple[int, float], ...] = ()
-    """Pairs of token id and what is added to its logit; BAN bans the token. Capability `logprobs`."""
+    """Pairs of token id and what to add to its logit; BAN bans the token. Capability `logprobs`."""
     logprobs: int | None = None
     """How many alternatives to report for each token, 0 to 20; None: no log-probabilities."""
     chat_mode: ChatMode | None = field(default=None, kw_only=True)
-    """That of the chat that it comes from, for extensions of the host to see."""
-    whole: bool = field(default=False, kw_only=True)
-    """The client reads the answer only when it is whole: nothing needs to be shown early."""
+    """Of the chat that the prompt was rendered from, for extensions of the host."""
+    unstreamed: bool = field(default=False, kw_only=True)
+    """The client gets only the complete answer: no text needs to be emitted early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,18 +143,18 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a conversation, made plain, with a role that chat templates know."""
+    """One normalized message of a conversation, with a role that chat templates know."""
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str | None
-    """Its text, without anything between where media stood."""
+    """Its text parts, joined without a mark for media."""
     name: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     parts: tuple[str | Media, ...] = ()
-    """Text and media in their order, where there are media. Capabilities `vision` and `audio`."""
+    """Text and media in order; empty without media. Capabilities `vision` and `audio`."""
     reasoning: str | None = None
-    """What the assistant thought before it said this."""
+    """The assistant's reasoning before this message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,16 +169,17 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class ChatMode:
-    """How a web UI turns a conversation into a prompt. Capability `modes`."""
+    """How a webui's UI would render a conversation. Capability `modes`."""
 
     mode: Literal["instruct", "chat", "chat-instruct"] = "instruct"
-    """`instruct`: by a template; `chat`: as a talk of two characters; the third: one inside the other."""
+    """`instruct`: by a template; `chat`: as a dialogue of two characters; the third: the dialogue inside the
+    template."""
     character: str | None = None
-    """By the name that the host has it under; None: the one that is set in the UI."""
+    """The host's name for it; None: the one selected in the UI."""
     instruction_template: str | None = None
-    """By the name that the host has it under; None: the model's own."""
+    """The host's name for it; None: the model's own."""
     values: Mapping[str, str] = field(default_factory=dict)
-    """What the request sets of the UI's state itself (`name1`, `name2`, `context`, ...)."""
+    """Values of the UI's state that the request sets (`name1`, `name2`, `context`, ...)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,26 +191,26 @@ class ChatRequest:
     sampling: Native = field(default_factory=dict)
     seed: int | None = None
     grammar: str | None = None
-    """As in GenerateRequest; reasoning, if any, is left out."""
+    """As in GenerateRequest; does not apply to reasoning."""
     logit_bias: tuple[tuple[int, float], ...] = ()
     tools: tuple[Tool, ...] = ()
-    """What the model may call, if it wants to. Capability `tools`."""
+    """What the model may call. Capability `tools`."""
     parallel_tool_calls: bool = True
     template_variables: Mapping[str, Any] = field(default_factory=dict)
-    """What the chat template is given besides the messages, such as `enable_thinking`."""
+    """Further variables for the chat template, such as `enable_thinking`."""
     chat_mode: ChatMode | None = None
     """None: the model's own template."""
-    whole: bool = field(default=False, kw_only=True)
+    unstreamed: bool = field(default=False, kw_only=True)
     """As in GenerateRequest."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptUsage:
-    """What reading the prompt took, in tokens."""
+    """The size of a prompt."""
 
     tokens: int
     cached: int = 0
-    """How many of them were remembered from an earlier request."""
+    """How many of them were cached by an earlier request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,67 +218,67 @@ class LikelyToken:
     """A token that might have been sampled."""
 
     bytes: bytes
-    """What it adds to a text; none for a special token."""
+    """What it adds to a text; empty for a special token."""
     logprob: float
-    """Natural logarithm of its probability before any sampler has changed it."""
+    """Natural logarithm of its probability, before samplers change it."""
     id: int | None = None
     name: str = ""
-    """What the model file calls it."""
+    """Its name in the model file."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A token that was sampled, or stood in the prompt."""
+    """A token that was sampled, or is part of the prompt."""
 
     bytes: bytes
-    """What it adds to the text; maybe only a part of a character, nothing for an end token."""
+    """What it adds to the text; may be only part of a character; empty for an end token."""
     logprob: float | None
     """As in LikelyToken; None for the first token of a prompt."""
     top: tuple[LikelyToken, ...] = ()
-    """The likeliest tokens at this place, best first, as many as were asked for."""
+    """The likeliest tokens at this position, best first, as many as requested."""
     id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """A part of a call that the model makes; `id` and `name` are on the first part only."""
+    """Part of a call that the model makes; `id` and `name` are set on the first part only."""
 
     index: int
     arguments: str = ""
-    """More of the JSON text."""
+    """The next part of the JSON text."""
     id: str | None = None
     name: str | None = None
 
 
 @dataclass(slots=True)
 class Piece:
-    """A part of an answer, as soon as it is there. Never changed; not frozen, because making a frozen
-    object with this many fields takes a tenth of all the time that a token takes here."""
+    """Part of an answer, as soon as it is generated. Never modified; not frozen, because constructing a
+    frozen object with this many fields would take a tenth of our time for a token."""
 
     text: str = ""
     """Whole characters only; may be empty while a character is incomplete."""
     reasoning: str = ""
     """What a reasoning model thinks before it answers."""
     tokens: int = 0
-    """Tokens sampled since the piece before, an end token among them."""
+    """Tokens sampled since the previous piece, including an end token."""
     prompt: PromptUsage | None = None
-    """On one piece of each answer, at the latest on the last."""
+    """Set on one piece of each answer, at the latest on the last."""
     finish: Finish | None = None
-    """Set on the last piece, and only there."""
+    """Set on the last piece only."""
     logprobs: tuple[TokenLogprob, ...] = ()
-    """If they were asked for: the tokens that make `text`, and those that are counted and add nothing to it,
-    such as the end token, without bytes. Over a whole answer there is one for each of `tokens`."""
+    """If requested: the tokens of `text`, and counted tokens without text, such as the end token. A complete
+    answer has one for each of `tokens`."""
     tool_calls: tuple[ToolCallDelta, ...] = ()
     echo: bool = False
-    """This is the prompt, not an answer: stop strings are not looked for in it."""
+    """This is the prompt, not an answer: stop strings do not apply to it."""
     thought_tokens: int = 0
-    """Tokens of a thought; each of them was, or is, among `tokens` of a piece."""
+    """Tokens of reasoning; each is also counted in `tokens` of this or an earlier piece."""
 
 
 Pieces = Generator["Piece | None", None, None]
-"""An answer under way. None means "nothing yet" and comes at least every `callback_bridge.TICK_S` seconds
-while the engine is silent, so that the reader can look whether the client is still there. Closing it
-ends the work within one decode step."""
+"""A running answer. None means "nothing yet" and comes at least every `callback_bridge.TICK_S` seconds while
+the engine is silent, so that the reader can check whether the client is still connected. Closing it ends the
+work within one decode step."""
 
 
 Scores = Generator["TokenLogprob | None", None, None]
@@ -285,17 +286,17 @@ Scores = Generator["TokenLogprob | None", None, None]
 
 
 class TextEngine(Protocol):
-    """Continues prompts. All methods of engines may be called from any thread, at the same time."""
+    """Continues prompts. All methods of engines are thread-safe."""
 
     @property
     def info(self) -> EngineInfo:
-        """What is served now. Raises ModelLoading while there is nothing."""
+        """What is served now. Raises ModelLoading while no model is loaded."""
 
     def generate(self, request: GenerateRequest) -> Pieces:
         """Continue one prompt; the last piece has `finish` set.
 
         Raises ContextLengthExceeded before the first piece when prompt (and max_tokens) do not fit,
-        InvalidRequest for token ids the model does not have, EngineFailed at any piece.
+        InvalidRequest for unknown token ids, EngineFailed at any piece.
         """
 
     def close(self) -> None:
@@ -303,24 +304,24 @@ class TextEngine(Protocol):
 
 
 class ChatEngine(Protocol):
-    """Makes prompts of conversations."""
+    """Turns conversations into prompts."""
 
     def render(self, request: ChatRequest) -> str:
-        """The prompt that the chat template makes of messages and tools, up to where the answer begins,
-        with a mark for each of their media.
+        """The chat template's prompt for messages and tools, up to where the answer begins, with a mark for
+        each picture or sound.
 
         Raises InvalidRequest when the template refuses the messages.
         """
 
     def turn_ends(self, request: ChatRequest) -> tuple[str, ...]:
-        """The texts that end an answer to messages, where the template has them stand in plain text."""
+        """The texts that end an answer, where the template writes them as plain text."""
 
 
 class Tokenizer(Protocol):
-    """Knows the tokens of texts."""
+    """Converts between text and tokens."""
 
     def tokenize(self, text: str) -> tuple[int, ...]:
-        """The token ids of a text as a prompt: with the start token if the model wants one."""
+        """The token ids of a prompt, with the start token if the model wants one."""
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of token ids; incomplete characters become U+FFFD."""
@@ -331,9 +332,9 @@ class Scorer(Protocol):
     """Capability `logprobs`."""
 
     def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
-        """How likely each token of a prompt is after those before it; the first one's is None.
+        """The log-probability of each token of a prompt, given those before it; the first one's is None.
 
-        Needs as many steps as there are tokens.
+        Takes one decode step for each token.
         """
 
 
@@ -342,25 +343,25 @@ class Infill(Protocol):
     """Capability `infill`."""
 
     def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
-        """The prompt that asks for what stands between two texts."""
+        """The prompt that asks for the text between two others."""
 
 
 class Engine(TextEngine, ChatEngine, Tokenizer, Protocol):
-    """What every engine has, as endpoints need it of each. What only some have is asked for by `run_on` and
-    `ask`, after a look at `info.capabilities`."""
+    """What endpoints need of every engine. What only some engines can do goes through `run_on` and `ask`,
+    after a check of `info.capabilities`."""
 
 
 class HasSnapshots(Protocol):
-    """An engine whose model may be another one at the next call, or whose `info` takes a while to find."""
+    """An engine whose model may change between calls, or whose `info` is expensive."""
 
     def snapshot(self) -> Engine:
-        """This engine as one request sees it: what is loaded is looked up once, here, and not again as long
-        as it stays. Once it has gone, the snapshot is as this engine is. Raises ModelLoading."""
+        """This engine as one request sees it: the loaded model is looked up once, here. Once that model is
+        unloaded, the snapshot forwards to this engine. Raises ModelLoading."""
 
 
 def snapshot_of(engine: Engine) -> Engine:
-    """The engine as one request sees it; itself where it is always the same."""
-    # Asked for each request, and `isinstance` of a protocol takes 10 microseconds.
+    """The engine as one request sees it; the engine itself if it has no snapshots."""
+    # Called for each request, and `isinstance` of a protocol takes 10 microseconds.
     take: Callable[[], Engine] | None = getattr(engine, "snapshot", None)
     return engine if take is None else take()
 
@@ -369,34 +370,34 @@ class Forwarding(Protocol):
     """An engine in front of another one."""
 
     def run(self, begin: Callable[[Engine], Generator[T, None, None]]) -> Generator[T, None, None]:
-        """What `begin` makes of the engine behind: work that may take long, and ends when it is closed."""
+        """Long-running work that `begin` starts on the inner engine; closing the generator ends it."""
 
     def ask(self, question: Callable[[Engine], T]) -> T:
-        """What the engine behind answers at once."""
+        """A quick answer of the inner engine."""
 
 
 def run_on(
     engine: TextEngine, ability: type[A], begin: Callable[[A], Generator[T, None, None]]
 ) -> Generator[T, None, None]:
-    """What `begin` makes of an engine that has an ability such as Scorer: work that may take long.
+    """Long-running work that `begin` starts on an engine with an ability such as Scorer.
 
-    Raises EngineFailed where the engine does not have it; as always, `info.capabilities` says what there is.
+    Raises EngineFailed if the engine does not have it; check `info.capabilities` first.
     """
     run: Any = getattr(engine, "run", None)
     if run is not None:
         return run(lambda inner: run_on(inner, ability, begin))  # type: ignore[no-any-return]
-    return begin(_able(engine, ability))
+    return begin(_require(engine, ability))
 
 
 def ask(engine: TextEngine, ability: type[A], question: Callable[[A], T]) -> T:
-    """The same, for what an engine answers at once."""
+    """The same for what an engine answers at once."""
     inner: Any = getattr(engine, "ask", None)
     if inner is not None:
         return inner(lambda each: ask(each, ability, question))  # type: ignore[no-any-return]
-    return question(_able(engine, ability))
+    return question(_require(engine, ability))
 
 
-def _able(engine: TextEngine, ability: type[A]) -> A:
+def _require(engine: TextEngine, ability: type[A]) -> A:
     if not isinstance(engine, ability):
-        raise EngineFailed(f"This engine is no {ability.__name__}.")
+        raise EngineFailed(f"This engine does not support {ability.__name__}.")
     return engine

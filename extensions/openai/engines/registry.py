@@ -1,8 +1,8 @@
-"""ENGINES: what `--loader` chooses from, a row each.
+"""ENGINES: the choices of `--loader`, one row each.
 
-A new engine is its module, with `make` and `check`, and a row here: the stand-alone host takes the names,
-the help and whether there is a file to find from the row. This module imports no library, because the host
-reads it before it knows what is needed.
+To add an engine, write a module with `make` and `check`, and add a row: the stand-alone host takes the name,
+the help and whether to look for a file from it. This module imports no library, because the host reads it
+before it knows which are needed.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class EngineModule(Protocol):
-    """What the module of an engine has."""
+    """What an engine's module has."""
 
     def make(self, spec: ModelSpec, settings: Settings) -> Engine:
         """Load the model. Raises ModelLoadError."""
 
     def check(self, spec: ModelSpec) -> None:
-        """Look at the model without loading it. Raises ModelLoadError for what `make` would refuse."""
+        """Check the model without loading it. Raises ModelLoadError for what `make` would refuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class EngineRow:
     """A loader."""
 
     help: str
-    """Its name and what it is for, as `--help` lists it."""
+    """Its name and purpose, as `--help` lists it."""
     module: Callable[[], EngineModule]
-    """Imports the module: libraries that only one engine needs are imported with it."""
+    """Imports the module, and with it the libraries that only this engine needs."""
     reads_files: bool
-    """Whether `--model` names a model file, which must be there when the host starts."""
+    """Whether `--model` names a model file, which must exist when the host starts."""
 
 
 def _llama_cpp() -> EngineModule:
@@ -63,12 +63,12 @@ ENGINES: Mapping[str, EngineRow] = {
 
 
 def make(spec: ModelSpec, settings: Settings) -> Engine:
-    """The engine of the spec's loader, with its model loaded. Raises ModelLoadError."""
+    """Load the model with the spec's loader. Raises ModelLoadError."""
     return ENGINES[spec.loader].module().make(spec, settings)
 
 
 def fault(spec: ModelSpec) -> str | None:
-    """What is wrong with a model, as far as can be seen without loading it; None: nothing."""
+    """What is wrong with a model, checked without loading it; None: nothing."""
     try:
         ENGINES[spec.loader].module().check(spec)
     except ModelLoadError as error:

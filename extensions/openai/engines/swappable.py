@@ -1,4 +1,4 @@
-"""The engine that comes and goes: a host loads, changes and unloads models while the server answers."""
+"""An engine that can be replaced: a host loads, changes and unloads models while the server runs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ CHANGING = "The model is being changed. Please try again in a moment."
 NOTHING = "No model is loaded."
 
 EVICTION_TIMEOUT_S = 5.0
-"""In which answers that have to end have ended, or their clients do not read."""
+"""How long evicted answers may take to end; longer only if their clients do not read."""
 
 T = TypeVar("T")
 
 
 class SwappableEngine(EngineWrapper):
-    """Passes everything on to the engine that was `set`; while there is none every call raises
-    ModelLoading."""
+    """Forwards to the engine that was `set`; without one, every call raises ModelLoading."""
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
@@ -35,14 +34,14 @@ class SwappableEngine(EngineWrapper):
         self._running = 0
 
     def set(self, engine: Engine) -> None:
-        """Serve from this engine from now on; the one before, if any, is closed."""
+        """Serve from this engine from now on; close the previous one."""
         with self._changed:
             before, self._engine = self._engine, engine
         if before is not None and before is not engine:
             before.close()
 
     def clear(self) -> None:
-        """Serve from none from now on; the one before, if any, is closed."""
+        """Serve from no engine; close the previous one."""
         with self._changed:
             before, self._engine = self._engine, None
             self._missing = NOTHING
@@ -51,10 +50,10 @@ class SwappableEngine(EngineWrapper):
 
     @contextmanager
     def suspended(self, drain_timeout: float) -> Iterator[None]:
-        """While the block runs no work begins, and none is under way.
+        """No work runs or starts inside the block.
 
-        Before, answers may end for `drain_timeout` seconds; those that have not are ended with ModelChanged.
-        Blocks of several threads wait for each other.
+        Running answers get `drain_timeout` seconds to end, then they fail with ModelChanged. Only one thread
+        at a time is in such a block.
         """
         with self._switching:
             with self._changed:
@@ -78,7 +77,7 @@ class SwappableEngine(EngineWrapper):
         return engine
 
     def snapshot(self) -> Engine:
-        """As the engine that is set now. Once there is another one, all goes on with that."""
+        """The engine that is set now. Once another one is set, the snapshot forwards to that."""
         engine = self._inner
         return _Snapshot(self, engine, snapshot_of(engine))
 
@@ -86,7 +85,7 @@ class SwappableEngine(EngineWrapper):
         self.clear()
 
     def run(self, begin: Callable[[Engine], Generator[T, None, None]]) -> Generator[T, None, None]:
-        """What `begin` yields, counted as under way, and ended when the model is taken away."""
+        """Yield from `begin`, counted as running work, and end it when the model is unloaded."""
         with self._changed:
             engine = self._inner
             self._running += 1
@@ -105,19 +104,19 @@ class SwappableEngine(EngineWrapper):
 
 
 class _Snapshot(EngineWrapper):
-    """What one request sees: its work counts as that of the engine in front."""
+    """The engine as one request sees it; its work is counted by the SwappableEngine."""
 
     def __init__(self, front: SwappableEngine, engine: Engine, pinned: Engine) -> None:
-        """`pinned` is the snapshot of `engine`, which was set when the request came."""
+        """`pinned` is the snapshot of `engine`, the engine when the request came."""
         self._front, self._engine, self._pinned = front, engine, pinned
         self._info = pinned.info
 
-    def _seen(self, engine: Engine) -> Engine:
+    def _resolve(self, engine: Engine) -> Engine:
         return self._pinned if engine is self._engine else engine
 
     @property
     def _inner(self) -> Engine:
-        return self._seen(self._front._inner)
+        return self._resolve(self._front._inner)
 
     @property
     def info(self) -> EngineInfo:
@@ -125,4 +124,4 @@ class _Snapshot(EngineWrapper):
         return self._info if engine is self._engine else engine.info
 
     def run(self, begin: Callable[[Engine], Generator[T, None, None]]) -> Generator[T, None, None]:
-        return self._front.run(lambda engine: begin(self._seen(engine)))
+        return self._front.run(lambda engine: begin(self._resolve(engine)))

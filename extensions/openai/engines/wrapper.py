@@ -1,7 +1,7 @@
-"""An engine in front of another one: what every engine can do, passed on, in one place.
+"""An engine that forwards every method to another one.
 
-What only some can goes through `run` and `ask` (see `protocol.run_on`). A class that changes a part of what
-an engine does derives from this and overrides that part.
+What only some engines can do goes through `run` and `ask` (see `protocol.run_on`). A class that changes part
+of an engine's behaviour derives from this and overrides that part.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ T = TypeVar("T")
 
 
 class EngineWrapper(ABC):
-    """Passes everything on to the engine behind it."""
+    """Forwards everything to an inner engine."""
 
     @property
     @abstractmethod
     def _inner(self) -> Engine:
-        """The engine behind this one, at this moment."""
+        """The current inner engine."""
 
     def run(self, begin: Callable[[Engine], Generator[T, None, None]]) -> Generator[T, None, None]:
         """As in Forwarding."""

@@ -123,8 +123,8 @@ class Asked:
         """Whether the answer has more in it than the tokens of one choice."""
         return self.n > 1 or self.alternatives is not None
 
-    def whole(self, settings: Settings) -> bool:
-        """Whether the client reads the answer only when it is whole."""
+    def unstreamed(self, settings: Settings) -> bool:
+        """Whether the client gets only the complete answer."""
         return not self.streamed or settings.output_hooks == "whole"
 
     def seeds(self, choices: int) -> Sequence[int | None]:
@@ -200,7 +200,7 @@ class PromptPlan:
             grammar=asked.grammar,
             logit_bias=_biases(asked, engine, info),
             logprobs=size.alternatives,
-            whole=asked.whole(served.settings),
+            unstreamed=asked.unstreamed(served.settings),
         )
         hooked = _Hooked.of(served, asked, stops)
         answers = [(prompt, self._answer(served, hooked, prompt)) for prompt in self.prompts]
@@ -271,7 +271,7 @@ class ChatPlan:
     tools: ToolPlan = field(default_factory=ToolPlan)
     thinking: ThinkingPlan = field(default_factory=ThinkingPlan)
     chat_mode: ChatMode | None = None
-    """As in a web UI; None: by the model's own template."""
+    """How a webui's UI would render it; None: with the model's own template."""
     about_text: bool = False
     """The grammar is about text only, and gives way to calls that are demanded."""
 
@@ -312,7 +312,7 @@ class ChatPlan:
             parallel_tool_calls=self.tools.most > 1,
             template_variables=self.thinking.variables,
             chat_mode=self.chat_mode,
-            whole=asked.whole(served.settings),
+            unstreamed=asked.unstreamed(served.settings),
         )
         return request, continued
 

@@ -47,7 +47,7 @@ class UsageCount:
     def add(self, event: Event) -> None:
         self._completion += event.tokens
         if event.tokens:
-            self.record.sampled(event.tokens)
+            self.record.add_tokens(event.tokens)
         self._reasoning += event.thought_tokens
         if event.prompt is not None:
             at = event.index // self.n

@@ -1,6 +1,6 @@
-"""The block in a webui's UI: the API's URL, whether it asks for a key, the tunnel, and copy buttons.
+"""The panel in a webui's UI: the API's URL, whether it needs a key, the tunnel, and copy buttons.
 
-Written for gradio 3 and 4 alike. The key itself is never shown.
+Works with gradio 3 and 4. Never shows the key.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ COPY = """(text) => {
 
 
 def draw(launcher: Launcher) -> None:
-    """Add the block to the UI that is being built; nothing where there is no gradio.
+    """Add the panel to the UI that is being built, if gradio is installed.
 
-    Its texts are made again each time that a browser loads the UI.
+    Its texts are updated each time a browser loads the UI.
     """
     try:
         import gradio
@@ -51,7 +51,7 @@ def draw(launcher: Launcher) -> None:
 
 
 def _address(gradio: Any, label: str, text: Any, missing: str, name: str) -> None:
-    """A line of text with a button that copies it; `missing` is shown while it is empty."""
+    """A line of text with a copy button; `missing` is shown while it is empty."""
     with gradio.Row():
         with gradio.Column(scale=8):
             line = gradio.Textbox(

@@ -1,4 +1,4 @@
-"""The settings in force under a host: its settings file, the environment and flags, and what a webui adds."""
+"""The settings in force in a host: its settings file, the environment and flags, and a webui's additions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger("openedai")
 
 
 def settings_in_force(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:
-    """The settings in force; in a webui with its presets, unless there are others."""
+    """The settings in force; in a webui with its presets, unless a preset folder is set."""
     settings = _without_presets(params, flags)
     folder = webui.preset_folder()
     if folder is None or settings.preset_folder is not None:
@@ -25,24 +25,24 @@ def settings_in_force(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Se
     try:
         read_policy(with_presets)
     except SettingsError as error:
-        log.warning("the web UI's presets are left out: %s", error)
+        log.warning("the web UI's presets are ignored: %s", error)
         return settings
     return with_presets
 
 
 def _without_presets(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:
-    """The settings in force; in a webui its command line has a say. Raises SettingsError."""
+    """The settings in force; in a webui its flags count too. Raises SettingsError."""
     if not webui.inside():
         return load(params, flags)
-    theirs = webui.flags()
-    settings = load(params, {**theirs, **flags})
-    if theirs.keys().isdisjoint({"listen", "listen_host"}):
+    webui_flags = webui.flags()
+    settings = load(params, {**webui_flags, **flags})
+    if webui_flags.keys().isdisjoint({"listen", "listen_host"}):
         return settings
     try:
         bind_address(settings)
     except SettingsError as error:
-        # There the flag is about the webui's own UI, too, which needs no key.
-        log.warning("the OpenAI API stays on this machine: %s", error)
-        rest = {name: value for name, value in theirs.items() if not name.startswith("listen")}
-        settings = load(params, {**rest, **flags})
+        # The flag is also for the webui's own UI, which needs no key.
+        log.warning("the OpenAI API listens on this machine only: %s", error)
+        local = {k: value for k, value in webui_flags.items() if not k.startswith("listen")}
+        settings = load(params, {**local, **flags})
     return settings

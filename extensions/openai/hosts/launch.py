@@ -1,4 +1,4 @@
-"""What happens when a host starts this extension: settings, engine, server, model, end."""
+"""Starts this extension in a host: settings, engine, server, model; and stops it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..engines.echo import EchoEngine
 from ..engines.folder_model_manager import FolderModelManager, ModelCatalog
 from ..engines.protocol import Engine
 from ..engines.swappable import SwappableEngine
-from ..engines.webui.model_manager import WebuiModelManager
+from ..engines.webui.model_manager import ChatModelManager
 from ..generation.hooks.extension_hooks import Hooks
 from ..observability import logs
 from ..outbound.tunnel import tunnel_for
@@ -32,11 +32,11 @@ from .running_server import RunningServer
 
 log = logging.getLogger("openedai")
 
-RESTART_TIMEOUT_S = 5.0  # in which answers end when a webui restarts its UI, and us
+RESTART_TIMEOUT_S = 5.0  # for running answers when a webui restarts its UI, and us with it
 
 
 class ModelSpec(model_spec.ModelSpec, Protocol):
-    """The model that our own host has chosen (`host.spec.ModelSpec`)."""
+    """The model chosen by our own host (`host.spec.ModelSpec`)."""
 
     @property
     def catalog(self) -> ModelCatalog[ModelSpec] | None: ...
@@ -47,12 +47,12 @@ class Status:
     """What a host's UI shows of the server."""
 
     url: str | None
-    """The base URL for clients on this machine; None when the server does not run."""
+    """The base URL for clients on this machine; None: the server does not run."""
     public_url: str | None
-    """The base URL for clients everywhere, through the tunnel; None while there is none."""
+    """The base URL through the tunnel; None: there is no tunnel."""
     has_key: bool
     problem: str | None
-    """Why it does not run, in one line."""
+    """Why the server does not run, in one line."""
 
 
 class Launcher:
@@ -64,10 +64,10 @@ class Launcher:
         self._companions: tuple[tuple[str, Any], ...] = ()
 
     def setup(self, params: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
-        """Start the server. It answers 503 until there is a model, but in mock mode there is one at once.
+        """Start the server. It answers 503 until a model is loaded, which in mock mode is at once.
 
-        A wrong setting or a port that is taken raises SystemExit with one line under our own host, which
-        prints it; other hosts would show a traceback, so there the line goes to the log.
+        For a wrong setting or a port in use, raises SystemExit with one line, which our own host prints;
+        other hosts would show a traceback, so there the line is logged.
         """
         if webui.inside():
             webui.join_log()
@@ -87,7 +87,7 @@ class Launcher:
             return
         self._start(running)
         self.running, self._problem = running, None
-        # Our own host says it once there is a model, too.
+        # Our own host prints the URL once a model is loaded.
         level = logging.DEBUG if _under_own_host() else logging.INFO
         log.log(level, "OpenAI API: %s", running.url)
         if settings.api_key is None and settings.password is None and has_keys(settings):
@@ -108,7 +108,7 @@ class Launcher:
         services = app.extensions["openai"]
         services.hooks = self._hooks()
         if webui.inside() and not settings.use_mock_api:
-            services.model_manager = WebuiModelManager(engine, settings.drain_timeout)
+            services.model_manager = ChatModelManager(engine, settings.drain_timeout)
         server = APIServer(app, settings)
         return RunningServer(flags, services, engine, server, tunnel)
 
@@ -120,15 +120,15 @@ class Launcher:
         running.services.store.start()
         if running.tunnel is not None:
             running.tunnel.start(running.server.url.removesuffix(settings.api_prefix))
-            # For hosts that end without a word.
+            # For hosts that end without calling `stop`.
             atexit.register(running.tunnel.stop)
 
     def use_extensions(self, extensions: Sequence[tuple[str, Any]]) -> None:
-        """Let these extensions of our own host, by name and module, act on requests."""
+        """Apply the hooks of our own host's extensions, pairs of name and module, to requests."""
         self._companions = tuple(extensions)
 
     def _hooks(self) -> Hooks:
-        """Those of the host's other extensions."""
+        """The hooks of the host's other extensions."""
         if not webui.inside():
             return Hooks(lambda: self._companions)
         from ..engines.webui import findings, ui_state
@@ -136,7 +136,7 @@ class Launcher:
         return Hooks(ui_state.extensions, ui_state.ui_settings, findings.applied_hooks)
 
     def status(self) -> Status:
-        """Where the API is, or why it is nowhere."""
+        """The API's URL, or why it does not run."""
         if self.running is None:
             return Status(None, None, False, self._problem)
         running = self.running
@@ -144,8 +144,8 @@ class Launcher:
         return Status(running.url, running.public_url, locked, None)
 
     def reload(self, params: Mapping[str, Any]) -> None:
-        """Take over those settings that may change while the server runs. A mistake in them changes nothing
-        and is one line in the log."""
+        """Apply the settings that may change while the server runs. An invalid one is logged and changes
+        nothing."""
         if self.running is None:
             return
         services = self.running.services
@@ -161,7 +161,7 @@ class Launcher:
             log.warning("these settings need a restart to change: %s", ", ".join(new.kept))
 
     def load_model(self, spec: ModelSpec) -> None:
-        """Load the model and serve it. A file that cannot be loaded raises SystemExit with one line."""
+        """Load the model and serve it. Raises SystemExit with one line if it cannot be loaded."""
         if self.running is None or self.running.services.settings.use_mock_api:
             return
         services = self.running.services
@@ -169,8 +169,8 @@ class Launcher:
         def make(spec: ModelSpec) -> Engine:
             return registry.make(spec, services.settings)
 
-        # A full collection looks at every object of every library, 30 ms long, in the middle of a client's
-        # answer. What is there by now stays, so it need not be looked at again.
+        # A full collection scans every object of every library, 30 ms in the middle of an answer. The objects
+        # that exist by now are permanent, so exclude them from later collections.
         gc.collect()
         gc.freeze()
         try:
@@ -186,11 +186,11 @@ class Launcher:
             services.model_manager = model_manager
 
     def banner(self) -> str:
-        """What to show the operator once everything is there."""
+        """The text for the operator once the model is loaded."""
         return "" if self.running is None else self.running.banner()
 
     def stop(self, timeout: float) -> None:
-        """End answers and server; at most about `timeout` seconds when `drain_timeout` allows for it."""
+        """End answers and stop the server, in about `timeout` seconds if `drain_timeout` is shorter."""
         if self.running is not None:
             running, self.running = self.running, None
             running.stop(timeout)
@@ -200,7 +200,7 @@ class Launcher:
 
 
 def _webui_engine(settings: Settings) -> Engine:
-    """The model of the webui around us, whichever it has loaded."""
+    """The engine for the loaded model of the webui that runs us."""
     from ..engines.webui.engine import WebuiEngine
 
     return WebuiEngine(message_repair=settings.message_repair == "on")
@@ -211,10 +211,10 @@ def _under_own_host() -> bool:
 
 
 def _keys_command() -> str:
-    """How the operator lists the named keys, whatever name a host has imported this folder under."""
+    """The command that lists the named keys, whatever this folder is called."""
     folder = Path(__file__).resolve().parents[1]
     return f"in {folder.parent.parent}: python -m {folder.parent.name}.{folder.name} keys list"
 
 
 launcher = Launcher()
-"""That of this process: a host calls functions of a module (`script.py`)."""
+"""The process's launcher: hosts call functions of a module (`script.py`)."""

@@ -1,4 +1,4 @@
-"""The server that a host has started, with all that goes with it."""
+"""A running server, with its engine, store and tunnel."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RunningServer:
     """One server, from its start to `stop`."""
 
     flags: Mapping[str, Any]
-    """What the command line of our own host says; it wins when settings are read again."""
+    """Settings from our own host's command line; they take precedence when settings are reloaded."""
     services: Services
     engine: SwappableEngine
     server: APIServer
@@ -37,14 +37,14 @@ class RunningServer:
 
     @property
     def public_url(self) -> str | None:
-        """The base URL for clients everywhere, through the tunnel; None while there is none."""
+        """The base URL through the tunnel; None: there is no tunnel."""
         if self.tunnel is None or self.tunnel.url is None:
             return None
         return f"{self.tunnel.url}{self.services.settings.api_prefix}/v1"
 
     def banner(self) -> str:
-        """The base URL, the model, and a curl line that works when pasted; no key is shown. One line where
-        the log is for programs."""
+        """The base URL, the model, and a curl command to paste; never a key that the operator set. One line
+        if the log is JSON."""
         info = self.engine.info
         model = f"{info.model}, context of {info.context_length} tokens"
         key = self._generated_key()
@@ -65,7 +65,7 @@ class RunningServer:
         )
 
     def _generated_key(self) -> str | None:
-        """The key that was made at the start; one that the operator gave is never shown."""
+        """The key that was generated at the start; None if the operator set one."""
         key = self.services.settings.api_key
         return generated_key() if key and key.get_secret_value() == generated_key() else None
 
@@ -89,7 +89,7 @@ class RunningServer:
         return (f"Public URL {where}",)
 
     def stop(self, timeout: float) -> None:
-        """End answers and server; at most about `timeout` seconds when `drain_timeout` allows for it."""
+        """End answers and stop the server, in about `timeout` seconds if `drain_timeout` is shorter."""
         self.server.stop(timeout)
         self.services.usage_store.flush()
         self.services.store.close()

@@ -1,7 +1,7 @@
-"""What the extension asks of the webui it runs in, besides answers: its flags, its log, its life.
+"""Integration with the webui that runs the extension: its flags, log, and start and end.
 
-text-generation-webui, from 2023 to 2026, is known by its `modules.shared`. Its generator is adapted in
-`engines/webui/engine.py`.
+text-generation-webui, versions from 2023 to 2026, is recognised by its `modules.shared`. Its generator is
+adapted in `engines/webui/engine.py`.
 """
 
 from __future__ import annotations
@@ -23,55 +23,55 @@ log = logging.getLogger("openedai")
 OWN_API = "openai"
 """The extension that was the webui's own API before March 2026."""
 SHARED_FLAGS = ("listen", "listen_host", "api_key", "admin_key")
-"""Flags of the webui that hold for every API in it."""
+"""The webui's flags for every API in it."""
 API_FLAGS = ("api_port", "public_api", "public_api_id")
-"""Flags of the webui's own API: ours where we took its place, or where it does not run."""
+"""Flags of the webui's own API: they apply to us if we replace it, or if it does not run."""
 
 
 def inside() -> bool:
-    """Whether a webui has loaded us."""
+    """Whether we run in a webui."""
     shared = sys.modules.get("modules.shared")
     return hasattr(shared, "args") and not getattr(shared, "is_stand_in", False)
 
 
 def flags() -> dict[str, Any]:
-    """Settings that were given on the webui's own command line."""
+    """Settings from the webui's command line."""
     shared = sys.modules["modules.shared"]
     names = SHARED_FLAGS if _own_api_exists() else SHARED_FLAGS + API_FLAGS
-    written = _written(shared.parser, names)
+    explicit = _explicit_flags(shared.parser, names)
     return {
         name: value
         for name in names
         if (value := getattr(shared.args, name, None)) not in (None, "")
-        and (name in written or (value and value != shared.parser.get_default(name)))
+        and (name in explicit or (value and value != shared.parser.get_default(name)))
     }
 
 
 def _own_api_exists() -> bool:
-    """Whether the webui's own API is there to take its flags: part of it, or an extension beside us."""
+    """Whether the webui has its own API, built in or as another extension, which gets its flags."""
     if importlib.util.find_spec("modules.api") is not None:
         return True
     extensions = getattr(sys.modules["modules.shared"].args, "extensions", None) or ()
     return OWN_API in extensions and __package__.split(".")[-2] != OWN_API
 
 
-_NOT_WRITTEN = object()
+_NOT_GIVEN = object()
 
 
-def _written(parser: argparse.ArgumentParser, names: tuple[str, ...]) -> frozenset[str]:
-    """Those of the flags that stand on the command line, be it with their default value.
+def _explicit_flags(parser: argparse.ArgumentParser, names: tuple[str, ...]) -> frozenset[str]:
+    """The flags that are on the command line, even with their default value.
 
-    A webui puts the lines of its CMD_FLAGS.txt there as well. It has read the command line before us, so
-    there is no mistake in it.
+    A webui adds the lines of its CMD_FLAGS.txt there. It has already parsed the command line, so there is no
+    error in it.
     """
-    # argparse sets a default only where the namespace does not have the name yet.
-    found = argparse.Namespace(**dict.fromkeys(names, _NOT_WRITTEN))
+    # argparse sets a default only if the namespace does not have the name yet.
+    found = argparse.Namespace(**dict.fromkeys(names, _NOT_GIVEN))
     parser.parse_known_args(sys.argv[1:], found)
-    return frozenset(name for name in names if getattr(found, name) is not _NOT_WRITTEN)
+    return frozenset(name for name in names if getattr(found, name) is not _NOT_GIVEN)
 
 
 def preset_folder() -> str | None:
-    """Where the webui keeps its presets; None where it has none."""
+    """The webui's folder of presets; None: it has none."""
     if not inside():
         return None
     root = Path(getattr(sys.modules["modules.shared"], "user_data_dir", "."))
@@ -80,25 +80,25 @@ def preset_folder() -> str | None:
 
 
 def join_log() -> None:
-    """Write our log where the webui writes its own, which shows nothing of other libraries."""
+    """Log through the webui's handlers, which do not show other libraries' logs."""
     for handler in sys.modules["modules.logging_colors"].logger.handlers:
         if handler not in log.handlers:
             log.addHandler(handler)
     log.setLevel(logging.INFO)
-    # Both would be logged twice where the webui logs by way of the root.
+    # Else lines would appear twice if the webui's handlers are those of the root logger.
     log.propagate = not log.handlers
 
 
 def keep_alive(wait: Callable[[], None]) -> None:
-    """Hold the webui until `wait` returns: without its UI (`--nowebui`) it ends when all is loaded.
+    """Keep the webui alive until `wait` returns: without its UI (`--nowebui`) it ends once loaded.
 
-    It is not held once a signal has asked it to end, nor where its own API has kept it until now and has
-    ended: then one signal was for the whole process.
+    Not after a signal to end, and not if its own API kept it alive and has ended: then the signal was for the
+    whole process.
     """
     args = sys.modules["modules.shared"].args
     if not getattr(args, "nowebui", False):
         return
-    asked = _signals_noted()
+    signalled = _watch_signals()
     asks_for_api = (
         getattr(args, "api", False)
         or getattr(args, "public_api", False)
@@ -107,16 +107,16 @@ def keep_alive(wait: Callable[[], None]) -> None:
     runs_own_api = bool(asks_for_api) and _own_api_exists()
 
     def hold() -> None:
-        failed = getattr(sys, "last_value", None) is not None  # its API may not have started at all
-        if asked.is_set() or (runs_own_api and not failed):
+        failed = getattr(sys, "last_value", None) is not None  # its API may have failed to start
+        if signalled.is_set() or (runs_own_api and not failed):
             return
         with suppress(SystemExit, KeyboardInterrupt):
             wait()
 
     for kind in ("thread", "process"):
         importlib.import_module(f"concurrent.futures.{kind}")
-    # A thread would keep the process, but not the pools of threads that libraries load models with: Python
-    # closes those as soon as the main thread ends, by functions that are called last in, first out.
+    # A thread would keep the process alive, but not the thread pools that libraries load models with: Python
+    # shuts those down as soon as the main thread ends, in functions that it calls last in, first out.
     register = getattr(threading, "_register_atexit", None)
     if register is not None:
         register(hold)
@@ -124,26 +124,26 @@ def keep_alive(wait: Callable[[], None]) -> None:
         threading.Thread(target=hold, name="openai-keep-alive").start()
 
 
-def _signals_noted() -> threading.Event:
-    """Set once the process is asked to end. What the webui does about it stays as it is."""
-    asked = threading.Event()
+def _watch_signals() -> threading.Event:
+    """An event that is set once a signal asks the process to end. The webui's own handlers still run."""
+    signalled = threading.Event()
 
-    def noting(before: Callable[..., Any]) -> Callable[..., Any]:
+    def watched(original: Callable[..., Any]) -> Callable[..., Any]:
         def handle(number: int, frame: Any) -> Any:
-            asked.set()
-            return before(number, frame)
+            signalled.set()
+            return original(number, frame)
 
         return handle
 
-    if threading.current_thread() is threading.main_thread():  # only there may handlers be set
+    if threading.current_thread() is threading.main_thread():  # others cannot set handlers
         for number in (signal.SIGTERM, signal.SIGINT):
-            before = signal.getsignal(number)
-            if callable(before):
-                signal.signal(number, noting(before))
-    return asked
+            original = signal.getsignal(number)
+            if callable(original):
+                signal.signal(number, watched(original))
+    return signalled
 
 
 def at_end(stop: Callable[[], None]) -> None:
-    """Call `stop` when the webui ends: it has no hook for that."""
+    """Call `stop` when the process ends: webuis have no hook for that."""
     atexit.unregister(stop)
     atexit.register(stop)

@@ -1,8 +1,8 @@
-"""With `--debug`: each request and its answer in a file, without secrets, for operators who look for a fault.
+"""With `--debug`, writes each request and its response to a file, without secrets, to diagnose problems.
 
-Of headers, addresses and what is behind the `?` only what is known to be harmless is shown. In bodies keys,
-passwords, tokens and the content of pictures and sounds are taken out; prompts and answers are what this is
-for, and stay.
+Of headers, paths and query strings, only values known to be harmless are shown. In bodies, keys, passwords,
+tokens and the content of pictures and sounds are removed; prompts and answers are the purpose of this, and
+stay.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from ..limits.rate_limits import HEADERS
 
 log = logging.getLogger("openedai")
 
-FILES = 500  # the oldest ones go when there are more
-LONGEST = 256 << 10  # bytes kept of a body
+MAX_FILES = 500  # then the oldest ones are deleted
+MAX_BODY_BYTES = 256 << 10  # kept of a body
 REMOVED = "[redacted]"
 
 HARMLESS_HEADERS = frozenset(
@@ -45,40 +45,43 @@ HARMLESS_HEADERS = frozenset(
     x-stainless-retry-count x-stainless-runtime x-stainless-runtime-version x-stainless-timeout
     """.split()
 ).union(HEADERS)
-"""Only these are shown with their values: gateways and proxies pass on secrets under names of their own."""
+"""Only these are shown with values: gateways and proxies add secrets under arbitrary names."""
 HARMLESS_QUERY = frozenset(
     """
     after api-version before beta bucket_width deployment end_date end_time group_by include limit model
     models order page start_date start_time stream
     """.split()
 )
-"""The same for what is behind the `?`."""
+"""The same for query parameters."""
 PLAIN_NAME = re.compile(r"[A-Za-z][\w.\[\]-]{0,63}")
 
-NAMES = (
+SECRET_NAME = (
     r"(?:[\w-]*[-_])?(?:api[-_]?key|key|password|passwd|secret|token|credentials?|signature|sig|auth"
     r"|authorization|cookie|session|csrf|jwt|assertion)"
 )
-SECRET_NAMES = re.compile(NAMES, re.IGNORECASE)
+SECRET_NAME_PATTERN = re.compile(SECRET_NAME, re.IGNORECASE)
 NOT_SECRET = frozenset({"prompt_cache_key"})
 SECRET_TEXTS = (
-    # JSON that is broken or cut is text; so are events, in which `token` is a word of the answer.
-    (re.compile(rf'("(?!token"){NAMES}"\s*:\s*")(?:[^"\\]|\\.)*', re.IGNORECASE), r"\1" + REMOVED),
+    # For invalid or cut JSON, and for events, in which `token` is part of the answer.
+    (
+        re.compile(rf'("(?!token"){SECRET_NAME}"\s*:\s*")(?:[^"\\]|\\.)*', re.IGNORECASE),
+        r"\1" + REMOVED,
+    ),
     (re.compile(r"(data:[\w.+/;=-]{0,100};base64,)[\w+/=%-]+"), r"\1" + REMOVED),
     (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE), r"\1 " + REMOVED),
     (re.compile(r"\b(?:sk|pk|hf|gh[opsu]|xox[abp])[-_][\w.-]{8,}"), REMOVED),
     (re.compile(r"(://)[^\s/@]+@"), r"\1" + REMOVED + "@"),
 )
-# Left out: sounds, pictures and files in a JSON string.
+# Sounds, pictures and files in JSON strings, which are removed.
 BASE64 = re.compile(r"[A-Za-z0-9+/_-]{512,}={0,2}")
 
 
 class Redactor:
-    """Takes secrets out of texts and of JSON."""
+    """Removes secrets from texts and JSON values."""
 
     def __init__(self, keys: Iterable[str] = (), segments: Collection[str] = ()) -> None:
-        """`keys` are the server's own, found wherever they stand, in every form in which HTTP and JSON carry
-        them; `segments` the parts of addresses that are shown."""
+        """`keys` are the server's own, removed everywhere, in every encoding of HTTP and JSON; `segments`:
+        the segments of paths that are shown."""
         self._keys = sorted({form for key in keys if key for form in _forms(key)}, key=len)[::-1]
         self._segments = frozenset(segments)
 
@@ -89,7 +92,7 @@ class Redactor:
         if isinstance(value, list):
             return [self.value(each) for each in value]
         if isinstance(value, dict):
-            is_logprob = "logprob" in value  # then `token` is a word of the answer
+            is_logprob = "logprob" in value  # then `token` is part of the answer
             return {
                 self.text(name): REMOVED
                 if isinstance(each, str) and _is_secret(name, is_logprob)
@@ -106,43 +109,43 @@ class Redactor:
         return BASE64.sub(lambda found: f"[{len(found[0])} characters of base64 removed]", text)
 
     def headers(self, headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-        """All names; values of harmless ones only."""
+        """All names, with the values of harmless ones."""
         return {
             self.text(name): self.text(value) if name.lower() in HARMLESS_HEADERS else REMOVED
             for name, value in headers
         }
 
     def query(self, query: str) -> str:
-        """All names; values of harmless ones only."""
+        """All names, with the values of harmless ones."""
         shown = []
         for part in query.split("&") if query else ():
             name, _, value = part.partition("=")
             if unquote_plus(name).lower() in HARMLESS_QUERY:
                 shown.append(f"{name}={quote(self.text(unquote_plus(value)), safe='[]')}")
             elif not (value and PLAIN_NAME.fullmatch(unquote_plus(name))):
-                shown.append(REMOVED)  # what stands for itself may be anything
+                shown.append(REMOVED)  # a parameter without a value may be anything
             else:
                 shown.append(f"{self.text(name)}={REMOVED}")
         return "&".join(shown)
 
     def path(self, path: str) -> str:
-        """The parts of addresses that this server has; `path` is WSGI's."""
+        """The path with unknown segments removed; `path` is WSGI's."""
         redacted = path.encode("latin-1", "replace").decode("utf-8", "replace")
         return "/".join(
             part if not part or part in self._segments else REMOVED for part in redacted.split("/")
         )
 
     def body(self, data: bytes, length: int, content_type: str) -> Any:
-        """JSON as a value, other text as text, anything else only by its length."""
+        """JSON as a value, other text as text, anything else as its length."""
         kind = content_type.partition(";")[0].strip().lower()
-        whole = length == len(data)
-        if whole and (kind.endswith("json") or not kind):
+        is_complete = length == len(data)
+        if is_complete and (kind.endswith("json") or not kind):
             try:
                 return self.value(orjson.loads(data))
             except orjson.JSONDecodeError:
-                pass  # shown as the text that it is
+                pass  # shown as text
         if kind.startswith("text/") or kind.endswith("json"):
-            cut = "" if whole else f" [... {length} bytes in all]"
+            cut = "" if is_complete else f" [... {length} bytes in all]"
             return self.text(data.decode("utf-8", "replace")) + cut
         return f"[{length} bytes of {kind or 'no type'}]" if length else ""
 
@@ -150,11 +153,11 @@ class Redactor:
 def _is_secret(name: str, is_logprob: bool) -> bool:
     if name in NOT_SECRET or (is_logprob and name == "token"):
         return False
-    return SECRET_NAMES.fullmatch(name) is not None
+    return SECRET_NAME_PATTERN.fullmatch(name) is not None
 
 
 def _forms(key: str) -> set[str]:
-    """How a key looks as it is, in WSGI's latin-1, in an address, and in JSON."""
+    """A key as it is, in WSGI's latin-1, in a URL, and in JSON."""
     raw = key.encode("utf-8", "replace")
     return {
         key,
@@ -169,12 +172,12 @@ def _forms(key: str) -> set[str]:
 
 
 class Capture:
-    """A WSGI application that writes down what goes through another one."""
+    """WSGI middleware that writes each request and response to a file."""
 
     def __init__(
         self, app: Callable[..., Iterable[bytes]], folder: Path, redactor: Callable[[], Redactor]
     ) -> None:
-        """Raises OSError where the folder cannot be made."""
+        """Raises OSError if the folder cannot be created."""
         self._app = app
         self._folder = folder
         self._redactor = redactor
@@ -183,85 +186,85 @@ class Capture:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        seen = _Exchange(environ)
-        environ["wsgi.input"] = seen.asked = _Tee(environ["wsgi.input"])
+        exchange = _Exchange(environ)
+        environ["wsgi.input"] = exchange.request_body = _Tee(environ["wsgi.input"])
 
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-            seen.status, seen.headers = status, list(headers)
+            exchange.status, exchange.headers = status, list(headers)
             send = start_response(status, headers, *exc_info)
 
             def write(data: bytes) -> Any:
-                seen.answer.add(data)
+                exchange.response_body.add(data)
                 return send(data)
 
             return write
 
-        return _Watched(self._app(environ, start), seen, self._write)
+        return _CapturedResponse(self._app(environ, start), exchange, self._write)
 
-    def _write(self, seen: _Exchange) -> None:
+    def _write(self, exchange: _Exchange) -> None:
         content = orjson.dumps(
-            seen.redacted(self._redactor()), option=orjson.OPT_INDENT_2, default=str
+            exchange.redacted(self._redactor()), option=orjson.OPT_INDENT_2, default=str
         )
-        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(seen.began))
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(exchange.started))
         name = f"{stamp}-{os.getpid()}-{next(self._numbers):06}.json"
         try:
             with self._lock:
-                self._make_room()
+                self._delete_oldest()
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
                 with os.fdopen(os.open(self._folder / name, flags, 0o600), "wb") as file:
                     file.write(content)
         except OSError as error:
             log.warning("a request could not be written to the debug folder: %s", error.strerror)
 
-    def _make_room(self) -> None:
+    def _delete_oldest(self) -> None:
         files = sorted(self._folder.glob("????????-??????-*.json"))
-        for file in files[: max(0, len(files) - FILES + 1)]:
+        for file in files[: max(0, len(files) - MAX_FILES + 1)]:
             file.unlink(missing_ok=True)
 
 
 class _Exchange:
-    """One request and its answer, as far as they are kept."""
+    """One request and its response."""
 
     def __init__(self, environ: Mapping[str, Any]) -> None:
-        self.began = time.time()
+        self.started = time.time()
         self._environ = environ
-        self.asked: _Tee | None = None
+        self.request_body: _Tee | None = None
         self.status = ""
         self.headers: list[tuple[str, str]] = []
-        self.answer = _Kept()
+        self.response_body = _BodyPrefix()
 
     def redacted(self, redactor: Redactor) -> dict[str, Any]:
-        environ, asked = self._environ, self.asked
-        kept = asked.kept if asked else _Kept()
-        sent = [
+        environ, response = self._environ, self.response_body
+        body = self.request_body.copy if self.request_body else _BodyPrefix()
+        request_headers = [
             (name[5:].replace("_", "-").lower(), str(value))
             for name, value in environ.items()
             if name.startswith("HTTP_")
         ]
-        types = {name.lower(): value for name, value in self.headers}
+        response_headers = {name.lower(): value for name, value in self.headers}
         query = redactor.query(environ.get("QUERY_STRING", ""))
         return {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.began)),
-            "seconds": round(time.time() - self.began, 3),
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.started)),
+            "seconds": round(time.time() - self.started, 3),
             "request": {
                 "method": environ.get("REQUEST_METHOD"),
                 "path": redactor.path(environ.get("PATH_INFO", "")),
                 "query": query,
-                "headers": redactor.headers(sent),
-                "body": redactor.body(kept.data, kept.length, environ.get("CONTENT_TYPE", "")),
+                "headers": redactor.headers(request_headers),
+                "body": redactor.body(body.data, body.length, environ.get("CONTENT_TYPE", "")),
             },
             "answer": {
                 "status": self.status,
                 "headers": redactor.headers(self.headers),
                 "body": redactor.body(
-                    self.answer.data, self.answer.length, types.get("content-type", "")
+                    response.data, response.length, response_headers.get("content-type", "")
                 ),
             },
         }
 
 
-class _Kept:
-    """The beginning of a body, and how long all of it was."""
+class _BodyPrefix:
+    """The beginning of a body, and the length of the whole."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -269,22 +272,22 @@ class _Kept:
 
     def add(self, data: bytes) -> None:
         self.length += len(data)
-        if len(self.data) < LONGEST:
-            self.data += data[: LONGEST - len(self.data)]
+        if len(self.data) < MAX_BODY_BYTES:
+            self.data += data[: MAX_BODY_BYTES - len(self.data)]
 
 
 class _Tee:
-    """A body that is read by the application, and kept."""
+    """A request body that is copied while the application reads it."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
-        self.kept = _Kept()
+        self.copy = _BodyPrefix()
 
     def read(self, *size: int) -> bytes:
-        return self._seen(self._source.read(*size))
+        return self._copied(self._source.read(*size))
 
     def readline(self, *size: int) -> bytes:
-        return self._seen(self._source.readline(*size))
+        return self._copied(self._source.readline(*size))
 
     def readinto(self, buffer: Any) -> int:
         data = self.read(len(buffer))
@@ -292,32 +295,32 @@ class _Tee:
         return len(data)
 
     def __iter__(self) -> Iterator[bytes]:
-        return map(self._seen, self._source)
+        return map(self._copied, self._source)
 
-    def _seen(self, data: bytes) -> bytes:
-        self.kept.add(data)
+    def _copied(self, data: bytes) -> bytes:
+        self.copy.add(data)
         return data
 
 
-class _Watched:
-    """An answer on its way; written down when it is closed, which a server does in any case."""
+class _CapturedResponse:
+    """A response body that is copied; written to a file when the server closes it, as it always does."""
 
     def __init__(
-        self, answer: Iterable[bytes], seen: _Exchange, done: Callable[[_Exchange], None]
+        self, body: Iterable[bytes], exchange: _Exchange, on_close: Callable[[_Exchange], None]
     ) -> None:
-        self._answer = answer
-        self._seen = seen
-        self._done = done
+        self._body = body
+        self._exchange = exchange
+        self._on_close = on_close
 
     def __iter__(self) -> Iterator[bytes]:
-        for data in self._answer:
-            self._seen.answer.add(data)
+        for data in self._body:
+            self._exchange.response_body.add(data)
             yield data
 
     def close(self) -> None:
-        close = getattr(self._answer, "close", None)
+        close = getattr(self._body, "close", None)
         try:
             if close is not None:
                 close()
         finally:
-            self._done(self._seen)
+            self._on_close(self._exchange)

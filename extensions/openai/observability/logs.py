@@ -1,6 +1,6 @@
-"""One line in the log for each request, and all lines as text or as JSON.
+"""Logs one line for each request, and formats all lines as text or JSON.
 
-Nothing of what was asked or answered is in them. What stands in a line cannot begin a new one.
+Lines never contain prompts or answers, and no line break from outside.
 """
 
 from __future__ import annotations
@@ -19,57 +19,57 @@ from ..settings import Settings
 from .record import RequestRecord
 
 log = logging.getLogger("openedai")
-LONGEST = 2000  # characters of a line
+MAX_LINE_CHARS = 2000
 
 Fields = dict[str, Any]
 
 FIELDS: Mapping[str, str] = {
     "request": "The request's id; the client has it in the header `x-request-id`.",
-    "address": "Where the client is; behind `--trusted-proxies`, what they say.",
+    "address": "The client's IP address; behind `--trusted-proxies`, the one that they report.",
     "key": "The name of the caller's key, never the key.",
-    "route": "Method and path as in docs/api.md; nothing for an address that does not exist.",
-    "path": "Method and path of an address that does not exist, or not for that method: 100 characters of "
-    "it, without the query and what may be a key.",
+    "route": "Method and path as in docs/api.md; missing if the address does not exist.",
+    "path": "Method and path of an address that does not exist, or not for that method: its first 100 "
+    "characters, without the query and anything that may be a key.",
     "model": "The model that answered.",
-    "status": "The HTTP status; 499 where the client had left before there was one.",
-    "error": "The code of the error, of one in the middle of a stream too.",
+    "status": "The HTTP status; 499 if the client left before there was one.",
+    "error": "The code of the error, also of one inside a stream.",
     "param": "The field that the error is about.",
     "cancelled": "Whether the client left before the end.",
     "stream": "Whether the answer was streamed.",
     "prompt_tokens": "Tokens of the prompt.",
-    "cached_tokens": "Those of them that the cache held.",
+    "cached_tokens": "Tokens of the prompt that were cached.",
     "completion_tokens": "Tokens sampled.",
     "queue_ms": "Milliseconds from the request to its slot.",
     "first_token_ms": "Milliseconds from the request to its first token.",
-    "token_gap_ms": "Milliseconds between two tokens, on average.",
+    "token_gap_ms": "Average milliseconds between two tokens.",
     "total_ms": "Milliseconds from the request to the end of its answer.",
 }
-"""What the line of a request holds, in its order; fields that say nothing are left out."""
+"""The fields of a request's line, in order; empty ones are omitted."""
 
 _text = structlog.processors.LogfmtRenderer(bool_as_flag=False)
 
 
 class RequestLog:
-    """Writes the line of each request that has ended."""
+    """Logs each request that has ended."""
 
     def __init__(self, settings: Settings, quiet: frozenset[str]) -> None:
-        """`quiet`: routes whose lines are for `--debug`."""
+        """`quiet`: routes that are logged with `--debug` only."""
         self._settings = settings
         self._quiet = quiet
 
     def configure(self, settings: Settings) -> None:
-        """Go by these settings from now on."""
+        """Use these settings from now on."""
         self._settings = settings
 
     def __call__(self, record: RequestRecord) -> None:
-        # Documents and preflights have no route, and nothing to tell unless they fail.
+        # Documents and preflights have no route, and matter only if they fail.
         is_quiet = record.route in self._quiet or (not record.route and record.status < 400)
         shown = self._settings.log_requests and not is_quiet
         log_request(record, logging.INFO if shown else logging.DEBUG)
 
 
 def log_request(record: RequestRecord, level: int) -> None:
-    """Write the line of a request that has ended."""
+    """Log a request that has ended."""
     if not log.isEnabledFor(level):
         return
     fields = {name: value for name, value in _fields(record).items() if value not in (None, "")}
@@ -123,12 +123,12 @@ def _ms(seconds: float | None) -> float | None:
 
 
 class OneLine(logging.Filter):
-    """Messages keep to one line of a sensible length, whatever a client has put into them."""
+    """Keeps messages on one line of limited length, whatever clients put into them."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
-        if not message.isprintable() or len(message) > LONGEST:
-            record.msg = "".join(map(_visible, message[:LONGEST]))
+        if not message.isprintable() or len(message) > MAX_LINE_CHARS:
+            record.msg = "".join(map(_visible, message[:MAX_LINE_CHARS]))
             record.args = ()
         return True
 
@@ -138,7 +138,7 @@ def _visible(character: str) -> str:
 
 
 def configure(format: Literal["text", "json"], *, own_host: bool) -> None:
-    """How lines look. Under our own host this is for all of them; in others only ours change."""
+    """Set the format of log lines: of all lines in our own host, else of ours only."""
     if not any(isinstance(each, OneLine) for each in log.filters):
         log.addFilter(OneLine())
     if format == "text":
@@ -162,15 +162,15 @@ def configure(format: Literal["text", "json"], *, own_host: bool) -> None:
 
 
 def _own_handler() -> Iterable[logging.Handler]:
-    """A handler for our lines only, so that the host's logging stays as it is."""
-    # Not among those that a webui lent us: its own lines go through them.
+    """A handler for our lines only, so that the host's logging does not change."""
+    # It replaces the webui's handlers, which also format the webui's own lines.
     log.handlers[:] = [logging.StreamHandler(sys.stderr)]
     log.propagate = False
     return log.handlers
 
 
 def _flatten(logger: object, method: str, event: Any) -> Any:
-    """The fields of a request beside the others, and the message without them."""
+    """Move the fields of a request to the top level, and out of the message."""
     fields = event.pop("fields", None)
     if fields is not None:
         event["event"] = "request"

@@ -1,7 +1,7 @@
-"""The numbers behind `GET /metrics`, one row each, for Prometheus.
+"""Prometheus metrics for `GET /metrics`, one row each.
 
-Labels are bounded: a route is one of the table; models and error codes are the first
-LABELS that were seen, and `other` for the rest.
+Labels are bounded: routes are those that exist; of models and error codes, the first MAX_LABEL_VALUES seen
+are named, the others are `other`.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from ..state.store import Store
 from .record import RequestRecord
 
 PREFIX = "openedai_"
-LABELS = 64  # values that one label may have
+MAX_LABEL_VALUES = 64  # of one label
 OTHER = "other"
 
-SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)  # seconds
-LONG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+SHORT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+LONG_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A row of the table: what Prometheus gets under `name`, after `openedai_`."""
+    """A metric; Prometheus sees its name with the prefix `openedai_`."""
 
     name: str
     kind: Literal["counter", "histogram", "gauge"]
@@ -53,39 +53,39 @@ METRICS: tuple[Metric, ...] = (
     Metric("requests_total", "counter", ("route", "status"), "Requests that have ended, by status."),
     Metric("errors_total", "counter", ("code",), "Errors answered, in streams too, by code."),
     Metric("cancelled_total", "counter", ROUTE, "Requests whose client left before the end."),
-    Metric("request_seconds", "histogram", ROUTE, "From the request to the end of its answer.", LONG),
+    Metric("request_seconds", "histogram", ROUTE, "From the request to the end of its answer.", LONG_S),
     Metric("answers_total", "counter", MODEL, "Requests that a model answered, by model."),
     Metric("prompt_tokens_total", "counter", MODEL, "Tokens of prompts."),
-    Metric("cached_tokens_total", "counter", MODEL, "Those of them that the cache already held."),
+    Metric("cached_tokens_total", "counter", MODEL, "Tokens of prompts that were cached."),
     Metric("completion_tokens_total", "counter", MODEL, "Tokens sampled."),
-    Metric("queue_seconds", "histogram", MODEL, "From the request to its slot.", LONG),
-    Metric("first_token_seconds", "histogram", MODEL, "From the request to its first token.", LONG),
+    Metric("queue_seconds", "histogram", MODEL, "From the request to its slot.", LONG_S),
+    Metric("first_token_seconds", "histogram", MODEL, "From the request to its first token.", LONG_S),
     Metric(
         "token_gap_seconds",
         "histogram",
         MODEL,
         "Between two tokens of an answer; the mean of each request, counted once.",
-        SHORT,
+        SHORT_S,
     ),
-    Metric("running", "gauge", (), "Choices that are being generated."),
+    Metric("running", "gauge", (), "Choices being generated."),
     Metric("waiting", "gauge", (), "Requests in the queue."),
     Metric("queue_limit", "gauge", (), "Requests that may wait."),
-    Metric("slots", "gauge", (), "Choices that can be generated at once; 0 while there is no model."),
+    Metric("slots", "gauge", (), "Choices that can be generated at once; 0 while no model is loaded."),
     Metric("store_objects", "gauge", ("kind",), "Stored objects; from the first use of the store."),
-    Metric("store_bytes", "gauge", ("kind",), "Bytes of them."),
+    Metric("store_bytes", "gauge", ("kind",), "Bytes of stored objects."),
     Metric("store_database_bytes", "gauge", (), "Bytes of the store's file and its log; not of PostgreSQL."),
     Metric("store_failing", "gauge", (), "1 while the store cannot be written."),
     Metric("tunnel_up", "gauge", (), "1 while the tunnel is connected; only with --public-api."),
-    Metric("info", "gauge", ("version", "python", "model"), "Always 1; what runs."),
+    Metric("info", "gauge", ("version", "python", "model"), "Always 1; versions and model as labels."),
 )  # fmt: skip
 
 ROWS = {row.name: row for row in METRICS}
 
-TOGETHER = 64  # requests that are counted at once, at the latest
+BATCH_SIZE = 64  # requests that are counted at once
 
 
 class Metrics:
-    """The numbers of one application, in a registry of its own. Thread-safe."""
+    """The metrics of one application, in its own registry. Thread-safe."""
 
     def __init__(
         self,
@@ -119,9 +119,9 @@ class Metrics:
         ProcessCollector(registry=self._registry)
 
     def observe(self, record: RequestRecord) -> None:
-        """Count a request that has ended; some together, which takes a third of the time."""
+        """Count a request that has ended; in batches, which takes a third of the time."""
         self._ended.append(record)
-        if len(self._ended) >= TOGETHER:
+        if len(self._ended) >= BATCH_SIZE:
             self._count_ended()
 
     def _count_ended(self) -> None:
@@ -158,7 +158,7 @@ class Metrics:
             self._measure("token_gap_seconds", gap, model)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
-        """All metrics in the format that the scraper accepts best, and its content type."""
+        """All metrics in the format that the scraper prefers, and its content type."""
         self._count_ended()
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
@@ -170,7 +170,7 @@ class Metrics:
         self._child(name, labels).observe(max(0.0, seconds))
 
     def _child(self, name: str, labels: tuple[str, ...]) -> Any:
-        """The series with these labels; kept, as it takes the library longer to find than to change."""
+        """The series with these labels; cached, as the library's lookup takes longer than an update."""
         child = self._children.get((name, labels))
         if child is None:
             child = self._children[name, labels] = self._series[name].labels(*labels)
@@ -189,12 +189,12 @@ class Metrics:
             yield "store_database_bytes", (), size.database_bytes
 
     def _read_gauges(self) -> Iterator[tuple[str, tuple[str, ...], float]]:
-        """Name, values of its labels, and value of each gauge, as they are now."""
+        """The name, label values and current value of each gauge."""
         served: ServedModel | None = None
         try:
             served = self._served_models.loaded()
         except ModelLoading:
-            pass  # `slots` and `info` show it
+            pass  # `slots` and `info` show that
         queue = self._scheduler.state()
         yield "running", (), queue.running
         yield "waiting", (), queue.requests_waiting
@@ -208,13 +208,13 @@ class Metrics:
 
 
 class _Gauges(Collector):
-    """Reads its values when they are asked for."""
+    """Gauges whose values are read at each scrape."""
 
     def __init__(self, read: Callable[[], Iterator[tuple[str, tuple[str, ...], float]]]) -> None:
         self._read = read
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Nothing is read before the server runs."""
+        """Empty, so that registration reads no values."""
         yield from ()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -227,7 +227,7 @@ class _Gauges(Collector):
 
 
 class _Bounded:
-    """Names as they are, as long as there are not too many different ones."""
+    """Passes names through until there are MAX_LABEL_VALUES different ones; then new ones become OTHER."""
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
@@ -235,7 +235,7 @@ class _Bounded:
 
     def __call__(self, name: str) -> str:
         with self._lock:
-            if name not in self._seen and len(self._seen) >= LABELS:
+            if name not in self._seen and len(self._seen) >= MAX_LABEL_VALUES:
                 return OTHER
             self._seen.add(name)
         return name

@@ -1,4 +1,4 @@
-"""The program `cloudflared`: where it is found, or how it comes, and the command lines that it takes."""
+"""The program `cloudflared`: finds or downloads it, and makes its command lines."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 NAME = "cloudflared"
-FRESH = 30 * 86400.0  # seconds after which a downloaded program is fetched again
-LARGEST = 200 << 20  # bytes
-PATIENCE = 30.0  # seconds without a byte
+MAX_AGE_S = 30 * 86400.0  # then a downloaded program is downloaded again
+MAX_PROGRAM_BYTES = 200 << 20
+READ_TIMEOUT_S = 30.0  # without a byte
 
-# Ends the tunnel with us whatever ends us: Linux kills a process whose parent has gone, if it asked for
-# that (PR_SET_PDEATHSIG, 1). To ask, a process must run some code before it becomes the other program.
+# Ends the tunnel with us, however we end: Linux kills a process whose parent ended, if the process asked for
+# that (PR_SET_PDEATHSIG, 1). So it must run some code before it becomes the other program.
 LAUNCHER = """
 import ctypes, os, sys
 ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
@@ -29,13 +29,13 @@ if os.getppid() == int(sys.argv[1]):
 
 
 class TunnelError(Exception):
-    """The tunnel cannot be opened now; the message is one line."""
+    """The tunnel cannot be opened now. The message is one line."""
 
 
 def command(program: Path, *, local: str, metrics: str, id: str | None) -> list[str]:
-    """The command line of a tunnel to the URL `local`: a quick one, or the one with this id or name.
+    """The command line of a tunnel to the URL `local`: a quick tunnel, or the one with this id or name.
 
-    A token goes by the environment (`environment`), as all users can read a command line.
+    A token is passed in the environment (`environment`), as all users can read command lines.
     """
     named = [] if id is None else ["run"] if is_token(id) else ["run", id]
     flags = ["--no-autoupdate", "--metrics", metrics, "--url", local]
@@ -46,33 +46,33 @@ def command(program: Path, *, local: str, metrics: str, id: str | None) -> list[
 
 
 def environment(id: str | None) -> dict[str, str]:
-    """The program's environment: nothing of the server's own settings, and the token if there is one."""
+    """The program's environment: without the server's settings, with the token if there is one."""
     ours = ("OPENEDAI_", "OPENAI_", "TUNNEL_TOKEN")
     passed = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return passed | ({"TUNNEL_TOKEN": id} if id is not None and is_token(id) else {})
 
 
 def is_token(id: str) -> bool:
-    """Whether this is a tunnel's token (base64 of JSON) and not its id or name."""
+    """Whether this is a tunnel's token (base64 of JSON), not its id or name."""
     return id.startswith("eyJ") and len(id) > 64
 
 
 def find(chosen: str | None, stopped: Callable[[], bool]) -> Path:
-    """The program: the `chosen` one, the one that is installed, or one that is downloaded now.
+    """The program: the `chosen` one, the installed one, or one that is downloaded now.
 
-    Raises TunnelError; a download ends early once `stopped` says so.
+    Raises TunnelError; `stopped` aborts a download.
     """
     if chosen is not None:
         found = shutil.which(chosen)
         if found is None:
-            raise TunnelError(f"the program {chosen} (--cloudflared) is not there")
+            raise TunnelError(f"the program {chosen} (--cloudflared) does not exist")
         return Path(found)
     found = shutil.which(NAME)
     return Path(found) if found is not None else downloaded(folder(), stopped)
 
 
 def folder() -> Path:
-    """Where a downloaded program is kept. Raises TunnelError where the user has no home."""
+    """The folder of a downloaded program. Raises TunnelError if the user has no home folder."""
     try:
         return Path.home() / ".cache" / "openedai"
     except RuntimeError as error:
@@ -80,9 +80,9 @@ def folder() -> Path:
 
 
 def downloaded(folder: Path, stopped: Callable[[], bool]) -> Path:
-    """The program in `folder`, fetched where it is not there or old. Raises TunnelError."""
+    """The program in `folder`, downloaded if it is missing or old. Raises TunnelError."""
     target = folder / NAME
-    if target.exists() and time.time() - target.stat().st_mtime < FRESH:
+    if target.exists() and time.time() - target.stat().st_mtime < MAX_AGE_S:
         return target
     try:
         _download(_address(), target, stopped)
@@ -97,8 +97,8 @@ def downloaded(folder: Path, stopped: Callable[[], bool]) -> Path:
 
 
 def _address() -> str:
-    """Where Cloudflare publishes the program for this machine."""
-    from flask_cloudflared import CLOUDFLARED_CONFIG  # slow to import, and few need it
+    """Cloudflare's URL of the program for this machine."""
+    from flask_cloudflared import CLOUDFLARED_CONFIG  # slow to import and rarely needed
 
     system, machine = platform.system(), platform.machine()
     try:
@@ -111,16 +111,19 @@ def _download(url: str, target: Path, stopped: Callable[[], bool]) -> None:
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = target.with_suffix(f".{os.getpid()}.part")
     try:
-        with urllib.request.urlopen(url, timeout=PATIENCE) as answer, part.open("wb") as file:
-            while data := answer.read(1 << 16):
+        with (
+            urllib.request.urlopen(url, timeout=READ_TIMEOUT_S) as response,
+            part.open("wb") as file,
+        ):
+            while data := response.read(1 << 16):
                 file.write(data)
                 if stopped():
                     raise TunnelError("stopped")
-                if file.tell() > LARGEST:
+                if file.tell() > MAX_PROGRAM_BYTES:
                     raise TunnelError("it is too large")
-            length = answer.headers.get("content-length")
+            length = response.headers.get("content-length")
             if length is not None and int(length) != file.tell():
-                raise TunnelError("it broke off")
+                raise TunnelError("it is incomplete")
         if url.endswith(".tgz"):
             _unpack(part)
         part.chmod(0o700)
@@ -133,12 +136,12 @@ def _download(url: str, target: Path, stopped: Callable[[], bool]) -> None:
 
 
 def _unpack(archive: Path) -> None:
-    """Put the one program of an archive in its place."""
+    """Replace an archive by the program in it."""
     with tarfile.open(archive) as tar:
         member = tar.extractfile(NAME) if NAME in tar.getnames() else None
-        content = member.read(LARGEST) if member is not None else None
+        content = member.read(MAX_PROGRAM_BYTES) if member is not None else None
     if content is None:
-        raise TunnelError("the archive holds no cloudflared")
+        raise TunnelError("the archive does not contain cloudflared")
     archive.write_bytes(content)
 
 

@@ -1,8 +1,8 @@
-"""Fetch a file from an http(s) address that a client has chosen.
+"""Fetches a file from an http(s) URL that a client has chosen.
 
-A client must not reach through this server what only this server can reach. So every
-connection, after a redirect too, is made to an address that was looked at, by number: what the name means
-a moment later does not matter. No proxy, cookie or credential is used, and nothing is unpacked.
+A client must not use this server to reach hosts that only this server can reach. So every connection, also
+after a redirect, is made to a checked IP address; the name is not resolved again. No proxy, cookie or
+credential is used, and nothing is decompressed.
 """
 
 from __future__ import annotations
@@ -25,27 +25,25 @@ if TYPE_CHECKING:
     import httpcore
 
 MIB = 1 << 20
-PORTS = {"http": 80, "https": 443}  # others only where `hosts` names them
-REDIRECTS = 3
-REDIRECT_STATUS = (301, 302, 303, 307, 308)
-ADDRESSES_TRIED = 3
-LONGEST = 4096  # characters of an address
+PORTS = {"http": 80, "https": 443}  # others only if `hosts` lists them
+MAX_REDIRECTS = 3
+REDIRECT_STATUSES = (301, 302, 303, 307, 308)
+MAX_ADDRESSES = 3  # of a name that are tried
+MAX_URL_CHARS = 4096
 HOST = re.compile(r"[a-z0-9_.-]{1,253}|[0-9a-f:.]{2,45}")
 
-IPV6_UNICAST = ip_network(
-    "2000::/3"
-)  # IPv4-mapped, NAT64, link-local and other addresses lie outside
-NEVER = tuple(
+IPV6_UNICAST = ip_network("2000::/3")  # excludes IPv4-mapped, NAT64, link-local and other addresses
+FORBIDDEN_NETWORKS = tuple(
     map(
         ip_network,
-        # Tunnels that lead to IPv4; addresses of clouds' own services that look public.
+        # IPv6 transition tunnels; cloud providers' internal services on addresses that look public.
         ("2001::/23", "2002::/16", "192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32"),
     )
 )
 
-NOWHERE = "no public address answers there."
-"""The same words for a name that does not exist, one that leads inside, and one that does not answer:
-they say nothing about the inner network."""
+UNREACHABLE = "no public address answers there."
+"""The same message for names that do not exist, are internal, or do not answer, so that it reveals nothing
+about the internal network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +51,15 @@ class FetchRules:
     """What may be fetched."""
 
     public: bool = False
-    """From any public address."""
+    """Allow all public addresses."""
     hosts: Collection[str] = ()
-    """`name` or `name:port`: hosts that are fetched from wherever they are."""
+    """`name` or `name:port`: hosts that are allowed at any address."""
     max_bytes: int = 20 * MIB
     seconds: float = 10.0
     """For all files of one request together."""
 
     def admits(self, host: str, port: int) -> bool:
-        """Whether a host is on the list; without a port it is there for the usual ones."""
+        """Whether `hosts` lists a host; without a port, for the default ones."""
         shown = f"[{host}]" if ":" in host else host
         return f"{shown}:{port}" in self.hosts or (shown in self.hosts and port in PORTS.values())
 
@@ -70,13 +68,13 @@ class Fetcher:
     """Fetches the files of one request."""
 
     def __init__(self, rules: FetchRules, check_wanted: Callable[[], None]) -> None:
-        """`check_wanted` is called every `callback_bridge.TICK_S` seconds; what it raises ends the fetch."""
+        """`check_wanted` is called every `callback_bridge.TICK_S` seconds; its exceptions end the fetch."""
         self._rules = rules
         self._check_wanted = check_wanted
         self._deadline: float | None = None
 
     def get(self, url: str, param: str) -> bytes:
-        """The bytes at an address. Raises InvalidRequest that names `param`, where there are none."""
+        """The bytes at a URL. Raises InvalidRequest for `param` if it cannot be fetched."""
         if self._deadline is None:
             self._deadline = time.monotonic() + self._rules.seconds
         deadline, rules = self._deadline, self._rules
@@ -84,7 +82,7 @@ class Fetcher:
         def produce(emit: Emit[bytes | None]) -> None:
             def check() -> None:
                 if emit(None) or time.monotonic() > deadline:
-                    raise _Late
+                    raise _TimedOut
 
             emit(_follow(url, rules, _Clock(deadline, check)))
 
@@ -95,25 +93,25 @@ class Fetcher:
                     self._check_wanted()
                     if data is not None:
                         return data
-                    # Asking for a name's address cannot be ended, so it is left behind.
+                    # Name resolution cannot be cancelled, so its thread is abandoned.
                     if time.monotonic() > deadline + TICK_S:
-                        raise _Late
-                raise _Late
+                        raise _TimedOut
+                raise _TimedOut
             finally:
                 received.close()
-        except _Late:
+        except _TimedOut:
             why = f"it did not arrive within {rules.seconds:g} seconds."
             raise _refused(param, why, "failed_to_download_image") from None
         except _Refused as error:
             raise _refused(param, error.why, error.code) from None
 
 
-class _Late(Exception):
-    """The time is over, or the client no longer waits."""
+class _TimedOut(Exception):
+    """The time is up, or the client no longer waits."""
 
 
 class _Refused(Exception):
-    """Nothing is fetched from there."""
+    """The URL is not fetched."""
 
     def __init__(self, why: str, code: str = "failed_to_download_image") -> None:
         super().__init__(why)
@@ -125,18 +123,18 @@ class _Refused(Exception):
 class _Clock:
     deadline: float
     check: Callable[[], None]
-    """Raises _Late when it is time to stop."""
+    """Raises _TimedOut when it is time to stop."""
 
     @property
-    def left(self) -> float:
-        """Seconds, above 0. Raises _Late when there are none."""
+    def remaining(self) -> float:
+        """Seconds, above 0. Raises _TimedOut if there are none."""
         self.check()
         return max(0.001, self.deadline - time.monotonic())
 
 
 @dataclass(frozen=True, slots=True)
 class _Address:
-    """An http(s) address, taken apart and found sane."""
+    """A parsed and checked http(s) URL."""
 
     scheme: str
     host: str
@@ -150,30 +148,30 @@ class _Address:
 
 
 def _follow(url: str, rules: FetchRules, clock: _Clock) -> bytes:
-    """The bytes at an address, or where it redirects to."""
+    """The bytes at a URL, after following redirects."""
     address = _parse(url, rules)
-    for _ in range(REDIRECTS + 1):
+    for _ in range(MAX_REDIRECTS + 1):
         found = _request(address, rules, clock)
         if isinstance(found, bytes):
             return found
         address = _parse(urljoin(address.text, found), rules)
-    raise _Refused(f"it redirects more than {REDIRECTS} times.")
+    raise _Refused(f"it redirects more than {MAX_REDIRECTS} times.")
 
 
 def _parse(url: str, rules: FetchRules) -> _Address:
     code = "invalid_image_url"
-    if len(url) > LONGEST or re.search(r"[\x00-\x20\x7f\\]", url):
-        raise _Refused("it is no valid address.", code)
+    if len(url) > MAX_URL_CHARS or re.search(r"[\x00-\x20\x7f\\]", url):
+        raise _Refused("it is not a valid URL.", code)
     try:
         parts = urlsplit(url)
         port = parts.port or PORTS.get(parts.scheme, 0)
         host = (parts.hostname or "").encode("idna").decode().removesuffix(".").lower()
     except ValueError:
-        raise _Refused("it is no valid address.", code) from None
+        raise _Refused("it is not a valid URL.", code) from None
     if parts.scheme not in PORTS or not HOST.fullmatch(host):
-        raise _Refused("it is no valid http(s) address.", code)
+        raise _Refused("it is not a valid http(s) URL.", code)
     if parts.username is not None or parts.password is not None:
-        raise _Refused("an address with a user name or password is not taken.", code)
+        raise _Refused("a URL with a user name or password is not accepted.", code)
     if not rules.admits(host, port):
         if not rules.public:
             raise _Refused("this server does not fetch from that host.", code)
@@ -185,13 +183,13 @@ def _parse(url: str, rules: FetchRules) -> _Address:
 
 
 def _request(address: _Address, rules: FetchRules, clock: _Clock) -> bytes | str:
-    """The body of the answer, or the address that it redirects to."""
+    """The response body, or the URL that it redirects to."""
     import httpcore
 
-    usual = address.port == PORTS[address.scheme]
+    is_default_port = address.port == PORTS[address.scheme]
     host = f"[{address.host}]" if ":" in address.host else address.host
     headers: dict[bytes | str, bytes | str] = {
-        "Host": host if usual else f"{host}:{address.port}",
+        "Host": host if is_default_port else f"{host}:{address.port}",
         "User-Agent": "openedai",
         "Accept": "*/*",
         "Accept-Encoding": "identity",
@@ -209,18 +207,18 @@ def _request(address: _Address, rules: FetchRules, clock: _Clock) -> bytes | str
             httpcore.ConnectionPool(max_connections=1, network_backend=network) as pool,
             pool.stream("GET", url, headers=headers) as response,
         ):
-            said = {name.lower(): value.decode("latin-1") for name, value in response.headers}
-            if response.status in REDIRECT_STATUS and b"location" in said:
-                return said[b"location"]
+            received = {name.lower(): value.decode("latin-1") for name, value in response.headers}
+            if response.status in REDIRECT_STATUSES and b"location" in received:
+                return received[b"location"]
             if response.status != 200:
                 raise _Refused(f"the address answered with status {response.status}.")
-            if said.get(b"content-encoding", "identity").lower() != "identity":
+            if received.get(b"content-encoding", "identity").lower() != "identity":
                 raise _Refused("the address answered with compressed content.")
-            return _read(response.iter_stream(), said.get(b"content-length", ""), rules)
+            return _read(response.iter_stream(), received.get(b"content-length", ""), rules)
     except httpcore.TimeoutException:
-        raise _Late from None
+        raise _TimedOut from None
     except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError, OSError, ValueError):
-        raise _Refused(NOWHERE) from None
+        raise _Refused(UNREACHABLE) from None
 
 
 def _read(body: Iterable[bytes], length: str, rules: FetchRules) -> bytes:
@@ -236,7 +234,7 @@ def _read(body: Iterable[bytes], length: str, rules: FetchRules) -> bytes:
 
 
 def _guarded_network(rules: FetchRules, clock: _Clock) -> httpcore.NetworkBackend:
-    """The network as far as it may be reached; its streams end when the clock says so."""
+    """A network backend that connects to allowed addresses only, and obeys the clock."""
     import httpcore
 
     class Stream(httpcore.NetworkStream):
@@ -246,12 +244,12 @@ def _guarded_network(rules: FetchRules, clock: _Clock) -> httpcore.NetworkBacken
         def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
             while True:
                 try:
-                    return self._inner.read(max_bytes, min(TICK_S, clock.left))
+                    return self._inner.read(max_bytes, min(TICK_S, clock.remaining))
                 except httpcore.ReadTimeout:
                     continue
 
         def write(self, buffer: bytes, timeout: float | None = None) -> None:
-            self._inner.write(buffer, clock.left)
+            self._inner.write(buffer, clock.remaining)
 
         def close(self) -> None:
             self._inner.close()
@@ -263,9 +261,9 @@ def _guarded_network(rules: FetchRules, clock: _Clock) -> httpcore.NetworkBacken
             timeout: float | None = None,
         ) -> httpcore.NetworkStream:
             try:
-                return Stream(self._inner.start_tls(ssl_context, server_hostname, clock.left))
-            except _Late:
-                self.close()  # httpcore closes it for errors of its own only
+                return Stream(self._inner.start_tls(ssl_context, server_hostname, clock.remaining))
+            except _TimedOut:
+                self.close()  # httpcore closes it only for its own errors
                 raise
 
         def get_extra_info(self, info: str) -> Any:
@@ -283,39 +281,39 @@ def _guarded_network(rules: FetchRules, clock: _Clock) -> httpcore.NetworkBacken
             admitted = rules.admits(host, port)
             for number in _addresses(host, port, admitted):
                 try:
-                    stream = httpcore.SyncBackend().connect_tcp(number, port, clock.left)
+                    stream = httpcore.SyncBackend().connect_tcp(number, port, clock.remaining)
                 except (httpcore.ConnectError, httpcore.ConnectTimeout):
                     continue
                 if admitted or not _is_own(stream):
                     return Stream(stream)
                 stream.close()
-            raise _Refused(NOWHERE)
+            raise _Refused(UNREACHABLE)
 
     return Network()
 
 
 def _addresses(host: str, port: int, admitted: bool) -> list[str]:
-    """The addresses of a name that may be connected to, by number."""
+    """The allowed IP addresses of a name."""
     try:
         found = getaddrinfo(host, port, type=SOCK_STREAM)
     except (OSError, UnicodeError):
         return []
     numbers = dict.fromkeys(str(entry[4][0]) for entry in found)
-    return [number for number in numbers if admitted or is_public(number)][:ADDRESSES_TRIED]
+    return [number for number in numbers if admitted or is_public(number)][:MAX_ADDRESSES]
 
 
 def is_public(number: str) -> bool:
-    """Whether an IP address is one of the internet at large."""
+    """Whether an IP address belongs to the public internet."""
     address = ip_address(number)
     if isinstance(address, IPv6Address) and address not in IPV6_UNICAST:
         return False
-    if any(address in network for network in NEVER if network.version == address.version):
+    if any(address in each for each in FORBIDDEN_NETWORKS if each.version == address.version):
         return False
     return address.is_global and not address.is_multicast
 
 
 def _is_own(stream: httpcore.NetworkStream) -> bool:
-    """Whether a connection leads to this very machine, by one of its public addresses."""
+    """Whether a connection leads to this machine, through one of its public addresses."""
     client, server = stream.get_extra_info("client_addr"), stream.get_extra_info("server_addr")
     return bool(client[0] == server[0])
 

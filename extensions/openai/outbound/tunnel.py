@@ -1,7 +1,7 @@
-"""`--public-api`: a tunnel that is kept open for as long as the server runs.
+"""`--public-api`: keeps a tunnel open while the server runs.
 
-A thread starts cloudflared, asks its metrics server for its state, logs when the tunnel opens and breaks and
-where it leads, and restarts it when it ends, after a longer pause each time. Nothing of this can end the API.
+A thread starts cloudflared, polls its metrics, logs when the tunnel opens or breaks and its address, and
+restarts it, with growing delays, when it ends. No failure of this can end the API.
 """
 
 from __future__ import annotations
@@ -35,38 +35,38 @@ STAMP = re.compile(r"^\S+Z (INF|WRN|ERR|FTL) ")
 class Timing:
     """Seconds."""
 
-    look: float = 1.0
-    """Between two looks at how the tunnel is."""
+    poll_interval: float = 1.0
+    """Between two checks of the tunnel's state."""
     first_retry: float = 2.0
     last_retry: float = 60.0
-    """Retries come later each time, from the one to the other."""
-    patience: float = 120.0
-    """Without a connection after which the program is restarted."""
-    grace: float = 2.0
-    """That the program gets to end."""
+    """The delay between retries doubles from the first to the last."""
+    connect_timeout: float = 120.0
+    """Without a connection, after which the program is restarted."""
+    stop_timeout: float = 2.0
+    """For the program to end."""
 
 
 @dataclass(frozen=True, slots=True)
 class TunnelState:
-    """How the tunnel is."""
+    """The state of the tunnel."""
 
     state: Literal["opening", "up", "down", "closed"]
     url: str | None = None
-    """The public base address, while it is known."""
+    """The public base URL, if known."""
     problem: str | None = None
-    """Why it is down, or why it was before it is opened again."""
+    """Why it is down, or was down before it is reopened."""
     starts: int = 0
     """How often the program was started."""
 
 
 class Tunnel:
-    """One tunnel. `start` and `stop` once each; all else at any time, from any thread."""
+    """One tunnel. Call `start` and `stop` once each; everything else is thread-safe."""
 
     def __init__(
         self, id: str | None = None, program: str | None = None, timing: Timing | None = None
     ) -> None:
-        """`id` is the id, name or token of a tunnel that was set up before; None opens a quick one.
-        `program` is cloudflared's path, if it is not to be found or downloaded."""
+        """`id` is the id, name or token of an existing tunnel; None opens a quick one. `program` is
+        cloudflared's path; None: it is found or downloaded."""
         self._id = id
         self._program = program
         self._timing = timing or Timing()
@@ -82,12 +82,12 @@ class Tunnel:
 
     @property
     def url(self) -> str | None:
-        """The public address while the tunnel is up: scheme and host, without a last slash."""
+        """The public URL while the tunnel is up: scheme and host, without a trailing slash."""
         state = self._state
         return state.url if state.state == "up" else None
 
     def start(self, local: str) -> None:
-        """Open the tunnel to the server at `local` (scheme, host and port), in a thread of its own."""
+        """Open the tunnel to the server at `local` (scheme, host and port), in its own thread."""
         self._local = local
         self._state = TunnelState("opening")
         self._thread = threading.Thread(target=self._keep_open, name="openai-tunnel", daemon=True)
@@ -98,14 +98,14 @@ class Tunnel:
         self._stopping.set()
         process = self._process
         if process is not None:
-            # A page of it that is slow to answer must not keep us waiting.
+            # Do not wait for its metrics to answer.
             process.terminate()
         if self._thread is not None:
-            self._thread.join(2 * self._timing.grace)
+            self._thread.join(2 * self._timing.stop_timeout)
         self._state = TunnelState("closed", starts=self._state.starts)
 
     def _keep_open(self) -> None:
-        # Linux ends the program when this very thread ends, so it lives as long as the program does.
+        # Linux ends the program when this thread ends, so the thread lives as long as the program.
         retry = self._timing.first_retry
         while not self._stopping.is_set():
             problem, was_up = self._open_once()
@@ -119,7 +119,7 @@ class Tunnel:
             retry = min(2 * retry, self._timing.last_retry)
 
     def _open_once(self) -> tuple[str, bool]:
-        """Run the program until it ends; why it did, and whether the tunnel was up."""
+        """Run the program until it ends; return why it ended, and whether the tunnel was up."""
         try:
             program = cloudflared.find(self._program, self._stopping.is_set)
             return self._run(program)
@@ -136,16 +136,19 @@ class Tunnel:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            # A Ctrl-C is for us: answers under way go through the tunnel until they have ended.
+            # Ctrl-C is for us only: running answers still need the tunnel.
             start_new_session=True,
         )
         self._process = process
         if self._stopping.is_set():
             process.terminate()
         assert process.stdout is not None
-        said: deque[str] = deque(maxlen=50)
+        output: deque[str] = deque(maxlen=50)
         reader = threading.Thread(
-            target=self._listen, args=(process.stdout, said), name="openai-tunnel-log", daemon=True
+            target=self._read_log,
+            args=(process.stdout, output),
+            name="openai-tunnel-log",
+            daemon=True,
         )
         reader.start()
         self._state = TunnelState(
@@ -154,23 +157,24 @@ class Tunnel:
         try:
             problem, was_up = self._watch(process, f"http://{metrics}")
         finally:
-            _end(process, self._timing.grace)
-            reader.join(self._timing.grace)
+            _end(process, self._timing.stop_timeout)
+            reader.join(self._timing.stop_timeout)
             process.stdout.close()
-        return problem or _reason(process.returncode, said), was_up
+        return problem or _reason(process.returncode, output), was_up
 
     def _watch(self, process: subprocess.Popen[bytes], page: str) -> tuple[str | None, bool]:
-        """Follow the tunnel until the program ends or is to be ended; why, if it was not by itself."""
+        """Watch the tunnel until the program ends or must be ended; return why it must be, if so, and whether
+        the tunnel was up."""
         was_up, silent = False, 0.0
-        while process.poll() is None and not self._stopping.wait(self._timing.look):
+        while process.poll() is None and not self._stopping.wait(self._timing.poll_interval):
             url = self._ask(page)
             if self._stopping.is_set():
                 break
             if url is not None:
                 was_up, silent = True, 0.0
-                self._tell_up(url or None)
+                self._set_up(url or None)
                 continue
-            silent += self._timing.look
+            silent += self._timing.poll_interval
             if self._state.state == "up":
                 log.warning(
                     "the tunnel has lost its connection; cloudflared tries to connect again"
@@ -178,11 +182,11 @@ class Tunnel:
                 self._state = TunnelState(
                     *("down", self._state.url, "no connection to Cloudflare"), self._state.starts
                 )
-            if silent >= self._timing.patience:
-                return f"no connection to Cloudflare for {self._timing.patience:g} s", was_up
+            if silent >= self._timing.connect_timeout:
+                return f"no connection to Cloudflare for {self._timing.connect_timeout:g} s", was_up
         return None, was_up
 
-    def _tell_up(self, url: str | None) -> None:
+    def _set_up(self, url: str | None) -> None:
         before = self._state
         if before.state == "up" and before.url == url:
             return
@@ -191,30 +195,30 @@ class Tunnel:
         log.info("the tunnel is up; the public address is %s", where)
 
     def _ask(self, page: str) -> str | None:
-        """The public address if the tunnel is connected, empty if it is unknown; None if it is not."""
+        """The public URL if the tunnel is connected, empty if unknown; None if it is not connected."""
         numbers = _get(f"{page}/metrics")
         connections = CONNECTIONS.search(numbers)
         if connections is None or connections[1] == "0":
             return None
         if self._id is not None:
             return _named_address(_get_json(f"{page}/config"), self._local)
-        told = HOSTNAME.search(numbers)
-        if told is not None:
-            return told[1].rstrip("/")
+        hostname = HOSTNAME.search(numbers)
+        if hostname is not None:
+            return hostname[1].rstrip("/")
         host = _get_json(f"{page}/quicktunnel").get("hostname")
         return f"https://{host}" if host else None
 
-    def _listen(self, stream: Iterable[bytes], said: deque[str]) -> None:
+    def _read_log(self, stream: Iterable[bytes], output: deque[str]) -> None:
         for line in stream:
             text = line.decode("utf-8", "replace").strip()
             if self._id is not None:
                 text = text.replace(self._id, "[id]")
-            said.append(text)
+            output.append(text)
             log.debug("cloudflared: %s", text)
 
 
 def tunnel_for(settings: Settings) -> Tunnel | None:
-    """The tunnel that the settings ask for. Raises SettingsError."""
+    """The tunnel of these settings, if any. Raises SettingsError."""
     if not settings.public_api:
         if settings.public_api_id is not None:
             raise SettingsError("setting public_api_id: add --public-api to open this tunnel")
@@ -229,27 +233,27 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _end(process: subprocess.Popen[bytes], grace: float) -> None:
+def _end(process: subprocess.Popen[bytes], timeout: float) -> None:
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(grace)
+            process.wait(timeout)
         except subprocess.TimeoutExpired:
             process.kill()
     process.wait()
 
 
-def _reason(status: int, said: Iterable[str]) -> str:
-    """The last complaint of a program that has ended, or else its last words."""
-    lines = [line for line in said if line]
-    complaints = [line for line in lines if " ERR " in line or " FTL " in line]
-    last = STAMP.sub("", (complaints or lines or [""])[-1])[:300]
+def _reason(status: int, output: Iterable[str]) -> str:
+    """Why a program ended: its last error, or else its last line."""
+    lines = [line for line in output if line]
+    errors = [line for line in lines if " ERR " in line or " FTL " in line]
+    last = STAMP.sub("", (errors or lines or [""])[-1])[:300]
     return f"cloudflared ended with status {status}" + (f" ({last})" if last else "")
 
 
 def _get(url: str) -> str:
-    """A page of the program; empty when it does not answer."""
-    # No proxy of the environment is asked for a page of this machine.
+    """A page of the program's HTTP server; empty if it does not answer."""
+    # No proxy for this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=5) as answer:
@@ -257,7 +261,7 @@ def _get(url: str) -> str:
     except urllib.error.HTTPError as error:
         error.close()
     except (OSError, ValueError):
-        pass  # not there yet, or not any more
+        pass  # not started yet, or already ended
     return ""
 
 
@@ -270,7 +274,7 @@ def _get_json(url: str) -> dict[str, Any]:
 
 
 def _named_address(configuration: dict[str, Any], local: str) -> str:
-    """Under which name a tunnel leads to our port, as its rules say; empty where none does."""
+    """The URL whose ingress rule leads to our port; empty if there is none."""
     port = local.rpartition(":")[2]
     rules = (configuration.get("config") or {}).get("ingress") or ()
     for rule in rules:

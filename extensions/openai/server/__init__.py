@@ -1,5 +1,5 @@
-"""waitress, and what is changed of it: connections, heads, threads."""
+"""waitress, with our own connections, request parsing and threads."""
 
 from .waitress_contract import check_names
 
-check_names()  # before a module here takes something from it that is not there
+check_names()  # before other modules here import missing names from it

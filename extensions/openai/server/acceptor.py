@@ -1,4 +1,4 @@
-"""Takes in connections, also where the system has no room for more."""
+"""Accepts connections, also when the system is out of resources."""
 
 from __future__ import annotations
 
@@ -12,51 +12,51 @@ from typing import Any
 log = logging.getLogger("openedai")
 
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-PAUSE = 0.1  # seconds in which none is taken in after the system had no room
-SAY_AGAIN = 60.0  # seconds
+EXHAUSTED_PAUSE_S = 0.1  # without accepting after the system was out of resources
+WARNING_INTERVAL_S = 60.0
 
 
 class Acceptor:
-    """In the place of a listener's own way to accept: waitress would try again at once, for ever, and say
-    nothing. It belongs to the server's loop."""
+    """Replaces a listener's own `handle_accept`, which would retry at once, forever and silently. Runs in the
+    server's loop."""
 
-    def __init__(self, listener: Any, make_room: Callable[[], None]) -> None:
-        """`listener` is waitress's; `make_room()` asks for idle connections to be closed."""
+    def __init__(self, listener: Any, close_idle: Callable[[], None]) -> None:
+        """`listener` is waitress's; `close_idle()` requests that idle connections be closed."""
         self._listener = listener
-        self._make_room = make_room
+        self._close_idle = close_idle
         self._readable: Callable[[], bool] = listener.readable
-        self._closed_until = 0.0
-        self._say_after = 0.0
+        self._paused_until = 0.0
+        self._next_warning_at = 0.0
         listener.handle_accept = self.accept
         listener.readable = self.is_open
 
     def is_open(self) -> bool:
-        """Whether the loop should look for new connections."""
-        if time.monotonic() < self._closed_until:
+        """Whether the loop should accept connections."""
+        if time.monotonic() < self._paused_until:
             return False
         is_open = self._readable()
         if self._listener.accepting and not is_open:
-            self._say("as many connections are open as may be; idle ones are closed")
-            self._make_room()
+            self._warn("the maximum of connections is open; closing idle ones")
+            self._close_idle()
         return is_open
 
     def accept(self) -> None:
-        """Take in one connection."""
+        """Accept one connection."""
         listener = self._listener
         try:
             found = listener.accept()
         except OSError as error:
             if error.errno in EXHAUSTED:
-                self._closed_until = time.monotonic() + PAUSE
-                self._say(f"no connection can be taken in ({error.strerror}); idle ones are closed")
-                self._make_room()
+                self._paused_until = time.monotonic() + EXHAUSTED_PAUSE_S
+                self._warn(f"cannot accept a connection ({error.strerror}); closing idle ones")
+                self._close_idle()
             return
         if found is None:
             return
         connection, address = found
         try:
             listener.set_socket_options(connection)
-        except OSError:  # it has gone already
+        except OSError:  # already closed
             with suppress(OSError):
                 connection.close()
             return
@@ -64,8 +64,8 @@ class Acceptor:
             listener, connection, listener.fix_addr(address), listener.adj, map=listener._map
         )
 
-    def _say(self, what: str) -> None:
+    def _warn(self, message: str) -> None:
         now = time.monotonic()
-        if now >= self._say_after:
-            self._say_after = now + SAY_AGAIN
-            log.warning("%s", what)
+        if now >= self._next_warning_at:
+            self._next_warning_at = now + WARNING_INTERVAL_S
+            log.warning("%s", message)

@@ -1,4 +1,4 @@
-"""Bodies of requests: in memory, never in files, and all of them together within one bound."""
+"""Request bodies: in memory, never in files, with a limit on all of them together."""
 
 from __future__ import annotations
 
@@ -9,60 +9,59 @@ from typing import Any
 
 from waitress.utilities import Error
 
-SHORT = 64 << 10  # bytes of a body that may also take the last quarter of the bound
+SHORT_BODY_BYTES = 64 << 10  # bodies up to this may use the last quarter of the limit, too
 
 
-class NoRoom(Error):
-    """waitress's form of a body for which there is no memory now."""
+class BodyMemoryFull(Error):
+    """waitress's error for a body that exceeds the memory for bodies."""
 
     code = 503
     reason = "Service Unavailable"
 
 
-class HeldBytes:
-    """How many bytes of bodies there are. Thread-safe."""
+class BodyMemory:
+    """Counts the bytes of all bodies in memory. Thread-safe."""
 
-    def __init__(self, most: int) -> None:
-        """`most` bytes for all together. Long bodies leave a quarter of them to short ones, so that a few
-        large requests do not keep others out."""
-        self._most = most
-        self._held = 0
+    def __init__(self, limit: int) -> None:
+        """`limit`: bytes of all bodies. Long bodies leave a quarter of them to short ones, so that a few
+        large requests do not lock others out."""
+        self._limit = limit
+        self._used = 0
         self._lock = threading.Lock()
 
     @property
-    def held(self) -> int:
-        """Bytes that are held now."""
-        return self._held
+    def used(self) -> int:
+        """Bytes in use."""
+        return self._used
 
-    def has_room(self, count: int) -> bool:
+    def would_fit(self, count: int) -> bool:
         """Whether a body of `count` bytes would fit now."""
-        return self._held + count <= self._bound(count)
+        return self._used + count <= self._limit_for(count)
 
-    def take(self, count: int, size: int) -> bool:
-        """Hold `count` bytes more for a body that has `size` with them; False where they do not fit."""
+    def reserve(self, count: int, size: int) -> bool:
+        """Reserve `count` more bytes for a body that then has `size`; False if they do not fit."""
         with self._lock:
-            if self._held + count > self._bound(size):
+            if self._used + count > self._limit_for(size):
                 return False
-            self._held += count
+            self._used += count
             return True
 
-    def give_back(self, count: int) -> None:
+    def release(self, count: int) -> None:
         with self._lock:
-            self._held -= count
+            self._used -= count
 
-    def _bound(self, size: int) -> int:
-        return self._most if size <= SHORT else self._most - self._most // 4
+    def _limit_for(self, size: int) -> int:
+        return self._limit if size <= SHORT_BODY_BYTES else self._limit - self._limit // 4
 
 
 class Body:
-    """One body, as it comes; what waitress calls a buffer.
+    """One body while it arrives; waitress's interface of a buffer.
 
-    Its bytes count as held until it is closed, when its request is answered: what was read out of it is
-    held in another form until then.
+    Its bytes count until it is closed, when its request is answered: parsed data stays in memory until then.
     """
 
-    def __init__(self, held: HeldBytes) -> None:
-        self._held = held
+    def __init__(self, memory: BodyMemory) -> None:
+        self._memory = memory
         self._parts: deque[bytes] = deque()
         self._size = 0
         self._closed = False
@@ -72,9 +71,9 @@ class Body:
         return self._size
 
     def append(self, data: bytes) -> bool:
-        """Take more; False where there is no room for it."""
+        """Add data; False if there is no memory for it."""
         with self._lock:
-            if self._closed or not self._held.take(len(data), self._size + len(data)):
+            if self._closed or not self._memory.reserve(len(data), self._size + len(data)):
                 return False
             self._size += len(data)
             self._parts.append(bytes(data))
@@ -84,16 +83,16 @@ class Body:
         return _Reader(self._parts)
 
     def close(self) -> None:
-        """Forget it. From any thread, and as often as one likes."""
+        """Free it. Thread-safe, and safe to call again."""
         with self._lock:
             if not self._closed:
                 self._closed = True
-                self._held.give_back(self._size)
+                self._memory.release(self._size)
                 self._parts.clear()
 
 
 class _Reader(io.RawIOBase):
-    """Reads a body's parts and lets go of each, so that it is not in memory twice."""
+    """Reads a body's parts and frees each, so that no body is in memory twice."""
 
     def __init__(self, parts: deque[bytes]) -> None:
         self._parts = parts
@@ -114,7 +113,7 @@ class _Reader(io.RawIOBase):
 
 
 class FixedBody:
-    """A body whose length is known; what waitress calls a receiver."""
+    """A body with a Content-Length; waitress's interface of a receiver."""
 
     completed = False
     error: Error | None = None
@@ -127,10 +126,10 @@ class FixedBody:
         return len(self._body)
 
     def received(self, data: bytes) -> int:
-        """Take what belongs to the body; how many bytes that was."""
+        """Consume data of the body; return how many bytes."""
         part = data[: self._remaining]
         if not self._body.append(part):
-            self.error = NoRoom("")
+            self.error = BodyMemoryFull("")
         self._remaining -= len(part)
         self.completed = not self._remaining
         return len(part)

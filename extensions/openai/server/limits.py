@@ -1,4 +1,4 @@
-"""How long the server waits for what, and how much it holds. Tests choose others."""
+"""The server's timeouts and limits. Tests use other values."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """Of one server. Times are seconds."""
+    """Of one server. Times are in seconds."""
 
     connections: int = 900
-    """Open at once, most of them idle; below the usual limit on open files."""
+    """Open at once, including idle ones; below the usual limit on open files."""
     idle_connection: float = 60.0
-    """After which a connection that asks for nothing is closed."""
+    """After which an idle connection is closed."""
     idle_thread: float = 10.0
-    """After which a thread ends that has nothing to do, beyond those that are kept."""
-    lingering: float = 2.0
-    """Of silence, for which a client that was refused may go on sending."""
-    lingering_at_most: float = 10.0
-    """In all."""
+    """After which an idle thread ends, except MIN_THREADS."""
+    linger_silence: float = 2.0
+    """Without data from a refused client, after which its connection is closed."""
+    linger_total: float = 10.0
+    """For which a refused client may continue to send."""
     ending: float = 3.0
-    """That answers have to write their last event when the server stops."""
+    """For answers to write their last event when the server stops."""
     final_request: float = 0.2
-    """Then, for requests of connections that are open."""
+    """Then, for new requests on open connections."""
     flushing: float = 1.5
-    """Then, for what is written to reach the clients."""
+    """Then, to send what was written to the clients."""
 
 
 DEFAULT_LIMITS = ServerLimits()

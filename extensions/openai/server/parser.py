@@ -1,9 +1,9 @@
-"""Requests whose bounds two servers might see differently are refused, so that nothing can be smuggled.
+"""Refuses requests whose end another server might see elsewhere, to prevent request smuggling.
 
-waitress takes some forms that RFC 9112 wants refused (sections 2.2, 2.3, 3.2, 5.2, 6.1, 6.3, 7.1):
-both Content-Length and Transfer-Encoding, folded header lines, HTTP versions whose framing it does not
-know, bare line feeds in chunk headers. Behind a proxy that reads them in another way, the end of one request
-would be the beginning of another.
+waitress accepts some forms that RFC 9112 says to refuse (sections 2.2, 2.3, 3.2, 5.2, 6.1, 6.3, 7.1): both
+Content-Length and Transfer-Encoding, folded header lines, HTTP versions with unknown framing, bare line feeds
+in chunk headers. If a proxy in front reads them differently, the end of one request becomes the beginning of
+another.
 """
 
 from __future__ import annotations
@@ -17,58 +17,58 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
 
 from ..errors import APIError, Unavailable
-from .bodies import Body, FixedBody, HeldBytes, NoRoom
+from .bodies import Body, BodyMemory, BodyMemoryFull, FixedBody
 
 REQUEST_LINE = re.compile(rb"[!-~]+ [!-~\x80-\xff]+ HTTP/1\.([01])")
 BARE = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
 CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[\t -~\x80-\xff]*)?")  # its size and extensions
 TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*")
-REQUEST_LINE_IS = "The request line must be METHOD TARGET HTTP/1.1"
-LENGTH_DIGITS = 15
-CHUNK_LINE = 1024  # bytes of a chunk's header
-TRAILERS = 8192  # bytes after the last chunk
+BAD_REQUEST_LINE = "The request line must be METHOD TARGET HTTP/1.1"
+MAX_LENGTH_DIGITS = 15
+MAX_CHUNK_HEADER_BYTES = 1024
+MAX_TRAILER_BYTES = 8192
 
 
 class StrictParser(HTTPRequestParser):
-    """waitress's parser, which never sees what is ambiguous, and asks before it lets a body come."""
+    """waitress's parser, with ambiguous requests refused first, and a check of the head before the body."""
 
     proxy_scheme: str  # the stubs leave these two out
     proxy_netloc: str
-    path = ""  # waitress writes it to its log, also of a request that has none
-    command: Any = ""  # text, whatever the stubs say
-    _looked = 0  # bytes of the head in which there is no bare line feed
+    path = ""  # waitress logs it, also for a request without one
+    command: Any = ""  # a string, whatever the stubs say
+    _scanned = 0  # bytes of the head without a bare line feed
 
     waits = False
     """The client sends its body only after 100 Continue."""
-    judged = False
-    """It was looked at whether its body is wanted at all."""
-    unread = False
-    """It is answered by its head alone."""
+    head_checked = False
+    """It was checked whether the body is wanted."""
+    body_refused = False
+    """The request is answered without its body."""
     refusal: APIError | None = None
-    """Why, where the answer is known already."""
+    """The reason, if already known."""
 
-    def __init__(self, adj: Any, held: HeldBytes) -> None:
+    def __init__(self, adj: Any, memory: BodyMemory) -> None:
         super().__init__(adj)
-        self._held = held
+        self._memory = memory
 
     def received(self, data: bytes) -> int:
-        taken = super().received(data)
+        consumed = super().received(data)
         if not self.completed and self.body_rcv is None:
-            # A head whose lines end in another way, or that has none, would be waited for in vain.
+            # waitress would wait in vain for the end of a head with other line ends.
             head: bytes = self.header_plus
             first, complete, _ = head.lstrip(b"\r\n").partition(b"\r\n")
-            if BARE.search(head, self._looked):
+            if BARE.search(head, self._scanned):
                 self.error = BadRequest("Bare CR or LF found in the head")
             elif complete and not REQUEST_LINE.fullmatch(first):
-                self.error = BadRequest(REQUEST_LINE_IS)
+                self.error = BadRequest(BAD_REQUEST_LINE)
             self.completed = self.error is not None
-            self._looked = max(0, len(head) - 1)
-        return taken
+            self._scanned = max(0, len(head) - 1)
+        return consumed
 
     def parse_header(self, header_plus: bytes) -> None:
         """Raises ParsingError, which is answered with 400."""
         first, *lines = header_plus.split(b"\r\n")
-        # For the answer to one that is refused.
+        # Needed to answer a refused request.
         command, _, target = first.partition(b" ")
         self.command = command.decode("latin-1")
         self.path = unquote_to_bytes(target.partition(b" ")[0].partition(b"?")[0]).decode("latin-1")
@@ -77,45 +77,45 @@ class StrictParser(HTTPRequestParser):
             if line.startswith((b" ", b"\t")):
                 raise ParsingError("Folded header lines are not allowed")
             if b"\r" in line or b"\n" in line:
-                # waitress would repeat the line, and it may hold a key.
+                # waitress's message would quote the line, which may contain a key.
                 raise ParsingError("Bare CR or LF found in a header line")
             name, _, value = line.partition(b":")
             fields.setdefault(name.lower(), []).append(value.strip(b" \t"))
         found = REQUEST_LINE.fullmatch(first)
         if found is None:
-            raise ParsingError(REQUEST_LINE_IS)
+            raise ParsingError(BAD_REQUEST_LINE)
         _check_framing(fields, newer=found[1] == b"1")
         try:
             super().parse_header(header_plus)
         except ValueError:
             raise ParsingError("Bad URI") from None
         if self.proxy_scheme or self.proxy_netloc:
-            self._take_host()
-        # There is no other protocol to change to, and RFC 9110 (7.8) lets a server ignore the wish. Werkzeug
-        # would look for a route of a WebSocket.
+            self._set_host_from_target()
+        # There is no other protocol to upgrade to, and RFC 9110 (7.8) lets a server ignore this. Werkzeug
+        # would look for a WebSocket route.
         self.headers.pop("UPGRADE", None)  # type: ignore[attr-defined]  # it is a dict
-        # The channel tells the client to go on, once its body is wanted.
+        # The channel sends 100 Continue once the body is wanted.
         self.waits, self.expect_continue = self.expect_continue, False
         if self.chunked:
-            self.body_rcv: Any = ChunkedBody(Body(self._held), self.adj.max_request_body_size)
+            self.body_rcv: Any = ChunkedBody(Body(self._memory), self.adj.max_request_body_size)
         elif self.body_rcv is not None:
-            self.body_rcv = FixedBody(self.content_length, Body(self._held))
+            self.body_rcv = FixedBody(self.content_length, Body(self._memory))
 
-    def let_in(self) -> None:
-        """The body is wanted, if there is room for it."""
-        if not self._held.has_room(self.content_length):
-            self.error = NoRoom("")
+    def admit_body(self) -> None:
+        """Receive the body, if there is memory for it."""
+        if not self._memory.would_fit(self.content_length):
+            self.error = BodyMemoryFull("")
 
     def refuse_body(self, refusal: APIError | None) -> None:
-        """The body is not wanted."""
-        self.unread, self.refusal = True, refusal
+        """Do not receive the body."""
+        self.body_refused, self.refusal = True, refusal
 
     def get_body_stream(self) -> Any:
-        return _Unread() if self.unread else super().get_body_stream()
+        return _RefusedBody() if self.body_refused else super().get_body_stream()
 
-    def _take_host(self) -> None:
-        """A target such as http://localhost/health says itself which host it is for, and the Host header must
-        say the same (RFC 9112, 3.2.2). Raises ParsingError."""
+    def _set_host_from_target(self) -> None:
+        """A target such as http://localhost/health contains the host, and the Host header must be the same
+        (RFC 9112, 3.2.2). Raises ParsingError."""
         headers: Any = self.headers
         host = self.proxy_netloc
         if self.proxy_scheme.lower() not in ("http", "https") or not host or "@" in host:
@@ -124,14 +124,14 @@ class StrictParser(HTTPRequestParser):
             raise ParsingError("The target and the Host header name different hosts")
 
 
-class _Unread(io.RawIOBase):
-    """In the place of a body that was not wanted when its head came."""
+class _RefusedBody(io.RawIOBase):
+    """Replaces a body that was not wanted when the head was checked."""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        # What the head was judged by has changed since.
+        # Read only if the settings changed since the head was checked.
         raise Unavailable("The server's settings have just changed. Please send the request again.")
 
 
@@ -140,7 +140,7 @@ def _check_framing(fields: dict[bytes, list[bytes]], *, newer: bool) -> None:
     encodings = fields.get(b"transfer-encoding", [])
     if len(hosts) != 1 and (hosts or newer):
         raise ParsingError("There must be one Host header")
-    if len(lengths) > 1 or any(len(length) > LENGTH_DIGITS for length in lengths):
+    if len(lengths) > 1 or any(len(length) > MAX_LENGTH_DIGITS for length in lengths):
         raise ParsingError("Content-Length is invalid")
     if encodings:
         if lengths:
@@ -150,15 +150,15 @@ def _check_framing(fields: dict[bytes, list[bytes]], *, newer: bool) -> None:
 
 
 class ChunkedBody:
-    """A chunked body, decoded into a buffer as it comes; what waitress calls a receiver."""
+    """A chunked body, decoded into a buffer while it arrives; waitress's interface of a receiver."""
 
-    def __init__(self, buffer: Body, most: int) -> None:
+    def __init__(self, buffer: Body, max_bytes: int) -> None:
         self._buffer = buffer
-        self._room = most
+        self._allowed = max_bytes
         self._line = b""
         self._remaining = 0  # bytes of the chunk
         self._in_chunk = False
-        self._trailers: int | None = None  # bytes of them, once the last chunk has come
+        self._trailers: int | None = None  # their bytes, once the last chunk has arrived
         self.completed = False
         self.error: Error | None = None
 
@@ -166,26 +166,26 @@ class ChunkedBody:
         return int(self._buffer.__len__())
 
     def received(self, data: bytes) -> int:
-        """Take what belongs to the body; how many bytes that was."""
+        """Consume data of the body; return how many bytes."""
         at = 0
         while at < len(data) and not self.completed and self.error is None:
             if self._remaining:
                 part = data[at : at + self._remaining]
                 if not self._buffer.append(part):
-                    self.error = NoRoom("")
+                    self.error = BodyMemoryFull("")
                 self._remaining -= len(part)
                 at += len(part)
                 continue
             end = data.find(b"\n", at) + 1
             self._line += data[at : end or len(data)]
             at = end or len(data)
-            if len(self._line) > CHUNK_LINE:
+            if len(self._line) > MAX_CHUNK_HEADER_BYTES:
                 self.error = BadRequest("A chunk's header is too long")
             elif end:
-                self._take_line()
+                self._parse_line()
         return at
 
-    def _take_line(self) -> None:
+    def _parse_line(self) -> None:
         line, self._line = self._line, b""
         if not line.endswith(b"\r\n") or b"\r" in line[:-2]:
             self.error = BadRequest("Bare CR or LF found in a chunk's header")
@@ -194,7 +194,7 @@ class ChunkedBody:
         if self._trailers is not None:
             self._trailers += len(line)
             self.completed = not line
-            if line and (self._trailers > TRAILERS or not TRAILER.fullmatch(line)):
+            if line and (self._trailers > MAX_TRAILER_BYTES or not TRAILER.fullmatch(line)):
                 self.error = BadRequest("Invalid trailer")
         elif self._in_chunk:
             self._in_chunk = False
@@ -209,9 +209,9 @@ class ChunkedBody:
             self.error = BadRequest("Invalid chunk size")
             return
         size = int(found[1], 16)
-        self._room -= size
-        if self._room < 0:
-            self.error = RequestEntityTooLarge("the chunks are more than may be")
+        self._allowed -= size
+        if self._allowed < 0:
+            self.error = RequestEntityTooLarge("the chunks are too large")
         elif size:
             self._remaining, self._in_chunk = size, True
         else:

@@ -22,24 +22,22 @@ from ..settings import Settings
 from ..system.machine import memory_bytes, open_files, raise_file_limit
 from ..web.services import Services
 from .acceptor import Acceptor
-from .bodies import HeldBytes
+from .bodies import BodyMemory
 from .channel import Channel
 from .limits import DEFAULT_LIMITS, ServerLimits
 from .reaper import Reaper
-from .waitress_contract import OtherWaitress, check_made
+from .waitress_contract import IncompatibleWaitress, check_instances
 from .worker_pool import WorkerPool
 
 log = logging.getLogger("openedai")
-# Its warnings (clients that left, requests that wait) are everyday life here.
+# Its warnings (clients that left, waiting requests) are normal here.
 logging.getLogger("waitress").setLevel(logging.ERROR)
 
-LEAST_CONNECTIONS = 8
-OTHER_FILES = (
-    32  # that the server opens besides connections: models, keys, usage, llama.cpp's sockets
-)
-UNREAD = 1 << 20  # bytes
-READ = 64 << 10  # bytes that are taken from a connection at once
-ACCEPT_BACKLOG_S = 0.5  # seconds, at most, for connections that were not accepted yet
+MIN_CONNECTIONS = 8
+OTHER_FILES = 32  # besides connections: models, keys, usage, llama.cpp's sockets
+MAX_UNREAD_BYTES = 1 << 20  # of an answer
+READ_BYTES = 64 << 10  # at once from a connection
+ACCEPT_BACKLOG_S = 0.5  # at most, for connections that wait to be accepted
 
 
 class StartError(Exception):
@@ -55,11 +53,11 @@ class APIServer:
         settings: Settings,
         limits: ServerLimits = DEFAULT_LIMITS,
     ) -> None:
-        """Bind the port. Raises StartError when it cannot be had, SettingsError when it may not."""
+        """Bind the port. Raises StartError if it is not available, SettingsError if not allowed."""
         self._settings = settings
         self._limits = limits
         self._services: Services = app.extensions["openai"]
-        self._workers = WorkerPool(self._most_threads, limits.idle_thread)
+        self._workers = WorkerPool(self._max_threads, limits.idle_thread)
         host = bind_address(settings)
         self.host = host
         sockets = _listen(host, settings.api_port)
@@ -70,103 +68,103 @@ class APIServer:
             app,
             map=self._sockets,
             sockets=sockets,
-            _dispatcher=self._workers,  # type: ignore[arg-type]  # it has what is used of one
+            _dispatcher=self._workers,  # type: ignore[arg-type]  # it has the methods that are used
             connection_limit=connections,
-            # Without a look ahead, a client that leaves is seen only when something is written.
+            # Without lookahead, a client that leaves is noticed only when something is written.
             channel_request_lookahead=64,
-            # The application's own limit is a little smaller, and says more.
+            # The application's own limit is a little smaller and has a better message.
             max_request_body_size=(settings.max_body_mb + 1) << 20,
-            # A client that reads too slowly holds its answer back once this much waits for it.
-            outbuf_high_watermark=UNREAD,
-            # In waitress's 8 KiB a body of megabytes keeps the loop busy for seconds.
-            recv_bytes=READ,
-            # Nothing goes to temporary files: a full disk would end connections.
+            # An answer is paused once this much of it is unread.
+            outbuf_high_watermark=MAX_UNREAD_BYTES,
+            # With waitress's 8 KiB a body of megabytes keeps the loop busy for seconds.
+            recv_bytes=READ_BYTES,
+            # Never use temporary files: a full disk would end connections.
             outbuf_overflow=1 << 40,
-            # The reaper sees to idle ones, by a clock that cannot be set; waitress would also cut off answers
+            # The reaper closes idle connections, with a monotonic clock; waitress would also cut off answers
             # that are still being read.
             channel_timeout=10**9,
             asyncore_use_poll=True,
-            # access/proxies.py does, and knows more than one.
+            # access/proxies.py does that, for any number of proxies.
             clear_untrusted_proxy_headers=False,
             ident=None,
         )
-        channel = _channel_class(HeldBytes(_request_memory(settings)), app, limits)
+        channel = _channel_class(BodyMemory(_request_memory(settings)), app, limits)
         self._listeners = list(_listeners(server, self._sockets))
         try:
-            check_made(self._listeners[0])
-        except OtherWaitress as error:
+            check_instances(self._listeners[0])
+        except IncompatibleWaitress as error:
             for listening in sockets:
                 listening.close()
             raise StartError(str(error)) from error
         for listener in self._listeners:
             listener.channel_class = channel
         self._server = server
-        # From seven of nine on idle ones are closed.
+        # Above seven ninths of the maximum, idle ones are closed early.
         self._reaper = Reaper(
-            self._sockets, settings, crowd=connections * 7 // 9, idle=limits.idle_connection
+            self._sockets, settings, evict_above=connections * 7 // 9, idle=limits.idle_connection
         )
         for listener in self._listeners:
-            Acceptor(listener, self._reaper.make_room)
+            Acceptor(listener, self._reaper.close_idle)
         self._thread = threading.Thread(target=self._run, name="openai-server", daemon=True)
         self._stopped = False
 
     @property
     def url(self) -> str:
-        """How this machine reaches the API, up to and with the prefix."""
+        """The API's URL on this machine, including the prefix."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
         if ":" in host and not host.startswith("["):
             host = f"[{host}]"
         return f"http://{host}:{self.port}{self._settings.api_prefix}"
 
     def start(self) -> None:
-        """Answer requests, in a thread of its own."""
+        """Answer requests, in a separate thread."""
         self._thread.start()
         self._reaper.start()
 
     def wait(self) -> None:
-        """Block until the server has been stopped."""
+        """Block until the server is stopped."""
         self._thread.join()
 
     def stop(self, timeout: float) -> None:
-        """Take no more requests, let answers end (with an event that says so, where they must), close.
+        """Refuse new requests, let running answers finish or end them with an error event, and close.
 
-        Answers may go on for `drain_timeout`, but all is over in about `timeout` seconds. Once is enough.
+        Answers get `drain_timeout` seconds, everything about `timeout` seconds. Safe to call again.
         """
         if self._stopped:
             return
         self._stopped = True
         self._services.scheduler.close()
         limits = self._limits
-        patience = max(
+        drain_timeout = max(
             0.0, min(self._settings.drain_timeout, timeout - limits.ending - limits.flushing)
         )
-        if not self._services.active_requests.drain(patience, limits.ending):
+        if not self._services.active_requests.drain(drain_timeout, limits.ending):
             log.warning("some answers did not end in time and are cut off")
         self._stop_listening()
         self._flush()
         log.debug("closing the server")
-        # The threads first: one that ends an answer wakes the loop, which must still be there.
+        # Threads first: one that ends an answer wakes the loop, which must still exist.
         self._reaper.stop()
         self._workers.shutdown(cancel_pending=True, timeout=1)
         for channel in self._channels():
             channel.hang_up()
         if self._thread.is_alive():
-            # In the loop's own thread: it would notice only when something else wakes it.
+            # Close in the loop's own thread and wake it.
             trigger: Any = self._listeners[0].trigger
-            with suppress(OSError):  # it has ended just now
+            with suppress(OSError):  # it has just ended
                 trigger.pull_trigger(self._server.close)
             self._thread.join(limits.flushing)
-        self._server.close()  # where no loop has done it
+        self._server.close()  # if the loop has not done it
 
     def _stop_listening(self) -> None:
-        """Take no more connections; a client that has one may still send a request, and gets a 503."""
+        """Accept no more connections; on open ones new requests get a 503."""
         if not self._thread.is_alive():
-            return  # there is no loop any more, and no door
+            return
         closed = [threading.Event() for _ in self._listeners]
         for listener, done in zip(self._listeners, closed, strict=True):
-            # In the loop's own thread, as all that it does with sockets.
+            # In the loop's own thread, like all socket operations.
             trigger: Any = listener.trigger
-            with suppress(OSError):  # it has ended just now
+            with suppress(OSError):  # it has just ended
                 trigger.pull_trigger(partial(_stop_accepting, listener, done))
         for done in closed:
             done.wait(2 * ACCEPT_BACKLOG_S)
@@ -182,30 +180,30 @@ class APIServer:
         try:
             self._server.run()
         except OSError as error:
-            # Closing the sockets under the loop ends it like this.
+            # Raised when its sockets are closed.
             log.debug("the server's loop ended: %s", error)
 
-    def _most_threads(self) -> int:
-        """Enough for all that run and wait, and some for what never waits."""
+    def _max_threads(self) -> int:
+        """Enough for all running and waiting requests, and some for requests that never wait."""
         try:
             running = self._services.models.loaded().info.parallel
-        except APIError:  # there is no model yet
+        except APIError:  # no model is loaded yet
             running = 1
         return running + self._services.settings.queue_limit + self._settings.http_threads
 
     def _flush(self) -> None:
-        """Wait until what the answers have written is with the clients."""
+        """Wait until everything that was written is sent."""
         deadline = time.monotonic() + self._limits.flushing
         while time.monotonic() < deadline and any(map(_is_busy, self._channels())):
             time.sleep(0.01)
 
 
-def _connections(most: int) -> int:
-    """How many connections there may be: `most`, or as many as open files allow."""
+def _connections(wanted: int) -> int:
+    """The maximum of connections: `wanted`, or as many as the limit on open files allows."""
     others = open_files() + OTHER_FILES
-    files = raise_file_limit(others + most)
-    found = max(LEAST_CONNECTIONS, min(most, files - others))
-    if found < most:
+    files = raise_file_limit(others + wanted)
+    found = max(MIN_CONNECTIONS, min(wanted, files - others))
+    if found < wanted:
         log.warning(
             "only %d files may be open here, so at most %d connections (ulimit -n raises it)",
             files,
@@ -214,30 +212,28 @@ def _connections(most: int) -> int:
     return found
 
 
-def _channel_class(held: HeldBytes, app: Flask, limits: ServerLimits) -> type[Channel]:
-    """Channels of this server."""
-    return type(
-        "ServerChannel",
-        (Channel,),
-        {"held": held, "head_check": app.extensions["openai_head_check"], "limits": limits},
-    )
+def _channel_class(memory: BodyMemory, app: Flask, limits: ServerLimits) -> type[Channel]:
+    """The class of this server's channels."""
+    head_check = app.extensions["openai_head_check"]
+    shared = {"body_memory": memory, "head_check": head_check, "limits": limits}
+    return type("ServerChannel", (Channel,), shared)
 
 
 def _request_memory(settings: Settings) -> int:
-    """Bytes that the bodies of all requests may take together."""
+    """The most bytes of all request bodies together."""
     if settings.request_memory_mb:
         return settings.request_memory_mb << 20
-    usual = min(max(memory_bytes() // 32, 64 << 20), 512 << 20)
-    # A long one may take three quarters.
-    return max(usual, 4 * (settings.max_body_mb + 1) << 20)
+    default = min(max(memory_bytes() // 32, 64 << 20), 512 << 20)
+    # A long body may use three quarters.
+    return max(default, 4 * (settings.max_body_mb + 1) << 20)
 
 
 def _stop_accepting(listener: Any, done: threading.Event) -> None:
-    """Accept the connections that wait, and none after that: later ones would be reset."""
+    """Accept the waiting connections, which would be reset otherwise, and then no more."""
     until = time.monotonic() + ACCEPT_BACKLOG_S
-    with suppress(OSError), selectors.DefaultSelector() as at_the_door:
-        at_the_door.register(listener.socket, selectors.EVENT_READ)
-        while time.monotonic() < until and at_the_door.select(0):
+    with suppress(OSError), selectors.DefaultSelector() as selector:
+        selector.register(listener.socket, selectors.EVENT_READ)
+        while time.monotonic() < until and selector.select(0):
             listener.handle_accept()
         listener.accepting = False
         listener.socket.shutdown(socket.SHUT_RDWR)
@@ -261,7 +257,7 @@ def _listen(host: str, port: int) -> list[socket.socket]:
             host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except OSError as error:
-        raise StartError(f"cannot listen on {host}: the name is not known here") from error
+        raise StartError(f"cannot listen on {host}: unknown host name") from error
     sockets: list[socket.socket] = []
     try:
         for family, kind, proto, _, address in dict.fromkeys(found):

@@ -1,4 +1,4 @@
-"""Looks at a socket from the thread that answers on it, without reading."""
+"""Checks a socket's state without reading from it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ HUNG_UP = getattr(select, "POLLRDHUP", 0)  # Linux
 
 
 def is_readable_within(sock: socket.socket, seconds: float) -> bool:
-    """Whether there is something to read (the end, too), or will be within that time. Raises OSError, and
-    ValueError for a socket that is closed."""
+    """Whether data or the end of file can be read within that time. Raises OSError, and ValueError for a
+    closed socket."""
     if not hasattr(select, "poll"):
         return bool(select.select([sock], [], [], seconds)[0])
     poll = select.poll()
@@ -19,15 +19,15 @@ def is_readable_within(sock: socket.socket, seconds: float) -> bool:
 
 
 def peer_has_closed(sock: socket.socket) -> bool:
-    """Whether the client has closed its side. Where the system does not report it, not before all it has sent
-    is read."""
+    """Whether the client has closed its side. If the system cannot report that, only once all data is
+    read."""
     try:
         if HUNG_UP:
             poll = select.poll()
             poll.register(sock, HUNG_UP)
             return bool(poll.poll(0))
-        return not sock.recv(1, socket.MSG_PEEK)  # it never blocks
+        return not sock.recv(1, socket.MSG_PEEK)  # the socket never blocks
     except BlockingIOError:
         return False
-    except (OSError, ValueError):  # it is closed on our side
+    except (OSError, ValueError):  # closed on our side
         return True

@@ -1,4 +1,4 @@
-"""One answer on a connection of waitress: its head, its framing, and refusals in our envelope."""
+"""One response on a connection of waitress: its head, its framing, and errors in our envelope."""
 
 from __future__ import annotations
 
@@ -11,36 +11,34 @@ from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error, build_http_date
 
 from ..errors import APIError, BodyTooLarge, InvalidRequest, RequestMemoryFull, RequestTooSlow
-from ..observability.record import RequestRecord, report
+from ..observability.record import RequestRecord, notify
 from ..web.context import new_request_id
 from ..web.pipeline import REFUSAL
 from ..web.routing.route_table import RouteTable
 from ..web.services import Services
 
 
-class Slow(Error):
-    """waitress's form of a request that did not come in time."""
+class TooSlow(Error):
+    """waitress's error for a request that arrives too slowly."""
 
     code = 408
     reason = "Request Timeout"
 
 
 class EnvelopeErrorTask(ErrorTask):
-    """What is refused below the application (broken HTTP, too long headers) answers in the envelope that its
-    path has in it."""
+    """Answers errors from below the application (malformed HTTP, too long headers) in the dialect of the
+    request's path."""
 
     def execute(self) -> None:
-        refused: Any = self.request.error  # type: ignore[attr-defined]  # a waitress.utilities.Error
-        error = _envelope(refused.code, refused.reason, refused.body)
-        record = RequestRecord(
-            new_request_id(), status=refused.code, error=error.code or error.type
-        )
+        found: Any = self.request.error  # type: ignore[attr-defined]  # a waitress.utilities.Error
+        error = _to_api_error(found.code, found.reason, found.body)
+        record = RequestRecord(new_request_id(), status=found.code, error=error.code or error.type)
         channel: Any = self.channel
         app: Flask = channel.server.application
         routes: RouteTable = app.extensions["openai_routes"]
         dialect = routes.dialect_at(self.request.path)  # type: ignore[attr-defined]  # text
         body = orjson.dumps(dialect.error(error, record.id))
-        self.status = f"{refused.code} {refused.reason}"
+        self.status = f"{found.code} {found.reason}"
         self.response_headers = [
             ("Content-Type", "application/json"),
             ("x-request-id", record.id),
@@ -55,32 +53,31 @@ class EnvelopeErrorTask(ErrorTask):
         channel.lingers = True
         record.address = str(channel.addr[0])
         services: Services = app.extensions["openai"]
-        report(record, services.observers)
+        notify(record, services.observers)
 
 
-def _envelope(status: int, reason: str, detail: str) -> APIError:
+def _to_api_error(status: int, reason: str, detail: str) -> APIError:
     if status == 413:
-        return BodyTooLarge("The body of the request is larger than this server takes.")
+        return BodyTooLarge("The request body is larger than this server accepts.")
     if status == 408:
-        return RequestTooSlow("The request did not come in time.")
+        return RequestTooSlow("The request did not arrive in time.")
     if status == 503:
         return RequestMemoryFull(
-            "The requests that are being received or wait take all the memory that there is for them. "
-            "Please try again."
+            "Other requests use all of the memory for request bodies. Please try again."
         )
     if status < 500:
         return InvalidRequest(f"The HTTP request is malformed: {reason} ({detail}).")
-    return APIError(f"The server cannot take this HTTP request: {reason}.", code="http_error")
+    return APIError(f"The server cannot handle this HTTP request: {reason}.", code="http_error")
 
 
 class AnswerTask(WSGITask):
-    """An answer of the application. waitress would close the connection after each that has no length;
-    here a chunked one leaves it open, so that a client need not connect again for its next stream."""
+    """A response of the application. waitress would close the connection after one without a length; a
+    chunked one keeps it open, so that a client need not reconnect for its next stream."""
 
     def __init__(self, channel: Any, request: Any) -> None:
         super().__init__(channel, request)
-        if request.unread:
-            # The client may be sending its body still.
+        if request.body_refused:
+            # The client may still be sending its body.
             self.close_on_finish = channel.lingers = True
 
     def get_environment(self) -> dict[str, Any]:
@@ -100,19 +97,20 @@ class AnswerTask(WSGITask):
             headers = [each for each in headers if each[0].lower() != "content-length"]
         elif length is not None and "content-length" not in named:
             headers.append(("Content-Length", str(length)))
-        wishes = self.request.headers.get("CONNECTION", "").lower()  # type: ignore[attr-defined]
-        tokens = [each.strip(" \t") for each in wishes.split(",")] if wishes else ()
-        newer = self.version == "1.1"
+        connection = self.request.headers.get("CONNECTION", "").lower()  # type: ignore[attr-defined]
+        tokens = [each.strip(" \t") for each in connection.split(",")] if connection else ()
+        is_http_1_1 = self.version == "1.1"
         framed = bodyless or length is not None
-        if newer and not framed and self.request.command != "HEAD":  # type: ignore[attr-defined]
+        is_head = self.request.command == "HEAD"  # type: ignore[attr-defined]
+        if is_http_1_1 and not framed and not is_head:
             headers.append(("Transfer-Encoding", "chunked"))
             self.chunked_response = framed = True
-        kept = newer or "keep-alive" in tokens
-        if "close" in tokens or not (kept and framed):
+        persistent = is_http_1_1 or "keep-alive" in tokens
+        if "close" in tokens or not (persistent and framed):
             self.close_on_finish = True
         if self.close_on_finish and "connection" not in named:
             headers.append(("Connection", "close"))
-        elif not (newer or self.close_on_finish):
+        elif not (is_http_1_1 or self.close_on_finish):
             headers.append(("Connection", "Keep-Alive"))
         if "date" not in named:
             headers.append(("Date", _date(int(self.start_time))))
@@ -121,7 +119,7 @@ class AnswerTask(WSGITask):
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
     def write(self, data: bytes) -> None:
-        """The head of an answer goes out together with the first of its body: one packet, one system call."""
+        """Send the head together with the first data of the body: one packet, one system call."""
         if self.wrote_header or not data:
             super().write(data)
             return

@@ -1,8 +1,8 @@
-"""All of waitress that this folder builds on beyond what waitress promises, and a look whether it is there.
+"""The internals of waitress that this folder uses, and a check that they exist.
 
-A version that renames one of these would fail at some request, or quietly do less. So the version is bound
-in requirements.txt, and what is used is looked for when the server starts. Nothing outside of this folder
-imports waitress.
+A version that renames one of these would fail at some request, or silently do less. So the version is pinned
+in requirements.txt, and the names are checked when the server starts. Nothing outside this folder imports
+waitress.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import waitress
 REQUIRED = ">=3.0.1,<3.1"
 
 PARAMETERS: Mapping[str, str] = {"server.create_server": "application map _dispatcher"}
-"""Of functions, by module and name."""
+"""Parameters of functions, by module and name."""
 NAMES: Mapping[str, str] = {
     "adjustments.Adjustments": "recv_bytes channel_request_lookahead max_request_body_size",
     "buffers.ReadOnlyFileBasedBuffer": "prepare",
@@ -39,20 +39,20 @@ NAMES: Mapping[str, str] = {
     "utilities.RequestEntityTooLarge": "code reason",
     "utilities.build_http_date": "",
 }
-"""Of classes and functions, by module and name."""
-MADE: Mapping[str, str] = {
+"""Functions and classes, with the attributes of classes, by module and name."""
+INSTANCE_ATTRIBUTES: Mapping[str, str] = {
     "TcpWSGIServer": "adj application accepting socket task_dispatcher trigger _map",
     "HTTPChannel": "server adj addr connected socket requests requests_lock outbuf_lock",
     "HTTPRequestParser": "adj headers command path proxy_scheme proxy_netloc",
     "WSGITask": "channel request response_headers version",
     "Error": "body",
 }
-"""Of objects, which have them once they are made."""
+"""Attributes that only instances have."""
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-class OtherWaitress(ImportError):
-    """The installed waitress is not one that this server can build on; the message is one clear line."""
+class IncompatibleWaitress(ImportError):
+    """The installed waitress lacks what this server uses; the message is one clear line."""
 
     def __init__(self, missing: Iterable[str]) -> None:
         try:
@@ -60,52 +60,52 @@ class OtherWaitress(ImportError):
         except metadata.PackageNotFoundError:
             version = "of an unknown version"
         super().__init__(
-            f"the installed waitress {version} lacks what this server builds on ({', '.join(missing)}): "
+            f"the installed waitress {version} lacks what this server uses ({', '.join(missing)}): "
             f"pip install 'waitress{REQUIRED}'",
             name="waitress",
         )
 
 
 def check_names() -> None:
-    """Look for functions and classes, and for what classes have. Raises OtherWaitress."""
+    """Check functions, classes and their attributes. Raises IncompatibleWaitress."""
     missing: list[str] = []
     for name, attributes in NAMES.items():
         found = _found(name)
         missing += [name] if found is None else _missing(name, found, attributes)
     for name, parameters in PARAMETERS.items():
         found = _found(name)
-        taken = () if found is None else inspect.signature(found).parameters
-        missing += [f"{name}({each})" for each in parameters.split() if each not in taken]
+        existing = () if found is None else inspect.signature(found).parameters
+        missing += [f"{name}({each})" for each in parameters.split() if each not in existing]
     if missing:
-        raise OtherWaitress(missing)
+        raise IncompatibleWaitress(missing)
 
 
-def check_made(listener: Any) -> None:
-    """Look for what objects have; `listener` is a server's own. Raises OtherWaitress."""
+def check_instances(listener: Any) -> None:
+    """Check the attributes of instances; `listener` is a server's own. Raises IncompatibleWaitress."""
     missing: list[str] = []
 
-    def look(kind: str, make: Callable[[], Any]) -> Any:
+    def check(kind: str, make: Callable[[], Any]) -> Any:
         try:
-            made = make()
-        except (AttributeError, TypeError) as error:  # it is made in another way than ours are
+            instance = make()
+        except (AttributeError, TypeError) as error:  # its constructor has changed
             missing.append(f"{kind} ({error})")
             return None
-        missing.extend(_missing(kind, made, MADE[kind]))
-        return made
+        missing.extend(_missing(kind, instance, INSTANCE_ATTRIBUTES[kind]))
+        return instance
 
-    look("TcpWSGIServer", lambda: listener)
+    check("TcpWSGIServer", lambda: listener)
     near, far = socket.socketpair()
     with near, far:
         adj = listener.adj
         owner = SimpleNamespace(active_channels={})  # the listener would count it as a connection
-        channel = look(
+        channel = check(
             "HTTPChannel", lambda: _found("channel.HTTPChannel")(owner, near, "", adj, map={})
         )
-        parser = look("HTTPRequestParser", lambda: _parsed(adj))
-        look("WSGITask", lambda: _found("task.WSGITask")(channel, parser))
-    look("Error", lambda: _found("utilities.Error")(""))
+        parser = check("HTTPRequestParser", lambda: _parsed(adj))
+        check("WSGITask", lambda: _found("task.WSGITask")(channel, parser))
+    check("Error", lambda: _found("utilities.Error")(""))
     if missing:
-        raise OtherWaitress(missing)
+        raise IncompatibleWaitress(missing)
 
 
 def _parsed(adj: Any) -> Any:
@@ -115,9 +115,9 @@ def _parsed(adj: Any) -> Any:
 
 
 def _found(name: str) -> Any:
-    module, _, thing = name.rpartition(".")
+    module, _, attribute = name.rpartition(".")
     try:
-        return getattr(import_module(f"{waitress.__name__}.{module}"), thing, None)
+        return getattr(import_module(f"{waitress.__name__}.{module}"), attribute, None)
     except ModuleNotFoundError:
         return None
 

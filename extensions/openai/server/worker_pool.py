@@ -1,4 +1,4 @@
-"""The threads that answer requests: as many as are needed, started when they are and ended when not."""
+"""The threads that answer requests: started on demand, ended when idle."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Protocol
 
 log = logging.getLogger("openedai")
 
-KEPT = 4  # threads that stay when there is nothing to do
+MIN_THREADS = 4  # that stay when idle
 
 
 class Task(Protocol):
-    """What waitress wants done."""
+    """A task of waitress."""
 
     def service(self) -> None: ...
 
@@ -22,17 +22,16 @@ class Task(Protocol):
 
 
 class WorkerPool:
-    """In the place of waitress's ThreadedTaskDispatcher, which has a fixed number of threads.
+    """Replaces waitress's ThreadedTaskDispatcher, which has a fixed number of threads.
 
-    A request that waits in the queue holds a thread, so there may be many; most of the time few are
-    needed. A task goes to the thread that became idle last, whose memory is still in the processor's
-    caches. Thread-safe.
+    A request that waits in the queue occupies a thread, so many may be needed, but mostly few are. A task
+    goes to the thread that became idle last, whose memory is still in the CPU's caches. Thread-safe.
     """
 
-    def __init__(self, most: Callable[[], int], idle: float) -> None:
-        """`most()`: how many threads there may be now; `idle`: seconds after which those end that have
-        nothing to do, beyond KEPT."""
-        self._most = most
+    def __init__(self, max_threads: Callable[[], int], idle: float) -> None:
+        """`max_threads()`: the current maximum; `idle`: seconds after which idle threads end, except
+        MIN_THREADS."""
+        self._max_threads = max_threads
         self._idle_s = idle
         self._lock = threading.Lock()
         self._tasks: deque[Task] = deque()
@@ -44,22 +43,22 @@ class WorkerPool:
 
     @property
     def threads(self) -> int:
-        """How many there are now."""
+        """The current number of threads."""
         return self._threads
 
     @property
-    def is_pressed(self) -> bool:
-        """Whether a thread that has done its task should look for another one, or for its end."""
+    def has_other_work(self) -> bool:
+        """Whether a thread that has finished its task should return to the pool."""
         return bool(self._tasks) or self._stopping
 
     def add_task(self, task: Task) -> None:
-        """Do it in some thread, soon."""
+        """Run it in some thread, soon."""
         with self._lock:
             if self._idle:
                 self._idle.pop().give(task)
                 return
             self._tasks.append(task)
-            if self._threads >= self._most():
+            if self._threads >= self._max_threads():
                 return
             self._threads += 1
             self._numbers += 1
@@ -67,14 +66,14 @@ class WorkerPool:
         try:
             threading.Thread(target=self._work, name=f"openai-http-{number}", daemon=True).start()
         except RuntimeError:
-            # The system gives no more threads: those that there are will come to it.
-            log.warning("no thread could be started beside %d", self._threads - 1)
+            # The system is out of threads: an existing one will run the task.
+            log.warning("no further thread could be started (%d running)", self._threads - 1)
             with self._lock:
                 self._threads -= 1
 
     def shutdown(self, cancel_pending: bool = True, timeout: float = 5.0) -> bool:
-        """End the threads that have nothing to do, and the others as soon as they are done. False when
-        some are still at work after `timeout` seconds."""
+        """End idle threads at once, and others after their task. False if some are still running after
+        `timeout` seconds."""
         with self._lock:
             self._stopping = True
             for worker in self._idle:
@@ -96,7 +95,7 @@ class WorkerPool:
                 log.exception("a request failed outside of the application")
 
     def _next(self, worker: _Worker) -> Task | None:
-        """The next task; None when this thread is to end."""
+        """The next task; None: this thread must end."""
         with self._lock:
             if self._tasks and not self._stopping:
                 return self._tasks.popleft()
@@ -106,7 +105,7 @@ class WorkerPool:
             self._idle.append(worker)
         while not worker.woken.acquire(timeout=self._idle_s):
             with self._lock:
-                if worker in self._idle and self._threads > KEPT:
+                if worker in self._idle and self._threads > MIN_THREADS:
                     self._idle.remove(worker)
                     self._end()
                     return None
@@ -122,7 +121,7 @@ class WorkerPool:
 
 
 class _Worker:
-    """An idle thread, and what it is given."""
+    """An idle thread and its next task."""
 
     def __init__(self) -> None:
         self.woken = threading.Lock()
@@ -130,6 +129,6 @@ class _Worker:
         self.task: Task | None = None
 
     def give(self, task: Task | None) -> None:
-        """Wake it; None: to end it."""
+        """Wake the thread with a task, or with None to end it."""
         self.task = task
         self.woken.release()

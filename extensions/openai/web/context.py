@@ -13,7 +13,7 @@ from werkzeug.wsgi import get_host
 from ..generation.plan import Served
 from ..limits.active_requests import ActiveRequest
 from ..limits.rate_limits import Admission
-from ..observability.record import RequestRecord, report
+from ..observability.record import RequestRecord, notify
 from ..schemas import bad_request
 from ..schemas.field_names import header_of
 from .responses.dialects import OPENAI, Dialect
@@ -137,12 +137,12 @@ class RequestContext(ActiveRequest):
         self._held += (held,)
 
     def end(self) -> None:
-        """The response is sent, or cannot be sent any more: report it, and release what is held. Only the
-        first time counts."""
+        """The response is sent, or cannot be sent any more: notify observers, and release what is held. Only
+        the first time counts."""
         services = self.services
         if self.record.ended is not None:
             return
-        report(self.record, services.observers)
+        notify(self.record, services.observers)
         if self.admission is not None:
             self.admission.close()
         for held in self._held:

@@ -1,7 +1,7 @@
-"""Whether the body of a request is wanted, told from its head alone.
+"""Decides from a request's head whether to read its body.
 
-Without this a stranger could make the server take in bodies of megabytes before it looks at the key. What is
-found here only decides whether the body is read; the answer is the application's in any case.
+Without this, clients without a key could make the server receive megabytes before it checks the key. The
+decision is only about the body; the application always makes the response.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from .routing.routes import Route
 from .routing.served_endpoints import switched_off
 from .services import Services
 
-REMEMBERED = 1024  # keys that were right
+MAX_CACHED_KEYS = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """Whether a body is to be read; if not, with which error, where that is known."""
+class BodyDecision:
+    """Whether to read a body; if not, the error, if already known."""
 
     wanted: bool
     refusal: APIError | None = None
 
 
-WANTED = Judgement(True)
-UNWANTED = Judgement(False)
+WANTED = BodyDecision(True)
+UNWANTED = BodyDecision(False)
 
 
 class HeadCheck:
-    """Judges heads. Thread-safe."""
+    """Checks heads. Thread-safe."""
 
     def __init__(
         self,
@@ -47,32 +47,32 @@ class HeadCheck:
         routes: RouteTable,
         adopt: Callable[[dict[str, Any]], None],
     ) -> None:
-        """`adopt` puts what trusted proxies say into an environment."""
+        """`adopt` applies the headers of trusted proxies to an environment."""
         self._services = services
         self._endpoints = endpoints
         self._routes = routes
         self._adopt = adopt
-        self._right = _RightKeys()
+        self._valid = _ValidKeys()
 
-    def judge_at_once(self, environ: dict[str, Any]) -> Judgement | None:
-        """Without waiting for anything; None where that is not enough. For the server's own loop."""
+    def decide_fast(self, environ: dict[str, Any]) -> BodyDecision | None:
+        """Decide without blocking, for the server's loop; None if that is not possible."""
         settings = self._services.settings
         if not has_keys(settings):
             return WANTED
         route = self._route(environ)
         if route is None or route.scope is None:
-            return UNWANTED  # the answer is the same whatever comes
+            return UNWANTED  # the response does not depend on the body
         keys = sent_keys(environ)
         if not any(keys.values()):
             return UNWANTED
         if route.scope != "admin" and (
-            self._services.keys.is_shared(keys) or self._right.has(keys)
+            self._services.keys.is_shared(keys) or self._valid.has(keys)
         ):
             return _by_type(route, environ)
         return None
 
-    def judge(self, environ: dict[str, Any]) -> Judgement:
-        """The same for what needs a look into files or a slow comparison; counts wrong keys."""
+    def decide(self, environ: dict[str, Any]) -> BodyDecision:
+        """Decide with file access or slow comparisons; counts wrong keys."""
         self._adopt(environ)
         route = self._route(environ)
         if route is None or route.scope is None:
@@ -84,15 +84,15 @@ class HeadCheck:
             caller = self._services.keys.identify(keys, environ.get("REMOTE_ADDR") or "")
             check_scope(caller, route.scope)
         except APIError as error:
-            return Judgement(False, error)
-        self._right.add(keys)
+            return BodyDecision(False, error)
+        self._valid.add(keys)
         return _by_type(route, environ)
 
     def _route(self, environ: Mapping[str, Any]) -> Route | None:
         return self._routes.find(environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""))
 
 
-def _by_type(route: Route, environ: Mapping[str, Any]) -> Judgement:
+def _by_type(route: Route, environ: Mapping[str, Any]) -> BodyDecision:
     try:
         check_body_type(route, environ)
     except APIError:
@@ -100,8 +100,8 @@ def _by_type(route: Route, environ: Mapping[str, Any]) -> Judgement:
     return WANTED
 
 
-class _RightKeys:
-    """Digests of keys that were right. They only spare a body a wait: the application looks again."""
+class _ValidKeys:
+    """Digests of recently valid keys. They only speed up this check: the application checks again."""
 
     def __init__(self) -> None:
         self._secret = secrets.token_bytes(32)
@@ -114,9 +114,9 @@ class _RightKeys:
     def add(self, keys: Mapping[str, str | None]) -> None:
         with self._lock:
             self._known[self._digest(keys)] = None
-            while len(self._known) > REMEMBERED:
+            while len(self._known) > MAX_CACHED_KEYS:
                 self._known.popitem(last=False)
 
     def _digest(self, keys: Mapping[str, str | None]) -> bytes:
-        said = "\n".join(f"{name}: {value}" for name, value in sorted(keys.items()))
-        return hmac.digest(self._secret, said.encode("utf-8", "replace"), "sha256")
+        text = "\n".join(f"{name}: {value}" for name, value in sorted(keys.items()))
+        return hmac.digest(self._secret, text.encode("utf-8", "replace"), "sha256")

@@ -8,7 +8,7 @@ import pytest
 
 from extensions.openai.completions import CompletionRequest
 from extensions.openai.engines.llamacpp.penalty_restart import MAX_REREAD_TOKENS, PenaltyRestart
-from extensions.openai.engines.llamacpp.request_values import seed_behind, seed_of
+from extensions.openai.engines.llamacpp.request_values import continuation_seed, seed_of
 from extensions.openai.engines.llamacpp.stream_reader import Spelling, TokenReader
 from extensions.openai.engines.penalties import PromptCounts
 from extensions.openai.engines.protocol import GenerateRequest
@@ -113,7 +113,7 @@ def test_an_answer_that_goes_on_in_a_further_call_is_penalised_as_one(
     for tokens in (5, 12, 25):
         begun = said(GenerateRequest(prompt, tokens, sampling, grammar=grammar))
         rest = GenerateRequest(
-            prompt + begun, 40 - tokens, sampling, grammar=grammar, begun=len(begun)
+            prompt + begun, 40 - tokens, sampling, grammar=grammar, answer_prefix_length=len(begun)
         )
         assert begun + said(rest) == whole
 
@@ -132,7 +132,7 @@ def test_an_answer_that_goes_on_in_a_further_call_is_penalised_as_one(
 def test_seeds_stay_what_they_are_in_further_calls(asked: int, sent: int, behind: int) -> None:
     """LLAMA_DEFAULT_SEED is 0xFFFFFFFF: chance decides."""
     assert seed_of(asked) == sent
-    assert seed_behind(sent, 0) == sent
-    assert seed_behind(sent, 3) == behind
-    assert seed_behind(-1, 3) == -1
-    assert seed_behind(0xFFFFFFFF, 3) == 0xFFFFFFFF
+    assert continuation_seed(sent, 0) == sent
+    assert continuation_seed(sent, 3) == behind
+    assert continuation_seed(-1, 3) == -1
+    assert continuation_seed(0xFFFFFFFF, 3) == 0xFFFFFFFF

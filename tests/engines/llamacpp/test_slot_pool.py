@@ -125,7 +125,7 @@ def test_a_slot_is_borrowed_only_while_one_is_free() -> None:
         with ThreadPoolExecutor(1) as pool, room.reserve(1) as second:
             assert not second.wait(SOON), "it is borrowed"
             waiting = pool.submit(second.wait, LATE)
-            room.give_back()
+            room.release_spare()
             assert waiting.result(LATE)
             assert not room.try_acquire_spare()
 

@@ -41,7 +41,7 @@ def read(reader: AnswerReader, *chunks: Chunk) -> list[Piece]:
     pieces = []
     for each in chunks:
         pieces.append(reader.read(each))
-        if reader.enough:
+        if reader.should_stop:
             break
     assert [piece.finish is not None for piece in pieces] == [False] * (len(pieces) - 1) + [True]
     return pieces
@@ -115,9 +115,9 @@ def test_a_character_that_is_cut(last: Chunk, hidden: int) -> None:
         return " " + CUT
 
     reader = AnswerReader(None, (), hidden_text)
-    assert not reader.asks(chunk("a", 1))
+    assert not reader.needs_scoring(chunk("a", 1))
     pieces = [reader.read(chunk("a", 1))]
-    assert reader.asks(last)
+    assert reader.needs_scoring(last)
     pieces.append(reader.read(last))
     assert text_of(pieces) == "a " + CUT
     assert asked == [("a", hidden)]
@@ -152,7 +152,7 @@ def test_a_token_of_which_nothing_is_said_is_one_clear_error() -> None:
             for each in text:
                 receive(orjson.dumps(each))
 
-        with pytest.raises(EngineFailed, match=r"llama.cpp did not say .* operator can load"):
+        with pytest.raises(EngineFailed, match=r"llama.cpp did not report .* operator can reload"):
             score_token(complete, VOCABULARY, [2], 3, 0)
-    with pytest.raises(EngineFailed, match=r"llama.cpp did not say .* operator can load"):
+    with pytest.raises(EngineFailed, match=r"llama.cpp did not report .* operator can reload"):
         hidden_text(lambda body, receive: None, VOCABULARY, [2], 1)

@@ -11,7 +11,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
-from extensions.openai.engines.tokens.context_length import NORMALIZED, check_bounded, check_fits
+from extensions.openai.engines.tokens.context_length import (
+    NORMALIZATION_GROWTH,
+    check_can_fit,
+    check_fits,
+)
 from extensions.openai.errors import ContextLengthExceeded
 from tests.support.api import Api
 from tests.support.reference import assert_envelope
@@ -88,9 +92,9 @@ def test_what_might_fit_is_tokenized() -> None:
 
 
 def test_many_texts_are_many_tokens() -> None:
-    check_bounded(["x"] * 100, None, CONTEXT, 0, param="messages")
+    check_can_fit(["x"] * 100, None, CONTEXT, 0, param="messages")
     with pytest.raises(ContextLengthExceeded) as caught:
-        check_bounded(["x"] * 101, None, CONTEXT, 0, param="messages")
+        check_can_fit(["x"] * 101, None, CONTEXT, 0, param="messages")
     assert caught.value.param == "messages"
 
 
@@ -137,7 +141,7 @@ def test_a_text_in_another_form_of_unicode_is_not_longer_than_that(form: Any) ->
     grown = (
         len(unicodedata.normalize(form, each).encode()) / len(each.encode()) for each in characters
     )
-    assert 1 < max(grown) <= NORMALIZED
+    assert 1 < max(grown) <= NORMALIZATION_GROWTH
 
 
 def test_blanks_of_megabytes_are_not_tokenized() -> None:
@@ -150,5 +154,5 @@ def test_blanks_of_megabytes_are_not_tokenized() -> None:
         with pytest.raises(ContextLengthExceeded):
             check_fits(blanks, 1, 4096, never, 20)
         with pytest.raises(ContextLengthExceeded):
-            check_bounded((blanks,), None, 4096, 20, param="messages")
-        check_bounded((blanks,), None, 4096, 20, param="messages", trimmed=True)
+            check_can_fit((blanks,), None, 4096, 20, param="messages")
+        check_can_fit((blanks,), None, 4096, 20, param="messages", trimmed=True)

@@ -83,7 +83,7 @@ def test_a_model_whose_end_is_missing_is_refused(
 ) -> None:
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(random_model.read_bytes()[:-missing])
-    with pytest.raises(BadModelFile, match="not whole"):
+    with pytest.raises(BadModelFile, match="is incomplete"):
         read_header(cut)
 
 

@@ -109,7 +109,7 @@ IMPOSSIBLE: dict[str, tuple[Entries, str]] = {
     "a beginning that is no token": ({TOKENS + "bos_token_id": (U32, 2560)}, "bos_token_id"),
     "an end that is no token": ({TOKENS + "eos_token_id": (U32, 2**31)}, "eos_token_id"),
     "a template that is a number": ({"tokenizer.chat_template": (U32, 1)}, "chat_template"),
-    "an adapter": ({"general.type": (STRING, "adapter")}, "no language model"),
+    "an adapter": ({"general.type": (STRING, "adapter")}, "not a language model"),
     "a part without the others": ({"split.count": (2, 3)}, "in 3 files"),
     "a count of parts that is a text": ({"split.count": (STRING, "3")}, "split.count"),
 }
@@ -197,7 +197,7 @@ def test_models_in_parts(model: Path, tmp_path: Path) -> None:
     assert len(read_model(first).tensors) == len(tensors)
     assert "Give the first one" in refused(second)
     second.write_bytes(first.read_bytes())
-    with pytest.raises(BadModelFile, match="no part of the same model"):
+    with pytest.raises(BadModelFile, match="not part of the same model"):
         read_model(first)
     second.unlink()
     with pytest.raises(BadModelFile, match="00002-of-00002"):
@@ -239,7 +239,7 @@ def test_a_lora_must_be_one(model: Path, tmp_path: Path) -> None:
     for entries in ({}, {**lora, "adapter.lora.alpha": (F32, float("nan"))}):
         with pytest.raises(BadModelFile):
             read_lora(changed(model, tmp_path / "odd.gguf", entries))
-    with pytest.raises(ModelLoadError, match="no LoRA"):
+    with pytest.raises(ModelLoadError, match="not a LoRA"):
         LlamaCppEngine(model, name="m", loras=[(model, 1.0)])
 
 

@@ -19,9 +19,9 @@ from tests.engines.webui.test_engine import TINY, greedy, text_of
 from tests.support.process import ROOT
 from tests.webui_host.host import MiniHost, install
 
-ALONE = "one answer at a time, as "
-OLD = ALONE + "this version of the web UI cannot do more (its generate_reply knows no stop_event)"
-HOOKS = "this version calls extensions' state_modifier for chats by itself"
+ALONE = "one answer at a time, because "
+OLD = ALONE + "this version of the web UI's generate_reply has no stop_event"
+HOOKS = "this version itself calls extensions' state_modifier for chats"
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def found_now() -> list[str]:
 
 
 def test_a_version_with_several_answers_at_once(modern: MiniHost) -> None:
-    assert found(modern, "TensorRT-LLM") == ["up to 8 answers at once", "logit_bias is taken"]
-    one = ["one answer at a time, as this loader and its settings want it"]
+    assert found(modern, "TensorRT-LLM") == ["up to 8 answers at once", "logit_bias is supported"]
+    one = ["one answer at a time, because of this loader and its settings"]
     assert found(modern, "Transformers") == one
 
 
@@ -70,10 +70,8 @@ def test_a_source_that_cannot_be_read_is_told(
     monkeypatch.setattr("inspect.getsource", unreadable)
     answers, biases = found_now()
     source_of.cache_clear()
-    assert answers == (
-        ALONE + "the source of the web UI's generate_reply, which shows more, cannot be read"
-    )
-    assert biases == "logit_bias is refused, as the source of TensorRTLLMModel cannot be read"
+    assert answers == (ALONE + "the source code of the web UI's generate_reply cannot be read")
+    assert biases == "logit_bias is refused, because the source of TensorRTLLMModel cannot be read"
 
 
 def test_a_loader_that_does_not_know_biases(
@@ -89,7 +87,7 @@ def test_a_loader_that_does_not_know_biases(
     monkeypatch.setattr("inspect.getsource", without)
     biases = found_now()[1]
     source_of.cache_clear()
-    assert biases == "logit_bias is refused, as TensorRTLLMModel does not know it"
+    assert biases == "logit_bias is refused, because TensorRTLLMModel does not support it"
 
 
 def test_an_extension_that_answers_itself_takes_no_biases(modern: MiniHost) -> None:
@@ -99,7 +97,7 @@ def test_an_extension_that_answers_itself_takes_no_biases(modern: MiniHost) -> N
     modern.load(loader="TensorRT-LLM")
     modern.extend(own=type("Own", (), {"custom_generate_reply": custom_generate_reply}))
     biases = found_now()[1]
-    assert biases == "logit_bias is refused while an extension makes the answers"
+    assert biases == "logit_bias is refused while an extension generates the answers"
 
 
 def test_it_is_logged_once_for_each_model(
@@ -111,7 +109,9 @@ def test_it_is_logged_once_for_each_model(
     for _ in range(2):
         assert engine.info.parallel == 8
         text_of(engine.generate(greedy(tokens=2)))
-    line = "the web UI's model tiny (TensorRT-LLM): up to 8 answers at once; logit_bias is taken"
+    line = (
+        "the web UI's model tiny (TensorRT-LLM): up to 8 answers at once; logit_bias is supported"
+    )
     assert [record.getMessage() for record in caplog.records].count(line) == 1
     modern.load(loader="Transformers")
     assert engine.info.parallel == 1

@@ -14,7 +14,7 @@ from extensions.openai.engines.model_manager import Loaded, Template
 from extensions.openai.engines.protocol import GenerateRequest
 from extensions.openai.engines.swappable import SwappableEngine
 from extensions.openai.engines.webui.engine import WebuiEngine
-from extensions.openai.engines.webui.model_manager import WebuiModelManager
+from extensions.openai.engines.webui.model_manager import ChatModelManager
 from extensions.openai.errors import (
     EngineFailed,
     InvalidRequest,
@@ -108,7 +108,7 @@ def engine() -> SwappableEngine:
 
 
 def test_models_are_listed_loaded_and_unloaded(host: MiniHost, engine: SwappableEngine) -> None:
-    model_manager = WebuiModelManager(engine, 5)
+    model_manager = ChatModelManager(engine, 5)
     assert model_manager.models() == ("tiny", "other", "broken", "missing")
     assert model_manager.loaded() == Loaded("tiny", (), "Transformers")
     model_manager.load("other", {}, Template())
@@ -126,7 +126,7 @@ def test_models_are_listed_loaded_and_unloaded(host: MiniHost, engine: Swappable
 def test_one_that_cannot_be_loaded_leaves_none(
     host: MiniHost, engine: SwappableEngine, name: str
 ) -> None:
-    model_manager = WebuiModelManager(engine, 5)
+    model_manager = ChatModelManager(engine, 5)
     with pytest.raises(EngineFailed):
         model_manager.load(name, {}, Template())
     assert model_manager.loaded().model is None and host.shared.model_name == "None"
@@ -137,14 +137,14 @@ def test_one_that_cannot_be_loaded_leaves_none(
 
 @pytest.mark.parametrize("name", ["nothing", "None", "../tiny", "/etc", ""])
 def test_only_names_of_the_folder(host: MiniHost, engine: SwappableEngine, name: str) -> None:
-    model_manager = WebuiModelManager(engine, 5)
+    model_manager = ChatModelManager(engine, 5)
     with pytest.raises(ModelNotFound):
         model_manager.load(name, {}, Template())
     assert engine.info.model == "tiny"
 
 
 def test_options_hold_for_one_load(host: MiniHost, engine: SwappableEngine) -> None:
-    model_manager = WebuiModelManager(engine, 5)
+    model_manager = ChatModelManager(engine, 5)
     model_manager.load("other", {"threads": 7}, Template())
     assert host.shared.args.threads == 7
     model_manager.load("other", {}, Template())
@@ -170,13 +170,13 @@ def test_options_that_are_not_for_requests_are_refused_by_name(
 ) -> None:
     before = dict(vars(host.shared.args))
     with pytest.raises(InvalidRequest) as caught:
-        WebuiModelManager(engine, 5).load("other", options, Template())
+        ChatModelManager(engine, 5).load("other", options, Template())
     assert caught.value.param in {f"args.{name}" for name in options}
     assert vars(host.shared.args) == before and engine.info.model == "tiny"
 
 
 def test_templates(host: MiniHost, engine: SwappableEngine) -> None:
-    model_manager = WebuiModelManager(engine, 5)
+    model_manager = ChatModelManager(engine, 5)
     model_manager.load("other", {}, Template(text=TEMPLATE))
     assert host.shared.settings["instruction_template_str"] == TEMPLATE
     assert host.shared.tokenizer.chat_template == TEMPLATE
@@ -191,7 +191,7 @@ def test_templates(host: MiniHost, engine: SwappableEngine) -> None:
 
 
 def test_loras(host: MiniHost, engine: SwappableEngine) -> None:
-    model_manager = WebuiModelManager(engine, 5)
+    model_manager = ChatModelManager(engine, 5)
     assert model_manager.loras() == ("pirate", "broken-lora")
     model_manager.apply_loras(["pirate"])
     assert model_manager.loaded().loras == ("pirate",)
@@ -210,7 +210,7 @@ def test_loras(host: MiniHost, engine: SwappableEngine) -> None:
 def test_an_answer_under_way_ends_well_or_with_one_error(
     host: MiniHost, engine: SwappableEngine
 ) -> None:
-    model_manager = WebuiModelManager(engine, 0.1)
+    model_manager = ChatModelManager(engine, 0.1)
     answer = engine.generate(GenerateRequest("Hello", 400, {"ban_eos_token": True}))
     next(piece for piece in answer if piece)
     loading = threading.Thread(target=model_manager.load, args=("other", {}, Template()))
@@ -226,7 +226,7 @@ def test_an_answer_under_way_ends_well_or_with_one_error(
 def test_while_the_page_generates_the_model_is_not_taken_away(
     host: MiniHost, engine: SwappableEngine
 ) -> None:
-    model_manager = WebuiModelManager(engine, 0.1)
+    model_manager = ChatModelManager(engine, 0.1)
     with host.shared.generation_lock, pytest.raises(ModelInUse):
         model_manager.unload()
     assert engine.info.model == "tiny"

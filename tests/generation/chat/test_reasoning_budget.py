@@ -114,7 +114,9 @@ def test_a_thought_is_closed_where_its_budget_is_spent(budget: int, opened: bool
     assert text == begun + END + "It is."
     assert tokens(pieces) == len(mark) + budget + len(ANSWER) + 1
     first, second = engine.asked
-    assert second == replace(first, prompt=f"{first.prompt}{begun}{END}", begun=len(begun + END))
+    assert second == replace(
+        first, prompt=f"{first.prompt}{begun}{END}", answer_prefix_length=len(begun + END)
+    )
     assert pieces[0].prompt == PromptUsage(len(first.prompt), 7)
     told = b"".join(token.bytes for piece in pieces for token in piece.logprobs).decode()
     assert told == begun + "It is."
@@ -213,7 +215,12 @@ def test_seeds_grammars_and_all_else_of_the_further_call() -> None:
     assert again.grammar == "answer"
     assert (
         replace(
-            again, prompt=request.prompt, begun=0, max_tokens=50, seed=11, grammar=request.grammar
+            again,
+            prompt=request.prompt,
+            answer_prefix_length=0,
+            max_tokens=50,
+            seed=11,
+            grammar=request.grammar,
         )
         == request
     )

@@ -116,7 +116,7 @@ def test_nothing_of_a_text_that_may_change_is_sent_before_it_is_whole() -> None:
 def test_a_stream_that_waits_says_so_all_the_time() -> None:
     engine = PacedEngine(parallel=1)
     hooks = Hooks(lambda: [("slow", extension(output_modifier=lambda text: text))])
-    request = ChatRequest((Message("user", "Hi"),), 5, whole=True)
+    request = ChatRequest((Message("user", "Hi"),), 5, unstreamed=True)
     pieces = hooked_chat(hooks, engine, request, answer_chat, stops=(), continues=False)
     got = list(pieces)
     told = [piece for piece in got if piece is not None]

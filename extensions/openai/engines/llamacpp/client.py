@@ -1,5 +1,4 @@
-"""llama.cpp's own server, on a port of this machine as a webui starts it, or on a unix socket: asked, and
-streamed from."""
+"""A client for llama.cpp's own HTTP server, on a local port (as a webui starts it) or a unix socket."""
 
 from __future__ import annotations
 
@@ -14,17 +13,17 @@ import orjson
 
 from ..callback_bridge import TICK_S
 from ..failures import unreachable
-from .stream_reader import error_of
+from .stream_reader import to_api_error
 
-TIMEOUT_S = 60  # for questions that no model has to answer
+TIMEOUT_S = 60  # for requests that need no generation
 
 Complete = Callable[[bytes, Callable[[bytes], bool]], object]
-"""Streams llama.cpp's answer to a request for a completion: each chunk to the second argument, which stops
-it by answering True. So does `handle_completions` of xllamacpp's Server."""
+"""Streams llama.cpp's completion: each chunk goes to the second argument, which returns True to stop. The
+signature of `handle_completions` of xllamacpp's Server."""
 
 
 class LlamaServer:
-    """One server. Thread-safe: each question has a connection of its own."""
+    """One server. Thread-safe: each request has its own connection."""
 
     def __init__(self, address: int | Path, key: str = "") -> None:
         """`address`: a port, or the path of a socket."""
@@ -34,11 +33,11 @@ class LlamaServer:
             self._headers["Authorization"] = f"Bearer {key}"
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """The JSON answer to a question. Raises EngineFailed, or what llama.cpp's error stands for."""
+        """The JSON response to a request. Raises EngineFailed, or the error that llama.cpp's stands for."""
         data = None if body is None else orjson.dumps(body)
         answer = collect(lambda receive: self._send(path, data, receive, None))
         if "error" in answer:
-            raise error_of(answer["error"], "prompt")
+            raise to_api_error(answer["error"], "prompt")
         return answer
 
     def complete(
@@ -47,8 +46,8 @@ class LlamaServer:
         receive: Callable[[bytes], bool],
         tick: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Ask for a completion. `receive` gets each chunk, errors too; `tick` is called after each TICK_S
-        of silence. Either ends the work by answering True. Raises EngineFailed."""
+        """Request a completion. `receive` gets each chunk, including errors; `tick` is called after each
+        TICK_S of silence. Either returns True to end the work. Raises EngineFailed."""
         self._send("/completion", body, receive, tick)
 
     def _send(
@@ -76,7 +75,7 @@ class LlamaServer:
 
 
 def pass_on(lines: Iterable[bytes], receive: Callable[[bytes], bool]) -> None:
-    """Give the chunks of a stream to `receive`, errors too, until it answers True."""
+    """Pass the chunks of a stream to `receive`, including errors, until it returns True."""
     for line in lines:
         kind, _, data = line.partition(b": ")
         if kind in (b"data", b"error") and data.startswith(b"{") and receive(data):
@@ -84,7 +83,7 @@ def pass_on(lines: Iterable[bytes], receive: Callable[[bytes], bool]) -> None:
 
 
 def chunk_of(data: bytes) -> dict[str, Any]:
-    """A chunk. Until autumn 2025 llama.cpp reported what it read, but not what it had cached."""
+    """Parse a chunk. Until autumn 2025 llama.cpp did not report the number of cached tokens."""
     chunk: dict[str, Any] = orjson.loads(data)
     timings = chunk.get("timings")
     if timings is not None and "cache_n" not in timings:
@@ -93,7 +92,7 @@ def chunk_of(data: bytes) -> dict[str, Any]:
 
 
 def collect(ask: Callable[[Callable[[bytes], bool]], None]) -> dict[str, Any]:
-    """The first thing that a question hands to its receiver; an error of no words where it hands nothing."""
+    """The first chunk that `ask` passes to its receiver; an empty error if there is none."""
     answers: list[bytes] = []
 
     def receive(data: bytes) -> bool:
@@ -110,7 +109,7 @@ class _ClientLeft(Exception):
 
 
 class _Connection(http.client.HTTPConnection):
-    """HTTP whose reader looks about while it waits."""
+    """HTTP that calls `tick` while it waits for data."""
 
     def __init__(self, address: int | Path, tick: Callable[[], bool] | None) -> None:
         self._path = None if isinstance(address, int) else address
@@ -130,7 +129,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 class _PollingSocket:
-    """A socket, as far as http.client uses it, that calls `tick` after each TICK_S of silence."""
+    """The part of a socket that http.client uses; calls `tick` after each TICK_S of silence."""
 
     def __init__(self, sock: socket.socket, tick: Callable[[], bool]) -> None:
         self._sock, self._tick = sock, tick
@@ -142,11 +141,11 @@ class _PollingSocket:
 
 
 class _PollingStream(io.RawIOBase):
-    """What comes in on a socket."""
+    """The incoming data of a socket."""
 
     def __init__(self, sock: socket.socket, tick: Callable[[], bool]) -> None:
         self._sock, self._tick = sock, tick
-        self._raw = sock.makefile("rb", buffering=0)  # a socket is open as long as it is read from
+        self._raw = sock.makefile("rb", buffering=0)  # keeps the socket open while it is read
 
     def readable(self) -> bool:
         return True

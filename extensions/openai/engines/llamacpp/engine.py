@@ -50,18 +50,18 @@ log = logging.getLogger("openedai")
 
 MAX_SLOTS, MAX_THREADS = 256, 512  # llama.cpp's own limits
 LLGUIDANCE = "%llguidance {}\n"  # says that a grammar is Lark and not GBNF
-MAX_REPORTED_TOKENS = 300  # special ones, whose names one request asks for
-CLOSE_TIMEOUT_S = 3.0  # in which running answers notice the end
+MAX_REPORTED_TOKENS = 300  # special tokens that one request asks llama.cpp to report by name
+CLOSE_TIMEOUT_S = 3.0  # for running answers to notice that the engine closes
 
 
 class LlamaCppEngine:
-    """One GGUF model in memory. Thread-safe; each answer has a thread of its own while it runs.
+    """One GGUF model in memory. Thread-safe; each running answer has its own thread.
 
-    `context_length` is what one request may use (0: the model's own, up to 8192). The cache of keys and
-    values holds a whole context for each of `parallel` answers when that fits into a quarter of the
-    machine's memory. Otherwise it holds fewer, they share it, and an answer whose worst case does not
-    fit waits. `mmproj` is the encoder of pictures or sounds that belongs to the model.
-    `message_repair`: whether messages that the chat template refuses are mended.
+    `context_length` is what one request may use (0: the model's own, up to 8192). The KV cache holds a whole
+    context for each of `parallel` answers if that fits into a quarter of the machine's memory. Otherwise it
+    holds fewer, the answers share it, and one whose worst case does not fit waits. `mmproj` is the model's
+    encoder of pictures or sounds. `message_repair`: whether to repair messages that the chat template
+    refuses.
     """
 
     def __init__(
@@ -83,12 +83,12 @@ class LlamaCppEngine:
             raise ModelLoadError(
                 "The llama.cpp loader needs the package xllamacpp: pip install xllamacpp"
             ) from error
-        for flag, value, most in (
+        for flag, value, maximum in (
             ("parallel", parallel, MAX_SLOTS),
             ("threads", threads, MAX_THREADS),
         ):
-            if value > most:
-                raise ModelLoadError(f"--{flag} may be {most} at most")
+            if value > maximum:
+                raise ModelLoadError(f"--{flag} may be {maximum} at most")
         header, cache = read_files(
             model,
             context_length=context_length,
@@ -137,7 +137,7 @@ class LlamaCppEngine:
             grammar_end=grammar_end or "",
             token_bytes=loaded.vocabulary.tokens,
         )
-        # A thread inside of llama.cpp while the interpreter goes down would abort the process.
+        # A thread inside llama.cpp while the interpreter shuts down would abort the process.
         atexit.register(self._free)
 
     def _capabilities(self) -> tuple[Capability, ...]:
@@ -173,25 +173,26 @@ class LlamaCppEngine:
         elif request.logprobs is not None:
             prompt = self.tokenize(prompt)
         context, longest = self._info.context_length, self._info.longest_token
-        most = check_fits(prompt, request.max_tokens, context, self.tokenize, longest)
+        prompt_tokens = check_fits(prompt, request.max_tokens, context, self.tokenize, longest)
         if request.grammar is not None and self._matched is not None:
             return self._generate_matched(request, prompt, self._matched)
-        body = self._body(request) | {"prompt": prompt, "return_progress": most > BATCH_TOKENS}
+        body = self._body(request)
+        body |= {"prompt": prompt, "return_progress": prompt_tokens > BATCH_TOKENS}
         limit, exact, counts = request.max_tokens, False, None
         if self._counts_answer(request):
             tokens = self.tokenize(prompt) if isinstance(prompt, str) else prompt
-            # A grammar cannot be gone on with from its middle.
+            # A grammar cannot be resumed in its middle.
             exact = bool(request.sampling["presence_penalty"]) and request.grammar is None
             if exact:
                 body["prompt"] = prompt = tokens
             counts = self._prompt_counts(request, tokens)
             if not exact:
                 body["logit_bias"] += counts.bias()
-        cache_tokens = context if limit is None else most + limit + TokenReader.TAIL
+        cache_tokens = context if limit is None else prompt_tokens + limit + TokenReader.TAIL
         alternatives = request.logprobs
         spelling = self._spelling(request, tokens=alternatives is not None or exact)
         if isinstance(prompt, str) or (alternatives is None and not exact):
-            # What a grammar lets pass is not asked again.
+            # A query would not follow the grammar.
             hidden_text = partial(self._hidden_text, prompt) if request.grammar is None else None
             plain = AnswerReader(limit, spelling.end_texts(), hidden_text)
             return self._run(body, cache_tokens, plain, "prompt")
@@ -199,8 +200,8 @@ class LlamaCppEngine:
             reader = TokenReader(prompt, spelling, limit)
         else:
             reader = LogprobReader(prompt, spelling, limit, alternatives, self._score_token)
-            cache_tokens *= 2  # for judging tokens beside it
-        # 0 would mean none at all; what is not asked for is left out again.
+            cache_tokens *= 2  # for scoring tokens beside it
+        # 0 would report no tokens; unrequested alternatives are dropped later.
         body |= {"n_probs": max(1, alternatives or 0), "n_predict": reader.wanted}
         body["preserved_tokens"] = self._preserved(spelling)
         restart = PenaltyRestart(counts, body, reader) if exact and counts else None
@@ -217,24 +218,23 @@ class LlamaCppEngine:
         return matched.answer(request, body, tokens, limit, penalised=penalised)
 
     def _counts_answer(self, request: GenerateRequest) -> bool:
-        """Whether a penalty is in force that counts the whole answer, as OpenAI's do; llama.cpp would count
-        the prompt as well."""
+        """Whether a penalty counts the whole answer, as OpenAI's do; llama.cpp would count the prompt too."""
         native = request.sampling
         if not (native.get("frequency_penalty") or native.get("presence_penalty")):
             return False
         return bool(native.get("repeat_last_n", 0) >= self._info.context_length)
 
     def _prompt_counts(self, request: GenerateRequest, tokens: Sequence[int]) -> PromptCounts:
-        """What of a prompt penalties must not count: all but the answer's own beginning."""
-        if not request.begun or not isinstance(request.prompt, str):
+        """The prompt tokens that penalties must not count: all but the answer's own beginning."""
+        if not request.answer_prefix_length or not isinstance(request.prompt, str):
             return PromptCounts(tokens, request.sampling)
-        asked = len(self.tokenize(request.prompt[: -request.begun]))
-        counts = PromptCounts(tokens[:asked], request.sampling)
-        counts.sampled(tokens[asked:])
+        prefix_at = len(self.tokenize(request.prompt[: -request.answer_prefix_length]))
+        counts = PromptCounts(tokens[:prefix_at], request.sampling)
+        counts.sampled(tokens[prefix_at:])
         return counts
 
     def _generate_from_media(self, request: GenerateRequest) -> Pieces:
-        """Only llama.cpp knows how many tokens media take, so it sees whether they fit."""
+        """Only llama.cpp knows how many tokens media take, so it checks whether they fit."""
         if request.grammar is not None and self._matched is not None:
             raise bad_request.unsupported(
                 "messages",
@@ -252,7 +252,7 @@ class LlamaCppEngine:
         reader = AnswerReader(end_texts=spelling.end_texts())
         if request.logprobs is not None:
             body["n_probs"] = max(1, request.logprobs)
-            # Without the prompt's token ids, a token that is a part of a character cannot be judged.
+            # Without the prompt's token ids, a token that is part of a character cannot be scored.
             limit = request.max_tokens
             reader = LogprobReader((), spelling, limit, request.logprobs, score_token=None)
             body["n_predict"] = reader.wanted
@@ -261,7 +261,7 @@ class LlamaCppEngine:
 
     def render(self, request: ChatRequest) -> str:
         prompt = self._template.render(request, media_mark=self._model.media_mark)
-        # The tokenizer puts it in front by itself.
+        # The tokenizer adds the start token itself.
         return prompt.removeprefix(self._model.start_text) if self._model.adds_start else prompt
 
     def _text_tokens(self, prompt: str) -> tuple[int, ...]:
@@ -272,7 +272,7 @@ class LlamaCppEngine:
         return sum((self._model.tokens_in(text) for text in others), self.tokenize(first))
 
     def turn_ends(self, request: ChatRequest) -> tuple[str, ...]:
-        return ()  # llama.cpp knows the tokens that end a turn
+        return ()  # llama.cpp ends answers at these tokens itself
 
     def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
         self._model.check_ids(tokens, "prompt")
@@ -322,9 +322,9 @@ class LlamaCppEngine:
         return self._model.vocabulary.hidden
 
     def _spelling(self, request: GenerateRequest, *, tokens: bool) -> Spelling:
-        """What the tokens of an answer say; `tokens`: each of them is to be known.
+        """The texts of an answer's tokens; `tokens`: whether each token must be identified.
 
-        Then llama.cpp is asked for the names of special tokens, or, where there are very many, of end tokens.
+        Then llama.cpp is asked to report special tokens by name, or only end tokens if there are too many.
         """
         ends, reported = self._info.end_tokens, frozenset[str]()
         if tokens:
@@ -334,7 +334,7 @@ class LlamaCppEngine:
         return Spelling(self._model.vocabulary, ends, frozenset(request.marks), reported)
 
     def _preserved(self, spelling: Spelling) -> list[str]:
-        """The special tokens that llama.cpp is to report by their names."""
+        """The special tokens that llama.cpp should report by name."""
         return sorted((spelling.marks & self._hidden) | spelling.reported)
 
     def _body(self, request: GenerateRequest) -> dict[str, Any]:
@@ -382,12 +382,12 @@ class LlamaCppEngine:
             return CUT
         try:
             return hidden_text(self._model.complete, self._model.vocabulary, before, hidden)
-        except APIError:  # it was logged; the answer itself is whole
+        except APIError:  # already logged; the answer itself is complete
             return CUT
 
 
 def _body_of(request: GenerateRequest) -> dict[str, Any]:
-    """What llama.cpp is asked for, all but the prompt."""
+    """The request to llama.cpp without the prompt."""
     seed, limit = request.seed, request.max_tokens
     body = {
         **request.sampling,
@@ -395,12 +395,12 @@ def _body_of(request: GenerateRequest) -> dict[str, Any]:
         "n_predict": -1 if limit is None else limit,
         "logit_bias": biases_of(request.logit_bias) if request.logit_bias else [],
         "stream": True,
-        # Read from the cache or again, a prompt's rounding differs in the last bit; a request with a seed
-        # gets the same answer every time.
-        "cache_prompt": seed is None or request.begun > 0,
-        "timings_per_token": True,  # the exact count of tokens with every piece
-        # `return_progress`, where a prompt takes several steps: calls back after each, so that reading
-        # it can be ended. After the only one it would just cost time.
+        # A cached prompt differs from a newly read one in the last bit; a request with a seed must get the
+        # same answer every time.
+        "cache_prompt": seed is None or request.answer_prefix_length > 0,
+        "timings_per_token": True,  # the exact token count with every piece
+        # `return_progress` is for prompts of several steps: a callback after each, so that reading can be
+        # aborted. For a single step it would only cost time.
     }
     if request.grammar is not None:
         body["grammar"] = LLGUIDANCE + request.grammar

@@ -1,4 +1,4 @@
-"""The row of llama.cpp in `engines/registry.py`: from a spec of the host to the engine."""
+"""llama.cpp's module for `engines/registry.py`: makes the engine from the host's spec."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make(spec: ModelSpec, settings: Settings) -> LlamaCppEngine:
 
 
 def check(spec: ModelSpec) -> None:
-    """Read the heads of the files. Raises ModelLoadError for one that llama.cpp must not see."""
+    """Read the file headers. Raises ModelLoadError for a file that llama.cpp must not see."""
     read_files(
         _file(spec),
         context_length=spec.context_length,

@@ -1,6 +1,7 @@
-"""llama.cpp's own HTTP listener, kept private: a unix socket in a folder of its own, behind a random key.
+"""llama.cpp's own HTTP listener, kept private: a unix socket in its own folder, behind a random key.
 
-It cannot be switched off. It is asked for what has no call: tokens, properties, answers beside an encoder.
+It cannot be switched off. It is used for what has no Python call: tokens, properties, answers with an
+encoder.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from .client import LlamaServer
 log = logging.getLogger("openedai")
 
 FOLDER_PREFIX = "openedai-"
-SOCKET_NAME = "llama.sock"  # llama.cpp takes a host name that ends in .sock for a unix socket
+SOCKET_NAME = "llama.sock"  # llama.cpp treats a host name that ends in .sock as a unix socket
 
 
 class PrivateListener(LlamaServer):
-    """Where llama.cpp is to listen, and how to ask it. Thread-safe."""
+    """The socket for llama.cpp to listen on, and a client for it. Thread-safe."""
 
     def __init__(self) -> None:
-        """Makes the folder (mode 0700); folders that killed processes have left are removed."""
+        """Make the folder (mode 0700), and remove those that killed processes left behind."""
         _remove_stale_folders()
         self._folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
         self.path = self._folder / SOCKET_NAME
@@ -36,7 +37,7 @@ class PrivateListener(LlamaServer):
 
 
 def _remove_stale_folders() -> None:
-    """Folders of processes that were killed: nothing answers at their sockets."""
+    """Remove the folders of killed processes: nothing answers at their sockets."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -44,5 +45,5 @@ def _remove_stale_folders() -> None:
         except ConnectionRefusedError:
             shutil.rmtree(folder, ignore_errors=True)
         except OSError as error:
-            # Another process's socket, or not there yet: another process may be about to make it.
+            # Another process's socket, or one that another process is about to make.
             log.debug("left alone: %s (%s)", folder.name, error.strerror)

@@ -1,4 +1,4 @@
-"""Seeds, biases and media as llama.cpp takes them."""
+"""Seeds, biases and media in llama.cpp's format."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections.abc import Iterable
 from ..protocol import BAN, Media
 
 RANDOM_SEED = 0xFFFFFFFF
-"""The largest of 32 bits means no seed in llama.cpp."""
+"""llama.cpp's value for no seed."""
 
 
-def seed_of(asked: int) -> int:
-    """The seed that llama.cpp is sent for a request's."""
-    return asked % RANDOM_SEED
+def seed_of(requested: int) -> int:
+    """llama.cpp's seed for that of a request."""
+    return requested % RANDOM_SEED
 
 
-def seed_behind(seed: int, behind: int) -> int:
-    """The seed of a further call for the same answer: the same numbers again would make it repeat itself.
+def continuation_seed(seed: int, offset: int) -> int:
+    """The seed of a further call for the same answer: with the same seed it would repeat itself.
 
-    No seed stays none; hosts also write that as a negative number."""
-    return seed if seed < 0 or seed == RANDOM_SEED else (seed + behind) % RANDOM_SEED
+    No seed stays no seed; hosts also write that as a negative number."""
+    return seed if seed < 0 or seed == RANDOM_SEED else (seed + offset) % RANDOM_SEED
 
 
-def biases_of(asked: Iterable[tuple[int, float]]) -> list[list[float]]:
-    """Pairs of a token and what is added to its logit; False is minus infinity."""
-    return [[token, False if bias <= BAN else bias] for token, bias in asked]
+def biases_of(requested: Iterable[tuple[int, float]]) -> list[list[float]]:
+    """Pairs of a token and what to add to its logit; False is minus infinity."""
+    return [[token, False if bias <= BAN else bias] for token, bias in requested]
 
 
 def encoded(media: Media) -> str:

@@ -1,4 +1,4 @@
-"""One answer of llama.cpp while it is made: its slots, the calls for it, and what comes of them."""
+"""Runs one answer of llama.cpp: reserves its slots, makes the calls and emits the pieces."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import orjson
 
 from ...errors import InvalidRequest
 from ..callback_bridge import TICK_S, Emit
-from ..failures import failure_from, taken_away
+from ..failures import failure_from, model_changed
 from ..protocol import Piece
 from .client import Complete
 from .grammar.shared_tokenizer import shared_tokenizer
 from .penalty_restart import PenaltyRestart
 from .slot_pool import SlotPool
-from .stream_reader import AnswerReader, error_of
+from .stream_reader import AnswerReader, to_api_error
 
 log = logging.getLogger("openedai")
 
 
 class CompletionSession:
-    """Makes one answer, in the thread that calls `produce`."""
+    """Generates one answer, in the thread that calls `produce`."""
 
     def __init__(
         self,
@@ -38,8 +38,8 @@ class CompletionSession:
         param: str,
         owner: object,
     ) -> None:
-        """`call` is given `body`, or what `restart` makes of it; `tokens` of `slots` are needed;
-        `closed`: the engine ends; `param` is the field the prompt was made of; `owner` is the engine."""
+        """`call` gets `body`, or the body of `restart`; `tokens`: how many to reserve in `slots`; `closed` is
+        set when the engine closes; `param` is the prompt's field; `owner` is the engine."""
         self._call = call
         self._body = body
         self._reader = reader
@@ -52,7 +52,7 @@ class CompletionSession:
         self._chunks: deque[dict[str, Any]] = deque()
         self._failure: BaseException | None = None
         self._under_way = False
-        """llama.cpp has taken the request: what fails now is no fault of it."""
+        """Whether llama.cpp accepted the request: later failures are not the client's fault."""
 
     def produce(self, emit: Emit[Piece | None]) -> None:
         """Emit the answer's pieces. Raises APIError."""
@@ -64,41 +64,41 @@ class CompletionSession:
                 self._make(emit)
                 while self._restart and self._restart.due and self._failure is None:
                     self._make(emit)
-            except ValueError as error:  # what llama.cpp throws for a request it refuses
+            except ValueError as error:  # from llama.cpp for a request that it refuses
                 if self._under_way:
                     raise failure_from(error) from None
                 message = f"The model cannot take this: {error}"
                 raise InvalidRequest(message, param=self._param) from None
-            except RuntimeError as error:  # what it throws otherwise may quote the prompt
+            except RuntimeError as error:  # its text may quote the prompt
                 raise failure_from(error) from None
         if self._failure is not None:
             raise self._failure
         if self._closed.is_set() and not self._reader.finished:
-            raise taken_away()
+            raise model_changed()
 
     def _make(self, emit: Emit[Piece | None]) -> None:
-        """One call."""
+        """Make one call."""
         if "grammar" not in self._body:
             self._ask(emit, lambda: None)
             return
 
-        def has_left() -> bool:
+        def client_left() -> bool:
             return emit(None) or self._closed.is_set()
 
-        with shared_tokenizer.owned_by(self._owner, has_left) as made:
-            if made is not None and not self._closed.is_set():
-                self._ask(emit, made)
+        with shared_tokenizer.owned_by(self._owner, client_left) as compiled:
+            if compiled is not None and not self._closed.is_set():
+                self._ask(emit, compiled)
 
-    def _ask(self, emit: Emit[Piece | None], begun: Callable[[], None]) -> None:
-        """Call llama.cpp, and `begun` once it is at work. True, in its callback, means: stop."""
+    def _ask(self, emit: Emit[Piece | None], on_start: Callable[[], None]) -> None:
+        """Call llama.cpp, and `on_start` once it has started. Its callback returns True to stop."""
 
-        # It takes an exception in here for "stop" and drops it, so it is kept by hand.
+        # llama.cpp treats an exception in the callback as "stop" and drops it, so we keep it.
         def receive(data: bytes) -> bool:
-            begun()
+            on_start()
             try:
                 chunk = orjson.loads(data)
                 if "error" in chunk:
-                    self._failure = error_of(chunk["error"], self._param, late=self._under_way)
+                    self._failure = to_api_error(chunk["error"], self._param, late=self._under_way)
                     return True
                 self._under_way = True
                 if "prompt_progress" in chunk:
@@ -114,18 +114,18 @@ class CompletionSession:
             self._read(emit, ended=True)
 
     def _read(self, emit: Emit[Piece | None], *, ended: bool = False) -> bool:
-        """Pass on what has come; True: stop. What asks the engine about a token while no slot is free for it
-        waits, at the latest until the call has `ended`, when its own slot is."""
+        """Emit the chunks received; True: stop. A chunk whose tokens must be scored waits for a free slot, at
+        the latest until the call has `ended` and its own slot is free."""
         while self._chunks:
-            asks = not ended and self._reader.asks(self._chunks[0])
-            if asks and not self._slots.try_acquire_spare():
+            scores = not ended and self._reader.needs_scoring(self._chunks[0])
+            if scores and not self._slots.try_acquire_spare():
                 return emit(None) or self._closed.is_set()
             try:
                 piece = self._reader.read(self._chunks.popleft())
             finally:
-                if asks:
-                    self._slots.give_back()
-            stop = emit(piece) or self._reader.enough or self._closed.is_set()
+                if scores:
+                    self._slots.release_spare()
+            stop = emit(piece) or self._reader.should_stop or self._closed.is_set()
             if stop or (self._restart is not None and self._restart.watch()):
                 self._chunks.clear()
                 return True

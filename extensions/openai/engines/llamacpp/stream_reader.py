@@ -1,6 +1,6 @@
-"""What llama.cpp sends while it answers, as pieces; its errors as APIErrors.
+"""Turns llama.cpp's streamed chunks into pieces, and its errors into APIErrors.
 
-Source: llama.cpp `tools/server`, the streamed answers of /v1/completions and /v1/chat/completions.
+Source: llama.cpp `tools/server`, streamed responses of /v1/completions and /v1/chat/completions.
 """
 
 from __future__ import annotations
@@ -19,29 +19,30 @@ from ..tokens.vocabulary import Vocabulary
 
 log = logging.getLogger("openedai")
 
-MIN_LOGPROB = -9999.0  # what OpenAI answers for a token that cannot be
+MIN_LOGPROB = -9999.0  # OpenAI's value for an impossible token
 
 ScoreToken = Callable[[Sequence[int], int, int], TokenLogprob]
-"""How likely a token is after those before it, with so many alternatives."""
+"""Scores a token: takes the tokens before it, the token, and the number of alternatives to report."""
 
 HiddenText = Callable[[str, int], str]
-"""What so many tokens of a character that is not complete say, behind an answer's text so far."""
+"""The text of unreported tokens of an incomplete character: takes the answer's text so far and their
+number."""
 
 Known = tuple[int, bytes, dict[str, Any] | None]
-"""A token: its id, what it says, and llama.cpp's entry about it if there is one."""
+"""An identified token: its id, its text, and llama.cpp's entry for it, if any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """What the tokens of an answer say."""
+    """The texts of an answer's tokens."""
 
     vocabulary: Vocabulary
     ends: frozenset[int]
-    """The tokens that end an answer; they say nothing, whatever llama.cpp reports."""
+    """The tokens that end an answer; they have no text, whatever llama.cpp reports."""
     marks: frozenset[str] = frozenset()
     """Special tokens whose names are text."""
     reported: frozenset[str] = frozenset()
-    """Special tokens that llama.cpp was asked to report by their names, besides the marks."""
+    """Further special tokens that llama.cpp was asked to report by name."""
 
     def text(self, token: int) -> bytes:
         """A token's text."""
@@ -58,13 +59,13 @@ class Spelling:
         return self.vocabulary.tokens[token]
 
     def end_texts(self) -> tuple[str, ...]:
-        """What llama.cpp reports for end tokens, where it is not nothing; longer ones first."""
+        """The non-empty texts that llama.cpp reports for end tokens, longest first."""
         texts = {self.report(end).decode(errors="replace") for end in self.ends}
         return tuple(sorted(texts - {""}, key=len, reverse=True))
 
 
 class AnswerReader:
-    """Turns the chunks of one answer into pieces, running totals into what each piece adds."""
+    """Turns the chunks of one answer into pieces, and running totals into increments."""
 
     def __init__(
         self,
@@ -72,27 +73,27 @@ class AnswerReader:
         end_texts: Sequence[str] = (),
         hidden_text: HiddenText | None = None,
     ) -> None:
-        """`limit`: the token that reaches it ends the answer, and not one more chunk that says so.
-        `end_texts`: of end tokens that llama.cpp reports as text. Without `hidden_text` a character that is
-        not complete is U+FFFD, and what stood before it in its first token is lost."""
+        """`limit`: the answer ends with the token that reaches it, without waiting for a final chunk.
+        `end_texts`: of end tokens that llama.cpp reports as text. Without `hidden_text` an incomplete
+        character becomes U+FFFD, and the text before it in its first token is lost."""
         self.total = 0
-        """How many tokens were sampled, in all calls."""
+        """How many tokens were sampled in all calls."""
         self._limit = limit
         self._end_texts = tuple(end_texts)
         self._hidden_text = hidden_text
         self._texts: list[str] = []
         self._held = ""
-        """Text of the last token, which may be an end token's: the next chunk decides."""
+        """Text of the last token, which may be an end token: the next chunk decides."""
         self._sampled = 0  # in this call
         self._is_prompt_reported = False
         self.reread = 0
-        """Tokens of the prompt that were not in the cache."""
+        """Prompt tokens that were not in the cache."""
         self.finished = False
-        self.enough = False
-        """Whether llama.cpp is to end here, though there could be more."""
+        self.should_stop = False
+        """Whether to stop llama.cpp here, though it could continue."""
 
-    def asks(self, chunk: dict[str, Any]) -> bool:
-        """Whether it will ask the engine about tokens when it reads this chunk."""
+    def needs_scoring(self, chunk: dict[str, Any]) -> bool:
+        """Whether reading this chunk will query the engine about tokens."""
         timings, reason = chunk.get("timings"), choice_of(chunk)["finish_reason"]
         if self._hidden_text is None or timings is None:
             return False
@@ -118,7 +119,7 @@ class AnswerReader:
             )
         self.total += tokens
         if finish is None and text and self.total == self._limit:
-            finish, self.enough = "length", True
+            finish, self.should_stop = "length", True
         self.finished = finish is not None
         return Piece(
             text,
@@ -130,7 +131,7 @@ class AnswerReader:
         )
 
     def _without_end(self, text: str, tokens: int, finish: Finish | None) -> str:
-        """The text, without what an end token says at its end; that of the last token is held back."""
+        """The text without that of an end token at its end; the text of the last token is held back."""
         held, self._held = self._held, ""
         if finish == "stop" and not (tokens or text):
             return ""  # the last token was the end
@@ -152,34 +153,33 @@ class AnswerReader:
 
 
 class TokenReader(AnswerReader):
-    """The same, and knows the tokens: for an answer that is asked for with `n_probs`.
+    """The same, and identifies each token, for a request with `n_probs`.
 
-    llama.cpp reports a token only when its text is complete: of a character that is spread over several
-    tokens it reports the last one. The others are found by their bytes. So that those of a character
-    that `limit` cuts are known as well, llama.cpp is to be asked for TAIL tokens more; and so that no
-    special token is among them, for the names of these.
+    llama.cpp reports a token only when its text is complete: of a character that spans several tokens it
+    reports the last one. The others are found by their bytes. To identify also those of a character that
+    `limit` cuts, request TAIL more tokens from llama.cpp; to exclude special tokens, request their names.
     """
 
-    TAIL = 8  # three end the longest character; a broken model may begin several
+    TAIL = 8  # three complete the longest character; a broken model may begin several
 
     def __init__(self, prompt: Sequence[int], spelling: Spelling, limit: int | None) -> None:
         super().__init__(limit, spelling.end_texts())
         self.context = list(prompt)
-        """The prompt and the tokens that are known so far."""
+        """The prompt and the tokens identified so far."""
         self.new: tuple[int, ...] = ()
         """The tokens of the last piece."""
         self.complete = True
-        """Whether all sampled tokens are known."""
+        """Whether all sampled tokens are identified."""
         self._spelling = spelling
         self._characters = CharacterBuffer()
 
     @property
     def wanted(self) -> int:
-        """What to ask llama.cpp for as `n_predict`, now."""
+        """The `n_predict` of the next call."""
         return -1 if self._limit is None else self._limit + self.TAIL - self.total
 
-    def go_on(self) -> None:
-        """The answer goes on in a new call, whose prompt is `context`."""
+    def start_new_call(self) -> None:
+        """Continue the answer in a new call, whose prompt is `context`."""
         self._sampled = 0
 
     def read(self, chunk: dict[str, Any]) -> Piece:
@@ -199,13 +199,13 @@ class TokenReader(AnswerReader):
         text, logprobs = self._text_of(known, last=piece.finish is not None)
         self.context += self.new
         if piece.finish and not self.finished:
-            self.finished = self.enough = True
+            self.finished = self.should_stop = True
         return replace(piece, text=text + CUT if cut else text, logprobs=logprobs)
 
     def _text_of(
         self, known: Sequence[Known], *, last: bool
     ) -> tuple[str, tuple[TokenLogprob, ...]]:
-        """The characters that are complete with these tokens, and all tokens of those."""
+        """The characters that these tokens complete, and all tokens of those."""
         scored = self._scored(known)
         if not scored:
             return self._characters.add(b"".join(spelled for _, spelled, _ in known), last=last)
@@ -235,12 +235,12 @@ class TokenReader(AnswerReader):
         return found
 
     def _hidden(self, text: bytes, count: int) -> list[Known]:
-        """The tokens before the last one of a character."""
-        # A token that says nothing may be among them.
+        """The tokens of a character before its last one."""
+        # A token without text may be among them.
         spellings = (self._spelling.vocabulary.spell(text, n) for n in range(count, 0, -1))
         ids = next((ids for ids in spellings if ids is not None), None)
         if ids is None:
-            log.warning("no tokens spell a part of an answer; its tokens are not all known")
+            log.warning("no tokens spell part of an answer; not all of its tokens are known")
             self.complete = False
             return []
         return [(id, self._spelling.text(id), None) for id in ids]
@@ -250,7 +250,7 @@ class TokenReader(AnswerReader):
 
 
 class LogprobReader(TokenReader):
-    """The same, with log-probabilities; those that llama.cpp does not report are scored again."""
+    """The same with log-probabilities; those that llama.cpp does not report are queried."""
 
     def __init__(
         self,
@@ -260,13 +260,13 @@ class LogprobReader(TokenReader):
         alternatives: int,
         score_token: ScoreToken | None,
     ) -> None:
-        """Without `score_token` those that llama.cpp does not report are one with the next one that it
-        reports."""
+        """Without `score_token`, tokens that llama.cpp does not report are merged into the next one that it
+        does."""
         super().__init__(prompt, spelling, limit)
         self._alternatives = alternatives
         self._score = score_token
 
-    def asks(self, chunk: dict[str, Any]) -> bool:
+    def needs_scoring(self, chunk: dict[str, Any]) -> bool:
         timings = chunk.get("timings")
         several = timings is not None and timings["predicted_n"] - self._sampled > 1
         return self._score is not None and several
@@ -289,10 +289,10 @@ class LogprobReader(TokenReader):
 
 
 def _cut_tokens(tokens: int, finish: Finish | None) -> int:
-    """How many of the tokens that the last chunk counts are of a character that is not complete.
+    """How many of the last chunk's tokens belong to an incomplete character.
 
-    llama.cpp holds such a character back, and then drops it. Every other token has a chunk of its own before
-    that; so has an end token, unless it comes behind such a character.
+    llama.cpp holds such a character back and then drops it. Every other token had its own chunk before; so
+    has an end token, unless it follows such a character.
     """
     if finish == "stop":
         return max(0, tokens - 1)
@@ -300,7 +300,7 @@ def _cut_tokens(tokens: int, finish: Finish | None) -> int:
 
 
 def choice_of(chunk: dict[str, Any]) -> dict[str, Any]:
-    """The choice in a chunk; one of llama.cpp's own /completion becomes as of /v1/completions."""
+    """The choice in a chunk; one of llama.cpp's own /completion is converted to that of /v1/completions."""
     if "choices" in chunk:
         return chunk["choices"][0]  # type: ignore[no-any-return]
     reason = None
@@ -316,7 +316,7 @@ def choice_of(chunk: dict[str, Any]) -> dict[str, Any]:
 def token_logprob(
     entry: dict[str, Any], spelled: bytes, alternatives: int, vocabulary: Vocabulary
 ) -> TokenLogprob:
-    """One entry of llama.cpp's list, whose token adds `spelled` to the text."""
+    """Convert an entry of llama.cpp's list; its token adds `spelled` to the text."""
     top = tuple(
         vocabulary.likely(other["id"], _finite(other["logprob"]))
         for other in entry["top_logprobs"][:alternatives]
@@ -344,10 +344,10 @@ def _finish(reason: str | None) -> Finish | None:
     return "stop"
 
 
-def error_of(error: dict[str, Any], param: str, *, late: bool = False) -> APIError:
-    """llama.cpp's error object as an APIError; `param` is the field the prompt was made of.
+def to_api_error(error: dict[str, Any], param: str, *, late: bool = False) -> APIError:
+    """Convert llama.cpp's error object; `param` is the prompt's field.
 
-    `late`: it had taken the request before.
+    `late`: llama.cpp had already accepted the request.
     """
     if not late and error.get("type") == "exceed_context_size_error":
         return ContextLengthExceeded(

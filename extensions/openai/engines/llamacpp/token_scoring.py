@@ -1,4 +1,4 @@
-"""How likely a given token is, asked of llama.cpp, which reports only those that it samples."""
+"""Queries the log-probability of a given token from llama.cpp, which reports only sampled ones."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ..failures import not_scored
 from ..protocol import CUT, TokenLogprob
 from ..tokens.vocabulary import Vocabulary, is_incomplete, is_text
 from .client import Complete
-from .stream_reader import choice_of, error_of, token_logprob
+from .stream_reader import choice_of, to_api_error, token_logprob
 
-FORCING_BIAS = 1000  # a bias that no logit outweighs
-LIKELIEST_TOKENS = 64  # likeliest tokens to look through first for one
+FORCING_BIAS = 1000  # no logit outweighs it
+LIKELIEST_TOKENS = 64  # how many of the likeliest tokens to search first
 
 
 def score_token(
@@ -24,10 +24,10 @@ def score_token(
     token: int,
     alternatives: int,
 ) -> TokenLogprob:
-    """How likely a token is after others: sample one token, made to be this one.
+    """The log-probability of a token after others: sample one token, forced to be this one.
 
-    A part of a character is never reported, so then another token is sampled, and this one is looked up
-    among the likeliest; at worst among all. Raises EngineFailed.
+    Part of a character is never reported, so then another token is sampled, and this one is looked up among
+    the likeliest, at worst among all. Raises EngineFailed.
     """
     spelled = vocabulary.tokens[token]
     if is_text(spelled):
@@ -46,10 +46,10 @@ def score_token(
 def hidden_text(
     complete: Complete, vocabulary: Vocabulary, before: Sequence[int], hidden: int
 ) -> str:
-    """What the last tokens of an answer say that llama.cpp has not reported, because a character was not
-    complete when it ended: the likeliest tokens that leave it so. Raises EngineFailed.
+    """The text of the last tokens of an answer, which llama.cpp has not reported because its last character
+    is incomplete: that of the likeliest tokens that leave it so. Raises EngineFailed.
 
-    A first one such as ` \\xf0\\x9f` holds a space besides, that must not get lost.
+    The first one may hold other text, such as the space in ` \\xf0\\x9f`, that must not be lost.
     """
     context, spelled = list(before), b""
     for _ in range(hidden):
@@ -84,7 +84,7 @@ def _sample(complete: Complete, before: Sequence[int], token: int, count: int) -
     complete(orjson.dumps(body), receive)
     for answer in answers:
         if "error" in answer:
-            raise error_of(answer["error"], "prompt")
+            raise to_api_error(answer["error"], "prompt")
         for entry in (choice_of(answer).get("logprobs") or {}).get("content") or ():
             return dict(entry)
     raise not_scored()

@@ -1,1 +1,1 @@
-"""Vocabularies, and the files that hold them."""
+"""Tokens, vocabularies, and the GGUF files that hold them."""

@@ -1,4 +1,4 @@
-"""From the bytes of tokens to whole characters, with the log-probabilities of the tokens that make them."""
+"""Decodes the bytes of tokens to whole characters, and keeps their log-probabilities in step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..protocol import TokenLogprob
 
 
 class CharacterBuffer:
-    """The text of one answer while its tokens come in; bytes that are no text become U+FFFD.
+    """An incremental decoder for one answer's tokens; invalid bytes become U+FFFD.
 
     Not thread-safe.
     """
@@ -21,10 +21,10 @@ class CharacterBuffer:
     def add(
         self, spelled: bytes, logprob: TokenLogprob | None = None, *, last: bool = False
     ) -> tuple[str, tuple[TokenLogprob, ...]]:
-        """Take the bytes of one more token; return the text that they complete, and its tokens.
+        """Add a token's bytes; return the text that they complete, and its tokens.
 
-        Where tokens are given as `logprob`, text and tokens come out together: those of a character that is
-        spread over several tokens when it is complete. `last`: a character that is not complete is cut.
+        If tokens are given as `logprob`, text and tokens are returned together: those of a character that
+        spans several tokens when it is complete. `last`: cut an incomplete character.
         """
         text = self._text + self._decoder.decode(spelled, last)
         if logprob is not None:

@@ -1,4 +1,4 @@
-"""Whether a prompt and its answer fit into a model's context."""
+"""Checks that a prompt and its answer fit into a model's context."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from ...errors import ContextLengthExceeded
 
 START_AND_END = 2  # tokens that a tokenizer may put around a text
-# Times as many bytes as before a text has at most in another form of Unicode, as tokenizers may use.
 MAX_BLANKS = 16_384  # characters; megabytes of them take a tokenizer half a minute
-NORMALIZED = 11
+NORMALIZATION_GROWTH = 11
+"""By how much a text's bytes grow at most when a tokenizer normalizes its Unicode."""
 
 
-def most_tokens(text: str) -> int:
-    """The most tokens that a text may have: as many as it has bytes."""
+def max_tokens_of(text: str) -> int:
+    """An upper bound of a text's tokens: the number of its bytes."""
     return len(text.encode()) + START_AND_END
 
 
@@ -24,16 +24,16 @@ def check_fits(
     tokenize: Callable[[str], tuple[int, ...]],
     longest_token: int = 0,
 ) -> int:
-    """The most tokens that the prompt may have. Raises ContextLengthExceeded when it, and `max_tokens`
-    more (at least one), are more than the context.
+    """An upper bound of the prompt's tokens. Raises ContextLengthExceeded if they and `max_tokens` more (at
+    least one) exceed the context.
 
-    A text has at most as many tokens as bytes, so it is tokenized only in doubt; nor is it where it is so
-    long that no tokens of `longest_token` bytes could make it short enough.
+    A text has at most as many tokens as bytes, so it is tokenized only in doubt; also not if it is too long
+    even in tokens of `longest_token` bytes.
     """
     if isinstance(prompt, str):
-        check_bounded((prompt,), max_tokens, context_length, longest_token, param="prompt")
+        check_can_fit((prompt,), max_tokens, context_length, longest_token, param="prompt")
     answer = 1 if max_tokens is None else max_tokens
-    tokens = most_tokens(prompt) if isinstance(prompt, str) else len(prompt)
+    tokens = max_tokens_of(prompt) if isinstance(prompt, str) else len(prompt)
     if tokens + answer > context_length and isinstance(prompt, str):
         tokens = len(tokenize(prompt))
     if tokens + answer > context_length:
@@ -46,7 +46,7 @@ def check_fits(
     return tokens
 
 
-def check_bounded(
+def check_can_fit(
     texts: Sequence[str],
     max_tokens: int | None,
     context_length: int,
@@ -55,11 +55,11 @@ def check_bounded(
     param: str,
     trimmed: bool = False,
 ) -> None:
-    """Raises ContextLengthExceeded for texts that cannot fit, however many tokens they are.
+    """Raise ContextLengthExceeded for texts that cannot fit, without tokenizing them.
 
-    Templates and tokenizers take seconds for megabytes and hear nothing of a client that leaves. Each text
-    is a token at least. Blanks at their ends may be cut off by a tokenizer, up to
-    MAX_BLANKS of them; `trimmed`: by a template, however many.
+    Templates and tokenizers take seconds for megabytes and do not notice a client that leaves. Each text has
+    at least one token. A tokenizer may strip up to MAX_BLANKS blanks at its ends; `trimmed`: a template may
+    strip any number.
     """
 
     def size(text: str) -> int:

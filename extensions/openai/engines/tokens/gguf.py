@@ -1,7 +1,7 @@
-"""The head of a GGUF file: what it says of a model, read in bounded time and memory.
+"""Reads the header of a GGUF file in bounded time and memory.
 
-Source: the GGUF specification (ggml, docs/gguf.md), versions 2 and 3. Whether what the head says makes
-sense for a model is for `gguf_checks.py`.
+Source: the GGUF specification (ggml, docs/gguf.md), versions 2 and 3. `gguf_checks.py` checks whether the
+values make sense for a model.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _SCALARS = {
     12: "d",
 }
 _STRING, _ARRAY = 8, 9
-_MAX_HEAD = 512 << 20  # bytes; a vocabulary of 260,000 tokens takes about 10 million
+_MAX_HEADER_BYTES = 512 << 20  # a vocabulary of 260,000 tokens takes about 10 million
 _MAX_ENTRIES = 65_536
 _MAX_TENSORS = 262_144
 _MAX_ELEMENTS = 16 << 20  # of all arrays together
-_MAX_KEY = 65_535  # bytes, as the specification says
-_MAX_TENSOR_NAME = 63  # bytes; GGML_MAX_NAME is 64 with the end
+_MAX_KEY_BYTES = 65_535  # as the specification says
+_MAX_TENSOR_NAME_BYTES = 63  # GGML_MAX_NAME is 64 with the terminating zero
 _MAX_DIMENSIONS = 4  # GGML_MAX_DIMS
 _MAX_VALUES = 2**63 - 1  # of a tensor
 
-# Tensor types by number: values in a block, bytes of a block. Types that are missing here are only
-# checked to begin inside the file.
+# Tensor types by number: values in a block, bytes of a block. For missing types, only the start of the
+# tensor is checked to be inside the file.
 _BLOCKS = {
     0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34),
     9: (32, 40), 10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210),
@@ -50,8 +50,8 @@ _BLOCKS = {
 
 
 class BadModelFile(Exception):
-    """Not a GGUF file, not the whole of one, or one that says what cannot be. The message names the file only
-    by its name."""
+    """Not a GGUF file, an incomplete one, or one with impossible values. The message has the file's name, not
+    its path."""
 
 
 Value = int | float | bool | str | list["Value"]
@@ -59,18 +59,18 @@ Value = int | float | bool | str | list["Value"]
 
 @dataclass(frozen=True, slots=True)
 class GGUFHeader:
-    """What the head of a model file says."""
+    """The header of a model file."""
 
     metadata: dict[str, Value]
     tensors: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """The shapes of the tensors by their names, the fastest dimension first."""
+    """The shapes of the tensors by name, fastest dimension first."""
 
     @property
     def architecture(self) -> str:
         return str(self.metadata.get("general.architecture", ""))
 
     def number(self, key: str) -> int:
-        """A number under `<architecture>.key`; a list per layer gives its largest; 0 where missing."""
+        """The number at `<architecture>.key`; the largest of a list per layer; 0 if missing."""
         value = self.metadata.get(f"{self.architecture}.{key}", 0)
         numbers = value if isinstance(value, list) else [value]
         return max((int(n) for n in numbers if isinstance(n, (int, float))), default=0)
@@ -82,7 +82,7 @@ class GGUFHeader:
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """Bytes that one token takes in a 16-bit cache of keys and values."""
+        """Bytes of one token in a 16-bit KV cache."""
         heads = self.number("attention.head_count") or 1
         kv_heads = self.number("attention.head_count_kv") or heads
         head_size = self.number("embedding_length") // heads
@@ -92,19 +92,19 @@ class GGUFHeader:
 
 
 def read_header(path: Path) -> GGUFHeader:
-    """Read a file's head and check that its tensors are inside the file. Raises BadModelFile.
+    """Read a file's header and check that its tensors are inside the file. Raises BadModelFile.
 
-    Takes at most some seconds and a few hundred MB, whatever the file says.
+    Takes at most a few seconds and a few hundred MB, whatever the file contains.
     """
     try:
         if not path.is_file():
-            raise BadModelFile(f"{path.name} cannot be read: it is no file.")
+            raise BadModelFile(f"{path.name} cannot be read: it is not a file.")
         size = path.stat().st_size
         with path.open("rb", buffering=1 << 20) as file:
             return _Reader(file, size, path.name).header()
     except (struct.error, EOFError, MemoryError, OverflowError) as error:
         raise BadModelFile(
-            f"{path.name} is cut off or damaged: its head cannot be read."
+            f"{path.name} is cut off or damaged: its header cannot be read."
         ) from error
     except OSError as error:
         raise BadModelFile(f"{path.name} cannot be read: {error.strerror}.") from error
@@ -117,7 +117,7 @@ class _Reader:
         self._file = file
         self._size = size
         self._name = name
-        self._left = min(size, _MAX_HEAD)  # bytes that the head may still have
+        self._left = min(size, _MAX_HEADER_BYTES)  # bytes that the header may still have
         self._elements = _MAX_ELEMENTS
 
     def header(self) -> GGUFHeader:
@@ -128,13 +128,13 @@ class _Reader:
             raise BadModelFile(
                 f"{self._name} has GGUF version {version}; versions 2 and 3 are known."
             )
-        for what, count, most in (
+        for what, count, maximum in (
             ("entries", entries, _MAX_ENTRIES),
             ("tensors", tensors, _MAX_TENSORS),
         ):
-            if count > most:
+            if count > maximum:
                 raise BadModelFile(
-                    f"{self._name} is damaged: its head counts {count} {what}, and {most} is the most."
+                    f"{self._name} is damaged: its header has {count} {what}, more than {maximum}."
                 )
         metadata = self._metadata(entries)
         return GGUFHeader(metadata, self._tensors(tensors, self._alignment(metadata)))
@@ -142,7 +142,7 @@ class _Reader:
     def _metadata(self, entries: int) -> dict[str, Value]:
         metadata: dict[str, Value] = {}
         for _ in range(entries):
-            key = self._string(_MAX_KEY)
+            key = self._string(_MAX_KEY_BYTES)
             (kind,) = self._unpack("I")
             if key in metadata:
                 raise BadModelFile(f"{self._name} is damaged: it has {_shown(key)} twice.")
@@ -164,7 +164,7 @@ class _Reader:
         shapes: dict[str, tuple[int, ...]] = {}
         ends: list[int] = []
         for _ in range(count):
-            name = self._string(_MAX_TENSOR_NAME)
+            name = self._string(_MAX_TENSOR_NAME_BYTES)
             (dimensions,) = self._unpack("I")
             if not 0 < dimensions <= _MAX_DIMENSIONS:
                 raise BadModelFile(
@@ -180,8 +180,8 @@ class _Reader:
             values = prod(shape)
             if not 0 < values <= _MAX_VALUES or shape[0] % per_block or offset % alignment:
                 raise BadModelFile(
-                    f"{self._name} is damaged: the tensor {_shown(name)} has a shape, type or place that "
-                    "cannot be."
+                    f"{self._name} is damaged: the tensor {_shown(name)} has an impossible shape, type or "
+                    "offset."
                 )
             shapes[name] = shape
             ends.append(offset + values // per_block * block)
@@ -189,7 +189,7 @@ class _Reader:
         missing = begin + max(ends, default=0) - self._size
         if missing > 0:
             raise BadModelFile(
-                f"{self._name} is not whole: at least {missing} bytes are missing at its end. "
+                f"{self._name} is incomplete: at least {missing} bytes are missing at its end. "
                 "Please download it again."
             )
         return shapes
@@ -207,9 +207,9 @@ class _Reader:
         layout = "<" + layout
         return struct.unpack(layout, self._take(struct.calcsize(layout)))
 
-    def _string(self, longest: int = _MAX_HEAD) -> str:
+    def _string(self, max_bytes: int = _MAX_HEADER_BYTES) -> str:
         (length,) = struct.unpack("<Q", self._take(8))
-        if length > longest:
+        if length > max_bytes:
             raise EOFError
         return self._take(length).decode("utf-8", "replace")
 
@@ -224,7 +224,8 @@ class _Reader:
         return self._unpack(_SCALARS[kind])[0]
 
     def _array(self, inner: int, count: int) -> list[Value]:
-        """Arrays of arrays are in no model's file, and llama.cpp reads none."""
+        """Read an array. Nested arrays are refused: no model file has them, and llama.cpp cannot read
+        them."""
         if count > self._elements:
             raise EOFError
         self._elements -= count
@@ -238,5 +239,5 @@ class _Reader:
 
 
 def _shown(name: str) -> str:
-    """A name out of a file, which may be anything, in a message."""
+    """A name from a file, which may be anything, for a message."""
     return repr(name[:80])

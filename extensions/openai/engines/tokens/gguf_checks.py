@@ -1,8 +1,8 @@
-"""Whether a model file says what llama.cpp can work with.
+"""Checks whether a model file's values are safe for llama.cpp.
 
-llama.cpp ends the whole process at some numbers (a context of 2**32 - 1 tokens, 100,000 layers, no heads),
-and trusts files about others. A file may come from anywhere, so what it says is checked before llama.cpp
-sees it. The bounds are far above those of any model; names of keys are those of the GGUF specification.
+llama.cpp aborts the process on some values (a context of 2**32 - 1 tokens, 100,000 layers, no heads), and
+trusts others unchecked. A file may come from anywhere, so its values are checked before llama.cpp sees it.
+The bounds are far above those of any model; the keys are those of the GGUF specification.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .gguf import BadModelFile, GGUFHeader, read_header
 MAX_LAYERS = 512  # LLAMA_MAX_LAYERS
 MAX_EXPERTS = 512  # LLAMA_MAX_EXPERTS
 MAX_CONTEXT = 1 << 28  # tokens
-MAX_WIDTH = 1 << 20  # numbers of a vector
+MAX_WIDTH = 1 << 20  # elements of a vector
 MAX_HEADS = 4096
 MAX_TOKENS = 1 << 22
 MAX_PARTS = 999  # files of one model
@@ -29,12 +29,12 @@ GB = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What a number, or each of a list, may be."""
+    """The allowed values of an integer, or of each in a list."""
 
     low: int
     high: int
     is_list: bool = False
-    """Whether there may be a list, of one number for each layer or the like."""
+    """Whether it may be a list, such as one number per layer."""
 
 
 MODEL_NUMBERS: Mapping[str, Range] = {
@@ -66,7 +66,7 @@ MODEL_NUMBERS: Mapping[str, Range] = {
     "ssm.group_count": Range(0, 65_536),
     "wkv.head_size": Range(1, 65_536),
 }
-"""Integers below the architecture's name."""
+"""Integers at `<architecture>.key`."""
 
 EPSILONS = ("attention.layer_norm_epsilon", "attention.layer_norm_rms_epsilon")
 """Numbers from 0 to 1."""
@@ -98,7 +98,7 @@ ENCODER_NUMBERS: Mapping[str, Range] = {
     "spatial_merge_size": Range(1, 65_536),
     "n_merge": Range(0, 65_536),
 }
-"""Integers below `clip.vision` and `clip.audio`."""
+"""Integers at `clip.vision.key` and `clip.audio.key`."""
 
 ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
 NO_TOKENIZER = ("none", "no_vocab")
@@ -107,11 +107,11 @@ END_TOKENS = ("bos_token_id", "eos_token_id")
 
 
 def read_model(path: Path) -> GGUFHeader:
-    """The head of a model's file, with the tensors of all its parts.
+    """The header of a model file, with the tensors of all its parts.
 
-    Raises BadModelFile for one that no language model can be made of.
+    Raises BadModelFile for a file that is not a usable language model.
     """
-    header = _whole(read_header(path), path)
+    header = _with_all_parts(read_header(path), path)
     _Checks(header, path.name).model()
     return header
 
@@ -130,34 +130,34 @@ def read_lora(path: Path) -> GGUFHeader:
     return header
 
 
-def _whole(first: GGUFHeader, path: Path) -> GGUFHeader:
-    """A model may be parted into files, `NAME-00001-of-00003.gguf` and so on. Raises BadModelFile."""
+def _with_all_parts(first: GGUFHeader, path: Path) -> GGUFHeader:
+    """Add the tensors of `NAME-00002-of-00003.gguf` and so on to the first part's. Raises BadModelFile."""
     count = first.metadata.get("split.count", 0)
     if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MAX_PARTS:
-        raise BadModelFile(f"{path.name} is damaged: split.count is no number of parts.")
+        raise BadModelFile(f"{path.name} is damaged: split.count is not a number of parts.")
     if count < 2:
         return first
     found = PART.fullmatch(path.name)
     if found is None or int(found[2]) != 1 or int(found[3]) != count:
         raise BadModelFile(
-            f"{path.name} is a part of a model in {count} files. Give the first one, under the name that it "
-            f"was made with (...-00001-of-{count:05}.gguf)."
+            f"{path.name} is one part of a model in {count} files. Give the first one, under its original "
+            f"name (...-00001-of-{count:05}.gguf)."
         )
     tensors = dict(first.tensors)
     for number in range(2, count + 1):
         part = path.with_name(f"{found[1]}-{number:05}-of-{count:05}.gguf")
         header = read_header(part)
         if header.metadata.get("split.no") != number - 1 or tensors.keys() & header.tensors.keys():
-            raise BadModelFile(f"{part.name} is no part of the same model as {path.name}.")
+            raise BadModelFile(f"{part.name} is not part of the same model as {path.name}.")
         tensors |= header.tensors
     return GGUFHeader(first.metadata, tensors)
 
 
 def check_memory(header: GGUFHeader, name: str, tokens: int, memory: int) -> None:
-    """Raises BadModelFile where a cache of `tokens` tokens takes more than `memory` bytes."""
+    """Raise BadModelFile if a cache of `tokens` tokens takes more than `memory` bytes."""
     needed = tokens * header.kv_bytes_per_token
     if header.number("attention.sliding_window"):
-        needed //= 8  # most layers hold only so much of it
+        needed //= 8  # most layers hold only the window
     if needed > memory:
         raise BadModelFile(
             f"{name} needs about {needed / GB:.0f} GB for a context of {tokens} tokens, and there are "
@@ -176,19 +176,23 @@ class _Checks:
     def model(self) -> None:
         architecture = self._architecture()
         if architecture == ENCODER or self._metadata.get("general.type") in ("adapter", "mmproj"):
-            raise BadModelFile(f"{self._name} is no language model, but a part that goes with one.")
+            raise BadModelFile(
+                f"{self._name} is not a language model but an addition to one (adapter or mmproj)."
+            )
         self._numbers(f"{architecture}.", MODEL_NUMBERS)
         for key in MODEL_DECIMALS:
             self._finite(f"{architecture}.{key}")
         for key in EPSILONS:
             epsilon = self._metadata.get(f"{architecture}.{key}", 0.0)
             if isinstance(epsilon, (int, float)) and not 0 <= epsilon <= 1:
-                self._refuse(f"{architecture}.{key} is {epsilon}, and 0 to 1 is possible")
+                self._refuse(f"{architecture}.{key} is {epsilon}, but must be from 0 to 1")
         scaling = self._metadata.get(f"{architecture}.rope.scaling.type", "none")
         if scaling not in ROPE_SCALINGS:
-            self._refuse(f"{architecture}.rope.scaling.type is none of {', '.join(ROPE_SCALINGS)}")
+            self._refuse(
+                f"{architecture}.rope.scaling.type is not one of {', '.join(ROPE_SCALINGS)}"
+            )
         for key in ("context_length", "embedding_length", "block_count"):
-            self._needed(f"{architecture}.{key}")
+            self._require(f"{architecture}.{key}")
         self._layers(f"{architecture}.")
         self._heads(f"{architecture}.")
         self._experts(f"{architecture}.")
@@ -198,7 +202,7 @@ class _Checks:
 
     def encoder(self) -> None:
         if self._architecture() != ENCODER:
-            raise BadModelFile(f"{self._name} is no encoder of pictures or sounds (mmproj).")
+            raise BadModelFile(f"{self._name} is not an encoder of pictures or sounds (mmproj).")
         for kind in ("clip.vision.", "clip.audio."):
             self._numbers(kind, ENCODER_NUMBERS)
             self._finite(f"{kind}attention.layer_norm_epsilon")
@@ -216,7 +220,7 @@ class _Checks:
                 if not (
                     isinstance(values, list) and len(values) == 3 and all(map(_is_finite, values))
                 ):
-                    self._refuse(f"{kind}{key} is not three numbers")
+                    self._refuse(f"{kind}{key} is not a list of three numbers")
         for key in ("clip.has_vision_encoder", "clip.has_audio_encoder"):
             if not isinstance(self._metadata.get(key, False), bool):
                 self._refuse(f"{key} is neither true nor false")
@@ -226,19 +230,19 @@ class _Checks:
             "clip.audio.projector_type",
         ):
             if not isinstance(self._metadata.get(key, ""), str):
-                self._refuse(f"{key} is no text")
-        self._some_tensors()
+                self._refuse(f"{key} is not a text")
+        self._require_tensors()
 
     def lora(self) -> None:
         self._architecture()
         kinds = [self._metadata.get(key) for key in ("general.type", "adapter.type")]
         if kinds != ["adapter", "lora"]:
-            raise BadModelFile(f"{self._name} is no LoRA.")
+            raise BadModelFile(f"{self._name} is not a LoRA.")
         self._finite("adapter.lora.alpha")
-        self._some_tensors()
+        self._require_tensors()
         for tensor, shape in self._header.tensors.items():
             if tensor.endswith((".lora_a", ".lora_b")) and len(shape) != 2:
-                self._refuse(f"the tensor {tensor!r} has not two dimensions")
+                self._refuse(f"the tensor {tensor!r} does not have two dimensions")
 
     def _refuse(self, why: str) -> None:
         raise BadModelFile(f"{self._name} is damaged or not made for llama.cpp: {why}.")
@@ -257,27 +261,27 @@ class _Checks:
             numbers = value if allowed.is_list and isinstance(value, list) else [value]
             for number in numbers:
                 if not isinstance(number, int) or isinstance(number, bool):
-                    self._refuse(f"{prefix}{key} is no integer")
+                    self._refuse(f"{prefix}{key} is not an integer")
                 elif not allowed.low <= number <= allowed.high:
                     self._refuse(
-                        f"{prefix}{key} is {number}, and {allowed.low} to {allowed.high} is possible"
+                        f"{prefix}{key} is {number}, but must be from {allowed.low} to {allowed.high}"
                     )
 
     def _finite(self, key: str) -> None:
         if not _is_finite(self._metadata.get(key, 0.0)):
-            self._refuse(f"{key} is no finite number")
+            self._refuse(f"{key} is not a finite number")
 
-    def _needed(self, key: str) -> None:
+    def _require(self, key: str) -> None:
         if key not in self._metadata:
             self._refuse(f"{key} is missing")
 
     def _int(self, key: str) -> int:
-        """A number that was checked; 0 where it is missing."""
+        """A checked number; 0 if it is missing."""
         value = self._metadata.get(key, 0)
         return value if isinstance(value, int) else 0
 
     def _per_layer(self, key: str) -> list[int]:
-        """What is said of each layer, as numbers that were checked; nothing where it is missing."""
+        """Checked numbers, one per layer or one for all; empty if missing."""
         value = self._metadata.get(key, [])
         numbers = value if isinstance(value, list) else [value]
         return [number for number in numbers if isinstance(number, int)]
@@ -286,7 +290,7 @@ class _Checks:
         layers = self._int(prefix + "block_count")
         if layers > len(self._header.tensors):
             self._refuse(
-                f"{prefix}block_count is {layers}, and there are {len(self._header.tensors)} tensors"
+                f"{prefix}block_count is {layers}, but there are {len(self._header.tensors)} tensors"
             )
         for key in ("nextn_predict_layers", "leading_dense_block_count"):
             if self._int(prefix + key) > layers:
@@ -304,7 +308,7 @@ class _Checks:
         if not heads or not groups:
             return
         count = max(len(heads), len(groups))
-        pairs = zip(_stretched(heads, count), _stretched(groups, count), strict=True)
+        pairs = zip(_expand(heads, count), _expand(groups, count), strict=True)
         for head, group in pairs:
             if (group and head % group) or (head and not group and count == 1):
                 self._refuse(
@@ -315,7 +319,7 @@ class _Checks:
             self._refuse(f"{prefix}attention.head_count is larger than {prefix}embedding_length")
 
     def _is_recurrent(self, prefix: str) -> bool:
-        """Whether the model keeps a state, with or without attention beside it."""
+        """Whether the model has recurrent layers, with or without attention layers."""
         return any(key.startswith((prefix + "ssm.", prefix + "wkv.")) for key in self._metadata)
 
     def _experts(self, prefix: str) -> None:
@@ -329,15 +333,15 @@ class _Checks:
     def _tokenizer(self) -> None:
         self._list("tokens", str, "texts")
         self._list("merges", str, "texts")
-        self._list("scores", float, "numbers", as_many_as="tokens")
-        self._list("token_type", int, "integers", as_many_as="tokens")
+        self._list("scores", float, "numbers", same_length_as="tokens")
+        self._list("token_type", int, "integers", same_length_as="tokens")
         tokens = self._metadata.get(TOKENIZER + "tokens")
         if not isinstance(tokens, list) or self._metadata.get(TOKENIZER + "model") in NO_TOKENIZER:
-            self._refuse("there is no vocabulary in it")
+            self._refuse("it has no vocabulary")
             return
         if not 0 < len(tokens) <= MAX_TOKENS:
             self._refuse(f"{TOKENIZER}tokens has {len(tokens)} elements")
-        # Bytes that are no text look the same here and need not be.
+        # Different invalid bytes decode to the same U+FFFD, so such tokens are not compared.
         texts = [token for token in tokens if isinstance(token, str) and "\ufffd" not in token]
         named = [text for text in texts if text]
         if len(set(named)) != len(named):
@@ -347,35 +351,35 @@ class _Checks:
             if token is None:
                 continue
             if not isinstance(token, int) or not 0 <= token < len(tokens):
-                self._refuse(f"{TOKENIZER}{key} is {token}, and there are {len(tokens)} tokens")
+                self._refuse(f"{TOKENIZER}{key} is {token}, but there are {len(tokens)} tokens")
 
-    def _list(self, key: str, kind: type, what: str, as_many_as: str | None = None) -> None:
+    def _list(self, key: str, kind: type, what: str, same_length_as: str | None = None) -> None:
         values = self._metadata.get(TOKENIZER + key)
         if values is None:
             return
         if not isinstance(values, list) or not all(type(value) is kind for value in values):
-            self._refuse(f"{TOKENIZER}{key} is no list of {what}")
+            self._refuse(f"{TOKENIZER}{key} is not a list of {what}")
             return
-        others = self._metadata.get(TOKENIZER + as_many_as) if as_many_as else values
+        others = self._metadata.get(TOKENIZER + same_length_as) if same_length_as else values
         if isinstance(others, list) and len(others) != len(values):
             self._refuse(
-                f"{TOKENIZER}{key} has {len(values)} elements, and {TOKENIZER}{as_many_as} {len(others)}"
+                f"{TOKENIZER}{key} has {len(values)} elements, but {TOKENIZER}{same_length_as} {len(others)}"
             )
 
     def _vocabulary(self) -> None:
-        """As many embeddings as tokens."""
-        self._some_tensors()
+        """The number of embeddings must be that of tokens."""
+        self._require_tensors()
         shape = self._header.tensors.get("token_embd.weight")
         tokens = self._metadata.get(TOKENIZER + "tokens")
         if shape is None or not isinstance(tokens, list):
             return
         rows = math.prod(shape[1:])
         if rows != len(tokens):
-            self._refuse(f"there are {len(tokens)} tokens, and embeddings for {rows}")
+            self._refuse(f"there are {len(tokens)} tokens, but embeddings for {rows}")
 
-    def _some_tensors(self) -> None:
+    def _require_tensors(self) -> None:
         if not self._header.tensors:
-            self._refuse("there are no tensors in it")
+            self._refuse("it has no tensors")
 
     def _texts(self) -> None:
         for key in (
@@ -385,13 +389,13 @@ class _Checks:
             "general.name",
         ):
             if not isinstance(self._metadata.get(key, ""), str):
-                self._refuse(f"{key} is no text")
+                self._refuse(f"{key} is not a text")
 
 
-def _stretched(numbers: Sequence[int], count: int) -> list[int]:
+def _expand(numbers: Sequence[int], count: int) -> list[int]:
     return list(numbers) * count if len(numbers) == 1 else [*numbers, *[0] * count][:count]
 
 
 def _is_finite(value: object) -> bool:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)  # type: ignore[arg-type]  # as the line above says
+    return is_number and math.isfinite(value)  # type: ignore[arg-type]  # see the line above

@@ -1,4 +1,4 @@
-"""A model's tokens as llguidance wants them, where grammars are matched in this process."""
+"""A model's tokenizer for llguidance, to match grammars in this process."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ from llguidance import LLTokenizer, TokenizerWrapper
 
 from .vocabulary import Vocabulary
 
-MARK = "\x02"  # is a token by itself, wherever bytes are tokens
+MARK = "\x02"  # a token of its own in every vocabulary with byte tokens
 
 
-def matching_of(
+def grammar_tokenizer(
     vocabulary: Vocabulary,
     ends: Sequence[int],
     start: int | None,
     encode: Callable[[str], Sequence[int]],
 ) -> LLTokenizer:
-    """A tokenizer as grammars want it. `ends`: the tokens that end an answer, at least one; `encode`: the
-    tokens of a text, with none added to it."""
-    return LLTokenizer(
-        TokenizerWrapper(_Spelled(vocabulary, ends[0], start, encode)), eos_token=list(ends)
-    )
+    """Wrap a tokenizer for llguidance. `ends`: the tokens that end an answer, at least one; `encode`:
+    tokenizes a text without adding tokens."""
+    adapter = _TokenizerAdapter(vocabulary, ends[0], start, encode)
+    return LLTokenizer(TokenizerWrapper(adapter), eos_token=list(ends))
 
 
-def _unspaced(
+def _without_space_prefix(
     vocabulary: Vocabulary, encode: Callable[[str], Sequence[int]]
 ) -> Callable[[str], Sequence[int]]:
-    """The tokens of a text in the middle of another one. SentencePiece may put a space before each."""
+    """An `encode` for text inside another text: SentencePiece may put a space before each text."""
     mark = vocabulary.ids.get(MARK.encode())
     if mark is None or b"".join(vocabulary.tokens[token] for token in encode("a")) == b"a":
         return encode
@@ -39,8 +38,8 @@ def _unspaced(
     return inside
 
 
-class _Spelled:
-    """A tokenizer as llguidance wants it: tokens that look like markup but are text stay text."""
+class _TokenizerAdapter:
+    """The interface that llguidance expects; text that looks like a special token stays text."""
 
     def __init__(
         self,
@@ -49,7 +48,7 @@ class _Spelled:
         start: int | None,
         encode: Callable[[str], Sequence[int]],
     ) -> None:
-        self._encode = _unspaced(vocabulary, encode)
+        self._encode = _without_space_prefix(vocabulary, encode)
         self.eos_token_id = end
         self.bos_token_id = start
         self.tokens = [vocabulary.name(id) for id in range(len(vocabulary.tokens))]

@@ -1,4 +1,4 @@
-"""A tokenizer, as far as answers are read and constrained by it."""
+"""The parts of a tokenizer that are needed to read and constrain answers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .vocabulary import Vocabulary
 
 @dataclass(frozen=True, slots=True)
 class TokenizerView:
-    """A tokenizer, as far as answers are read and constrained by it. Immutable."""
+    """The parts of a tokenizer that are needed to read and constrain answers. Immutable."""
 
     vocabulary: Vocabulary
     ends: frozenset[int]
     """The tokens that end an answer."""
     matching: LLTokenizer | None
-    """The same tokenizer for grammars; None where there can be none."""
+    """The same tokenizer for llguidance; None if grammars do not work with it."""
     start: int | None = None
-    """The token that begins a document, if it is known."""
+    """The token that begins a document, if known."""
     media: tuple[Capability, ...] = ()
-    """What the model takes besides text, in the words of EngineInfo."""
+    """The model's inputs besides text."""
     mark: str = ""
-    """What stands in a prompt where media do."""
+    """The placeholder for media in a prompt."""

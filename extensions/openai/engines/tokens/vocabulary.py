@@ -1,4 +1,4 @@
-"""The bytes of each token of a model, for tokens that are only a part of a character."""
+"""The bytes of each token of a model: a token may be only part of a character."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What tokens say. Immutable."""
+    """The texts and names of a model's tokens. Immutable."""
 
     tokens: tuple[bytes, ...]
-    """By id; control tokens say nothing."""
+    """Texts by id; empty for control tokens."""
     names: tuple[str, ...]
     """As the model file writes them."""
     ids: Mapping[bytes, int]
     special: Mapping[str, int]
-    """Ids by GGUF's names, such as `fim_pre`, as far as the model has them."""
+    """Ids of the special tokens that the model has, by GGUF's names, such as `fim_pre`."""
 
     @property
     def hidden(self) -> frozenset[str]:
-        """Names of the tokens that say nothing."""
+        """Names of the tokens without text."""
         pairs = zip(self.tokens, self.names, strict=True)
         return frozenset(name for text, name in pairs if not text)
 
     @property
     def longest(self) -> int:
-        """Bytes of a text that one token can stand for, at most; 0 where a token for what is unknown may
-        stand for more."""
+        """The most bytes of text that one token stands for; 0 if a token for unknown text may stand for
+        more."""
         if not all(bytes([byte]) in self.ids for byte in range(0x80, 0xC0)):
             return 0
         return max(len(text) for text in (*self.tokens, *(n.encode() for n in self.names)))
 
     def name(self, id: int) -> bytes:
-        """What a token says; of one that says nothing its name, such as <|im_end|>."""
+        """A token's text; if it has none its name, such as <|im_end|>."""
         return self.tokens[id] or self.names[id].encode()
 
     def likely(self, id: int, logprob: float) -> LikelyToken:
@@ -50,7 +50,7 @@ class Vocabulary:
         return LikelyToken(self.tokens[id], logprob, id, self.names[id])
 
     def spell(self, text: bytes, count: int) -> tuple[int, ...] | None:
-        """`count` tokens that together are `text`, longer ones first; None if there are none such."""
+        """`count` tokens that concatenate to `text`, longer ones first; None if there are none."""
         if count == 0:
             return () if not text else None
         for length in range(len(text) - count + 1, 0, -1):
@@ -63,14 +63,15 @@ class Vocabulary:
 
 
 def read_vocabulary(header: GGUFHeader) -> Vocabulary:
-    """The vocabulary that a model file's head holds."""
+    """Read the vocabulary from a model file's header."""
     words = _list(header, "tokens")
     kinds = _list(header, "token_type") or [_NORMAL] * len(words)
     to_bytes = (
         _byte_level if header.metadata.get("tokenizer.ggml.model") == "gpt2" else _sentencepiece
     )
     tokens = tuple(
-        _say(str(word), int(str(kind)), to_bytes) for word, kind in zip(words, kinds, strict=False)
+        _token_bytes(str(word), int(str(kind)), to_bytes)
+        for word, kind in zip(words, kinds, strict=False)
     )
     ids: dict[bytes, int] = {}
     for id, text in enumerate(tokens):
@@ -86,7 +87,7 @@ def read_vocabulary(header: GGUFHeader) -> Vocabulary:
 
 
 def vocabulary_of(tokenizer: Any) -> Vocabulary:
-    """The vocabulary of a tokenizer in the form of Hugging Face's."""
+    """The vocabulary of a tokenizer with Hugging Face's interface."""
     size = len(tokenizer)
     words = tokenizer.convert_ids_to_tokens(list(range(size)))
     control = set(tokenizer.all_special_ids)
@@ -117,7 +118,7 @@ def vocabulary_of(tokenizer: Any) -> Vocabulary:
 
 
 def _is_byte_level(tokenizer: Any) -> bool:
-    """Whether the words of a tokenizer are written with one character for each byte."""
+    """Whether a tokenizer writes each byte as one character."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return hasattr(tokenizer, "byte_decoder")
@@ -148,7 +149,7 @@ def is_text(spelled: bytes) -> bool:
 
 
 def is_incomplete(spelled: bytes) -> bool:
-    """Whether the last character of some bytes lacks bytes, and nothing else is wrong with them."""
+    """Whether the last character lacks bytes, and all others are valid."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         decoder.decode(spelled)
@@ -162,7 +163,7 @@ def _list(header: GGUFHeader, key: str) -> Sequence[object]:
     return value if isinstance(value, list) else []
 
 
-def _say(word: str, kind: int, to_bytes: Callable[[str], bytes]) -> bytes:
+def _token_bytes(word: str, kind: int, to_bytes: Callable[[str], bytes]) -> bytes:
     if kind in (_CONTROL, _UNKNOWN, _UNUSED):
         return b""
     if kind == _USER_DEFINED:
@@ -185,7 +186,7 @@ def _sentencepiece(word: str) -> bytes:
 
 
 def _byte_characters() -> dict[str, int]:
-    """Which character stands for which byte: printable ones for themselves, the others from U+0100 on."""
+    """Map characters to bytes: printable ones stand for themselves, the others follow from U+0100."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {

@@ -1,11 +1,11 @@
 """The engine of a text-generation-webui: its loaded model, through its own functions.
 
-The host's modules are looked up by name at each use, and nothing of them is kept: its model may be
-switched or unloaded at any time. What differs between its versions is found out by looking (signatures,
-settings, classes), never by a version's number.
+The host's modules are looked up by name at each use and never cached: its model may be switched or unloaded
+at any time. Differences between versions are detected from signatures, settings and classes, never from a
+version number.
 
-`loaders/` knows what differs between loaders. We take part in what most of them generate: exact tokens,
-log-probabilities, grammars, and an end that touches no other answer. Others hand over the whole text so far.
+`loaders/` has an adapter for each loader. Most let us take part in each step: exact tokens,
+log-probabilities, grammars, and an end that affects no other answer. Others yield the whole text so far.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from ...errors import APIError, ContextLengthExceeded, ShuttingDown
 from ...schemas import bad_request
 from ..callback_bridge import Emit, iterate_callback
-from ..failures import failure_from, taken_away
+from ..failures import failure_from, model_changed
 from ..protocol import (
     Capability,
     ChatRequest,
@@ -42,7 +42,7 @@ from .findings import takes_bias
 from .host import (
     Loaded,
     created_at,
-    custom_reply_of,
+    custom_reply_extension,
     honoured,
     host_module,
     optional_module,
@@ -52,29 +52,29 @@ from .known_model import KnownModel, ModelLookup
 from .loaders.base import LoaderJob, TextAdapter, TokenAdapter
 from .prompts import PromptBuilder
 from .request_state import state_of
-from .tokenizers import Texts, check_ids
+from .tokenizers import TokenTexts, check_ids
 
 log = logging.getLogger("openedai")
 
-SLACK_TOKENS = 64  # what the host reads may be longer than the prompt's tokens
+SLACK_TOKENS = 64  # the host may count more tokens in the prompt than we do
 
 
 class WebuiEngine:
-    """Generates with the host's model. Holds nothing but what it has read of the tokenizer in use."""
+    """Generates with the host's model. Caches only what was read from the current tokenizer."""
 
     def __init__(self, *, message_repair: bool = True) -> None:
         self._repair = message_repair
         self._closed = threading.Event()
-        self._use(ModelLookup())
+        self._set_lookup(ModelLookup())
 
-    def _use(self, lookup: ModelLookup) -> None:
+    def _set_lookup(self, lookup: ModelLookup) -> None:
         self._lookup = lookup
         self._prompts = PromptBuilder(lookup.now, message_repair=self._repair)
 
     def snapshot(self) -> WebuiEngine:
         """As in `HasSnapshots`."""
         pinned = copy.copy(self)
-        pinned._use(self._lookup.pin())
+        pinned._set_lookup(self._lookup.pin())
         return pinned
 
     @property
@@ -121,7 +121,7 @@ class WebuiEngine:
     def _tokens_of(self, text: str, loaded: Loaded, known: KnownModel) -> tuple[int, ...]:
         tokens, view = known.encode(loaded, text), known.view
         start = _start_token(loaded, view)
-        # A template may write the start token, and the tokenizer add another one.
+        # The template may write the start token, and the tokenizer may add another one.
         while len(tokens) > 1 and tokens[0] == tokens[1] == start:
             tokens = tokens[1:]
         if not tokens:
@@ -135,7 +135,7 @@ class WebuiEngine:
     def _text_of(self, tokens: Sequence[int], loaded: Loaded, known: KnownModel) -> str:
         vocabulary = known.view.vocabulary
         check_ids(tokens, vocabulary, "prompt")
-        if isinstance(vocabulary.tokens, Texts):
+        if isinstance(vocabulary.tokens, TokenTexts):
             return str(loaded.tokenizer.decode(list(tokens)))
         if tokens and tokens[0] == _start_token(loaded, known.view):
             tokens = tokens[1:]
@@ -172,7 +172,7 @@ class WebuiEngine:
         limit = _limit_of(request, len(tokens), known.context(loaded))
         if not isinstance(prompt, str):
             text = self._text_of(tokens, loaded, known)
-        if not text:  # a host fails at such a prompt; where we take part, the tokens count
+        if not text:  # the host fails on an empty prompt; token adapters use the tokens anyway
             special = known.special()
             text = special["bos"] or special["eos"] or "\n"
         if isinstance(known.adapter, TextAdapter):
@@ -182,11 +182,11 @@ class WebuiEngine:
     def _check_text_only(
         self, loaded: Loaded, known: KnownModel, request: GenerateRequest, text: str
     ) -> None:
-        """Raise InvalidRequest for what a loader that hands over text cannot do."""
+        """Raise InvalidRequest for what a loader that only yields text cannot do."""
         if request.logit_bias and not takes_bias(loaded):
-            why = "is not something this loader can do."
-            if extension := custom_reply_of():
-                why = f"cannot be had while the extension '{extension}' makes the answers."
+            why = "is not supported by this loader."
+            if extension := custom_reply_extension():
+                why = f"is not supported while the extension '{extension}' generates the answers."
             raise bad_request.unsupported("logit_bias", why)
         given = request.prompt
         if isinstance(given, tuple) and given and self._tokens_of(text, loaded, known) != given:
@@ -197,12 +197,13 @@ class WebuiEngine:
     def _generate_from_media(
         self, loaded: Loaded, known: KnownModel, request: GenerateRequest
     ) -> Pieces:
-        """Only the loader knows how many tokens media take, so it sees whether they fit."""
+        """Only the loader knows how many tokens media take, so it checks whether they fit."""
         if not known.view.media:
-            raise taken_away()
+            raise model_changed()
         if request.grammar is not None:
             raise bad_request.unsupported(
-                "messages", "must be text where the answer has to keep to a form, with this loader."
+                "messages",
+                "must be text only with this loader if the answer must follow a grammar.",
             )
         limit = -1 if request.max_tokens is None else request.max_tokens
         return self._answer(loaded, known, request, str(request.prompt), (), limit)
@@ -227,14 +228,14 @@ class WebuiEngine:
                 return
             job = replace(job, emit=lambda piece: emit(piece) or self._closed.is_set())
             state["truncation_length"] += SLACK_TOKENS  # the host must not cut the prompt
-            if extension := custom_reply_of():
-                whole = answer_through(extension, adapter, loaded, job, state, count.of)
+            if extension := custom_reply_extension():
+                is_complete = answer_through(extension, adapter, loaded, job, state, count.of)
             else:
-                whole = answer_by_tokens(adapter, loaded, job, state)
-            if not whole:
+                is_complete = answer_by_tokens(adapter, loaded, job, state)
+            if not is_complete:
                 self._check_open()
 
-        # The host lets one generate at a time: a slow reader must not hold up the others.
+        # The host generates one answer at a time: a slow reader must not block the others.
         return iterate_callback(_guarded(produce), own_thread=True)
 
     def _check_open(self) -> None:
@@ -245,7 +246,7 @@ class WebuiEngine:
         loaded, known = self._lookup.now()
         adapter, view = known.adapter, known.view
         if not isinstance(adapter, TokenAdapter):
-            raise bad_request.unsupported("logprobs", "is not something this loader can do.")
+            raise bad_request.unsupported("logprobs", "is not supported by this loader.")
         check_ids(tokens, view.vocabulary, "prompt")
 
         def produce(emit: Emit[TokenLogprob | None]) -> None:
@@ -281,7 +282,7 @@ def _start_token(loaded: Loaded, view: TokenizerView) -> int | None:
 
 
 def _guarded(produce: Callable[[Emit[Any]], None]) -> Callable[[Emit[Any]], None]:
-    """What a host raises, as an error without its text, which may quote the prompt."""
+    """Convert the host's exceptions to errors without their text, which may quote the prompt."""
 
     def guarded(emit: Emit[Any]) -> None:
         try:

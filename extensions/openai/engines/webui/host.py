@@ -1,4 +1,4 @@
-"""The modules of the webui around us, found by name at each use."""
+"""The modules of the webui that runs us, looked up by name at each use."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 
 from ...errors import ModelLoading
 
-OLD_CONTEXT_TOKENS = 2048  # where a host has no setting for it
-STARTED = int(time.time())
+OLD_CONTEXT_TOKENS = 2048  # if the host has no setting for it
+STARTED_AT = int(time.time())
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The host's model as it was at one moment."""
+    """The host's model at one moment."""
 
     name: str
     model: Any
@@ -27,7 +27,7 @@ class Loaded:
 
 
 def host_model() -> Loaded:
-    """Raises ModelLoading while there is no model."""
+    """The loaded model. Raises ModelLoading while there is none."""
     shared = host_module("shared")
     model, tokenizer, name = shared.model, shared.tokenizer, shared.model_name
     if model is None or tokenizer is None or name in (None, "None", ""):
@@ -47,7 +47,7 @@ def host_args() -> Any:
 
 
 def optional_module(name: str) -> ModuleType | None:
-    """A module that only some versions have, else None."""
+    """A module that only some versions have; None if it is missing."""
     try:
         return importlib.import_module(f"modules.{name}")
     except ModuleNotFoundError as error:
@@ -57,34 +57,34 @@ def optional_module(name: str) -> ModuleType | None:
 
 
 def host_reply(text: str, state: dict[str, Any]) -> Any:
-    """The host's generator, called by the names that its version has for things."""
+    """Call the host's generator with the parameters that its version has."""
     module = host_module("text_generation")
     inner = getattr(module, "_generate_reply", module.generate_reply)
     known = inspect.signature(inner).parameters
-    # As a chat: then it leaves the text's hooks to its caller.
+    # For a chat it leaves the hooks on texts to its caller.
     options = {"is_chat": True} if "is_chat" in known else {}
     return module.generate_reply(text, state, **options)
 
 
 def custom_reply() -> Any:
-    """The extension's function that generates in the model's place, if there is one."""
+    """The extensions' function that generates in the model's place, if there is one."""
     return host_module("extensions").apply_extensions("custom_generate_reply")
 
 
-def custom_reply_of() -> str:
-    """The name of the extension that has it; empty where none has."""
+def custom_reply_extension() -> str:
+    """The name of the extension that defines `custom_reply`; empty if none does."""
     if custom_reply() is None:
         return ""
-    having = (
+    names = (
         name
         for extension, name in host_module("extensions").iterator()
         if hasattr(extension, "custom_generate_reply")
     )
-    return str(next(having, ""))
+    return str(next(names, ""))
 
 
 def context_length() -> int:
-    """The tokens that a request may use, as the host has it set."""
+    """The host's setting of how many tokens a request may use."""
     return int(host_module("shared").settings.get("truncation_length") or OLD_CONTEXT_TOKENS)
 
 
@@ -93,7 +93,7 @@ def sampler_of_host() -> str:
 
 
 def honoured(loaded: Loaded) -> frozenset[str] | None:
-    """The names of what the loader's samplers take, where the host has such a list."""
+    """The sampler parameters that the loader supports, if the host lists them."""
     loaders = optional_module("loaders")
     known = getattr(loaders, "loaders_samplers", {}).get(loaded.loader)
     return None if known is None else frozenset(known) | {"ban_eos_token", "skip_special_tokens"}
@@ -115,4 +115,4 @@ def created_at(shared: Any, name: str) -> int:
     try:
         return int(model_path(shared, name).stat().st_mtime)
     except OSError:
-        return STARTED
+        return STARTED_AT

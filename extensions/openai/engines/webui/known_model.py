@@ -1,4 +1,4 @@
-"""The host's model as one request knows it: looked up once, and each fact of it found once."""
+"""The host's model as one request sees it: looked up once, each of its facts determined once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import weakref
 from typing import Any
 
 from ..tokens.tokenizer_view import TokenizerView
-from .findings import findings, knows_stop_event
+from .findings import findings, supports_stop_event
 from .host import Loaded, context_length, host_model, host_module
 from .loaders.base import Adapter
 from .loaders.registry import adapter_of
@@ -16,11 +16,11 @@ from .ui_state import special_texts, template_source
 
 log = logging.getLogger("openedai")
 
-MAX_REMEMBERED_TEXTS = 16
+MAX_CACHED_TEXTS = 16
 
 
 class TokenizerReader:
-    """Reads tokenizers, and keeps what it has read of the last one. Thread-safe."""
+    """Reads tokenizers, and caches the view of the last one. Thread-safe."""
 
     def __init__(self) -> None:
         self._last: tuple[Adapter, weakref.ref[Any], TokenizerView] | None = None
@@ -32,7 +32,7 @@ class TokenizerReader:
             if last is not None and last[0] is adapter and last[1]() is loaded.tokenizer:
                 return last[2]
             view = adapter.view(loaded)
-            # A tokenizer may be the model itself, whose memory is freed when nothing holds it.
+            # A tokenizer may be the model itself, which is freed when nothing references it.
             self._last = (adapter, weakref.ref(loaded.tokenizer), view)
         found = findings(parallel_of(loaded, adapter), adapter.findings(loaded))
         log.info("the web UI's model %s (%s): %s", loaded.name, loaded.loader, found)
@@ -41,12 +41,12 @@ class TokenizerReader:
 
 def parallel_of(loaded: Loaded, adapter: Adapter) -> int:
     """How many requests the host lets generate at once."""
-    return adapter.parallel(loaded) if knows_stop_event() else 1
+    return adapter.parallel(loaded) if supports_stop_event() else 1
 
 
 class KnownModel:
-    """What is known of a loaded model. It holds neither the model nor its tokenizer: a request may wait long,
-    and their memory is free as soon as the host lets them go."""
+    """Facts about a loaded model. References the model and its tokenizer weakly: a request may wait long, and
+    the host must be able to free their memory."""
 
     def __init__(self, loaded: Loaded, reader: TokenizerReader) -> None:
         self._name, self._loader = loaded.name, loaded.loader
@@ -59,7 +59,7 @@ class KnownModel:
         self._encoded: dict[str, tuple[int, ...]] = {}
 
     def loaded(self) -> Loaded | None:
-        """The model, while the host has it; it is not looked up again for that."""
+        """The model, if the host still has it loaded; else None."""
         shared = host_module("shared")
         model, tokenizer = shared.model, shared.tokenizer
         if model is None or model is not self._model() or tokenizer is not self._tokenizer():
@@ -83,8 +83,8 @@ class KnownModel:
     def context(self, loaded: Loaded) -> int:
         """Tokens that a request may use."""
         if self._context is None:
-            length, most = context_length(), self.adapter.context_limit(loaded)
-            self._context = min(length, most) if most is not None and most > 0 else length
+            length, limit = context_length(), self.adapter.context_limit(loaded)
+            self._context = min(length, limit) if limit is not None and limit > 0 else length
         return self._context
 
     def parallel(self, loaded: Loaded) -> int:
@@ -92,18 +92,18 @@ class KnownModel:
         return parallel_of(loaded, self.adapter)
 
     def encode(self, loaded: Loaded, text: str) -> tuple[int, ...]:
-        """The tokens of a prompt, remembered: it is needed several times, and may be long."""
+        """The tokens of a prompt, cached: they are needed several times, and it may be long."""
         tokens = self._encoded.get(text)
         if tokens is None:
             tokens = self.adapter.encode(loaded, text)
-            if len(self._encoded) >= MAX_REMEMBERED_TEXTS:
+            if len(self._encoded) >= MAX_CACHED_TEXTS:
                 self._encoded.clear()
             self._encoded[text] = tokens
         return tokens
 
 
 class ModelLookup:
-    """Looks up what is loaded. A `pinned` one keeps to what it has found as long as the host has it."""
+    """Looks up the loaded model. If `pinned`, looks it up once, and again only when the host unloads it."""
 
     def __init__(self, reader: TokenizerReader | None = None, *, pinned: bool = False) -> None:
         self._reader = reader or TokenizerReader()
@@ -111,7 +111,7 @@ class ModelLookup:
         self._known: KnownModel | None = None
 
     def now(self) -> tuple[Loaded, KnownModel]:
-        """Raises ModelLoading while there is no model."""
+        """The loaded model. Raises ModelLoading while there is none."""
         known = self._known
         loaded = None if known is None else known.loaded()
         if known is None or loaded is None:
@@ -122,7 +122,7 @@ class ModelLookup:
         return loaded, known
 
     def pin(self) -> ModelLookup:
-        """One for a request, which has looked it up already."""
+        """A pinned lookup for one request, already looked up."""
         lookup = ModelLookup(self._reader, pinned=True)
         lookup.now()
         return lookup

@@ -1,7 +1,7 @@
-"""The models of a webui's folder, loaded and unloaded through its own functions, as its Model tab does it.
+"""Loads and unloads the models of a webui through its own functions, like its Model tab.
 
-The host's functions are looked up by name at each use. Versions of 2023 know neither settings of models nor
-templates; what is missing there is refused by name.
+The host's functions are looked up by name at each use. Versions of 2023 have neither model settings nor
+templates; requests that need them get a 400 that says so.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from ..swappable import NOTHING, SwappableEngine
 log = logging.getLogger("openedai")
 
 PROTECTED = frozenset({"trust_remote_code", "extra_flags", "filter_by_loader"})
-"""Options of the Model tab that a request must not set: they run code, or mean nothing to a loader."""
+"""Options of the Model tab that a request must not set: they run code, or are not for loaders."""
 
-NONE = "None"  # how the host says that there is nothing
+NONE = "None"  # the host's name for no model
 
 
-class WebuiModelManager:
-    """What the webui has in its folders of models and LoRAs."""
+class ChatModelManager:
+    """The models and LoRAs in the webui's folders."""
 
     def __init__(self, engine: SwappableEngine, drain_timeout: float) -> None:
-        """Answers under way, those in the webui's own UI too, may take `drain_timeout` seconds more."""
+        """Running answers, also in the webui's own UI, get `drain_timeout` seconds to end."""
         self._engine, self._drain_timeout = engine, drain_timeout
         shared = _module("shared")
-        # Later versions keep this themselves, from before the first model has changed it.
-        self._start: Any = getattr(shared, "original_args", None) or copy.copy(shared.args)
+        # Later versions keep a copy themselves, made before the first model changed it.
+        self._start_args: Any = getattr(shared, "original_args", None) or copy.copy(shared.args)
 
     def loaded(self) -> Loaded:
         shared = _module("shared")
@@ -52,16 +52,16 @@ class WebuiModelManager:
         chosen = self._checked(options)
         text = _text_of(template)
         with self._generation_stopped():
-            _forget()
+            _unload()
             try:
                 self._configure(name, chosen)
                 shared.model, shared.tokenizer = _module("models").load_model(name)
             except (Exception, SystemExit) as error:
-                _forget()
+                _unload()
                 log.exception("the model %s could not be loaded", name)
                 raise ModelLoadFailed(FAILED) from error
             if shared.model is None:
-                _forget()
+                _unload()
                 raise ModelLoadFailed(FAILED)
             shared.model_name = name
             if text is not None:
@@ -71,13 +71,13 @@ class WebuiModelManager:
 
     def unload(self) -> None:
         with self._generation_stopped():
-            _forget()
+            _unload()
 
     def loads_on_demand(self) -> bool:
         return False
 
     def reload_if_unloaded(self) -> None:
-        """The user of the UI chooses what is loaded."""
+        """Do nothing: the operator chooses the model in the UI."""
 
     def loras(self) -> tuple[str, ...]:
         return _names(_module("utils").get_available_loras())
@@ -105,7 +105,7 @@ class WebuiModelManager:
 
     @contextmanager
     def _generation_stopped(self) -> Iterator[None]:
-        """Neither the API nor the webui's UI uses the model while the block runs."""
+        """Neither the API nor the webui's UI uses the model inside the block."""
         lock = _module("shared").generation_lock
         with self._engine.suspended(self._drain_timeout):
             if lock is not None and not lock.acquire(timeout=self._drain_timeout + 1):
@@ -119,7 +119,7 @@ class WebuiModelManager:
                     lock.release()
 
     def _options(self) -> frozenset[str]:
-        """The names of the options that loaders have, in this version."""
+        """The names of this version's loader options."""
         for place in ("loaders", "ui"):
             listed = getattr(_optional(place), "list_model_elements", None)
             if listed is not None:
@@ -132,9 +132,9 @@ class WebuiModelManager:
         checked = {}
         for given, value in options.items():
             name = given.replace("-", "_")
-            if name not in known or not hasattr(self._start, name):
+            if name not in known or not hasattr(self._start_args, name):
                 raise unknown_option(given)
-            if not _fits(value, getattr(self._start, name)):
+            if not _is_allowed(value, getattr(self._start_args, name)):
                 raise InvalidRequest(
                     f"Invalid value for 'args.{name}'.", param=f"args.{name}", code="invalid_value"
                 )
@@ -142,11 +142,11 @@ class WebuiModelManager:
         return checked
 
     def _configure(self, name: str, options: Mapping[str, Any]) -> None:
-        """The host's arguments as they were at its start, then the model's own, then these."""
+        """Set the host's arguments: those from its start, then the model's own, then `options`."""
         args = _module("shared").args
         for each in self._options() | PROTECTED:
-            if hasattr(args, each) and hasattr(self._start, each):
-                setattr(args, each, getattr(self._start, each))
+            if hasattr(args, each) and hasattr(self._start_args, each):
+                setattr(args, each, getattr(self._start_args, each))
         settings = _optional("models_settings")
         if settings is not None:
             settings.update_model_parameters(settings.get_model_metadata(name))
@@ -159,7 +159,7 @@ def _module(name: str) -> Any:
 
 
 def _optional(name: str) -> Any:
-    """A module that only some versions have, else None."""
+    """A module that only some versions have; None if it is missing."""
     try:
         return _module(name)
     except ModuleNotFoundError as error:
@@ -172,16 +172,16 @@ def _names(listed: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in listed if name != NONE)
 
 
-def _forget() -> None:
-    """Unload what is loaded."""
+def _unload() -> None:
+    """Unload the model and its LoRAs."""
     shared = _module("shared")
     _module("models").unload_model()
     shared.model = shared.tokenizer = None
     shared.model_name, shared.lora_names = NONE, []
 
 
-def _fits(value: Any, before: Any) -> bool:
-    """Whether a value may take the place of another: of its kind, and no way out of the host's folders."""
+def _is_allowed(value: Any, before: Any) -> bool:
+    """Whether a value may replace another: of the same type, and not a path outside the host's folders."""
     if isinstance(value, str):
         path = PurePath(value)
         inside = not path.is_absolute() and ".." not in path.parts

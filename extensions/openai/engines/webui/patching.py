@@ -1,4 +1,4 @@
-"""Wrap a function of a host: once, however often that is asked for."""
+"""Wraps functions of a host, each at most once."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-MARK = "wrapped_by_openedai"
-"""An attribute of each wrapper. Another copy of this extension in the same process finds it, too."""
+WRAPPED_ATTRIBUTE = "wrapped_by_openedai"
+"""An attribute of each wrapper. Other copies of this extension in the same process see it, too."""
 
 _lock = threading.Lock()
 
 
 def wrap_once(target: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
-    """Put `wrapper(what is there)` in the place of `target.name`, a function or class that the host calls.
+    """Replace `target.name`, a function or class that the host calls, by `wrapper(target.name)`.
 
-    `target` is a module, a class, or an object; what it inherits is there, too. Nothing is done where a
-    such a wrapper is there already. From any thread.
+    `target` is a module, a class or an object; inherited names count. Does nothing if it is already wrapped.
+    Thread-safe.
     """
     if is_wrapped(target, name):
         return
     with _lock:
         if not is_wrapped(target, name):
-            made = wrapper(getattr(target, name))
-            setattr(made, MARK, True)
-            setattr(target, name, made)
+            wrapped = wrapper(getattr(target, name))
+            setattr(wrapped, WRAPPED_ATTRIBUTE, True)
+            setattr(target, name, wrapped)
 
 
 def is_wrapped(target: Any, name: str) -> bool:
-    # A stand-in for a function may have any attribute, but not this value.
-    return getattr(getattr(target, name), MARK, None) is True
+    # A mock may have any attribute, but not with the value True.
+    return getattr(getattr(target, name), WRAPPED_ATTRIBUTE, None) is True

@@ -1,4 +1,4 @@
-"""The tokenizers of a webui's models, as far as we read them: from the host, or out of a model file."""
+"""Reads the tokenizers of a webui's models, from the host or from a model file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from ...schemas import bad_request
 from ..tokens.gguf import BadModelFile, read_header
-from ..tokens.grammar_tokenizer import matching_of
+from ..tokens.grammar_tokenizer import grammar_tokenizer
 from ..tokens.tokenizer_view import TokenizerView
 from ..tokens.vocabulary import Vocabulary, read_vocabulary, vocabulary_of
 from .host import Loaded, host_module
@@ -18,9 +18,9 @@ from .sampling.arrays import to_numpy
 
 
 def host_encode(text: str) -> tuple[int, ...]:
-    """A text's tokens as the host's own function makes them of a prompt."""
+    """Tokenize a prompt with the host's own function."""
     if not text and hasattr(host_module("shared").tokenizer, "bos_token_id"):
-        # Some versions make an array of no numbers of it, others fail.
+        # Some versions return an empty array without a type, others fail.
         start = host_module("shared").tokenizer.bos_token_id
         return tuple(token for token in host_encode("a")[:1] if token == start)
     encoded = host_module("text_generation").encode(text)
@@ -33,7 +33,7 @@ def check_ids(tokens: Sequence[int], vocabulary: Vocabulary, param: str) -> None
 
 
 def host_view(loaded: Loaded) -> TokenizerView:
-    """Of the tokenizer that the host has beside the model."""
+    """A view of the tokenizer that the host has loaded with the model."""
     tokenizer = loaded.tokenizer
     if not hasattr(tokenizer, "convert_ids_to_tokens"):
         return text_view(loaded)
@@ -45,7 +45,7 @@ def host_view(loaded: Loaded) -> TokenizerView:
 
 
 def view_of(tokenizer: Any, ends: Iterable[int]) -> TokenizerView:
-    """By a tokenizer in the form of Transformers'. `ends`: the tokens that end an answer."""
+    """A view of a tokenizer with Transformers' interface. `ends`: the tokens that end an answer."""
     vocabulary, ends = vocabulary_of(tokenizer), frozenset(ends)
     matching = None
     if ends:
@@ -53,53 +53,55 @@ def view_of(tokenizer: Any, ends: Iterable[int]) -> TokenizerView:
         order = sorted(ends, key=lambda end: end != first)
         start = getattr(tokenizer, "bos_token_id", None)
         plain = partial(tokenizer.encode, add_special_tokens=False)
-        matching = matching_of(vocabulary, order, start, plain)
+        matching = grammar_tokenizer(vocabulary, order, start, plain)
     return TokenizerView(vocabulary, ends, matching)
 
 
-READABLE = ("gpt2", "llama")
-"""The kinds of vocabulary whose tokens we know the bytes of, by GGUF's names."""
+READABLE_VOCABULARIES = ("gpt2", "llama")
+"""GGUF's names of the kinds of vocabulary whose tokens we can convert to bytes."""
 
-ENDS = frozenset({
+END_TOKEN_NAMES = frozenset({
     "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|return|>",
     "<|call|>", "<end_of_turn>", "<EOT>", "<|EOT|>", "<|END_OF_TURN_TOKEN|>", "<｜end▁of▁sentence｜>",
 })  # fmt: skip
-"""Names of tokens that end an answer; a file names one or two of them, llama.cpp knows the others."""
+"""Tokens that end an answer; a file names one or two of them, llama.cpp knows the others."""
 
 
 def view_of_file(model: Path, encode: Callable[[str], Sequence[int]]) -> TokenizerView | None:
-    """The tokens of the model in a GGUF file; None where they cannot be read. `encode`: those of a text,
-    with none added to it."""
+    """A view of the vocabulary in a GGUF file; None if it cannot be read. `encode`: tokenizes a text without
+    adding tokens."""
     try:
         header = read_header(model)
     except BadModelFile:
         return None
     keys = ("bos_token_id", "eos_token_id", "eot_token_id")
     start, *found = (header.metadata.get(f"tokenizer.ggml.{key}") for key in keys)
-    if header.metadata.get("tokenizer.ggml.model") not in READABLE:
+    if header.metadata.get("tokenizer.ggml.model") not in READABLE_VOCABULARIES:
         return None
     vocabulary, start = read_vocabulary(header), start if isinstance(start, int) else None
     named = (
-        id for id, name in enumerate(vocabulary.names) if name in ENDS and not vocabulary.tokens[id]
+        id
+        for id, name in enumerate(vocabulary.names)
+        if name in END_TOKEN_NAMES and not vocabulary.tokens[id]
     )
     ends = list(dict.fromkeys(end for end in (*found, *named) if isinstance(end, int)))
-    if "<|call|>" in vocabulary.names:  # gpt-oss goes on behind the end of a part
+    if "<|call|>" in vocabulary.names:  # gpt-oss continues after the end of a part
         ends = [end for end in ends if vocabulary.names[end] != "<|end|>"]
     if not ends:
         return None
-    matching = matching_of(vocabulary, ends, start, encode)
+    matching = grammar_tokenizer(vocabulary, ends, start, encode)
     return TokenizerView(vocabulary, frozenset(ends), matching, start)
 
 
 def text_view(loaded: Loaded) -> TokenizerView:
-    """Of a loader whose tokens are never reported: only how many there are, and their texts."""
+    """A view for a loader that never reports tokens: only their number and texts."""
     size = getattr(loaded.model, "vocabulary_size", None) or 2**17
-    texts, names = Texts(loaded.tokenizer, size), _Names(loaded.tokenizer, size)
+    texts, names = TokenTexts(loaded.tokenizer, size), _TokenNames(loaded.tokenizer, size)
     return TokenizerView(Vocabulary(texts, names, {}, {}), frozenset(), None)  # type: ignore[arg-type]
 
 
-class Texts(Sequence[bytes]):
-    """A token's bytes, asked of the tokenizer when they are needed; none once it is gone."""
+class TokenTexts(Sequence[bytes]):
+    """The bytes of each token, decoded on demand; empty once the tokenizer is freed."""
 
     def __init__(self, tokenizer: Any, size: int) -> None:
         self._tokenizer, self._size = weakref.ref(tokenizer), size
@@ -115,6 +117,6 @@ class Texts(Sequence[bytes]):
         return self._text(token).encode()
 
 
-class _Names(Texts):
+class _TokenNames(TokenTexts):
     def __getitem__(self, token: Any) -> Any:
         return self._text(token)

@@ -1,4 +1,4 @@
-"""What a web UI knows: its settings and defaults, templates, characters, and extensions."""
+"""The state of a webui's UI: settings and defaults, templates, characters, extensions."""
 
 from __future__ import annotations
 
@@ -103,14 +103,14 @@ FALLBACK: Mapping[str, Any] = {
     "xtc_probability": 0,
     "xtc_threshold": 0.1,
 }
-"""What some version reads of its state and no version's settings say: all samplers off."""
+"""Values that some version reads from its state and no version's settings define: all samplers off."""
 
 
 PLAIN_TEMPLATE = (
     "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
-"""For models that come with no template, in a host that has none either."""
+"""For models without a template, in a host that has none either."""
 
 
 def extensions() -> list[tuple[str, Any]]:
@@ -118,37 +118,39 @@ def extensions() -> list[tuple[str, Any]]:
     return [(name, extension) for extension, name in host_module("extensions").iterator()]
 
 
-def ui_settings(chat_mode: ChatMode | None = None, own: str | None = None) -> dict[str, Any]:
-    """What a state holds in the web UI, for a chat in this mode; None: by the model's template.
-    `own`: that template, where it is known already.
+def ui_settings(mode: ChatMode | None = None, template: str | None = None) -> dict[str, Any]:
+    """The state of the host's UI for a chat in this mode; None: with the model's template.
+    `template`: the model's template, if already known.
 
-    Raises InvalidRequest for a template or a character that the host does not have.
+    Raises InvalidRequest for an unknown template or character.
     """
-    chat_mode = chat_mode or ChatMode()
+    mode = mode or ChatMode()
     state = {**FALLBACK, **host_module("shared").settings, **preset_defaults()}
-    state |= {"mode": chat_mode.mode, "tools": None}
+    state |= {"mode": mode.mode, "tools": None}
     state["turn_template"] = state["turn_template"] or FALLBACK["turn_template"]
-    if chat_mode.instruction_template is None:
-        state["instruction_template_str"] = template_source(host_model()) if own is None else own
+    if mode.instruction_template is None:
+        state["instruction_template_str"] = (
+            template_source(host_model()) if template is None else template
+        )
     else:
-        source, old = named_template(chat_mode.instruction_template)
+        source, old = named_template(mode.instruction_template)
         state.update(old, instruction_template_str=source)
-    character = chat_mode.character or str(state.get("character") or "None")
-    talks = chat_mode.mode != "instruct" and character in known_characters()
-    if chat_mode.character is not None or talks:
-        user = chat_mode.values.get("name1") or str(state["name1"])
+    character = mode.character or str(state.get("character") or "None")
+    is_dialogue = mode.mode != "instruct" and character in known_characters()
+    if mode.character is not None or is_dialogue:
+        user = mode.values.get("name1") or str(state["name1"])
         state.update(character_of(character, user), character=character, character_menu=character)
-    return {**state, **chat_mode.values}
+    return {**state, **mode.values}
 
 
 def mode_of(request: ChatRequest) -> str:
-    """The mode of a chat: the request's, unless a hook has changed it."""
+    """The UI's mode for a chat: the request's, unless a hook changed it."""
     mode = request.sampling.get("mode") or (request.chat_mode or ChatMode()).mode
     return str(mode) if mode in ("chat", "chat-instruct") else "instruct"
 
 
 def chosen_source(request: ChatRequest) -> str | None:
-    """The template that a chat or a hook has chosen, likewise; None: the model's own."""
+    """The template that a hook or the request chose; None: the model's own."""
     changed = request.sampling.get("instruction_template_str")
     if isinstance(changed, str) and changed:
         return changed
@@ -156,11 +158,11 @@ def chosen_source(request: ChatRequest) -> str | None:
     return named_template(name)[0] if name else None
 
 
-def talk_of(state: dict[str, Any], request: ChatRequest) -> tuple[dict[str, Any], str]:
-    """The state with the conversation as the UI keeps it, and what the user says now.
+def ui_dialogue(state: dict[str, Any], request: ChatRequest) -> tuple[dict[str, Any], str]:
+    """The state with the conversation in the UI's format, and the user's last message.
 
-    What a system message says is put where the UI's builder reads it: in the mode `chat`, which knows of
-    none, behind what the UI knows of the character, unless hooks have settled that; else into a message.
+    A system message goes where the UI's builder reads it: in the mode `chat`, which has none, after the
+    character's description, unless a hook has set that; else into a message.
     """
     rows: list[list[str]] = []
     system: list[str] = []
@@ -177,7 +179,7 @@ def talk_of(state: dict[str, Any], request: ChatRequest) -> tuple[dict[str, Any]
         text = rows.pop()[0]
     history = {"internal": rows, "visible": [list(row) for row in rows]}
     state = {**state, "custom_system_message": "\n".join(system), "history": history}
-    # The first versions' builders know of no such message in any mode.
+    # The first versions have no system message in any mode.
     if state["mode"] == "chat" or "custom_system_message" not in host_module("shared").settings:
         if "context" not in request.sampling:
             state["context"] = "\n".join([str(state.get("context") or ""), *system])
@@ -185,15 +187,15 @@ def talk_of(state: dict[str, Any], request: ChatRequest) -> tuple[dict[str, Any]
     return state, text
 
 
-def with_marks(message: Message, mark: str) -> Message:
-    """A message for a template, with marks where its media stand.
+def with_media_marks(message: Message, mark: str) -> Message:
+    """A message with a mark in place of each picture or sound.
 
-    Raises InvalidRequest for a text that holds the mark itself.
+    Raises InvalidRequest for a text that contains the mark.
     """
     if not message.parts:
         return message
     if any(isinstance(part, str) and mark in part for part in message.parts):
-        raise bad_request.unsupported("messages", f"must not hold the text '{mark}' beside media.")
+        raise bad_request.unsupported("messages", f"must not contain '{mark}' beside media.")
     parts = (part if isinstance(part, str) else mark for part in message.parts)
     return replace(message, content="".join(parts), parts=())
 
@@ -212,7 +214,7 @@ def template_source(loaded: Loaded) -> str:
 
 @lru_cache(maxsize=8)
 def _template_in_folder(folder: str) -> str:
-    """The chat template that a model's files hold."""
+    """The chat template in a model's files; empty if there is none."""
     path = Path(folder)
     for name in ("chat_template.jinja", "chat_template.json", "tokenizer_config.json"):
         try:
@@ -230,9 +232,9 @@ def _template_in_folder(folder: str) -> str:
 
 
 def named_template(name: str) -> tuple[str, dict[str, Any]]:
-    """A template of the host's, as Jinja, and what the first versions need of it besides.
+    """One of the host's templates, as Jinja, and its further values for the first versions.
 
-    Raises InvalidRequest where there is none of that name.
+    Raises InvalidRequest for an unknown name.
     """
     root = Path(getattr(host_module("shared"), "user_data_dir", "."))
     places = ("instruction-templates", "user_data/instruction-templates",
@@ -246,9 +248,7 @@ def named_template(name: str) -> tuple[str, dict[str, Any]]:
     if isinstance(source, str):
         return source, {}
     if "turn_template" not in found:
-        raise bad_request.unsupported(
-            "instruction_template", "names a file that holds no template."
-        )
+        raise bad_request.unsupported("instruction_template", "names a file without a template.")
     old = {
         "turn_template": found["turn_template"],
         "name1_instruct": found.get("user", ""),
@@ -264,7 +264,7 @@ def known_characters() -> list[str]:
 
 
 def character_of(name: str, user: str) -> dict[str, Any]:
-    """What the host's UI sets for a character. Raises InvalidRequest where it has none of that name."""
+    """The UI's values for a character. Raises InvalidRequest for an unknown name."""
     known = known_characters()
     if name not in known:
         raise bad_request.not_one_of("character", name, known)

@@ -21,7 +21,7 @@ from ...engines.protocol import (
     Pieces,
     ThinkingTraits,
 )
-from ...engines.tokens.context_length import NORMALIZED, check_bounded, most_tokens
+from ...engines.tokens.context_length import NORMALIZATION_GROWTH, check_can_fit, max_tokens_of
 from ...errors import ContextLengthExceeded
 from ..grammar.check import Part, compiled
 from ..grammar.enforce import enforced
@@ -106,7 +106,7 @@ def answer_chat(
     """
     info = engine.info
     texts = [message.content or "" for message in request.messages]
-    check_bounded(
+    check_can_fit(
         texts,
         request.max_tokens,
         info.context_length,
@@ -131,7 +131,7 @@ def answer_chat(
         media=media,
         marks=shape.marks,
         chat_mode=request.chat_mode,
-        whole=request.whole,
+        unstreamed=request.unstreamed,
     )
     if shape.grammar is not None or shape.strict is not None:
         yield from _check_grammars(shape, request, wanted, info)
@@ -148,7 +148,7 @@ def prompt_tokens(engine: Engine, request: ChatRequest, wanted: Wanted) -> int:
     request = _with_thought_settled(request, wanted)
     texts = [message.content or "" for message in request.messages]
     longest = MAX_COUNTED_CONTEXTS * info.context_length
-    check_bounded(texts, None, longest, info.longest_token, param="messages")
+    check_can_fit(texts, None, longest, info.longest_token, param="messages")
     shape = _shape(engine.render(request), request, wanted, info, engine.turn_ends(request))
     return len(engine.tokenize(shape.prompt))
 
@@ -413,10 +413,10 @@ def _continued(
 def _limit(engine: Engine, prompt: str, asked: int | None) -> int | None:
     """How many tokens the answer may have: chat's limit is an upper bound only."""
     context = engine.info.context_length
-    if NORMALIZED * most_tokens(prompt) + (asked or 1) <= context:
+    if NORMALIZATION_GROWTH * max_tokens_of(prompt) + (asked or 1) <= context:
         return asked
     # Blanks of megabytes, which a template may have cut off, take a tokenizer half a minute.
-    check_bounded((prompt,), None, context, engine.info.longest_token, param="messages")
+    check_can_fit((prompt,), None, context, engine.info.longest_token, param="messages")
     tokens = len(engine.tokenize(prompt))
     if tokens >= context:
         raise ContextLengthExceeded(

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from ...engines.protocol import EngineInfo, GenerateRequest, Piece, Pieces, PromptUsage
-from ...engines.tokens.context_length import NORMALIZED, most_tokens
+from ...engines.tokens.context_length import NORMALIZATION_GROWTH, max_tokens_of
 from ..token_splitter import TokenSplitter
 
 Bias = tuple[tuple[int, float], ...]
@@ -48,7 +48,10 @@ class Continuation:
         left = None if limit is None else limit - self._sampled
         context = self._engine.info.context_length
         # How many tokens media take only the engine knows.
-        if not self._request.media and NORMALIZED * most_tokens(prompt) + (left or 1) > context:
+        if (
+            not self._request.media
+            and NORMALIZATION_GROWTH * max_tokens_of(prompt) + (left or 1) > context
+        ):
             room = context - len(self._engine.tokenize(prompt))
             if room <= 0:
                 return None
@@ -59,7 +62,7 @@ class Continuation:
         return replace(
             self._request,
             prompt=prompt,
-            begun=self._request.begun + len(begun),
+            answer_prefix_length=self._request.answer_prefix_length + len(begun),
             max_tokens=left,
             # Drawing the same numbers again would make answers repeat themselves.
             seed=None if seed is None else seed + self._sampled,

@@ -83,7 +83,7 @@ def hooked_chat(
     if prompt is not None or prefix:
         prompt = (engine.render(request) if prompt is None else str(prompt)) + prefix
     yield from _closing(
-        run.apply_to(answer(engine, request, prompt), stops, live=not request.whole)
+        run.apply_to(answer(engine, request, prompt), stops, live=not request.unstreamed)
     )
 
 
@@ -107,13 +107,13 @@ def hooked_completion(
         max_tokens=changed_limit(before, run.state, request.max_tokens),
         seed=changed_seed(before, run.state, request.seed),
     )
-    yield from _closing(run.apply_to(answer(request), stops, live=not request.whole))
+    yield from _closing(run.apply_to(answer(request), stops, live=not request.unstreamed))
 
 
 def _state_of(hooks: Hooks, request: ChatRequest | GenerateRequest, info: EngineInfo) -> State:
     settings = hooks.state_for(request.chat_mode)
     state = state_of(settings, request.sampling, request.max_tokens, request.seed, info)
-    return {**state, "stream": not request.whole}
+    return {**state, "stream": not request.unstreamed}
 
 
 def _with_system(messages: Sequence[Message], system: str | None) -> tuple[Message, ...]:

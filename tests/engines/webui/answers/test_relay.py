@@ -89,11 +89,11 @@ def test_what_an_extension_passes_on_stays_exact(host: MiniHost, whole: bool) ->
     engine = WebuiEngine()
     (letter,) = engine.tokenize("a")
     requests = [
-        greedy(logprobs=2, whole=whole),
-        greedy("Hello! What can you do?", 60, whole=whole),
-        greedy(tokens=5, logit_bias=((letter, 100.0),), whole=whole),
-        greedy(grammar='start: "yes" | "no"', logprobs=0, whole=whole),
-        greedy("Grüße 🙂 äöü 日本", 20, logprobs=1, whole=whole),
+        greedy(logprobs=2, unstreamed=whole),
+        greedy("Hello! What can you do?", 60, unstreamed=whole),
+        greedy(tokens=5, logit_bias=((letter, 100.0),), unstreamed=whole),
+        greedy(grammar='start: "yes" | "no"', logprobs=0, unstreamed=whole),
+        greedy("Grüße 🙂 äöü 日本", 20, logprobs=1, unstreamed=whole),
     ]
     expected = [told(read(engine.generate(request))) for request in requests]
     capabilities = engine.info.capabilities
@@ -211,7 +211,7 @@ def test_what_an_extension_makes_of_it_is_the_answer(
 
     replying(host, noting)
     engine = WebuiEngine()
-    text, _, counted, _, finish = told(read(engine.generate(greedy(tokens=12, whole=whole))))
+    text, _, counted, _, finish = told(read(engine.generate(greedy(tokens=12, unstreamed=whole))))
     assert text.strip() == said[-1].strip() and counted > 0
     if reply not in (resuming, cutting):  # a fast model may be at its end before it is interrupted
         assert finish == ("length" if reply in (appending, asking_twice) else "stop")
@@ -225,7 +225,7 @@ def test_what_it_changes_has_no_log_probabilities_and_keeps_to_no_form(host: Min
     engine = WebuiEngine()
     for more in ({"logprobs": 1}, {"grammar": 'start: "yes, of course"'}):
         with pytest.raises(InvalidRequest, match="relay"):
-            read(engine.generate(greedy(whole=True, **more)))
+            read(engine.generate(greedy(unstreamed=True, **more)))
     replying(host, appending)
     with pytest.raises((InvalidRequest, EngineFailed), match="relay"):
         read(engine.generate(greedy(grammar='start: "yes"')))
@@ -255,7 +255,7 @@ def test_text_that_was_sent_and_is_changed_is_told_of_once(
     engine = WebuiEngine()
     plain = told(read(engine.generate(greedy())))[0]
     replying(modern, late)
-    assert told(read(engine.generate(greedy(whole=True))))[0] == f"Answer: {plain}"
+    assert told(read(engine.generate(greedy(unstreamed=True))))[0] == f"Answer: {plain}"
     assert not relay.contradicting
     assert told(read(engine.generate(greedy())))[0].startswith(plain)
     assert "relay" in caplog.text

@@ -1,1 +1,1 @@
-"""Grammars under llama.cpp: its tokenizer for them, a trial at load, and answers that are matched here."""
+"""Grammars with llama.cpp: its tokenizer for them, a trial at load, and answers matched in this process."""

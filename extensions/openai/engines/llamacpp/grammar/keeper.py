@@ -1,6 +1,6 @@
-"""The keeper: a model of a few kB, of zeros, that llama.cpp's tokenizer for grammars can be left with.
+"""The keeper: a model of a few kB of zeros, to which llama.cpp's tokenizer for grammars is handed over.
 
-`shared_tokenizer.py` says what for.
+`shared_tokenizer.py` says why.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ log = logging.getLogger("openedai")
 
 
 def load_keeper(at_exit: Callable[[], None]) -> Complete:
-    """Load the keeper into llama.cpp's memory, until the process ends; `at_exit` is called just before."""
+    """Load the keeper into llama.cpp until the process ends; `at_exit` is called just before."""
     import xllamacpp
 
     listener = PrivateListener()
@@ -45,7 +45,7 @@ def load_keeper(at_exit: Callable[[], None]) -> Complete:
         complete: Complete = xllamacpp.Server(params).handle_completions
 
     def end() -> None:
-        # A thread inside of llama.cpp while the interpreter goes down would abort the process.
+        # A thread inside llama.cpp while the interpreter shuts down would abort the process.
         at_exit()
         listener.close()
 

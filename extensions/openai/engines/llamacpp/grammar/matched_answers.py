@@ -1,7 +1,7 @@
-"""Answers under a grammar where llama.cpp misreads the tokens of a model for it: they are matched here.
+"""Answers under a grammar, matched in this process because llama.cpp misreads the model's tokens.
 
-Where a vocabulary (SentencePiece) puts a space before each text, llama.cpp gives its library for grammars the
-texts of tokens without it.
+If a (SentencePiece) vocabulary puts a space before each text, llama.cpp passes the tokens' texts to its
+grammar library without it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 from llguidance import LLTokenizer
 
 from ...callback_bridge import TICK_S, Emit, iterate_callback
-from ...failures import taken_away
+from ...failures import model_changed
 from ...protocol import GenerateRequest, Piece, Pieces
-from ...tokens.grammar_tokenizer import matching_of
+from ...tokens.grammar_tokenizer import grammar_tokenizer
 from ...tokens.tokenizer_view import TokenizerView
 from ...tokens.vocabulary import Vocabulary
 from ..client import LlamaServer
@@ -24,7 +24,7 @@ from .segments import GrammarGeneration
 
 
 class MatchedAnswers:
-    """Makes them. Thread-safe."""
+    """Generates them. Thread-safe."""
 
     def __init__(
         self,
@@ -35,9 +35,9 @@ class MatchedAnswers:
         slots: SlotPool,
         closed: threading.Event,
     ) -> None:
-        """`ends`: the tokens that end an answer, at least one; `encode`: the tokens of a text, with none
-        added to it; `closed`: the engine ends."""
-        matching: LLTokenizer = matching_of(vocabulary, sorted(ends), None, encode)
+        """`ends`: the tokens that end an answer, at least one; `encode`: tokenizes a text without adding
+        tokens; `closed` is set when the engine closes."""
+        matching: LLTokenizer = grammar_tokenizer(vocabulary, sorted(ends), None, encode)
         self._view = TokenizerView(vocabulary, ends, matching)
         self._server, self._slots, self._closed = server, slots, closed
 
@@ -50,14 +50,13 @@ class MatchedAnswers:
         *,
         penalised: bool,
     ) -> Pieces:
-        """Go on after a prompt of these tokens; the rest as in `GrammarGeneration.run`. A prompt that fits
-        is meant."""
+        """Continue a prompt of these tokens, which must fit; the rest as in `GrammarGeneration.run`."""
 
         def produce(emit: Emit[Piece | None]) -> None:
             def watched(piece: Piece | None) -> bool:
                 return emit(piece) or self._closed.is_set()
 
-            # Twice: what is asked about a token beside an answer takes a slot too.
+            # Twice: scoring a token beside an answer takes a slot too.
             with self._slots.reserve(2 * (len(tokens) + limit)) as reservation:
                 while not reservation.wait(TICK_S):
                     if watched(None):
@@ -67,6 +66,6 @@ class MatchedAnswers:
                 )
                 generation.run(body, tokens, limit, penalised=penalised)
             if self._closed.is_set() and not generation.finished:
-                raise taken_away()
+                raise model_changed()
 
         return iterate_callback(produce)

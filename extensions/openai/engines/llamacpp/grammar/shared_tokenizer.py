@@ -1,11 +1,11 @@
-"""Which model's tokens llama.cpp's grammars are made of, across changes of the model.
+"""Which model owns llama.cpp's process-wide tokenizer for grammars.
 
 llama.cpp keeps one llguidance tokenizer for the whole process, in a static variable without a lock, and
-recognises its vocabulary by the address alone (common/llguidance.cpp: `llama_sampler_llg_new_tokenizer`).
-The next model's vocabulary often gets the address of one that was freed; its grammars would then be made of
-the old model's tokens, which aborts the process or gives wrong answers. So before the owner of that tokenizer
-changes, a grammar of the *keeper* (`keeper.py`) is run: a model that is never freed, so that the address in
-the variable is never one that another model can get.
+identifies its vocabulary by the address alone (common/llguidance.cpp: `llama_sampler_llg_new_tokenizer`).
+The next model's vocabulary often gets the address of one that was freed; its grammars would then use the old
+model's tokens, which aborts the process or gives wrong answers. So before the tokenizer changes owner, a
+grammar is run on the *keeper* (`keeper.py`), a model that is never freed: no other model can get the address
+that is then in the variable.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ log = logging.getLogger("openedai")
 
 
 class SharedTokenizer:
-    """Lets one model at a time have its grammars made. Thread-safe; `shared_tokenizer` is the process's."""
+    """Lets one model at a time compile grammars. Thread-safe; `shared_tokenizer` is the process's only
+    one."""
 
     def __init__(self, make_keeper: Callable[[], Complete] | None = None) -> None:
         self._make_keeper = make_keeper or (lambda: load_keeper(self._forget_keeper))
@@ -37,20 +38,20 @@ class SharedTokenizer:
 
     @contextmanager
     def owned_by(
-        self, owner: object, has_left: Callable[[], bool]
+        self, owner: object, client_left: Callable[[], bool]
     ) -> Iterator[Callable[[], None] | None]:
-        """Enter before a request with a grammar is given to `owner`'s model.
+        """Enter before passing a request with a grammar to `owner`'s model.
 
-        Gives a function to call as soon as the request's first chunk is there: its grammar is made by then.
-        `has_left` is called every TICK_S while another model owns the tokenizer; where it answers True the
-        client has left, and None is given.
+        Yields a function to call when the request's first chunk arrives: its grammar is compiled by then.
+        `client_left` is called every TICK_S while another model owns the tokenizer; if it returns True, this
+        yields None.
         """
-        if not self._acquire(owner, has_left):
+        if not self._acquire(owner, client_left):
             yield None
             return
         done = threading.Event()
 
-        def made() -> None:
+        def compiled() -> None:
             if not done.is_set():
                 done.set()
                 with self._changed:
@@ -58,12 +59,12 @@ class SharedTokenizer:
                     self._changed.notify_all()
 
         try:
-            yield made
+            yield compiled
         finally:
-            made()
+            compiled()
 
     def release(self, owner: object, memory: object) -> None:
-        """Call before `owner`'s model is freed, while its `memory` is still there."""
+        """Call before freeing `owner`'s model, while its `memory` still exists."""
         with self._changed:
             self._changed.wait_for(lambda: not self._busy)
             if self._owner is not owner:
@@ -74,18 +75,18 @@ class SharedTokenizer:
         with self._changed:
             if is_handed_over:
                 self._owner = None
-            else:  # never to be freed, so that its address is given to no other
+            else:  # never freed, so that no other model gets its address
                 self._leaked.append(memory)
             self._busy = False
             self._changed.notify_all()
 
-    def _acquire(self, owner: object, has_left: Callable[[], bool]) -> bool:
+    def _acquire(self, owner: object, client_left: Callable[[], bool]) -> bool:
         with self._changed:
             while self._busy or (self._owner is not owner and self._starting):
                 self._changed.wait(TICK_S)
-                if has_left():
+                if client_left():
                     return False
-            # With no owner the tokenizer is the keeper's, or there was none yet.
+            # Without an owner the tokenizer is the keeper's, or does not exist yet.
             is_change = self._owner not in (None, owner)
             self._busy = is_change
             self._starting += 1
@@ -97,18 +98,18 @@ class SharedTokenizer:
         return True
 
     def _hand_to_keeper(self) -> bool:
-        """Give llama.cpp's tokenizer to the keeper; whether that was possible."""
+        """Hand llama.cpp's tokenizer to the keeper; whether that worked."""
         try:
             if self._keeper is None:
                 self._keeper = self._make_keeper()
             chunks_under(EMPTY_GRAMMAR, self._keeper, prompt=0, limit=0)
         except Exception as error:
-            log.warning("no keeper of grammars (%s): the model's memory is kept", str(error))
+            log.warning("the keeper of grammars failed (%s): the model stays in memory", str(error))
             return False
         return True
 
     def _forget_keeper(self) -> None:
-        """The process ends; the keeper's memory goes with it."""
+        """The process ends and frees the keeper."""
         with self._changed:
             self._keeper = None
 

@@ -1,4 +1,4 @@
-"""Small grammars, tried when a model is loaded: whether llama.cpp follows them, and which token ends them."""
+"""Tries small grammars when a model is loaded: whether llama.cpp follows them, and which token ends them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SAMPLE_TEXT = "say: a b, [c d]"
 
 
 def end_of_grammars(complete: Complete, token: int) -> int | None:
-    """Have llama.cpp make its tokenizer for grammars, which takes a moment with a large vocabulary; the token
-    that it ends an answer with where the grammar is complete. `token`: any, as the prompt."""
+    """The token with which llama.cpp ends an answer when its grammar is complete. Also makes llama.cpp build
+    its tokenizer for grammars, which takes a moment with a large vocabulary. `token`: any, as the prompt."""
     for chunk in chunks_under(EMPTY_GRAMMAR, complete, token, 1):
         for entry in (choice_of(chunk)["logprobs"] or {}).get("content") or ():
             return int(entry["id"])
@@ -26,21 +26,20 @@ def end_of_grammars(complete: Complete, token: int) -> int | None:
 
 
 def follows_grammars(complete: Complete, token: int, end: int | None) -> bool:
-    """Whether an answer is what a grammar says. `end`: a token that ends answers, if there is one.
+    """Whether answers follow a grammar. `end`: a token that ends answers, if there is one.
 
-    Where a vocabulary (SentencePiece) puts a space before each text, llama.cpp gives its library for grammars
-    other texts for the tokens than they have (`llama_detokenize` of one token drops its space). And where the
-    number of tokens is one less than a multiple of 32, the library fails within a text in JSON; llama.cpp
-    then goes on without the grammar.
+    If a (SentencePiece) vocabulary puts a space before each text, llama.cpp passes wrong token texts to its
+    grammar library (`llama_detokenize` of one token drops its space). And if the number of tokens is one less
+    than a multiple of 32, the library fails inside a JSON string; llama.cpp then ignores the grammar.
     """
     sample = f'%llguidance {{}}\nstart: "{SAMPLE_TEXT}"'
     chunks = chunks_under(sample, complete, token, len(SAMPLE_TEXT) + 1)
     text = "".join(choice_of(chunk)["text"] or "" for chunk in chunks)
-    if not text.startswith(SAMPLE_TEXT):  # the model may go on behind the end of a grammar
+    if not text.startswith(SAMPLE_TEXT):  # the model may continue after the grammar's end
         return False
     if end is None:
         return True
-    # A model that would rather end may not end behind the quotation mark.
+    # A model that is biased to end must not end after the quotation mark.
     bias = {"logit_bias": [[end, 1000.0]]}
     chunks = chunks_under(TEXT_GRAMMAR, complete, token, 2, bias)
     return all(choice_of(chunk)["finish_reason"] != "stop" for chunk in chunks)
@@ -53,7 +52,7 @@ def chunks_under(
     limit: int,
     parameters: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
-    """An answer of at most `limit` tokens under a grammar. Raises RuntimeError."""
+    """The chunks of an answer of at most `limit` tokens under a grammar. Raises RuntimeError."""
     body = {"prompt": [prompt], "n_predict": limit, "n_probs": 1, "grammar": grammar, **parameters}
     chunks: list[dict[str, Any]] = []
 

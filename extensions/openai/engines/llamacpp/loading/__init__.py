@@ -1,1 +1,1 @@
-"""What happens to a model's files before llama.cpp gets them, and how it is set up for them."""
+"""Checks of model files before llama.cpp reads them, and llama.cpp's parameters for them."""

@@ -1,4 +1,4 @@
-"""A model's fingerprint: it changes when the files or a setting that changes answers does."""
+"""A model's fingerprint: it changes with the files and with settings that change answers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ DIGESTED_BYTES = 1 << 20  # at each end of a file
 
 
 def fingerprint(files: Iterable[Path], *settings: object) -> str:
-    """The fingerprint that OpenAI's answers call `system_fingerprint`."""
+    """OpenAI's `system_fingerprint`."""
     version, name, *others = settings
     parts = (version, name, *map(_digest, files), *others)
     return "fp_" + hashlib.sha256(repr(parts).encode()).hexdigest()[:10]
 
 
 def _digest(file: Path) -> str:
-    """Tells files apart by their size and both ends; the whole may be many gigabytes."""
+    """Digest a file's size and both ends only, as it may have many gigabytes."""
     size = file.stat().st_size
     with file.open("rb") as opened:
         begin = opened.read(DIGESTED_BYTES)

@@ -1,4 +1,4 @@
-"""A GGUF model in llama.cpp's memory: its calls, its tokens, and what it says of itself."""
+"""A GGUF model in llama.cpp's memory: its calls, tokens and properties."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ....schemas import bad_request
-from ...failures import taken_away
+from ...failures import model_changed
 from ...model_spec import ModelLoadError
 from ...protocol import Capability
 from ...tokens.gguf import GGUFHeader
@@ -26,7 +26,7 @@ class LoadedModel:
     """One model, from its load until `free`. Thread-safe."""
 
     def __init__(self, model: Path, header: GGUFHeader, params: Any, mmproj: Path | None) -> None:
-        """`params`: xllamacpp's, all but where to listen. Raises ModelLoadError."""
+        """`params`: xllamacpp's, without the address to listen on. Raises ModelLoadError."""
         import xllamacpp
 
         self.header = header
@@ -44,23 +44,23 @@ class LoadedModel:
                 "--verbose shows what it says."
             ) from error
         self.complete: Complete = self.memory.handle_completions
-        """Streams the answer to a request for a completion."""
+        """Streams a completion."""
         if mmproj is not None:
-            # Beside an encoder, xllamacpp's call takes neither token ids nor media.
+            # With an encoder, xllamacpp's call takes neither token ids nor media.
             self.complete = self.listener.complete
         meta = self.listener.ask("/v1/models")["data"][0]["meta"]
         self.vocabulary_size = int(meta["n_vocab"])
         self.context_length = int(meta["n_ctx"])
         props = self.listener.ask("/props")
         self.media_mark = str(props.get("media_marker", "")) if mmproj else ""
-        """What stands in a prompt where media do."""
-        able = props.get("modalities", {})
-        self.modalities = tuple(each for each in MODALITIES if able.get(each.value))
-        """What it takes besides text."""
+        """The placeholder for media in a prompt."""
+        supported = props.get("modalities", {})
+        self.modalities = tuple(each for each in MODALITIES if supported.get(each.value))
+        """Its inputs besides text."""
         self.start_text, self.end_text = str(props["bos_token"]), str(props["eos_token"])
         start = self.tokens_in(self.start_text or self.end_text)
         self.document_start = start[0] if start else 0
-        """What an empty prompt stands for: the token that begins (or else ends) a document."""
+        """Replaces an empty prompt: the token that begins (or else ends) a document."""
         self.adds_start = self.tokenize("x")[:1] == self.tokens_in(self.start_text)
         """Whether the tokenizer puts the start token before a prompt."""
 
@@ -70,23 +70,23 @@ class LoadedModel:
 
     @cached_property
     def end_tokens(self) -> frozenset[int]:
-        """The tokens that end an answer: llama.cpp bans them where no end is wanted, and reports that."""
+        """The tokens that end an answer: with `ignore_eos`, llama.cpp bans them and reports that."""
         asked = {"prompt": [self.document_start], "n_predict": 0, "ignore_eos": True}
         settings = self.listener.ask("/completion", asked)["generation_settings"]
         return frozenset(int(banned["token"]) for banned in settings["logit_bias"])
 
     def tokenize(self, text: str) -> tuple[int, ...]:
-        """The tokens of a prompt; never none."""
+        """The tokens of a prompt, at least one."""
         asked = {"content": text, "add_special": True, "parse_special": True}
         tokens = tuple(self.listener.ask("/tokenize", asked)["tokens"])
         return tokens or (self.document_start,)
 
     def tokens_in(self, text: str) -> tuple[int, ...]:
-        """The tokens of a text within a prompt, special ones recognised."""
+        """The tokens of a text inside a prompt; special tokens are recognised."""
         return self._tokens(text, parse_special=True)
 
     def plain_tokens(self, text: str) -> tuple[int, ...]:
-        """The tokens of a text in which no special one is recognised."""
+        """The tokens of a text; special tokens are not recognised."""
         return self._tokens(text, parse_special=False)
 
     def _tokens(self, text: str, *, parse_special: bool) -> tuple[int, ...]:
@@ -98,15 +98,15 @@ class LoadedModel:
         return str(self.listener.ask("/detokenize", {"tokens": list(tokens)})["content"])
 
     def check_ids(self, tokens: Sequence[int], param: str) -> None:
-        """Raise InvalidRequest for token ids that the model does not have; `param` is their field."""
+        """Raise InvalidRequest for unknown token ids; `param` is their field."""
         if not all(0 <= token < self.vocabulary_size for token in tokens):
             raise bad_request.token_id_out_of_range(param, self.vocabulary_size)
 
     def free(self) -> None:
-        """Free the memory. Nothing may be asked of the model any more."""
+        """Free the memory. The model cannot be used any more."""
         self.memory, self.complete = None, _freed
         self.listener.close()
 
 
 def _freed(body: bytes, receive: object) -> None:
-    raise taken_away()
+    raise model_changed()

@@ -1,4 +1,4 @@
-"""How much memory a model needs, from what its file says."""
+"""How much memory a model needs, from its file's header."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ GB = 1e9
 
 @dataclass(frozen=True, slots=True)
 class MemoryNeed:
-    """Bytes, at most: a model with a sliding window or recurrent layers keeps less of its contexts."""
+    """Upper bounds in bytes: a sliding window or recurrent layers need less for the contexts."""
 
     weights: int
     contexts: int
     prompts: int
-    """For prompts that are kept after their answers."""
+    """For the cache of earlier prompts."""
     cache: Cache
 
     @classmethod
@@ -29,7 +29,7 @@ class MemoryNeed:
         return cls(weights, contexts, prompts, cache)
 
     def __str__(self) -> str:
-        """`needs 9.8 GB: weights 4.9, 4 contexts 4.3, cache 0.5`: with its time it fits into 80 columns."""
+        """`needs 9.8 GB: weights 4.9, 4 contexts 4.3, cache 0.5`: fits into 80 columns with a log's time."""
         total = self.weights + self.contexts + self.prompts
         count = self.cache.contexts
         return (
@@ -42,13 +42,13 @@ class MemoryNeed:
 def memory_need(
     header: GGUFHeader, files: Iterable[Path], cache: Cache, prompts_mib: int
 ) -> MemoryNeed:
-    """What a model takes, with its parts, adapters and encoder in `files`."""
+    """The memory for a model; `files` also holds its adapters and its encoder."""
     weights = sum(part.stat().st_size for file in files for part in _parts(file))
     return MemoryNeed.of(weights, header, cache, prompts_mib << 20)
 
 
 def _parts(file: Path) -> list[Path]:
-    """All files of a model that is parted into several."""
+    """All files of a model that may be split into several."""
     found = PART.fullmatch(file.name)
     if found is None:
         return [file]

@@ -1,4 +1,4 @@
-"""The files that a model is loaded from, looked through before llama.cpp sees them."""
+"""Checks the files of a model before llama.cpp reads them."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def read_files(
     loras: Sequence[tuple[Path, float]] = (),
     mmproj: Path | None = None,
 ) -> tuple[GGUFHeader, Cache]:
-    """What the model says of itself, and the cache that it gets.
+    """The model's header and the cache for it.
 
-    Raises ModelLoadError for a file that llama.cpp must not see: it ends the whole process at some of them.
+    Raises ModelLoadError for a file that llama.cpp must not see: some make it abort the process.
     """
     try:
         header = read_model(model)
@@ -35,8 +35,8 @@ def read_files(
             read_encoder(mmproj)
         for lora, _ in loras:
             read_lora(lora)
-        # An answer and a question beside it need two. No more are added: llama.cpp computes slots in one
-        # step only where they are next to each other, and with one more there would be gaps.
+        # An answer and a query beside it need two. A further one is not added: llama.cpp computes only
+        # adjacent slots in one step, and it would make gaps.
         slots = max(2, parallel)
         cache = cache_for(header.context_length, context_length, header.kv_bytes_per_token, slots)
         check_memory(header, model.name, cache.context, all_memory(gpu_layers))

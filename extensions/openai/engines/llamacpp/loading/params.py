@@ -1,4 +1,4 @@
-"""How llama.cpp is set up for a model: slots, cache, batches, threads."""
+"""llama.cpp's parameters for a model: slots, cache, batches, threads."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from typing import Any
 from ....system.machine import memory_bytes
 
 DEFAULT_CONTEXT_TOKENS = 8192  # unless the model has fewer or --ctx-size asks for more
-BATCH_TOKENS = 512  # of a prompt per step: how soon the work ends once the client has left
+BATCH_TOKENS = 512  # of a prompt per step; work ends within a step once the client has left
 TINY_MODEL_BYTES = 64 << 20
-"""A smaller model gains nothing from a second thread, and its steps are so short that on a busy machine
-threads would mostly wait for each other."""
+"""A smaller model runs on one thread: its steps are so short that on a busy machine threads would mostly wait
+for each other."""
 PROMPT_CACHE_MIB = 512  # host memory for prompts whose slot went to another request
-TINY_PROMPT_CACHE_MIB = 16  # the same for a tiny model, which reads a prompt again in no time
+TINY_PROMPT_CACHE_MIB = 16  # the same for a tiny model, which reads prompts quickly
 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """The cache of keys and values: how long a context is, and how many whole ones there are."""
+    """The KV cache: the length of a context, and how many contexts fit."""
 
     context: int
-    """Tokens that one answer may use, prompt included."""
+    """Tokens that one answer may use, including the prompt."""
     contexts: int
     slots: int
 
     @property
     def shared(self) -> bool:
-        """Whether slots share what there is, because memory does not hold a context for each."""
+        """Whether slots share the cache, because memory does not hold a context for each."""
         return self.contexts < self.slots
 
 
-def cache_for(trained: int, asked: int, bytes_per_token: int, slots: int) -> Cache:
-    """The cache for a model made for `trained` tokens (0: unknown), of which `asked` (0: as many as is
-    usual) are wanted, at `bytes_per_token` of memory."""
-    context = min(trained or DEFAULT_CONTEXT_TOKENS, asked or DEFAULT_CONTEXT_TOKENS)
+def cache_for(trained: int, requested: int, bytes_per_token: int, slots: int) -> Cache:
+    """The cache for a model trained for `trained` tokens (0: unknown). `requested`: the operator's context
+    length (0: the default)."""
+    context = min(trained or DEFAULT_CONTEXT_TOKENS, requested or DEFAULT_CONTEXT_TOKENS)
     return Cache(context, _contexts_that_fit(bytes_per_token * context, slots), slots)
 
 
@@ -49,14 +49,14 @@ def params_for(
     loras: Sequence[tuple[Path, float]] = (),
     mmproj: Path | None = None,
 ) -> Any:
-    """xllamacpp's CommonParams, all but where to listen. Raises ImportError without xllamacpp."""
+    """xllamacpp's CommonParams, without the address to listen on. Raises ImportError."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
     params.model.path = str(model)
     params.n_ctx = cache.context * cache.contexts
     params.n_parallel = cache.slots
-    # Apart from each other answers are the same to the last bit whatever runs beside them.
+    # With separate slots, answers are bit-identical whatever else runs.
     params.kv_unified = cache.shared
     params.kv_unified_per_slot = cache.context if cache.shared else 0
     params.n_batch = BATCH_TOKENS
@@ -67,7 +67,7 @@ def params_for(
         params.mmproj_use_gpu = gpu_layers != 0
     params.cache_ram_mib = PROMPT_CACHE_MIB
     params.prefill_assistant = False
-    # Prompts are rendered here; llama.cpp need not run the model's own template, which may be hostile.
+    # We render prompts, so that llama.cpp never runs the model's own template, which may be hostile.
     params.chat_template = "chatml"
     if model.stat().st_size < TINY_MODEL_BYTES:
         params.cache_ram_mib = TINY_PROMPT_CACHE_MIB
@@ -92,7 +92,7 @@ def _contexts_that_fit(bytes_per_context: int, wanted: int) -> int:
 
 
 def all_memory(gpu_layers: int) -> int:
-    """Bytes that a model may have: this machine's memory, and that of graphics cards where they are used."""
+    """Bytes available to a model: this machine's memory, and that of its GPUs if they are used."""
     import xllamacpp
 
     cards = xllamacpp.get_device_info() if gpu_layers else []

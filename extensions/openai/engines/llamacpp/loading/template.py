@@ -19,9 +19,9 @@ KEY = "tokenizer.chat_template"
 def load_template(
     header: GGUFHeader, *, bos: str = "", eos: str = "", repair: bool = True
 ) -> ChatTemplate:
-    """The file's own template; ChatML for a file without one, or with one that is no template.
+    """The file's own template; ChatML if it has none, or an invalid one.
 
-    Raises TooCostlyTemplate for one that no bound holds.
+    Raises TooCostlyTemplate for one that exceeds the bounds.
     """
     sources = {
         key: text
@@ -36,5 +36,5 @@ def load_template(
     except TooCostlyTemplate:
         raise
     except BadTemplate as error:
-        log.warning("the model's chat template is none (%s): ChatML is used", error)
+        log.warning("the model's chat template is invalid (%s): ChatML is used", error)
         return ChatTemplate(CHATML, bos=bos, eos=eos, repair=repair)

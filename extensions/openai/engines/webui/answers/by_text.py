@@ -1,4 +1,4 @@
-"""Answers of loaders that hand over the whole text so far: pieces are cut from it, tokens are counted."""
+"""Answers of loaders that yield the whole text so far: we cut pieces from it and count tokens."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from ...failures import taken_away, text_changed
+from ...failures import model_changed, text_changed
 from ...protocol import BAN, Finish, Piece, PromptUsage
-from ..findings import knows_stop_event
+from ..findings import supports_stop_event
 from ..host import Loaded, custom_reply, host_module, host_reply
 from ..loaders.base import LoaderJob, TextAdapter
 from .token_count import TokenCount
@@ -22,9 +22,9 @@ def answer_by_text(
     count: TokenCount,
     check_open: Callable[[], None],
 ) -> None:
-    """Emit an answer. `check_open` raises once the engine ends."""
+    """Emit an answer. `check_open` raises once the engine closes."""
     stop = threading.Event()
-    if knows_stop_event():
+    if supports_stop_event():
         state["stop_event"] = stop
     if job.request.logit_bias:
         state["logit_bias"] = {
@@ -38,12 +38,12 @@ def answer_by_text(
     replies = host_reply(job.text, state)
     try:
         for text in replies:
-            # What an extension generates may still change; of others the tail of a character.
+            # An extension's text may still change; of other text only an incomplete last character.
             if not rewrites:
-                new, shown = _grown(shown, text)
-                now = min(job.limit, count.so_far(counted, new)) if new else counted
-                fresh, counted = now - counted, now
-                if job.emit(Piece(new, tokens=fresh, prompt=prompt)):
+                new, shown = _delta(shown, text)
+                total = min(job.limit, count.so_far(counted, new)) if new else counted
+                tokens, counted = total - counted, total
+                if job.emit(Piece(new, tokens=tokens, prompt=prompt)):
                     stop.set()
                     return
                 prompt = None
@@ -55,22 +55,22 @@ def answer_by_text(
         stop.set()
         replies.close()
     if not text and host_module("shared").model is not loaded.model:
-        raise taken_away()
+        raise model_changed()
     if not rewrites and not text.startswith(shown):
         raise text_changed()
-    whole = count.of(text)
-    total = min(job.limit, max(counted, whole))
-    # It is unknown whether the limit ended what an extension has generated.
-    ended_by_limit = whole >= job.limit and not rewrites
+    exact = count.of(text)
+    total = min(job.limit, max(counted, exact))
+    # For an extension's text we cannot know whether the limit ended it.
+    ended_by_limit = exact >= job.limit and not rewrites
     finish: Finish = "length" if ended_by_limit else "stop"
     if ended_by_limit:
         total = job.limit
     job.emit(Piece(text[len(shown) :], tokens=total - counted, prompt=prompt, finish=finish))
 
 
-def _grown(shown: str, text: str) -> tuple[str, str]:
-    """What a longer text adds to what is shown, and what is shown then; the tail of a character waits."""
+def _delta(shown: str, text: str) -> tuple[str, str]:
+    """The text to add to `shown`, and the text shown then; an incomplete last character is held back."""
     ready = text.rstrip("\N{REPLACEMENT CHARACTER}")
     if not ready.startswith(shown):
-        return "", shown  # a host that takes text back may still give it again
+        return "", shown  # the host removed text, but may add it again
     return ready[len(shown) :], ready

@@ -1,4 +1,4 @@
-"""How many tokens an answer has that came as text."""
+"""Counts the tokens of an answer that arrives as text."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from ..known_model import KnownModel
 
 
 class TokenCount:
-    """Counts for one model, by what its loader has counted, or else by its tokenizer."""
+    """Counts tokens of one model, with its loader's counter if possible, else with its tokenizer."""
 
     def __init__(self, loaded: Loaded, known: KnownModel) -> None:
         self._loaded, self._known = loaded, known
 
     def of(self, text: str) -> int:
-        """The tokens of a whole answer."""
+        """The number of tokens of a complete answer."""
         return self._by_loader() or (self._encoded(text) if text else 0)
 
     def so_far(self, counted: int, new: str) -> int:
-        """The tokens of an answer with some more text. What the loader yields may be several at once."""
+        """The number of tokens including those of `new`, which may be several at once."""
         count = self._by_loader()
         if count:
             return max(counted, count)
         return counted + max(1, self._encoded(new) - self._encoded(""))
 
     def _by_loader(self) -> int:
-        """What the loader has counted of the answer under way; 0 where several share its counter."""
+        """The loader's count for the running answer; 0 if several answers share its counter."""
         count = getattr(self._loaded.model, "last_completion_token_count", None)
         alone = self._known.parallel(self._loaded) == 1 and not custom_reply()
         return count if isinstance(count, int) and alone else 0

@@ -1,8 +1,8 @@
-"""What an adapter of a webui's loader is; `registry.py` has a row for each.
+"""The adapter of a webui's loader; `registry.py` has a row for each.
 
-A host calls its model itself, under its own lock and in a thread of its own; what it hands back is text.
-A `TokenAdapter` wraps the call that the host makes of the loaded model, recognises our requests by a value in
-the state that carries them (`RequestTag`), and lets all others pass.
+A host calls its model itself, under its own lock and in its own thread, and yields text. A `TokenAdapter`
+wraps the host's call to the loaded model, recognises our requests by a value in the state that carries them
+(`RequestTag`), and passes all others through.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class LoaderJob:
     limit: int
     """The most tokens to sample."""
     emit: Emit[Piece | None]
-    """Gets the answer's pieces; True: stop. It may be asked with None at any time."""
+    """Gets the answer's pieces; True: stop. May be called with None at any time."""
     encode: Callable[[str], tuple[int, ...]]
-    """The tokens that the host makes of a text, remembered for the prompt."""
-    heard: Callable[[], str] | None = None
-    """All that the model has said so far, where an extension reads what the host yields; else None."""
+    """The host's tokens of a text, cached for the prompt."""
+    text_so_far: Callable[[], str] | None = None
+    """The model's text so far, if an extension reads what the host yields; else None."""
 
     def session(self) -> SamplingSession:
-        """Its generation, where an adapter takes part in each step."""
+        """A session for adapters that take part in each step."""
         sampling = self.request.sampling
         return SamplingSession(
             self.request,
@@ -55,26 +55,25 @@ class LoaderJob:
 
 
 class LoaderGeneration(Protocol):
-    """Our part in one generation. What the host yields of it is not looked at."""
+    """Our part in one generation. What the host yields of it is ignored."""
 
     @property
-    def begun(self) -> bool:
-        """Whether the model was asked at all."""
+    def started(self) -> bool:
+        """Whether the model was called."""
 
     @property
     def finished(self) -> bool:
         """Whether the answer's last piece was emitted."""
 
     @property
-    def left(self) -> bool:
-        """Whether the reader has left."""
+    def reader_left(self) -> bool: ...
 
     @property
     def error(self) -> BaseException | None:
         """What ended the generation too early."""
 
     @property
-    def dropped(self) -> bool:
+    def aborted_by_extension(self) -> bool:
         """Whether an extension ended it too early."""
 
 
@@ -85,55 +84,53 @@ def check_error(generation: LoaderGeneration) -> None:
 
 
 class LoaderAdapter:
-    """One loader, as far as all loaders are alike. Holds nothing: it is asked from any thread, with the model
-    that is loaded right now."""
+    """What all loaders have in common. Stateless and thread-safe: methods get the currently loaded model."""
 
     model_class: ClassVar[str] = ""
-    """The name of the class that the host has for this loader's models."""
+    """The host's name of this loader's model class."""
 
     def fits(self, model: Any) -> bool:
-        """Whether a loaded model is one of this loader's."""
+        """Whether a loaded model belongs to this loader."""
         return type(model).__name__ == self.model_class
 
     def parallel(self, loaded: Loaded) -> int:
-        """How many requests the host lets this loader answer at once, in versions that let any do so."""
+        """How many requests this loader answers at once, if the host's version allows more than one."""
         return 1
 
     def context_limit(self, loaded: Loaded) -> int | None:
-        """The most tokens that a request may use, where the loader says so."""
-        most = getattr(getattr(loaded.model, "config", None), "max_position_embeddings", None)
-        return most if isinstance(most, int) else None
+        """The most tokens that a request may use; None: unknown."""
+        limit = getattr(getattr(loaded.model, "config", None), "max_position_embeddings", None)
+        return limit if isinstance(limit, int) else None
 
     def view(self, loaded: Loaded) -> TokenizerView:
-        """The tokens of the model. Kept as long as the tokenizer is the same object."""
+        """A view of the model's tokenizer. Cached as long as the tokenizer is the same object."""
         return host_view(loaded)
 
     def encode(self, loaded: Loaded, text: str) -> tuple[int, ...]:
-        """A text's tokens as a prompt, special ones recognised."""
+        """The tokens of a prompt; special tokens are recognised."""
         return host_encode(text)
 
     def findings(self, loaded: Loaded) -> tuple[str, ...]:
-        """What was found out about this loader by looking at the host's source, for the operator."""
+        """What the host's source code says about this loader, for the operator."""
         return ()
 
 
 class TokenAdapter(LoaderAdapter, ABC):
-    """A loader whose generations we take part in: exact tokens, log-probabilities, grammars, and an end that
-    touches no other answer."""
+    """A loader whose generation we take part in: exact tokens, log-probabilities, grammars, and an end that
+    affects no other answer."""
 
     exact: ClassVar[bool]
-    """Whether an extension gets the very text of our pieces (`LoaderJob.heard`), else what the host makes of
-    the tokens."""
+    """Whether an extension gets exactly the text of our pieces (`LoaderJob.text_so_far`); else the host
+    decodes the tokens itself."""
 
     def capabilities(self, view: TokenizerView) -> tuple[Capability, ...]:
-        """What requests may ask for beyond text."""
-        can = (Capability.LOGPROBS,)
-        return can if view.matching is None else (*can, Capability.GRAMMAR)
+        """What requests may use beyond text."""
+        found = (Capability.LOGPROBS,)
+        return found if view.matching is None else (*found, Capability.GRAMMAR)
 
     @abstractmethod
     def attach(self, loaded: Loaded, job: LoaderJob, state: dict[str, Any]) -> LoaderGeneration:
-        """Take part in the generation that the host is about to be asked for with this state, which may
-        be changed."""
+        """Prepare to take part in the host's generation with this state; may modify the state."""
 
     @abstractmethod
     def scores(
@@ -143,11 +140,11 @@ class TokenAdapter(LoaderAdapter, ABC):
 
 
 class TextAdapter(LoaderAdapter):
-    """A loader that hands over the whole text so far, and that is all. By itself it is any such loader that
-    has no row of its own."""
+    """A loader that only yields the whole text so far. Not subclassed, it stands for any such loader without
+    a row of its own."""
 
     banned: ClassVar[float | bool] = float("-inf")
-    """The bias by which the loader never samples a token."""
+    """The loader's bias for a banned token."""
 
     def fits(self, model: Any) -> bool:
         if self.model_class:
@@ -159,9 +156,8 @@ class TextAdapter(LoaderAdapter):
 
 
 Adapter = TokenAdapter | TextAdapter
-"""A loader's adapter is one of the two."""
 
 
 def server_slots() -> int:
-    """The slots that llama.cpp's server was started with."""
+    """How many slots llama.cpp's server was started with."""
     return int(getattr(host_args(), "parallel", 1) or 1)

@@ -1,9 +1,9 @@
-"""A webui's ExLlamaV3 loader: its own generator, with jobs that we take part in.
+"""A webui's ExLlamaV3 loader: we run jobs of its own generator.
 
-The host's `generate_with_streaming` makes a job of a state (its samplers, its seed) and reads the results as
-text. Of a state that is ours we take over the job that it makes, before it runs: with the prompt's exact
-tokens, a filter for what may be sampled, and logits among its results. Then we run it ourselves, beside the
-host's other jobs where its version lets several run.
+The host's `generate_with_streaming` makes a job from a state (samplers, seed) and reads the results as text.
+If the state is ours, we take the job over before it runs, with the prompt's exact tokens, a filter for
+what may be sampled, and logits in its results. Then we run it ourselves, concurrently with the host's other
+jobs if its version allows that.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ import numpy as np
 
 from ....errors import APIError
 from ...callback_bridge import TICK_S
-from ...failures import failure_of, no_job, taken_away
+from ...failures import failure_of, model_changed, no_job
 from ...protocol import Piece, TokenLogprob
 from ...tokens.tokenizer_view import TokenizerView
-from ..findings import knows_stop_event
+from ..findings import supports_stop_event
 from ..host import Loaded, host_module
 from ..patching import wrap_once
 from ..sampling.arrays import as_inputs, to_numpy
-from ..sampling.constraint import Constraint, take_over_penalties
+from ..sampling.constraint import Constraint, disable_penalties
 from ..sampling.logprobs import logprob_of
 from ..sampling.request_tag import TaggedInt, tagged
 from ..sampling.token_answer import TokenAnswer
 from ..tokenizers import view_of
 from .base import LoaderJob, TokenAdapter
 from .exllamav3_tokens import AsTransformers, prompt_tokens
-from .growing_text import yield_as_it_grows
+from .growing_text import iterate_growing_text
 
 Result = dict[str, Any]
-"""What the generator reports of a job: `token_ids` (1 x n), `logits` (1 x n x vocabulary), `eos`; and what it
-still held back when it ended, as `held`."""
+"""The generator's result for a job: `token_ids` (1 x n), `logits` (1 x n x vocabulary), `eos`; and at its end
+`held`, what it still held back."""
 Results = Generator[Result | None, None, None]
 
 
 class ExLlamaV3Adapter(TokenAdapter):
-    """`Exllamav3Model`, as the host calls its class: it drives the generator by itself."""
+    """The host's class `Exllamav3Model`, which drives the generator itself."""
 
     model_class = "Exllamav3Model"
     exact = True
@@ -53,27 +53,27 @@ class ExLlamaV3Adapter(TokenAdapter):
         return 8
 
     def context_limit(self, loaded: Loaded) -> int | None:
-        return int(loaded.model.max_tokens) - beyond_limit(loaded.model)
+        return int(loaded.model.max_tokens) - extra_tokens(loaded.model)
 
     def view(self, loaded: Loaded) -> TokenizerView:
         tokenizer = AsTransformers(loaded.model.tokenizer)
         return view_of(tokenizer, tokenizer.ends)
 
     def encode(self, loaded: Loaded, text: str) -> tuple[int, ...]:
-        # The host's own function reads special tokens as text, unlike where it generates.
+        # The host's own function reads special tokens as text, unlike its generator.
         start = bool(host_module("shared").settings.get("add_bos_token", True))
         return tuple(prompt_tokens(loaded.model.tokenizer, text, start=start))
 
     def attach(self, loaded: Loaded, job: LoaderJob, state: dict[str, Any]) -> ExLlamaV3Generation:
-        run = ExLlamaV3Generation(loaded.model, job)
-        most = TaggedInt(job.limit)
-        most.part = run
-        state.update(max_new_tokens=most, ban_eos_token=False)
-        if knows_stop_event():  # then the host lets several generate
+        generation = ExLlamaV3Generation(loaded.model, job)
+        limit = TaggedInt(job.limit)
+        limit.payload = generation
+        state.update(max_new_tokens=limit, ban_eos_token=False)
+        if supports_stop_event():  # then the host generates several answers at once
             state["stop_event"] = threading.Event()
-        take_over_penalties(state)
+        disable_penalties(state)
         wrap_model(loaded.model)
-        return run
+        return generation
 
     def scores(
         self, loaded: Loaded, view: TokenizerView, tokens: Sequence[int], alternatives: int
@@ -94,14 +94,14 @@ class ExLlamaV3Adapter(TokenAdapter):
                 yield logprob_of(raw, token, text, alternatives, view.vocabulary)
 
 
-def beyond_limit(model: Any) -> int:
-    """How many tokens more than it may answer ExLlamaV3 has to be asked for: it ends by up to so many too
-    soon, as one is counted early, and so are those that it drafts."""
+def extra_tokens(model: Any) -> int:
+    """How many tokens to request beyond the limit: ExLlamaV3 may end that many too early, because it counts
+    one token, and those that it drafts, in advance."""
     return 1 + int(getattr(model.generator, "num_draft_tokens", 0) or 0)
 
 
 class ExLlamaV3Generation(TokenAnswer):
-    """One of our jobs. Filled from the thread that asked the host for it."""
+    """One of our jobs. Run in the thread that called the host."""
 
     def __init__(self, model: Any, job: LoaderJob) -> None:
         sampling = job.request.sampling
@@ -111,7 +111,7 @@ class ExLlamaV3Generation(TokenAnswer):
         )
         self._model, self._job = model, job
         self._texts: list[str] = []
-        self.made = False
+        self.has_job = False
         """Whether the host has made its job."""
         endless = bool(sampling.get("ban_eos_token"))
         self._constraint = Constraint(job.request, job.view, endless=endless)
@@ -121,7 +121,7 @@ class ExLlamaV3Generation(TokenAnswer):
         return self._job.emit(piece)
 
     def options(self, options: dict[str, Any]) -> dict[str, Any]:
-        """What the host makes a job with, changed to what was asked for."""
+        """The host's options for the job, adapted to the request."""
         request, view = self._job.request, self._job.view
         inputs = as_inputs(self._job.tokens, options["input_ids"])
         filters = list(options.get("filters") or [])
@@ -130,45 +130,47 @@ class ExLlamaV3Generation(TokenAnswer):
             filters.append(filter_of(self, tokenizer, inputs, self._constraint, view.ends))
         return options | {
             "input_ids": inputs,
-            # Some versions end this much sooner; where an answer ends is decided here.
-            "max_new_tokens": self.limit + beyond_limit(self._model),
+            # Some versions end early; we decide where the answer ends.
+            "max_new_tokens": self.limit + extra_tokens(self._model),
             "stop_conditions": sorted(view.ends) or None,
             "filters": filters or None,
             "seed": options.get("seed") if request.seed is None else request.seed,
             "return_logits": request.logprobs is not None,
         }
 
-    def follow(self, before: Iterator[str], prompt: str) -> Iterator[str]:
-        """Run the job that the host makes when it begins (`before`). Yields the whole text once, at the end:
-        so the host cannot end it, and logs how long it was. For an extension, as it grows; and that may have
-        changed the prompt."""
+    def run(self, original: Iterator[str], prompt: str) -> Iterator[str]:
+        """Run the job that the host's `original` generator makes. Yields the whole text once, at the end: so
+        the host cannot stop it, and can log its length. For an extension, yields the text as it grows. An
+        extension may have changed the prompt."""
         if prompt != self._job.text:
             self._job = replace(self._job, text=prompt, tokens=self._job.encode(prompt))
-        if self._job.heard is None:
-            self._run(before)
+        if self._job.text_so_far is None:
+            self._run(original)
             yield "".join(self._texts)
             return
         try:
-            yield from yield_as_it_grows(self._job.heard, partial(self._run, before))
+            yield from iterate_growing_text(self._job.text_so_far, partial(self._run, original))
         except GeneratorExit:
-            self.dropped = not self.finished
+            self.aborted_by_extension = not self.finished
             raise
 
-    def _run(self, before: Iterator[str], is_over: Callable[[], bool] = lambda: False) -> None:
+    def _run(
+        self, original: Iterator[str], should_stop: Callable[[], bool] = lambda: False
+    ) -> None:
         try:
             if not self.begin(len(self._job.tokens)):
                 return
-            with closing(self._results(_made_by(before))) as results:
+            with closing(self._results(_job_made_by(original))) as results:
                 for result in results:
-                    if not self._take(result) or is_over():
+                    if not self._add_result(result) or should_stop():
                         return
             if self.error is None:
-                raise failure_of("it ended the answer before its time")
+                raise failure_of("it ended the answer too early")
         except Exception as error:
             self.error = self.error or error
 
-    def _take(self, result: Result | None) -> bool:
-        """Whether to go on after a result, or after a while without one."""
+    def _add_result(self, result: Result | None) -> bool:
+        """Add a result, or None after a while without one; whether to continue."""
         if self.error is not None:
             return False
         if result is None:
@@ -183,21 +185,23 @@ class ExLlamaV3Generation(TokenAnswer):
         return bool(reported) or self.wait()
 
     def _results(self, job: Any) -> Results:
-        """Of a job, to its end; None after a while without one. Closing it cancels the job."""
-        several = getattr(self._model, "parallel_generator", None)
-        return _alone(self._model.generator, job) if several is None else _beside(several, job)
+        """Run a job to its end; yields None after a while without a result. Closing cancels the job."""
+        parallel = getattr(self._model, "parallel_generator", None)
+        if parallel is None:
+            return _run_here(self._model.generator, job)
+        return _run_in_host_thread(parallel, job)
 
 
-def _beside(several: Any, job: Any) -> Results:
-    """By the host's thread that runs all jobs."""
+def _run_in_host_thread(generator: Any, job: Any) -> Results:
+    """In the host's thread that runs all jobs."""
     try:
-        results = several.submit(job)
+        results = generator.submit(job)
         while True:
             try:
                 result = results.get(timeout=TICK_S)
             except Empty:
-                if not several.active:
-                    raise taken_away() from None
+                if not generator.active:
+                    raise model_changed() from None
                 yield None
                 continue
             if result is None:  # the host has logged why
@@ -206,11 +210,11 @@ def _beside(several: Any, job: Any) -> Results:
             if result.get("eos"):
                 return
     finally:
-        several.cancel(job)
+        generator.cancel(job)
 
 
-def _alone(generator: Any, job: Any) -> Results:
-    """By ourselves, under the host's lock."""
+def _run_here(generator: Any, job: Any) -> Results:
+    """In this thread, under the host's lock."""
     try:
         generator.enqueue(job)
         over = False
@@ -222,73 +226,75 @@ def _alone(generator: Any, job: Any) -> Results:
         generator.cancel(job)
 
 
-class Made(BaseException):
-    """A job was made that is ours. Raised through the host's code, which is left alone otherwise."""
+class JobMade(BaseException):
+    """Carries our job out of the host's code, which is otherwise unchanged."""
 
     def __init__(self, job: Any) -> None:
         self.job = job
 
 
-def _made_by(before: Iterator[str]) -> Any:
+def _job_made_by(original: Iterator[str]) -> Any:
     try:
-        for _ in before:
+        for _ in original:
             break
-    except Made as made:
+    except JobMade as made:
         return made.job
     raise no_job()
 
 
 def wrap_model(model: Any) -> None:
-    """Let our requests take over the jobs that a host's loader makes of them. Safe to call again."""
-    wrap_once(importlib.import_module(type(model).__module__), "Job", _handing_over)
-    wrap_once(model, "generate_with_streaming", _following)
+    """Take over the jobs that the host's loader makes for our requests. Safe to call again."""
+    wrap_once(importlib.import_module(type(model).__module__), "Job", _wrap_job)
+    wrap_once(model, "generate_with_streaming", _wrap_generate)
 
 
-def _handing_over(make: Any) -> Any:
+def _wrap_job(original: Any) -> Any:
     def job(*args: Any, **options: Any) -> Any:
-        run = carried(options)
-        if run is None or run.made:  # made: an extension asks for more than one answer
-            return make(*args, **options)
-        run.made = True
-        raise Made(make(**run.options(options)))
+        generation = generation_in(options)
+        # With a job already, an extension generates more than one answer.
+        if generation is None or generation.has_job:
+            return original(*args, **options)
+        generation.has_job = True
+        raise JobMade(original(**generation.options(options)))
 
     return job
 
 
-def _following(before: Any) -> Any:
+def _wrap_generate(original: Any) -> Any:
     def generate_with_streaming(prompt: str, state: dict[str, Any]) -> Iterator[str]:
-        run = carried(state)
-        if run is None or run.begun:
-            yield from before(prompt, state)
+        generation = generation_in(state)
+        if generation is None or generation.started:
+            yield from original(prompt, state)
         else:
-            yield from run.follow(before(prompt, state), prompt)
+            yield from generation.run(original(prompt, state), prompt)
 
     return generate_with_streaming
 
 
-def carried(options: dict[str, Any]) -> ExLlamaV3Generation | None:
+def generation_in(options: dict[str, Any]) -> ExLlamaV3Generation | None:
+    """Our generation that is tagged in a call's options, if any."""
     found = tagged(options)
     return found if isinstance(found, ExLlamaV3Generation) else None
 
 
 def filter_of(
-    run: ExLlamaV3Generation,
+    generation: ExLlamaV3Generation,
     tokenizer: Any,
     like: Any,
     constraint: Constraint,
     ends: frozenset[int],
 ) -> Any:
-    """A filter of ExLlamaV3's that lets a job sample only what it may. `like`: token ids of its kind."""
+    """An ExLlamaV3 filter that applies the constraint. `like`: an array of the type to return."""
     base = importlib.import_module("exllamav3.generator.filter").Filter
 
     def mask(self: Any) -> Any:
-        """What is added to the logits (1 x vocabulary)."""
+        """The values to add to the logits (1 x vocabulary)."""
         added = np.zeros((1, self.vocab_size), np.float32)
         try:
             added = constraint.apply(added)
         except APIError as error:
-            # Raised here it would end the jobs of all others as well.
-            run.error = error
+            # Raised here, it would end all other jobs too.
+            generation.error = error
             added[:] = -np.inf
             added[0, sorted(ends)] = 0
         if hasattr(like, "new_tensor"):

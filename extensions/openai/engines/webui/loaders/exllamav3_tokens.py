@@ -1,4 +1,4 @@
-"""The tokenizer of ExLlamaV3, in the form of Transformers'."""
+"""ExLlamaV3's tokenizer with Transformers' interface."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 
 class AsTransformers:
-    """As far as tokens are read and counted."""
+    """The part of the interface that we use."""
 
     def __init__(self, tokenizer: Any) -> None:
-        """`tokenizer`: of ExLlamaV3's."""
+        """`tokenizer`: ExLlamaV3's."""
         self.backend_tokenizer = tokenizer.tokenizer
         self.eos_token_id: int | None = tokenizer.eos_token_id
         self.bos_token_id: int | None = tokenizer.bos_token_id
@@ -36,10 +36,10 @@ class AsTransformers:
 
 
 def prompt_tokens(tokenizer: Any, text: str, *, start: bool) -> list[int]:
-    """A prompt's tokens: special ones are recognised, and the start token is put before it if the model's
-    files say so and `start` does, too. Never none at all.
+    """A prompt's tokens, at least one: special tokens are recognised, and the start token is added if both
+    the model's files and `start` say so.
 
-    The loader itself puts it before every prompt whose model has such a token, wanted or not.
+    The loader itself adds it to every prompt if the model has one, wanted or not.
     """
     read = tokenizer.encode(text, encode_special_tokens=True)
     ids = [int(id) for id in read[0].tolist()]

@@ -1,4 +1,4 @@
-"""A model's answer as the text so far, for an extension of the host that reads it."""
+"""Yields a model's answer as the text so far, for an extension of the host that reads it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterator
 from ...callback_bridge import Emit, iterate_callback
 
 TEXT_INTERVAL_S = 0.02  # between two texts for an extension
-LAST_STEP_S = 30.0  # at most, that a model needs to come to the end of a step
+LAST_STEP_TIMEOUT_S = 30.0  # for a model to finish its current step
 
 
-def yield_as_it_grows(
-    heard: Callable[[], str], produce: Callable[[Callable[[], bool]], object]
+def iterate_growing_text(
+    text_so_far: Callable[[], str], produce: Callable[[Callable[[], bool]], object]
 ) -> Iterator[str]:
-    """Yield the text so far as it grows, while `produce` makes it in a thread of its own, which asks behind
-    each piece whether to stop.
+    """Yield the text so far as it grows, while `produce` generates it in its own thread and calls its
+    argument after each piece to ask whether to stop.
 
-    A fast model's pieces are yielded several at once: each time costs two changes of threads, and all that
-    the host and its extension do with a text.
+    A fast model's pieces are yielded several at once: each yield costs two thread switches, and whatever the
+    host and its extension do with a text.
     """
     closed, over = threading.Event(), threading.Event()
 
@@ -42,12 +42,12 @@ def yield_as_it_grows(
     text, signals = "", iterate_callback(run, own_thread=True)
     try:
         for _ in signals:
-            if len(heard()) > len(text):
-                text = heard()
+            if len(text_so_far()) > len(text):
+                text = text_so_far()
                 yield text
     finally:
         closed.set()
         signals.close()
-        over.wait(LAST_STEP_S)  # the next request finds the model free
-    if len(heard()) > len(text):
-        yield heard()
+        over.wait(LAST_STEP_TIMEOUT_S)  # so that the model is free for the next request
+    if len(text_so_far()) > len(text):
+        yield text_so_far()

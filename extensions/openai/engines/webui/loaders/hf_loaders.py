@@ -1,4 +1,4 @@
-"""Loaders that make another library's model look like Transformers' (`..._HF`), but for scoring a prompt."""
+"""Loaders that give another library's model Transformers' interface (`..._HF`), except for prompt scoring."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .transformers import TransformersAdapter
 
 
 class HFAdapter(TransformersAdapter):
-    """Any of them. Such a model returns only what comes next, and goes on from what it remembers."""
+    """Any such loader. The model returns logits for the next token only, and continues from its cache."""
 
     def fits(self, model: Any) -> bool:
         return type(model).__name__.endswith("HF")
@@ -24,7 +24,7 @@ class HFAdapter(TransformersAdapter):
 
 
 class ExLlamaV3HFAdapter(TransformersAdapter):
-    """`Exllamav3HF`, whose own call forgets what is more than a few hundred tokens back."""
+    """`Exllamav3HF`, whose own call ignores what is more than a few hundred tokens back."""
 
     model_class = "Exllamav3HF"
 

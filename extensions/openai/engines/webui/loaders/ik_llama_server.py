@@ -1,6 +1,6 @@
 """The server of ik_llama.cpp, which the llama.cpp loader starts with `--ik`.
 
-It does not report the tokens that it samples.
+It does not report sampled tokens.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .base import TextAdapter, server_slots
 
 
 class IkLlamaServerAdapter(TextAdapter):
-    """`LlamaServer`, as the host calls its class for both."""
+    """The host's class `LlamaServer`, the same as for llama.cpp."""
 
     model_class = "LlamaServer"
     banned = False

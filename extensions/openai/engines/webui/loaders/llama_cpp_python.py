@@ -1,7 +1,7 @@
 """The llama.cpp loader that webuis had until spring 2025: llama-cpp-python, in their process.
 
-The host's class makes up the sampler's parameters and calls `Llama.create_completion`; in our requests that
-call is answered by `Llama.generate`, which yields tokens, with a logits processor of this server's.
+The host's class collects the sampler's parameters and calls `Llama.create_completion`. For our requests, we
+answer that call with `Llama.generate`, which yields tokens, and our logits processor.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ...protocol import Capability, TokenLogprob
 from ...tokens.tokenizer_view import TokenizerView
 from ..host import Loaded
 from ..patching import wrap_once
-from ..sampling.constraint import take_over_penalties
+from ..sampling.constraint import disable_penalties
 from ..sampling.logprobs import logprob_of
 from ..sampling.request_tag import TaggedInt
 from ..sampling.session import SamplingSession
@@ -28,11 +28,11 @@ from ..tokenizers import text_view, view_of_file
 from .base import LoaderJob, TokenAdapter
 
 NOT_SAMPLERS = ("prompt", "max_tokens", "stream", "seed", "temperature", "logits_processor")
-"""What a completion is asked for with besides parameters that `Llama.generate` takes, too."""
+"""Parameters of `create_completion` that are not passed on to `Llama.generate`."""
 
 
 class LlamaCppPythonAdapter(TokenAdapter):
-    """`LlamaCppModel`, as the host calls its class; its `model` is the library's."""
+    """The host's class `LlamaCppModel`; its `model` is the library's."""
 
     model_class = "LlamaCppModel"
     exact = True
@@ -46,17 +46,17 @@ class LlamaCppPythonAdapter(TokenAdapter):
         return view_of_file(Path(llama.model_path), plain) or text_view(loaded)
 
     def encode(self, loaded: Loaded, text: str) -> tuple[int, ...]:
-        # The host's own function reads special tokens as text, unlike where it generates.
+        # The host's own function reads special tokens as text, unlike its generator.
         return tuple(loaded.model.model.tokenize(text.encode(), special=True))
 
     def attach(self, loaded: Loaded, job: LoaderJob, state: dict[str, Any]) -> SamplingSession:
         session = job.session()
-        most = TaggedInt(job.limit)
-        # What the host makes of the prompt, unless an extension changes it.
-        plain = job.heard and loaded.model.decode(loaded.model.encode(job.text))
-        most.part = partial(_run, session, job, plain)
-        state.update(max_new_tokens=most)
-        take_over_penalties(state)
+        limit = TaggedInt(job.limit)
+        # The prompt as the host changes it, to detect whether an extension changed it.
+        expected = job.text_so_far and loaded.model.decode(loaded.model.encode(job.text))
+        limit.payload = partial(_run, session, job, expected)
+        state.update(max_new_tokens=limit)
+        disable_penalties(state)
         wrap_class(type(loaded.model.model))
         return session
 
@@ -72,84 +72,87 @@ class LlamaCppPythonAdapter(TokenAdapter):
             else:
                 raw = np.array(llama.scores[llama.n_tokens - 1], dtype=np.float64)
                 yield logprob_of(raw, token, text, alternatives, view.vocabulary)
-            llama.eval([token])  # one by one: it keeps the logits of the last one only
+            llama.eval([token])  # one by one: it keeps only the last token's logits
 
 
 def _run(
-    session: SamplingSession, job: LoaderJob, plain: str | None, llama: Any, options: dict[str, Any]
+    session: SamplingSession,
+    job: LoaderJob,
+    expected: str | None,
+    llama: Any,
+    options: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
-    """Answer one of this server's requests; what is yielded is for the host's log, or for an extension."""
+    """Answer one of our requests; what is yielded is for the host's log, or for an extension."""
     prompt = options.get("prompt")
-    if plain is not None and isinstance(prompt, str) and prompt not in (plain, job.text):
+    if expected is not None and isinstance(prompt, str) and prompt not in (expected, job.text):
         tokens = tuple(llama.tokenize(prompt.encode(), special=True))
         job = replace(job, text=prompt, tokens=tokens)
     if session.begin(len(job.tokens)):
         shown = 0
         try:
             for _ in _sample(session, job, llama, options):
-                new = job.heard()[shown:] if job.heard is not None else ""
+                new = job.text_so_far()[shown:] if job.text_so_far is not None else ""
                 if new:
                     shown += len(new)
                     yield {"choices": [{"text": new}]}
         except GeneratorExit:
-            session.dropped = not session.finished
+            session.aborted_by_extension = not session.finished
             raise
-        except Exception as error:  # the host would write it to its log, and go on
+        except Exception as error:  # the host would only log it
             session.error = error
             return
-        if job.heard is not None:
+        if job.text_so_far is not None:
             return
-    # Once, when all is over: after each text the host looks whether its UI wants everything stopped.
+    # Only once, at the end: after each text the host checks whether its UI stopped everything.
     yield {"choices": [{"text": ""}]}
 
 
 def _sample(
     session: SamplingSession, job: LoaderJob, llama: Any, options: dict[str, Any]
 ) -> Iterator[None]:
-    """Yields behind each token."""
-    theirs = options.get("logits_processor") or []
+    """Yields after each token."""
+    host_processors = options.get("logits_processor") or []
     session.limit = int(options["max_tokens"])
 
     def process(ids: Any, scores: Any) -> Any:
         scores = session.process(scores[None])[0]
-        for processor in theirs:
+        for processor in host_processors:
             scores = processor(ids, scores)
         return scores
 
     if options.get("seed") is not None:
         llama.set_seed(options["seed"])
-    if job.request.seed is not None:  # read out of the cache, a prompt's rounding differs
+    if job.request.seed is not None:  # a cached prompt rounds differently
         llama.reset()
-    plain = {name: value for name, value in options.items() if name not in NOT_SAMPLERS}
+    samplers = {name: value for name, value in options.items() if name not in NOT_SAMPLERS}
     sampled = llama.generate(
-        list(job.tokens), temp=options["temperature"], logits_processor=process, **plain
+        list(job.tokens), temp=options["temperature"], logits_processor=process, **samplers
     )
     with closing(sampled):
         for token in sampled:
-            over = session.take(int(token))
+            is_over = session.accept(int(token))
             yield
-            if over:
+            if is_over:
                 return
 
 
 def wrap_class(kind: Any) -> None:
-    """Let our requests take part in what the library's models are asked for; others are passed on as they
-    are. Safe to call again."""
-    wrap_once(kind, "create_completion", _taking_part)
+    """Answer our requests to the library's model class; pass all others through. Safe to call again."""
+    wrap_once(kind, "create_completion", _wrap_completion)
 
 
-def _taking_part(before: Any) -> Any:
+def _wrap_completion(original: Any) -> Any:
     def create_completion(llama: Any, *args: Any, **options: Any) -> Any:
-        most = options.get("max_tokens")
-        # More than one answer to a request is an extension's own affair.
-        if not isinstance(most, TaggedInt) or most.part.args[0].begun:
-            return before(llama, *args, **options)
-        return most.part(llama, options)
+        limit = options.get("max_tokens")
+        # Already started: an extension generates more than one answer.
+        if not isinstance(limit, TaggedInt) or limit.payload.args[0].started:
+            return original(llama, *args, **options)
+        return limit.payload(llama, options)
 
     return create_completion
 
 
 def _tokens(llama: weakref.ref[Any], text: str) -> list[int]:
-    """A text's tokens, with no special ones; none once the model is gone."""
+    """A text's tokens, without special ones; empty once the model is freed."""
     loaded = llama()
     return [] if loaded is None else list(loaded.tokenize(text.encode(), add_bos=False))

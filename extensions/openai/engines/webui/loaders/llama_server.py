@@ -1,8 +1,8 @@
-"""A webui's llama.cpp loader of today, which runs llama.cpp's server as a child.
+"""A webui's current llama.cpp loader, which runs llama.cpp's server as a child process.
 
-The host goes on to choose when a request may run, and how its samplers are named to the server; what is
-asked of the server is ours: the prompt's exact tokens, log-probabilities, and an answer of its own for each
-request, which no other request can end.
+The host still decides when a request may run, and names the samplers to the server. We send the request to
+the server: with the prompt's exact tokens, log-probabilities, and a separate answer for each request, which
+no other request can end.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ import orjson
 
 from ....errors import APIError
 from ...callback_bridge import Emit
-from ...failures import taken_away
+from ...failures import model_changed
 from ...llamacpp.client import LlamaServer, chunk_of
 from ...llamacpp.grammar.segments import GrammarGeneration
 from ...llamacpp.request_values import biases_of, encoded
-from ...llamacpp.stream_reader import AnswerReader, LogprobReader, Spelling, error_of
+from ...llamacpp.stream_reader import AnswerReader, LogprobReader, Spelling, to_api_error
 from ...llamacpp.token_scoring import hidden_text, score_token
 from ...protocol import CUT, Capability, GenerateRequest, Piece, TokenLogprob
 from ...tokens.tokenizer_view import TokenizerView
-from ..findings import knows_stop_event
+from ..findings import supports_stop_event
 from ..host import Loaded
 from ..patching import wrap_once
 from ..sampling.constraint import PENALTIES
 from ..sampling.request_tag import RequestTag
 from ..tokenizers import text_view, view_of_file
 from .base import LoaderJob, TokenAdapter, server_slots
-from .growing_text import yield_as_it_grows
+from .growing_text import iterate_growing_text
 
-OLD_MEDIA_MARK = "<__media__>"  # llama.cpp's, before it made one up at each start
-STATE_KEY = "openedai"  # under which a state carries our part
+OLD_MEDIA_MARK = "<__media__>"  # llama.cpp's, before it chose a random one at each start
+STATE_KEY = "openedai"  # of our generation in a state
 
 
 class LlamaServerAdapter(TokenAdapter):
-    """`LlamaServer`, as the host calls its class."""
+    """The host's class `LlamaServer`."""
 
     model_class = "LlamaServer"
     exact = True
@@ -55,14 +55,14 @@ class LlamaServerAdapter(TokenAdapter):
         server = LlamaServer(loaded.model.port)
 
         def tokens_of(text: str) -> Sequence[int]:
-            asked = {"content": text, "add_special": False, "parse_special": False}
-            return list(server.ask("/tokenize", asked)["tokens"])
+            body = {"content": text, "add_special": False, "parse_special": False}
+            return list(server.ask("/tokenize", body)["tokens"])
 
         view = view_of_file(Path(loaded.model.model_path), tokens_of) or text_view(loaded)
         props = server.ask("/props")
-        able = props.get("modalities", {})
+        supported = props.get("modalities", {})
         media = tuple(
-            each for each in (Capability.VISION, Capability.AUDIO) if able.get(each.value)
+            each for each in (Capability.VISION, Capability.AUDIO) if supported.get(each.value)
         )
         return replace(
             view, media=media, mark=props.get("media_marker", OLD_MEDIA_MARK) if media else ""
@@ -72,10 +72,10 @@ class LlamaServerAdapter(TokenAdapter):
         self, loaded: Loaded, job: LoaderJob, state: dict[str, Any]
     ) -> LlamaServerGeneration:
         generation = LlamaServerGeneration(job)
-        state[STATE_KEY] = carrier = RequestTag()
-        carrier.part = generation
-        if knows_stop_event():
-            state["stop_event"] = threading.Event()  # with one, a host lets several generate
+        state[STATE_KEY] = tag = RequestTag()
+        tag.payload = generation
+        if supports_stop_event():  # then the host generates several answers at once
+            state["stop_event"] = threading.Event()
         wrap_class(type(loaded.model))
         return generation
 
@@ -97,31 +97,31 @@ class LlamaServerGeneration:
 
     def __init__(self, job: LoaderJob) -> None:
         self._job = job
-        self.begun = self.finished = self.left = self.dropped = False
+        self.started = self.finished = self.reader_left = self.aborted_by_extension = False
         self.error: BaseException | None = None
 
     def run(self, model: Any, prompt: str, state: dict[str, Any]) -> Iterator[str]:
-        """In place of the host's own call; what it yields is for the host's log, or for an extension."""
-        self.begun = True
+        """Replaces the host's own call; what it yields is for the host's log, or for an extension."""
+        self.started = True
         answer = partial(self._answer, model, prompt, state)
         try:
-            if self._job.heard is not None:
-                yield from yield_as_it_grows(self._job.heard, answer)
+            if self._job.text_so_far is not None:
+                yield from iterate_growing_text(self._job.text_so_far, answer)
                 return
-            text = answer(lambda: self.left)
+            text = answer(lambda: self.reader_left)
         except GeneratorExit:
-            self.dropped = not self.finished
+            self.aborted_by_extension = not self.finished
             raise
-        except Exception as error:  # the host would write it to its log, and go on
+        except Exception as error:  # the host would only log it
             self.error = error
             return
-        # Once, when all is over: between two texts the host looks whether its UI wants everything stopped.
+        # Only once, at the end: after each text the host checks whether its UI stopped everything.
         yield text
 
     def _answer(
-        self, model: Any, prompt: str, state: dict[str, Any], is_over: Callable[[], bool]
+        self, model: Any, prompt: str, state: dict[str, Any], should_stop: Callable[[], bool]
     ) -> str:
-        """The whole text. `is_over`: asked after each piece, whether to stop."""
+        """Generate the whole text. `should_stop` is called after each piece."""
         job, request = self._job, self._job.request
         tokens = job.tokens if prompt == job.text else job.encode(prompt)
         model.last_prompt_token_count = len(tokens)
@@ -131,13 +131,13 @@ class LlamaServerGeneration:
             "logit_bias": [
                 *body.get("logit_bias", ()),
                 *biases_of(request.logit_bias),
-                # Until 2025 llama.cpp's own `ignore_eos` meant one token only.
+                # Until 2025 llama.cpp's own `ignore_eos` covered only one token.
                 *([end, False] for end in job.view.ends if state.get("ban_eos_token")),
             ],
-            # With a seed the answer is the same every time, as in `LlamaCppEngine`.
+            # With a seed the answer must be reproducible, as in `LlamaCppEngine`.
             "cache_prompt": request.seed is None,
         }
-        # With a penalty on repetition of its own the window that all three share stays as it is.
+        # With a repeat penalty, the window that all three penalties share must stay.
         penalised = (
             any(body.get(name) for name in PENALTIES)
             and body.get("repeat_penalty", 1) == 1
@@ -150,8 +150,8 @@ class LlamaServerGeneration:
             if piece is not None:
                 texts.append(piece.text)
                 self.finished = piece.finish is not None
-            self.left = job.emit(piece)
-            return self.left or is_over()
+            self.reader_left = job.emit(piece)
+            return self.reader_left or should_stop()
 
         if request.media:
             self._read_media(server, body | {"prompt": _with_media(request, prompt)}, limit, emit)
@@ -170,11 +170,11 @@ class LlamaServerGeneration:
         self, server: LlamaServer, tokens: Sequence[int], text: str, hidden: int
     ) -> str:
         """See AnswerReader."""
-        asked = {"content": text, "add_special": False, "parse_special": True}
+        body = {"content": text, "add_special": False, "parse_special": True}
         try:
-            before = [*tokens, *server.ask("/tokenize", asked)["tokens"]]
+            before = [*tokens, *server.ask("/tokenize", body)["tokens"]]
             return hidden_text(server.complete, self._job.view.vocabulary, before, hidden)
-        except APIError:  # the context may be full; the answer itself is whole
+        except APIError:  # the context may be full; the answer itself is complete
             return CUT
 
     @property
@@ -190,9 +190,9 @@ class LlamaServerGeneration:
         if request.logprobs is None:
             self._read(server, body, AnswerReader(end_texts=self._spelling.end_texts()), emit)
             return
-        # Without the prompt's token ids, a token that is a part of a character cannot be judged.
-        most = None if limit < 0 else limit
-        reader = LogprobReader((), self._spelling, most, request.logprobs, score_token=None)
+        # Without the prompt's token ids, a token that is part of a character cannot be scored.
+        max_tokens = None if limit < 0 else limit
+        reader = LogprobReader((), self._spelling, max_tokens, request.logprobs, score_token=None)
         body |= {"n_predict": reader.wanted, "n_probs": max(1, request.logprobs)}
         self._read(server, body, reader, emit)
 
@@ -203,7 +203,7 @@ class LlamaServerGeneration:
         reader: AnswerReader,
         emit: Emit[Piece | None],
     ) -> None:
-        """The answer as the server puts it."""
+        """Emit the server's answer."""
         body |= {"stream": True, "timings_per_token": True, "return_progress": True}
         body |= {"preserved_tokens": list(self._job.request.marks)}
         param = "messages" if self._job.request.media else "prompt"
@@ -212,15 +212,18 @@ class LlamaServerGeneration:
         def receive(data: bytes) -> bool:
             chunk = chunk_of(data)
             if "error" in chunk:
-                failures.append(error_of(chunk["error"], param))
+                failures.append(to_api_error(chunk["error"], param))
                 return True
-            return emit(None if "prompt_progress" in chunk else reader.read(chunk)) or reader.enough
+            return (
+                emit(None if "prompt_progress" in chunk else reader.read(chunk))
+                or reader.should_stop
+            )
 
         server.complete(orjson.dumps(body), receive, partial(emit, None))
         if failures:
             raise failures[0]
-        if not (self.finished or self.left):
-            raise taken_away()
+        if not (self.finished or self.reader_left):
+            raise model_changed()
 
 
 def _with_media(request: GenerateRequest, prompt: str) -> dict[str, Any]:
@@ -228,18 +231,17 @@ def _with_media(request: GenerateRequest, prompt: str) -> dict[str, Any]:
 
 
 def wrap_class(kind: Any) -> None:
-    """Let our requests take part in what models of the host's class generate; others are passed on as they
-    are. Safe to call again."""
-    wrap_once(kind, "generate_with_streaming", _taking_part)
+    """Answer our requests to the host's model class; pass all others through. Safe to call again."""
+    wrap_once(kind, "generate_with_streaming", _wrap_generate)
 
 
-def _taking_part(before: Any) -> Any:
+def _wrap_generate(original: Any) -> Any:
     def generate_with_streaming(model: Any, prompt: str, state: dict[str, Any]) -> Iterator[str]:
-        carrier = state.get(STATE_KEY)
-        # Begun: an extension asks for more than one answer.
-        if carrier is None or carrier.part.begun:
-            return before(model, prompt, state)  # type: ignore[no-any-return]
-        served: LlamaServerGeneration = carrier.part
-        return served.run(model, prompt, state)
+        tag = state.get(STATE_KEY)
+        # Already started: an extension generates more than one answer.
+        if tag is None or tag.payload.started:
+            return original(model, prompt, state)  # type: ignore[no-any-return]
+        generation: LlamaServerGeneration = tag.payload
+        return generation.run(model, prompt, state)
 
     return generate_with_streaming

@@ -1,4 +1,4 @@
-"""ADAPTERS: the loaders of webuis, a row each. A new loader is its module and its row."""
+"""ADAPTERS: one row for each webui loader. To add a loader, write its module and add a row."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ADAPTERS: tuple[Adapter, ...] = (
     HFAdapter(),
     TransformersAdapter(),
 )
-"""The first one that fits a loaded model is its adapter; the last one fits all."""
+"""The first that fits a loaded model is used; the last fits all."""
 
 
 def adapter_of(model: Any) -> Adapter:

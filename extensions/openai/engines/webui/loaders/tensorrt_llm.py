@@ -1,4 +1,4 @@
-"""TensorRT-LLM, which generates in a process of its own."""
+"""TensorRT-LLM, which generates in its own process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from .base import TextAdapter
 
 
 class TensorRTAdapter(TextAdapter):
-    """`TensorRTLLMModel`, as the host calls its class."""
+    """The host's class `TensorRTLLMModel`."""
 
     model_class = "TensorRTLLMModel"
 

@@ -1,6 +1,6 @@
-"""Models that have Transformers' `generate` and sample token by token, through `model.generate`.
+"""Models with Transformers' `generate`, which samples token by token.
 
-A logits processor records log-probabilities and applies what the request constrains, and a stopping criterion
+A logits processor records log-probabilities and applies the request's constraints, and a stopping criterion
 gets each token (`sampling/session.py`).
 """
 
@@ -20,7 +20,7 @@ from ...tokens.tokenizer_view import TokenizerView
 from ..host import Loaded, host_module
 from ..patching import wrap_once
 from ..sampling.arrays import as_inputs, to_numpy
-from ..sampling.constraint import take_over_penalties
+from ..sampling.constraint import disable_penalties
 from ..sampling.logprobs import logprob_of
 from ..sampling.request_tag import TaggedFloat, TaggedInt, tagged
 from ..sampling.session import SamplingSession
@@ -37,11 +37,12 @@ class TransformersAdapter(TokenAdapter):
 
     def attach(self, loaded: Loaded, job: LoaderJob, state: dict[str, Any]) -> SamplingSession:
         session = job.session()
-        most, share = TaggedInt(job.limit), TaggedFloat(state["typical_p"])
-        heard = job.heard is not None
-        most.part = share.part = _Call(session, job.tokens, job.encode(job.text), heard)
-        state.update(max_new_tokens=most, typical_p=share, ban_eos_token=False)
-        take_over_penalties(state)
+        limit, typical_p = TaggedInt(job.limit), TaggedFloat(state["typical_p"])
+        extension_reads = job.text_so_far is not None
+        call = _Call(session, job.tokens, job.encode(job.text), extension_reads)
+        limit.payload = typical_p.payload = call
+        state.update(max_new_tokens=limit, typical_p=typical_p, ban_eos_token=False)
+        disable_penalties(state)
         wrap_generate(loaded.model)
         return session
 
@@ -61,7 +62,7 @@ class TransformersAdapter(TokenAdapter):
                 yield logprob_of(logits[at - 1], token, text, alternatives, view.vocabulary)
 
     def _logits(self, model: Any, inputs: Any) -> Any:
-        """The logits behind each token of a prompt (1 x length x vocabulary)."""
+        """The logits after each token of a prompt (1 x length x vocabulary)."""
         return model(inputs).logits
 
 
@@ -75,7 +76,7 @@ def _no_gradients(inputs: Any) -> Iterator[None]:
 
 
 class _Processor:
-    """As `model.generate` wants its logits processors."""
+    """A logits processor for `model.generate`."""
 
     def __init__(self, session: SamplingSession) -> None:
         self._session = session
@@ -85,55 +86,55 @@ class _Processor:
 
 
 class _Criterion:
-    """As `model.generate` wants its stopping criteria."""
+    """A stopping criterion for `model.generate`."""
 
     def __init__(self, session: SamplingSession, listeners: Sequence[Any] = ()) -> None:
-        """`listeners`: criteria of the host that get each token after us."""
+        """`listeners`: the host's criteria that get each token after us."""
         self._session = session
         self._listeners = listeners
 
     def __call__(self, input_ids: Any, scores: Any, **_: Any) -> bool:
-        over = self._session.sample(input_ids[0])
+        is_over = self._session.accept_all(input_ids[0])
         for listener in self._listeners:
             try:
                 listener(input_ids, scores)
             except Exception:  # the host no longer reads
-                self._session.dropped = not over
+                self._session.aborted_by_extension = not is_over
                 raise
-        return over
+        return is_over
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """What our request is in the call of `model.generate` that the host makes of it."""
+    """Our request, as carried into the host's call of `model.generate`."""
 
     session: SamplingSession
     prompt: tuple[int, ...]
-    """The prompt's exact tokens, where the host may make others of its text."""
+    """The prompt's exact tokens; the host may tokenize its text differently."""
     expected: tuple[int, ...]
-    """What the host makes of it, unless an extension changes it."""
-    is_heard: bool = False
-    """Whether an extension reads what the host makes of the answer."""
+    """The host's tokens of the prompt, unless an extension changes it."""
+    extension_reads: bool = False
+    """Whether an extension reads the host's text of the answer."""
 
 
 HOST_CRITERIA = ("Stream", "_StopEverythingStoppingCriteria")
-"""Criteria by which the host streams to its UI and stops everything: left out of our calls."""
+"""The host's criteria for streaming to its UI and for stopping everything: left out of our calls."""
 
 
 def wrap_generate(model: Any) -> None:
-    """Let our requests take part in a model's `generate`; others are passed on as they are.
+    """Take part in a model's `generate` for our requests; pass all others through. Safe to call again.
 
-    A host makes this call itself, under its own lock, and in no version is there another way in that
-    sees each token. Safe to call again.
+    The host makes this call itself, under its own lock, and no version has another place that sees each
+    token.
     """
-    wrap_once(model, "generate", partial(_taking_steps, model))
+    wrap_once(model, "generate", partial(_wrap_generate, model))
 
 
-def _taking_steps(model: Any, before: Any) -> Any:
+def _wrap_generate(model: Any, original: Any) -> Any:
     def generate(*args: Any, **options: Any) -> Any:
         call = tagged(options)
-        if call is None or call.session.begun:  # begun: by the model around this one, a LoRA's
-            return before(*args, **options)
+        if call is None or call.session.started:  # already started by an outer model, a LoRA's
+            return original(*args, **options)
         session = call.session
         session.limit = int(options["max_new_tokens"])
         inputs = options["inputs"]
@@ -141,27 +142,27 @@ def _taking_steps(model: Any, before: Any) -> Any:
             inputs = options["inputs"] = as_inputs(call.prompt, inputs)
         if not session.begin(inputs.shape[-1]):
             return inputs
-        # ExLlamav3_HF puts the last token one place too far where it remembers the whole prompt.
-        known = getattr(model, "past_seq", None)
-        if known is not None and len(known) >= inputs.shape[-1]:
-            model.past_seq = known[: inputs.shape[-1] - 1]
+        # ExLlamav3_HF misplaces the last token by one if the whole prompt is cached.
+        cached = getattr(model, "past_seq", None)
+        if cached is not None and len(cached) >= inputs.shape[-1]:
+            model.past_seq = cached[: inputs.shape[-1] - 1]
         criteria = options.get("stopping_criteria") or []
         kept = [each for each in criteria if type(each).__name__ not in HOST_CRITERIA]
         streams = [each for each in criteria if type(each).__name__ == "Stream"]
-        ours = _Criterion(session, streams if call.is_heard else ())
+        ours = _Criterion(session, streams if call.extension_reads else ())
         options["stopping_criteria"] = type(criteria)([*kept, ours])
         processors = options.get("logits_processor") or []
-        # Ours first: log-probabilities are reported as they are before any sampler.
+        # Ours comes first: log-probabilities are reported before any sampler.
         options["logits_processor"] = type(processors)([_Processor(session), *processors])
-        # Some versions do not ask further criteria once the length is reached, so ours decides.
+        # Some versions skip further criteria once the length is reached, so ours must end it first.
         options["max_new_tokens"] = session.limit + 1
         try:
-            output = before(*args, **options)
+            output = original(*args, **options)
         except BaseException as error:
             session.error = error
             raise
-        if not call.is_heard:
-            for each in streams:  # the host counts by it what it logs
+        if not call.extension_reads:
+            for each in streams:  # the host counts the tokens with it for its log
                 each(output, None)
         return output
 

@@ -1,4 +1,4 @@
-"""What a request lets a model sample: its biases, its grammar, and OpenAI's penalties."""
+"""Constrains what a model samples: a request's biases, its grammar, and OpenAI's penalties."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .arrays import like
 PENALTIES = ("frequency_penalty", "presence_penalty")
 
 
-def take_over_penalties(state: dict[str, Any]) -> None:
-    """A host counts the prompt as well as what was sampled: `Constraint` penalises in its place."""
+def disable_penalties(state: dict[str, Any]) -> None:
+    """Turn the host's penalties off, as they count the prompt too: `Constraint` applies them instead."""
     state.update({name: 0.0 for name in PENALTIES if name in state})
 
 
 class Constraint:
-    """Applied to each place of one answer. Not thread-safe."""
+    """Applied at each token of one answer. Not thread-safe."""
 
     def __init__(self, request: GenerateRequest, view: TokenizerView, *, endless: bool) -> None:
-        """`endless`: never an end token."""
+        """`endless`: ban end tokens."""
         self._bias = request.logit_bias
         self._ends = view.ends
         self._banned = sorted(view.ends) if endless else []
@@ -43,9 +43,9 @@ class Constraint:
         return bool(self._matcher or self._bias or self._banned or penalised)
 
     def apply(self, scores: Any) -> Any:
-        """The scores (1 x vocabulary) of the next token, changed. Raises EngineFailed at a grammar that is
-        too large."""
-        scores = scores + 0  # a new array: the model may still need its own
+        """Constrain the scores (1 x vocabulary) of the next token. Raises EngineFailed if the grammar becomes
+        too complex."""
+        scores = scores + 0  # a copy: the model may still need the original
         for token, bias in self._bias:
             if bias <= BAN:
                 scores[0, token] = -np.inf
@@ -61,7 +61,7 @@ class Constraint:
         return scores
 
     def _forbidden(self, matcher: LLMatcher, width: int) -> Any:
-        """The tokens that the grammar has no place for."""
+        """The tokens that the grammar does not allow."""
         mask = matcher.compute_bitmask()
         if matcher.is_error():
             raise too_complex()
@@ -71,7 +71,7 @@ class Constraint:
         return np.flatnonzero(allowed[:width] == 0)
 
     def accept(self, token: int) -> None:
-        """Take a token that was sampled."""
+        """Record a sampled token."""
         if self._frequency or self._presence:
             self._counts[token] += 1
         if self._matcher is not None and token not in self._ends:

@@ -1,4 +1,4 @@
-"""Log-probabilities out of the logits of one place."""
+"""Log-probabilities from the logits at one position."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...tokens.vocabulary import Vocabulary
 def logprob_of(
     raw: Any, token: int, spelled: bytes, alternatives: int, vocabulary: Vocabulary
 ) -> TokenLogprob:
-    """How likely a token was, by the logits of its place, and which ones were the likeliest."""
+    """A token's log-probability from the logits at its position, with the likeliest alternatives."""
     size = min(len(raw), len(vocabulary.tokens))
     shifted = raw[:size] - raw[:size].max()
     logprobs = shifted - np.log(np.exp(shifted).sum())

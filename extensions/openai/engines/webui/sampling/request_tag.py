@@ -1,4 +1,4 @@
-"""How a request is recognised in the calls that a host makes of it."""
+"""Recognises our requests in the calls that a host makes for them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import Any
 
 
 class RequestTag:
-    """Carries our part through the copies that a host makes of its state, so that the call is recognised in
-    whatever thread the host makes it. Where the host copies numbers only, it is one of two numbers, as an
-    extension may overwrite one of them."""
+    """Carries our payload through the copies that a host makes of its state, so that we recognise the call in
+    any thread. If the host copies only numbers, two numbers carry it, as an extension may overwrite one."""
 
-    part: Any
+    payload: Any
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RequestTag:
         return self
@@ -26,5 +25,5 @@ class TaggedFloat(RequestTag, float):
 
 
 def tagged(options: Mapping[str, Any]) -> Any:
-    """Our part in a call with these options; None: the call is none of a request of this server."""
-    return next((each.part for each in options.values() if isinstance(each, RequestTag)), None)
+    """The payload in a call's options; None: the call is not for one of our requests."""
+    return next((each.payload for each in options.values() if isinstance(each, RequestTag)), None)

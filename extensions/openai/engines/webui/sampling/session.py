@@ -1,7 +1,7 @@
-"""One generation whose every step we take part in: constrained before a token is sampled, read after it.
+"""One generation in which we take part at each step: we constrain the scores and then read the sampled token.
 
-It is called in whatever thread the model runs, twice for each token. Arrays are NumPy's or torch's; only
-operations that both have are used on them.
+Called in the thread that runs the model, twice for each token. Arrays are NumPy's or torch's; only operations
+that both support are used.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class SamplingSession(TokenAnswer):
         """`endless`: never sample an end token."""
         super().__init__(request, view, limit, emit, skip_special=skip_special)
         self._constraint = Constraint(request, view, endless=endless)
-        self._judged = request.logprobs is not None
+        self._wants_logprobs = request.logprobs is not None
         self._raw: Any = None
         self._seen = 0
 
@@ -43,21 +43,21 @@ class SamplingSession(TokenAnswer):
         return super().begin(prompt_tokens)
 
     def process(self, scores: Any) -> Any:
-        """The scores (1 x vocabulary) of the next token, constrained."""
-        if self._judged:
+        """Constrain the scores (1 x vocabulary) of the next token."""
+        if self._wants_logprobs:
             self._raw = to_numpy(scores[0]).astype(np.float64)
         return self._constraint.apply(scores) if self._constraint else scores
 
-    def sample(self, tokens: Any) -> bool:
-        """Take the tokens so far (prompt and answer); whether the answer is over."""
-        if self.finished or self.left:
+    def accept_all(self, tokens: Any) -> bool:
+        """Accept the new ones of all tokens so far (prompt and answer); whether the answer is over."""
+        if self.finished or self.reader_left:
             return True
         new = [int(token) for token in tokens[self._seen :]]
         self._seen += len(new)
-        return any(self.take(token) for token in new)
+        return any(self.accept(token) for token in new)
 
-    def take(self, token: int) -> bool:
-        """Take a token that was sampled; whether the answer is over."""
+    def accept(self, token: int) -> bool:
+        """Accept a sampled token; whether the answer is over."""
         self._constraint.accept(token)
         raw, self._raw = self._raw, None
         return not self.add(token, raw)

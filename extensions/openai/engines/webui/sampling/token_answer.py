@@ -1,4 +1,4 @@
-"""From the tokens that a model samples to the pieces of its answer."""
+"""Turns sampled tokens into the pieces of an answer."""
 
 from __future__ import annotations
 
@@ -33,30 +33,29 @@ class TokenAnswer:
         self._prompt: PromptUsage | None = None
         self.sampled = 0
         """Tokens so far."""
-        self.begun = False
-        """Whether the model was asked at all."""
+        self.started = False
+        """Whether the model was called."""
         self.finished = False
         """Whether the answer's last piece was emitted."""
-        self.left = False
-        """Whether the reader has left."""
+        self.reader_left = False
         self.error: BaseException | None = None
         """What ended the generation too early."""
-        self.dropped = False
+        self.aborted_by_extension = False
         """Whether an extension ended it too early."""
 
     def begin(self, prompt_tokens: int) -> bool:
-        """Begin, with the length of the prompt as the model reads it; whether to go on."""
-        self.begun = True
+        """Start the answer, given the number of prompt tokens; whether to continue."""
+        self.started = True
         self._prompt = PromptUsage(prompt_tokens)
         return self.wait()
 
     def wait(self) -> bool:
-        """Report that there is nothing yet; whether to go on."""
-        self.left = self._emit(None)
-        return not self.left
+        """Report that there is nothing yet; whether to continue."""
+        self.reader_left = self._emit(None)
+        return not self.reader_left
 
     def add(self, token: int, raw: Any) -> bool:
-        """Take a token, with the logits of its place if they are asked for; whether to go on."""
+        """Add a token, with the logits at its position if requested; whether to continue."""
         self.sampled += 1
         finish: Finish | None = None
         if token in self._view.ends:
@@ -65,11 +64,11 @@ class TokenAnswer:
             finish = "length"
         text, logprobs = self._text.add(token, self._logprob(token, raw), last=finish is not None)
         self.finished = finish is not None
-        self.left = self._emit(
+        self.reader_left = self._emit(
             Piece(text, tokens=1, prompt=self._prompt, finish=finish, logprobs=logprobs)
         )
         self._prompt = None
-        return not (self.finished or self.left)
+        return not (self.finished or self.reader_left)
 
     def _logprob(self, token: int, raw: Any) -> TokenLogprob | None:
         if self._alternatives is None or raw is None:
