@@ -180,7 +180,7 @@ def test_before_march_2026_the_flags_are_those_of_the_api_that_runs(
 def test_listen_without_a_key_is_for_the_page_only() -> None:
     port = free_port()
     with Webui("script.setup(); time.sleep(60)", "--listen", "--api-port", str(port)) as webui:
-        assert "stays on this machine" in webui.line("WARNING")
+        assert "listens on this machine only" in webui.line("WARNING")
         assert f"http://127.0.0.1:{port}/v1" in webui.line("OpenAI API")
 
 

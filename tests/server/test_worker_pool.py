@@ -127,7 +127,7 @@ def test_no_more_threads_from_the_system_is_no_end(
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         workers.add_task(Job(done.set))
-    assert workers.threads == 1 and "no thread could be started" in caplog.text
+    assert workers.threads == 1 and "no further thread could be started" in caplog.text
     gate.set()
     assert done.wait(10)
     assert workers.shutdown()
