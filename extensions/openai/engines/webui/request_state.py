@@ -8,6 +8,7 @@ from typing import Any
 from ..protocol import ChatMode, GenerateRequest
 from .host import Loaded, custom_reply
 from .known_model import KnownModel
+from .ui_state import ui_settings
 
 SEED_RANGE = 2**31  # of the host, where -1 means no seed
 
