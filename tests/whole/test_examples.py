@@ -23,6 +23,11 @@ from tests.support.examples import Example, examples
 from tests.support.process import ROOT, ServerProcess
 from tests.whole.test_old_sdk import old_python  # noqa: F401  # a fixture
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 pytestmark = pytest.mark.timeout(400)
 
 EXAMPLES = examples()
@@ -156,6 +161,9 @@ def test_as_printed(
     if example.language == "json":
         value = example.code if example.code.lstrip()[0] == "{" else f"{{{example.code}}}"
         assert json.loads(value)
+        return
+    if example.language == "toml":
+        assert tomllib.loads(example.code)
         return
     if example.language == "yaml":
         assert isinstance(yaml.safe_load(example.code), dict)
