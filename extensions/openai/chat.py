@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from .web.context import RequestContext
 
 
+ServiceTier = Literal["default", "flex"]
+
+
 class Delta(CallDelta, total=False):
     """What a chunk adds to the message; the first one of a choice carries the role."""
 
@@ -57,7 +60,7 @@ class ChatCompletionChunk(AnswerHead):
 
     object: Literal["chat.completion.chunk"]
     choices: list[ChunkChoice]
-    service_tier: NotRequired[Literal["default", "flex"]]
+    service_tier: NotRequired[ServiceTier]
     usage: NotRequired[Usage | None]
     store: NotRequired[Literal[False]]
     """The answer was to be stored, and is not; on the chunk that ends it."""
@@ -86,7 +89,7 @@ class ChatCompletion(AnswerHead):
 
     object: Literal["chat.completion"]
     choices: list[ChatChoice]
-    service_tier: NotRequired[Literal["default", "flex"]]
+    service_tier: NotRequired[ServiceTier]
     usage: Usage
     metadata: NotRequired[dict[str, str]]
     store: NotRequired[Literal[False]]
@@ -166,69 +169,20 @@ def _chunks(
     events, count = generation.events, generation.usage
     head = answer_head("chatcmpl-", generation.info)
     count.record.answer = head["id"]
-    calls = ToolCallWriter(plan.tools) if plan.tools.shown else None
-    begun: set[int] = set()
-    # Log-probabilities of tokens that say nothing come with the next chunk that says something.
-    waiting: dict[int, tuple[TokenLogprob, ...]] = {}
-    has_logprobs = plan.asked.alternatives is not None
-
-    def chunk(*choices: ChunkChoice) -> ChatCompletionChunk:
-        made: ChatCompletionChunk = {
-            "id": head["id"],
-            "created": head["created"],
-            "model": head["model"],
-            "system_fingerprint": head["system_fingerprint"],
-            "object": "chat.completion.chunk",
-            "choices": list(choices),
-        }
-        if body.service_tier is not None:
-            made["service_tier"] = "flex" if body.service_tier == "flex" else "default"
-        if usage:
-            made["usage"] = None
-        return made
-
-    def choice(event: Event, delta: Delta, finish: CallFinish | None = None) -> ChunkChoice:
-        entries = waiting.pop(event.index, ())
-        return {
-            "index": event.index,
-            "delta": delta,
-            "logprobs": chat_logprobs(entries)
-            if entries or (has_logprobs and "content" in delta)
-            else None,
-            "finish_reason": finish,
-        }
-
+    tier: ServiceTier | None = None
+    if body.service_tier is not None:
+        tier = "flex" if body.service_tier == "flex" else "default"
+    chunks, writer = _Chunks(head, tier, usage=usage), _ChoiceWriter(plan)
     try:
         for event in events:
             if event is None:
                 yield None
                 continue
             count.add(event)
-            parts = [] if calls is None else calls.write(event)
-            if event.index not in begun and (
-                event.text or event.reasoning or parts or event.finish
-            ):
-                begun.add(event.index)
-                content = None if parts and not event.text else ""
-                first: Delta = {"role": "assistant", "content": content, "refusal": None}
-                yield chunk(choice(event, first))
-            if event.logprobs:
-                waiting[event.index] = waiting.get(event.index, ()) + event.logprobs
-            if event.reasoning and plan.thinking.shown:
-                yield chunk(choice(event, {"reasoning_content": event.reasoning}))
-            if event.text:
-                yield chunk(choice(event, {"content": event.text}))
-            for part in parts:
-                delta: Delta = {}
-                delta.update(part)  # type: ignore[typeddict-item]  # a part of its keys
-                yield chunk(choice(event, delta))
-            if event.finish:
-                reason = event.finish if calls is None else calls.finish(event)
-                yield chunk(choice(event, {}, reason))
+            for choice in writer.write(event):
+                yield chunks.of(choice)
         if usage:
-            last = chunk()
-            last["usage"] = count.total()
-            yield last
+            yield chunks.last(count.total())
     finally:
         events.close()
 
@@ -237,22 +191,7 @@ def _chunks_of(
     answer: ChatCompletion, *, usage: bool
 ) -> Generator[ChatCompletionChunk, None, None]:
     """Chunks that add up to an answer that is there: two for each choice."""
-
-    def chunk(*choices: ChunkChoice) -> ChatCompletionChunk:
-        made: ChatCompletionChunk = {
-            "id": answer["id"],
-            "created": answer["created"],
-            "model": answer["model"],
-            "system_fingerprint": answer["system_fingerprint"],
-            "object": "chat.completion.chunk",
-            "choices": list(choices),
-        }
-        if "service_tier" in answer:
-            made["service_tier"] = answer["service_tier"]
-        if usage:
-            made["usage"] = None
-        return made
-
+    chunks = _Chunks(answer, answer.get("service_tier"), usage=usage)
     for choice in answer["choices"]:
         index, message = choice["index"], choice["message"]
         delta: Delta = {"role": "assistant", "content": message["content"], "refusal": None}
@@ -260,12 +199,91 @@ def _chunks_of(
             delta["reasoning_content"] = message["reasoning_content"]
         delta.update(as_delta(message))  # type: ignore[typeddict-item]  # a part of its keys
         logprobs, finish = choice["logprobs"], choice["finish_reason"]
-        yield chunk({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": None})
-        yield chunk({"index": index, "delta": {}, "logprobs": None, "finish_reason": finish})
+        yield chunks.of(
+            {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": None}
+        )
+        yield chunks.of({"index": index, "delta": {}, "logprobs": None, "finish_reason": finish})
     if usage:
-        last = chunk()
-        last["usage"] = answer["usage"]
-        yield last
+        yield chunks.last(answer["usage"])
+
+
+class _Chunks:
+    """Makes the chunks of one answer."""
+
+    def __init__(self, head: AnswerHead, tier: ServiceTier | None, *, usage: bool) -> None:
+        """`usage`: whether the client asked for it, so that all chunks have the field."""
+        self._head, self._tier, self._usage = head, tier, usage
+
+    def of(self, *choices: ChunkChoice) -> ChatCompletionChunk:
+        """A chunk with these choices."""
+        head = self._head
+        chunk: ChatCompletionChunk = {
+            "id": head["id"],
+            "created": head["created"],
+            "model": head["model"],
+            "system_fingerprint": head["system_fingerprint"],
+            "object": "chat.completion.chunk",
+            "choices": list(choices),
+        }
+        if self._tier is not None:
+            chunk["service_tier"] = self._tier
+        if self._usage:
+            chunk["usage"] = None
+        return chunk
+
+    def last(self, usage: Usage) -> ChatCompletionChunk:
+        """The one with the usage, and no choices."""
+        chunk = self.of()
+        chunk["usage"] = usage
+        return chunk
+
+
+class _ChoiceWriter:
+    """Writes events as choices of chunks."""
+
+    def __init__(self, plan: ChatPlan) -> None:
+        self._calls = ToolCallWriter(plan.tools) if plan.tools.shown else None
+        self._shows_thoughts = plan.thinking.shown
+        self._has_logprobs = plan.asked.alternatives is not None
+        self._begun: set[int] = set()
+        self._waiting: dict[int, tuple[TokenLogprob, ...]] = {}
+        """Log-probabilities of tokens without text: they go into the next chunk that has some."""
+
+    def write(self, event: Event) -> Iterator[ChunkChoice]:
+        """The choices that an event makes, one for each chunk."""
+        parts = [] if self._calls is None else self._calls.write(event)
+        if event.index not in self._begun and (
+            event.text or event.reasoning or parts or event.finish
+        ):
+            self._begun.add(event.index)
+            content = None if parts and not event.text else ""
+            yield self._choice(event, {"role": "assistant", "content": content, "refusal": None})
+        if event.logprobs:
+            self._waiting[event.index] = self._waiting.get(event.index, ()) + event.logprobs
+        if event.reasoning and self._shows_thoughts:
+            yield self._choice(event, {"reasoning_content": event.reasoning})
+        if event.text:
+            yield self._choice(event, {"content": event.text})
+        for part in parts:
+            delta: Delta = {}
+            delta.update(part)  # type: ignore[typeddict-item]  # a part of its keys
+            yield self._choice(event, delta)
+        if event.finish:
+            finish = event.finish if self._calls is None else self._calls.finish(event)
+            yield self._choice(event, {}, finish)
+
+    def _choice(self, event: Event, delta: Delta, finish: CallFinish | None = None) -> ChunkChoice:
+        logprobs = None
+        if self._has_logprobs:
+            entries = self._waiting.pop(event.index, ())
+            if entries or "content" in delta:
+                logprobs = chat_logprobs(entries)
+        return {
+            "index": event.index,
+            "delta": delta,
+            "logprobs": logprobs,
+            "finish_reason": finish,
+        }
 
 
 class _Known:
