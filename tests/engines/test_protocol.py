@@ -28,7 +28,8 @@ from extensions.openai.engines.protocol import (
 from extensions.openai.engines.swappable import SwappableEngine
 from extensions.openai.engines.webui.engine import WebuiEngine
 from extensions.openai.errors import ContextLengthExceeded, InvalidRequest, ModelChanged
-from extensions.openai.generation.chat.answer import Wanted, answer_chat
+from extensions.openai.generation.chat.answer import answer_chat
+from extensions.openai.generation.chat.answer_shape import Wanted
 from extensions.openai.generation.sampling.profiles import to_native
 from tests.support.abilities import infill
 from tests.support.abilities import score as score_of

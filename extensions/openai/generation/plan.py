@@ -31,7 +31,8 @@ from ..schemas import bad_request
 from ..settings import Settings
 from .answer_size import MAX_ANSWER_TOKENS, AnswerSize, Names
 from .best_of import best_of
-from .chat.answer import Wanted, answer_chat, prompt_tokens
+from .chat.answer import answer_chat, prompt_tokens
+from .chat.answer_shape import Wanted
 from .chat.messages import split_continued
 from .chat.reasoning import ThinkingPlan
 from .continue_prompt import Echo, Prompt, check_prompt, continue_prompt, longest_of

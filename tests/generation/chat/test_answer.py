@@ -29,7 +29,8 @@ from extensions.openai.engines.protocol import (
 )
 from extensions.openai.engines.template_traits import TemplateTraits
 from extensions.openai.errors import ContextLengthExceeded, EngineFailed
-from extensions.openai.generation.chat.answer import Wanted, answer_chat
+from extensions.openai.generation.chat.answer import answer_chat
+from extensions.openai.generation.chat.answer_shape import Wanted
 from extensions.openai.generation.tools.learned_formats import CallShape
 from extensions.openai.generation.tools.plan import ToolPlan
 from extensions.openai.generation.tools.strict_arguments import heads_of

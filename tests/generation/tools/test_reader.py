@@ -23,7 +23,8 @@ from extensions.openai.engines.protocol import (
     Tool,
 )
 from extensions.openai.errors import EngineFailed
-from extensions.openai.generation.chat.answer import Wanted, answer_chat
+from extensions.openai.generation.chat.answer import answer_chat
+from extensions.openai.generation.chat.answer_shape import Wanted
 from extensions.openai.generation.chat.harmony import ChannelReader
 from extensions.openai.generation.chat.parts import PartReader, apart
 from extensions.openai.generation.chat.reasoning_reader import TAGS, ThoughtReader

@@ -6,11 +6,9 @@ structured output, log-probabilities, messages to continue.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from ...engines.chat_template.reasoning_probe import HARMONY
 from ...engines.protocol import (
     ChatRequest,
     Engine,
@@ -25,29 +23,18 @@ from ...engines.tokens.context_length import NORMALIZATION_GROWTH, check_can_fit
 from ...errors import ContextLengthExceeded
 from ..grammar.check import Part, compiled
 from ..grammar.enforce import enforced
-from ..tools.demanded_calls import EnforcedCallReader, RawCallReader
+from ..tools.demanded_calls import enforced_reader
 from ..tools.learned_formats import AnswerFormat, CallShape, format_of
 from ..tools.plan import CALL_CLOSING, CALL_OPENING, ToolPlan
 from ..tools.reader import CallReader
 from ..tools.strict_arguments import StrictArguments, end_of, heads_of
 from ..tools.tagged_grammar import tagged_grammar
+from .answer_shape import AnswerShape, Wanted
 from .continuation import Generating
-from .harmony import (
-    ASSISTANT_TURN,
-    CALL_BEGIN,
-    FINAL_CHANNEL,
-    MESSAGE_ENDS,
-    ChannelReader,
-    demanded_grammar,
-    strict_heads,
-)
-from .harmony import MARKS as HARMONY_MARKS
+from .harmony import ASSISTANT_TURN
+from .harmony_shape import harmony_shape
 from .parts import EndReader, PartReader, TextReader, apart
-from .reasoning import ThinkingBudget
 from .reasoning_budget import (
-    HARMONY_FINAL,
-    HARMONY_NEXT,
-    HARMONY_THINKING,
     AnswerRule,
     ThoughtForm,
     budgeted,
@@ -66,26 +53,6 @@ from .reasoning_reader import (
 
 OWN_SHAPE = CallShape(CALL_OPENING + '{"name": "', '", "arguments": ', "}" + CALL_CLOSING)
 """The form of a call that a model is asked for where its template shows no tools."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a chat asks for besides its messages."""
-
-    logprobs: int | None = None
-    """As in GenerateRequest."""
-    tools: ToolPlan = field(default_factory=ToolPlan)
-    continued: Message | None = None
-    """The assistant's message that the answer continues; it is not among the request's."""
-    grammar_param: str = ""
-    """The field that the request's grammar came from."""
-    thinks: bool | None = None
-    """Whether to think before the answer; None: as the template has it, but not before one that a grammar
-    constrains."""
-    budget: ThinkingBudget | None = None
-    """How long it may think; None: as long as it likes."""
-    bare_calls: bool = True
-    """Whether a whole answer that is the JSON of a call is one, though the template has marks for calls."""
 
 
 PLAIN = Wanted()
@@ -162,7 +129,7 @@ def _with_thought_settled(request: ChatRequest, wanted: Wanted) -> ChatRequest:
 
 
 def _check_grammars(
-    shape: _Shape, request: ChatRequest, wanted: Wanted, info: EngineInfo
+    shape: AnswerShape, request: ChatRequest, wanted: Wanted, info: EngineInfo
 ) -> Generator[None, None, None]:
     """Return when all grammars that the answer is made with are known to be good."""
     parts: tuple[Part, ...] = wanted.tools.parts
@@ -175,7 +142,9 @@ def _check_grammars(
             yield from compiled(f"start: {rule}", wanted.tools.places[name], info)
 
 
-def _generate(engine: Engine, request: GenerateRequest, shape: _Shape, wanted: Wanted) -> Pieces:
+def _generate(
+    engine: Engine, request: GenerateRequest, shape: AnswerShape, wanted: Wanted
+) -> Pieces:
     """The pieces of the answer, which match what they have to."""
     end = engine.info.grammar_end
     generating: Generating = engine
@@ -202,39 +171,15 @@ def _generate(engine: Engine, request: GenerateRequest, shape: _Shape, wanted: W
     return budgeted(generating, request, budget, shape.thought, opened=shape.opened, rule=rule)
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """How an answer is asked for, and how it is read."""
-
-    prompt: str
-    grammar: str | None
-    param: str
-    """The field that the grammar came from."""
-    marks: tuple[str, ...]
-    reader: PartReader
-    ends: tuple[str, ...] = ()
-    """Texts that end the answer, where the engine does not know."""
-    thought: ThoughtForm | None = None
-    """The form of a thought that has a budget, or a call of its own; None: there is none to be watched."""
-    opened: bool = False
-    """The prompt ends inside of the thought."""
-    staged: bool = False
-    """The grammar is for what comes behind a thought."""
-    strict: re.Pattern[str] | None = None
-    """Finds the calls whose arguments have to match the schemas of strict functions."""
-    strict_end: str = ""
-    """What closes such a call."""
-
-
 def _shape(
     prompt: str,
     request: ChatRequest,
     wanted: Wanted,
     info: EngineInfo,
     turn_ends: tuple[str, ...],
-) -> _Shape:
+) -> AnswerShape:
     if prompt.endswith(ASSISTANT_TURN):
-        return _harmony_shape(prompt, request, wanted)
+        return harmony_shape(prompt, request, wanted)
     plan, grammar, param = wanted.tools, request.grammar, wanted.grammar_param
     constrained = grammar is not None or bool(plan.demanded)
     tags = tags_of(info.thinking)
@@ -242,10 +187,9 @@ def _shape(
     marks = (tags.opening.strip(), tags.closing, *THOUGHT_MARKS)
     if plan.shown:
         marks += format.marks
-    # Calls are written in the format of `ToolPlan.grammar`.
     calls_enforced = bool(plan.demanded or plan.inputs or (plan.shown and grammar is not None))
     strict, strict_end = None, ""
-    if calls_enforced:
+    if calls_enforced:  # calls are written in the format of `ToolPlan.grammar`
         grammar, param = plan.grammar(grammar), plan.param
     elif plan.strict and format.shape and format.shape.tags:
         grammar, param = tagged_grammar(plan, format.shape), plan.param
@@ -259,13 +203,13 @@ def _shape(
         prompt, opened = closed(prompt, opened), None
     reader = _call_reader(plan, wanted, format, enforced=calls_enforced)
     if constrained and not opened and not wanted.thinks:
-        return _Shape(prompt, grammar, param, marks, reader, turn_ends)
+        return AnswerShape(prompt, grammar, param, marks, reader, turn_ends)
     openings = reader.openings if isinstance(reader, CallReader) else ()
     behind = is_behind_thought(prompt, tags)
     may_think = bool(opened or wanted.thinks or (info.thinking and wanted.thinks is not False))
     begins = opened is not None or wanted.continued is None
     staged = grammar is not None and may_think and begins
-    return _Shape(
+    return AnswerShape(
         prompt,
         grammar,
         param,
@@ -287,89 +231,6 @@ def _shape(
     )
 
 
-def _harmony_shape(prompt: str, request: ChatRequest, wanted: Wanted) -> _Shape:
-    """As `_shape`, in the format of gpt-oss, where an answer and a call have channels of their own."""
-    plan, grammar, param = wanted.tools, request.grammar, wanted.grammar_param
-    names = frozenset(tool.name for tool in plan.shown)
-    if wanted.continued is not None:
-        return _harmony_continued(prompt, request, wanted, wanted.continued)
-    if plan.inputs or (plan.shown and grammar is not None):  # in our own format, as text
-        reader = _call_reader(plan, wanted, AnswerFormat(), enforced=True)
-        grammar, param = plan.grammar(grammar), plan.param
-        return _Shape(prompt + FINAL_CHANNEL, grammar, param, HARMONY_MARKS, reader, MESSAGE_ENDS)
-    begin = ""
-    if plan.demanded:
-        grammar, param, begin = demanded_grammar(plan.schemas), plan.param, CALL_BEGIN
-    elif grammar is not None or (wanted.thinks is False and not plan.shown):
-        begin = FINAL_CHANNEL  # behind it there is no call any more
-    if begin and not wanted.thinks:
-        reader = ChannelReader(begin, tools=names, parallel=plan.most > 1)
-        return _Shape(prompt + begin, grammar, param, HARMONY_MARKS, reader, MESSAGE_ENDS)
-    form = form_of(HARMONY_THINKING, calls=bool(plan.shown))
-    if begin:
-        form = replace(form, ends=(HARMONY_NEXT + begin,), begin=begin)
-    return _Shape(
-        prompt,
-        grammar,
-        param,
-        HARMONY_MARKS,
-        ChannelReader(tools=names, parallel=plan.most > 1),
-        MESSAGE_ENDS if grammar is not None else (),
-        form if grammar is not None or wanted.budget else None,
-        staged=grammar is not None,
-        strict=strict_heads(plan.schemas) if plan.strict and grammar is None else None,
-    )
-
-
-def _harmony_continued(
-    prompt: str, request: ChatRequest, wanted: Wanted, message: Message
-) -> _Shape:
-    """As `_harmony_shape`, of an answer that has begun. A call that is demanded comes right behind that, or
-    behind its thought."""
-    plan, grammar, param, begin = wanted.tools, request.grammar, wanted.grammar_param, ""
-    names = frozenset(tool.name for tool in plan.shown)
-    thinking = bool(message.reasoning and not message.content)
-    begun = prompt + _begun_channels(message)
-    if plan.demanded and plan.inputs:  # in our own format, as text
-        reader = _call_reader(plan, wanted, AnswerFormat(), enforced=True)
-        begun += HARMONY_FINAL if thinking else ""
-        grammar, param = plan.grammar(grammar), plan.param
-        return _Shape(begun, grammar, param, HARMONY_MARKS, reader, MESSAGE_ENDS)
-    if plan.demanded:
-        grammar, param, begin = demanded_grammar(plan.schemas), plan.param, CALL_BEGIN
-    if not thinking and begin:
-        begun = f"{begun}{HARMONY_NEXT}{CALL_BEGIN}" if message.content else prompt + CALL_BEGIN
-    if not thinking:
-        reader = (
-            ChannelReader(CALL_BEGIN, tools=names, parallel=plan.most > 1)
-            if begin
-            else TextReader()
-        )
-        return _Shape(begun, grammar, param, HARMONY_MARKS, reader, MESSAGE_ENDS)
-    form = form_of(HARMONY_THINKING, calls=bool(plan.shown))
-    form = replace(form, ends=(HARMONY_NEXT + begin,)) if begin else form
-    return _Shape(
-        begun,
-        grammar,
-        param,
-        HARMONY_MARKS,
-        ChannelReader(HARMONY[0], tools=names, parallel=plan.most > 1),
-        MESSAGE_ENDS if grammar is not None else (),
-        form if grammar is not None or wanted.budget else None,
-        opened=True,
-        staged=grammar is not None,
-    )
-
-
-def _begun_channels(message: Message) -> str:
-    """The beginning of an answer in channels, up to where it goes on."""
-    written = FINAL_CHANNEL + (message.content or "")
-    if not message.reasoning:
-        return written
-    thought = HARMONY[0] + message.reasoning
-    return thought + HARMONY_NEXT + written if message.content else thought
-
-
 def _thought_form(thinking: ThinkingTraits | None, opened: ThoughtTags | None) -> ThoughtForm:
     """How the thought is closed: as the template does, or else as its tags say."""
     if opened is not None and (thinking is None or thinking.opening != opened.opening):
@@ -382,10 +243,8 @@ def _call_reader(
 ) -> PartReader:
     if not plan.shown:
         return TextReader()
-    if plan.inputs:
-        return RawCallReader(demanded=bool(plan.demanded))
     if enforced:
-        return EnforcedCallReader(demanded=bool(plan.demanded))
+        return enforced_reader(plan)
     bare = wanted.bare_calls or format.bare
     return CallReader(plan.shown, format.forms, parallel=plan.most > 1, bare=bare)
 

@@ -13,11 +13,19 @@ from typing import Literal
 
 from ...engines.protocol import Finish, ToolCallDelta
 from ..chat.held_text import HeldText
-from ..chat.parts import Part, text_part
+from ..chat.parts import Part, PartReader, text_part
 from ..stop_strings import overlap
-from .plan import CALL_CLOSING, CALL_OPENING, new_call_id
+from .plan import CALL_CLOSING, CALL_OPENING, ToolPlan, new_call_id
 
 CALL_BEGIN, CALL_END = CALL_OPENING.strip(), CALL_CLOSING.strip()
+
+
+def enforced_reader(plan: ToolPlan) -> PartReader:
+    """Reads calls in the format of `plan.grammar`."""
+    demanded = bool(plan.demanded)
+    return (
+        RawCallReader(demanded=demanded) if plan.inputs else EnforcedCallReader(demanded=demanded)
+    )
 
 
 class EnforcedCallReader:
