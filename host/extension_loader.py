@@ -8,7 +8,7 @@ An extension is a folder with a `script.py`. All of these are optional in it:
 - `setup()`: starts it.
 - `use_extensions(others)`: gets the other extensions that were set up, pairs of name and module, in
   the order of the command line, and may call what hooks they have.
-- `load_model(spec)`: loads the model of a `host.spec.ModelSpec`; returns when it can answer. A
+- `load_model(spec)`: loads the model of a `host.models.spec.ModelSpec`; returns when it can answer. A
   signal ends the process at once meanwhile (`host.lifecycle` says why).
 - `reload()`: the settings file was read again (SIGHUP) and `params` are as they were before
   `setup()`, from the new file. Called from a thread of its own.
@@ -36,8 +36,8 @@ from typing import Any, TypeVar
 from host import command_line, settings_file
 from host.command_line import ExtensionFlags, Flags
 from host.errors import HostError
+from host.models.spec import ModelSpec
 from host.output import report
-from host.spec import ModelSpec
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -5,13 +5,14 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from host import command_line, extension_loader, model_files, settings_file, shared, stand_in
+from host import command_line, extension_loader, settings_file, shared, stand_in
 from host.errors import HostError, Reported
 from host.extension_loader import Extension
 from host.folders import ROOT, USER_DATA
 from host.lifecycle import HOOK_SECONDS, Lifecycle
+from host.models import model_files
+from host.models.read_ahead import read_ahead
 from host.output import configure, report, say
-from host.read_ahead import read_ahead
 
 log = logging.getLogger(__name__)
 

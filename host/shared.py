@@ -4,8 +4,8 @@ Both are set once, before the first `setup()`, and never changed after; reading 
 thread is safe. Before that they are None.
 """
 
+from host.models.spec import ModelSpec
 from host.options import HostOptions
-from host.spec import ModelSpec
 
 args: HostOptions | None = None
 """The host's own options. Flags of extensions are not in it, so no key can be."""

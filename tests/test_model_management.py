@@ -198,7 +198,7 @@ def test_while_the_first_model_loads_the_answer_is_to_come_again() -> None:
 
 
 def test_names_below_the_model_folder(tmp_path: Path) -> None:
-    from host.model_files import FolderCatalog, find
+    from host.models.model_files import FolderCatalog, find
     from host.options import HostOptions
 
     (tmp_path / "folder").mkdir()

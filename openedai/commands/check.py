@@ -26,9 +26,10 @@ from extensions.openai.engines import registry
 from extensions.openai.generation.sampling.policy import read_policy
 from extensions.openai.settings import Settings, SettingsError
 from extensions.openai.system.data_folder import data_folder
-from host import command_line, hub, model_files, settings_file
+from host import command_line, settings_file
 from host.errors import HostError
 from host.folders import ROOT
+from host.models import hub, model_files
 from host.options import HostOptions
 
 NAME = "openai"  # the folder of the extension

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from extensions.openai.engines.tokens.gguf import BadModelFile, read_header
-from host import gguf_names, model_files
 from host.errors import HostError
 from host.folders import ROOT
+from host.models import gguf_names, model_files
+from host.models.progress import readable
 from host.options import HostOptions, from_environment
-from host.progress import readable
 
 FILE_TYPES = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S",

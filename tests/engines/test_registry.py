@@ -15,10 +15,10 @@ from extensions.openai.engines.protocol import Engine
 from extensions.openai.engines.registry import ENGINES, EngineRow
 from extensions.openai.hosts.launch import Launcher
 from extensions.openai.settings import Settings
-from host import model_files
 from host.errors import HostError
+from host.models import model_files
+from host.models.spec import ModelSpec as HostSpec
 from host.options import HostOptions, from_environment
-from host.spec import ModelSpec as HostSpec
 from tests.support.process import free_port
 
 

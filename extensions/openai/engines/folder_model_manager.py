@@ -28,7 +28,7 @@ S_co = TypeVar("S_co", bound=Spec, covariant=True)
 
 
 class ModelCatalog(Protocol[S_co]):
-    """The model files of the stand-alone host (`host.model_files.FolderCatalog`)."""
+    """The model files of the stand-alone host (`host.models.model_files.FolderCatalog`)."""
 
     def names(self) -> tuple[str, ...]: ...
     def find(self, name: str) -> S_co: ...

@@ -17,7 +17,7 @@ class LoraFile(Protocol):
 
 
 class ModelSpec(Protocol):
-    """The model chosen by the stand-alone host (`host.spec.ModelSpec` explains the fields)."""
+    """The model chosen by the stand-alone host (`host.models.spec.ModelSpec` explains the fields)."""
 
     @property
     def loader(self) -> str: ...

@@ -36,7 +36,7 @@ RESTART_TIMEOUT_S = 5.0  # for running answers when a webui restarts its UI, and
 
 
 class ModelSpec(model_spec.ModelSpec, Protocol):
-    """The model chosen by our own host (`host.spec.ModelSpec`)."""
+    """The model chosen by our own host (`host.models.spec.ModelSpec`)."""
 
     @property
     def catalog(self) -> ModelCatalog[ModelSpec] | None: ...

@@ -31,9 +31,9 @@ from extensions.openai.engines.template_traits import TemplateTraits
 from extensions.openai.errors import ContextLengthExceeded, EngineFailed
 from extensions.openai.generation.chat.answer import answer_chat
 from extensions.openai.generation.chat.answer_shape import Wanted
-from extensions.openai.generation.tools.learned_formats import CallShape
+from extensions.openai.generation.tools.enforcing.strict_arguments import heads_of
 from extensions.openai.generation.tools.plan import ToolPlan
-from extensions.openai.generation.tools.strict_arguments import heads_of
+from extensions.openai.generation.tools.reading.learned_formats import CallShape
 from tests.support.api import Api, assert_alike, said
 from tests.support.random_model import TEMPLATE, write_model
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.generation.tools.demanded_calls import CallParser
+from extensions.openai.generation.tools.enforcing.demanded_calls import CallParser
 from extensions.openai.generation.tools.plan import ToolPlan
 from extensions.openai.generation.tools.request import FunctionTool, plan_chat_tools
 from extensions.openai.schemas.validation import check

@@ -23,12 +23,12 @@ from ...engines.tokens.context_length import NORMALIZATION_GROWTH, check_can_fit
 from ...errors import ContextLengthExceeded
 from ..grammar.check import Part, compiled
 from ..grammar.enforce import enforced
-from ..tools.demanded_calls import enforced_reader
-from ..tools.learned_formats import AnswerFormat, CallShape, format_of
+from ..tools.enforcing.demanded_calls import enforced_reader
+from ..tools.enforcing.strict_arguments import StrictArguments, end_of, heads_of
+from ..tools.enforcing.tagged_grammar import tagged_grammar
 from ..tools.plan import CALL_CLOSING, CALL_OPENING, ToolPlan
-from ..tools.reader import CallReader
-from ..tools.strict_arguments import StrictArguments, end_of, heads_of
-from ..tools.tagged_grammar import tagged_grammar
+from ..tools.reading.learned_formats import AnswerFormat, CallShape, format_of
+from ..tools.reading.reader import CallReader
 from .answer_shape import AnswerShape, Wanted
 from .continuation import Generating
 from .harmony import ASSISTANT_TURN

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ...engines.chat_template.reasoning_probe import HARMONY
 from ...engines.protocol import ChatRequest, Message
-from ..tools.demanded_calls import enforced_reader
+from ..tools.enforcing.demanded_calls import enforced_reader
 from .answer_shape import AnswerShape, Wanted
 from .harmony import (
     CALL_BEGIN,

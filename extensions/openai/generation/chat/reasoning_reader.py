@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from ...engines.protocol import Finish, ThinkingTraits
 from ..stop_strings import overlap
-from ..tools.reader import CallReader
+from ..tools.reading.reader import CallReader
 from .held_text import HeldText
 from .parts import Part, PartReader
 

@@ -15,7 +15,7 @@ from pydantic import AliasChoices, Field
 from ...errors import InvalidRequest
 from ...schemas import bad_request
 from ...schemas.validation import RequestModel
-from ..tools.schemas import closed
+from ..tools.enforcing.schemas import closed
 from .bounds import (
     MAX_CHOICES_LENGTH,
     MAX_GRAMMAR_LENGTH,

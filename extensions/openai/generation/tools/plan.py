@@ -23,7 +23,7 @@ from ..grammar.constraints import ANYTHING
 from ..grammar.json_schema import WHITESPACE, json_rule, surely_enforceable
 from ..grammar.lark import literal
 from ..grammar.regex import regex_terminal
-from .schemas import enforced_schema
+from .enforcing.schemas import enforced_schema
 
 MAX_CALLS = 8  # that one answer is made to hold at most, where calls are demanded
 CUSTOM_PARAMETERS: Mapping[str, Any] = {

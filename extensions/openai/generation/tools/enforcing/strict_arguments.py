@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Mapping
 
-from ...engines.protocol import EngineInfo, GenerateRequest, Piece, Pieces
-from ..chat.continuation import Continuation, Generating, cut
-from .fenced_call import FENCE_BEGIN
-from .formats import ARGUMENT_KEYS, NAME_KEYS
-from .json_scanner import JSONScanner
-from .learned_formats import MARK, CallShape
+from ....engines.protocol import EngineInfo, GenerateRequest, Piece, Pieces
+from ...chat.continuation import Continuation, Generating, cut
+from ..reading.fenced_call import FENCE_BEGIN
+from ..reading.formats import ARGUMENT_KEYS, NAME_KEYS
+from ..reading.json_scanner import JSONScanner
+from ..reading.learned_formats import MARK, CallShape
 
 MAX_HEAD_CHARS = 1000  # of the beginning of a call, up to its arguments
 

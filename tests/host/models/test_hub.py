@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from host.errors import HostError
-from host.hub import Request
+from host.models.hub import Request
 from tests.host.conftest import Host, until, wait_for
 from tests.host.fake_hub import FakeHub
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from host import gguf_names
-from host.gguf_names import best, matching, models
+from host.models import gguf_names
+from host.models.gguf_names import best, matching, models
 
 REPOSITORY = {
     "README.md": 10,

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from extensions.openai.errors import InvalidRequest
-from extensions.openai.generation.tools.schemas import enforced_schema
+from extensions.openai.generation.tools.enforcing.schemas import enforced_schema
 
 A = {"properties": {"a": {"type": "integer"}}}
 NESTED = {"properties": {"inner": {"type": "object", **A}, "list": {"items": A}}}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...engines.protocol import Tool
+from ....engines.protocol import Tool
 from .typed_values import kinds_of, typed_value
 
 Tools = Mapping[str, Tool]

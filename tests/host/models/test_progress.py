@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from host import progress, read_ahead
-from host.progress import Progress, readable
+from host.models import progress, read_ahead
+from host.models.progress import Progress, readable
 
 
 class Terminal(io.StringIO):

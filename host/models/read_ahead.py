@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from host.progress import Progress
+from host.models.progress import Progress
 
 log = logging.getLogger(__name__)
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from extensions.openai.engines.registry import ENGINES
-from host import gguf_names
+from host.models import gguf_names
 from host.errors import HostError
 from host.folders import ROOT
-from host.gguf_names import Model
+from host.models.gguf_names import Model
 from host.options import HostOptions
-from host.spec import FoundModel, Lora, ModelSpec
+from host.models.spec import FoundModel, Lora, ModelSpec
 
 
 def model_spec(options: HostOptions) -> ModelSpec:
@@ -24,7 +24,7 @@ def model_spec(options: HostOptions) -> ModelSpec:
         found = None
     elif options.model.startswith("hf:"):
         # The hub's library takes a second to import, so only those who need it pay.
-        from host import hub
+        from host.models import hub
 
         wants_projector = not (options.mmproj or options.no_mmproj)
         request = hub.Request.parse(options.model)

@@ -28,9 +28,9 @@ from extensions.openai.generation.chat.answer_shape import Wanted
 from extensions.openai.generation.chat.harmony import ChannelReader
 from extensions.openai.generation.chat.parts import PartReader, apart
 from extensions.openai.generation.chat.reasoning_reader import TAGS, ThoughtReader
-from extensions.openai.generation.tools.formats import FORMS, MARKS
 from extensions.openai.generation.tools.plan import ToolPlan
-from extensions.openai.generation.tools.reader import CallReader
+from extensions.openai.generation.tools.reading.formats import FORMS, MARKS
+from extensions.openai.generation.tools.reading.reader import CallReader
 from tests.generation.chat.test_answer import Scripted
 from tests.support.process import ROOT
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from host.hub_errors import explain
+from host.models.hub_errors import explain
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from ...engines.protocol import Finish, Tool, ToolCallDelta
-from ..chat.held_text import HeldText
-from ..chat.parts import Part, text_part
-from ..stop_strings import overlap
+from ....engines.protocol import Finish, Tool, ToolCallDelta
+from ...chat.held_text import HeldText
+from ...chat.parts import Part, text_part
+from ...stop_strings import overlap
+from ..plan import new_call_id
 from .fenced_call import FencedCall, behind_fence, may_be_fence
 from .formats import ARGUMENT_KEYS, FORMS, KEYS, NAME_KEYS, Called, CallForm, read_json
 from .json_scanner import JSONScanner
-from .plan import new_call_id
 
 _HEAD = re.compile(
     rf'\s{{0,32}}\[?\s{{0,32}}\{{\s{{0,32}}"(?:{"|".join(NAME_KEYS)})"\s{{0,32}}:\s{{0,32}}'

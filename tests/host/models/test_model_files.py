@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from host.errors import HostError
-from host.model_files import FolderCatalog, find, lora, model_spec
+from host.models.model_files import FolderCatalog, find, lora, model_spec
+from host.models.spec import FoundModel, Lora
 from host.options import HostOptions
-from host.spec import FoundModel, Lora
 
 
 @pytest.fixture

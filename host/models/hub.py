@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from host import gguf_names, output
+from host import output
+from host.models import gguf_names
 from host.errors import HostError
-from host.gguf_names import Model
-from host.hub_errors import explain, is_network_error
-from host.progress import Progress, readable
-from host.spec import FoundModel
+from host.models.gguf_names import Model
+from host.models.hub_errors import explain, is_network_error
+from host.models.progress import Progress, readable
+from host.models.spec import FoundModel
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from extensions.openai.generation.tools.json_scanner import JSONScanner
+from extensions.openai.generation.tools.reading.json_scanner import JSONScanner
 
 VALUES = st.recursive(
     st.none()

@@ -11,11 +11,11 @@ import re
 from dataclasses import replace
 from typing import Literal
 
-from ...engines.protocol import Finish, ToolCallDelta
-from ..chat.held_text import HeldText
-from ..chat.parts import Part, PartReader, text_part
-from ..stop_strings import overlap
-from .plan import CALL_CLOSING, CALL_OPENING, ToolPlan, new_call_id
+from ....engines.protocol import Finish, ToolCallDelta
+from ...chat.held_text import HeldText
+from ...chat.parts import Part, PartReader, text_part
+from ...stop_strings import overlap
+from ..plan import CALL_CLOSING, CALL_OPENING, ToolPlan, new_call_id
 
 CALL_BEGIN, CALL_END = CALL_OPENING.strip(), CALL_CLOSING.strip()
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ...engines.chat_template import SAMPLE_CALLS
-from ...engines.protocol import EngineInfo, Tool
+from ....engines.chat_template import SAMPLE_CALLS
+from ....engines.protocol import EngineInfo, Tool
 from .formats import FORMS, MARKS, CallForm, Read, named, read_json, tagged
 from .reader import CallReader
 

@@ -10,9 +10,9 @@ import pytest
 from extensions.openai.engines.protocol import EngineInfo, Piece, Pieces, Tool
 from extensions.openai.engines.template_traits import TemplateTraits
 from extensions.openai.generation.chat.parts import apart
-from extensions.openai.generation.tools.formats import FORMS
-from extensions.openai.generation.tools.learned_formats import AnswerFormat, format_of
-from extensions.openai.generation.tools.reader import CallReader
+from extensions.openai.generation.tools.reading.formats import FORMS
+from extensions.openai.generation.tools.reading.learned_formats import AnswerFormat, format_of
+from extensions.openai.generation.tools.reading.reader import CallReader
 
 PLACES = Tool("find_places", None, {"properties": {"city": {"type": "string"}}})
 CLOCK = Tool("read_clock", None, {"properties": {"zone": {"type": "string"}}})

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..grammar.constraints import ANYTHING
-from ..grammar.json_schema import json_rule
-from ..grammar.lark import class_member, literal
-from ..grammar.regex import regex_terminal
-from .learned_formats import CallShape
-from .plan import ToolPlan
+from ...grammar.constraints import ANYTHING
+from ...grammar.json_schema import json_rule
+from ...grammar.lark import class_member, literal
+from ...grammar.regex import regex_terminal
+from ..plan import ToolPlan
+from ..reading.learned_formats import CallShape
 from .schemas import enforced_schema
 
 ANY_KEY = r"/[^<>\n]+/"
