@@ -60,7 +60,7 @@ def configure(
     root.setLevel(logging.DEBUG if verbose else logging.INFO)
     if _handler not in root.handlers:
         root.addHandler(_handler)
-    if _wants_json(argv, environ):
+    if wants_json(argv, environ):
         _handler.setFormatter(JsonFormatter())
     elif sys.stderr.isatty() and not verbose:
         _handler.setFormatter(TerminalFormatter())
@@ -108,7 +108,7 @@ def say(texts: Sequence[str]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _wants_json(argv: Sequence[str], environ: Mapping[str, str]) -> bool:
+def wants_json(argv: Sequence[str], environ: Mapping[str, str]) -> bool:
     """The option is the extension's, which is not loaded yet when the first lines are written."""
     words = [word for argument in argv for word in argument.split("=", 1)]
     if "--log-format" in words:

@@ -283,10 +283,10 @@ def test_the_hash_of_a_password(shell: Shell) -> None:
 
 
 def test_every_option_is_documented() -> None:
-    from extensions.openai.__main__ import _parser
+    from extensions.openai.__main__ import command_parser
 
     page = (ROOT / "docs/keys.md").read_text(encoding="utf-8")
-    waiting, flags = [_parser()], set()
+    waiting, flags = [command_parser()], set()
     while waiting:
         for action in waiting.pop()._actions:
             flags |= {flag for flag in action.option_strings if flag.startswith("--")}

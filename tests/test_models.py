@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.engines.protocol import TemplateTraits, ThinkingTraits
+from extensions.openai.engines.protocol import EngineInfo, TemplateTraits, ThinkingTraits
 from extensions.openai.engines.swappable import SwappableEngine
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
@@ -45,9 +45,13 @@ def test_what_the_template_takes_is_said() -> None:
         call_id="9 letters and digits",
         thinking=ThinkingTraits("[THINK]", "[/THINK]", opens=True, switch="thinking"),
     )
-    engine = EchoEngine()
-    engine._info = replace(engine.info, template=traits)
-    model = create_app(Settings(), engine).test_client().get("/v1/models/echo").json
+
+    class Templated(EchoEngine):
+        @property
+        def info(self) -> EngineInfo:
+            return replace(super().info, template=traits)
+
+    model = create_app(Settings(), Templated()).test_client().get("/v1/models/echo").json
     assert model["template"] == {
         "order": {
             "system": "first",

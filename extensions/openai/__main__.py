@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
         from .state import commands
 
         return commands.main(words[1:], f"{program} store")
-    parser = _parser(program)
+    parser = command_parser(program)
     given = parser.parse_args(words)
     if given.run is None:
         given.parser.print_help()
@@ -214,7 +214,8 @@ def password(files: KeyFiles, given: argparse.Namespace) -> None:
     print(hashed(text))
 
 
-def _parser(program: str = PROGRAM) -> _Parser:
+def command_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    """What the command line may say."""
     # For before and after the command; a default would take the place of what is given before it.
     shared = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
     shared.add_argument(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+import hmac
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from extensions.openai.access import password
 from extensions.openai.access.failed_attempts import AttemptLimiter
 from extensions.openai.access.key_files import KeyFiles
 from extensions.openai.access.keys import Keys
@@ -86,8 +87,9 @@ def test_memory_is_bounded() -> None:
     for at in range(1000):
         failed_attempts.wrong(f"10.0.{at // 256}.{at % 256}")
         failed_attempts.right(FAR, b"%d" % at)
-    assert (len(failed_attempts._wrong), len(failed_attempts._right)) == (50, 5)
-    assert sys.getsizeof(failed_attempts._wrong) < 100_000
+        addresses, right_keys = failed_attempts.remembered
+        assert addresses <= 50 and right_keys <= 5
+    assert failed_attempts.remembered == (50, 5)
 
 
 KEY, WRONG = "sk-the-right-one", "sk-a-wrong-one"
@@ -144,14 +146,19 @@ def test_refusals_cost_the_same_for_right_and_wrong_keys(monkeypatch: pytest.Mon
     keys = Keys(Settings(api_key=KEY, password="a long password", wrong_keys=1))
     with pytest.raises(Unauthorized):
         identify(keys, WRONG)
-    looked: list[bytes] = []
-    monkeypatch.setattr(keys, "_whose", looked.append)
+    compared: list[str] = []
+    monkeypatch.setattr(hmac, "compare_digest", lambda *_: compared.append("digest"))
+    monkeypatch.setattr(password, "check_password_hash", lambda *_: compared.append("password"))
     said = set()
     for key in (KEY, "a long password", WRONG, "x" * 4000):
         with pytest.raises(TooManyWrongKeys) as caught:
             identify(keys, key)
         said.add(caught.value.message)
-    assert not looked and len(said) == 1
+    assert not compared and len(said) == 1
+    keys.configure(Settings(api_key=KEY, password="a long password", wrong_keys=0))
+    with pytest.raises(Unauthorized):
+        identify(keys, WRONG)
+    assert set(compared) == {"digest", "password"}, "else"
 
 
 def through_proxy(port: int, client: str, key: str) -> Answer:

@@ -476,7 +476,7 @@ def test_slots_have_no_gap_between_them(random_model: Path) -> None:
     the slots at work might have a gap, and each step would be two. Answers that ask get along with them."""
     engine = LlamaCppEngine(random_model, name="narrow", threads=1, parallel=3)
     try:
-        assert engine._model.listener.ask("/props")["total_slots"] == 3
+        assert engine.model.listener.ask("/props")["total_slots"] == 3
 
         def answer(seed: int) -> list[Piece]:
             sampling = {"temperature": 1.0, "top_k": 0}

@@ -226,7 +226,7 @@ def test_a_suffix_is_asked_for_as_llama_cpp_does(tiny: Api, before: str, after: 
     """Its own route for filling in says what prompt it has made."""
     assert isinstance(tiny.engine, LlamaCppEngine)
     body = {"input_prefix": before, "input_suffix": after, "n_predict": 1, "prompt": ""}
-    own = tiny.engine._model.listener.ask("/infill", body)
+    own = tiny.engine.model.listener.ask("/infill", body)
     assert own["prompt"] == tiny.engine.detokenize(infill(tiny.engine, before, after))
     asked = tiny.complete(before, suffix=after, max_tokens=1)
     assert asked["usage"]["prompt_tokens"] == own["tokens_evaluated"]

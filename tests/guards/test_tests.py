@@ -1,8 +1,10 @@
-"""The tests themselves: each one asserts something, none ends before it does, none sleeps for long."""
+"""The tests themselves: each one asserts something, none ends before it does, none sleeps for long, and none
+reaches into what is private."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -118,3 +120,51 @@ def test_none_sleeps_for_long() -> None:
         and node.args[0].value > NO_LONGER_THAN
     }
     assert {each.partition(":")[0] for each in long} <= set(SLEEPS), long
+
+
+PRODUCT = ("extensions", "host", "openedai", "benchmarks", "scripts")
+PRIVATE = re.compile(r"_[a-z]\w*", re.IGNORECASE)
+SETTERS = ("setattr", "getattr", "delattr", "object")
+OF_OTHERS = {
+    "_actions": "argparse",
+    "_client": "the official client",
+    "_generate_reply": "a web UI",
+    "_exit": "os",
+}
+"""Names that others have, too."""
+
+
+@cache
+def private_names() -> frozenset[str]:
+    """Names that begin with an underscore, of what the product defines."""
+    found: set[str] = set()
+    for path in (file for folder in PRODUCT for file in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                found.add(node.name)
+            elif isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Store):
+                found.add(node.attr if isinstance(node, ast.Attribute) else node.id)
+    return frozenset(filter(PRIVATE.fullmatch, found)) - OF_OTHERS.keys()
+
+
+def reached(node: ast.AST) -> Iterator[str]:
+    """Names of others' attributes that a piece of code uses."""
+    if isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls"):
+        yield node.attr
+    elif isinstance(node, ast.ImportFrom):
+        yield from (each.name for each in node.names)
+    elif isinstance(node, ast.Call) and called(node) in SETTERS:
+        constants = (each.value for each in node.args if isinstance(each, ast.Constant))
+        yield from (value for value in constants if isinstance(value, str))
+
+
+def test_none_reaches_into_what_is_private() -> None:
+    assert {"_sockets", "_lock", "_holder"} <= private_names()
+    private = [
+        f"{path}:{getattr(node, 'lineno', 0)} {name}"
+        for path, tree in trees().items()
+        for node in ast.walk(tree)
+        for name in reached(node)
+        if name in private_names()
+    ]
+    assert not private, "look at what it does, or give it a public way to be seen"

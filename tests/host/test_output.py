@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from host.output import JsonFormatter, TerminalFormatter, TextFormatter, _wants_json
+from host.output import JsonFormatter, TerminalFormatter, TextFormatter, wants_json
 from tests.host.conftest import Host
 
 
@@ -48,7 +48,7 @@ def test_json() -> None:
     ],
 )
 def test_json_is_asked_for(argv: Sequence[str], variable: str, wanted: bool) -> None:
-    assert _wants_json(argv, {"OPENEDAI_LOG_FORMAT": variable}) is wanted
+    assert wants_json(argv, {"OPENEDAI_LOG_FORMAT": variable}) is wanted
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 
+import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -86,7 +87,10 @@ def test_nothing_is_kept_of_who_has_left() -> None:
     for at in range(100):
         queue.remove(f"{at}")
     queue.remove("nobody")
-    assert len(queue) == 0 and not queue.held() and not queue._places
+    assert len(queue) == 0 and not queue.held()
+    for at in range(100):
+        with pytest.raises(KeyError):
+            queue.ahead_of(f"{at}")
 
 
 @given(st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(["x", "y", None]))))

@@ -299,7 +299,7 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     thread = threading.Thread(target=shop.serve_forever)
     thread.start()
     url = f"http://127.0.0.1:{shop.server_port}/cloudflared"
-    monkeypatch.setattr(cloudflared, "_address", lambda: url)
+    monkeypatch.setattr(cloudflared, "address", lambda: url)
     yield shop
     shop.shutdown()
     thread.join()
@@ -336,10 +336,10 @@ def test_a_download_that_fails(
     elif fault == "cut":
         shop.cut = 50
     elif fault == "gone":
-        monkeypatch.setattr(cloudflared, "_address", lambda: "http://127.0.0.1:9/cloudflared")
+        monkeypatch.setattr(cloudflared, "address", lambda: "http://127.0.0.1:9/cloudflared")
     elif fault == "no-archive":
-        address = cloudflared._address()
-        monkeypatch.setattr(cloudflared, "_address", lambda: address + ".tgz")
+        address = cloudflared.address()
+        monkeypatch.setattr(cloudflared, "address", lambda: address + ".tgz")
     with pytest.raises(TunnelError) as caught:
         cloudflared.downloaded(tmp_path, lambda: fault == "stopped")
     assert "--cloudflared" in str(caught.value) and "\n" not in str(caught.value)
@@ -353,8 +353,8 @@ def test_an_archive(shop: Shop, stand_in: StandIn, tmp_path: Path, monkeypatch: 
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         tar.add(stand_in.program, "cloudflared")
     shop.content = packed.getvalue()
-    address = cloudflared._address()
-    monkeypatch.setattr(cloudflared, "_address", lambda: address + ".tgz")
+    address = cloudflared.address()
+    monkeypatch.setattr(cloudflared, "address", lambda: address + ".tgz")
     program = cloudflared.downloaded(tmp_path / "cache", never)
     assert program.read_bytes() == stand_in.program.read_bytes()
 
@@ -391,7 +391,7 @@ def test_the_installed_one_goes_first(stand_in: StandIn, monkeypatch: Any) -> No
 def test_names_of_the_library_are_as_we_use_them() -> None:
     for row in CLOUDFLARED_CONFIG.values():
         assert row["url"].startswith("https://github.com/cloudflare/cloudflared/releases/")
-    assert cloudflared._address().startswith("https://github.com/cloudflare/cloudflared/")
+    assert cloudflared.address().startswith("https://github.com/cloudflare/cloudflared/")
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def test_a_system_without_room_is_asked_again_a_little_later(
 ) -> None:
     """`accept` fails as it does when no file can be opened; waitress would try again at once."""
     server = serve(EchoEngine())
-    listener = server._listeners[0]
+    listener = server.listeners[0]
     real, failed = listener.accept, 0
 
     def fails() -> object:

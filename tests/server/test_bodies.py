@@ -48,7 +48,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def held(server: APIServer) -> int:
-    budget = server._listeners[0].channel_class.body_memory  # type: ignore[attr-defined]
+    budget = server.listeners[0].channel_class.body_memory  # type: ignore[attr-defined]
     assert isinstance(budget, BodyMemory)
     return budget.used
 

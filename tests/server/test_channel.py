@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.server.channel import Channel
 from tests.conftest import Serve
 from tests.support.paced import PacedEngine
 from tests.support.reference import assert_chunks, sse_chunks
@@ -153,7 +152,7 @@ def test_what_two_threads_send_is_sent_once(serve: Serve) -> None:
     with Wire(server.port) as wire:
         wire.request("GET", "/health")
         assert wire.answer().status == 200
-        (channel,) = (each for each in server._sockets.values() if isinstance(each, Channel))
+        (channel,) = server.connections
         loop = threading.Thread(target=channel.handle_write, daemon=True)
         with channel.outbuf_lock:
             loop.start()
@@ -222,7 +221,7 @@ def test_quick_and_slow_requests_on_one_connection(serve: Serve, pause: float) -
             if number % 3 == 0:
                 other.request("GET", "/health")
                 assert other.answer().status == 200
-    assert server._workers.threads <= 4
+    assert server.threads <= 4
 
 
 def test_half_a_request_of_a_quick_client(serve: Serve) -> None:
@@ -260,7 +259,7 @@ def test_many_quick_clients_at_once(serve: Serve) -> None:
     for client in clients:
         client.join(30)
     assert not wrong and not any(client.is_alive() for client in clients)
-    assert server._workers.threads <= 6
+    assert server.threads <= 6
 
 
 def test_a_quick_client_that_leaves_lets_its_connection_go(serve: Serve) -> None:
@@ -270,7 +269,7 @@ def test_a_quick_client_that_leaves_lets_its_connection_go(serve: Serve) -> None
             wire.request("POST", COMPLETIONS, body())
             assert wire.answer().status == 200
     for _ in range(200):
-        if not server._server.active_channels:
+        if not server.connections:
             break
         threading.Event().wait(0.02)
-    assert not server._server.active_channels
+    assert not server.connections

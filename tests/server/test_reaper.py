@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.server.channel import Channel
 from extensions.openai.server.limits import ServerLimits
 from extensions.openai.server.server import APIServer
 from extensions.openai.server.socket_state import HUNG_UP
@@ -36,12 +35,8 @@ def wait_for(condition: Callable[[], bool], timeout: float = 15.0) -> None:
         threading.Event().wait(0.02)
 
 
-def channels(server: APIServer) -> list[Channel]:
-    return [each for each in list(server._sockets.values()) if isinstance(each, Channel)]
-
-
 def connections(server: APIServer) -> int:
-    return len(channels(server))
+    return len(server.connections)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +194,7 @@ def test_the_memory_of_a_slow_reader_is_bounded_and_others_are_served(serve: Ser
             assert ask(server.port, "POST", CHAT, chat(max_tokens=1)).status == 200
 
         def most() -> int:
-            return max(each.total_outbufs_len for each in channels(server))
+            return max(each.total_outbufs_len for each in server.connections)
 
         wait_for(lambda: most() > 1 << 20)
         threading.Event().wait(0.5)  # in which the engine would say a hundred times as much
@@ -216,10 +211,10 @@ def test_a_clock_that_is_set_cuts_nobody_off(serve: Serve, monkeypatch: pytest.M
         sending.request("POST", "/v1/completions", headers={"Content-Length": str(len(body))})
         sending.send(body[:10])
         wait_for(lambda: engine.wait_for_active(0, 0.01) and engine.started == 1)
-        wait_for(lambda: any(c.total_outbufs_len and not c.requests for c in channels(server)))
+        wait_for(lambda: any(c.total_outbufs_len and not c.requests for c in server.connections))
         now = time.time()
         monkeypatch.setattr(time, "time", lambda: now + 86400)
-        for listener in server._listeners:
+        for listener in server.listeners:
             listener.next_channel_cleanup = 0  # waitress looks every 30 seconds
         assert ask(server.port, "GET", "/health").status == 200
         threading.Event().wait(0.2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -59,7 +60,7 @@ def test_one_after_the_other_takes_one_thread() -> None:
         done = threading.Event()
         workers.add_task(Job(done.set))
         assert done.wait(10)
-        wait_for(lambda: len(workers._idle) == workers.threads)
+        wait_for(lambda: workers.idle == workers.threads)
     assert workers.threads == 1
     assert workers.shutdown()
 
@@ -67,17 +68,21 @@ def test_one_after_the_other_takes_one_thread() -> None:
 def test_the_thread_that_became_idle_last_is_next() -> None:
     workers = WorkerPool(lambda: 30, idle=10)
     gates = [threading.Event() for _ in range(3)]
+    ended: list[str] = []
+
+    def work(gate: threading.Event) -> None:
+        gate.wait(10)
+        ended.append(threading.current_thread().name)
+
     for gate in gates:
-        workers.add_task(Job(lambda gate=gate: gate.wait(10) and None))  # type: ignore[misc]
+        workers.add_task(Job(partial(work, gate)))
     for count, gate in enumerate(gates, 1):
         gate.set()
-        wait_for(lambda count=count: len(workers._idle) == count)  # type: ignore[misc]
-    last = workers._idle[-1]
-    done = threading.Event()
-    workers.add_task(Job(done.set))
-    assert done.wait(10)
-    wait_for(lambda: len(workers._idle) == 3)
-    assert workers._idle[-1] is last
+        wait_for(lambda count=count: workers.idle == count)  # type: ignore[misc]
+    for _ in range(2):
+        workers.add_task(Job(partial(work, gates[0])))
+        wait_for(lambda: workers.idle == 3)
+    assert len(set(ended[:3])) == 3 and ended[3:] == [ended[2]] * 2
     assert workers.shutdown()
 
 
@@ -117,9 +122,14 @@ def test_no_more_threads_from_the_system_is_no_end(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     workers = WorkerPool(lambda: 30, idle=10)
-    gate, done = threading.Event(), threading.Event()
-    workers.add_task(Job(lambda: gate.wait(10)))
-    wait_for(lambda: not workers._tasks)
+    begun, gate, done = (threading.Event() for _ in range(3))
+
+    def wait() -> None:
+        begun.set()
+        gate.wait(10)
+
+    workers.add_task(Job(wait))
+    assert begun.wait(10)
 
     def refuse(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

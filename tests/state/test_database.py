@@ -44,12 +44,21 @@ def together(database: Database, *works: Callable[[Connection], Any]) -> list[An
             results[at] = error
 
     threads = [threading.Thread(target=run, args=(at,)) for at in range(len(works))]
-    with database._turn:
-        for thread in threads:
-            thread.start()
-        while len(database._waiting) < len(works):
-            threading.Event().wait(0.01)
+    begun, go = threading.Event(), threading.Event()
+
+    def hold(_: Connection) -> None:
+        begun.set()
+        go.wait(30)
+
+    before = threading.Thread(target=database.write, args=(hold,))
+    before.start()
+    assert begun.wait(30)
     for thread in threads:
+        thread.start()
+    while database.waiting < len(works):
+        threading.Event().wait(0.01)
+    go.set()
+    for thread in (before, *threads):
         thread.join(30)
     return results
 

@@ -14,13 +14,13 @@ from extensions.openai.state.signing_key import FILE, KEY_BYTES, signing_key
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> None:
-    module._of_folder.cache_clear()
+    module.key_of_folder.cache_clear()
 
 
 def test_it_outlives_the_process(tmp_path: Path) -> None:
     settings = Settings(data_folder=str(tmp_path / "data"))
     key = signing_key(settings, "thoughts")
-    module._of_folder.cache_clear()
+    module.key_of_folder.cache_clear()
     assert signing_key(settings, "thoughts") == key
     file = tmp_path / "data" / FILE
     assert len(file.read_bytes()) == KEY_BYTES and file.stat().st_mode & 0o077 == 0

@@ -30,7 +30,7 @@ def usage_store(tmp_path: Path) -> Iterator[UsageStore]:
     usage_store = UsageStore(tmp_path / "data", days=30, times=WriterTimes(idle=0.05, busy=0.05))
     yield usage_store
     for _ in range(200):
-        if usage_store._thread is None:
+        if usage_store.is_at_rest:
             return
         time.sleep(0.05)
     raise AssertionError("the thread that writes has not ended")
@@ -167,10 +167,10 @@ def test_what_could_not_be_written_is_written_later(
         usage_store.observe(record())
         usage_store.observe(record("bob"))
         for _ in range(200):
-            if usage_store._broken:
+            if usage_store.is_broken:
                 break
             time.sleep(0.02)
-        assert usage_store._broken
+        assert usage_store.is_broken
         lock.rollback()
     lock.close()
     for _ in range(500):  # it is tried again without another request

@@ -353,12 +353,12 @@ def test_without_the_page_beside_the_webuis_own_api(checkout: Checkout) -> None:
             assert answer.choices[0].message.content
             assert server.load(model).status_code == 200
         if checkout.has_own_api:
-            wait_for(lambda: _answers(f"http://127.0.0.1:{own}/v1/models"))
+            wait_for(lambda: answers(f"http://127.0.0.1:{own}/v1/models"))
     finally:
         server.stop()
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     try:
         return httpx.get(url, timeout=5).status_code == 200
     except httpx.TransportError:

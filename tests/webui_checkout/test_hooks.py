@@ -18,7 +18,7 @@ from tests.webui_checkout.checkout import TINY, Checkout, Webui
 from tests.webui_checkout.test_checkout import (
     COUNTING,
     PARIS,
-    _answers,
+    answers,
     checkout,
     off_from,
     pytestmark,  # noqa: F401
@@ -208,7 +208,7 @@ def test_one_signal_ends_a_webui_without_its_page(checkout: Checkout, number: in
     server = Webui(checkout, *flags, page=False)
     try:
         if beside:
-            wait_for(lambda: _answers(f"http://127.0.0.1:{own}/v1/models"))
+            wait_for(lambda: answers(f"http://127.0.0.1:{own}/v1/models"))
         server.process.send_signal(number)
         server.process.wait(30)
     finally:

@@ -97,7 +97,7 @@ class Generator:
         for each in job.filters:
             masked += each.get_next_logit_mask()[:, : logits.shape[-1]]
         self.model.random = job.random
-        token = self.model._choose(masked[0], *job.sampler)
+        token = self.model.choose(masked[0], *job.sampler)
         for each in job.filters:
             each.accept_token(token)
         job.tokens = np.append(job.tokens, token)

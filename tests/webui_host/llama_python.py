@@ -59,7 +59,7 @@ class Llama:
             scores = self.scores[self.n_tokens - 1]
             if logits_processor is not None:
                 scores[:] = logits_processor(np.array(said), scores)
-            fresh = [self._model._choose(scores, temp, top_k, top_p)]
+            fresh = [self._model.choose(scores, temp, top_k, top_p)]
             said += fresh
             yield fresh[0]
 

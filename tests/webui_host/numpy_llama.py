@@ -133,7 +133,7 @@ class NumpyLlama:
                 scores = processor(tokens, scores)
             scores = scores.astype(np.float64).copy()
             scores[0, list(suppress_tokens)] = -np.inf
-            chosen = self._choose(scores[0], temperature if do_sample else 0.0, top_k, top_p)
+            chosen = self.choose(scores[0], temperature if do_sample else 0.0, top_k, top_p)
             fresh = np.array([chosen])
             tokens = np.concatenate([tokens, fresh[None]], axis=1)
             # Every criterion is asked, as current versions do.
@@ -144,7 +144,7 @@ class NumpyLlama:
                 break
         return tokens
 
-    def _choose(self, scores: Array, temperature: float, top_k: int, top_p: float) -> int:
+    def choose(self, scores: Array, temperature: float, top_k: int, top_p: float) -> int:
         if temperature == 0:
             return int(scores.argmax())
         scores = scores / temperature

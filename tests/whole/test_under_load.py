@@ -20,7 +20,6 @@ from flask import Flask
 
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.server import worker_pool
-from extensions.openai.server.channel import Channel
 from extensions.openai.server.limits import ServerLimits
 from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings
@@ -66,7 +65,7 @@ class Running:
         self.port = self.server.port
 
     def connections(self) -> int:
-        return sum(isinstance(each, Channel) for each in list(self.server._sockets.values()))
+        return len(self.server.connections)
 
     def is_at_rest(self) -> bool:
         """Nothing is held for anybody: no slot, place, job, connection or thread beyond those kept."""
@@ -75,7 +74,7 @@ class Running:
             (state.running, state.waiting, dict(state.callers)) == (0, 0, {})
             and not self.services.active_requests.matching(lambda job: True)
             and self.connections() == 0
-            and self.server._workers.threads <= worker_pool.MIN_THREADS
+            and self.server.threads <= worker_pool.MIN_THREADS
         )
 
 

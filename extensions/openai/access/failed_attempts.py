@@ -32,6 +32,11 @@ class AttemptLimiter:
         self._right: OrderedDict[bytes, None] = OrderedDict()
         self._lock = threading.Lock()
 
+    @property
+    def remembered(self) -> tuple[int, int]:
+        """How many addresses are counted, and how many right keys are known."""
+        return len(self._wrong), len(self._right)
+
     def check(self, address: str, given: bytes, most: int) -> None:
         """Called before the key is checked, so that a blocked address costs no time. Raises TooManyWrongKeys.
 

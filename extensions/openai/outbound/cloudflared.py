@@ -85,7 +85,7 @@ def downloaded(folder: Path, stopped: Callable[[], bool]) -> Path:
     if target.exists() and time.time() - target.stat().st_mtime < MAX_AGE_S:
         return target
     try:
-        _download(_address(), target, stopped)
+        _download(address(), target, stopped)
     except (OSError, tarfile.TarError, TunnelError) as error:
         if target.exists():
             return target
@@ -96,7 +96,7 @@ def downloaded(folder: Path, stopped: Callable[[], bool]) -> Path:
     return target
 
 
-def _address() -> str:
+def address() -> str:
     """Cloudflare's URL of the program for this machine."""
     from flask_cloudflared import CLOUDFLARED_CONFIG  # slow to import and rarely needed
 

@@ -89,21 +89,21 @@ class APIServer:
             ident=None,
         )
         channel = _channel_class(BodyMemory(_request_memory(settings)), app, limits)
-        self._listeners = list(_listeners(server, self._sockets))
+        self.listeners = list(_listeners(server, self._sockets))
         try:
-            check_instances(self._listeners[0])
+            check_instances(self.listeners[0])
         except IncompatibleWaitress as error:
             for listening in sockets:
                 listening.close()
             raise StartError(str(error)) from error
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.channel_class = channel
         self._server = server
         # Above seven ninths of the maximum, idle ones are closed early.
         self._reaper = Reaper(
             self._sockets, settings, evict_above=connections * 7 // 9, idle=limits.idle_connection
         )
-        for listener in self._listeners:
+        for listener in self.listeners:
             Acceptor(listener, self._reaper.close_idle)
         self._thread = threading.Thread(target=self._run, name="openai-server", daemon=True)
         self._stopped = False
@@ -115,6 +115,21 @@ class APIServer:
         if ":" in host and not host.startswith("["):
             host = f"[{host}]"
         return f"http://{host}:{self.port}{self._settings.api_prefix}"
+
+    @property
+    def connections(self) -> list[Channel]:
+        """Those that are open now."""
+        return [each for each in list(self._sockets.values()) if isinstance(each, Channel)]
+
+    @property
+    def threads(self) -> int:
+        """How many there are to answer requests, at work or idle."""
+        return self._workers.threads
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its loop has not ended yet."""
+        return self._thread.is_alive()
 
     def start(self) -> None:
         """Answer requests, in a separate thread."""
@@ -146,11 +161,11 @@ class APIServer:
         # Threads first: one that ends an answer wakes the loop, which must still exist.
         self._reaper.stop()
         self._workers.shutdown(cancel_pending=True, timeout=1)
-        for channel in self._channels():
+        for channel in self.connections:
             channel.hang_up()
-        if self._thread.is_alive():
+        if self.is_running:
             # Close in the loop's own thread and wake it.
-            trigger: Any = self._listeners[0].trigger
+            trigger: Any = self.listeners[0].trigger
             with suppress(OSError):  # it has just ended
                 trigger.pull_trigger(self._server.close)
             self._thread.join(limits.flushing)
@@ -158,10 +173,10 @@ class APIServer:
 
     def _stop_listening(self) -> None:
         """Accept no more connections; on open ones new requests get a 503."""
-        if not self._thread.is_alive():
+        if not self.is_running:
             return
-        closed = [threading.Event() for _ in self._listeners]
-        for listener, done in zip(self._listeners, closed, strict=True):
+        closed = [threading.Event() for _ in self.listeners]
+        for listener, done in zip(self.listeners, closed, strict=True):
             # In the loop's own thread, like all socket operations.
             trigger: Any = listener.trigger
             with suppress(OSError):  # it has just ended
@@ -169,12 +184,8 @@ class APIServer:
         for done in closed:
             done.wait(2 * ACCEPT_BACKLOG_S)
         until = time.monotonic() + self._limits.final_request
-        while time.monotonic() < until and self._channels():
+        while time.monotonic() < until and self.connections:
             time.sleep(0.01)
-
-    def _channels(self) -> list[Channel]:
-        """The connections."""
-        return [each for each in list(self._sockets.values()) if isinstance(each, Channel)]
 
     def _run(self) -> None:
         try:
@@ -194,7 +205,7 @@ class APIServer:
     def _flush(self) -> None:
         """Wait until everything that was written is sent."""
         deadline = time.monotonic() + self._limits.flushing
-        while time.monotonic() < deadline and any(map(_is_busy, self._channels())):
+        while time.monotonic() < deadline and any(map(_is_busy, self.connections)):
             time.sleep(0.01)
 
 

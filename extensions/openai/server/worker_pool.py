@@ -47,6 +47,11 @@ class WorkerPool:
         return self._threads
 
     @property
+    def idle(self) -> int:
+        """How many of them have nothing to do."""
+        return len(self._idle)
+
+    @property
     def has_other_work(self) -> bool:
         """Whether a thread that has finished its task should return to the pool."""
         return bool(self._tasks) or self._stopping

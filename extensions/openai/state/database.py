@@ -63,6 +63,11 @@ class Database:
         """Why the last write failed, in a few words; None while writing works."""
         return self._problem
 
+    @property
+    def waiting(self) -> int:
+        """How many writes wait for the transaction that they will share."""
+        return len(self._waiting)
+
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction; what it returns, once that is committed.
 

@@ -26,12 +26,14 @@ def signing_key(settings: Settings, purpose: str) -> bytes:
     when it is first needed; a new file makes what was signed before void.
     """
     given = settings.keys_secret
-    root = _of_folder(data_folder(settings)) if given is None else given.get_secret_value().encode()
+    root = (
+        key_of_folder(data_folder(settings)) if given is None else given.get_secret_value().encode()
+    )
     return hmac.new(root, purpose.encode(), hashlib.sha256).digest()
 
 
 @cache
-def _of_folder(folder: Path) -> bytes:
+def key_of_folder(folder: Path) -> bytes:
     path = folder / FILE
     try:
         make_private(folder)

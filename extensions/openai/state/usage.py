@@ -111,6 +111,16 @@ class UsageStore:
         """Whether anything is kept."""
         return self._path is not None
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is being written, so that no thread runs."""
+        return self._thread is None
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the last write has failed."""
+        return self._broken
+
     def observe(self, record: RequestRecord) -> None:
         """A request has ended. One that no model has answered is no usage."""
         if self._path is None or record.model is None:

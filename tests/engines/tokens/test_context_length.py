@@ -106,7 +106,7 @@ def test_megabytes_are_refused_before_llama_cpp_sees_them(
     engine = tiny.engine
     assert isinstance(engine, LlamaCppEngine)
     asked: list[str] = []
-    monkeypatch.setattr(engine, "_run", lambda *_: asked.append("run"))
+    monkeypatch.setattr(engine.model, "complete", lambda *_: asked.append("complete"))
     monkeypatch.setattr(engine, "tokenize", lambda _: asked.append("tokenize"))
     long = "a b " * 500_000
     for page, body in (

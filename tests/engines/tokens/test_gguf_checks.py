@@ -172,10 +172,10 @@ def test_block_sizes_are_those_of_ggml() -> None:
     from gguf.constants import GGML_QUANT_SIZES
 
     known = {int(kind): sizes for kind, sizes in GGML_QUANT_SIZES.items()}
-    assert {kind: known[kind] for kind in gguf._BLOCKS if kind in known} == {
-        kind: sizes for kind, sizes in gguf._BLOCKS.items() if kind in known
+    assert {kind: known[kind] for kind in gguf.BLOCK_SIZES if kind in known} == {
+        kind: sizes for kind, sizes in gguf.BLOCK_SIZES.items() if kind in known
     }
-    assert known.keys() <= gguf._BLOCKS.keys()
+    assert known.keys() <= gguf.BLOCK_SIZES.keys()
 
 
 def test_a_context_that_memory_cannot_hold_is_refused(model: Path) -> None:

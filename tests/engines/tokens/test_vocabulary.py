@@ -52,7 +52,7 @@ def test_the_longest_token_is_known_only_where_every_byte_is_one() -> None:
 def test_the_tokens_of_a_text_join_to_its_bytes(tiny: Api, noise: Api) -> None:
     for api in (tiny, noise):
         assert isinstance(api.engine, LlamaCppEngine)
-        vocabulary = api.engine._model.vocabulary
+        vocabulary = api.engine.model.vocabulary
         for text in ("Hello there", "Grüße 🙂 日本", " two  spaces\n\t", "\x00\x7f", "a\u0301"):
             ids = api.engine.tokenize(text)
             assert b"".join(vocabulary.tokens[id] for id in ids) == text.encode()
@@ -61,7 +61,7 @@ def test_the_tokens_of_a_text_join_to_its_bytes(tiny: Api, noise: Api) -> None:
 def test_every_byte_is_a_token(tiny: Api, noise: Api) -> None:
     for api in (tiny, noise):
         assert isinstance(api.engine, LlamaCppEngine)
-        vocabulary = api.engine._model.vocabulary
+        vocabulary = api.engine.model.vocabulary
         for byte in range(256):
             assert vocabulary.tokens[vocabulary.ids[bytes([byte])]] == bytes([byte])
 

@@ -418,7 +418,7 @@ def test_the_text_of_a_prompt_is_told_from_its_media(seeing: Api) -> None:
     with_picture = engine.render(ChatRequest((seen,)))
     without = engine.render(ChatRequest((Message("user", "Hello"),)))
     assert with_picture != without
-    assert engine._text_tokens(with_picture) == engine.tokenize(without)
+    assert engine.text_tokens(with_picture) == engine.tokenize(without)
 
 
 @pytest.mark.parametrize("logprobs", [False, True])

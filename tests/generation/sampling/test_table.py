@@ -442,7 +442,7 @@ def test_samplers_in_each_form_of_llama_cpp(given: object, names: list[str]) -> 
 def test_the_order_of_samplers_is_llama_cpps_own(tiny: Api) -> None:
     """llama.cpp tells which samplers it applies unless told otherwise."""
     assert isinstance(tiny.engine, LlamaCppEngine)
-    props = tiny.engine._model.listener.ask("/props")
+    props = tiny.engine.model.listener.ask("/props")
     assert props["default_generation_settings"]["params"]["samplers"] == list(ORDER)
 
 
@@ -454,7 +454,7 @@ def test_llama_cpp_itself_says_that_it_took_the_value(tiny: Api, row: Parameter)
     assert isinstance(tiny.engine, LlamaCppEngine)
     native = to_native(request(CompletionRequest, **{row.name: other_value(row)}), LLAMA_CPP)
     body = {**native, "prompt": "x", "n_predict": 1}
-    settings = tiny.engine._model.listener.ask("/completion", body)["generation_settings"]
+    settings = tiny.engine.model.listener.ask("/completion", body)["generation_settings"]
     for name, value in native.items():
         if name in NOT_TOLD:
             continue
@@ -472,7 +472,7 @@ NO_SAMPLING = {
 def test_every_sampler_of_llama_cpp_has_a_row(tiny: Api) -> None:
     """It tells its settings itself; those that are left are no sampling."""
     assert isinstance(tiny.engine, LlamaCppEngine)
-    props = tiny.engine._model.listener.ask("/props")
+    props = tiny.engine.model.listener.ask("/props")
     settings = set(props["default_generation_settings"]["params"])
     ours = {row.native["llama.cpp"].name for row in PARAMETERS if "llama.cpp" in row.native}
     assert settings - ours == NO_SAMPLING

@@ -105,18 +105,19 @@ class LlamaCppEngine:
         )
         files = [model, *(lora for lora, _ in loras), *([mmproj] if mmproj else [])]
         log.info("%s", memory_need(header, files, cache, params.cache_ram_mib))
-        self._model = loaded = LoadedModel(model, header, params, mmproj)
-        self._slots = SlotPool(context * cache.contexts if cache.shared else None, slots)
+        self.model = loaded = LoadedModel(model, header, params, mmproj)
+        self.slots = SlotPool(context * cache.contexts if cache.shared else None, slots)
         self._closed = threading.Event()
         self._template = load_template(
             header, bos=loaded.start_text, eos=loaded.end_text, repair=message_repair
         )
         grammar_end = self._grammar_end()
-        self._matched: MatchedAnswers | None = None
+        self.matched: MatchedAnswers | None = None
+        """What follows grammars where llama.cpp does not."""
         if grammar_end is None:
-            self._matched = MatchedAnswers(
+            self.matched = MatchedAnswers(
                 loaded.listener, loaded.vocabulary, loaded.end_tokens, loaded.plain_tokens,
-                self._slots, self._closed,
+                self.slots, self._closed,
             )  # fmt: skip
         files = [model, mmproj] if mmproj else [model]
         self._info = EngineInfo(
@@ -147,13 +148,13 @@ class LlamaCppEngine:
         ]
         if self._template.traits.thinking is not None:
             found.append(Capability.REASONING)
-        if len(self._model.vocabulary.special) == 3:
+        if len(self.model.vocabulary.special) == 3:
             found.append(Capability.INFILL)
-        return (*found, *self._model.modalities)
+        return (*found, *self.model.modalities)
 
     def _grammar_end(self) -> str | None:
         """As in EngineInfo; None where grammars do not work."""
-        model, ends = self._model, self._model.end_tokens
+        model, ends = self.model, self.model.end_tokens
         with shared_tokenizer.owned_by(self, lambda: False):
             token = end_of_grammars(model.complete, model.document_start)
             if not follows_grammars(model.complete, model.document_start, min(ends, default=None)):
@@ -167,15 +168,15 @@ class LlamaCppEngine:
     def generate(self, request: GenerateRequest) -> Pieces:
         if request.media:
             return self._generate_from_media(request)
-        prompt = request.prompt or (self._model.document_start,)
+        prompt = request.prompt or (self.model.document_start,)
         if not isinstance(prompt, str):
-            self._model.check_ids(prompt, "prompt")
+            self.model.check_ids(prompt, "prompt")
         elif request.logprobs is not None:
             prompt = self.tokenize(prompt)
         context, longest = self._info.context_length, self._info.longest_token
         prompt_tokens = check_fits(prompt, request.max_tokens, context, self.tokenize, longest)
-        if request.grammar is not None and self._matched is not None:
-            return self._generate_matched(request, prompt, self._matched)
+        if request.grammar is not None and self.matched is not None:
+            return self._generate_matched(request, prompt, self.matched)
         body = self._body(request)
         body |= {"prompt": prompt, "return_progress": prompt_tokens > BATCH_TOKENS}
         limit, exact, counts = request.max_tokens, False, None
@@ -235,7 +236,7 @@ class LlamaCppEngine:
 
     def _generate_from_media(self, request: GenerateRequest) -> Pieces:
         """Only llama.cpp knows how many tokens media take, so it checks whether they fit."""
-        if request.grammar is not None and self._matched is not None:
+        if request.grammar is not None and self.matched is not None:
             raise bad_request.unsupported(
                 "messages",
                 "cannot have media together with a grammar: this model's tokens forbid it.",
@@ -246,7 +247,7 @@ class LlamaCppEngine:
         }
         body = self._body(request) | {"prompt": prompt, "return_progress": True}
         if self._counts_answer(request):
-            tokens = self._text_tokens(str(request.prompt))
+            tokens = self.text_tokens(str(request.prompt))
             body["logit_bias"] += PromptCounts(tokens, request.sampling).bias()
         spelling = self._spelling(request, tokens=request.logprobs is not None)
         reader = AnswerReader(end_texts=spelling.end_texts())
@@ -260,66 +261,64 @@ class LlamaCppEngine:
         return self._run(body, self._info.context_length, reader, "messages")
 
     def render(self, request: ChatRequest) -> str:
-        prompt = self._template.render(request, media_mark=self._model.media_mark)
+        prompt = self._template.render(request, media_mark=self.model.media_mark)
         # The tokenizer adds the start token itself.
-        return prompt.removeprefix(self._model.start_text) if self._model.adds_start else prompt
+        return prompt.removeprefix(self.model.start_text) if self.model.adds_start else prompt
 
-    def _text_tokens(self, prompt: str) -> tuple[int, ...]:
+    def text_tokens(self, prompt: str) -> tuple[int, ...]:
         """The tokens of a rendered prompt, without its media."""
-        first, *others = (
-            prompt.split(self._model.media_mark) if self._model.media_mark else [prompt]
-        )
-        return sum((self._model.tokens_in(text) for text in others), self.tokenize(first))
+        first, *others = prompt.split(self.model.media_mark) if self.model.media_mark else [prompt]
+        return sum((self.model.tokens_in(text) for text in others), self.tokenize(first))
 
     def turn_ends(self, request: ChatRequest) -> tuple[str, ...]:
         return ()  # llama.cpp ends answers at these tokens itself
 
     def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
-        self._model.check_ids(tokens, "prompt")
-        with self._slots.reserve(len(tokens) + 1) as reservation:
+        self.model.check_ids(tokens, "prompt")
+        with self.slots.reserve(len(tokens) + 1) as reservation:
             while not reservation.wait(TICK_S):
                 yield None
             for at, token in enumerate(tokens):
-                text = self._model.vocabulary.name(token)
+                text = self.model.vocabulary.name(token)
                 if at == 0:
                     yield TokenLogprob(text, None, id=token)
                 else:
                     yield replace(self._score_token(tokens[:at], token, alternatives), bytes=text)
 
     def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
-        special = self._model.vocabulary.special
-        head = self._model.plain_tokens(before) if isinstance(before, str) else before
+        special = self.model.vocabulary.special
+        head = self.model.plain_tokens(before) if isinstance(before, str) else before
         return (
             special["fim_pre"],
             *head,
             special["fim_suf"],
-            *self._model.plain_tokens(after),
+            *self.model.plain_tokens(after),
             special["fim_mid"],
         )
 
     def tokenize(self, text: str) -> tuple[int, ...]:
-        return self._model.tokenize(text)
+        return self.model.tokenize(text)
 
     def detokenize(self, tokens: Sequence[int]) -> str:
-        return self._model.detokenize(tokens)
+        return self.model.detokenize(tokens)
 
     def close(self) -> None:
         if self._closed.is_set():
             return
         self._closed.set()
         atexit.unregister(self._free)
-        self._slots.wait_until_empty(CLOSE_TIMEOUT_S)
-        shared_tokenizer.release(self, self._model.memory)
+        self.slots.wait_until_empty(CLOSE_TIMEOUT_S)
+        shared_tokenizer.release(self, self.model.memory)
         self._free()
 
     def _free(self) -> None:
         self._closed.set()
-        self._slots.wait_until_empty(CLOSE_TIMEOUT_S)
-        self._model.free()
+        self.slots.wait_until_empty(CLOSE_TIMEOUT_S)
+        self.model.free()
 
     @cached_property
     def _hidden(self) -> frozenset[str]:
-        return self._model.vocabulary.hidden
+        return self.model.vocabulary.hidden
 
     def _spelling(self, request: GenerateRequest, *, tokens: bool) -> Spelling:
         """The texts of an answer's tokens; `tokens`: whether each token must be identified.
@@ -330,8 +329,8 @@ class LlamaCppEngine:
         if tokens:
             reported = self._hidden
             if len(reported) > MAX_REPORTED_TOKENS:
-                reported &= frozenset(self._model.vocabulary.names[end] for end in ends)
-        return Spelling(self._model.vocabulary, ends, frozenset(request.marks), reported)
+                reported &= frozenset(self.model.vocabulary.names[end] for end in ends)
+        return Spelling(self.model.vocabulary, ends, frozenset(request.marks), reported)
 
     def _preserved(self, spelling: Spelling) -> list[str]:
         """The special tokens that llama.cpp should report by name."""
@@ -339,7 +338,7 @@ class LlamaCppEngine:
 
     def _body(self, request: GenerateRequest) -> dict[str, Any]:
         if request.logit_bias:
-            self._model.check_ids([token for token, _ in request.logit_bias], "logit_bias")
+            self.model.check_ids([token for token, _ in request.logit_bias], "logit_bias")
         body = _body_of(request)
         marks = self._hidden & set(request.marks)
         if marks:
@@ -355,11 +354,11 @@ class LlamaCppEngine:
         restart: PenaltyRestart | None = None,
     ) -> Pieces:
         answer = CompletionSession(
-            self._model.complete,
+            self.model.complete,
             body,
             reader,
             restart,
-            self._slots,
+            self.slots,
             cache_tokens,
             self._closed,
             param,
@@ -368,20 +367,18 @@ class LlamaCppEngine:
         return iterate_callback(answer.produce)
 
     def _score_token(self, before: Sequence[int], token: int, alternatives: int) -> TokenLogprob:
-        return score_token(
-            self._model.complete, self._model.vocabulary, before, token, alternatives
-        )
+        return score_token(self.model.complete, self.model.vocabulary, before, token, alternatives)
 
     def _hidden_text(self, prompt: str | Sequence[int], text: str, hidden: int) -> str:
         """See AnswerReader."""
         if isinstance(prompt, str):
             before = self.tokenize(prompt + text)
         else:
-            before = (*prompt, *self._model.tokens_in(text))
+            before = (*prompt, *self.model.tokens_in(text))
         if len(before) + hidden >= self._info.context_length:
             return CUT
         try:
-            return hidden_text(self._model.complete, self._model.vocabulary, before, hidden)
+            return hidden_text(self.model.complete, self.model.vocabulary, before, hidden)
         except APIError:  # already logged; the answer itself is complete
             return CUT
 

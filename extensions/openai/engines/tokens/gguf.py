@@ -39,7 +39,7 @@ _MAX_VALUES = 2**63 - 1  # of a tensor
 
 # Tensor types by number: values in a block, bytes of a block. For missing types, only the start of the
 # tensor is checked to be inside the file.
-_BLOCKS = {
+BLOCK_SIZES = {
     0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34),
     9: (32, 40), 10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210),
     15: (256, 292), 16: (256, 66), 17: (256, 74), 18: (256, 98), 19: (256, 50), 20: (32, 18),
@@ -176,7 +176,7 @@ class _Reader:
                 raise BadModelFile(
                     f"{self._name} is damaged: it has the tensor {_shown(name)} twice."
                 )
-            per_block, block = _BLOCKS.get(kind, (1, 0))
+            per_block, block = BLOCK_SIZES.get(kind, (1, 0))
             values = prod(shape)
             if not 0 < values <= _MAX_VALUES or shape[0] % per_block or offset % alignment:
                 raise BadModelFile(

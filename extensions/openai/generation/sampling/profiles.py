@@ -173,13 +173,13 @@ def to_native(request: BaseModel, info: EngineInfo, stops: tuple[str, ...] = ())
     given = ((name, getattr(request, name)) for name in request.model_fields_set & SHAPING)
     try:
         # Clients send the same values again and again.
-        return _native_again(frozenset(given), info, stops)
+        return native_again(frozenset(given), info, stops)
     except TypeError:  # a list is among them
         return _native(request, info, stops)
 
 
 @lru_cache(maxsize=256)
-def _native_again(
+def native_again(
     given: frozenset[tuple[str, Any]], info: EngineInfo, stops: tuple[str, ...]
 ) -> Native:
     return _native(SimpleNamespace(**dict(given)), info, stops)

@@ -48,7 +48,7 @@ def text_of(answer: dict[str, Any]) -> str:
 
 def test_it_has_grammars(engine: LlamaCppEngine) -> None:
     assert engine.info.grammar_end == "" and "grammar" in engine.info.capabilities
-    assert engine._matched is not None
+    assert engine.matched is not None
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -146,4 +146,4 @@ def test_leaving_ends_the_work(engine: LlamaCppEngine) -> None:
     while next(pieces) is None:
         pass
     pieces.close()
-    assert engine._slots.wait_until_empty(5)
+    assert engine.slots.wait_until_empty(5)

@@ -21,7 +21,7 @@ def test_a_vocabulary_that_llama_cpp_misreads_is_found_out(tmp_path: Path) -> No
     path.write_bytes(keeper_file().replace(key + b"\0", key + b"\1"))
     engine = LlamaCppEngine(path, name="spaced", threads=1)
     try:
-        assert engine._matched is not None
+        assert engine.matched is not None
         assert "grammar" in engine.info.capabilities
     finally:
         engine.close()
@@ -35,7 +35,7 @@ def test_texts_in_json_whatever_the_number_of_tokens(tmp_path: Path, odd: int) -
     )
     try:
         assert len(engine.info.token_bytes or ()) % 32 == odd
-        assert (engine._matched is not None) == (odd == 31)
+        assert (engine.matched is not None) == (odd == 31)
         text = {"type": "string", "minLength": 3, "maxLength": 5}
         schema: dict[str, object] = {"type": "object", "properties": {"x": text}, "required": ["x"]}
         schema["additionalProperties"] = False

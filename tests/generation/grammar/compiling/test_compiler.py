@@ -9,8 +9,9 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import pytest
 
@@ -29,19 +30,23 @@ from extensions.openai.generation.grammar.compiling.queueing import Pace, Shorte
 from extensions.openai.generation.grammar.json_schema import json_rule
 from tests.support.process import ROOT
 
+T = TypeVar("T")
 STRING = {"type": "string"}
 INFO = EngineInfo("m", 0, "nobody", 9, "llama.cpp", "fp", 256)
 CHAIN = "start: r0\n" + "".join(f'r{at}: "a" r{at + 1}\n' for at in range(3_000)) + 'r3000: "b"'
 NEVER = "start: T\nT: " + " & ".join(f"/(.|\\n)*w{at}(.|\\n)*/" for at in range(40))
 
 
-def problem(compiler: Compiler, grammar: str, vocabulary: Vocabulary | None = None) -> str:
-    asked = compiler.problem(grammar, vocabulary)
+def result_of(asked: Generator[None, None, T]) -> T:
     while True:
         try:
             next(asked)
         except StopIteration as end:
-            return str(end.value)
+            return cast(T, end.value)
+
+
+def problem(compiler: Compiler, grammar: str, vocabulary: Vocabulary | None = None) -> str:
+    return result_of(compiler.problem(grammar, vocabulary))
 
 
 @pytest.fixture(scope="module")
@@ -114,13 +119,13 @@ def test_one_that_takes_a_vocabulary_long_is_a_problem(compiler: Compiler) -> No
 
 def test_results_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     compiler, found = Compiler(), Counter[str]()
-    inner = Compiler._found
+    send = CompilerProcess.send
 
-    def counted(self: Compiler, grammar: str, *more: Any) -> Any:
+    def counted(self: CompilerProcess, grammar: str, *more: Any) -> Any:
         found[grammar] += 1
-        return inner(self, grammar, *more)
+        return send(self, grammar, *more)
 
-    monkeypatch.setattr(Compiler, "_found", counted)
+    monkeypatch.setattr(CompilerProcess, "send", counted)
     for _ in range(3):
         assert problem(compiler, CHAIN) == module.TOO_DEEP
         assert problem(compiler, "start: /a/") == ""
@@ -130,19 +135,18 @@ def test_results_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_helper_that_is_ended_is_started_again(compiler: Compiler) -> None:
     assert problem(compiler, "start: /a1/") == ""
-    helper = compiler._helper
+    helper = compiler.helper
     assert helper is not None
-    os.kill(helper._process.pid, signal.SIGKILL)
-    helper._process.wait()
+    os.kill(helper.pid, signal.SIGKILL)
     assert problem(compiler, "start: /a2/") == ""
-    assert compiler._helper is not helper
+    assert compiler.helper is not helper
 
 
 def test_a_client_that_leaves_gives_its_grammar_up(compiler: Compiler) -> None:
     asked = compiler.problem("start: T\nT: " + NEVER.removeprefix("start: T\nT: ") + " & /a*/")
     next(asked, None)
     asked.close()
-    assert compiler._waiting == 0
+    assert compiler.waiting == 0
     assert problem(compiler, "start: /after/") == ""
 
 
@@ -260,7 +264,7 @@ def test_a_short_one_goes_before_long_ones_that_wait() -> None:
     for number, (name, length) in enumerate((("long", 200_000), ("longer", 300_000), ("short", 9))):
         threads.append(threading.Thread(target=wait, args=(name, length)))
         threads[-1].start()
-        while len(lane._waiting) <= number:
+        while lane.waiting <= number:
             time.sleep(0.001)
     lane.leave()
     for thread in threads:
@@ -319,6 +323,6 @@ def test_a_good_one_waits_until_the_engine_may_have_it(compiler: Compiler) -> No
     assert problem(compiler, grammar) == ""
     began = time.monotonic()
     assert [problem(compiler, grammar) for _ in range(3)] == ["", "", ""]
-    milliseconds = next(reversed(compiler._known.values())).milliseconds
+    milliseconds = result_of(compiler.verdict(grammar)).milliseconds
     assert milliseconds > 1
     assert time.monotonic() - began >= 3 * 2.9 * milliseconds / 1000

@@ -122,10 +122,10 @@ def test_levels_are_counted_through_references() -> None:
     assert not is_simple("start: %json " + json.dumps({"$ref": "#/$defs/d0", "$defs": ring}))
 
 
-def test_a_simple_grammar_needs_no_helper() -> None:
+def test_a_simple_grammar_needs_no_helper(caplog: pytest.LogCaptureFixture) -> None:
     compiler = Compiler(python="/nowhere/python")
     assert problem(compiler, SIMPLE[0]) == ""
-    assert compiler._helper is None and not compiler._alone
+    assert compiler.helper is None and not caplog.records
 
 
 def test_what_is_wrong_is_said_as_the_helper_says_it(monkeypatch: pytest.MonkeyPatch) -> None:

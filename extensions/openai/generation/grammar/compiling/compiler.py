@@ -71,8 +71,11 @@ class Compiler:
         # So that no one waits for those that take long.
         self._quick, self._slow = ShortestFirst(MAX_AT_ONCE), ShortestFirst(MAX_SLOW_AT_ONCE)
         self._pace = Pace()
-        self._waiting, self._most_waiting = 0, most_waiting
-        self._helper: CompilerProcess | None = None
+        self._most_waiting = most_waiting
+        self.waiting = 0
+        """How many grammars are being tried, or wait for it."""
+        self.helper: CompilerProcess | None = None
+        """The process, where one is needed so far and runs."""
         self._alone = False
         """Whether there can be no helper."""
 
@@ -83,14 +86,15 @@ class Compiler:
         least every TICK_S until then; closing the generator gives it up. Raises QueueFull, EngineFailed."""
         if is_simple(grammar):
             return read_here(grammar)
-        verdict = yield from self._verdict(grammar, vocabulary)
+        verdict = yield from self.verdict(grammar, vocabulary)
         if not verdict.problem:
             yield from self._pace.wait(verdict.milliseconds / 1000)
         return verdict.problem
 
-    def _verdict(
-        self, grammar: str, vocabulary: Vocabulary | None
+    def verdict(
+        self, grammar: str, vocabulary: Vocabulary | None = None
     ) -> Generator[None, None, Verdict]:
+        """What comes of trying a grammar, or came of it before; otherwise as `problem`."""
         key = sha256(
             f"{id(vocabulary and vocabulary.tokens)} {grammar}".encode(errors="replace")
         ).digest()
@@ -99,16 +103,16 @@ class Compiler:
             if known is not None:
                 self._known.move_to_end(key)
                 return known
-            if self._waiting >= self._most_waiting:
+            if self.waiting >= self._most_waiting:
                 raise QueueFull("Too many constraints are waiting to be checked.")
-            self._waiting += 1
+            self.waiting += 1
         try:
             found = yield from self._in_turn(self._quick, grammar, vocabulary, QUICK_MS)
             if found.problem == TOO_LONG:
                 found = yield from self._in_turn(self._slow, grammar, vocabulary, MAX_CPU_MS)
         finally:
             with self._lock:
-                self._waiting -= 1
+                self.waiting -= 1
         with self._lock:
             self._known[key] = found
             if len(self._known) > MAX_REMEMBERED:
@@ -118,7 +122,7 @@ class Compiler:
     def close(self) -> None:
         """End the helper; the next grammar starts another one."""
         with self._lock:
-            helper, self._helper = self._helper, None
+            helper, self.helper = self.helper, None
         if helper is not None:
             helper.close()
 
@@ -164,20 +168,20 @@ class Compiler:
 
     def _started(self) -> CompilerProcess | None:
         with self._lock:
-            if self._helper is None and not self._alone:
+            if self.helper is None and not self._alone:
                 try:
-                    self._helper = CompilerProcess(self._python)
+                    self.helper = CompilerProcess(self._python)
                 except OSError as error:
                     self._alone = True
                     log.warning(
                         "constraints are checked in this process: no helper (%s)", str(error)
                     )
-            return self._helper
+            return self.helper
 
     def _drop(self, helper: CompilerProcess) -> None:
         with self._lock:
-            if self._helper is helper:
-                self._helper = None
+            if self.helper is helper:
+                self.helper = None
         helper.close()
 
     @staticmethod

@@ -71,6 +71,10 @@ class CompilerProcess:
             threading.Thread(target=work, name="openai-grammars", daemon=True).start()
         atexit.register(self.close)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def send(self, grammar: str, vocabulary: Vocabulary | None, milliseconds: float) -> Trial:
         """Have a grammar tried with these tokens (None: with bytes) for so much CPU time."""
         job = Trial(sent=time.monotonic())

@@ -26,6 +26,11 @@ class ShortestFirst:
         self._numbers = itertools.count()
         self._changed = threading.Condition()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for their turn."""
+        return len(self._waiting)
+
     def enter(self, length: int) -> Generator[None, None, None]:
         """Return when it is its turn; yields at least every TICK_S, and can be closed meanwhile."""
         ticket = (time.monotonic() + length * DELAY_S_PER_CHARACTER, next(self._numbers))
