@@ -22,8 +22,9 @@ PYTHON_IS_THERE = command -v $(PYTHON) >/dev/null || { \
 QUIETLY_NEED_PYTHON = $(PYTHON_IS_THERE) || { test -t 2; exit; }
 
 AGENTS := .agents
+CLIENTS := .clients
 
-.PHONY: setup run python lint test test-grammars test-webui test-webui-install test-agents bench bench-peer check format check-webui-pins clean help
+.PHONY: setup run python lint test test-grammars test-webui test-webui-install test-agents test-clients bench bench-peer check format check-webui-pins clean help
 
 help: ## this list
 	@echo "make itself takes flags such as --model, so the server's go into ARGS: make run ARGS=\"--model MODEL\""
@@ -72,6 +73,10 @@ test-webui-install: $(FOR_TEST) ## install into real versions of a webui and upd
 test-agents: $(FOR_TEST) $(AGENTS)/.made ## test with coding agents: make test-agents [MODEL=PATH]
 	@AGENTS_DIR="$(AGENTS)" AGENTS_MODEL="$(MODEL)" $(BIN)/python -m pytest tests/agents $(ARGS)
 
+# Some forty clients from PyPI and npm, each in an environment of its own that uv makes.
+test-clients: $(FOR_TEST) $(CLIENTS)/bin/uv ## test the recipes of docs/clients.md: make test-clients [ARGS="-k langchain"]
+	@CLIENTS_DIR="$(CLIENTS)" $(BIN)/python -m pytest tests/clients $(ARGS)
+
 format: $(FOR_CHECK) ## put the code into its format
 	$(BIN)/python -m ruff format .
 	$(BIN)/python -m ruff check --fix .
@@ -93,6 +98,10 @@ $(PEER_MADE):
 	@CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON" \
 		$(PEER)/bin/python -m pip install --no-cache-dir "llama-cpp-python[server]>=0.3.16,<0.4"
 	@touch $@
+
+$(CLIENTS)/bin/uv:
+	@$(PYTHON) -m venv $(CLIENTS)
+	@$(CLIENTS)/bin/python -m pip install --quiet uv
 
 $(AGENTS)/.made: scripts/install_agents.sh
 	@PYTHON="$(PYTHON)" scripts/install_agents.sh $(AGENTS)

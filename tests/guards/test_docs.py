@@ -19,7 +19,7 @@ from extensions.openai.web.app import ROUTES
 from tests.support.examples import NOT_RUN, examples
 from tests.support.process import ROOT
 
-MAX_NOT_RUN = 8
+MAX_NOT_RUN = 6
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 
 
@@ -106,6 +106,11 @@ def test_every_example_says_how_it_is_tried() -> None:
         assert each.language, f"{each.id}: a block without a language; is it `text`?"
         known = each.how in ("run", "stand-in") or (each.how or "").startswith(NOT_RUN)
         assert known, f"{each.id}: {each.how}"
+
+
+def test_each_recipe_of_a_client_is_linked() -> None:
+    linked = set(re.findall(r"tests/clients/recipes/([\w.]+)", read("clients.md")))
+    assert linked == {each.name for each in (ROOT / "tests/clients/recipes").glob("with_*")}
 
 
 def test_few_are_not_run_and_each_says_why() -> None:

@@ -18,6 +18,7 @@ import yaml
 from PIL import Image
 
 from tests.host.fake_hub import FakeHub, Repository
+from tests.scripts.webui_layouts import plain_tree
 from tests.support import example_programs
 from tests.support.examples import Example, examples
 from tests.support.process import ROOT, ServerProcess
@@ -33,8 +34,6 @@ pytestmark = pytest.mark.timeout(400)
 EXAMPLES = examples()
 PROGRAMS = ("make", "docker", "git", "python", "openedai")
 KEY = "sk-of-the-examples"
-JAVASCRIPT = ROOT / ".agents" / "node_modules" / "openai"
-"""Where `make test-agents` leaves the official client."""
 
 
 def marked(*how: str) -> list[Any]:
@@ -48,6 +47,21 @@ def seeing_server(encoder: Path) -> Iterator[ServerProcess]:
     process.wait_until_ready()
     yield process
     process.stop()
+
+
+@pytest.fixture(scope="module")
+def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With the official JavaScript client."""
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        pytest.skip("node and npm are not installed")
+    folder = tmp_path_factory.mktemp("node")
+    (folder / "package.json").write_text('{"private": true}')
+    command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "openai"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"npm could not fetch it: {done.stderr[-200:]}")
+    return folder / "node_modules"
 
 
 @pytest.fixture
@@ -145,6 +159,12 @@ def test_with_stand_ins(
     example: Example, tmp_path: Path, environment: dict[str, str], embedded_model: Path
 ) -> None:
     code = filled(example.code, environment["EXAMPLE_PORT"], embedded_model)
+    if "/path/to/text-generation-webui" in code:
+        webui = plain_tree(tmp_path, "May 2026")
+        code = code.replace("/path/to/text-generation-webui", f"'{webui}'")
+        code = code.replace("scripts/", f"{ROOT}/scripts/")
+        # The packages are in this environment, so none is fetched.
+        environment |= {"VIRTUAL_ENV": sys.prefix, "PIP_NO_INDEX": "1"}
     if "team-b" in code or "backup" in code:  # a key that was made before
         shell("openedai keys create --name team-b --user-limits rpm=3", tmp_path, environment)
     shell(code, tmp_path, environment, answers="a long password\n" * 2)
@@ -178,11 +198,8 @@ def test_as_printed(
         return
     program, command = tmp_path / "first.py", [sys.executable]
     if example.language == "javascript":
-        node = shutil.which("node")
-        if node is None or not JAVASCRIPT.exists():
-            pytest.skip("needs node and the openai package of npm: make test-agents")
-        (tmp_path / "node_modules").symlink_to(JAVASCRIPT.parent)
-        program, command = tmp_path / "first.mjs", [node]
+        (tmp_path / "node_modules").symlink_to(request.getfixturevalue("node_modules"))
+        program, command = tmp_path / "first.mjs", ["node"]
     elif "openai.api_base" in code:
         command = [str(request.getfixturevalue("old_python"))]
     elif "OpenAI(" not in code:  # it goes on from an example before it

@@ -1,0 +1,14 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["haystack-ai"]
+# ///
+from haystack.components.generators.chat import OpenAIChatGenerator
+from haystack.dataclasses import ChatMessage
+from haystack.utils import Secret
+
+generator = OpenAIChatGenerator(
+    model="openedai-tiny",
+    api_base_url="http://127.0.0.1:5001/v1",
+    api_key=Secret.from_token("none"),
+)
+print(generator.run([ChatMessage.from_user("What can you do?")])["replies"][0].text)

@@ -1,0 +1,14 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["llama-index-llms-openai-like"]
+# ///
+from llama_index.llms.openai_like import OpenAILike
+
+model = OpenAILike(
+    model="openedai-tiny",
+    api_base="http://127.0.0.1:5001/v1",
+    api_key="none",
+    is_chat_model=True,
+    is_function_calling_model=True,
+)
+print(model.complete("What can you do?"))
