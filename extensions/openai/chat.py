@@ -63,7 +63,7 @@ class ChatCompletionChunk(AnswerHead):
     service_tier: NotRequired[ServiceTier]
     usage: NotRequired[Usage | None]
     store: NotRequired[Literal[False]]
-    """The answer was to be stored, and is not; on the chunk that ends it."""
+    """False, on the last chunk, if the answer could not be stored."""
 
 
 class AssistantAnswer(MessageCalls):
@@ -93,16 +93,16 @@ class ChatCompletion(AnswerHead):
     usage: Usage
     metadata: NotRequired[dict[str, str]]
     store: NotRequired[Literal[False]]
-    """It was to be stored, and is not."""
+    """False if the answer could not be stored."""
 
 
 def create_chat_completion(context: RequestContext, body: ChatCompletionRequest) -> Response:
     """Answer a conversation, in one piece or as a stream (`stream`).
 
     `messages` is the whole conversation: the server keeps nothing between requests. The answer is a
-    message, in `choices[0].message`; with `tools` it may be calls of functions, which your program makes,
-    and whose results it sends back as messages with the role `tool`. `response_format` makes the answer
-    JSON of a schema.
+    message, in `choices[0].message`; with `tools` it may contain calls of functions. Your program makes
+    these calls and sends the results back as messages with the role `tool`. `response_format` makes the
+    answer JSON of a schema.
     """
     storing = Storing(context, body) if body.store else None
     if storing is not None and storing.earlier is not None:
@@ -125,20 +125,20 @@ def create_chat_completion(context: RequestContext, body: ChatCompletionRequest)
 def _repeat(
     context: RequestContext, body: ChatCompletionRequest, answer: ChatCompletion
 ) -> Response:
-    """Send the answer that the same request, by its `Idempotency-Key`, got before."""
+    """Send again what an earlier request with the same `Idempotency-Key` got."""
     context.record.answer = answer["id"]
     response = respond(
         context,
         _chunks_of(answer, usage=body.shows_usage),
         stream=bool(body.stream),
-        fold=_Known(answer),
+        fold=_Finished(answer),
     )
     response.headers["Idempotent-Replayed"] = "true"
     return response
 
 
 def _plan(body: ChatCompletionRequest, served: Served) -> ChatPlan:
-    """The request in no dialect's words. Raises InvalidRequest for what contradicts itself or cannot be."""
+    """Make a neutral plan of the request. Raises InvalidRequest for contradictions and the impossible."""
     if body.modalities and "audio" in body.modalities:
         raise bad_request.not_one_of("modalities", "audio", ["text"])
     if body.add_generation_prompt is False and not body.continue_final_message:
@@ -165,7 +165,7 @@ def _plan(body: ChatCompletionRequest, served: Served) -> ChatPlan:
 def _chunks(
     generation: Generation, body: ChatCompletionRequest, plan: ChatPlan, *, usage: bool
 ) -> Generator[ChatCompletionChunk | None, None, None]:
-    """Events in the shape of the reference."""
+    """Write events as chunks of the reference."""
     events, count = generation.events, generation.usage
     head = answer_head("chatcmpl-", generation.info)
     count.record.answer = head["id"]
@@ -190,7 +190,7 @@ def _chunks(
 def _chunks_of(
     answer: ChatCompletion, *, usage: bool
 ) -> Generator[ChatCompletionChunk, None, None]:
-    """Chunks that add up to an answer that is there: two for each choice."""
+    """Chunks that add up to a finished answer: two for each choice."""
     chunks = _Chunks(answer, answer.get("service_tier"), usage=usage)
     for choice in answer["choices"]:
         index, message = choice["index"], choice["message"]
@@ -211,7 +211,7 @@ class _Chunks:
     """Makes the chunks of one answer."""
 
     def __init__(self, head: AnswerHead, tier: ServiceTier | None, *, usage: bool) -> None:
-        """`usage`: whether the client asked for it, so that all chunks have the field."""
+        """`usage`: the client asked for it, so all chunks have the field."""
         self._head, self._tier, self._usage = head, tier, usage
 
     def of(self, *choices: ChunkChoice) -> ChatCompletionChunk:
@@ -232,7 +232,7 @@ class _Chunks:
         return chunk
 
     def last(self, usage: Usage) -> ChatCompletionChunk:
-        """The one with the usage, and no choices."""
+        """The last chunk, with the usage and no choices."""
         chunk = self.of()
         chunk["usage"] = usage
         return chunk
@@ -250,7 +250,7 @@ class _ChoiceWriter:
         """Log-probabilities of tokens without text: they go into the next chunk that has some."""
 
     def write(self, event: Event) -> Iterator[ChunkChoice]:
-        """The choices that an event makes, one for each chunk."""
+        """Yield the choices that an event becomes, one for each chunk."""
         parts = [] if self._calls is None else self._calls.write(event)
         if event.index not in self._begun and (
             event.text or event.reasoning or parts or event.finish
@@ -286,24 +286,23 @@ class _ChoiceWriter:
         }
 
 
-class _Known:
-    """The fold of the chunks of an answer that is there."""
+class _Finished:
+    """The fold of the chunks of a finished answer."""
 
-    has_ended = False  # nothing is done when it is complete
+    has_ended = False  # so that nothing is stored again
 
     def __init__(self, answer: ChatCompletion) -> None:
         self._answer = answer
 
     def add(self, chunk: ChatCompletionChunk) -> None:
-        """They add up to what is known."""
+        """Ignore it: the answer is complete already."""
 
     def whole(self) -> ChatCompletion:
         return self._answer
 
 
 class Fold:
-    """The whole object that the chunks of a stream add up to, with the usage by the end of it, and with
-    `metadata`, which no chunk has."""
+    """Combines chunks into the whole object, with the usage, and with `metadata`, which no chunk has."""
 
     def __init__(self, usage: UsageCount, metadata: dict[str, str] | None = None) -> None:
         self._usage = usage
@@ -342,7 +341,7 @@ class Fold:
 
 
 class _ChoiceFold:
-    """Adds up the parts of one choice."""
+    """Combines the parts of one choice."""
 
     def __init__(self, index: int) -> None:
         self._index = index

@@ -34,7 +34,7 @@ TokenIds = Annotated[list[int], Field(min_length=1)]
 
 
 def _prompt_form(value: object) -> str | None:
-    """Which of its four forms a prompt has, by its first element."""
+    """Which of the four forms a prompt has, by its first element."""
     if isinstance(value, str):
         return "text"
     if not isinstance(value, list):
@@ -111,7 +111,7 @@ class CompletionRequest(ChoicesRequest):
 
     @property
     def candidates(self) -> int:
-        """How many choices are made for each prompt. Raises InvalidRequest as OpenAI does."""
+        """How many choices to generate for each prompt. Raises InvalidRequest as OpenAI does."""
         n, best_of = self.n or 1, self.best_of or self.n or 1
         if best_of < n:
             raise bad_request.out_of_range("best_of", best_of, low=n, high=None)
@@ -175,9 +175,9 @@ def create_completion(context: RequestContext, body: CompletionRequest) -> Respo
 
 
 def _plan(body: CompletionRequest, info: EngineInfo) -> PromptPlan:
-    """The request in no dialect's words. Raises InvalidRequest for fields that contradict each other."""
+    """Make a neutral plan of the request. Raises InvalidRequest for contradicting fields."""
     n, prompts = body.n or 1, tuple(body.prompts)
-    # Where `best_of` stands for a parameter of the sampler, it is no number of candidates.
+    # In some engines `best_of` is a parameter of the sampler, not a number of candidates.
     candidates = n if "best_of" in profile_of(info).borrowed else body.candidates
     if len(prompts) * candidates > MAX_PROMPTS:
         raise bad_request.out_of_range("n", candidates, low=None, high=MAX_PROMPTS // len(prompts))
@@ -202,11 +202,11 @@ def _plan(body: CompletionRequest, info: EngineInfo) -> PromptPlan:
 def _chunks(
     generation: Generation, logprobs: int | None, *, usage: bool
 ) -> Generator[CompletionChunk | None, None, None]:
-    """Events in the shape of the reference."""
+    """Write events as chunks of the reference."""
     events, count = generation.events, generation.usage
     head = answer_head("cmpl-", generation.info)
     count.record.answer = head["id"]
-    echoed: dict[int, int] = {}  # characters of the prompts in front of the answers
+    echoed: dict[int, int] = {}  # characters of the echoed prompt, by choice
 
     def chunk(*choices: CompletionChoice) -> CompletionChunk:
         made: CompletionChunk = {
@@ -249,10 +249,10 @@ def _chunks(
 
 
 class Fold:
-    """The whole object that the chunks of a stream add up to, with the usage by the end of it."""
+    """Combines chunks into the whole object, with the usage."""
 
     def __init__(self, usage: UsageCount, choices: int) -> None:
-        """`choices`: how many there will be."""
+        """`choices`: how many to expect."""
         self._usage = usage
         self._left = choices
         self._choices: dict[int, CompletionChoice] = {}

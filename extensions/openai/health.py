@@ -1,4 +1,4 @@
-"""Health: whether the server can answer, for all; and what it is made of, for admins."""
+"""Health: whether the server can answer, for everyone; details, for admins."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ PACKAGES = ("flask", "waitress", "pydantic", "xllamacpp", "llguidance")
 
 
 class Health(TypedDict):
-    """The model is loaded and requests are taken."""
+    """The model is loaded and the server accepts requests."""
 
     status: Literal["ok", "degraded"]
-    """`degraded`: requests are answered, but what they ask to store cannot be stored."""
+    """`degraded`: the server answers, but cannot store anything."""
 
 
 class ModelHealth(TypedDict):
     id: str
     context_length: int
     slots: int
-    """Choices that are generated at once."""
+    """How many choices can be generated at once."""
     sampler: str
     capabilities: list[str]
 
@@ -55,7 +55,7 @@ class ProcessHealth(TypedDict):
     pid: int
     threads: int
     memory_bytes: int | None
-    """Resident memory, the model's included; null where the system does not report it."""
+    """Resident memory, including the model's; null if the system does not report it."""
 
 
 class TunnelHealth(TypedDict):
@@ -64,13 +64,13 @@ class TunnelHealth(TypedDict):
     problem: str | None
     """Why it is down."""
     starts: int
-    """How often its program was started."""
+    """How often cloudflared was started."""
 
 
 class StoreHealth(TypedDict):
     where: Literal["sqlite", "postgresql", "memory", "off"]
     problem: str | None
-    """Why nothing can be written; null where nothing is known to be wrong."""
+    """Why nothing can be written; null: no known problem."""
 
 
 class HealthDetails(TypedDict):
@@ -91,9 +91,9 @@ class HealthDetails(TypedDict):
 
 
 def health(context: RequestContext) -> Response:
-    """200 once requests are answered; while the first model loads 503 `model_loading`.
+    """200 once the server answers requests; 503 `model_loading` while the first model loads.
 
-    It stays 200 after a model was unloaded that the next request loads again.
+    It stays 200 after an unload if the next request loads the model again.
     """
     manager = context.services.model_manager
     if manager is None or not manager.loads_on_demand():
@@ -103,7 +103,7 @@ def health(context: RequestContext) -> Response:
 
 
 def health_details(context: RequestContext) -> Response:
-    """200 also while the model loads, as this is when one wants to look."""
+    """Details of the server. 200 even while the model loads."""
     services = context.services
     model = _model(services.models)
     queue = services.scheduler.state()
@@ -132,7 +132,7 @@ def _status(store: Store) -> Literal["ok", "degraded"]:
 
 
 def _model(models: ServedModels) -> ModelHealth | None:
-    """What is loaded; None while nothing is."""
+    """The loaded model; None if there is none."""
     try:
         info = models.loaded().info
     except ModelLoading:
@@ -169,7 +169,7 @@ def _version(package: str) -> str | None:
 
 
 def _memory() -> int | None:
-    """Bytes of this process in memory."""
+    """Resident memory of this process in bytes."""
     try:
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")

@@ -78,7 +78,7 @@ for (const button of document.querySelectorAll("button")) button.onclick = async
 
 
 def home(context: RequestContext) -> Response:
-    """What runs here, the base URL, and where to read on."""
+    """A page with the model, the base URL and links to the documentation."""
     try:
         info = context.services.models.loaded().info
     except ModelLoading:
@@ -95,7 +95,7 @@ def home(context: RequestContext) -> Response:
 
 
 def icon(context: RequestContext) -> Response:
-    """The picture in the browser's tab."""
+    """The favicon."""
     response = Response(ICON, content_type="image/svg+xml")
     response.headers["Cache-Control"] = "max-age=86400"
     return response

@@ -1,4 +1,4 @@
-"""Engines: the models under their older name, as clients of before 2023 ask for them."""
+"""Engines: the models under their older name, for clients from before 2023."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LegacyEngine(TypedDict):
-    """A model that answers, or a stand-in name for one."""
+    """A model, or an alias of one."""
 
     id: str
     object: Literal["engine"]

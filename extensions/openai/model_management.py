@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 
 class LoadedModel(TypedDict):
-    """What is in memory."""
+    """The loaded model."""
 
     model_name: str | None
-    """Null when nothing is loaded."""
+    """Null: nothing is loaded."""
     lora_names: list[str]
     loader: str
 
 
 class ModelNames(TypedDict):
-    """The models of the host's folder."""
+    """The models in the host's folder."""
 
     model_names: list[str]
 
 
 class LoraNames(TypedDict):
-    """The LoRAs of the host's folder."""
+    """The LoRAs in the host's folder."""
 
     lora_names: list[str]
 
@@ -71,7 +71,7 @@ class LoadLorasRequest(RequestModel):
 
 
 def model_info(context: RequestContext) -> Response:
-    """The model and the LoRAs that are loaded."""
+    """The loaded model and LoRAs."""
     return _loaded(_manager(context))
 
 
@@ -82,10 +82,10 @@ def list_host_models(context: RequestContext) -> Response:
 
 
 def load_model(context: RequestContext, body: LoadModelRequest) -> Response:
-    """Load a model in place of the one that is loaded. Answers when it is there.
+    """Load a model in place of the current one. Responds once it is loaded.
 
-    Requests under way may end for `drain_timeout` seconds; then they end with one error. Those that come
-    meanwhile are answered 503 `model_loading`.
+    Active requests may finish within `drain_timeout` seconds; then they end with an error. New ones get 503
+    `model_loading` meanwhile.
     """
     model_manager = _manager(context)
     model_manager.load(
@@ -97,8 +97,8 @@ def load_model(context: RequestContext, body: LoadModelRequest) -> Response:
 
 
 def unload_model(context: RequestContext) -> Response:
-    """Free the memory of the model. The stand-alone host loads it again for the next request that wants an
-    answer; in a webui those are answered 503 until one is loaded."""
+    """Free the memory of the model. The stand-alone host loads it again for the next request that generates;
+    in a webui such requests get 503 until a model is loaded."""
     model_manager = _manager(context)
     model_manager.unload()
     return _loaded(model_manager)
@@ -111,21 +111,21 @@ def list_loras(context: RequestContext) -> Response:
 
 
 def load_loras(context: RequestContext, body: LoadLorasRequest) -> Response:
-    """Apply these LoRAs, and no others, to the loaded model."""
+    """Apply exactly these LoRAs to the loaded model."""
     model_manager = _manager(context)
     model_manager.apply_loras(body.lora_names)
     return _loaded(model_manager)
 
 
 def unload_loras(context: RequestContext) -> Response:
-    """Apply no LoRA any more."""
+    """Remove all LoRAs from the loaded model."""
     model_manager = _manager(context)
     model_manager.apply_loras(())
     return _loaded(model_manager)
 
 
 def _manager(context: RequestContext) -> ModelManager:
-    """Raises ModelLoading while the first model is on its way, and NotSupported where there are no others."""
+    """Raises ModelLoading while the first model loads, and NotSupported if the host has no other models."""
     model_manager = context.services.model_manager
     if model_manager is None:
         context.services.models.loaded()

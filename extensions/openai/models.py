@@ -1,4 +1,4 @@
-"""Models: what this server answers to. Reference: "Models"."""
+"""Models: the names that requests may use. Reference: "Models"."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class TemplateThinking(TypedDict):
     """How a model thinks."""
 
     opening: str
-    """What a thought begins with."""
+    """Begins a thought."""
     closing: str
-    """What ends it."""
+    """Ends a thought."""
     opened_by_prompt: bool
     switch: str | None
     """The template's variable that turns thinking on and off, which `enable_thinking` sets."""
@@ -31,10 +31,10 @@ class TemplateThinking(TypedDict):
 
 
 class TemplateOrder(TypedDict):
-    """Which orders of messages go through as they are; others are mended (docs/templates.md)."""
+    """Which orders of messages the template takes; the server mends others (docs/templates.md)."""
 
     system: Literal["none", "first", "anywhere"]
-    """Where system messages may stand; none: their texts go into the first user message."""
+    """Where system messages may be; none: their texts go into the first user message."""
     several_system: bool
     user_twice: bool
     assistant_first: bool
@@ -45,29 +45,29 @@ class TemplateOrder(TypedDict):
 
 
 class TemplateTools(TypedDict):
-    """How tools stand in prompts; what is false here is described in plain text."""
+    """How the template shows tools; the server describes in plain text what it does not show."""
 
     shown: bool
     calls: bool
     results: bool
     parallel_calls: bool
-    """Two calls in one turn; else each gets a turn of its own."""
+    """Several calls in one turn; otherwise each gets its own turn."""
     text_beside_calls: bool
     call_id: Literal["any", "9 letters and digits", "functions.name:0"]
-    """The form in which the template gets ids of calls; clients keep theirs."""
+    """The form of call ids in the prompt; clients keep their own ids."""
 
 
 class Template(TypedDict):
-    """What a chat template takes."""
+    """What a chat template supports."""
 
     order: TemplateOrder
     tools: TemplateTools
     thinking: TemplateThinking | None
-    """Null: it knows nothing of thoughts."""
+    """Null: it has no thoughts."""
 
 
 class Model(TypedDict):
-    """A model, or a stand-in name for it (then `root` names the real one)."""
+    """A model, or an alias of it (then `root` names the model)."""
 
     id: str
     object: Literal["model"]
@@ -75,28 +75,28 @@ class Model(TypedDict):
     owned_by: str
     context_length: NotRequired[int]
     capabilities: list[str]
-    """What requests may ask of it; nothing while it is not loaded."""
+    """What requests may use; empty while it is not loaded."""
     loaded: NotRequired[bool]
-    """False for a model that the host has but that is not in memory."""
+    """False for a model that the host could load."""
     description: NotRequired[str]
     root: NotRequired[str]
     template: NotRequired[Template]
-    """What the model's chat template takes, found out by trying it; where this server renders one."""
+    """What the model's chat template supports, found by trying it, if this server renders one."""
 
 
 class ModelList(TypedDict):
-    """The names of all models."""
+    """The list of models."""
 
     object: Literal["list"]
     data: list[Model]
 
 
 ANTHROPIC_HEADER = "HTTP_ANTHROPIC_VERSION"
-"""In a request's environment: the header by which Anthropic's clients are known."""
+"""Key of the WSGI environment: the header that identifies Anthropic's clients."""
 
 
 class AnthropicModel(TypedDict):
-    """A model as Anthropic's clients read it."""
+    """A model in Anthropic's shape."""
 
     type: Literal["model"]
     id: str
@@ -117,8 +117,8 @@ class AnthropicModelList(TypedDict):
 
 
 def list_models(context: RequestContext) -> Response:
-    """The loaded model, then its stand-in names, then what the host could load, if the operator wants it.
-    Clients that send `anthropic-version` get it in Anthropic's shape."""
+    """The loaded model, then its aliases, then models that the host could load, if the operator lists them.
+    Clients that send `anthropic-version` get Anthropic's shape."""
     data = listed(context)
     if ANTHROPIC_HEADER in context.environ:
         return json_response(_anthropic_list(data))
@@ -155,7 +155,7 @@ def _anthropic(model: Model) -> AnthropicModel:
 
 
 def listed(context: RequestContext) -> list[Model]:
-    """All names. Raises ModelLoading where there is none."""
+    """All names. Raises ModelLoading if there is no model."""
     models, others = context.services.models, _not_loaded(context)
     try:
         served = models.loaded()
@@ -169,7 +169,7 @@ def listed(context: RequestContext) -> list[Model]:
 
 
 def found(context: RequestContext, id: str) -> Model:
-    """The model of a name. Raises ModelNotFound, ModelLoading."""
+    """The model with this name. Raises ModelNotFound, ModelLoading."""
     id = id.removesuffix("/")  # a path's last one, which other addresses may end with, too
     if id in _not_loaded(context):
         return _shape_of_other(id)
@@ -177,7 +177,7 @@ def found(context: RequestContext, id: str) -> Model:
 
 
 def _not_loaded(context: RequestContext) -> list[str]:
-    """The names that the host could load, where they are listed."""
+    """Models that the host could load, if the operator lists them."""
     model_manager = context.services.model_manager
     if model_manager is None or not context.services.settings.list_host_models:
         return []

@@ -1,4 +1,4 @@
-"""Request queue: show what runs and waits, end it. Not OpenAI's; the names are the webui's."""
+"""Request queue: show and end running and waiting requests. Not OpenAI's; the names are the webui's."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 
 class QueuedRequest(TypedDict):
-    """A request for answers that is under way."""
+    """An active request that generates."""
 
     id: str
     """Its `x-request-id`."""
     answer: str | None
-    """The id of its answer, as soon as there is one."""
+    """The id of its answer, once it has one."""
     caller: str
     user: str | None
     state: Literal["waiting", "reading", "generating"]
     position: int | None
-    """Its place in the queue, from 1; null when it does not wait."""
+    """Its place in the queue, from 1; null: it is not waiting."""
     seconds: float
-    """Since it came."""
+    """Since it arrived."""
     completion_tokens: int
 
 
 class CallerQueue(TypedDict):
-    """What one caller has of the engine, in choices."""
+    """One caller's choices."""
 
     caller: str
     running: int
@@ -82,9 +82,9 @@ def show_queue(context: RequestContext) -> Response:
 
 
 class StopRequest(RequestModel):
-    """Which generation to end."""
+    """Which requests to end."""
 
-    always_strict: ClassVar[bool] = True  # with `id` misspelt it would end everything
+    always_strict: ClassVar[bool] = True  # a misspelt `id` would end all requests
 
     id: str | None = Field(
         None,
@@ -96,14 +96,14 @@ class StopRequest(RequestModel):
 
 
 class Stopped(TypedDict):
-    """The requests that were asked to end; none when there was nothing to end any more."""
+    """The requests that end now; empty if there were none."""
 
     object: Literal["generation.stopped"]
     ids: list[str]
 
 
 def stop_generation(context: RequestContext, body: StopRequest) -> Response:
-    """End generations where they are: they are answered with what there is, and `finish_reason` stop."""
+    """End generations early: each answer is what was generated so far, with the `finish_reason` `stop`."""
     requests = context.services.active_requests.matching(
         lambda request: (
             _may_see(context, request.record.caller.name)

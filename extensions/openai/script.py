@@ -1,4 +1,4 @@
-"""The door: how a host loads this folder, under whatever name, as a package or by file path.
+"""The entry point: a host loads this folder under any name, as a package or by file path.
 
 text-generation-webui and its kin fill `params` from their settings file and call `setup()`. Our own host
 also lets us add flags (`add_arguments`, `flags`), hands over the model (`load_model`), prints `banner()`,
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).resolve().parent
 
 flags: dict[str, Any] = {}
-"""What our own host's command line says; wins over all else."""
+"""Settings from our own host's command line; they override all others."""
 
 log = logging.getLogger("openedai")
 
 
 def _package() -> str:
-    """The name under which this folder's modules are imported, making one if there is none."""
+    """The name under which this folder's modules are imported; one is made if there is none."""
     package = sys.modules.get(__package__ or "")
     if package is not None and FOLDER in (
         Path(path).resolve() for path in getattr(package, "__path__", ())
@@ -46,8 +46,8 @@ def _package() -> str:
 
 
 def _module(name: str) -> ModuleType:
-    """One of this extension's modules. A library that is missing, or too old, is one line: our own host
-    ends with it, a webui logs it and goes on without us."""
+    """Import one of this extension's modules. A missing or outdated library is reported in one line: our own
+    host exits with it, a webui logs it and continues without us."""
     try:
         return importlib.import_module(f"{_package()}.{name}")
     except ModuleNotFoundError as error:
@@ -67,7 +67,7 @@ def _module(name: str) -> ModuleType:
 
 
 def _launcher() -> Any:
-    """What starts and stops the server of this process."""
+    """Starts and stops the server of this process."""
     return _module("hosts.launch").launcher
 
 
@@ -78,7 +78,7 @@ def _end() -> type[SystemExit] | type[ImportError]:
 params: dict[str, Any] = {
     name: field.default for name, field in _module("settings").Settings.model_fields.items()
 }
-"""All settings; a host changes those that its settings file names (`NAME-api_port: 5001`)."""
+"""All settings; a host overrides those in its settings file (`NAME-api_port: 5001`)."""
 
 DEFAULTS = dict(params)
 
@@ -89,32 +89,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def setup() -> None:
-    """Start the API in a thread and return. A problem that the operator can mend is one clear line."""
+    """Start the API in a thread and return. Errors that the operator can fix are reported in one line."""
     _launcher().setup(_changed(), flags)
 
 
 def use_extensions(extensions: Any) -> None:
-    """The host's other extensions, as names and modules: their hooks act on requests."""
+    """Apply the hooks of the host's other extensions, given as names and modules, to requests."""
     _launcher().use_extensions(extensions)
 
 
 def load_model(spec: Any) -> None:
-    """Load the model that the host has chosen; until then the API answers 503."""
+    """Load the host's model; until it is loaded the API responds 503."""
     _launcher().load_model(spec)
 
 
 def reload() -> None:
-    """Settings that may change while the server runs, as `params` have them now."""
+    """Apply the settings in `params` that may change while the server runs."""
     _launcher().reload(_changed())
 
 
 def banner() -> str:
-    """What to show the operator once everything is there."""
+    """The text to show the operator once the server is ready."""
     return str(_launcher().banner())
 
 
 def stop(timeout: float) -> None:
-    """End the answers under way and close the server, within `timeout` seconds."""
+    """End active answers and close the server, within `timeout` seconds."""
     _launcher().stop(timeout)
 
 
@@ -123,5 +123,5 @@ def _changed() -> dict[str, Any]:
 
 
 def ui() -> None:
-    """A block in the host's web page: where the API is, and whether it asks for a key."""
+    """Add a panel to the host's UI: the API's URL, and whether it needs a key."""
     _module("hosts.gradio_panel").draw(_launcher())

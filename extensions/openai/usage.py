@@ -1,6 +1,6 @@
 """Usage: what keys and users have used. Reference: "Usage" (organization), and a shorter form.
 
-A key sees its own usage, an admin key that of all keys. `api_key_id` is the key's name; `user_id` is the
+A key can read its own usage, an admin key that of all keys. `api_key_id` is the key's name; `user_id` is the
 `user` of the requests.
 """
 
@@ -34,11 +34,11 @@ GroupBy = Literal["project_id", "user_id", "api_key_id", "model", "batch", "serv
 COLUMNS = {"api_key_id": "key", "user_id": "user", "model": "model"}
 WIDTHS = {"1m": 60, "1h": 3600, "1d": 86400}
 BUCKETS = {"1m": (60, 1440), "1h": (24, 168), "1d": (7, 31)}
-"""How many buckets a page has by default, and at most."""
+"""Buckets on a page: by default, and at most."""
 
 
 class WhoseQuery(RequestModel):
-    """Whose usage, and apart by what."""
+    """Filters and grouping."""
 
     user_ids: list[str] | None = Field(None, description="Of these users only.")
     api_key_ids: list[str] | None = Field(
@@ -51,7 +51,7 @@ class WhoseQuery(RequestModel):
 
 
 class BucketsQuery(WhoseQuery):
-    """The reference's parameters."""
+    """The parameters of the reference."""
 
     start_time: Time = Field(
         description="Unix seconds, inclusive; a bucket begins at or before it.",
@@ -73,7 +73,7 @@ class BucketsQuery(WhoseQuery):
 
 
 class TotalsQuery(WhoseQuery):
-    """From when to when."""
+    """The period."""
 
     start_time: Time | None = Field(
         None, description="Unix seconds, inclusive. Default: the beginning of the month (UTC)."
@@ -101,7 +101,7 @@ class Result(TypedDict):
 
 
 class Bucket(TypedDict):
-    """A stretch of time; without results where nothing was used."""
+    """A period; it has no results if nothing was used."""
 
     object: Literal["bucket"]
     start_time: int
@@ -110,7 +110,7 @@ class Bucket(TypedDict):
 
 
 class UsagePage(TypedDict):
-    """Buckets in the order of time."""
+    """Buckets, oldest first."""
 
     object: Literal["page"]
     data: list[Bucket]
@@ -234,7 +234,7 @@ def _buckets(context: RequestContext, query: BucketsQuery, kind: str) -> Respons
 
 
 def _chosen(context: RequestContext, query: WhoseQuery) -> Filter:
-    """What may be seen of what is asked for. Raises Forbidden, NotFound where nothing is kept."""
+    """Restrict the query to what the caller may read. Raises Forbidden, NotFound (nothing is recorded)."""
     if not context.services.usage_store.keeps:
         raise NotFound("No usage is kept: the operator has set usage_days to 0.")
     caller, keys = context.record.caller, query.api_key_ids or []
@@ -294,7 +294,7 @@ def _position(cursor: str) -> int:
         if 0 <= position <= LATEST:
             return position
     except (ValueError, binascii.Error):
-        pass  # refused below, with what is out of range
+        pass  # refused below, like other values out of range
     raise InvalidRequest(
         "Invalid 'page': not a cursor of this server.", param="page", code="invalid_value"
     )

@@ -1,4 +1,4 @@
-"""The Flask application: pages, their addresses, and the ways that requests take to them."""
+"""The Flask application: endpoints at their paths, and what Flask does before and after them."""
 
 from __future__ import annotations
 
@@ -72,20 +72,20 @@ ENDPOINTS = (
     home,
     legacy_engines,
 )
-"""In the order of the document."""
+"""In the order of the OpenAPI document."""
 ROUTES: tuple[Route, ...] = tuple(route for endpoint in ENDPOINTS for route in endpoint.ROUTES)
 EXPOSED = [
     *("x-request-id", "openai-processing-ms", "retry-after", "retry-after-ms", IGNORED_HEADER),
     *HEADERS,
 ]
-"""What pages in browsers may read of an answer's headers."""
+"""Response headers that pages of other origins may read."""
 
 
 class _App(Flask):
     response_class = Response
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Flask looks at each function, each time, whether it is a coroutine; none is here."""
+        """Skip Flask's check for coroutines: no view is one."""
         return func
 
 
@@ -149,7 +149,7 @@ def _services(
     policy, store = read_policy(settings), Store(settings)
     store.prepare()
     services = Services(settings, engine, scheduler, policy, store, tunnel=tunnel)
-    # What machines read every few seconds is for `--debug`.
+    # Endpoints that machines poll are logged with `--debug` only.
     quiet = {route.name for route in routes if route.scope is None or route.path == "/metrics"}
     request_log = RequestLog(settings, frozenset(quiet))
     services.observers.append(request_log)
@@ -158,17 +158,17 @@ def _services(
 
 
 def _allow_pages(app: Flask, settings: Settings) -> None:
-    """Let pages of allowed origins read what is answered (CORS)."""
+    """Let pages of allowed origins read responses (CORS)."""
     CORS(
         app,
         origins="*" if "*" in settings.cors_origins else origin_patterns(settings.cors_origins),
         expose_headers=EXPOSED,
         max_age=600,
         always_send=False,
-        # Asked for by browsers before a page of the internet may call this machine.
+        # Browsers ask before they let a page of the internet call this machine.
         allow_private_network=True,
     )
-    # Programs send no Origin, and then there is nothing to say.
+    # Programs other than browsers send no Origin.
     tell_pages = app.after_request_funcs[None].pop()
     app.after_request(lambda answer: tell_pages(answer) if "origin" in request.headers else answer)
 
@@ -195,7 +195,7 @@ def _flask_hooks(
         pipeline.begin(g.context)
 
     def finish(response: Response) -> Response:
-        # A server would take a file over and close it itself: the request would never end for us.
+        # A server would send a file itself and close it without calling `end`.
         response.direct_passthrough = False
         pipeline.finish(g.context, response)
         return response
@@ -223,7 +223,7 @@ def _flask_hooks(
 
 
 def _capture(app: Flask, services: Services) -> None:
-    """Write requests and answers down. Raises SettingsError where the folder cannot be had."""
+    """Capture requests and responses. Raises SettingsError if the folder cannot be used."""
 
     segments = {part for rule in app.url_map.iter_rules() for part in rule.rule.split("/")}
 

@@ -1,4 +1,4 @@
-"""The one object of a request: who asks, how long it may take, what it comes to, what is to be released."""
+"""The one object of a request: caller, deadline, record, and what to release at its end."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .responses.response import Response
 from .services import Services
 
 IGNORED_HEADER = "x-openedai-ignored"
-"""Names what of a request is not known, or not to be had here, and was left out."""
+"""Names the fields of a request that are unknown or unavailable here, and were ignored."""
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 class ClientGone(Exception):
-    """The client hung up, so the work ends silently."""
+    """The client hung up: end the work without an error."""
 
 
 class Closable(Protocol):
@@ -37,19 +37,19 @@ class Closable(Protocol):
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class RequestContext(ActiveRequest):
-    """One request from its head to its end; handlers get it, and then what it carries."""
+    """One request from its head to its end; the first argument of handlers."""
 
     services: Services
     environ: dict[str, Any]
-    """Of WSGI."""
+    """As WSGI defines it."""
     dialect: Dialect
-    """How its client is answered."""
+    """The shape of errors and events."""
     model: str | None = None
-    """The model's name where the address holds one."""
+    """The model's name, if the path has one."""
     admission: Admission | None = None
-    """What it has taken of its caller's limits, where there are any."""
+    """What it uses of its caller's limits; None if there are none."""
     _held: tuple[Closable, ...] = ()
-    """What is to be closed at the end: files that were uploaded, and the like."""
+    """To be closed at the end, such as uploaded files."""
     _client_disconnected: Callable[[], bool] | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ class RequestContext(ActiveRequest):
     def of(
         cls, services: Services, environ: dict[str, Any], dialect: Dialect = OPENAI
     ) -> RequestContext:
-        """That of a request that begins."""
+        """Make the context of a new request."""
         given = environ.get("HTTP_X_REQUEST_ID", "")
         record = RequestRecord(given if SANE_REQUEST_ID.fullmatch(given) else new_request_id())
         record.address = environ.get("REMOTE_ADDR") or ""
@@ -67,7 +67,7 @@ class RequestContext(ActiveRequest):
 
     @property
     def base_url(self) -> str:
-        """How the client reached us, up to and with the API prefix, without a last slash."""
+        """The URL that the client used, up to and including the API prefix, without a final slash."""
         environ = self.environ
         host = environ.get("HTTP_HOST") or get_host(environ)
         root = f"{environ['wsgi.url_scheme']}://{host}{environ['SCRIPT_NAME'].rstrip('/')}"
@@ -75,23 +75,23 @@ class RequestContext(ActiveRequest):
 
     @property
     def is_pushed(self) -> bool:
-        """Whether what is written goes out at once, rather than when the server asks for more; only
-        waitress is known to do so."""
+        """Whether the server sends what is written at once, instead of iterating over the response; waitress
+        does."""
         return self._client_disconnected is not None
 
     def begin(self) -> None:
-        """Count it as under way. Raises ShuttingDown."""
+        """Register it as active. Raises ShuttingDown."""
         self.services.active_requests.add(self)
 
     def serve(self, model: str | None, timeout: float | None) -> Served:
-        """What it is served with, where its body asks for `model` and may take `timeout` seconds.
+        """Return what serves it: engine, model, policy. `model`, `timeout` (seconds): of its body.
 
-        Raises ModelNotFound, ModelLoading, InvalidRequest where a name is required and missing, or for a
-        timeout that is longer than the operator allows.
+        Raises ModelNotFound, ModelLoading, and InvalidRequest if a required name is missing or the timeout
+        exceeds the operator's limit.
         """
         services, settings = self.services, self.services.settings
         served = services.models.loaded()
-        self.record.model = served.name  # also of a request that is refused
+        self.record.model = served.name  # also if the request is refused
         services.models.check(self.model or model or None, served)
         most = settings.request_timeout
         if most and timeout is not None and timeout > most:
@@ -102,8 +102,7 @@ class RequestContext(ActiveRequest):
         return Served(served.engine, info, policy, settings, served.scheduler, self, services.hooks)
 
     def check_wanted(self) -> None:
-        """Raise when an answer under way must end: the server stops, its time is up, the client has left.
-        May be called at any time, from any thread."""
+        """Raise if the answer must end: server stops, time is up, client hung up. For any thread."""
         self.services.active_requests.check_answers_may_go_on()
         if self._deadline is not None:
             ActiveRequest.check_wanted(self)
@@ -111,8 +110,8 @@ class RequestContext(ActiveRequest):
             raise ClientGone
 
     def allow_another(self) -> None:
-        """Give back its place among what its caller may have under way; to be called before the client can
-        know that the answer is complete, and ask again."""
+        """Free its place among the caller's concurrent requests. Call it before the client can see that the
+        answer is complete, as it may send the next request at once."""
         if self.admission is not None:
             self.admission.release_concurrency()
 
@@ -128,17 +127,17 @@ class RequestContext(ActiveRequest):
             headers[IGNORED_HEADER] = header_of(record.ignored)
         if admission is not None:
             if not record.streamed or record.error:
-                # Before the client has its answer and asks again, which would be one too many at once.
+                # Before the client has the response: its next request would be one too many.
                 admission.close()
             headers.update(admission.headers)
 
     def close_at_end(self, held: Closable) -> None:
-        """Close it when the request has ended. It must not raise."""
+        """Close this when the request has ended. That must not raise."""
         self._held += (held,)
 
     def end(self) -> None:
-        """The response is sent, or cannot be sent any more: notify observers, and release what is held. Only
-        the first time counts."""
+        """The response was sent, or cannot be: notify observers and release everything. Only the first call
+        has an effect."""
         services = self.services
         if self.record.ended is not None:
             return
@@ -151,5 +150,5 @@ class RequestContext(ActiveRequest):
 
 
 def new_request_id() -> str:
-    """For a request whose client gave none."""
+    """For a request whose client sent none."""
     return "req_" + secrets.token_hex(16)

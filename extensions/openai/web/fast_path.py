@@ -1,4 +1,4 @@
-"""A short cut past Flask for the requests that models answer."""
+"""A shortcut past Flask for requests that generate."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 class FastPath:
     """A WSGI application in front of Flask.
 
-    Flask finds pages, keeps contexts and calls hooks for all kinds of applications; for these requests that
-    would be a quarter of all that Python does. What is done for every request (`pipeline.py`) is done here as
-    well. Requests of browsers' pages, which have to do with CORS, take the way through Flask.
+    Flask's routing, contexts and hooks take a quarter of the Python time of such a request. The pipeline is
+    the same here as behind Flask. Requests of pages in browsers go through Flask, which handles CORS.
     """
 
     def __init__(
@@ -38,7 +37,7 @@ class FastPath:
 
     @staticmethod
     def suits(route: Route, rule: str) -> bool:
-        """Whether a route may be answered here: models answer it, and its path alone says all."""
+        """Whether a route may skip Flask: it generates, and its path has no parameters."""
         is_fixed = "<" not in rule and route.query is None
         return route.method == "POST" and route.chunk is not None and is_fixed
 

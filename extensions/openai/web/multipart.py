@@ -1,4 +1,4 @@
-"""Bodies of multipart/form-data, read with bounded memory: files go to disk, and what is none is small."""
+"""Bodies of multipart/form-data, read with bounded memory: large files go to disk, other fields are small."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ log = logging.getLogger("openedai")
 
 FORM = "multipart/form-data"
 MAX_FORM_PARTS = 100
-MAX_FORM_FIELD_BYTES = 1 << 20  # of one that is no file
-SPOOLED_BYTES = 64 << 10  # of a file in memory; longer ones lie on disk
+MAX_FORM_FIELD_BYTES = 1 << 20  # of a field that is no file
+SPOOLED_BYTES = 64 << 10  # of a file in memory; larger ones are on disk
 
 
 def read_form(context: RequestContext, model: type[RequestModel], stream: BinaryIO) -> RequestModel:
-    """The fields of a form, its files among them, which are closed when the request has ended.
+    """The fields of a form, with its files, which are closed when the request has ended.
 
     Raises InvalidRequest, RequestMemoryFull.
     """

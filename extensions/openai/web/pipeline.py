@@ -1,6 +1,6 @@
-"""What every request goes through, with Flask or past it: checks, key, limits, body, handler, the end.
+"""What every request goes through, with Flask or without: checks, key, limits, body, handler, the end.
 
-`app.py` calls this from Flask's hooks and views, `fast_path.py` for requests for answers of models.
+`app.py` calls this from Flask's hooks and views, `fast_path.py` for requests that generate.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from .routing.served_endpoints import switched_off
 from .services import Services
 
 REFUSAL = "openedai.refusal"
-"""In a request's environment: the error that its head was judged with, before its body was read."""
+"""Key of the WSGI environment: the error of the check of the head, from before the body was read."""
 
 
 class RequestPipeline:
-    """The way of all requests of one application. Thread-safe."""
+    """Handles the requests of one application. Thread-safe."""
 
     def __init__(self, services: Services, endpoints: frozenset[str]) -> None:
-        """`endpoints`: the names of those that are served."""
+        """`endpoints`: the names of those that are enabled."""
         self._services = services
         self._endpoints = endpoints
 
     def begin(self, context: RequestContext) -> None:
-        """Check the request's host and origin, and count it as under way. Raises APIError."""
+        """Check the request's host and origin, and register it as active. Raises APIError."""
         environ = context.environ
         host = environ.get("HTTP_HOST")
         if host is None and environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
             raise InvalidRequest("The request has no Host header, as HTTP/1.1 demands.")
-        # Both its own host and the one a proxy tells count: a page that reaches us from a trusted machine's
-        # browser can tell a host, but not send one. Only HTTP before 1.1 may leave it out.
+        # Its own host counts as well as the one that a proxy reports: a page in a browser on a trusted
+        # machine can set X-Forwarded-Host, but not Host. Only HTTP before 1.1 may leave Host out.
         for each in {host, environ.get(HOST_SENT, host)}:
             check_source(self._services.settings, each, environ.get("HTTP_ORIGIN"))
         context.begin()
@@ -59,10 +59,10 @@ class RequestPipeline:
         model: str | None = None,
         **arguments: Any,
     ) -> Response:
-        """Identify the caller, take of its limits, parse, then let the endpoint answer.
+        """Identify the caller, apply its limits, parse the body, then call the handler.
 
-        `query`: a werkzeug MultiDict; `model` and `arguments`: what the path holds. Raises APIError, and
-        HTTPException of werkzeug.
+        `query`: a werkzeug MultiDict; `model` and `arguments`: parameters of the path. Raises APIError, and
+        werkzeug's HTTPException.
         """
         services, record = self._services, context.record
         record.route = route.name
@@ -90,12 +90,12 @@ class RequestPipeline:
         return route.handler(context, **arguments)
 
     def finish(self, context: RequestContext, response: Response) -> None:
-        """Complete the head, and have the request ended when the response is sent."""
+        """Complete the head, and end the request once the response is sent."""
         context.complete_head(response)
         response.call_on_close(context.end)
 
     def _identify(self, context: RequestContext, scope: Scope) -> None:
-        """Find out who asks. Raises Unauthorized, Forbidden."""
+        """Identify the caller. Raises Unauthorized, Forbidden."""
         environ, record = context.environ, context.record
         if (refusal := environ.get(REFUSAL)) is not None:
             raise refusal
@@ -105,7 +105,7 @@ class RequestPipeline:
     def _body(
         self, context: RequestContext, route: Route, counting: Admission | None
     ) -> RequestModel | BinaryIO:
-        """The body; `counting` counts the request for the user that it names, also where it is wrong."""
+        """The body; `counting` counts the request for the user that it names, even if it is invalid."""
         try:
             body = _read_body(context, route)
         except (APIError, HTTPException):
@@ -122,7 +122,7 @@ class RequestPipeline:
 
 
 def check_scope(caller: Caller, scope: Scope) -> None:
-    """Raises Forbidden for a key that does not allow it."""
+    """Raises Forbidden for a key without this scope."""
     if scope not in caller.scopes:
         raise Forbidden(
             f"This endpoint needs a key with the scope '{scope}'.", code="insufficient_permissions"
@@ -130,7 +130,7 @@ def check_scope(caller: Caller, scope: Scope) -> None:
 
 
 def check_body_type(route: Route, environ: Mapping[str, Any]) -> None:
-    """Raises UnsupportedMediaType for a body that is not what the route takes, as its headers say."""
+    """Raises UnsupportedMediaType if the headers announce a body that the route does not take."""
     if not route.has_body:
         return
     kind = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
@@ -138,7 +138,7 @@ def check_body_type(route: Route, environ: Mapping[str, Any]) -> None:
         if kind != FORM:
             raise UnsupportedMediaType(f"The body of the request must be a form: {FORM}.")
     elif route.body_format == "json" and not (
-        # A request that names no type is believed to be right.
+        # Without a Content-Type it is taken for JSON.
         kind in ("", "application/json") or kind.endswith("+json")
     ):
         raise UnsupportedMediaType(
@@ -149,7 +149,7 @@ def check_body_type(route: Route, environ: Mapping[str, Any]) -> None:
 
 
 def _read_body(context: RequestContext, route: Route) -> RequestModel | BinaryIO:
-    """The fields of the body, or the body itself where the route takes its bytes.
+    """The fields of the body, or the body itself if the route takes bytes.
 
     Raises APIError, and werkzeug's RequestEntityTooLarge for one of more than `max_body_mb`.
     """

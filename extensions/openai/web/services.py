@@ -1,4 +1,4 @@
-"""What all requests share."""
+"""Objects that all requests share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Services:
     engine: Engine
     scheduler: Scheduler
     models: ServedModels = field(init=False)
-    """Who answers: looked up once per request."""
+    """Looked up once per request."""
     policy: Policy
     store: Store
     keys: Keys = field(init=False)
@@ -40,9 +40,9 @@ class Services:
     limiter: Limiter = field(init=False)
     active_requests: ActiveRequests = field(default_factory=ActiveRequests)
     hooks: Hooks | None = None
-    """Of the host's other extensions; None where it has none. Set before the first request."""
+    """Of the host's other extensions; None: there are none. Set before the first request."""
     model_manager: ModelManager | None = None
-    """What the host can load instead; None where it lets no caller choose. Set before the first request."""
+    """Loads other models; None: clients cannot choose. Set before the first request."""
     metrics: Metrics = field(init=False)
     started: float = field(default_factory=time.monotonic)
     observers: list[Observer] = field(default_factory=list)
@@ -63,8 +63,8 @@ class Services:
         self.observers.append(self.metrics.observe)
 
     def reload(self, settings: Settings) -> None:
-        """These settings from the next request on. Raises SettingsError and changes nothing where the
-        policy in them is wrong."""
+        """Use these settings from the next request on. Raises SettingsError, and changes nothing, if their
+        policy is invalid."""
         self.policy = read_policy(settings)
         self.settings = settings
         for follow in self.reloaders:

@@ -1,7 +1,7 @@
 """Swagger UI and Redoc: the two pages that show the OpenAPI document.
 
-Both come with the packages flask-openapi3-swagger and flask-openapi3-redoc; only their files are used, and
-they are served from here. Browsers ask no other site for anything: the pages' policy forbids it.
+The packages flask-openapi3-swagger and flask-openapi3-redoc bring their files, which this server serves
+itself. The pages' Content-Security-Policy forbids requests to other sites.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from ..services import Services
 
 ENDPOINT = "docs"
-"""The name under which all of this is switched off."""
+"""The endpoint's name in `--disabled-endpoints`."""
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; worker-src 'self' blob:"
 )
 NO_MODEL = "MODEL"
-"""The examples' model while none is loaded."""
+"""The model in examples while none is loaded."""
 
 SWAGGER_PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>OpenedAI: the API</title>
@@ -95,7 +95,7 @@ Redoc.init("BASE/openapi.json", dark ? {theme: DARK} : {}, document.getElementBy
 def add_pages(
     app: Flask, services: Services, routes: Sequence[Route], endpoints: frozenset[str]
 ) -> None:
-    """Serve /openapi.json, /docs and /redoc below the prefix, where `endpoints` has them."""
+    """Serve /openapi.json, /docs and /redoc below the prefix, if `endpoints` has them."""
     prefix = services.settings.api_prefix
 
     def served(view: Callable[..., flask.Response]) -> Callable[..., flask.Response]:
@@ -151,7 +151,7 @@ def _model_name(services: Services) -> str:
 
 
 def _package_folder(package: str) -> Path:
-    """Where a package lies, without importing it: its Python code is not needed."""
+    """The folder of a package, found without importing it."""
     spec = find_spec(package)
-    assert spec is not None and spec.submodule_search_locations  # it is in requirements.txt
+    assert spec is not None and spec.submodule_search_locations  # requirements.txt names it
     return Path(spec.submodule_search_locations[0])

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made of the routes' types."""
+"""The OpenAPI document, generated from the routes' types."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BODY_TYPES: Mapping[BodyFormat, str] = {
 }
 REF = "#/components/schemas/{model}"
 MARK = "Not OpenAI's"
-"""What the description of a field says that the reference does not have."""
+"""In the description of a field that the reference does not have."""
 
 
 @lru_cache(maxsize=8)
@@ -36,7 +36,7 @@ def document(
     model: str = "MODEL",
     model_required: bool = True,
 ) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of these routes. `model` stands in its examples; not to be changed."""
+    """The OpenAPI 3.1 document of these routes, with `model` in its examples. Do not modify it."""
     adapters: list[tuple[Any, Literal["validation", "serialization"], TypeAdapter[Any]]] = []
     for kind in _types(routes):
         mode: Literal["validation", "serialization"] = "validation"
@@ -79,14 +79,14 @@ def _types(routes: Sequence[Route]) -> list[Any]:
 
 
 def _tag(route: Route) -> tuple[str, str]:
-    """The endpoint's name and what it is for, as its module's first line says: `Chat: answer a ...`."""
+    """The endpoint's name and purpose, from its module's first line: `Chat: answer a ...`."""
     line = (sys.modules[route.handler.__module__].__doc__ or "").splitlines()[0]
     name, _, text = line.partition(": ")
     return name, text[:1].upper() + text[1:]
 
 
 def _arrange(schema: dict[str, Any], model_required: bool) -> None:
-    """Put the fields that a reader needs first: required ones, OpenAI's, others, the native sampler's."""
+    """Order the fields for a reader: required ones, OpenAI's, others, the native sampler's."""
     fields = schema.get("properties", {})
     for field in fields.values():
         field.pop("title", None)  # the name once more
@@ -94,7 +94,7 @@ def _arrange(schema: dict[str, Any], model_required: bool) -> None:
             del field["default"]  # as if it were not there
     required = schema.get("required", [])
     if model_required and "model" not in required:
-        # Read from the body or from the address; null is the same as none.
+        # Read from the body or from the query; null means that it is missing.
         required = ["model", *required]
         fields["model"] = {"type": "string", "description": fields["model"]["description"]}
     if required:
@@ -140,7 +140,7 @@ def _operation(route: Route, reference: dict[Any, Any], model: str) -> dict[str,
             "in": "path",
             "required": True,
             "schema": {"type": "string"},
-            # Ids of what the client made are not known here.
+            # The document knows no id that a client has made.
             **({"example": model} if name == "id" else {}),
         }
         for name in re.findall(r"<(?:\w+:)?(\w+)>", route.path)
@@ -169,18 +169,18 @@ def _body(route: Route, reference: dict[Any, Any], model: str) -> dict[str, Any]
 
 
 def _with_model(example: Any, model: str) -> Any:
-    """A route's example, for the model that is loaded."""
+    """A route's example, with the loaded model."""
     if isinstance(example, dict):
         return {name: _with_model(value, model) for name, value in example.items()}
     return model if example is MODEL else example
 
 
 def _query(model: type[RequestModel]) -> list[dict[str, Any]]:
-    """The parameters behind the `?`."""
+    """The query parameters."""
     schema = model.model_json_schema()
     required, parameters = schema.get("required", ()), []
     for name, field in schema["properties"].items():
-        # A parameter that is not there has no value; none of them can be null.
+        # A missing parameter has no value; none can be null.
         kind = next(each for each in field.get("anyOf", [field]) if each.get("type") != "null")
         parameter = {
             "name": name,
@@ -200,7 +200,7 @@ def _query(model: type[RequestModel]) -> list[dict[str, Any]]:
 
 
 def _statuses(route: Route) -> dict[int, str]:
-    """The failures a route can have, by status, each in the words of its first error class."""
+    """The failures of a route by status, each described by its first error class."""
     possible = {400, 403, 500, 503}
     if route.scope:
         possible |= {401, 429}

@@ -1,1 +1,1 @@
-"""What clients get: bodies, events, errors, in the dialect of the route."""
+"""Responses: bodies, events and errors, in the dialect of the route."""

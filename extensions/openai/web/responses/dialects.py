@@ -1,6 +1,6 @@
-"""What differs between families of endpoints besides their types: the events of streams, and errors.
+"""What differs between families of endpoints besides their types: events of streams, and errors.
 
-Another dialect is a value like OPENAI beside its endpoint, which gives it to `routes.endpoint`.
+A new dialect is a value like OPENAI beside its endpoint, which passes it to `routes.endpoint`.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from .sse import DataEvents, EventFormat
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How clients of an endpoint are answered."""
+    """The shape of an endpoint's errors and streams."""
 
     events: EventFormat
     error: Callable[[APIError, str], Mapping[str, Any]]
-    """The JSON body of an error, and the data of a stream's last event; made of it and the request's id."""
+    """Makes the JSON body of an error, also the data of a stream's last event, of it and the request's id."""
     error_type: Any
-    """The type of that, for the document."""
+    """Its type, for the OpenAPI document."""
     status: Callable[[APIError], int] = lambda error: error.status
-    """What an error is answered with."""
+    """The HTTP status of an error."""
     statuses: Mapping[int, str] = field(default_factory=dict, hash=False)
-    """Those of them that no error has by itself, for the document."""
+    """Statuses that no error has by itself, for the OpenAPI document."""
     head: Callable[[str], Mapping[str, str]] | None = None
-    """Headers of every answer, made of the request's id; None: none of the dialect's own."""
+    """Makes headers of every response of the request's id; None: the dialect has none of its own."""
 
 
 def _envelope(error: APIError, request_id: str) -> ErrorEnvelope:
@@ -35,4 +35,4 @@ def _envelope(error: APIError, request_id: str) -> ErrorEnvelope:
 
 
 OPENAI = Dialect(DataEvents(), _envelope, ErrorEnvelope)
-"""Of OpenAI's API up to chat completions, and of all that belongs to no route."""
+"""Of OpenAI's API, and of every response that belongs to no route."""

@@ -27,7 +27,7 @@ def error_response(context: RequestContext, error: Exception) -> Response:
     record = context.record
     if isinstance(error, ClientGone):
         record.cancelled = True
-        return Response(status=499)  # the client has left
+        return Response(status=499)  # the client hung up
     if isinstance(error, HTTPException):
         error = _translated(context, error)
     if not isinstance(error, APIError):

@@ -1,4 +1,4 @@
-"""What is sent back: one class, for Flask and for the short cut past it."""
+"""The response: one class, for Flask and for the shortcut past it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Response(flask.Response):
-    """Flask makes its own answers of this class, too. Belongs to the thread that answers the request."""
+    """Also the class of Flask's own responses. Belongs to the thread that answers the request."""
 
     def __init__(self, body: Any = None, status: Any = 200, *rest: Any, **options: Any) -> None:
-        """As flask.Response; the reason phrases are those of the registry, `Not Found`."""
+        """As flask.Response, with the registered reason phrases, such as `Not Found`."""
         if status != 200 and isinstance(status, int):
             status = f"{status} {responses.get(status, 'Unknown')}"
         super().__init__(body, status, *rest, **options)
@@ -29,7 +29,7 @@ class Response(flask.Response):
             or type(self.response) is not list
         ):
             return super().__call__(environ, start_response)
-        # Werkzeug would look for locations, lengths, HEAD and 304, which takes longer than all the rest.
+        # Skip werkzeug's work on Location, Content-Length, HEAD and 304: it takes longer than all the rest.
         start_response(self.status, self.headers.to_wsgi_list())
         return self
 
@@ -39,5 +39,5 @@ class Response(flask.Response):
 
 
 def json_response(value: Any, status: int = 200) -> Response:
-    """An answer of JSON, in the order in which it was built."""
+    """A JSON response; its fields keep their order."""
     return Response(orjson.dumps(value), status, content_type="application/json")

@@ -41,12 +41,12 @@ class EventFormat(Protocol):
 
     @property
     def silence(self) -> bytes | None:
-        """What is sent into a long silence; None: a comment."""
+        """Sent during a long silence; None: a comment."""
 
     def event(self, chunk: Any) -> bytes: ...
 
     def error(self, body: Mapping[str, Any]) -> bytes:
-        """The last event of an answer that failed when it had begun."""
+        """The last event of an answer that failed after it had begun."""
 
 
 class DataEvents:
@@ -65,7 +65,7 @@ class DataEvents:
 
 @dataclass(frozen=True, slots=True)
 class NamedEvents:
-    """Events that bear their chunk's `type` as their name; an error's is `error`."""
+    """Events named after their chunk's `type`; an error's name is `error`."""
 
     last: frozenset[str]
     silence: bytes | None = None
@@ -80,7 +80,7 @@ class NamedEvents:
 
 
 def queue_comment(position: tuple[int, int] | None) -> bytes:
-    """What to say into a silent stream: the request's place in the queue, if it waits there."""
+    """A comment for a silent stream: the request's place in the queue, if it waits there."""
     if position is None:
         return KEEP_ALIVE
     return b": queued, position %d of %d\n\n" % position

@@ -28,30 +28,30 @@ Told = TypeVar("Told", covariant=True)
 
 
 OnComplete = Callable[[Whole], "Mapping[str, object] | None"]
-"""Gets a whole answer, and returns fields to add to it."""
+"""Receives a whole answer, and returns fields to add to it."""
 
 
 class Folding(Protocol[Seen, Made]):
-    """Adds chunks up as they come, so that they need not all be kept."""
+    """Combines chunks as they come, so that none has to be kept."""
 
     def add(self, chunk: Seen) -> None: ...
 
     @property
     def has_ended(self) -> bool:
-        """Whether all choices have their reason to end; only the usage may still come."""
+        """Whether all choices have their finish_reason; only the usage may still come."""
 
     def whole(self) -> Made:
-        """The object that they make, usage included, whatever the stream shows of that."""
+        """The whole object, with the usage even if the stream does not show it."""
 
 
 class StreamWriter(Protocol[Told]):
-    """What is sent besides the chunks of an answer, in a dialect where that is no comment and no envelope."""
+    """Chunks for silence and failure, in a dialect that has them in place of a comment and an envelope."""
 
     def silence(self) -> Iterable[Told]:
-        """Chunks to send into a long silence."""
+        """Chunks to send during a long silence."""
 
     def failure(self, error: APIError) -> Iterable[Told]:
-        """The last chunks of an answer that failed when it had begun."""
+        """The last chunks of an answer that failed after it had begun."""
 
 
 def respond(
@@ -63,17 +63,17 @@ def respond(
     on_complete: OnComplete[Whole] | None = None,
     telling: StreamWriter[Chunk] | None = None,
 ) -> Response:
-    """Send `chunks` as they come, or what they add up to when they are all there.
+    """Send `chunks` as they come, or the object that they add up to when all are there.
 
-    `on_complete` is called once with what they add up to, streamed or not, before the client can know that
-    the answer is complete: before the chunk is sent that ends the last choice. The fields that it returns are
-    added to that chunk, or to the whole. It is not called for an answer that fails or whose client leaves;
-    what it raises ends the answer as an error. Without it streamed chunks are not added up.
+    `on_complete` is called once with that object, streamed or not, before the client can know that the answer
+    is complete: before the chunk is sent that ends the last choice. The fields that it returns are
+    added to that chunk, or to the whole. It is not called for an answer that fails or whose client hangs
+    up; what it raises ends the answer as an error. Without it streamed chunks are not added up.
 
-    None among the chunks means that nothing has happened yet. A client that leaves ends the work within
-    one step of it. An error before the first chunk keeps its status, unless the stream had to be opened
-    before, to send something into a long silence; after that it is the last event. `telling` says both in a
-    dialect that has chunks for them.
+    None among the chunks means that nothing has happened yet. If the client hangs up, the work ends within
+    one step. An error before the first chunk keeps its status, unless the stream was opened earlier, to send
+    something during a long silence; after that it is the last event. `telling` makes the chunks for both in
+    a dialect that has them.
     """
     context.record.streamed = stream
     if stream:
@@ -93,11 +93,11 @@ def respond(
 
 
 Events = Generator["bytes | None", None, None]
-"""Server-sent events as they are written; None as among chunks."""
+"""Encoded server-sent events; None as among chunks."""
 
 
 class _EventStream(Response):
-    """`parts` of the body where the server is to iterate over them."""
+    """`parts` of the body, if the server iterates over them."""
 
     def __init__(self, events: Events, parts: Iterable[bytes] = ()) -> None:
         super().__init__(parts, content_type="text/event-stream; charset=utf-8")
@@ -107,17 +107,17 @@ class _EventStream(Response):
 
 
 def _pulled(events: Events) -> Response:
-    """Events for a server that iterates over them; made when the first one is there."""
+    """Events for a server that iterates over them; created when the first event arrives."""
     ready = (event for event in events if event)  # an empty part would end a chunked body
     first = next(ready)
     return _EventStream(events, chain([first], ready))
 
 
 class _PushedEvents(_EventStream):
-    """Events written to the client from inside of the engine's callbacks (see `callback_bridge.run_inline`).
-    What one callback brings goes out together.
+    """Events written to the client within the engine's callbacks (see `callback_bridge.run_inline`). All
+    events of one callback are sent together.
 
-    The handler has returned by then, so an error before the first event becomes a response in here.
+    The handler has returned by then, so an error before the first event becomes a response here.
     """
 
     def __init__(self, events: Events, context: RequestContext) -> None:
@@ -158,7 +158,7 @@ class _PushedEvents(_EventStream):
         return ()
 
     def _refusal(self, error: Exception) -> Response:
-        """The response in place of the stream; pages in browsers may read it as they could the stream."""
+        """The response in place of the stream, with the same CORS headers."""
         refusal = error_response(self._context, error)
         self._context.complete_head(refusal)
         refusal.headers.extend(
@@ -175,14 +175,14 @@ def _events(
     completing: tuple[Folding[Any, Any], OnComplete[Any]] | None,
     telling: StreamWriter[Any] | None,
 ) -> Events:
-    """One event for each chunk; an error is the last one, or is raised where it would be the first."""
+    """One event for each chunk; an error is the last event, or is raised if it would be the first."""
     record, keep_alive = context.record, context.services.settings.keep_alive
     events, (fold, on_complete) = context.dialect.events, completing or (None, None)
     last, write, completed = events.last, events.event, False
 
     def complete() -> Mapping[str, object]:
-        """To be called before the client can know that the answer is complete; fields to add to the chunk
-        that tells it."""
+        """Call this before the client can know that the answer is complete. Return fields to add to the chunk
+        that shows it."""
         nonlocal completed
         completed, more = True, None
         if fold is not None and on_complete is not None:
@@ -230,7 +230,7 @@ def _events(
 
 
 def _silence(context: RequestContext, telling: StreamWriter[Any] | None) -> Iterator[bytes]:
-    """What to say into a long silence."""
+    """What to send during a long silence."""
     events = context.dialect.events
     if telling is not None:
         yield from map(events.event, telling.silence())
@@ -241,7 +241,7 @@ def _silence(context: RequestContext, telling: StreamWriter[Any] | None) -> Iter
 def _failure(
     context: RequestContext, error: APIError, telling: StreamWriter[Any] | None
 ) -> Iterator[bytes]:
-    """The last events of an answer that failed when it had begun."""
+    """The last events of an answer that failed after it had begun."""
     dialect = context.dialect
     if telling is None:
         yield dialect.events.error(dialect.error(error, context.record.id))

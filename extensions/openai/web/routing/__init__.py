@@ -1,1 +1,1 @@
-"""Where a request goes: the rows of the reference, what a path leads to, and addresses that lead nowhere."""
+"""Routes: their declarations, the table of paths, and errors for addresses without a route."""

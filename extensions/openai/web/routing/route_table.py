@@ -1,4 +1,4 @@
-"""Which route a path leads to, for those who have to know it without Flask."""
+"""Finds the route of a path, for code that runs without Flask."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class RouteTable:
-    """The routes of one application by the names of their rules in Flask. Thread-safe once it is filled."""
+    """The routes of one application by the names of their rules in Flask. Thread-safe once filled."""
 
     def __init__(self, rules: Map) -> None:
         self._routes: dict[str, Route] = {}
@@ -25,11 +25,11 @@ class RouteTable:
         self._routes[name] = route
 
     def named(self, name: str | None) -> Route | None:
-        """None for a rule that is no route's: documents, and paths that there are not."""
+        """None if the rule belongs to no route, as those of /docs."""
         return self._routes.get(name or "")
 
     def find(self, method: str, path: str) -> Route | None:
-        """What would answer a request; None where no route would."""
+        """The route of a request; None if there is none."""
         try:
             name, _ = self._adapter.match(path, method)
         except (HTTPException, RequestRedirect):
@@ -37,7 +37,7 @@ class RouteTable:
         return self.named(name)
 
     def dialect_at(self, path: str) -> Dialect:
-        """That of the route at a path, whatever the method; OpenAI's where there is none."""
+        """The dialect of the route at a path, for any method; OpenAI's if there is none."""
         for method in self._adapter.allowed_methods(path):
             if (route := self.find(method, path)) is not None:
                 return route.dialect

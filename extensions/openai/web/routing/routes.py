@@ -1,4 +1,4 @@
-"""What an endpoint declares of its routes: a row each."""
+"""How an endpoint declares its routes: a row each."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 MODEL = "MODEL"
-"""In an example: the name of the model that is loaded."""
+"""Placeholder in examples for the loaded model's name."""
 
 
 class PathPrefixes(Enum):
-    """Below which paths a route is found; `<model>` in one stands for a model's name."""
+    """The prefixes of a route's paths; `<model>` stands for a model's name."""
 
     ROOT = ("",)
     API = ("/v1", "", "/openai", "/openai/v1")
@@ -35,38 +35,38 @@ BodyFormat = Literal["json", "form", "bytes"]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row of the API reference. All paths of it are documented under the first address."""
+    """One row of the API reference. The document shows it at its first path."""
 
     method: Literal["GET", "POST", "DELETE"]
     path: str
     handler: Callable[..., Response]
-    """Called with the RequestContext, then `body` if there is one, then the path's own arguments by name."""
+    """Called with the RequestContext, then `body` if there is one, then the path's parameters by name."""
     summary: str
     addresses: PathPrefixes
     answer: Any = None
-    """The type of the JSON answer; None for one that is no JSON."""
+    """The type of the JSON response; None: it is not JSON."""
     body: type[RequestModel] | None = None
-    """The fields of the request's body; None where it has none, or is read as it comes."""
+    """The type of the request's body; None: it has none, or the handler reads the bytes."""
     body_format: BodyFormat = "json"
-    """How fields are sent, or that there are none: `bytes` are handed to the handler as a file."""
+    """The encoding of the body; `bytes`: the handler gets it as a file."""
     query: type[RequestModel] | None = None
-    """The parameters behind the `?`; the handler gets them as `query`."""
+    """The query parameters; the handler gets them as `query`."""
     body_optional: bool = False
-    """Whether a request without a body is one with an empty object."""
+    """Whether a missing body counts as an empty object."""
     chunk: Any = None
-    """The type of an event's data where the route can stream."""
+    """The type of an event's data; None: the route cannot stream."""
     scope: Scope | None = "read"
-    """What the caller's key must allow; None for a page that needs no key."""
+    """The scope that the key needs; None: no key is needed."""
     open_by: Callable[[Settings], bool] = lambda settings: False
-    """Whether settings open it, so that it needs no key after all."""
+    """Whether the settings make it public, without a key."""
     media: str = "text/html"
-    """The type of an answer that is no JSON."""
+    """The media type of a response that is not JSON."""
     example: Mapping[str, Any] | None = field(default=None, hash=False)
-    """A body that works as it stands; its values may be MODEL."""
+    """A valid body; its values may be MODEL."""
     endpoint: str = ""
     """Its public name, for `--endpoints` and `--disabled-endpoints`; several routes may share one."""
     dialect: Dialect = OPENAI
-    """How errors and streams look to its clients."""
+    """The shape of its errors and streams."""
     name: str = field(init=False)
     """As the reference writes it: `POST /v1/chat/completions`."""
     has_body: bool = field(init=False)
@@ -78,5 +78,5 @@ class Route:
 
 
 def endpoint(name: str, *routes: Route, dialect: Dialect = OPENAI) -> tuple[Route, ...]:
-    """The routes of an endpoint, under its public name and in its dialect."""
+    """The routes of an endpoint, with its public name and its dialect."""
     return tuple(replace(route, endpoint=name, dialect=dialect) for route in routes)

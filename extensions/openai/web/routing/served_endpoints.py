@@ -1,4 +1,4 @@
-"""Which endpoints are served: the settings `endpoints` and `disabled_endpoints`."""
+"""Which endpoints are enabled: the settings `endpoints` and `disabled_endpoints`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...settings import Settings, SettingsError
 
 
 def served_endpoints(settings: Settings, known: Collection[str]) -> frozenset[str]:
-    """Their public names. Raises SettingsError for a name that is not known."""
+    """Their public names. Raises SettingsError for an unknown name."""
     for setting in ("endpoints", "disabled_endpoints"):
         unknown = set(getattr(settings, setting)) - set(known)
         if unknown:
@@ -21,7 +21,7 @@ def served_endpoints(settings: Settings, known: Collection[str]) -> frozenset[st
 
 
 def switched_off(name: str) -> NotFound:
-    """The error for an endpoint that is not among them."""
+    """The error for an endpoint that is disabled."""
     return NotFound(
         f"The endpoint '{name}' is switched off on this server (its settings --endpoints and "
         "--disabled-endpoints say so).",

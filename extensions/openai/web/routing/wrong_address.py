@@ -1,4 +1,4 @@
-"""Addresses that lead nowhere, and methods that an address does not have: the error says what is near."""
+"""404 and 405: errors for unknown paths and wrong methods, which suggest what the client may have meant."""
 
 from __future__ import annotations
 
@@ -54,19 +54,19 @@ NOT_SERVED: Mapping[str, str] = {
     "internal/logits": "use `logprobs`",
     "internal/chat-prompt": "",
 }
-"""Beginnings of paths that other servers have and this version does not, and what does the same here."""
+"""Prefixes of paths that other servers have and this one does not, and the endpoint to use instead."""
 
 MAX_SHOWN = 200  # characters of a path in a message
 MAX_LOGGED = 100
 VERSION = re.compile(r"^(?:/openai)?(?:/v1)?/")
 PUT_TWICE = re.compile(r"/chat/completions/(?:v1/|chat/|completions|embeddings|responses)")
-"""A path behind a base URL that is an endpoint's."""
+"""A path appended to a base URL that already names an endpoint."""
 SECRET = re.compile(r"sk-[^/]*|(?=[^/]*\d)(?=[^/]*[A-Za-z])[^/]{20,}")
 """A part of a path that may be a key."""
 
 
 class WrongAddresses:
-    """Makes the errors of one application."""
+    """Makes these errors for one application."""
 
     def __init__(self, routes: Iterable[Route], prefix: str) -> None:
         self._prefix = prefix
@@ -120,7 +120,7 @@ class WrongAddresses:
 
     @staticmethod
     def _elsewhere(path: str) -> str | None:
-        """What does the same here as an endpoint of another server; None for one that is not known."""
+        """The counterpart of another server's endpoint; None if there is none."""
         parts = VERSION.sub("", path, count=1).strip("/").split("/")
         for count in (2, 1):
             found = NOT_SERVED.get("/".join(parts[:count]))
@@ -130,5 +130,5 @@ class WrongAddresses:
 
 
 def logged(method: str, path: str) -> str:
-    """A wrong address for the log: cut, and without what may be a key."""
+    """A wrong address for the log: shortened, and without what may be a key."""
     return f"{method[:20]} {SECRET.sub('[redacted]', path[:MAX_LOGGED])}"
