@@ -24,7 +24,7 @@ QUIETLY_NEED_PYTHON = $(PYTHON_IS_THERE) || { test -t 2; exit; }
 AGENTS := .agents
 CLIENTS := .clients
 
-.PHONY: setup run python lint test test-grammars test-webui test-webui-install test-agents test-clients bench bench-peer check format check-webui-pins clean help
+.PHONY: setup run python lint test test-crash test-grammars test-webui test-webui-install test-agents test-clients bench bench-peer check format check-webui-pins clean help
 
 help: ## this list
 	@echo "make itself takes flags such as --model, so the server's go into ARGS: make run ARGS=\"--model MODEL\""
@@ -46,6 +46,9 @@ lint: $(FOR_CHECK) ## format, lint and types, of the tests too
 
 test: $(FOR_TEST) ## set up and run all tests: make test ARGS="tests/host -x"
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
+
+test-crash: $(FOR_TEST) ## kill the server while clients store, 200 times: make test-crash COUNT=1000
+	@CRASH_ROUNDS=$(or $(COUNT),200) $(BIN)/python -m pytest tests/whole/test_store_crash.py $(ARGS)
 
 test-grammars: $(FOR_TEST) ## send hostile schemas, patterns and grammars through the engine: make test-grammars COUNT=10000
 	@$(BIN)/python -m tests.support.hostile_grammars $(or $(COUNT),10000)

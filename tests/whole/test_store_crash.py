@@ -1,0 +1,139 @@
+"""The server is killed while clients store chats: nothing acknowledged is lost, nothing is half-written.
+
+`make test-crash` does it 200 times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import random
+import signal
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from extensions.openai.state.idempotency import LEASE_SECONDS
+from extensions.openai.state.sqlite_file import FILE
+from tests.support.process import ServerProcess
+
+ROUNDS = int(os.environ.get("CRASH_ROUNDS", "10"))
+SECONDS_A_ROUND = 15
+CLIENTS = 6
+CHATS = "/v1/chat/completions"
+
+
+def connected(port: int) -> closing[http.client.HTTPConnection]:
+    return closing(http.client.HTTPConnection("127.0.0.1", port, timeout=15))
+
+
+class Clients:
+    """Store chats until the server is gone, streamed and not, some with an idempotency key."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.acknowledged: list[str] = []
+        self._threads = [
+            threading.Thread(target=self._run, args=(number,)) for number in range(CLIENTS)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join(20)
+            assert not thread.is_alive()
+
+    def _run(self, number: int) -> None:
+        gone = contextlib.suppress(OSError, http.client.HTTPException)
+        with connected(self._port) as connection, gone:
+            for turn in range(100_000):
+                self._store(connection, f"{number}-{turn}", stream=turn % 2 == 0)
+
+    def _store(self, connection: http.client.HTTPConnection, mark: str, *, stream: bool) -> None:
+        body = {
+            "model": "m",
+            "messages": [{"role": "user", "content": mark * 50}],
+            "store": True,
+            "stream": stream,
+            "metadata": {"mark": mark},
+        }
+        headers = {"Content-Type": "application/json"}
+        if stream:
+            headers["Idempotency-Key"] = f"{mark}-{time.time()}"
+        connection.request("POST", CHATS, json.dumps(body), headers)
+        with connection.getresponse() as answer:
+            if not stream:
+                self._acknowledge(json.loads(answer.read()))
+                return
+            while line := answer.readline():
+                if b'"finish_reason":"' in line:
+                    # From here on the client may take the answer for complete.
+                    self._acknowledge(json.loads(line.removeprefix(b"data: ")))
+
+    def _acknowledge(self, answer: Any) -> None:
+        assert "store" not in answer, answer
+        self.acknowledged.append(answer["id"])
+
+
+def checked_ids(path: Path) -> list[str]:
+    """All ids in the file, in their order, which must be whole."""
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert database.execute("PRAGMA foreign_key_check").fetchall() == []
+        if not database.execute("SELECT * FROM sqlite_master").fetchall():
+            return []  # killed before it was made
+        sums = "SELECT owner, count(*), sum(bytes) FROM chat_completions GROUP BY owner"
+        told = "SELECT owner, objects, bytes FROM totals"
+        assert database.execute(sums).fetchall() == database.execute(told).fetchall()
+        for messages, completion in database.execute(
+            "SELECT messages, completion FROM chat_completions"
+        ):
+            assert json.loads(messages)[0]["role"] == "user"
+            assert json.loads(completion)["choices"][0]["finish_reason"]
+        ends = database.execute("SELECT until FROM idempotency WHERE object IS NULL").fetchall()
+        assert all(end <= time.time() + LEASE_SECONDS for (end,) in ends)
+        return [id for (id,) in database.execute("SELECT id FROM chat_completions ORDER BY seq")]
+
+
+def newest(port: int) -> list[str]:
+    """As clients see them."""
+    with connected(port) as connection:
+        connection.request("GET", f"{CHATS}?order=desc&limit=100")
+        return [each["id"] for each in json.loads(connection.getresponse().read())["data"]]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60 + ROUNDS * SECONDS_A_ROUND)
+def test_killed_at_any_moment(tmp_path: Path) -> None:
+    chance = random.Random()
+    acknowledged: set[str] = set()
+
+    def start() -> ServerProcess:
+        server = ServerProcess(
+            *("--loader", "echo"), environment={"OPENEDAI_DATA_FOLDER": str(tmp_path)}
+        )
+        server.wait_until_ready()
+        return server
+
+    server = start()
+    for _ in range(ROUNDS):
+        clients = Clients(server.port)
+        time.sleep(chance.uniform(0.1, 1.2))
+        server.signal(signal.SIGKILL)
+        clients.join()
+        server.stop()
+        acknowledged |= set(clients.acknowledged)
+        found = checked_ids(tmp_path / FILE)
+        assert acknowledged <= set(found)
+        server = start()
+        assert newest(server.port) == found[-100:][::-1]
+    server.stop()
+    assert len(acknowledged) > ROUNDS * CLIENTS  # it was under load
