@@ -28,7 +28,9 @@ from extensions.openai.settings import Settings
 from extensions.openai.system import data_folder
 from extensions.openai.web.app import ROUTES, create_app
 from extensions.openai.web.routing.routes import Route
+from tests.support import postgres
 from tests.support.api import Api
+from tests.support.postgres import PostgresServer
 from tests.support.process import ROOT, ServerProcess
 from tests.support.random_encoder import write_encoder
 from tests.support.random_model import write_model
@@ -119,6 +121,24 @@ def serve() -> Iterator[Serve]:
     yield start
     for server in running:
         server.stop(5.0)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    if not postgres.available():
+        pytest.skip(postgres.MISSING)
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=("sqlite", "memory", "postgresql"))
+def where(request: pytest.FixtureRequest) -> str:
+    """What `--store` says."""
+    if request.param == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        return server.new_database()
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,6 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
-from extensions.openai.access.key_files import KeyFiles
-from extensions.openai.access.signed_keys import Grant
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.errors import StoreUnavailable
 from extensions.openai.settings import Settings
@@ -23,6 +21,7 @@ from extensions.openai.web import storing
 from extensions.openai.web.app import create_app
 from tests.conftest import sdk_on
 from tests.support.api import Api
+from tests.support.keys import headers_of
 from tests.support.reference import assert_envelope, sse_chunks
 
 CHATS = "/v1/chat/completions"
@@ -37,8 +36,10 @@ def client_of(**options: Any) -> FlaskClient:
 
 
 @pytest.fixture
-def client() -> FlaskClient:
-    return client_of()
+def client(where: str, tmp_path: Path) -> Iterator[FlaskClient]:
+    made = client_of(store=where, data_folder=str(tmp_path))
+    yield made
+    made.application.extensions["openai"].store.close()
 
 
 @pytest.fixture
@@ -310,14 +311,8 @@ def test_filters_of_metadata(client: FlaskClient) -> None:
 
 def keyed(tmp_path: Path) -> tuple[FlaskClient, dict[str, dict[str, str]]]:
     """A server with the keys of alice and bob, and their headers."""
-    folder = str(tmp_path)
-    files = KeyFiles.of(Settings(data_folder=folder))
-    keys = {
-        name: files.create(Grant("", name, frozenset({"read", "write"})))
-        for name in ("alice", "bob")
-    }
-    client = client_of(data_folder=folder, rpm=0)
-    return client, {name: {"Authorization": f"Bearer {key}"} for name, key in keys.items()}
+    headers = headers_of(Settings(data_folder=str(tmp_path)), "alice", "bob")
+    return client_of(data_folder=str(tmp_path), rpm=0), headers
 
 
 def test_another_keys_chat_is_as_one_that_never_was(tmp_path: Path) -> None:
@@ -350,10 +345,7 @@ def test_another_keys_chat_is_as_one_that_never_was(tmp_path: Path) -> None:
 def test_scopes(tmp_path: Path) -> None:
     client, headers = keyed(tmp_path)
     id = client.post(CHATS, json=body(), headers=headers["alice"]).json["id"]
-    reader = KeyFiles.of(Settings(data_folder=str(tmp_path))).create(
-        Grant("", "reader", frozenset({"read"}))
-    )
-    mine = {"Authorization": f"Bearer {reader}"}
+    mine = headers_of(Settings(data_folder=str(tmp_path)), "r", scopes=frozenset({"read"}))["r"]
     assert client.get(CHATS, headers=mine).status_code == 200
     assert client.delete(f"{CHATS}/{id}", headers=mine).status_code == 403
     assert client.post(f"{CHATS}/{id}", json={"metadata": {}}, headers=mine).status_code == 403

@@ -10,11 +10,10 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
-from extensions.openai.access.key_files import KeyFiles
-from extensions.openai.access.signed_keys import Grant
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
+from tests.support.keys import headers_of
 from tests.support.reference import assert_envelope
 from tests.test_stored_completions import CHATS, body, client_of
 
@@ -25,10 +24,7 @@ ADMIN = {"Authorization": "Bearer the admin key"}
 def keyed(tmp_path: Path) -> tuple[FlaskClient, dict[str, dict[str, str]]]:
     folder = str(tmp_path)
     settings = Settings(data_folder=folder, store="memory", admin_key="the admin key", rpm=0)
-    files, headers = KeyFiles.of(settings), {}
-    for name in ("alice", "bob"):
-        key = files.create(Grant("", name, frozenset({"read", "write"})))
-        headers[name] = {"Authorization": f"Bearer {key}"}
+    headers = headers_of(settings, "alice", "bob")
     client = create_app(settings, EchoEngine()).test_client()
     for sent in headers.values():
         for more in ({"user": "u"}, {"safety_identifier": "u"}, {"user": "v"}, {}):

@@ -9,31 +9,10 @@ import pytest
 
 from extensions.openai.settings import Settings
 from extensions.openai.state.store import DEFAULT_TIMES, Store, StoreTimes
-from tests.support import postgres
-from tests.support.postgres import PostgresServer
 
-KINDS = ("sqlite", "memory", "postgresql")
 Open = Callable[..., Store]
 lasting = pytest.mark.parametrize("where", ["sqlite", "postgresql"], indirect=True)
 """Only those that several servers share, and that are there after their end."""
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    if not postgres.available():
-        pytest.skip(postgres.MISSING)
-    server = PostgresServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture(params=KINDS)
-def where(request: pytest.FixtureRequest) -> str:
-    """What `--store` says."""
-    if request.param == "postgresql":
-        server: PostgresServer = request.getfixturevalue("postgres_server")
-        return server.new_database()
-    return str(request.param)
 
 
 @pytest.fixture

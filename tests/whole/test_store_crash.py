@@ -110,7 +110,6 @@ def newest(port: int) -> list[str]:
         return [each["id"] for each in json.loads(connection.getresponse().read())["data"]]
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(60 + ROUNDS * SECONDS_A_ROUND)
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     chance = random.Random()

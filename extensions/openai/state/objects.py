@@ -46,7 +46,7 @@ def find(connection: Connection, kind: str, owner: str, id: str) -> RowMapping:
     """One object. Raises StoredObjectNotFound, also for another owner's."""
     table = KINDS[kind]
     row = (
-        connection.execute(select(table).where(table.c.id == id, table.c.owner == owner))
+        connection.execute(select(table).where(table.c.id == plain(id), table.c.owner == owner))
         .mappings()
         .one_or_none()
     )
@@ -79,7 +79,7 @@ def page(
 def _place(connection: Connection, kind: str, owner: str, id: str) -> int:
     """Where an object stands, or stood until it was deleted."""
     for table in (KINDS[kind], deleted):
-        where = (table.c.id == id, table.c.owner == owner)
+        where = (table.c.id == plain(id), table.c.owner == owner)
         seq: int | None = connection.execute(select(table.c.seq).where(*where)).scalar()
         if seq is not None:
             return seq

@@ -1,0 +1,166 @@
+"""What one key has stored is to another as what never was: each id, in each place of each endpoint."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.settings import Settings
+from extensions.openai.web.app import ROUTES, create_app
+from extensions.openai.web.routing.routes import MODEL, Route
+from tests.support.keys import headers_of
+from tests.support.reference import assert_envelope
+from tests.test_stored_completions import CHATS, body
+
+GENERATED = re.compile(r"\b(?:[a-z]+[-_])+[0-9a-f]{12,}")
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+FORMS: tuple[Callable[[str], Any], ...] = (
+    str,
+    lambda id: [id],
+    lambda id: {"id": id},
+    lambda id: [{"id": id}],
+)
+"""How a field may hold an id."""
+
+
+@dataclass(frozen=True)
+class Two:
+    """A server with two keys, and the ids of what alice has stored."""
+
+    client: FlaskClient
+    headers: Mapping[str, Mapping[str, str]]
+    ids: tuple[str, ...]
+
+    def ask(self, method: str, path: str, who: str = "bob", **more: Any) -> tuple[int, str]:
+        answer = self.client.open(path, method=method, headers=self.headers[who], **more)
+        return answer.status_code, answer.text
+
+
+@pytest.fixture
+def two(where: str, tmp_path: Path) -> Iterator[Two]:
+    options = Settings(store=where, data_folder=str(tmp_path), rpm=0)
+    headers = headers_of(options, "alice", "bob")
+    client = create_app(options, EchoEngine()).test_client()
+    sent = {**headers["alice"], "Idempotency-Key": "k"}
+    made = client.post(CHATS, json=body("secret", metadata={"k": "v"}), headers=sent).json["id"]
+    yield Two(client, headers, (made, f"{made}-0", f"{made}-1"))
+    client.application.extensions["openai"].store.close()
+
+
+def never(id: str) -> str:
+    """An id of the same form that nothing ever had."""
+    return id[:12] + "".join("0" if c != "0" else "1" for c in id[12:44]) + id[44:]
+
+
+def shown(answer: tuple[int, str], id: str) -> tuple[int, str]:
+    """An answer without what differs in every one."""
+    status, text = answer
+    text = text.replace(id, "ID").replace(never(id), "ID")
+    return status, NUMBER.sub("0", GENERATED.sub("X", text))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a request may hold an id."""
+
+    route: Route
+    query: str | None = None
+    field: str | None = None
+    form: Callable[[str], Any] = str
+
+    def ask(self, two: Two, id: str) -> tuple[int, str]:
+        path = f"{self.route.addresses.value[0]}{self.route.path}"
+        is_path = self.query is None and self.field is None
+        path = re.sub(r"<[^>]*>", quote(id, safe="") if is_path else "echo", path)
+        sent = {k: "echo" if v is MODEL else v for k, v in (self.route.example or {}).items()}
+        if self.field is not None:
+            sent[self.field] = self.form(id)
+        query = {} if self.query is None else {self.query: id}
+        json = sent if self.route.has_body else None
+        return two.ask(self.route.method, path, query_string=query, json=json)
+
+
+def places(route: Route) -> Iterator[Place]:
+    if "<" in route.path:
+        yield Place(route)
+    for name in route.query.model_fields if route.query else ():
+        yield Place(route, query=name)
+        yield Place(route, query=f"{name}[k]")
+    for name in route.body.model_fields if route.body else ():
+        for form in FORMS:
+            yield Place(route, field=name, form=form)
+
+
+OPEN_TO_BOTH = [
+    route for route in ROUTES if route.scope in ("read", "write") and "internal" not in route.path
+]
+
+
+def test_each_place_of_each_endpoint(two: Two) -> None:
+    found = [place for route in OPEN_TO_BOTH for place in places(route)]
+    assert len(found) > 150
+    for place in found:
+        for id in two.ids:
+            assert shown(place.ask(two, id), id) == shown(place.ask(two, never(id)), id), place
+    status, text = two.ask("GET", CHATS)
+    assert status == 200 and "secret" not in text
+    kept = two.client.get(f"{CHATS}/{two.ids[0]}", headers=two.headers["alice"])
+    assert kept.status_code == 200 and kept.json["metadata"] == {"k": "v"}
+
+
+def test_the_same_idempotency_key_is_another_one(two: Two) -> None:
+    sent = {**two.headers["bob"], "Idempotency-Key": "k"}
+    for text in ("another", "another"):
+        made = two.client.post(CHATS, json=body(text), headers=sent)
+        assert made.status_code == 200 and made.json["id"] != two.ids[0]
+
+
+changes = st.sampled_from(
+    [
+        str.upper,
+        str.title,
+        lambda id: f" {id}",
+        lambda id: f"{id}\0",
+        lambda id: f"{id}%00",
+        lambda id: f"{id}'--",
+        lambda id: f"{id}\udcff".encode("utf-8", "surrogateescape"),
+        lambda id: id[:-1] + "%",
+        lambda id: id[:-1] + "_",
+        lambda id: id[:20] + "\N{ZERO WIDTH SPACE}" + id[20:],
+        lambda id: id.replace("chatcmpl-", ""),
+    ]
+)
+
+
+others = st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), min_size=1)
+
+
+@given(
+    changes | others.map(lambda text: lambda id: text),
+    st.integers(0, 2),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_what_is_nearly_an_id_is_none(two: Two, change: Any, which: int) -> None:
+    asked = quote(change(two.ids[which]), safe="")
+    for who in ("alice", "bob"):
+        for method, path, sent in (
+            ("GET", f"{CHATS}/{asked}", None),
+            ("POST", f"{CHATS}/{asked}", {"metadata": {}}),
+            ("DELETE", f"{CHATS}/{asked}", None),
+            ("GET", f"{CHATS}/{asked}/messages", None),
+            ("GET", f"{CHATS}?after={asked}", None),
+            ("GET", f"{CHATS}/{two.ids[0]}/messages?after={asked}", None),
+        ):
+            answer = two.client.open(path, method=method, json=sent, headers=two.headers[who])
+            assert answer.status_code in (404, 405), (method, path, answer.text)
+            assert_envelope(answer.json, status=answer.status_code)
