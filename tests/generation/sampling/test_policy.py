@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from extensions.openai.configuration.sources import load
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.errors import APIError
-from extensions.openai.generation.request import GenerationRequest
+from extensions.openai.generation.request import ChoicesRequest
 from extensions.openai.generation.sampling.policy import Policy, read_policy
 from extensions.openai.settings import SettingsError
 from extensions.openai.web.app import create_app
@@ -24,7 +24,7 @@ def policy(**flags: Any) -> Policy:
 
 def applied(policy: Policy, **body: Any) -> Any:
     """Its fields come from the rows of the sampler table, so type checkers do not know them."""
-    return policy.apply(GenerationRequest.model_validate(body))
+    return policy.apply(ChoicesRequest.model_validate(body))
 
 
 def client(**flags: Any) -> FlaskClient:
