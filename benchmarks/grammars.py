@@ -229,8 +229,8 @@ def main() -> None:
                 continue
             with Attack(port, make) as attack:
                 figures = _measured(port, name, options.seconds)
-            said = ", ".join(f"{count} x {status}" for status, count in attack.answers.items())
-            print(f"| {name} | {figures} | {said} |", flush=True)
+            statuses = ", ".join(f"{count} x {status}" for status, count in attack.answers.items())
+            print(f"| {name} | {figures} | {statuses} |", flush=True)
     finally:
         server.stop()
 

@@ -55,8 +55,10 @@ def main() -> None:
             statuses += _send(port, part, seed=at)
             time.sleep(REST)
             _row(server, port, (at + 1) * part)
-        told = ", ".join(f"{count} × {status or 'hung up'}" for status, count in statuses.items())
-        print(f"\nAnswers: {told}")
+        answers = ", ".join(
+            f"{count} × {status or 'hung up'}" for status, count in statuses.items()
+        )
+        print(f"\nAnswers: {answers}")
     finally:
         server.stop()
 

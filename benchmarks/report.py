@@ -95,8 +95,8 @@ def long_stream_line(found: ModelResults, peers: Sequence[str]) -> str:
             parts.append(f"{name} {begin:.3f} and {end:.3f} ms ({end / begin:.2f} times)")
     if not parts:
         return ""
-    told = "; ".join(parts)
-    return f"Between the first and between the last 400 tokens of a stream of 4,000: {told}."
+    listed = "; ".join(parts)
+    return f"Between the first and between the last 400 tokens of a stream of 4,000: {listed}."
 
 
 def plot(models: Sequence[ModelResults], peers: Sequence[str]) -> str:

@@ -108,8 +108,8 @@ def test_models_in_the_shape_of_its_clients(claude: anthropic.Anthropic) -> None
 def test_what_is_continued(client: FlaskClient) -> None:
     """A last message of the assistant's is the beginning of the answer."""
     app = create_app(Settings(), PacedEngine(["lo", "."]))
-    said = [*HELLO, {"role": "assistant", "content": [{"type": "text", "text": "Hel"}]}]
-    answer = post(app.test_client(), messages=said).json
+    output = [*HELLO, {"role": "assistant", "content": [{"type": "text", "text": "Hel"}]}]
+    answer = post(app.test_client(), messages=output).json
     assert answer["content"][0]["text"] == "lo."
 
 

@@ -96,9 +96,9 @@ def test_a_demanded_call_and_its_result(tiny: Api) -> None:
         assert call.type == "function_call" and call.name == "f"
         assert json.loads(call.arguments).keys() <= {"a"}
         result: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "done"}
-        said: list[Any] = [{"role": "user", "content": "Call f."}, *response.output, result]
+        text: list[Any] = [{"role": "user", "content": "Call f."}, *response.output, result]
         wanted |= {"tool_choice": "none", "max_output_tokens": 16}
-        assert client.responses.create(input=said, **wanted).output[0].type == "message"
+        assert client.responses.create(input=text, **wanted).output[0].type == "message"
 
 
 def test_a_custom_call_is_text(tiny: Api) -> None:
@@ -131,9 +131,9 @@ def test_log_probabilities(tiny: Api) -> None:
             top_logprobs=2,
             max_output_tokens=16,
         )
-    (said,) = response.output
-    assert said.type == "message"
-    (part,) = said.content
+    (text,) = response.output
+    assert text.type == "message"
+    (part,) = text.content
     assert part.type == "output_text" and part.logprobs
     assert all(len(each.top_logprobs) == 2 for each in part.logprobs)
 

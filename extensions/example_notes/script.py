@@ -20,8 +20,10 @@ History = dict[str, Any]
 
 def history_modifier(history: History) -> History:
     """The history with the notes in front that fit it and are not in it yet."""
-    said = [turn[0] for turn in history["internal"]]
-    found = [[note, params["answer"]] for note in retrieve(" ".join(said)) if note not in said]
+    questions = [turn[0] for turn in history["internal"]]
+    found = [
+        [note, params["answer"]] for note in retrieve(" ".join(questions)) if note not in questions
+    ]
     return {**history, **{kind: found + list(history[kind]) for kind in ("internal", "visible")}}
 
 

@@ -315,13 +315,13 @@ def _add_grant(parser: argparse.ArgumentParser, scopes: str, expires: str) -> No
 
 def _changed(grant: Grant, given: argparse.Namespace) -> Grant:
     """The grant with what the command line says."""
-    said = vars(given)
-    limits = {name: said[name] for name in KEY_LIMITS if name in said}
+    values = vars(given)
+    limits = {name: values[name] for name in KEY_LIMITS if name in values}
     whole = ("scopes", "expires", "user_limits", "weight", "priority", "stores")
     return replace(
         grant,
         limits={**grant.limits, **limits},
-        **{name: said[name] for name in whole if name in said},
+        **{name: values[name] for name in whole if name in values},
     )
 
 

@@ -36,7 +36,7 @@ class Conversation:
     def ask(self, text: str) -> Iterator[str]:
         """The answer, in the pieces that come. An answer that is left before its end is kept as far as it
         came. Raises ChatError."""
-        said: list[str] = []
+        pieces: list[str] = []
         question = {"role": "user", "content": text}
         body = {"model": self.model, "messages": [*self.messages, question], "stream": True}
         try:
@@ -46,11 +46,11 @@ class Conversation:
                 for choice in chunk.get("choices", ()):
                     piece = choice.get("delta", {}).get("content")
                     if piece:
-                        said.append(piece)
+                        pieces.append(piece)
                         yield piece
         finally:
-            if said:
-                self.messages += [question, {"role": "assistant", "content": "".join(said)}]
+            if pieces:
+                self.messages += [question, {"role": "assistant", "content": "".join(pieces)}]
 
 
 def main(argv: Sequence[str], program: str) -> int:

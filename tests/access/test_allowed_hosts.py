@@ -261,10 +261,10 @@ def test_a_page_of_the_internet_may_ask_for_this_machine_if_it_is_listed() -> No
         "Access-Control-Request-Private-Network": "true",
     }
     name = "Access-Control-Allow-Private-Network"
-    for origin, said in (("https://a.example", "true"), ("https://b.example", None)):
+    for origin, output in (("https://a.example", "true"), ("https://b.example", None)):
         client = browser(cors_origins=("https://a.example",), api_key="k")
         answer = client.options("/v1/models", headers={**asked, "Origin": origin})
-        assert answer.headers.get(name) == said
+        assert answer.headers.get(name) == output
 
 
 @pytest.mark.parametrize(

@@ -149,12 +149,12 @@ def test_refusals_cost_the_same_for_right_and_wrong_keys(monkeypatch: pytest.Mon
     compared: list[str] = []
     monkeypatch.setattr(hmac, "compare_digest", lambda *_: compared.append("digest"))
     monkeypatch.setattr(password, "check_password_hash", lambda *_: compared.append("password"))
-    said = set()
+    output = set()
     for key in (KEY, "a long password", WRONG, "x" * 4000):
         with pytest.raises(TooManyWrongKeys) as caught:
             identify(keys, key)
-        said.add(caught.value.message)
-    assert not compared and len(said) == 1
+        output.add(caught.value.message)
+    assert not compared and len(output) == 1
     keys.configure(Settings(api_key=KEY, password="a long password", wrong_keys=0))
     with pytest.raises(Unauthorized):
         identify(keys, WRONG)

@@ -224,7 +224,7 @@ def test_owners_of_keys_without_a_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "said"),
+    ("header", "output"),
     [
         (None, "You didn't provide an API key."),
         ("the-key", "The Authorization header holds no Bearer key."),
@@ -232,11 +232,11 @@ def test_owners_of_keys_without_a_name() -> None:
         ("Bearer ", "The Authorization header holds no Bearer key."),
     ],
 )
-def test_a_client_learns_how_to_send_a_key(header: str | None, said: str) -> None:
+def test_a_client_learns_how_to_send_a_key(header: str | None, output: str) -> None:
     client = create_app(Settings(api_key="the-key"), EchoEngine()).test_client()
     headers = {} if header is None else {"Authorization": header}
     error = assert_envelope(client.get("/v1/models", headers=headers).json, status=401)
-    assert error["message"] == f"{said} Send it as: Authorization: Bearer YOUR_KEY"
+    assert error["message"] == f"{output} Send it as: Authorization: Bearer YOUR_KEY"
 
 
 def test_a_key_s_limits_go_before_those_of_the_settings(tmp_path: Path) -> None:

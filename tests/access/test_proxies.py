@@ -19,7 +19,7 @@ from tests.support.reference import assert_envelope
 
 
 @pytest.mark.parametrize(
-    ("trusted", "peer", "told", "hops", "client"),
+    ("trusted", "peer", "reported", "hops", "client"),
     [
         ([], "127.0.0.1", ["1.1.1.1"], 0, "127.0.0.1"),
         (["127.0.0.1"], "10.0.0.9", ["1.1.1.1"], 0, "10.0.0.9"),
@@ -45,9 +45,9 @@ from tests.support.reference import assert_envelope
     ],
 )
 def test_the_client_is_the_last_that_nobody_trusts(
-    trusted: list[str], peer: str, told: list[str], hops: int, client: str
+    trusted: list[str], peer: str, reported: list[str], hops: int, client: str
 ) -> None:
-    assert Trust.of(trusted).hops(peer, told) == (hops, client)
+    assert Trust.of(trusted).hops(peer, reported) == (hops, client)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def app() -> Flask:
     return app
 
 
-TOLD = {
+REPORTED = {
     "X-Forwarded-For": "1.1.1.1",
     "X-Forwarded-Proto": "https",
     "X-Forwarded-Host": "llm.example:8443",
@@ -73,17 +73,19 @@ TOLD = {
 
 
 def test_what_a_trusted_proxy_says(app: Flask) -> None:
-    seen = app.test_client().get("/", headers=TOLD).json
+    seen = app.test_client().get("/", headers=REPORTED).json
     assert seen == {"url": "https://llm.example:8443/llm/", "address": "1.1.1.1", "forwarded": []}
 
 
 def test_what_anybody_else_says(app: Flask) -> None:
-    seen = app.test_client().get("/", headers=TOLD, environ_base={"REMOTE_ADDR": "10.0.0.1"}).json
+    seen = (
+        app.test_client().get("/", headers=REPORTED, environ_base={"REMOTE_ADDR": "10.0.0.1"}).json
+    )
     assert seen == {"url": "http://localhost/", "address": "10.0.0.1", "forwarded": []}
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reported",
     [
         {"X-Forwarded-Proto": "javascript"},
         {"X-Forwarded-Host": "a b"},
@@ -93,28 +95,28 @@ def test_what_anybody_else_says(app: Flask) -> None:
         {"X-Forwarded-Prefix": "llm"},
     ],
 )  # fmt: skip
-def test_nonsense_changes_nothing(app: Flask, told: dict[str, str]) -> None:
-    assert app.test_client().get("/", headers=told).json["url"] == "http://localhost/"
+def test_nonsense_changes_nothing(app: Flask, reported: dict[str, str]) -> None:
+    assert app.test_client().get("/", headers=reported).json["url"] == "http://localhost/"
 
 
 def test_the_last_of_a_list_is_the_nearest_proxys(app: Flask) -> None:
-    told = {"X-Forwarded-Proto": "https, http", "X-Forwarded-Host": "evil.example, b.example"}
-    assert app.test_client().get("/", headers=told).json["url"] == "http://b.example/"
+    reported = {"X-Forwarded-Proto": "https, http", "X-Forwarded-Host": "evil.example, b.example"}
+    assert app.test_client().get("/", headers=reported).json["url"] == "http://b.example/"
 
 
 def test_pages_tell_the_address_that_the_client_uses() -> None:
     settings = load({"trusted_proxies": "127.0.0.1", "api_prefix": "/api", "api_key": "k"}, {})
     client = create_app(settings, EchoEngine()).test_client()
-    page = client.get("/api/", headers=TOLD).get_data(as_text=True)
+    page = client.get("/api/", headers=REPORTED).get_data(as_text=True)
     assert "https://llm.example:8443/llm/api/v1" in page
-    docs = client.get("/api/docs", headers=TOLD).get_data(as_text=True)
+    docs = client.get("/api/docs", headers=REPORTED).get_data(as_text=True)
     assert "/llm/api/openapi.json" in docs
 
 
 def test_the_host_that_a_proxy_tells_is_checked() -> None:
     def status(**options: Any) -> int:
         client = create_app(Settings(**options), EchoEngine()).test_client()
-        return client.get("/health", headers=TOLD).status_code
+        return client.get("/health", headers=REPORTED).status_code
 
     assert status(trusted_proxies=("127.0.0.1",)) == 403
     assert status(trusted_proxies=("127.0.0.1",), allowed_hosts=("llm.example",)) == 200
@@ -125,8 +127,8 @@ def test_a_page_of_a_trusted_machine_cannot_tell_another_host() -> None:
     """DNS rebinding: its browser sends the page's own host, and X-Forwarded-Host as the page likes."""
     settings = Settings(trusted_proxies=("127.0.0.1",), allowed_hosts=("llm.example",))
     client = create_app(settings, EchoEngine()).test_client()
-    for told in ("localhost", "llm.example"):
-        sent = {"Host": "evil.example:5001", "X-Forwarded-Host": told}
+    for reported in ("localhost", "llm.example"):
+        sent = {"Host": "evil.example:5001", "X-Forwarded-Host": reported}
         assert client.get("/v1/models", headers=sent).status_code == 403
     sent = {"Host": "localhost:5001", "X-Forwarded-Host": "llm.example"}
     assert client.get("/v1/models", headers=sent).status_code == 200
@@ -144,17 +146,17 @@ def test_trust_can_be_given_and_taken_while_the_server_runs() -> None:
 
 
 ODD = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=40)
-TOLD_NAMES = ("For", "Proto", "Host", "Prefix")
+SENT_NAMES = ("For", "Proto", "Host", "Prefix")
 
 
 @given(
-    st.fixed_dictionaries({}, optional={f"X-Forwarded-{name}": ODD for name in TOLD_NAMES}),
+    st.fixed_dictionaries({}, optional={f"X-Forwarded-{name}": ODD for name in SENT_NAMES}),
     ODD,
     ODD,
 )
 @settings_of_hypothesis(max_examples=300, deadline=None)
-def test_no_header_is_a_fault(told: dict[str, str], host: str, origin: str) -> None:
-    answer = FUZZED.get("/v1/models", headers={**told, "Host": host, "Origin": origin})
+def test_no_header_is_a_fault(reported: dict[str, str], host: str, origin: str) -> None:
+    answer = FUZZED.get("/v1/models", headers={**reported, "Host": host, "Origin": origin})
     assert answer.status_code in (200, 400, 403)
     if answer.status_code != 200:
         assert_envelope(answer.json, status=answer.status_code)

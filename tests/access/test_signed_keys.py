@@ -109,8 +109,8 @@ def test_one_key_cannot_take_on_another_ones_name_or_rights() -> None:
     swapped = alice.replace("sk-alice-", "sk-bob-")
     assert verify(swapped.encode(), SECRET) is None
     payload, signature = alice.removeprefix("sk-alice-").split(".")
-    said = orjson.loads(base64.b32decode(payload.upper() + "=" * (-len(payload) % 8)))
-    more = base64.b32encode(orjson.dumps(said | {"s": "rwa"})).decode().lower().rstrip("=")
+    output = orjson.loads(base64.b32decode(payload.upper() + "=" * (-len(payload) % 8)))
+    more = base64.b32encode(orjson.dumps(output | {"s": "rwa"})).decode().lower().rstrip("=")
     assert verify(f"sk-alice-{more}.{signature}".encode(), SECRET) is None
     assert verify(f"{alice.rpartition('.')[0]}.{bob.rpartition('.')[2]}".encode(), SECRET) is None
 

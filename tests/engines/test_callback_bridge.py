@@ -177,7 +177,7 @@ def test_whoever_does_not_want_more_ends_the_producer() -> None:
 
     closed: list[bool] = []
     with pytest.raises(ConnectionError, match="left"):
-        run_inline(told_when_closed(iterate_callback(produce), closed), deliver)
+        run_inline(notified_when_closed(iterate_callback(produce), closed), deliver)
     assert emitted == [False, False, True]
     assert closed == [True]
 
@@ -285,7 +285,7 @@ def doubled(items: Generator[int | None, None, None]) -> Generator[int | None, N
         yield None if item is None else 2 * item
 
 
-def told_when_closed(
+def notified_when_closed(
     items: Generator[int | None, None, None], closed: list[bool]
 ) -> Generator[int | None, None, None]:
     try:

@@ -70,12 +70,12 @@ def test_an_error_that_is_ours_stays_so() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         {"code": 400, "message": "no"},
         {"type": "exceed_context_size_error", "n_prompt_tokens": 9, "n_ctx": 5, "code": 400},
     ],
 )
-def test_a_request_that_was_taken_is_not_blamed(said: dict[str, object]) -> None:
-    assert isinstance(to_api_error(said, "prompt"), (InvalidRequest, ContextLengthExceeded))
-    assert to_api_error(said, "prompt", late=True).status == 500
+def test_a_request_that_was_taken_is_not_blamed(output: dict[str, object]) -> None:
+    assert isinstance(to_api_error(output, "prompt"), (InvalidRequest, ContextLengthExceeded))
+    assert to_api_error(output, "prompt", late=True).status == 500

@@ -305,7 +305,7 @@ def test_penalties_count_what_was_sampled_and_not_the_prompt(
         prompt="", temperature=0.0, frequency_penalty=frequency, presence_penalty=presence
     )
     sampling = to_native(asked, engine.info)
-    told_of = 0
+    reported_of = 0
     for prompt in (
         "Once upon a time, once upon a time",
         "The cat sat on the mat. The cat sat on the",
@@ -318,17 +318,19 @@ def test_penalties_count_what_was_sampled_and_not_the_prompt(
                 break
             if not piece.logprobs:
                 continue
-            told = piece.logprobs[0]
-            assert told.logprob is not None
-            likely = {each.bytes: each.logprob for each in told.top} | {told.bytes: told.logprob}
+            reported = piece.logprobs[0]
+            assert reported.logprob is not None
+            likely = {each.bytes: each.logprob for each in reported.top} | {
+                reported.bytes: reported.logprob
+            }
             scores = {
                 text: logprob - seen.count(text) * frequency - (text in seen) * presence
                 for text, logprob in likely.items()
             }
-            assert scores[told.bytes] >= max(scores.values()) - 0.05
-            seen.append(told.bytes)
-        told_of += len(seen)
-    assert told_of >= 3
+            assert scores[reported.bytes] >= max(scores.values()) - 0.05
+            seen.append(reported.bytes)
+        reported_of += len(seen)
+    assert reported_of >= 3
 
 
 def test_an_answer_may_be_closed_from_another_thread(engine: Engine) -> None:
@@ -402,10 +404,10 @@ def test_the_tokens_of_an_answer_make_its_text(engine: Engine) -> None:
     request = GenerateRequest("Hello", 20, {"temperature": 0.0}, seed=7, logprobs=2)
     pieces = read(engine.generate(request))
     assert_answer(pieces, max_tokens=20)
-    told = [token for piece in pieces for token in piece.logprobs]
-    said = b"".join(token.bytes for token in told)
-    assert said.decode(errors="replace") == "".join(piece.text for piece in pieces)
-    assert len(told) == sum(piece.tokens for piece in pieces)
+    reported = [token for piece in pieces for token in piece.logprobs]
+    output = b"".join(token.bytes for token in reported)
+    assert output.decode(errors="replace") == "".join(piece.text for piece in pieces)
+    assert len(reported) == sum(piece.tokens for piece in pieces)
 
 
 @needs("logprobs")
@@ -414,12 +416,12 @@ def test_the_end_token_has_its_log_probability_and_no_text(engine: Engine) -> No
     bias = ((end, 100.0),)
     request = GenerateRequest("Hello", 9, {"temperature": 0.0}, logit_bias=bias, logprobs=2)
     pieces = read(engine.generate(request))
-    (told,) = [token for piece in pieces for token in piece.logprobs]
-    assert (told.bytes, told.id, pieces[-1].finish) == (b"", end, "stop")
+    (reported,) = [token for piece in pieces for token in piece.logprobs]
+    assert (reported.bytes, reported.id, pieces[-1].finish) == (b"", end, "stop")
     assert sum(piece.tokens for piece in pieces) == 1
-    assert told.logprob is not None and told.logprob < 0
+    assert reported.logprob is not None and reported.logprob < 0
     (score,) = [s for s in score_of(engine, (*engine.tokenize("Hello"), end), 0) if s][-1:]
-    assert score.logprob == pytest.approx(told.logprob, abs=0.05)
+    assert score.logprob == pytest.approx(reported.logprob, abs=0.05)
     assert score.bytes == b"<|im_end|>"
 
 
@@ -428,8 +430,8 @@ def test_the_end_token_has_its_log_probability_and_no_text(engine: Engine) -> No
 def test_a_grammar_is_obeyed(engine: Engine, seed: int) -> None:
     grammar = 'start: "x" /[a-c]{2,4}/ "é"'
     request = GenerateRequest("Hello", 30, {"temperature": 1.0}, seed=seed, grammar=grammar)
-    said = "".join(piece.text for piece in read(engine.generate(request)))
-    assert re.fullmatch("x[a-c]{2,4}é", said)
+    output = "".join(piece.text for piece in read(engine.generate(request)))
+    assert re.fullmatch("x[a-c]{2,4}é", output)
 
 
 @needs("logprobs")

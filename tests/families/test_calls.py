@@ -36,15 +36,15 @@ TEXT, THOUGHT = "I will look.", "Shall I look?"
 
 
 def scripts(family: Family) -> dict[str, str]:
-    said = {name: family.says("", call) for name, call in CALLS.items()}
-    said["textcall"] = family.says(TEXT, OSLO)
+    output = {name: family.says("", call) for name, call in CALLS.items()}
+    output["textcall"] = family.says(TEXT, OSLO)
     if not family.knows_tools:
-        said["owncall"] = family.says(in_tags([OSLO]))
+        output["owncall"] = family.says(in_tags([OSLO]))
     if family.several:
-        said["twocalls"] = family.says("", OSLO, UTC)
+        output["twocalls"] = family.says("", OSLO, UTC)
     if family.thought:
-        said["thoughtcall"] = family.says("", OSLO, thought=THOUGHT)
-    return {"answer": family.says("The answer is 4."), **said}
+        output["thoughtcall"] = family.says("", OSLO, thought=THOUGHT)
+    return {"answer": family.says("The answer is 4."), **output}
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +74,8 @@ def test_two_calls_come_in_their_order(server: Served, family: Family) -> None:
 
 
 def test_one_call_at_most_where_the_client_wants_no_more(server: Served, family: Family) -> None:
-    said = "twocalls" if family.several else "call"
-    answer = server.ask(said, tools=TOOLS, parallel_tool_calls=False)
+    output = "twocalls" if family.several else "call"
+    answer = server.ask(output, tools=TOOLS, parallel_tool_calls=False)
     assert (answer.calls, answer.content, answer.finish) == ([OSLO], "", "tool_calls")
 
 

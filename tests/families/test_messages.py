@@ -37,9 +37,9 @@ def server(family: Family, speak: Speak) -> Served:
     return speak(family, scripts)
 
 
-def ask(server: Served, script: str, said: list[Any] | None = None, **body: Any) -> Any:
+def ask(server: Served, script: str, output: list[Any] | None = None, **body: Any) -> Any:
     """The message, the same streamed and not."""
-    messages = [{"role": "user", "content": f"Weather? say:{script}"}, *(said or [])]
+    messages = [{"role": "user", "content": f"Weather? say:{script}"}, *(output or [])]
     wanted: Any = {"model": "any", "max_tokens": 400, "messages": messages, **body}
     with anthropic.Anthropic(
         api_key="unused",
@@ -68,8 +68,8 @@ def test_a_call_and_its_result(server: Served) -> None:
     assert message.stop_reason == "tool_use"
     blocks = [block.model_dump(exclude_none=True) for block in message.content]
     result = {"type": "tool_result", "tool_use_id": call.id, "content": "7 say:answer"}
-    said = [{"role": "assistant", "content": blocks}, {"role": "user", "content": [result]}]
-    answer = ask(server, "call", said, tools=TOOLS)
+    output = [{"role": "assistant", "content": blocks}, {"role": "user", "content": [result]}]
+    answer = ask(server, "call", output, tools=TOOLS)
     # Some templates show results before the mark of the question; then the call comes again.
     assert answer.content[-1].type in ("text", "tool_use")
 
@@ -102,13 +102,13 @@ def test_a_thought_comes_back_to_the_model(server: Served) -> None:
         assert bool(blocks[0]["thinking"]) is (display == "summarized")
         call = {"type": "tool_use", "id": "toolu_1", "name": "get_time", "input": {}}
         result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "7"}
-        said = [
+        output = [
             {"role": "assistant", "content": [*blocks, call]},
             {"role": "user", "content": [result]},
         ]
-        usage = ask(server, "thought", said, tools=TOOLS, thinking=thinking).usage
+        usage = ask(server, "thought", output, tools=TOOLS, thinking=thinking).usage
         counts.add(usage.input_tokens + usage.cache_read_input_tokens)
     blocks[0]["signature"] = "AA=="
-    usage = ask(server, "thought", said, tools=TOOLS).usage
+    usage = ask(server, "thought", output, tools=TOOLS).usage
     assert len(counts) == 1
     assert usage.input_tokens + usage.cache_read_input_tokens < counts.pop()

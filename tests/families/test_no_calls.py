@@ -42,17 +42,17 @@ BARE = {
 
 def scripts(family: Family) -> dict[str, str]:
     call = family.says("", OSLO)
-    said = {"answer": family.says("The answer is 4.")}
-    said |= {name: family.says(text) for name, text in (TEXTS | BARE).items()}
-    said["broken"] = call.replace('"Oslo"', "Oslo")
-    said["unknown"] = family.says("", UNKNOWN)
+    output = {"answer": family.says("The answer is 4.")}
+    output |= {name: family.says(text) for name, text in (TEXTS | BARE).items()}
+    output["broken"] = call.replace('"Oslo"', "Oslo")
+    output["unknown"] = family.says("", UNKNOWN)
     if family.thought and not family.opens:
         written = family.calls([OSLO]).strip()
         thought = f"I could write {written} now." if family.name != "gptoss" else "I could call it."
-        said["thought of a call"] = family.says("No, I do not.", thought=thought)
+        output["thought of a call"] = family.says("No, I do not.", thought=thought)
     if family.opens:
-        said["call in a thought"] = f"I look.\n{family.calls([OSLO])}"
-    return said
+        output["call in a thought"] = f"I look.\n{family.calls([OSLO])}"
+    return output
 
 
 @pytest.fixture(scope="module")

@@ -40,39 +40,39 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     engine.close()
 
 
-def said(api: Api, prompt: str, limit: int = 200) -> str:
+def output(api: Api, prompt: str, limit: int = 200) -> str:
     whole = api.complete(prompt, max_tokens=limit)
     return str(whole["choices"][0]["text"])
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_the_mark_in_the_prompt_chooses_the_script(api: Api, script: Script) -> None:
-    assert said(api, PROMPT.format(f"Hello. {script.mark}")) == script.text
+    assert output(api, PROMPT.format(f"Hello. {script.mark}")) == script.text
     far = f"{script.mark} " + "and so on " * 60
-    assert said(api, PROMPT.format(far)) == script.text
+    assert output(api, PROMPT.format(far)) == script.text
 
 
 def test_the_later_of_two_scripts_wins_wherever_its_mark_stands(api: Api) -> None:
     for order in ("say:call say:again", "say:again say:call"):
-        assert said(api, PROMPT.format(order)) == CALL
+        assert output(api, PROMPT.format(order)) == CALL
 
 
 def test_without_a_mark_the_first_script_is_said(api: Api) -> None:
-    assert said(api, PROMPT.format("Hello.")) == "The answer is 4."
+    assert output(api, PROMPT.format("Hello.")) == "The answer is 4."
 
 
 def test_behind_a_closed_thought_comes_what_stands_behind_it(api: Api) -> None:
     prompt = PROMPT.format("say:thought") + "<think>\n\n</think>\n\n"
-    assert said(api, prompt) == "The answer is 4."
+    assert output(api, prompt) == "The answer is 4."
 
 
 def test_a_loop_ends_only_at_the_limit(api: Api) -> None:
-    text = said(api, PROMPT.format("say:loop"), limit=40)
+    text = output(api, PROMPT.format("say:loop"), limit=40)
     assert text.startswith("I wonder and wonder and wonder and wonder")
 
 
 def test_after_a_token_of_no_script_the_turn_ends(api: Api) -> None:
-    assert said(api, "Hello, world!") == ""
+    assert output(api, "Hello, world!") == ""
 
 
 def test_a_script_that_is_ambiguous_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:

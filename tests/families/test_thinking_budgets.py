@@ -68,14 +68,14 @@ def test_no_thought(family: Family, served: Served, body: dict[str, Any]) -> Non
 @families
 def test_probabilities_limits_choices_and_stop_strings(family: Family, served: Served) -> None:
     answer = served.ask("answer", thinking_budget=3, logprobs=True)
-    told = bytes(byte for entry in answer.logprobs for byte in entry["bytes"])
-    assert told.decode() == answer.content == ANSWER
+    reported = bytes(byte for entry in answer.logprobs for byte in entry["bytes"])
+    assert reported.decode() == answer.content == ANSWER
     cut = served.ask("answer", thinking_budget=3, max_tokens=answer.tokens - 2)
     assert cut.tokens == answer.tokens - 2 and cut.finish == "length"
     assert cut.reasoning == answer.reasoning and ANSWER.startswith(cut.content)
     whole = served.post("answer", thinking_budget=3, n=3, seed=7).json()
-    said = [choice["message"]["content"] for choice in whole["choices"]]
-    assert said == [ANSWER] * 3
+    output = [choice["message"]["content"] for choice in whole["choices"]]
+    assert output == [ANSWER] * 3
     assert whole["usage"]["completion_tokens"] == 3 * answer.tokens
     stopped = served.ask("answer", thinking_budget=3, stop=["Let", " is"])
     assert (stopped.reasoning, stopped.content) == (answer.reasoning, "The answer")

@@ -19,7 +19,7 @@ NAMES = Names("n", "max_tokens", "top_logprobs")
 HI = [{"role": "user", "content": "Hi"}]
 
 
-def told(engine: PacedEngine) -> PacedEngine:
+def reported(engine: PacedEngine) -> PacedEngine:
     """The engine, which says that it can tell log-probabilities."""
     engine.info = replace(
         engine.info, capabilities=(Capability.COMPLETION, Capability.CHAT, Capability.LOGPROBS)
@@ -91,7 +91,7 @@ def test_what_does_not_fit_is_named_with_both_numbers(
     ],
 )
 def test_both_pages_refuse_it(path: str, fields: dict[str, Any], param: str, stream: bool) -> None:
-    engine = told(PacedEngine())
+    engine = reported(PacedEngine())
     client = create_app(Settings(max_logprobs=20_000), engine).test_client()
     answer = client.post(f"/v1/{path}", json={"model": "paced", **fields, "stream": stream})
     error = assert_envelope(answer.get_json())
@@ -101,7 +101,7 @@ def test_both_pages_refuse_it(path: str, fields: dict[str, Any], param: str, str
 
 
 def test_an_answer_without_a_limit_ends_where_it_becomes_too_large() -> None:
-    engine = told(PacedEngine(["a"], endless=True))
+    engine = reported(PacedEngine(["a"], endless=True))
     client = create_app(Settings(max_logprobs=200), engine).test_client()
     body = {"model": "paced", "messages": HI, "logprobs": True, "top_logprobs": 19}
     choice = client.post("/v1/chat/completions", json=body).get_json()["choices"][0]

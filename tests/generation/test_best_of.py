@@ -168,20 +168,22 @@ def first_token(api: Api, path: str, bias: dict[str, float], logprobs: bool) -> 
 @pytest.mark.parametrize("temperature", [0, 1])
 def test_a_bias_of_100_forces_a_token(tiny: Api, word: str, temperature: float) -> None:
     forced = ids_of(tiny, word)[0]
-    said = tiny.engine.detokenize([int(forced)])
+    output = tiny.engine.detokenize([int(forced)])
     body: dict[str, Any] = {"logit_bias": {forced: 100}, "max_tokens": 3}
     choice = tiny.complete("Once", temperature=temperature, **body)["choices"][0]
-    if "\ufffd" not in said:
-        assert choice["text"] == said * 3
+    if "\ufffd" not in output:
+        assert choice["text"] == output * 3
     chat = tiny.chat("Hello", temperature=temperature, **body)["choices"][0]
-    if "\ufffd" not in said:
-        assert chat["message"]["content"] == said * 3
+    if "\ufffd" not in output:
+        assert chat["message"]["content"] == output * 3
 
 
 def test_a_small_bias_shifts_the_odds_by_its_size(tiny: Api) -> None:
     """Two tokens whose log-probabilities lie d apart change places at a bias of d, not before."""
-    told = tiny.complete("The", logprobs=5, max_tokens=1, temperature=0)["choices"][0]["logprobs"]
-    ranked = sorted(told["top_logprobs"][0].items(), key=lambda pair: -pair[1])
+    reported = tiny.complete("The", logprobs=5, max_tokens=1, temperature=0)["choices"][0][
+        "logprobs"
+    ]
+    ranked = sorted(reported["top_logprobs"][0].items(), key=lambda pair: -pair[1])
     (first, high), (second, low) = next(
         (ranked[0], other) for other in ranked[1:] if len(ids_of(tiny, other[0])) == 1
     )

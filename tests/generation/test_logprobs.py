@@ -10,7 +10,7 @@ import pytest
 
 from extensions.openai.engines.protocol import LikelyToken, TokenLogprob
 from extensions.openai.generation.logprobs import chat_logprobs, completion_logprobs
-from tests.support.api import Api, assert_alike, said
+from tests.support.api import Api, as_messages, assert_alike
 
 SLACK = 2e-3  # nats; batches of other sizes round differently
 
@@ -24,18 +24,25 @@ def token_bytes(shown: str) -> bytes:
 
 def assert_legacy(choice: dict[str, Any], alternatives: int) -> None:
     """What holds for every text with its log-probabilities."""
-    text, told = choice["text"], choice["logprobs"]
-    tokens, offsets = told["tokens"], told["text_offset"]
-    assert len(tokens) == len(offsets) == len(told["token_logprobs"]) == len(told["top_logprobs"])
-    said = [token_bytes(token) for token in tokens]
-    assert b"".join(said).decode(errors="replace") == text
+    text, reported = choice["text"], choice["logprobs"]
+    tokens, offsets = reported["tokens"], reported["text_offset"]
+    assert (
+        len(tokens)
+        == len(offsets)
+        == len(reported["token_logprobs"])
+        == len(reported["top_logprobs"])
+    )
+    as_messages = [token_bytes(token) for token in tokens]
+    assert b"".join(as_messages).decode(errors="replace") == text
     assert offsets == sorted(offsets)
     for at, offset in enumerate(offsets):
-        if not tokens[at].startswith("bytes:") and (at == 0 or is_whole(b"".join(said[:at]))):
+        if not tokens[at].startswith("bytes:") and (
+            at == 0 or is_whole(b"".join(as_messages[:at]))
+        ):
             assert text[offset:].startswith(tokens[at])
-            assert offset == len(b"".join(said[:at]).decode(errors="replace"))
+            assert offset == len(b"".join(as_messages[:at]).decode(errors="replace"))
     for at, (token, logprob, top) in enumerate(
-        zip(tokens, told["token_logprobs"], told["top_logprobs"], strict=True)
+        zip(tokens, reported["token_logprobs"], reported["top_logprobs"], strict=True)
     ):
         if logprob is None:
             assert at == 0 and top is None
@@ -55,11 +62,11 @@ def is_whole(data: bytes) -> bool:
 
 
 def assert_chat(choice: dict[str, Any], alternatives: int) -> None:
-    told = choice["logprobs"]
-    assert set(told) == {"content", "refusal"} and told["refusal"] is None
-    data = b"".join(bytes(token["bytes"]) for token in told["content"])
+    reported = choice["logprobs"]
+    assert set(reported) == {"content", "refusal"} and reported["refusal"] is None
+    data = b"".join(bytes(token["bytes"]) for token in reported["content"])
     assert data.decode(errors="replace") == choice["message"]["content"]
-    for token in told["content"]:
+    for token in reported["content"]:
         assert set(token) == {"token", "logprob", "bytes", "top_logprobs"}
         top = token["top_logprobs"]
         assert len(top) == alternatives
@@ -100,10 +107,10 @@ def test_an_echoed_prompt_tells_its_tokens(
     whole = tiny.complete(prompt, **body)
     choice = whole["choices"][0]
     assert_legacy(choice, alternatives)
-    told = choice["logprobs"]
-    assert told["token_logprobs"][0] is None and told["top_logprobs"][0] is None
-    assert None not in told["token_logprobs"][1:]
-    assert len(told["tokens"]) >= whole["usage"]["prompt_tokens"]
+    reported = choice["logprobs"]
+    assert reported["token_logprobs"][0] is None and reported["top_logprobs"][0] is None
+    assert None not in reported["token_logprobs"][1:]
+    assert len(reported["tokens"]) >= whole["usage"]["prompt_tokens"]
     folded = tiny.folded("completions", prompt=prompt, **body)
     assert_alike(folded, whole)
 
@@ -174,7 +181,7 @@ def test_a_chat_tells_its_tokens(tiny: Api, text: str, alternatives: int) -> Non
     body = {"logprobs": True, "top_logprobs": alternatives, "seed": 3, "max_tokens": 24}
     whole = tiny.chat(text, **body)
     assert_chat(whole["choices"][0], alternatives)
-    folded = tiny.folded("chat/completions", messages=said(text), **body)
+    folded = tiny.folded("chat/completions", messages=as_messages(text), **body)
     assert_alike(folded, whole)
 
 
@@ -205,8 +212,8 @@ def test_characters_split_over_tokens_are_told_byte_by_byte(noise: Api, seed: in
     body = {"seed": seed, "max_tokens": 40, "temperature": 1, "logit_bias": silent}
     whole = noise.complete("é🙂", logprobs=4, **body)
     choice = whole["choices"][0]
-    told = choice["logprobs"]
-    assert any(token.startswith("bytes:") for token in told["tokens"])
+    reported = choice["logprobs"]
+    assert any(token.startswith("bytes:") for token in reported["tokens"])
     assert_legacy(choice, 4)
     chat = noise.chat("é🙂", logprobs=True, top_logprobs=3, **body)["choices"][0]
     assert_chat(chat, 3)
@@ -216,8 +223,8 @@ def test_characters_split_over_tokens_are_told_byte_by_byte(noise: Api, seed: in
 def test_control_tokens_between_broken_characters(noise: Api, seed: int) -> None:
     """They say nothing, and the bytes around them are told all the same."""
     choice = noise.complete("é🙂", logprobs=1, seed=seed, max_tokens=40)["choices"][0]
-    said = b"".join(map(token_bytes, choice["logprobs"]["tokens"]))
-    assert said.decode(errors="replace") == choice["text"]
+    as_messages = b"".join(map(token_bytes, choice["logprobs"]["tokens"]))
+    assert as_messages.decode(errors="replace") == choice["text"]
 
 
 @pytest.mark.parametrize("text", ["🙂", "日本語", "é", "aé🙂b"])
@@ -225,17 +232,17 @@ def test_every_byte_of_a_character_that_is_forced_is_told(noise: Api, text: str)
     """A vocabulary of bytes: the tokens of a text are its bytes, each with its own log-probability."""
     choice = noise.complete("x", guided_choice=[text], logprobs=1, max_tokens=40)["choices"][0]
     assert choice["text"] == text
-    told = choice["logprobs"]
+    reported = choice["logprobs"]
     end = b""  # an end token has no text
-    assert [token_bytes(token) for token in told["tokens"]] == [
+    assert [token_bytes(token) for token in reported["tokens"]] == [
         *(bytes([byte]) for byte in text.encode()),
         end,
     ]
     starts = [at for at, character in enumerate(text) for _ in character.encode()]
-    assert told["text_offset"] == [*starts, len(text)]
+    assert reported["text_offset"] == [*starts, len(text)]
     ids = list(noise.engine.tokenize("x" + text))
     read = noise.complete(ids, echo=True, logprobs=1, max_tokens=0)["choices"][0]["logprobs"]
-    for one, other in zip(told["token_logprobs"][:-1], read["token_logprobs"][1:], strict=True):
+    for one, other in zip(reported["token_logprobs"][:-1], read["token_logprobs"][1:], strict=True):
         assert one == pytest.approx(other, abs=SLACK)
 
 
@@ -251,11 +258,13 @@ def test_tokens_end_where_a_stop_string_does(tiny: Api, stop: Any) -> None:
     end = min(at for each in stops if (at := free["text"].find(each)) >= 0)
     assert (cut["text"], cut["finish_reason"]) == (free["text"][:end], "stop")
     assert_legacy(cut, 2)
-    told = cut["logprobs"]
-    assert count == len(told["tokens"]) < 12
-    assert told["token_logprobs"] == free["logprobs"]["token_logprobs"][:count]
-    assert told["text_offset"] == [min(at, end) for at in free["logprobs"]["text_offset"][:count]]
-    assert told["tokens"][-1] == "" or free["text"][:end].endswith(told["tokens"][-1])
+    reported = cut["logprobs"]
+    assert count == len(reported["tokens"]) < 12
+    assert reported["token_logprobs"] == free["logprobs"]["token_logprobs"][:count]
+    assert reported["text_offset"] == [
+        min(at, end) for at in free["logprobs"]["text_offset"][:count]
+    ]
+    assert reported["tokens"][-1] == "" or free["text"][:end].endswith(reported["tokens"][-1])
     folded = tiny.folded(
         "completions", prompt="Once", logprobs=2, max_tokens=12, temperature=0, stop=stop
     )
@@ -270,16 +279,18 @@ def test_several_choices_each_tell_their_own(tiny: Api, path: str) -> None:
         whole = tiny.complete(**body)
         assert len(whole["choices"]) == 6
         for choice in whole["choices"]:
-            told = choice["logprobs"]
-            said_bytes = b"".join(map(token_bytes, told["tokens"]))
-            assert said_bytes.decode(errors="replace") == choice["text"]
+            reported = choice["logprobs"]
+            bytes_of_tokens = b"".join(map(token_bytes, reported["tokens"]))
+            assert bytes_of_tokens.decode(errors="replace") == choice["text"]
     else:
-        body |= {"messages": said("Hello"), "logprobs": True, "top_logprobs": 2}
+        body |= {"messages": as_messages("Hello"), "logprobs": True, "top_logprobs": 2}
         whole = tiny.chat(**body)
         for choice in whole["choices"]:
-            said_bytes = b"".join(bytes(token["bytes"]) for token in choice["logprobs"]["content"])
+            bytes_of_tokens = b"".join(
+                bytes(token["bytes"]) for token in choice["logprobs"]["content"]
+            )
             content = choice["message"]["content"]
-            assert said_bytes.decode(errors="replace") == content
+            assert bytes_of_tokens.decode(errors="replace") == content
     folded = tiny.folded(path, **body)
     assert_alike(folded, whole)
 
@@ -307,19 +318,19 @@ def likely(data: bytes, *others: bytes) -> TokenLogprob:
     ],
 )
 def test_offsets_count_characters(parts: list[bytes], offsets: list[int]) -> None:
-    told = completion_logprobs([likely(part) for part in parts], 7)
-    assert told["text_offset"] == offsets
+    reported = completion_logprobs([likely(part) for part in parts], 7)
+    assert reported["text_offset"] == offsets
 
 
 def test_the_legacy_shape_writes_bytes_that_are_no_text() -> None:
-    told = completion_logprobs([likely(b"\xf0\x9f", b"a", b"\x99")], 0)
-    assert told["tokens"] == ["bytes:\\xf0\\x9f"]
-    assert told["top_logprobs"] == [{"a": -1.0, "bytes:\\x99": -1.0, "bytes:\\xf0\\x9f": -0.5}]
+    reported = completion_logprobs([likely(b"\xf0\x9f", b"a", b"\x99")], 0)
+    assert reported["tokens"] == ["bytes:\\xf0\\x9f"]
+    assert reported["top_logprobs"] == [{"a": -1.0, "bytes:\\x99": -1.0, "bytes:\\xf0\\x9f": -0.5}]
 
 
 def test_the_shape_of_chat() -> None:
-    told = chat_logprobs([likely("é".encode(), b"\xc3")])
-    assert told == {
+    reported = chat_logprobs([likely("é".encode(), b"\xc3")])
+    assert reported == {
         "content": [
             {
                 "token": "é",
@@ -337,7 +348,7 @@ def test_the_shape_of_chat() -> None:
 def test_a_character_that_max_tokens_cuts(tiny: Api, text: str, streamed: bool) -> None:
     """Every token that is counted is told of, with the log-probability it has anywhere. The text has
     U+FFFD for the character, as everywhere, with log-probabilities or without."""
-    body: dict[str, Any] = {"messages": said("Hello"), "logprobs": True, "top_logprobs": 2}
+    body: dict[str, Any] = {"messages": as_messages("Hello"), "logprobs": True, "top_logprobs": 2}
     body |= {"guided_choice": [text], "temperature": 0}
     whole = tiny.chat(**body)["choices"][0]
     every = whole["logprobs"]["content"]
@@ -351,11 +362,11 @@ def test_a_character_that_max_tokens_cuts(tiny: Api, text: str, streamed: bool) 
             cut = tiny.chat(**body)
         assert cut["usage"]["completion_tokens"] == limit
         choice = cut["choices"][0]
-        told = choice["logprobs"]["content"]
-        assert [token["bytes"] for token in told] == [token["bytes"] for token in every[:limit]]
-        for one, other in zip(told, every, strict=False):
+        reported = choice["logprobs"]["content"]
+        assert [token["bytes"] for token in reported] == [token["bytes"] for token in every[:limit]]
+        for one, other in zip(reported, every, strict=False):
             assert one["logprob"] == pytest.approx(other["logprob"], abs=SLACK)
-        data = b"".join(bytes(token["bytes"]) for token in told)
+        data = b"".join(bytes(token["bytes"]) for token in reported)
         assert choice["message"]["content"] == data.decode(errors="replace")
         assert choice["finish_reason"] == "length"
         plain = tiny.chat(**body | {"logprobs": None, "top_logprobs": None})["choices"][0]

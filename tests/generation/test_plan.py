@@ -82,16 +82,18 @@ def test_a_prompt_is_continued_and_counted() -> None:
 
 
 def test_a_conversation_is_answered() -> None:
-    said = (Message("user", "one two three"),)
-    assert "one two three" in answer_of(ChatPlan(asked(), lambda media: said))
+    output = (Message("user", "one two three"),)
+    assert "one two three" in answer_of(ChatPlan(asked(), lambda media: output))
 
 
 @pytest.mark.parametrize("chat", [False, True])
 def test_stop_strings_end_every_plan(chat: bool) -> None:
-    said = (Message("user", "one two three"),)
+    output = (Message("user", "one two three"),)
     wanted = asked(stops=("two",))
     plan = (
-        ChatPlan(wanted, lambda media: said) if chat else PromptPlan(wanted, ("one two three",), 1)
+        ChatPlan(wanted, lambda media: output)
+        if chat
+        else PromptPlan(wanted, ("one two three",), 1)
     )
     answer = answer_of(plan)
     assert "one" in answer and "two" not in answer and "three" not in answer

@@ -74,11 +74,11 @@ def evaluated(api: Api, pairs: Sequence[Pair], **more: Any) -> list[tuple[float,
     assert whole["usage"]["completion_tokens"] == sampled * len(pairs)
     found = []
     for choice, (context, rest) in zip(whole["choices"], pairs, strict=True):
-        told = choice["logprobs"]
-        assert len(told["tokens"]) == len(context) + len(rest) + sampled
+        reported = choice["logprobs"]
+        assert len(reported["tokens"]) == len(context) + len(rest) + sampled
         last = -1 if sampled else None
-        logprobs = told["token_logprobs"][len(context) : last]
-        tops = told["top_logprobs"][len(context) : last]
+        logprobs = reported["token_logprobs"][len(context) : last]
+        tops = reported["top_logprobs"][len(context) : last]
         greedy = all(one == max(top.values()) for one, top in zip(logprobs, tops, strict=True))
         found.append((sum(logprobs), greedy))
     return found

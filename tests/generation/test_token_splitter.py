@@ -44,7 +44,7 @@ def pieces_of(tokens: Sequence[TokenLogprob]) -> list[Piece]:
     return pieces
 
 
-def said(logprobs: Sequence[TokenLogprob]) -> str:
+def output(logprobs: Sequence[TokenLogprob]) -> str:
     return b"".join(token.bytes for token in logprobs).decode(errors="replace")
 
 
@@ -62,7 +62,7 @@ def test_what_is_kept_and_its_tokens_are_the_same_text(seed: int) -> None:
 
     def check(kept: Kept) -> None:
         nonlocal shown
-        assert said(kept.logprobs) == kept.text
+        assert output(kept.logprobs) == kept.text
         found.extend(kept.logprobs)
         shown += kept.text
 
@@ -144,7 +144,7 @@ def test_a_stop_string_in_any_tokens(stop: str, size: int) -> None:
     count = 0
     for piece in pieces_of(tokens):
         kept = stopped.push(piece)
-        assert said(kept.logprobs) == kept.text
+        assert output(kept.logprobs) == kept.text
         shown += kept.text
         found += kept.logprobs
         count += piece.tokens

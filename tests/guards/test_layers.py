@@ -117,8 +117,8 @@ def test_the_list_is_that_of_the_architecture() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     found = re.search(r"Imports point down this list: (.+?)\.\s", text, re.DOTALL)
     assert found is not None
-    said = [word for word in re.findall(r"[a-z.]+", found[1]) if word not in ("and", "then")]
-    assert said == [name for names in LAYERS for name in names if name != "__main__"]
+    output = [word for word in re.findall(r"[a-z.]+", found[1]) if word not in ("and", "then")]
+    assert output == [name for names in LAYERS for name in names if name != "__main__"]
 
 
 def outside(name: str) -> set[str]:

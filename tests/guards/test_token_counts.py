@@ -17,7 +17,7 @@ import pytest
 
 from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
 from extensions.openai.engines.webui.engine import WebuiEngine
-from tests.support.api import Api, Body, said
+from tests.support.api import Api, Body, as_messages
 from tests.support.families import FAMILIES
 from tests.support.process import ROOT
 from tests.support.random_model import USER_DEFINED, write_model, write_sentencepiece_model
@@ -71,15 +71,15 @@ def completed(api: Api, prompt: Any, **body: Any) -> tuple[Body, int]:
 def chatted(api: Api, messages: Any, **body: Any) -> tuple[Body, list[Body], Body]:
     """The choice of a chat, its log-probabilities, and its usage; the same streamed and not, with them and
     without."""
-    asked = {"messages": said(messages), **body}
+    asked = {"messages": as_messages(messages), **body}
     whole = api.chat(messages, logprobs=True, **body)
     streamed = api.folded("chat/completions", logprobs=True, **asked)
     choice, entries = whole["choices"][0], whole["choices"][0]["logprobs"]["content"]
     assert streamed["usage"] | {"prompt_tokens_details": None} == whole["usage"] | {
         "prompt_tokens_details": None
     }
-    told = streamed["choices"][0]["logprobs"]["content"]
-    assert [entry["bytes"] for entry in told] == [entry["bytes"] for entry in entries]
+    reported = streamed["choices"][0]["logprobs"]["content"]
+    assert [entry["bytes"] for entry in reported] == [entry["bytes"] for entry in entries]
     plain = api.chat(messages, **body)
     for other in (streamed, plain):
         assert _shown(other["choices"][0]) == _shown(choice)
@@ -114,12 +114,12 @@ def test_a_completion_that_ends_by_itself(api: Api, alternatives: int) -> None:
     free = {"temperature": 0, "max_tokens": 60}
     choice, count = completed(api, CONVERSATION, logprobs=alternatives, **free)
     assert choice["finish_reason"] == "stop" and choice["text"]
-    told = choice["logprobs"]
-    assert count == len(told["tokens"]) < 60
-    assert told["tokens"][-1] == "" and told["text_offset"][-1] == len(choice["text"])
-    assert told["token_logprobs"][-1] < 0
+    reported = choice["logprobs"]
+    assert count == len(reported["tokens"]) < 60
+    assert reported["tokens"][-1] == "" and reported["text_offset"][-1] == len(choice["text"])
+    assert reported["token_logprobs"][-1] < 0
     for token, logprob, top in zip(
-        told["tokens"], told["token_logprobs"], told["top_logprobs"], strict=True
+        reported["tokens"], reported["token_logprobs"], reported["top_logprobs"], strict=True
     ):
         assert top[token] == logprob and alternatives <= len(top) <= alternatives + 1
 

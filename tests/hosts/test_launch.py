@@ -35,14 +35,14 @@ def test_only_rows_that_say_so_change() -> None:
 def test_a_policy_that_is_wrong_changes_nothing() -> None:
     services = create_app(Settings(), EchoEngine()).extensions["openai"]
     before, policy = services.settings, services.policy
-    told: list[Settings] = []
-    services.reloaders.append(told.append)
+    reported: list[Settings] = []
+    services.reloaders.append(reported.append)
     with pytest.raises(SettingsError):
         services.reload(Settings(sampling_limits={"nonsense": 1}))
-    assert services.settings is before and services.policy is policy and not told
+    assert services.settings is before and services.policy is policy and not reported
     after = Settings(sampling_limits={"temperature": 1})
     services.reload(after)
-    assert services.settings is after and told == [after]
+    assert services.settings is after and reported == [after]
     assert services.policy.limits == {"temperature": 1}
 
 
@@ -85,10 +85,10 @@ def test_a_key_changes_on_sighup_and_broken_files_change_nothing(running: Runnin
     assert (running.status("first"), running.status("second")) == (200, 401)
     fixed = {"cors_origins": ["https://a.example"], "http_threads": 8, "metrics": "open"}
     running.write(api_key="second", validation_status=422, log_format="json", **fixed)
-    said = running.reload("need a restart")
-    assert "changed: api_key, validation_status" in said
-    assert "need a restart to change: cors_origins, http_threads, log_format, metrics" in said
-    assert "second" not in said
+    reply = running.reload("need a restart")
+    assert "changed: api_key, validation_status" in reply
+    assert "need a restart to change: cors_origins, http_threads, log_format, metrics" in reply
+    assert "second" not in reply
     assert (running.status("first"), running.status("second")) == (401, 200)
     answer = ask(
         *(running.process.port, "POST", "/v1/completions", {}), Authorization="Bearer second"
@@ -96,8 +96,8 @@ def test_a_key_changes_on_sighup_and_broken_files_change_nothing(running: Runnin
     assert answer.status == 422
 
     running.write(api_key="third", keep_alive="soon")
-    said = running.reload("stay as they are")
-    assert "keep_alive" in said and "third" not in said
+    reply = running.reload("stay as they are")
+    assert "keep_alive" in reply and "third" not in reply
     running.file.write_text("openai-api_key: [")
     running.reload("stay as they are")
     assert (running.status("second"), running.status("third")) == (200, 401)

@@ -41,9 +41,9 @@ def test_completions(body: dict[str, Any], tokens: int) -> None:
     ],
 )
 def test_chat(more: dict[str, Any], tokens: int) -> None:
-    said = [{"role": "user", "content": "x" * 400}]
+    output = [{"role": "user", "content": "x" * 400}]
     parts = [{"role": "user", "content": [{"type": "text", "text": "x" * 400}]}]
-    for messages in (said, parts):
+    for messages in (output, parts):
         found = expected_tokens(check(ChatCompletionRequest, {"messages": messages, **more}))
         assert tokens + 100 <= found <= tokens + 105  # roles and types are a few characters
 

@@ -231,13 +231,13 @@ def test_addresses_that_are_public(number: str) -> None:
     assert is_public(number)
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_a_body_that_is_too_large(told: bool) -> None:
+@pytest.mark.parametrize("reported", [True, False])
+def test_a_body_that_is_too_large(reported: bool) -> None:
     sent = 0
 
     def answer(connection: socket.socket, target: str) -> None:
         nonlocal sent
-        length = f"Content-Length: {9 * MIB}\r\n" if told else ""
+        length = f"Content-Length: {9 * MIB}\r\n" if reported else ""
         connection.sendall(f"HTTP/1.1 200 OK\r\n{length}\r\n".encode())
         while True:
             connection.sendall(bytes(65536))

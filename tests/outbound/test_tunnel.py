@@ -177,8 +177,8 @@ def test_a_crash_leads_to_a_new_address(stand_in: StandIn, opened: Any, caplog: 
     assert "ended with status 2" in caplog.text and "datagram manager ended" in caplog.text
     assert tunnel.state.starts == 2
     for name in ("one", "two"):
-        said = f"public address is https://{name}.trycloudflare.com"
-        wait(lambda: said in caplog.text, said)  # noqa: B023
+        reply = f"public address is https://{name}.trycloudflare.com"
+        wait(lambda: reply in caplog.text, reply)  # noqa: B023
 
 
 def test_a_lost_connection_that_comes_back(stand_in: StandIn, opened: Any, caplog: Any) -> None:
@@ -313,8 +313,8 @@ def never() -> bool:
 def test_a_download(shop: Shop, stand_in: StandIn, tmp_path: Path) -> None:
     shop.content = stand_in.program.read_bytes()
     program = cloudflared.downloaded(tmp_path / "a" / "b", never)
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-    assert "stand-in" in said.stdout
+    reply = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    assert "stand-in" in reply.stdout
     assert cloudflared.downloaded(tmp_path / "a" / "b", never) == program
     assert shop.asked == 1, "it is there already"
     os.utime(program, (1, 1))

@@ -84,9 +84,9 @@ def test_no_sampler_is_sent_one(name: str, value: Any) -> None:
 def test_no_sampler_is_sent_one_that_stands_for_a_row() -> None:
     """A chat has no best_of; as one that changes nothing, it is let through."""
     info = replace(INFO, sampler="webui-2023")
-    said = {"messages": [{"role": "user", "content": "Hello"}]}
-    body = check(ChatCompletionRequest, {**said, "best_of": 1})
-    assert to_native(body, info) == to_native(check(ChatCompletionRequest, said), info)
+    output = {"messages": [{"role": "user", "content": "Hello"}]}
+    body = check(ChatCompletionRequest, {**output, "best_of": 1})
+    assert to_native(body, info) == to_native(check(ChatCompletionRequest, output), info)
 
 
 @pytest.mark.parametrize("value", WRONG)
@@ -97,8 +97,8 @@ def test_limits_are_read_of_declared_fields(value: Any) -> None:
 
 
 def test_an_operators_limits_are_read_of_declared_fields() -> None:
-    said = {"messages": [{"role": "user", "content": "Hello"}]}
-    body = check(ChatCompletionRequest, {**said, "best_of": 1})
+    output = {"messages": [{"role": "user", "content": "Hello"}]}
+    body = check(ChatCompletionRequest, {**output, "best_of": 1})
     assert Policy(limits={"best_of": 0}).apply(body) is body
 
 

@@ -61,8 +61,8 @@ def test_an_earlier_install_is_put_back(tmp_path: Path, age: Age) -> None:
     webui = checkout(tmp_path, age.name)
     earlier_install(webui)
     assert "extensions/openai/script.py" in status(webui)
-    said = installed(webui)
-    assert status(webui) == "" and "may be yours" not in said
+    output = installed(webui)
+    assert status(webui) == "" and "may be yours" not in output
     assert files(webui / age.place) == extension_files()
     assert not (webui / "extensions-before-openedai").exists()
 
@@ -78,12 +78,12 @@ def test_an_earlier_install_that_an_update_ran_into_is_healed(
     assert "U" in broken, "git merged our files with those of the new version"
     if new.name == "May 2026":
         assert "modules/api/script.py" in broken
-    said = installed(webui)
+    output = installed(webui)
     assert status(webui) == ""
     expected = {name: text.encode() for name, text in new.files().items()}
     assert {name: data for name, data in files(webui).items() if name in expected} == expected
     assert files(webui / new.place) == extension_files()
-    assert "may be yours" not in said and "git stash drop" in said
+    assert "may be yours" not in output and "git stash drop" in output
     installed("--uninstall", webui)
     assert files(webui).keys() == new.files().keys()
 
@@ -98,8 +98,8 @@ def test_the_users_own_changes_before_an_earlier_install_come_back(
     (own.parent / "notes.txt").write_text("mine, too\n")
     before = files(webui)
     earlier_install(webui)
-    said = installed(*(("--uninstall",) if uninstall else ()), webui)
-    assert "put back your own extensions/openai/script.py" in said
+    output = installed(*(("--uninstall",) if uninstall else ()), webui)
+    assert "put back your own extensions/openai/script.py" in output
     assert before.items() <= files(webui).items()
     assert status(webui) == " M extensions/openai/script.py\n"
 
@@ -116,7 +116,7 @@ def test_the_users_own_changes_are_kept_aside_where_the_webui_was_updated_since(
     (own.parent / "later.txt").write_text("put there after the install\n")
     (own.parent / "settings.py").write_text("# ours, changed by the user\n")
     update(webui, "May 2026")
-    said = installed(webui)
+    output = installed(webui)
     assert status(webui) == ""
     (kept,) = (webui / "user_data" / "openedai" / "kept").iterdir()
     assert files(kept) == {
@@ -125,7 +125,7 @@ def test_the_users_own_changes_are_kept_aside_where_the_webui_was_updated_since(
         "extensions/openai/later.txt": b"put there after the install\n",
         "extensions/openai/settings.py": b"# ours, changed by the user\n",
     }
-    assert str(kept) in said
+    assert str(kept) in output
     installed("--uninstall", webui)
     assert files(kept), "what may be the user's stays"
 

@@ -202,9 +202,9 @@ def test_a_dry_run_changes_nothing(tmp_path: Path, age: Age, options: tuple[str,
     if options:
         installed(webui)
     before = files(webui)
-    said = installed("--dry-run", *options, webui)
+    output = installed("--dry-run", *options, webui)
     assert files(webui) == before
-    assert f"would: {'remove' if options else 'install'} {age.place}" in said
+    assert f"would: {'remove' if options else 'install'} {age.place}" in output
 
 
 def test_a_check_tells_what_is_wrong(tmp_path: Path) -> None:

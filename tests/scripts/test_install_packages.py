@@ -71,8 +71,8 @@ def test_what_is_missing_goes_beside_the_webuis_packages(
     note, modules = brought(webui)
     assert note["isolated"] is False and modules == {"flask", "limits"}
     assert files(webui / PLACE) == extension_files()
-    said = run(webui, python, tmp_path / "empty")
-    assert "there already" in said, "pip is not asked again where nothing has changed"
+    output = run(webui, python, tmp_path / "empty")
+    assert "there already" in output, "pip is not asked again where nothing has changed"
     python.add("flask", "3.1")
     run(webui, python, wheels)
     assert brought(webui)[1] == {"limits"}, "the web UI has got flask by itself"
@@ -95,8 +95,8 @@ def test_what_contradicts_the_webuis_packages_is_seen_by_the_extension_alone(
     """A real environment of spring 2023: fastapi 0.95 wants pydantic 1."""
     python.add("fastapi", "0.95.2", ["pydantic<2"])
     python.add_all_but("flask", "pydantic-settings", pydantic="1.10.8", httpcore="0.17.3")
-    said = run(webui, python, all_wheels(tmp_path / "wheels"))
-    assert "pydantic 1.10.8, httpcore 0.17.3" in said
+    output = run(webui, python, all_wheels(tmp_path / "wheels"))
+    assert "pydantic 1.10.8, httpcore 0.17.3" in output
     note, modules = brought(webui)
     assert note["isolated"] is True and modules == set(REQUIRED)
     check = install("--check", "--python", python.python, webui)
@@ -122,8 +122,8 @@ def test_a_dry_run_says_what_would_be_brought(
 ) -> None:
     python.add_all_but("flask")
     before = files(webui)
-    said = run(webui, python, all_wheels(tmp_path / "wheels"), "--dry-run")
-    assert "flask 3.1" in said and files(webui) == before
+    output = run(webui, python, all_wheels(tmp_path / "wheels"), "--dry-run")
+    assert "flask 3.1" in output and files(webui) == before
 
 
 def test_the_copy_has_no_list_that_the_webuis_updater_would_upgrade(
@@ -146,8 +146,8 @@ def test_an_environment_that_an_earlier_install_has_broken_is_repaired_on_the_us
     make_wheel(wheels, "pydantic", "1.10.8")
     check = install("--check", "--python", python.python, webui)
     assert check.returncode == 1 and "pydantic<2,>=1.6" in check.stdout
-    said = run(webui, python, wheels)
-    assert '-m pip install "pydantic<2,>=1.6"' in said and "--repair-environment" in said
+    output = run(webui, python, wheels)
+    assert '-m pip install "pydantic<2,>=1.6"' in output and "--repair-environment" in output
     run(webui, python, wheels, "--repair-environment")
     assert (python.packages / "pydantic-1.10.8.dist-info").exists()
     assert brought(webui)[0]["isolated"] is True

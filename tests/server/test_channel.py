@@ -20,7 +20,7 @@ def body(prompt: str = "hey", **fields: Any) -> dict[str, Any]:
     return {"model": "echo", "prompt": prompt, **fields}
 
 
-def said(data: bytes) -> str:
+def output(data: bytes) -> str:
     return "".join(chunk["choices"][0]["text"] for chunk in sse_chunks(data))
 
 
@@ -33,7 +33,7 @@ def test_a_stream_leaves_its_connection_open(serve: Serve) -> None:
             if number % 3:
                 assert answer.headers["transfer-encoding"] == "chunked"
                 assert "content-length" not in answer.headers
-                assert said(answer.body) == f"nr {number}"
+                assert output(answer.body) == f"nr {number}"
             else:
                 assert answer.json()["choices"][0]["text"] == f"nr {number}"
 
@@ -57,7 +57,7 @@ def test_before_http_1_1_only_answers_with_a_length_keep_it(serve: Serve, wish: 
         answer = wire.answer()  # up to the end of the connection
         assert answer.headers["connection"] == "close"
         assert "transfer-encoding" not in answer.headers
-        assert said(answer.body) == "hey" and answer.body.endswith(b"data: [DONE]\n\n")
+        assert output(answer.body) == "hey" and answer.body.endswith(b"data: [DONE]\n\n")
     with Wire(port) as wire:
         wire.request("POST", COMPLETIONS, body(), wishes, version="HTTP/1.0")
         answer = wire.answer()
@@ -89,7 +89,9 @@ def test_requests_that_are_sent_ahead_are_answered_in_their_order(serve: Serve) 
                 wire.request("GET", "/health")
             for number in range(12):
                 answer = wire.answer()
-                text = said(answer.body) if number % 2 == 0 else answer.json()["choices"][0]["text"]
+                text = (
+                    output(answer.body) if number % 2 == 0 else answer.json()["choices"][0]["text"]
+                )
                 assert text == f"{round} {number}"
                 assert wire.answer().status == 200
 
@@ -143,7 +145,7 @@ def test_a_client_that_asks_whether_to_go_on(serve: Serve, stream: bool) -> None
             wire.send(data)
             answer = wire.answer()
             assert answer.status == 200
-            assert b"hey" in answer.body or said(answer.body) == "hey"
+            assert b"hey" in answer.body or output(answer.body) == "hey"
 
 
 def test_what_two_threads_send_is_sent_once(serve: Serve) -> None:

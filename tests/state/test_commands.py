@@ -76,12 +76,12 @@ def test_export(folder: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> Non
         assert {line["kind"] for line in lines} == {"chats"} and lines[0]["messages"] != ""
 
 
-@pytest.mark.parametrize(("where", "said"), [("off", "is off"), ("memory", "memory")])
+@pytest.mark.parametrize(("where", "output"), [("off", "is off"), ("memory", "memory")])
 def test_where_nothing_can_be_read(
-    where: str, said: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    where: str, output: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(folder, "export", "--store", where) == 2
-    assert said in capsys.readouterr().err
+    assert output in capsys.readouterr().err
 
 
 def test_erase(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,7 @@ class Api:
 
     def chat(self, messages: Any, **body: Any) -> Body:
         """The whole object of /v1/chat/completions; a string is the user's only message."""
-        return self._whole("chat/completions", {"messages": said(messages), **body})
+        return self._whole("chat/completions", {"messages": as_messages(messages), **body})
 
     def chunks(self, path: str, **body: Any) -> list[Body]:
         """The chunks of a stream, usage included."""
@@ -52,7 +52,7 @@ class Api:
     def refused(self, path: str, **body: Any) -> Body:
         """The error of a request that is not valid, which is the same in a stream."""
         if "chat" in path:
-            body.setdefault("messages", said("Hello"))
+            body.setdefault("messages", as_messages("Hello"))
         else:
             body.setdefault("prompt", "Hello")
         errors = []
@@ -76,7 +76,7 @@ class Api:
         return self.client.post(f"/v1/{path}", data=data, content_type="application/json")
 
 
-def said(messages: Any) -> Any:
+def as_messages(messages: Any) -> Any:
     """Messages; a string is the user's only one."""
     return [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
 

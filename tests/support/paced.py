@@ -80,18 +80,18 @@ class PacedEngine:
 
     def _say(self, prompt_tokens: int, max_tokens: int | None) -> Pieces:
         with self._working():
-            said = 0
+            output = 0
             prompt: PromptUsage | None = PromptUsage(prompt_tokens)
-            while self._endless or said < len(self._words):
+            while self._endless or output < len(self._words):
                 while not self.gate.wait(TICK_S):
                     yield None
                 if self._pace:
                     threading.Event().wait(self._pace)
-                if said == self._fail_after:
+                if output == self._fail_after:
                     raise RuntimeError("the secret reason")
-                word = self._words[said % len(self._words)]
-                said += 1
-                finish: Literal["length"] | None = "length" if said == max_tokens else None
+                word = self._words[output % len(self._words)]
+                output += 1
+                finish: Literal["length"] | None = "length" if output == max_tokens else None
                 yield Piece(word, tokens=1, prompt=prompt, finish=finish)
                 prompt = None
                 if finish:

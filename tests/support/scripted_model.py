@@ -225,9 +225,10 @@ def _rules(number: int, starts: list[int], chain: list[int], memory: int) -> lis
     """What follows what in a script; `chain` ends with the token that ends it (or begins it again)."""
     states: list[tuple[tuple[int, ...], int]] = []
     for start in starts:
-        said = [start, *chain[:-1]]
+        reply = [start, *chain[:-1]]
         states += [
-            (tuple(said[max(0, at - memory) : at + 1][::-1]), chain[at]) for at in range(len(chain))
+            (tuple(reply[max(0, at - memory) : at + 1][::-1]), chain[at])
+            for at in range(len(chain))
         ]
     followers: dict[tuple[int, ...], set[int]] = {}
     for state, following in states:
@@ -261,8 +262,8 @@ class _Weights:
         self.memory = memory
         self.vocabulary, self.marks, self.rules, self.eos = vocabulary, marks, rules, eos
         self.before = sorted({token for rule in rules for token in rule.before})
-        said = {token for rule in rules for token in (rule.current, rule.following)}
-        self.tokens = sorted({*marks, *said, *self.before, eos})
+        reply = {token for rule in rules for token in (rule.current, rule.following)}
+        self.tokens = sorted({*marks, *reply, *self.before, eos})
         self.at = {token: at for at, token in enumerate(self.tokens)}
         self.bias = len(self.tokens)
         self.scripts_at = self.bias + 1

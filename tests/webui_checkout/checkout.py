@@ -218,14 +218,14 @@ class Webui:
             *([f"http://127.0.0.1:{self.page_port}/config"] if page else []),
         ]
         while waiting:
-            assert self.process.poll() is None, f"the webui ended:\n{self.said[-8000:]}"
-            assert time.monotonic() < deadline, f"the webui does not start:\n{self.said[-8000:]}"
+            assert self.process.poll() is None, f"the webui ended:\n{self.printed[-8000:]}"
+            assert time.monotonic() < deadline, f"the webui does not start:\n{self.printed[-8000:]}"
             if _answers(waiting[0]):
                 waiting.pop(0)
             threading.Event().wait(0.5)
 
     @property
-    def said(self) -> str:
+    def printed(self) -> str:
         """What it has printed so far."""
         return self.output.read_text(errors="replace")
 

@@ -170,8 +170,8 @@ def off_from(model: NumpyLlama, client: openai.OpenAI) -> float:
     assert tokens[-8:] == [letter] * 8 and logprobs.token_logprobs[0] is None
     logits = model(np.array([tokens])).logits[0].astype(np.float64)
     expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    told = np.array(logprobs.token_logprobs[1:])
-    return float(np.abs(told - expected[np.arange(len(told)), tokens[1:]]).max())
+    reported = np.array(logprobs.token_logprobs[1:])
+    return float(np.abs(reported - expected[np.arange(len(reported)), tokens[1:]]).max())
 
 
 def test_several_at_once_get_each_what_was_asked_for(client: openai.OpenAI, tiny: bool) -> None:
@@ -184,8 +184,8 @@ def test_several_at_once_get_each_what_was_asked_for(client: openai.OpenAI, tiny
     ]
     alone = [complete(client, "Once", **fields).choices[0].text for fields in asked]
     with ThreadPoolExecutor(8) as pool:
-        told = [pool.submit(complete, client, "Once", **fields) for fields in asked * 2]
-        answers = [each.result() for each in told]
+        reported = [pool.submit(complete, client, "Once", **fields) for fields in asked * 2]
+        answers = [each.result() for each in reported]
     for at, answer in enumerate(answers):
         text = answer.choices[0].text
         if at % 4 == 0:
@@ -335,7 +335,7 @@ def test_the_block_is_on_the_page(webui: Webui) -> None:
     block = {each["props"].get("elem_id"): each["props"] for each in config["components"]}
     assert block["openedai-url"]["value"] == f"{webui.url}/v1"
     assert not block["openedai-tunnel"]["value"]
-    assert f"{webui.url}/v1" in webui.said
+    assert f"{webui.url}/v1" in webui.printed
 
 
 def test_without_the_page_beside_the_webuis_own_api(checkout: Checkout) -> None:

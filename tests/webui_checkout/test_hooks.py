@@ -62,7 +62,7 @@ SDK = ("max_tokens", "logprobs", "top_logprobs", "stream", "response_format", "t
        "logit_bias")  # fmt: skip
 
 
-def said(answer: Any) -> str:
+def output(answer: Any) -> str:
     return str(answer.choices[0].message.content)
 
 
@@ -84,7 +84,7 @@ def test_a_reply_that_is_passed_on_keeps_to_forms_and_is_streamed(
     }
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     answer = ask(client, "Which size?", response_format=form, max_tokens=60)
-    assert json.loads(said(answer))["size"] in ("S", "L")
+    assert json.loads(output(answer))["size"] in ("S", "L")
     tool = {"type": "function", "function": {"name": "pick", "parameters": schema}}
     called = ask(client, "Pick!", tools=[tool], tool_choice="required", max_tokens=60)
     (call,) = called.choices[0].message.tool_calls
@@ -110,7 +110,7 @@ def test_counts_and_ends_under_a_reply_that_is_passed_on(client: openai.OpenAI) 
 def test_a_reply_that_is_generated_is_the_answer_or_a_400_that_names_the_extension(
     client: openai.OpenAI,
 ) -> None:
-    assert said(ask(client, "OWN words")) == "I say so"
+    assert output(ask(client, "OWN words")) == "I say so"
     for wanted in ({"logprobs": True}, {"logit_bias": {"5": 1}}):
         with pytest.raises(openai.BadRequestError, match="hook_probe"):
             ask(client, "OWN words", **wanted)
@@ -121,7 +121,7 @@ def test_lore_acts_in_the_mode_instruct(client: openai.OpenAI) -> None:
     plain = ask(client, "Hello!", system=f"It rains.{LORE}")
     without = ask(client, "Hello!", system="It rains.")
     assert hooked.usage.prompt_tokens == plain.usage.prompt_tokens > without.usage.prompt_tokens
-    assert said(hooked) == said(plain)
+    assert output(hooked) == output(plain)
 
 
 @pytest.mark.parametrize("mode", ["chat", "chat-instruct"])
@@ -131,14 +131,14 @@ def test_lore_acts_where_a_character_talks(client: openai.OpenAI, mode: str) -> 
     plain = ask(client, "Hello!", context=f"A sea.{LORE}", **talk)
     without = ask(client, "Hello!", context="A sea.", **talk)
     assert hooked.usage.prompt_tokens == plain.usage.prompt_tokens > without.usage.prompt_tokens
-    assert said(hooked) == said(plain)
+    assert output(hooked) == output(plain)
 
 
 def test_hooks_see_mode_character_and_names(client: openai.OpenAI) -> None:
-    answer = said(ask(client, "SEE Hello!", mode="chat", user_name="Ann", bot_name="Joe"))
+    answer = output(ask(client, "SEE Hello!", mode="chat", user_name="Ann", bot_name="Joe"))
     mode, _, *names = answer.rpartition(" ")[2].split("|")
     assert (mode, names) == ("chat", ["Ann", "Joe"])
-    assert "instruct|" in said(ask(client, "SEE Hello!"))
+    assert "instruct|" in output(ask(client, "SEE Hello!"))
 
 
 @pytest.mark.parametrize("mode", ["instruct", "chat"])

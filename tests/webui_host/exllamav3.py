@@ -105,20 +105,20 @@ class Generator:
         job.held.append((token, logits))
         result: dict[str, Any] = {"job": job, "stage": "streaming", "eos": False}
         if token in job.stops:
-            return result | {"eos": True, "held": self._told(job)}
+            return result | {"eos": True, "held": self._reported(job)}
         over = job.new_tokens >= job.max_new_tokens
         text = self.tokenizer.decode([each for each, _ in job.held])
         if text.endswith("\N{REPLACEMENT CHARACTER}") and not over:
             return result
-        return result | {"eos": over, "text": text, **self._told(job)}
+        return result | {"eos": over, "text": text, **self._reported(job)}
 
-    def _told(self, job: Job) -> dict[str, Any]:
+    def _reported(self, job: Job) -> dict[str, Any]:
         tokens = np.array([[token for token, _ in job.held]])
-        told: dict[str, Any] = {"token_ids": tokens}
+        reported: dict[str, Any] = {"token_ids": tokens}
         if job.return_logits:
-            told["logits"] = np.stack([logits[0] for _, logits in job.held])[None]
+            reported["logits"] = np.stack([logits[0] for _, logits in job.held])[None]
         job.held = []
-        return told
+        return reported
 
 
 class Tokenizer:

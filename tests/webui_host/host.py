@@ -232,14 +232,14 @@ class MiniHost:
 
         def generate_chat_prompt(user_input: str, state: dict[str, Any], **options: Any) -> str:
             rows = options.get("history", state["history"])["internal"]
-            said = [state["context"]]
+            output = [state["context"]]
             if self.age == "2026" and state["mode"] != "chat" and state["custom_system_message"]:
-                said.insert(0, f"System: {state['custom_system_message']}")
+                output.insert(0, f"System: {state['custom_system_message']}")
             for user, assistant in [*rows, [user_input, ""]]:
-                said += [f"{state['name1']}: {user}"] if user else []
-                said += [f"{state['name2']}: {assistant}"] if assistant else []
+                output += [f"{state['name1']}: {user}"] if user else []
+                output += [f"{state['name2']}: {assistant}"] if assistant else []
             prefix = self._apply("bot_prefix", f"{state['name2']}:", state)
-            return "\n".join([*said, prefix])
+            return "\n".join([*output, prefix])
 
         def load_character(name: str, name1: str, name2: str) -> tuple[Any, ...]:
             return name1, name, None, "Hi!", f"{name} is a pirate."

@@ -52,15 +52,15 @@ class Llama:
         repeat_penalty: float = 1.0,
     ) -> Iterator[int]:
         self.reset()
-        said = list(tokens)
-        fresh = said
+        output = list(tokens)
+        fresh = output
         while True:
             self.eval(fresh)
             scores = self.scores[self.n_tokens - 1]
             if logits_processor is not None:
-                scores[:] = logits_processor(np.array(said), scores)
+                scores[:] = logits_processor(np.array(output), scores)
             fresh = [self._model.choose(scores, temp, top_k, top_p)]
-            said += fresh
+            output += fresh
             yield fresh[0]
 
     def create_completion(
@@ -75,16 +75,16 @@ class Llama:
     ) -> Iterator[dict[str, Any]]:
         if seed is not None:
             self.set_seed(seed)
-        said: list[int] = []
+        output: list[int] = []
         ends = self._model.generation_config.eos_token_id
         for token in self.generate(
             self.tokenize(prompt.encode(), special=True), temp=temperature, **sampling
         ):
-            if token in ends or len(said) == max_tokens:
+            if token in ends or len(output) == max_tokens:
                 break
-            before = len(self.detokenize(said).decode())
-            said.append(token)
-            yield {"choices": [{"text": self.detokenize(said).decode()[before:]}]}
+            before = len(self.detokenize(output).decode())
+            output.append(token)
+            yield {"choices": [{"text": self.detokenize(output).decode()[before:]}]}
 
 
 class LlamaCppModel:

@@ -127,7 +127,7 @@ def families(model: str) -> Iterator[Request]:
             yield replace(each, name=f"{family.name} {each.name}")
 
 
-SAID: dict[str, Body] = {
+OUTPUT: dict[str, Body] = {
     **{f"{name} {also or ''}": {"say": name, **also} for name in ("answer", "thought", "call", "calls", "textcall", "json") for also in (
         {}, {"tools": DEFINED["tools"]}, {"response_format": DEFINED["schema"]})},
     **{f"thought, {name}": {"say": "thought", **body} for name, body in TABLES["thinking"].items()},
@@ -143,7 +143,7 @@ SAID: dict[str, Body] = {
 
 def scripted(model: str) -> Iterator[Request]:
     table = {}
-    for name, row in SAID.items():
+    for name, row in OUTPUT.items():
         body = {"max_tokens": 120, **row}
         mark = f" say:{body.pop('say')}"
         first, *rest = body.get("messages", [DEFINED["user"]])

@@ -58,8 +58,8 @@ def test_beyond_the_ranges_of_the_reference(tiny: Api, path: str) -> None:
 
 
 def test_ten_alternatives_of_a_completion(tiny: Api) -> None:
-    told = ask(tiny, COMPLETIONS, logprobs=10, max_tokens=2)["logprobs"]["top_logprobs"]
-    assert [len(each) for each in told] == [10, 10]
+    reported = ask(tiny, COMPLETIONS, logprobs=10, max_tokens=2)["logprobs"]["top_logprobs"]
+    assert [len(each) for each in reported] == [10, 10]
     assert Api(EchoEngine(), strict_parameters=True).refused(COMPLETIONS, logprobs=6)
 
 

@@ -136,8 +136,8 @@ def test_the_events_of_log_probabilities(sdk: openai.OpenAI) -> None:
         final = stream.get_final_completion()
     deltas = [event for event in events if event.type == "logprobs.content.delta"]
     assert deltas and final.choices[0].logprobs is not None
-    told = [token for event in deltas for token in event.content]
-    assert [token.token for token in told] == [
+    reported = [token for event in deltas for token in event.content]
+    assert [token.token for token in reported] == [
         token.token for token in final.choices[0].logprobs.content or ()
     ]
 

@@ -41,18 +41,18 @@ def assistant(*blocks: Any) -> dict[str, Any]:
     return {"role": "assistant", "content": list(blocks)}
 
 
-def text(said: str, **more: Any) -> dict[str, Any]:
-    return {"type": "text", "text": said, **more}
+def text(output: str, **more: Any) -> dict[str, Any]:
+    return {"type": "text", "text": output, **more}
 
 
 def test_texts() -> None:
-    said = translated(
+    output = translated(
         {"role": "user", "content": "Hi"},
         {"role": "assistant", "content": "Hello."},
         user(text("One."), text("Two.", cache_control={"type": "ephemeral"})),
         system="Be brief.",
     )
-    assert said == [
+    assert output == [
         Message("system", "Be brief."),
         Message("user", "Hi"),
         Message("assistant", "Hello."),
@@ -63,8 +63,10 @@ def test_texts() -> None:
 def test_a_message_of_the_system_says_the_same_as_text_and_as_blocks() -> None:
     """claude-code sends a list while it is the last message, and a string from then on."""
     for content in ("Skills.", [text("Skills.", cache_control={"type": "ephemeral"})]):
-        said = translated({"role": "user", "content": "x"}, {"role": "system", "content": content})
-        assert said[1] == Message("system", "Skills.")
+        output = translated(
+            {"role": "user", "content": "x"}, {"role": "system", "content": content}
+        )
+        assert output[1] == Message("system", "Skills.")
 
 
 def test_the_block_that_differs_between_sessions_is_left_out() -> None:
@@ -73,20 +75,20 @@ def test_the_block_that_differs_between_sessions_is_left_out() -> None:
         text("You are"),
         text("it."),
     ]
-    said = translated({"role": "user", "content": "x"}, system=blocks)
-    assert said[0] == Message("system", "You are\n\nit.")
+    output = translated({"role": "user", "content": "x"}, system=blocks)
+    assert output[0] == Message("system", "You are\n\nit.")
     assert parsed([{"role": "user", "content": "x"}], system=blocks).left_out == ["system[0]"]
 
 
 def test_a_call_its_thought_and_its_result() -> None:
     call = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": "é"}}
     thought = {"type": "thinking", "thinking": "Look.", "signature": SIGNER.sign("Look.")}
-    said = translated(
+    output = translated(
         {"role": "user", "content": "x"},
         assistant(thought, text("I call."), call),
         user({"type": "tool_result", "tool_use_id": "toolu_1", "content": "7"}, text("Go on.")),
     )
-    assert said[1:] == [
+    assert output[1:] == [
         Message(
             "assistant",
             "I call.",
@@ -104,7 +106,7 @@ def test_a_call_without_a_word_has_no_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         (None, ""),
         ([], ""),
@@ -126,16 +128,16 @@ def test_a_call_without_a_word_has_no_text() -> None:
         ),
     ],
 )
-def test_results(content: Any, told: str) -> None:
+def test_results(content: Any, reported: str) -> None:
     result = {"type": "tool_result", "tool_use_id": "1", "content": content, "is_error": True}
-    (said,) = translated(user(result))
-    assert said == Message("tool", told, tool_call_id="1")
+    (output,) = translated(user(result))
+    assert output == Message("tool", reported, tool_call_id="1")
 
 
 def test_what_the_user_says_around_results_stays_in_its_order() -> None:
     result = {"type": "tool_result", "tool_use_id": "1", "content": "r"}
-    said = translated(user(text("a"), result, text("b")))
-    assert [(m.role, m.content) for m in said] == [("user", "a"), ("tool", "r"), ("user", "b")]
+    output = translated(user(text("a"), result, text("b")))
+    assert [(m.role, m.content) for m in output] == [("user", "a"), ("tool", "r"), ("user", "b")]
 
 
 DEFERRED = {"name": "grep", "description": "Find.", "input_schema": {"type": "object"}}
@@ -148,8 +150,8 @@ def test_a_deferred_tool_is_described_where_it_is_named() -> None:
     request = parsed([user(result)], tools=tools)
     assert [tool.name for tool in request.tool_plan.listed] == ["read"]
     assert [tool.name for tool in request.tool_plan.shown] == ["grep", "read"]
-    (said,) = translated(user(result), tools=tools)
-    assert orjson.loads(said.content or "") == {
+    (output,) = translated(user(result), tools=tools)
+    assert orjson.loads(output.content or "") == {
         "type": "function",
         "function": {"name": "grep", "description": "Find.", "parameters": {"type": "object"}},
     }
@@ -164,38 +166,38 @@ def test_a_deferred_tool_that_nothing_names_is_none() -> None:
 def test_a_thought_that_this_server_did_not_sign_is_not_shown_again(signature: Any) -> None:
     ignored: list[str] = []
     thought = {"type": "thinking", "thinking": "Look.", "signature": signature}
-    said = translated(
+    output = translated(
         user(text("x")), assistant(thought, text("y")), user(text("z")), ignored=ignored
     )
-    assert said[1] == Message("assistant", "y")
+    assert output[1] == Message("assistant", "y")
     assert ignored == ["messages[1].content[0].thinking"]
 
 
 def test_a_thought_whose_text_was_not_sent_is_in_its_signature() -> None:
     thought = {"type": "thinking", "thinking": "", "signature": SIGNER.carry("Look.")}
-    said = translated(user(text("x")), assistant(thought, text("y")), user(text("z")))
-    assert said[1].reasoning == "Look."
+    output = translated(user(text("x")), assistant(thought, text("y")), user(text("z")))
+    assert output[1].reasoning == "Look."
 
 
 def test_pictures_keep_their_places() -> None:
     url = media.image(media.picture())["image_url"]["url"]
     source = {"type": "base64", "media_type": "image/png", "data": url.partition(",")[2]}
     picture = {"type": "image", "source": source}
-    (said,) = translated(user(text("a"), picture, text("b"), text("c")))
-    assert [part if isinstance(part, str) else type(part) for part in said.parts] == [
+    (output,) = translated(user(text("a"), picture, text("b"), text("c")))
+    assert [part if isinstance(part, str) else type(part) for part in output.parts] == [
         "a",
         Media,
         "b\n\nc",
     ]
-    assert said.content == "ab\n\nc"
+    assert output.content == "ab\n\nc"
 
 
 def test_what_a_provider_did_itself_is_left_out() -> None:
     search = {"type": "server_tool_use", "id": "1", "name": "web_search", "input": {}}
     found = {"type": "web_search_tool_result", "tool_use_id": "1", "content": []}
-    said = [user(text("x")), assistant(search, found, text("y"))]
-    assert translated(*said)[1] == Message("assistant", "y")
-    assert parsed(said).left_out == [
+    output = [user(text("x")), assistant(search, found, text("y"))]
+    assert translated(*output)[1] == Message("assistant", "y")
+    assert parsed(output).left_out == [
         "messages[1].content[0].server_tool_use",
         "messages[1].content[1].web_search_tool_result",
     ]

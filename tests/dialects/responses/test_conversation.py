@@ -25,12 +25,12 @@ def user(*parts: Any) -> dict[str, Any]:
     return {"role": "user", "content": list(parts)}
 
 
-def text(said: str) -> dict[str, Any]:
-    return {"type": "input_text", "text": said}
+def text(reply: str) -> dict[str, Any]:
+    return {"type": "input_text", "text": reply}
 
 
-def output(said: str, **more: Any) -> dict[str, Any]:
-    part = {"type": "output_text", "text": said, "annotations": [], "logprobs": []}
+def output(reply: str, **more: Any) -> dict[str, Any]:
+    part = {"type": "output_text", "text": reply, "annotations": [], "logprobs": []}
     return {"type": "message", "role": "assistant", "content": [part], **more}
 
 
@@ -41,12 +41,12 @@ CALLED = ToolCall("c1", "f", '{"a":"é"}')
 
 def test_a_text_is_a_message_of_the_users() -> None:
     request = check(ResponsesRequest, {"input": "Hi", "instructions": "Be brief."})
-    said = to_messages(request.instructions, list(enumerate(request.items)), MediaReader)
-    assert list(said) == [Message("system", "Be brief."), Message("user", "Hi")]
+    reply = to_messages(request.instructions, list(enumerate(request.items)), MediaReader)
+    assert list(reply) == [Message("system", "Be brief."), Message("user", "Hi")]
 
 
 def test_texts() -> None:
-    said = translated(
+    reply = translated(
         {"role": "developer", "content": "Be brief."},
         {"type": "message", "role": "user", "content": "Hi", "id": "msg_1", "status": "completed"},
         {"role": "assistant", "content": "Hello."},
@@ -55,7 +55,7 @@ def test_texts() -> None:
         {"role": "system", "content": [text("Four.")]},
         user(text("Five.")),
     )
-    assert said == [
+    assert reply == [
         Message("system", "Be brief."),
         Message("user", "Hi"),
         Message("assistant", "Hello."),
@@ -80,8 +80,8 @@ def test_one_turn_is_one_message() -> None:
         "content": [{"type": "reasoning_text", "text": "Look."}],
     }
     other = {**CALL, "call_id": "c2"}
-    said = translated(user(text("x")), thought, output("I call."), CALL, other, RESULT)
-    assert said[1:] == [
+    reply = translated(user(text("x")), thought, output("I call."), CALL, other, RESULT)
+    assert reply[1:] == [
         Message(
             "assistant",
             "I call.",
@@ -135,8 +135,8 @@ def test_a_picture_in_a_message_and_in_a_result() -> None:
         "detail": "auto",
     }
     result = {**RESULT, "output": [text("Here:"), picture]}
-    said = translated(user(text("Look:"), picture), CALL, result)
-    for message, before in ((said[0], "Look:"), (said[2], "Here:")):
+    reply = translated(user(text("Look:"), picture), CALL, result)
+    for message, before in ((reply[0], "Look:"), (reply[2], "Here:")):
         words, seen = message.parts
         assert words == before and isinstance(seen, Media)
 
@@ -172,8 +172,8 @@ def test_what_cannot_be_is_refused_by_its_place(item: Any, param: str) -> None:
 
 
 def test_a_result_without_a_call_id_belongs_to_the_call_before_it() -> None:
-    said = translated(user(text("x")), CALL, {"type": "function_call_output", "output": "7"})
-    assert said[2].tool_call_id == "c1"
+    reply = translated(user(text("x")), CALL, {"type": "function_call_output", "output": "7"})
+    assert reply[2].tool_call_id == "c1"
 
 
 def test_what_a_provider_did_is_left_out_and_named() -> None:

@@ -58,11 +58,11 @@ def conversations(draw: st.DrawFn) -> tuple[Message, ...]:
 
 def words_of(messages: tuple[Message, ...]) -> set[str]:
     """What a prompt must hold: what is said, called and answered."""
-    said = " ".join(
+    output = " ".join(
         " ".join([m.content or "", *(f"{c.name} {c.arguments}" for c in m.tool_calls)])
         for m in messages
     )
-    return set(re.findall(r"(?:word|two|name|value)\d+\w*", said))
+    return set(re.findall(r"(?:word|two|name|value)\d+\w*", output))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -86,7 +86,7 @@ def user(text: str) -> Message:
     return Message("user", text)
 
 
-def said(text: str | None, *calls: ToolCall, thought: str | None = None) -> Message:
+def output(text: str | None, *calls: ToolCall, thought: str | None = None) -> Message:
     return Message("assistant", text, tool_calls=calls, reasoning=thought)
 
 
@@ -98,23 +98,23 @@ def result(text: str, identifier: str) -> Message:
     return Message("tool", text, tool_call_id=identifier)
 
 
-SYSTEM_IN_THE_MIDDLE = (system("A"), user("b"), said("c"), system("D"), user("e"))
+SYSTEM_IN_THE_MIDDLE = (system("A"), user("b"), output("c"), system("D"), user("e"))
 TWO_SYSTEMS = (system("A"), system("B"), user("c"))
 TWO_USERS = (system("A"), user("b"), user("c"))
-GREETING = (said("Hi."), user("a"))
-TWO_ANSWERS = (user("a"), said("b"), said("c"), user("d"))
+GREETING = (output("Hi."), user("a"))
+TWO_ANSWERS = (user("a"), output("b"), output("c"), user("d"))
 TWO_CALLS = (
     user("a"),
-    said(None, call("call_1"), call("call_2")),
+    output(None, call("call_1"), call("call_2")),
     result("first", "call_1"),
     result("second", "call_2"),
 )
-TEXT_BESIDE_CALL = (user("a"), said("look", call("call_1")), result("r", "call_1"))
-ORPHAN = (user("a"), said("b"), result("r", "call_9"), user("c"))
-CUT = (user("a"), said(None, call("call_1", '{"key": "x')), result("r", "call_1"))
-EMPTY = (user("a"), said(None, call("call_1", "")), result("r", "call_1"))
-USER_BEHIND_RESULT = (user("a"), said(None, call("call_1")), result("r", "call_1"), user("b"))
-THOUGHT_AND_TEXT = (user("a"), said("b", call("call_1"), thought="t"), result("r", "call_1"))
+TEXT_BESIDE_CALL = (user("a"), output("look", call("call_1")), result("r", "call_1"))
+ORPHAN = (user("a"), output("b"), result("r", "call_9"), user("c"))
+CUT = (user("a"), output(None, call("call_1", '{"key": "x')), result("r", "call_1"))
+EMPTY = (user("a"), output(None, call("call_1", "")), result("r", "call_1"))
+USER_BEHIND_RESULT = (user("a"), output(None, call("call_1")), result("r", "call_1"), user("b"))
+THOUGHT_AND_TEXT = (user("a"), output("b", call("call_1"), thought="t"), result("r", "call_1"))
 
 
 @pytest.mark.parametrize(
@@ -258,12 +258,12 @@ def test_what_is_refused_is_mended(family: str, messages: tuple[Message, ...], e
 def test_tools_that_a_template_does_not_show_are_described_behind_the_system_text() -> None:
     messages = (system("Be terse."), user("a"))
     prompt = TEMPLATES["phi4"].render(ChatRequest(messages, tools=(TOOL,)))
-    before, _, told = prompt.partition("Be terse.\n\n")
+    before, _, reported = prompt.partition("Be terse.\n\n")
     assert before == "<|im_start|>system<|im_sep|>"
     assert (
         '<tools>\n{"type": "function", "function": {"name": "look_up", "description": "Looks up.", '
         '"parameters": {"type": "object", "properties": {"key": {"type": "string"}}}}}\n</tools>'
-        in told
+        in reported
     )
 
 
@@ -284,7 +284,7 @@ def test_a_system_text_goes_into_the_first_question_where_a_template_takes_none(
         "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('No system role!') }}"
         "{% endif %}[{{ m.role }}]{{ m.content }}{% endfor %}"
     )
-    messages = (system("A"), user("b"), said("c"), user("d"))
+    messages = (system("A"), user("b"), output("c"), user("d"))
     prompt = ChatTemplate(source).render(ChatRequest(messages))
     assert prompt == "[user]A\n\nb[assistant]c[user]d"
 
@@ -297,13 +297,13 @@ def test_a_message_that_is_shown_as_one_of_another_role_is_mended(role: str) -> 
     )
     other = {"assistant": "user", "user": "assistant"}[role]
     template = ChatTemplate(source.replace("OTHER", other).replace("ELSE", role))
-    messages = (system("A"), user("b"), said("c"), system("D"), user("e"))
+    messages = (system("A"), user("b"), output("c"), system("D"), user("e"))
     prompt = template.render(ChatRequest(messages))
     assert prompt == "[system]A\n\nD[user]b[assistant]c[user]e"
 
 
 def test_what_cannot_be_mended_names_the_message_and_quotes_the_template() -> None:
-    messages = (user("a"), said("<|channel|>analysis<|message|>b"), user("c"))
+    messages = (user("a"), output("<|channel|>analysis<|message|>b"), user("c"))
     with pytest.raises(InvalidRequest) as caught:
         TEMPLATES["gptoss"].render(ChatRequest(messages))
     assert caught.value.param == "messages[1]"

@@ -15,7 +15,7 @@ from tests.support.api import Api
 from tests.support.random_model import TEMPLATE, write_model
 
 
-def told(model: Path, *, name: str = "random", **options: Any) -> str:
+def reported(model: Path, *, name: str = "random", **options: Any) -> str:
     """What answers of both pages say."""
     engine = LlamaCppEngine(model, name=name, threads=1, parallel=1, **options)
     try:
@@ -34,14 +34,14 @@ def told(model: Path, *, name: str = "random", **options: Any) -> str:
 def test_it_changes_with_the_model_and_what_shapes_its_answers(
     random_model: Path, tmp_path: Path
 ) -> None:
-    first = told(random_model)
+    first = reported(random_model)
     copy = Path(shutil.copy(random_model, tmp_path / "copy.gguf"))
     os.utime(copy, (1, 1))
-    assert told(copy) == first, "the file's place and time are no part of the model"
+    assert reported(copy) == first, "the file's place and time are no part of the model"
     template = TEMPLATE.replace("assistant", "bot")
     others = [
-        told(random_model, context_length=512),
-        told(write_model(tmp_path / "weights.gguf", seed=2)),
-        told(write_model(tmp_path / "template.gguf", template=template)),
+        reported(random_model, context_length=512),
+        reported(write_model(tmp_path / "weights.gguf", seed=2)),
+        reported(write_model(tmp_path / "template.gguf", template=template)),
     ]
     assert len({first, *others}) == 4

@@ -104,18 +104,18 @@ def test_an_answer_that_goes_on_in_a_further_call_is_penalised_as_one(
     asked = check(CompletionRequest, {"prompt": prompt, "temperature": 0, penalty: 2})
     sampling = {**to_native(asked, engine.info), penalty: 6.0}
 
-    def said(request: GenerateRequest) -> str:
+    def output(request: GenerateRequest) -> str:
         return "".join(piece.text for piece in engine.generate(request) if piece is not None)
 
-    whole = said(GenerateRequest(prompt, 40, sampling, grammar=grammar))
-    plain = said(GenerateRequest(prompt, 40, {**sampling, penalty: 0.0}, grammar=grammar))
+    whole = output(GenerateRequest(prompt, 40, sampling, grammar=grammar))
+    plain = output(GenerateRequest(prompt, 40, {**sampling, penalty: 0.0}, grammar=grammar))
     assert whole != plain
     for tokens in (5, 12, 25):
-        begun = said(GenerateRequest(prompt, tokens, sampling, grammar=grammar))
+        begun = output(GenerateRequest(prompt, tokens, sampling, grammar=grammar))
         rest = GenerateRequest(
             prompt + begun, 40 - tokens, sampling, grammar=grammar, answer_prefix_length=len(begun)
         )
-        assert begun + said(rest) == whole
+        assert begun + output(rest) == whole
 
 
 @pytest.mark.parametrize(

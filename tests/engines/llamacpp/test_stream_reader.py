@@ -22,7 +22,9 @@ from extensions.openai.errors import EngineFailed
 END, MARK = "<|END_OF_TURN_TOKEN|>", "<tool_call>"
 TOKENS = (b"", b"", b"a", b" \xf0\x9f", b"\x99\x82", END.encode())
 NAMES = (END, MARK, "a", "x", "y", "quoted")
-VOCABULARY = Vocabulary(TOKENS, NAMES, {said: at for at, said in enumerate(TOKENS) if said}, {})
+VOCABULARY = Vocabulary(
+    TOKENS, NAMES, {output: at for at, output in enumerate(TOKENS) if output}, {}
+)
 ENDS = frozenset({0})
 Chunk = dict[str, Any]
 
@@ -86,15 +88,15 @@ def test_an_end_token_is_told_from_its_quotation_by_its_id(kind: type[TokenReade
     assert text_of(pieces) == END + MARK
     assert reader.context == [2, 5, 1, 0]
     if kind is LogprobReader:
-        told = [token.bytes for piece in pieces for token in piece.logprobs]
-        assert told == [END.encode(), MARK.encode(), b""]
+        reported = [token.bytes for piece in pieces for token in piece.logprobs]
+        assert reported == [END.encode(), MARK.encode(), b""]
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 3])
 def test_nothing_is_cut_where_the_last_token_has_no_text(tokens: int) -> None:
     """Such as <think> or a channel's mark: it has a chunk of its own, and the last chunk counts no more."""
-    said = ["a", "", ""][:tokens]
-    chunks = [chunk(text, at) for at, text in enumerate(said, 1)]
+    output = ["a", "", ""][:tokens]
+    chunks = [chunk(text, at) for at, text in enumerate(output, 1)]
     for limit in (None, tokens):
         pieces = read(AnswerReader(limit), *chunks, chunk("", tokens, "length"))
         assert (text_of(pieces), pieces[-1].finish) == ("a", "length")
@@ -110,8 +112,8 @@ def test_a_character_that_is_cut(last: Chunk, hidden: int) -> None:
     assert text_of(read(AnswerReader(), chunk("a", 1), last)) == "a" + CUT
     asked = []
 
-    def hidden_text(said: str, tokens: int) -> str:
-        asked.append((said, tokens))
+    def hidden_text(output: str, tokens: int) -> str:
+        asked.append((output, tokens))
         return " " + CUT
 
     reader = AnswerReader(None, (), hidden_text)

@@ -222,7 +222,7 @@ def survivors(source: Path, folder: Path, *, count: int, seed: int) -> tuple[lis
     """
     whole, data, chance = take_apart(source), source.read_bytes(), random.Random(seed)
     found: list[Path] = []
-    told: list[str] = []
+    reported: list[str] = []
     for number in range(count):
         what, changed = damaged(whole, data, chance)
         path = folder / f"{number}.gguf"
@@ -235,9 +235,9 @@ def survivors(source: Path, folder: Path, *, count: int, seed: int) -> tuple[lis
             path.unlink()
         else:
             found.append(path)
-            told.append(what)
+            reported.append(what)
         assert time.monotonic() - begun < SLOWEST, what
-    return found, told
+    return found, reported
 
 
 def load(paths: Sequence[Path]) -> list[str]:
@@ -274,10 +274,10 @@ def main() -> int:
     options = parser.parse_args()
     source = next((ROOT / "models" / "openedai-tiny").glob("*.gguf"))
     with tempfile.TemporaryDirectory() as folder:
-        found, told = survivors(source, Path(folder), count=options.count, seed=options.seed)
+        found, reported = survivors(source, Path(folder), count=options.count, seed=options.seed)
         outcomes = load(found[: options.loads])
     dead = 0
-    for what, outcome in zip(told, outcomes, strict=False):
+    for what, outcome in zip(reported, outcomes, strict=False):
         dead += outcome.startswith("died")
         sys.stdout.write(f"{outcome[:160]:50}  <- {what}\n")
     sys.stdout.write(

@@ -245,8 +245,8 @@ def test_a_lora_must_be_one(model: Path, tmp_path: Path) -> None:
 
 def test_damaged_files_are_refused_or_work(model: Path, tmp_path: Path) -> None:
     """Hundreds of damaged heads, and a look at what llama.cpp makes of those that pass."""
-    found, told = survivors(model, tmp_path, count=400, seed=3)
+    found, reported = survivors(model, tmp_path, count=400, seed=3)
     chosen = found[:12]
     assert len(chosen) == 12
-    for what, outcome in zip(told, load(chosen), strict=False):
+    for what, outcome in zip(reported, load(chosen), strict=False):
         assert not outcome.startswith("died"), f"{what}: {outcome}"

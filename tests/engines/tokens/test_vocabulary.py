@@ -34,19 +34,19 @@ def test_byte_level_tokens_are_those_of_the_published_table(embedded_model: Path
     assert len(vocabulary.tokens) >= model_manager.get_vocab_size()
     checked = 0
     for word, id in model_manager.get_vocab().items():
-        said = vocabulary.tokens[id]
-        if is_text(said) and said:
-            assert decoder.decode([word]) == said.decode()
+        output = vocabulary.tokens[id]
+        if is_text(output) and output:
+            assert decoder.decode([word]) == output.decode()
             checked += 1
     assert checked > 2000
 
 
 def test_the_longest_token_is_known_only_where_every_byte_is_one() -> None:
-    control, said = "<|a_control_token|>", "\N{LOWER ONE EIGHTH BLOCK}word"
+    control, output = "<|a_control_token|>", "\N{LOWER ONE EIGHTH BLOCK}word"
     every_byte = [f"<0x{byte:02X}>" for byte in range(256)]
-    whole = made_of([control, said, *every_byte], [3, 1, *[6] * 256])
+    whole = made_of([control, output, *every_byte], [3, 1, *[6] * 256])
     assert whole.longest == len(control)
-    assert made_of([control, said], [3, 1]).longest == 0  # <unk> stands for as much as you like
+    assert made_of([control, output], [3, 1]).longest == 0  # <unk> stands for as much as you like
 
 
 def test_the_tokens_of_a_text_join_to_its_bytes(tiny: Api, noise: Api) -> None:
@@ -132,11 +132,11 @@ def test_spelling_with_a_number_of_tokens(
 
 
 @pytest.mark.parametrize(
-    ("said", "whole"),
+    ("output", "whole"),
     [(b"", True), (b"a", True), ("🙂".encode(), True), (b"\xf0\x9f", False), (b"a\xff", False)],
 )
-def test_whole_characters(said: bytes, whole: bool) -> None:
-    assert is_text(said) is whole
+def test_whole_characters(output: bytes, whole: bool) -> None:
+    assert is_text(output) is whole
 
 
 def test_a_file_without_a_vocabulary_has_no_tokens() -> None:

@@ -33,7 +33,7 @@ from extensions.openai.engines.webui.engine import WebuiEngine
 from extensions.openai.engines.webui.ui_state import FALLBACK
 from extensions.openai.errors import EngineFailed, InvalidRequest, ModelChanged, ModelLoading
 from extensions.openai.generation.hooks.extension_hooks import Hooks
-from tests.support.api import Api, said
+from tests.support.api import Api, as_messages
 from tests.support.process import ROOT
 from tests.webui_host import AGES, MiniHost, install
 
@@ -255,10 +255,10 @@ def test_the_answer_is_scored_as_it_was_sampled(modern: MiniHost) -> None:
     engine = WebuiEngine()
     answer = [t for p in read(engine.generate(greedy(tokens=6, logprobs=0))) for t in p.logprobs]
     prompt = engine.tokenize("Hello")
-    said = engine.tokenize("Hello" + b"".join(t.bytes for t in answer).decode())
-    if said[: len(prompt)] != prompt or len(said) != len(prompt) + len(answer):
+    as_messages = engine.tokenize("Hello" + b"".join(t.bytes for t in answer).decode())
+    if as_messages[: len(prompt)] != prompt or len(as_messages) != len(prompt) + len(answer):
         pytest.skip("these tokens are not those that the text is split into")
-    scores = [score for score in engine.score(said, 0) if score is not None]
+    scores = [score for score in engine.score(as_messages, 0) if score is not None]
     for token, score in zip(answer, scores[len(prompt) :], strict=True):
         assert token.logprob == pytest.approx(score.logprob, abs=1e-3)
 
@@ -304,7 +304,7 @@ def test_calls_in_the_models_own_format_are_calls(modern: MiniHost) -> None:
     modern.extend(own=Extension)
     api = Api(WebuiEngine())
     function = {"name": "capital", "parameters": {"type": "object", "properties": {"of": {}}}}
-    body = {"tools": [{"type": "function", "function": function}], "messages": said("Hello")}
+    body = {"tools": [{"type": "function", "function": function}], "messages": as_messages("Hello")}
     for answer in (api.chat(**body), api.folded("chat/completions", **body)):
         (choice,) = answer["choices"]
         assert choice["finish_reason"] == "tool_calls"
@@ -358,8 +358,8 @@ def test_extensions_of_the_page_act_on_answers(host: MiniHost) -> None:
     host.extend(loud=Loud)
     api = with_hooks(Api(WebuiEngine()))
     answer = api.chat("secret word", temperature=0, max_tokens=6)
-    said = answer["choices"][0]["message"]["content"]
-    assert said == f"[{expected['choices'][0]['message']['content']}]"
+    as_messages = answer["choices"][0]["message"]["content"]
+    assert as_messages == f"[{expected['choices'][0]['message']['content']}]"
     assert answer["usage"] == expected["usage"]
     # Once for each request, also where the host's generator calls it itself.
     assert len(Loud.states) == 1
@@ -401,16 +401,16 @@ def test_tokens_of_text_are_counted_also_where_a_stop_string_ends_it(modern: Min
     answer = Api(engine).chat(
         "Hello! What can you do?", temperature=0, max_tokens=30, stop="questions"
     )
-    said = answer["choices"][0]["message"]["content"]
-    least = len(engine.tokenize(said))
+    as_messages = answer["choices"][0]["message"]["content"]
+    least = len(engine.tokenize(as_messages))
     assert least <= answer["usage"]["completion_tokens"] <= least + 4
     assert answer["choices"][0]["finish_reason"] == "stop"
 
 
 def test_a_loader_that_takes_text_back_is_one_clear_error(modern: MiniHost) -> None:
     modern.load(loader="TensorRT-LLM")
-    said = ("One", "One two", "Ten")
-    modern.shared.model.generate_with_streaming = lambda prompt, state: iter(said)
+    as_messages = ("One", "One two", "Ten")
+    modern.shared.model.generate_with_streaming = lambda prompt, state: iter(as_messages)
     with pytest.raises(EngineFailed, match=r"changed text .* operator can load"):
         read(WebuiEngine().generate(greedy()))
 
@@ -573,10 +573,10 @@ def test_hooks_see_mode_character_and_names_of_a_request(modern: MiniHost) -> No
     api.chat("Hi", mode="chat", character="Jack", user_name="Ann", user_bio="A cook.")
     api.chat("Hi")
     api.complete("Hi")
-    told = [tuple(state[name] for name in names) for state in Seeing.states]
+    reported = [tuple(state[name] for name in names) for state in Seeing.states]
     jack = ("chat", "Jack", "Ann", "Jack", "Jack is a pirate.", "A cook.")
-    assert told[:2] == [jack, jack]
-    assert [each[0] for each in told[2:]] == ["instruct"] * 4
+    assert reported[:2] == [jack, jack]
+    assert [each[0] for each in reported[2:]] == ["instruct"] * 4
 
 
 def test_a_hook_may_choose_the_mode(modern: MiniHost) -> None:
@@ -662,12 +662,12 @@ def test_marks_are_told_though_they_say_nothing(
     special = read_vocabulary(read_header(next(TINY.glob("*.gguf")))).special["fim_pre"]
     forced = ((special, 100.0),)
 
-    def said(*marks: str) -> str:
+    def as_messages(*marks: str) -> str:
         request = greedy(tokens=2, logit_bias=forced, marks=marks, logprobs=logprobs)
         return text_of(engine.generate(request))
 
-    assert said() == said("<tool_call>", "<|fim_suffix|>") == ""
-    assert said("<|fim_prefix|>") == "<|fim_prefix|>" * 2
+    assert as_messages() == as_messages("<tool_call>", "<|fim_suffix|>") == ""
+    assert as_messages("<|fim_prefix|>") == "<|fim_prefix|>" * 2
 
 
 def test_the_vocabulary_is_that_of_the_gguf_file(modern: MiniHost) -> None:

@@ -34,7 +34,7 @@ from extensions.openai.generation.chat.answer_shape import Wanted
 from extensions.openai.generation.tools.enforcing.strict_arguments import heads_of
 from extensions.openai.generation.tools.plan import ToolPlan
 from extensions.openai.generation.tools.reading.learned_formats import CallShape
-from tests.support.api import Api, assert_alike, said
+from tests.support.api import Api, as_messages, assert_alike
 from tests.support.random_model import TEMPLATE, write_model
 
 CONTEXT = 1000
@@ -114,8 +114,8 @@ WHOLE = "<think>\nWell, 1<2\n</think>\n\nBecause </of> it."
 
 @pytest.mark.parametrize("parts", splits(WHOLE))
 def test_a_thought_that_the_model_opens(parts: list[str]) -> None:
-    thought, said_, pieces = answer(Scripted(parts))
-    assert (thought.strip(), said_) == ("Well, 1<2", "Because </of> it.")
+    thought, output, pieces = answer(Scripted(parts))
+    assert (thought.strip(), output) == ("Well, 1<2", "Because </of> it.")
     assert sum(piece.tokens for piece in pieces) == len(parts) + 1
 
 
@@ -125,8 +125,8 @@ OPENED = WHOLE.removeprefix("<think>\n")
 @pytest.mark.parametrize("opening", ["<think>", "<think>\n"])
 @pytest.mark.parametrize("parts", splits(OPENED))
 def test_a_thought_that_the_template_opens(parts: list[str], opening: str) -> None:
-    thought, said_, pieces = answer(Scripted(parts, opening=opening))
-    assert (thought.strip(), said_) == ("Well, 1<2", "Because </of> it.")
+    thought, output, pieces = answer(Scripted(parts, opening=opening))
+    assert (thought.strip(), output) == ("Well, 1<2", "Because </of> it.")
     assert sum(piece.tokens for piece in pieces) == len(parts) + 1
 
 
@@ -146,11 +146,11 @@ PLAIN = [
     "parts", [parts for text in PLAIN[:-1] for parts in splits(text) if text or parts == [""]]
 )
 def test_an_answer_without_a_thought_is_as_it_was(parts: list[str]) -> None:
-    thought, said_, pieces = answer(Scripted(parts))
-    assert (thought, said_) == ("", "".join(parts))
+    thought, output, pieces = answer(Scripted(parts))
+    assert (thought, output) == ("", "".join(parts))
     assert sum(piece.tokens for piece in pieces) == len(parts) + 1
-    told = b"".join(token.bytes for piece in pieces for token in piece.logprobs)
-    assert told.decode() == said_
+    reported = b"".join(token.bytes for piece in pieces for token in piece.logprobs)
+    assert reported.decode() == output
 
 
 @pytest.mark.parametrize("opening", ["", "<think>\n"])
@@ -158,26 +158,26 @@ def test_an_answer_without_a_thought_is_as_it_was(parts: list[str]) -> None:
 def test_a_thought_that_is_cut(length: int, opening: str) -> None:
     """No part of a mark shows, and what was thought is not taken for an answer."""
     text = WHOLE[:length] if not opening else OPENED[:length]
-    thought, said_, pieces = answer(Scripted(list(text), opening=opening, finish="length"))
+    thought, output, pieces = answer(Scripted(list(text), opening=opening, finish="length"))
     assert pieces[-1].finish == "length"
     full = "<think>\n" + text if opening else text
     if "</think>" in full:
-        assert "Because </of> it.".startswith(said_) and thought.strip() == "Well, 1<2"
+        assert "Because </of> it.".startswith(output) and thought.strip() == "Well, 1<2"
     elif full.startswith("<think>"):
-        assert said_ == ""
+        assert output == ""
         assert full.removeprefix("<think>").strip() == thought.strip()
     else:
-        assert (thought, said_) == ("", text)
+        assert (thought, output) == ("", text)
 
 
 @pytest.mark.parametrize("parts", splits(WHOLE))
 def test_each_token_has_its_log_probability_and_those_of_the_text_are_the_text(
     parts: list[str],
 ) -> None:
-    _, said_, pieces = answer(Scripted(parts))
+    _, output, pieces = answer(Scripted(parts))
     entries = [token for piece in pieces for token in piece.logprobs]
     assert len(entries) == sum(1 for part in parts if part)
-    assert b"".join(entry.bytes for entry in entries).decode() == said_
+    assert b"".join(entry.bytes for entry in entries).decode() == output
 
 
 def test_closing_early_closes_the_engine() -> None:
@@ -198,9 +198,9 @@ def test_closing_early_closes_the_engine() -> None:
 
 def test_a_continued_message_ends_the_prompt() -> None:
     engine = Scripted(["!"])
-    thought, said_, _ = answer(engine, Wanted(continued=Message("assistant", "Because, ")))
+    thought, output, _ = answer(engine, Wanted(continued=Message("assistant", "Because, ")))
     assert engine.asked[0].prompt == "user: Why?\nassistant: Because, "
-    assert (thought, said_) == ("", "!")
+    assert (thought, output) == ("", "!")
 
 
 @pytest.mark.parametrize(
@@ -222,9 +222,9 @@ def test_a_continued_thought_goes_on_where_it_was(
     engine = Scripted(["\n", "\nso.\n", closing, "\n\nYes."], opening=opening)
     engine.info = replace(engine.info, thinking=traits)
     continued = Message("assistant", None, reasoning=begun)
-    thought, said_, _ = answer(engine, Wanted(continued=continued))
+    thought, output, _ = answer(engine, Wanted(continued=continued))
     assert engine.asked[0].prompt == f"user: Why?\nassistant: {prompt}"
-    assert (thought, said_) == ("\n\nso.", "Yes.")
+    assert (thought, output) == ("\n\nso.", "Yes.")
 
 
 def test_a_limit_is_an_upper_bound_and_the_context_another() -> None:
@@ -262,7 +262,7 @@ def test_a_seed_is_repeatable_and_its_choices_differ(tiny: Api) -> None:
 def test_an_answer_is_continued(tiny: Api) -> None:
     free = tiny.chat("Hello", temperature=0)["choices"][0]["message"]["content"]
     for at in (1, 4, len(free) - 2):
-        begun = [*said("Hello"), {"role": "assistant", "content": free[:at]}]
+        begun = [*as_messages("Hello"), {"role": "assistant", "content": free[:at]}]
         body = {"messages": begun, "continue_final_message": True, "temperature": 0}
         whole = tiny.chat(body["messages"], continue_final_message=True, temperature=0)
         assert whole["choices"][0]["message"]["role"] == "assistant"
@@ -272,7 +272,7 @@ def test_an_answer_is_continued(tiny: Api) -> None:
     # Cut where a token ends, the rest is the rest.
     first = tiny.chat("Hello", temperature=0, logprobs=True)["choices"][0]["logprobs"]["content"]
     head = bytes(byte for token in first[:2] for byte in token["bytes"]).decode()
-    begun = [*said("Hello"), {"role": "assistant", "content": head}]
+    begun = [*as_messages("Hello"), {"role": "assistant", "content": head}]
     rest = tiny.chat(begun, continue_final_message=True, temperature=0)
     assert head + rest["choices"][0]["message"]["content"] == free
 
@@ -310,7 +310,7 @@ def test_thoughts_are_told_apart_on_the_page() -> None:
         details = whole["usage"]["completion_tokens_details"]
         tokens = whole["usage"]["completion_tokens"]
         assert 0 < details["reasoning_tokens"] < tokens
-        assert_alike(api.folded("chat/completions", messages=said("Why?"), **body), whole)
+        assert_alike(api.folded("chat/completions", messages=as_messages("Why?"), **body), whole)
 
 
 @pytest.mark.parametrize("thought", ["\nWell, 1<2 </thin </ <b>\n", "a", "a </thi b"])
@@ -326,7 +326,7 @@ def test_the_tokens_of_a_thought_are_those_of_its_text(thought: str) -> None:
 
 def test_the_first_delta_of_a_thought_has_the_role() -> None:
     api = Api(Scripted(list(WHOLE)))
-    chunks = api.chunks("chat/completions", messages=said("Why?"), logprobs=True)
+    chunks = api.chunks("chat/completions", messages=as_messages("Why?"), logprobs=True)
     deltas = [chunk["choices"][0]["delta"] for chunk in chunks if chunk["choices"]]
     assert deltas[0]["role"] == "assistant"
     kinds = [next(iter(delta)) for delta in deltas[1:-1]]
@@ -353,25 +353,25 @@ def test_an_answer_that_leaves_its_grammar_is_an_error_that_names_the_field() ->
 
 CALLED = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'
 PLAN = ToolPlan((Tool("f", None, {"type": "object"}),))
-TOLD = ChatRequest((Message("user", "<tool_call>"),), tools=PLAN.shown)
+REPORTED = ChatRequest((Message("user", "<tool_call>"),), tools=PLAN.shown)
 
 
 @pytest.mark.parametrize("before", ["", "I will. ", "a < b <tool ", "\n"])
 @pytest.mark.parametrize("cut", range(len(CALLED) + 1))
 def test_a_call_that_is_cut_is_the_beginning_of_the_whole(before: str, cut: int) -> None:
-    said = before + CALLED[:cut]
+    as_messages = before + CALLED[:cut]
     finish: Finish = "stop" if cut == len(CALLED) else "length"
-    engine = Scripted(list(said), finish=finish)
-    pieces = [p for p in answer_chat(engine, TOLD, wanted=Wanted(0, PLAN)) if p]
+    engine = Scripted(list(as_messages), finish=finish)
+    pieces = [p for p in answer_chat(engine, REPORTED, wanted=Wanted(0, PLAN)) if p]
     text = "".join(piece.text for piece in pieces)
     calls = [call for piece in pieces for call in piece.tool_calls]
     # A mark is one once it is whole; line ends before a call are no part of the text.
-    assert text == (said if cut < len("<tool_call>") else before.rstrip())
+    assert text == (as_messages if cut < len("<tool_call>") else before.rstrip())
     assert "{}".startswith("".join(call.arguments for call in calls))
     assert [call.name for call in calls if call.name] == ["f"] * (cut >= CALLED.index("{}") + 2)
     assert pieces[-1].finish == ("tool_calls" if finish == "stop" else "length")
-    told = b"".join(token.bytes for piece in pieces for token in piece.logprobs)
-    assert text == told.decode()
+    reported = b"".join(token.bytes for piece in pieces for token in piece.logprobs)
+    assert text == reported.decode()
 
 
 DEMANDED = replace(PLAN, demanded=PLAN.shown)
@@ -381,7 +381,7 @@ DEMANDED = replace(PLAN, demanded=PLAN.shown)
 def test_a_demanded_call_that_is_cut_shows_no_mark(cut: int) -> None:
     """What is cut before the arguments begin is no text either."""
     engine = Scripted(list(CALLED[:cut]), finish="length")
-    pieces = [p for p in answer_chat(engine, TOLD, wanted=Wanted(0, DEMANDED)) if p]
+    pieces = [p for p in answer_chat(engine, REPORTED, wanted=Wanted(0, DEMANDED)) if p]
     assert "".join(piece.text for piece in pieces) == ""
     assert not any(entry.bytes for piece in pieces for entry in piece.logprobs)
     calls = [call for piece in pieces for call in piece.tool_calls]
@@ -403,7 +403,7 @@ def test_input_that_stands_as_it_is_and_is_cut(first: str, cut: int, demanded: b
     plan = ToolPlan(shown, frozenset({"sql"}), {"sql": rule}, shown if demanded else ())
     finish: Finish = "stop" if cut == len(RAW) else "length"
     engine = Scripted([first + RAW[:cut]] if first + RAW[:cut] else [], finish=finish)
-    request = replace(TOLD, tools=shown)
+    request = replace(REPORTED, tools=shown)
     pieces = [p for p in answer_chat(engine, request, wanted=Wanted(0, plan)) if p]
     text = "".join(piece.text for piece in pieces)
     calls = [call for piece in pieces for call in piece.tool_calls]
@@ -413,17 +413,23 @@ def test_input_that_stands_as_it_is_and_is_cut(first: str, cut: int, demanded: b
     whole = cut >= RAW.index(QUERY)
     assert [call.name for call in calls if call.name] == names + ["sql"] * whole
     if whole:
-        said = json.loads(calls[-1].arguments)["input"]
+        as_messages = json.loads(calls[-1].arguments)["input"]
         written = RAW[RAW.index(QUERY) : cut]
-        assert said == QUERY if finish == "stop" else written.startswith(said)
-        assert finish == "stop" or len(said) >= min(len(written), len(QUERY)) - 1
+        assert as_messages == QUERY if finish == "stop" else written.startswith(as_messages)
+        assert finish == "stop" or len(as_messages) >= min(len(written), len(QUERY)) - 1
 
 
 def test_an_answer_may_begin_like_a_call() -> None:
     """HTML, say; nothing but a whole opening is a call."""
-    said = "<table><tool_call></table>"
-    pieces = [p for p in answer_chat(Scripted([said[:13], said[13:]]), TOLD, wanted=Wanted(0)) if p]
-    assert "".join(piece.text for piece in pieces) == said
+    as_messages = "<table><tool_call></table>"
+    pieces = [
+        p
+        for p in answer_chat(
+            Scripted([as_messages[:13], as_messages[13:]]), REPORTED, wanted=Wanted(0)
+        )
+        if p
+    ]
+    assert "".join(piece.text for piece in pieces) == as_messages
 
 
 OPTIONS = 'start: "yes" | "no"'
@@ -474,7 +480,7 @@ def test_an_answer_without_a_thought_is_begun_again_by_the_grammar() -> None:
 def test_a_thought_before_calls_that_are_demanded() -> None:
     plan = replace(PLAN, demanded=PLAN.shown)
     engine = Staged("Hm.\n</think>\n\n", CALLED, opening="<think>\n")
-    pieces = [p for p in answer_chat(engine, TOLD, wanted=Wanted(None, plan, thinks=True)) if p]
+    pieces = [p for p in answer_chat(engine, REPORTED, wanted=Wanted(None, plan, thinks=True)) if p]
     assert "".join(piece.reasoning for piece in pieces) == "Hm."
     assert "".join(piece.text for piece in pieces) == ""
     assert [c.name for piece in pieces for c in piece.tool_calls if c.name] == ["f"]
@@ -516,7 +522,7 @@ def test_arguments_of_a_strict_function_in_any_format(
     """The model's own arguments are not taken: they are made again, by the schema."""
     engine = Staged(free + '{"a": 1}' + rest, '{"b": 2}', rest, size=size)
     engine.info = replace(engine.info, template=TemplateTraits(call_sample=sample))
-    pieces = [p for p in answer_chat(engine, TOLD, wanted=Wanted(None, STRICT)) if p]
+    pieces = [p for p in answer_chat(engine, REPORTED, wanted=Wanted(None, STRICT)) if p]
     calls = [call for piece in pieces for call in piece.tool_calls]
     assert [call.name for call in calls if call.name] == ["f"]
     assert json.loads("".join(call.arguments for call in calls)) == {"b": 2}
@@ -527,7 +533,7 @@ def test_arguments_of_a_strict_function_in_any_format(
 
 
 @pytest.mark.parametrize(
-    ("free", "rest", "said"),
+    ("free", "rest", "as_messages"),
     [
         ('{"name": "f", "arguments": ', "}", ""),
         ('```json\n{"name": "f", "arguments": ', "}\n```", ""),
@@ -537,17 +543,17 @@ def test_arguments_of_a_strict_function_in_any_format(
 )
 @pytest.mark.parametrize("size", [1, 5, 200])
 def test_arguments_of_a_strict_function_that_is_called_without_the_templates_mark(
-    free: str, rest: str, said: str, size: int
+    free: str, rest: str, as_messages: str, size: int
 ) -> None:
     sample = '<tool_call>\n{"name": "find_places", "arguments": {"city": "Oslo", "limit": 3}}\n</tool_call>'
-    behind = "" if said else rest.removeprefix("}")
+    behind = "" if as_messages else rest.removeprefix("}")
     engine = Staged(free + '{"a": 1}' + rest, '{"b": 2}', behind, size=size)
     engine.info = replace(engine.info, template=TemplateTraits(call_sample=sample))
-    pieces = [p for p in answer_chat(engine, TOLD, wanted=Wanted(None, STRICT)) if p]
+    pieces = [p for p in answer_chat(engine, REPORTED, wanted=Wanted(None, STRICT)) if p]
     calls = [call for piece in pieces for call in piece.tool_calls]
     assert [call.name for call in calls if call.name] == ["f"]
     assert json.loads("".join(call.arguments for call in calls)) == {"b": 2}
-    assert "".join(piece.text for piece in pieces) == said
+    assert "".join(piece.text for piece in pieces) == as_messages
     assert pieces[-1].finish == "tool_calls"
 
 
@@ -572,10 +578,10 @@ def test_no_thought_where_a_template_opens_one_whatever_is_asked(tmp_path: Path)
 
     with thinking(tmp_path) as api:
         for quiet in ({"reasoning_effort": "none"}, {"enable_thinking": False}):
-            told = api.chat("Hello", logprobs=True, max_tokens=5, seed=1, **quiet)["choices"][0]
-            assert "reasoning_content" not in told["message"]
+            reported = api.chat("Hello", logprobs=True, max_tokens=5, seed=1, **quiet)["choices"][0]
+            assert "reasoning_content" not in reported["message"]
             plain = api.chat("Hello", max_tokens=5, seed=1, **quiet)["choices"][0]
-            assert plain["message"] == told["message"]
+            assert plain["message"] == reported["message"]
             assert plain["message"]["content"]
 
 
@@ -594,9 +600,9 @@ def thinking(folder: Path) -> Iterator[Api]:
 def test_a_thought_is_told_apart_with_and_without_log_probabilities(tmp_path: Path) -> None:
     with thinking(tmp_path) as api:
         body: dict[str, Any] = {"max_tokens": 12, "seed": 1, "ignore_eos": True}
-        told = api.chat("Hello", logprobs=True, **body)["choices"][0]["message"]
+        reported = api.chat("Hello", logprobs=True, **body)["choices"][0]["message"]
         plain = api.chat("Hello", **body)["choices"][0]["message"]
-        assert plain == told
+        assert plain == reported
         assert plain["reasoning_content"] and not plain["content"]
 
 

@@ -172,8 +172,13 @@ def test_the_operators_budget_for_requests_that_ask_for_nothing() -> None:
 def test_the_three_efforts_of_gpt_oss() -> None:
     traits = ThinkingTraits("<|channel|>analysis<|message|>", "<|end|>", "<|end|>", effort=True)
     info = replace(THINKER, thinking=traits)
-    for asked, told in (("none", "low"), ("minimal", "low"), ("medium", "medium"), ("max", "high")):
-        assert planned({"reasoning_effort": asked}, info).variables["reasoning_effort"] == told
+    for asked, reported in (
+        ("none", "low"),
+        ("minimal", "low"),
+        ("medium", "medium"),
+        ("max", "high"),
+    ):
+        assert planned({"reasoning_effort": asked}, info).variables["reasoning_effort"] == reported
 
 
 def test_the_templates_own_switch() -> None:

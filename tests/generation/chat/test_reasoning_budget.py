@@ -37,30 +37,30 @@ class Continuing:
     """Says `said[i]` in its i-th call, a part each token; a token is a letter where it tokenizes."""
 
     def __init__(
-        self, *said: Sequence[str], info: EngineInfo = INFO, usage_last: bool = False
+        self, *output: Sequence[str], info: EngineInfo = INFO, usage_last: bool = False
     ) -> None:
-        self._said = said
+        self._output = output
         self._usage_last = usage_last
         self.info = info
         self.asked: list[GenerateRequest] = []
         self.closed: list[bool] = []
 
     def generate(self, request: GenerateRequest) -> Pieces:
-        parts = self._said[len(self.asked)]
+        parts = self._output[len(self.asked)]
         self.asked.append(request)
         usage = PromptUsage(len(request.prompt), 7)
         limit = len(parts) + 1 if request.max_tokens is None else request.max_tokens
         try:
             for at, part in enumerate(parts[:limit]):
                 yield None
-                told = usage if at == 0 and not self._usage_last else None
+                reported = usage if at == 0 and not self._usage_last else None
                 logprob = TokenLogprob(part.encode(), -1.0)
-                yield Piece(part, tokens=1, prompt=told, logprobs=(logprob,))
-            told = usage if self._usage_last or not parts[:limit] else None
+                yield Piece(part, tokens=1, prompt=reported, logprobs=(logprob,))
+            reported = usage if self._usage_last or not parts[:limit] else None
             if limit <= len(parts):
-                yield Piece(prompt=told, finish="length")
+                yield Piece(prompt=reported, finish="length")
             else:
-                yield Piece(tokens=1, prompt=told, finish="stop")
+                yield Piece(tokens=1, prompt=reported, finish="stop")
         finally:
             self.closed.append(True)
 
@@ -118,29 +118,29 @@ def test_a_thought_is_closed_where_its_budget_is_spent(budget: int, opened: bool
         first, prompt=f"{first.prompt}{begun}{END}", answer_prefix_length=len(begun + END)
     )
     assert pieces[0].prompt == PromptUsage(len(first.prompt), 7)
-    told = b"".join(token.bytes for piece in pieces for token in piece.logprobs).decode()
-    assert told == begun + "It is."
+    reported = b"".join(token.bytes for piece in pieces for token in piece.logprobs).decode()
+    assert reported == begun + "It is."
 
 
 @pytest.mark.parametrize("budget", [4, 5, 100])
 @pytest.mark.parametrize("opened", [True, False])
 def test_a_thought_that_ends_in_time_is_left_alone(budget: int, opened: bool) -> None:
-    said = [*([] if opened else ["<th", "ink>"]), *THOUGHT[:3], "</th", "ink>", *ANSWER * 50]
-    engine = Continuing(said)
+    output = [*([] if opened else ["<th", "ink>"]), *THOUGHT[:3], "</th", "ink>", *ANSWER * 50]
+    engine = Continuing(output)
     text, pieces = run(engine, budget + (budget == 4), opened=opened)
-    assert text == "".join(said)
-    assert tokens(pieces) == len(said) + 1
+    assert text == "".join(output)
+    assert tokens(pieces) == len(output) + 1
     assert len(engine.asked) == 1
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [ANSWER, [" <", "b> <think>", *THOUGHT], ["<thinking", "> x"], [], ["\n", "It"], ["<think"]],
 )
-def test_an_answer_without_a_thought_has_no_budget(said: list[str]) -> None:
-    engine = Continuing(said)
+def test_an_answer_without_a_thought_has_no_budget(output: list[str]) -> None:
+    engine = Continuing(output)
     text, _ = run(engine, 0, opened=False)
-    assert text == "".join(said)
+    assert text == "".join(output)
     assert len(engine.asked) == 1
 
 
@@ -171,15 +171,15 @@ def test_what_the_model_has_begun_to_close_is_closed_once(thought: list[str], en
     assert text == "".join(thought) + end + "It is."
 
 
-@pytest.mark.parametrize(("limit", "said"), [(6, "It is."), (5, "It is."), (4, "It "), (3, "")])
-def test_the_limit_is_that_of_both_calls(limit: int, said: str) -> None:
+@pytest.mark.parametrize(("limit", "output"), [(6, "It is."), (5, "It is."), (4, "It "), (3, "")])
+def test_the_limit_is_that_of_both_calls(limit: int, output: str) -> None:
     engine = Continuing(THOUGHT, ANSWER)
     request = GenerateRequest("Why?<think>\n", limit)
     text, pieces = run(engine, 3, request=request)
     assert pieces[-1].finish == ("stop" if limit > 5 else "length")
     assert tokens(pieces) == limit
-    assert text == "One two three " + (END + said if said else "")
-    assert [asked.max_tokens for asked in engine.asked] == [limit, limit - 3][: 1 + bool(said)]
+    assert text == "One two three " + (END + output if output else "")
+    assert [asked.max_tokens for asked in engine.asked] == [limit, limit - 3][: 1 + bool(output)]
 
 
 def test_the_context_is_a_limit_too() -> None:

@@ -19,7 +19,7 @@ from extensions.openai.generation.grammar.enforce import enforced
 from extensions.openai.generation.grammar.json_schema import json_rule
 from extensions.openai.generation.grammar.regex import ascii_classes
 from extensions.openai.schemas.validation import check
-from tests.support.api import Api, assert_alike, said
+from tests.support.api import Api, as_messages, assert_alike
 
 WORD = {"type": "string", "maxLength": 12}
 
@@ -277,8 +277,10 @@ def test_integers_are_such_that_every_reader_can_hold(
     """RFC 8259, section 6: integers beyond 2**53 are not read alike everywhere. Bounds of the schema's own
     go before that."""
     matcher = LLMatcher(LLTokenizer("byte"), "start: " + json_rule(schema, "x"), log_level=0)
-    said = list(text.encode())
-    assert (matcher.try_consume_tokens(said) == len(said) and matcher.is_accepting()) == allowed
+    as_messages = list(text.encode())
+    assert (
+        matcher.try_consume_tokens(as_messages) == len(as_messages) and matcher.is_accepting()
+    ) == allowed
 
 
 def both_pages(api: Api, **body: Any) -> list[tuple[dict[str, Any], str]]:
@@ -506,9 +508,9 @@ def test_it_works_together_with_everything_else_and_streamed(
         if choice["finish_reason"] == "stop" and not stops:
             valid(text, schema)
         if together.get("logprobs"):
-            told = b"".join(bytes(token["bytes"]) for token in choice["logprobs"]["content"])
-            assert told.decode(errors="replace").startswith(text)
-    assert_alike(tiny.folded("chat/completions", messages=said("Hello"), **body), whole)
+            reported = b"".join(bytes(token["bytes"]) for token in choice["logprobs"]["content"])
+            assert reported.decode(errors="replace").startswith(text)
+    assert_alike(tiny.folded("chat/completions", messages=as_messages("Hello"), **body), whole)
 
 
 def test_completions_take_constraints_with_echo_best_of_and_several_prompts(tiny: Api) -> None:

@@ -61,8 +61,8 @@ EXCLUSIVE: dict[str, dict[str, Any]] = {
 def matches(schema: dict[str, Any], value: Any) -> bool:
     matcher = LLMatcher(BYTES, "start: " + json_rule(schema, "field"), log_level=0)
     assert not matcher.get_error(), matcher.get_error()
-    said = list(json.dumps(value).encode())
-    return bool(matcher.try_consume_tokens(said) == len(said) and matcher.is_accepting())
+    output = list(json.dumps(value).encode())
+    return bool(matcher.try_consume_tokens(output) == len(output) and matcher.is_accepting())
 
 
 @pytest.mark.parametrize("name", EXCLUSIVE)

@@ -13,8 +13,8 @@ BYTES = LLTokenizer("byte")
 def matches(grammar: str, text: str) -> bool:
     matcher = LLMatcher(BYTES, gbnf_to_lark(grammar), log_level=0)
     assert not matcher.is_error(), matcher.get_error()
-    said = list(text.encode())
-    return matcher.try_consume_tokens(said) == len(said) and matcher.is_accepting()
+    output = list(text.encode())
+    return matcher.try_consume_tokens(output) == len(output) and matcher.is_accepting()
 
 
 # Source: llama.cpp, grammars/README.md.

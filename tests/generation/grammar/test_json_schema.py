@@ -163,8 +163,8 @@ def test_strict_objects_are_closed() -> None:
         found = check(ConstraintFields, {"response_format": body}).constraint
         assert found is not None
         matcher = LLMatcher(BYTES, found[0], log_level=0)
-        said = list(b'{"a": true, "b": 1}')
-        assert (matcher.try_consume_tokens(said) == len(said)) == allowed
+        output = list(b'{"a": true, "b": 1}')
+        assert (matcher.try_consume_tokens(output) == len(output)) == allowed
 
 
 def test_what_is_sure_to_be_enforceable() -> None:

@@ -34,7 +34,7 @@ def extension(**hooks: Any) -> Any:
     return SimpleNamespace(**hooks)
 
 
-def said(answer: dict[str, Any]) -> str:
+def output(answer: dict[str, Any]) -> str:
     choice = answer["choices"][0]
     return str(choice["message"]["content"] if "message" in choice else choice["text"])
 
@@ -80,7 +80,7 @@ def test_input_and_output_are_modified_on_both_pages(stream: bool) -> None:
         if ask
         else [api.chat("Hi"), api.complete("Hi")]
     )
-    assert [said(answer) for answer in answers] == ["<Hi, True>", "<Hi, False>"]
+    assert [output(answer) for answer in answers] == ["<Hi, True>", "<Hi, False>"]
     # Counted is what was generated, the end token too: not what was made of it.
     assert answers[0]["usage"]["completion_tokens"] == len("Hi, True") + 1
 
@@ -97,13 +97,13 @@ def test_input_and_output_are_modified_on_both_pages(stream: bool) -> None:
     ],
 )
 def test_hooks_of_all_years_get_what_they_take(modify: Callable[..., str]) -> None:
-    assert said(api_with(extension(output_modifier=modify)).chat("hello")) == "HELLO"
+    assert output(api_with(extension(output_modifier=modify)).chat("hello")) == "HELLO"
 
 
 def test_extensions_are_applied_one_after_the_other() -> None:
     one = extension(output_modifier=lambda text: text + "1")
     two = extension(output_modifier=lambda text: text + "2")
-    assert said(api_with(one, two).chat("x")) == "x12"
+    assert output(api_with(one, two).chat("x")) == "x12"
 
 
 def test_nothing_of_a_text_that_may_change_is_sent_before_it_is_whole() -> None:
@@ -119,13 +119,13 @@ def test_a_stream_that_waits_says_so_all_the_time() -> None:
     request = ChatRequest((Message("user", "Hi"),), 5, unstreamed=True)
     pieces = hooked_chat(hooks, engine, request, answer_chat, stops=(), continues=False)
     got = list(pieces)
-    told = [piece for piece in got if piece is not None]
-    counts = [piece.tokens for piece in told]
-    assert [bool(piece.text) for piece, tokens in zip(told, counts, strict=True) if tokens] == [
+    reported = [piece for piece in got if piece is not None]
+    counts = [piece.tokens for piece in reported]
+    assert [bool(piece.text) for piece, tokens in zip(reported, counts, strict=True) if tokens] == [
         False
     ] * sum(counts)
     assert got.index(None) == 1 and got.count(None) >= sum(counts) - 1
-    assert "".join(piece.text for piece in told) == "one two three"
+    assert "".join(piece.text for piece in reported) == "one two three"
 
 
 def test_a_stream_modifier_works_as_the_text_comes() -> None:
@@ -143,7 +143,7 @@ def test_a_stream_modifier_works_as_the_text_comes() -> None:
     chunks = api.chunks("chat/completions", messages=[{"role": "user", "content": "abc"}])
     texts = [choice["delta"].get("content") for c in chunks for choice in c["choices"]]
     assert [text for text in texts if text] == ["A.", "B.", "C."]
-    assert said(api.chat("abc")) == "A.B.C."
+    assert output(api.chat("abc")) == "A.B.C."
     assert api.chat("abc")["usage"]["completion_tokens"] == 4
 
 
@@ -153,7 +153,7 @@ def test_a_stream_modifier_may_hold_and_add_text() -> None:
         yield "".join(pieces)
         yield ")"
 
-    assert said(api_with(extension(stream_modifier=stream_modifier)).chat("abc")) == "(abc)"
+    assert output(api_with(extension(stream_modifier=stream_modifier)).chat("abc")) == "(abc)"
 
 
 def test_a_stream_modifier_that_stops_reading_ends_the_text_and_not_the_count() -> None:
@@ -161,7 +161,7 @@ def test_a_stream_modifier_that_stops_reading_ends_the_text_and_not_the_count() 
         yield next(pieces)
 
     answer = api_with(extension(stream_modifier=stream_modifier)).chat("abc")
-    assert said(answer) == "a" and answer["usage"]["completion_tokens"] == 4
+    assert output(answer) == "a" and answer["usage"]["completion_tokens"] == 4
     assert answer["choices"][0]["finish_reason"] == "stop"
 
 
@@ -174,7 +174,7 @@ def test_stop_strings_end_the_text_before_hooks_see_it() -> None:
 
     api = api_with(extension(output_modifier=output_modifier))
     answer = api.chat("one STOP two", stop="STOP")
-    assert seen == ["one "] and said(answer) == "one STOP is not cut here"
+    assert seen == ["one "] and output(answer) == "one STOP is not cut here"
     assert answer["usage"]["completion_tokens"] == len("one STOP")
 
 
@@ -199,7 +199,7 @@ def test_the_state_holds_parameters_and_settings_and_changes_count() -> None:
         9,
         "You",
     )
-    assert said(answer) == "abc kept" and answer["choices"][0]["finish_reason"] == "length"
+    assert output(answer) == "abc kept" and answer["choices"][0]["finish_reason"] == "length"
 
 
 def test_changed_samplers_reach_the_engine_under_its_own_names() -> None:
@@ -243,7 +243,7 @@ def test_a_history_hook_adds_turns_and_what_it_leaves_alone_stays() -> None:
         {"role": "user", "content": "three"},
     ]
     api = api_with(extension(history_modifier=history_modifier), engine=Noting())
-    assert said(api.chat(messages)) == "three"
+    assert output(api.chat(messages)) == "three"
     turns = prompts[-1].removesuffix("<|assistant|>").removesuffix("<|end|>").split("<|end|>")
     assert turns[:3] == ["<|system|>Be brief.", "<|user|>note", "<|assistant|>noted"]
     roles = [turn.partition("|>")[0].removeprefix("<|") for turn in turns[3:]]
@@ -268,7 +268,7 @@ def test_an_extension_may_make_the_whole_prompt() -> None:
         {"role": "assistant", "content": "two"},
         {"role": "user", "content": "three"},
     ]
-    assert said(api_with(one, two).chat(messages)) == "three after 1"
+    assert output(api_with(one, two).chat(messages)) == "three after 1"
 
 
 class Rendering(EchoEngine):
@@ -378,15 +378,15 @@ def test_hooks_see_whether_the_answer_is_streamed_and_how_long_it_may_be() -> No
 def test_the_answer_begins_behind_a_prefix() -> None:
     one = extension(bot_prefix_modifier=lambda text, state: text + "Sure:")
     # The engine says its prompt back, so it shows what was behind the messages.
-    assert said(api_with(one).chat("Hi")).endswith("<|user|>Hi<|end|><|assistant|>Sure:")
+    assert output(api_with(one).chat("Hi")).endswith("<|user|>Hi<|end|><|assistant|>Sure:")
 
 
 def test_hooks_are_left_out_where_the_request_or_the_operator_says_so() -> None:
     loud = extension(output_modifier=lambda text: text.upper())
-    assert said(api_with(loud).chat("hi", hooks=False)) == "hi"
-    assert said(api_with(loud).complete("hi", hooks=False)) == "hi"
-    assert said(api_with(loud).chat("hi", hooks=True)) == "HI"
-    assert said(api_with(loud, hooks=False).chat("hi")) == "hi"
+    assert output(api_with(loud).chat("hi", hooks=False)) == "hi"
+    assert output(api_with(loud).complete("hi", hooks=False)) == "hi"
+    assert output(api_with(loud).chat("hi", hooks=True)) == "HI"
+    assert output(api_with(loud, hooks=False).chat("hi")) == "hi"
 
 
 @pytest.mark.parametrize(
@@ -405,7 +405,7 @@ def test_a_hook_that_fails_is_one_clear_error_and_the_server_goes_on(hook: str) 
     assert answer.status_code == 500 and error["code"] == "extension_failed"
     assert "extension0" in error["message"] and hook in error["message"]
     assert "secret" not in error["message"]
-    assert said(api.chat("hi", hooks=False)) == "hi"
+    assert output(api.chat("hi", hooks=False)) == "hi"
 
 
 def test_a_stream_modifier_that_fails_ends_the_stream_with_the_error() -> None:
@@ -473,5 +473,5 @@ def test_thoughts_and_calls_are_no_text(tiny: Api) -> None:
     (call,) = called["choices"][0]["message"]["tool_calls"]
     assert call["function"]["name"] == "get_weather"
     plain, loud = tiny.chat("Hello!", temperature=0), api.chat("Hello!", temperature=0)
-    assert said(loud) == said(plain).upper()
+    assert output(loud) == output(plain).upper()
     assert loud["usage"]["completion_tokens"] == plain["usage"]["completion_tokens"]

@@ -43,8 +43,8 @@ def texts(pieces: list[Piece]) -> list[str]:
 def test_a_hook_that_returns_its_argument_leaves_the_stream_as_it_is() -> None:
     pieces = live(lambda text: text)
     assert texts(pieces) == list(WORDS)
-    told = [(piece.text, piece.logprobs) for piece in pieces if piece.text]
-    assert told == [(piece.text, piece.logprobs) for piece in read(spoken()) if piece.text]
+    reported = [(piece.text, piece.logprobs) for piece in pieces if piece.text]
+    assert reported == [(piece.text, piece.logprobs) for piece in read(spoken()) if piece.text]
     assert sum(piece.tokens for piece in pieces) == len(WORDS) + 1
 
 
@@ -116,9 +116,9 @@ def test_what_only_fits_again_later_is_sent_at_the_end() -> None:
         """An even number of words is put in brackets."""
         return text if len(text.split()) % 2 else f"({text})"
 
-    told: list[bool] = []
-    pieces = live(closed, contradicted=lambda: told.append(True))
-    assert "".join(texts(pieces)) == TEXT and not told
+    reported: list[bool] = []
+    pieces = live(closed, contradicted=lambda: reported.append(True))
+    assert "".join(texts(pieces)) == TEXT and not reported
 
 
 def test_a_slow_hook_takes_a_bounded_share() -> None:
@@ -186,18 +186,18 @@ def test_tokens_before_a_stop_string_are_told_where_they_stand(
 def test_a_hook_that_changes_what_was_sent_is_told_of_and_not_said_twice(
     made: str, sent: str | None
 ) -> None:
-    told: list[bool] = []
+    reported: list[bool] = []
 
     def attempt(text: str) -> str:
         return text
 
     pieces = read(
         modified(
-            spoken(), lambda text: made, attempt=attempt, contradicted=lambda: told.append(True)
+            spoken(), lambda text: made, attempt=attempt, contradicted=lambda: reported.append(True)
         )
     )
     shown = "".join(texts(pieces))
-    assert told == [True]
+    assert reported == [True]
     assert shown.startswith("The capital of France is Paris. It lies on the")
     if sent is not None:
         assert shown == sent
@@ -258,9 +258,9 @@ def test_log_probabilities_are_as_without_the_hook(tiny: Api, stream: bool) -> N
     """A real model, on both endpoints; offsets too."""
     hooked = api_with(extension(output_modifier=lambda text: text), engine=tiny.engine)
     asked: dict[str, Any] = {"temperature": 0, "max_tokens": 24}
-    said = [{"role": "user", "content": "What is the capital of France?"}]
+    output = [{"role": "user", "content": "What is the capital of France?"}]
     for path, fields in (
-        ("chat/completions", {"messages": said, "logprobs": True, "top_logprobs": 2}),
+        ("chat/completions", {"messages": output, "logprobs": True, "top_logprobs": 2}),
         ("completions", {"prompt": "Once upon a time", "logprobs": 2, "stop": [" a", "e t"]}),
     ):
         answers = []

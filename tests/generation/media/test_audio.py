@@ -44,9 +44,9 @@ def hertz(rate: int, samples: np.ndarray) -> float:
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
 @pytest.mark.parametrize("channels", [1, 2, 6])
 def test_a_tone_stays_what_it_is(rate: int, channels: int) -> None:
-    said, samples = heard(tone(440, 0.5, rate, channels))
-    assert said == rate and len(samples) == rate // 2
-    assert abs(hertz(said, samples) - 440) < 5
+    output, samples = heard(tone(440, 0.5, rate, channels))
+    assert output == rate and len(samples) == rate // 2
+    assert abs(hertz(output, samples) - 440) < 5
     assert abs(int(np.abs(samples).max()) - 20000) < 300
 
 

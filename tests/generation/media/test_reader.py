@@ -140,8 +140,8 @@ def test_both_ways_to_an_answer_give_the_same(seeing: Api) -> None:
     plain = seeing.chat(messages, **body)["choices"][0]["message"]["content"]
     with_logprobs = seeing.chat(messages, **body, logprobs=True)["choices"][0]
     assert with_logprobs["message"]["content"] == plain
-    said = b"".join(bytes(t["bytes"]) for t in with_logprobs["logprobs"]["content"])
-    assert said.decode() == plain
+    reply = b"".join(bytes(t["bytes"]) for t in with_logprobs["logprobs"]["content"])
+    assert reply.decode() == plain
 
 
 def test_structured_output_about_a_picture(seeing: Api) -> None:
@@ -176,10 +176,10 @@ def test_a_message_is_continued_after_a_picture(seeing: Api) -> None:
 
 def test_stop_strings_and_limits(seeing: Api) -> None:
     messages, body = user(text("Tell me a story."), RED), {"temperature": 0, "seed": 1}
-    said = seeing.chat(messages, max_tokens=20, **body)["choices"][0]["message"]["content"]
-    stop = said[len(said) // 2 :][:3]
+    reply = seeing.chat(messages, max_tokens=20, **body)["choices"][0]["message"]["content"]
+    stop = reply[len(reply) // 2 :][:3]
     cut = seeing.chat(messages, max_tokens=20, stop=stop, **body)["choices"][0]
-    assert cut["finish_reason"] == "stop" and said.startswith(cut["message"]["content"])
+    assert cut["finish_reason"] == "stop" and reply.startswith(cut["message"]["content"])
     short = seeing.chat(messages, max_tokens=2, **body)
     assert short["usage"]["completion_tokens"] == 2
     assert short["choices"][0]["finish_reason"] == "length"
@@ -345,8 +345,8 @@ def test_a_file_is_given_as_its_text(client: FlaskClient) -> None:
     content = "Grüße,\n\tdie Datei"
     asked = user(text("Sum up:\n"), file(content.encode(), 'no"tes/../ü.md'))
     answer = client.post("/v1/chat/completions", json={"model": "echo", "messages": asked})
-    said = answer.json["choices"][0]["message"]["content"]
-    assert said == f'Sum up:\n<file name="no_tes_.._ü.md">\n{content}\n</file>\n'
+    reply = answer.json["choices"][0]["message"]["content"]
+    assert reply == f'Sum up:\n<file name="no_tes_.._ü.md">\n{content}\n</file>\n'
 
 
 @pytest.mark.parametrize(
@@ -365,8 +365,8 @@ def test_files_of_text_may_come_as_data_urls(client: FlaskClient, url: str, name
     body = {"model": "echo", "messages": user(part)}
     answer = client.post("/v1/chat/completions", json=body)
     shown = name or "unnamed"
-    said = answer.json["choices"][0]["message"]["content"]
-    assert said == f'<file name="{shown}">\nhello\n</file>\n'
+    reply = answer.json["choices"][0]["message"]["content"]
+    assert reply == f'<file name="{shown}">\nhello\n</file>\n'
 
 
 @pytest.mark.parametrize(
@@ -517,9 +517,9 @@ def test_characters_of_several_tokens_beside_a_picture(random_model: Path, tmp_p
     finally:
         engine.close()
     (choice,) = whole["choices"]
-    told = choice["logprobs"]["content"]
-    assert 0 < len(told) <= whole["usage"]["completion_tokens"]
-    assert all(entry["logprob"] <= 0 and len(entry["top_logprobs"]) == 2 for entry in told)
+    reported = choice["logprobs"]["content"]
+    assert 0 < len(reported) <= whole["usage"]["completion_tokens"]
+    assert all(entry["logprob"] <= 0 and len(entry["top_logprobs"]) == 2 for entry in reported)
 
 
 JSON = st.one_of(

@@ -131,7 +131,7 @@ def test_a_wrong_setting_stops_the_start(flags: dict[str, str]) -> None:
 def test_the_fingerprint_changes_with_what_shapes_answers(tmp_path: Path) -> None:
     """ "If the backend configuration changes": seeds and a fingerprint belong together."""
     (tmp_path / "calm.yaml").write_text("temperature: 0.2")
-    told = []
+    reported = []
     for flags in (
         {},
         {"sampling_limits": "temperature=1.5"},
@@ -142,10 +142,10 @@ def test_the_fingerprint_changes_with_what_shapes_answers(tmp_path: Path) -> Non
         {"preset_folder": str(tmp_path)},
     ):
         answer = client(**flags).post("/v1/completions", json={"model": "echo", "prompt": "x"})
-        told.append(answer.get_json()["system_fingerprint"])
-    assert told[0] == told[1]
-    assert len(set(told)) == len(told) - 1
-    assert all(re.fullmatch(r"fp_\w+", each) for each in told)
+        reported.append(answer.get_json()["system_fingerprint"])
+    assert reported[0] == reported[1]
+    assert len(set(reported)) == len(reported) - 1
+    assert all(re.fullmatch(r"fp_\w+", each) for each in reported)
 
 
 def test_a_preset_above_a_limit_stops_the_start(tmp_path: Path) -> None:

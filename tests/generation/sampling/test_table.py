@@ -21,7 +21,7 @@ from extensions.openai.generation.sampling.profiles import ORDER, PROFILES, ROLE
 from extensions.openai.generation.sampling.table import PARAMETERS, Parameter
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
-from tests.support.api import Api, assert_alike, said
+from tests.support.api import Api, as_messages, assert_alike
 from tests.support.reference import sse_chunks
 
 LLAMA_CPP = EchoEngine().info
@@ -360,8 +360,8 @@ def test_penalties_by_the_formula_of_the_reference(
         "presence_penalty": presence,
     }
     if path == "chat":
-        told = tiny.chat(prompt, logprobs=True, top_logprobs=20, **sampling)["choices"][0]
-        entries = told["logprobs"]["content"]
+        reported = tiny.chat(prompt, logprobs=True, top_logprobs=20, **sampling)["choices"][0]
+        entries = reported["logprobs"]["content"]
         tokens = [entry["token"] for entry in entries]
         tops = [{t["token"]: t["logprob"] for t in entry["top_logprobs"]} for entry in entries]
     else:
@@ -386,7 +386,7 @@ def test_a_penalised_answer_is_one_answer(tiny: Api, path: str, seed: int) -> No
     prompt = "Once upon a time there was a cat, and the cat sat on a mat."
     body: dict[str, Any] = {"presence_penalty": 1.5, "seed": seed, "max_tokens": 50}
     if "chat" in path:
-        body["messages"] = said(f"Say this: {prompt}")
+        body["messages"] = as_messages(f"Say this: {prompt}")
         logprobs: dict[str, Any] = {"logprobs": True}
     else:
         body["prompt"] = prompt
@@ -402,9 +402,9 @@ def test_a_penalised_answer_is_one_answer(tiny: Api, path: str, seed: int) -> No
     body["presence_penalty"] = 1.5
     assert_alike(tiny.folded(path, **body)["choices"][0], wholly()["choices"][0])
     body |= logprobs
-    told = wholly()
-    assert told["usage"]["completion_tokens"] == whole["usage"]["completion_tokens"]
-    assert {**told["choices"][0], "logprobs": None} == {**whole["choices"][0], "logprobs": None}
+    reported = wholly()
+    assert reported["usage"]["completion_tokens"] == whole["usage"]["completion_tokens"]
+    assert {**reported["choices"][0], "logprobs": None} == {**whole["choices"][0], "logprobs": None}
 
 
 def test_penalties_do_not_count_the_prompt(tiny: Api) -> None:
@@ -458,8 +458,8 @@ def test_llama_cpp_itself_says_that_it_took_the_value(tiny: Api, row: Parameter)
     for name, value in native.items():
         if name in NOT_TOLD:
             continue
-        told = settings[name]
-        assert told == (pytest.approx(value) if isinstance(value, float) else value), name
+        reported = settings[name]
+        assert reported == (pytest.approx(value) if isinstance(value, float) else value), name
 
 
 NO_SAMPLING = {
@@ -528,10 +528,10 @@ def test_adaptive_p_prefers_tokens_near_its_target(tiny: Api) -> None:
     """The mean probability of what is sampled, told by the engine, follows the target."""
 
     def mean(**body: Any) -> float:
-        told = tiny.complete(
+        reported = tiny.complete(
             "Once upon a time", seed=5, max_tokens=60, logprobs=0, ignore_eos=True, **body
         )
-        logprobs = told["choices"][0]["logprobs"]["token_logprobs"]
+        logprobs = reported["choices"][0]["logprobs"]["token_logprobs"]
         return sum(math.exp(each) for each in logprobs) / len(logprobs)
 
     assert mean(adaptive_target=0.9) > mean(adaptive_target=0.05) + 0.1
@@ -545,8 +545,10 @@ def test_n_probs_asks_for_log_probabilities(tiny: Api) -> None:
     own = tiny.complete("Once", n_probs=5, **body)["choices"][0]["logprobs"]
     assert own == tiny.complete("Once", logprobs=5, **body)["choices"][0]["logprobs"]
     assert tiny.complete("Once", n_probs=0, **body)["choices"][0]["logprobs"] is None
-    told = tiny.chat("Hello", n_probs=7, **body)["choices"][0]["logprobs"]
-    assert [len(entry["top_logprobs"]) for entry in told["content"]] == [7] * len(told["content"])
+    reported = tiny.chat("Hello", n_probs=7, **body)["choices"][0]["logprobs"]
+    assert [len(entry["top_logprobs"]) for entry in reported["content"]] == [7] * len(
+        reported["content"]
+    )
     assert tiny.refused("completions", n_probs=21)["param"] == "n_probs"
     assert tiny.refused("completions", post_sampling_probs=True)["param"] == "post_sampling_probs"
 

@@ -12,7 +12,7 @@ from extensions.openai.generation.grammar.constraints import ConstraintFields
 from extensions.openai.generation.sampling.unsupported_fields import IN_CHAT, IN_COMPLETIONS
 from extensions.openai.schemas.validation import check
 from tests.generation.chat.test_answer import WHOLE, Scripted
-from tests.support.api import Api, assert_alike, said
+from tests.support.api import Api, as_messages, assert_alike
 
 CHAT = "chat/completions"
 PATHS = [("completions", name, taken) for name, taken in IN_COMPLETIONS.items()]
@@ -46,7 +46,7 @@ def test_words_that_do_not_come(tiny: Api, path: str, name: str) -> None:
         body: dict[str, Any] = {"temperature": 0, "max_tokens": 30, name: words}
         if path == CHAT:
             whole = tiny.chat("Hello", **body)
-            assert_alike(tiny.folded(CHAT, messages=said("Hello"), **body), whole)
+            assert_alike(tiny.folded(CHAT, messages=as_messages("Hello"), **body), whole)
             return str(whole["choices"][0]["message"]["content"])
         return str(tiny.complete("Once upon", **body)["choices"][0]["text"])
 
@@ -122,7 +122,7 @@ def test_other_names_for_what_an_answer_looks_like(tiny: Api, body: dict[str, An
 
 
 def test_a_message_is_continued_as_vllms_clients_ask_for_it(tiny: Api) -> None:
-    messages = [*said("Hello"), {"role": "assistant", "content": "He"}]
+    messages = [*as_messages("Hello"), {"role": "assistant", "content": "He"}]
     body = {"continue_final_message": True, "temperature": 0, "max_tokens": 5}
     plain = tiny.chat(messages, **body)["choices"]
     assert tiny.chat(messages, add_generation_prompt=False, **body)["choices"] == plain
@@ -141,7 +141,7 @@ def test_thoughts_can_be_left_out() -> None:
     assert "reasoning_content" in shown["choices"][0]["message"]
     assert "reasoning_content" not in message
     assert whole["usage"] == shown["usage"]
-    assert_alike(api.folded(CHAT, messages=said("Why?"), **body), whole)
+    assert_alike(api.folded(CHAT, messages=as_messages("Why?"), **body), whole)
 
 
 @pytest.mark.parametrize("name", ["chat_template_kwargs", "template_vars"])

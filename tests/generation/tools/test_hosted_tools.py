@@ -9,7 +9,7 @@ import pytest
 from extensions.openai.generation.chat.request import ChatCompletionRequest
 from extensions.openai.generation.tools.hosted_tools import HOSTED
 from extensions.openai.schemas.validation import check
-from tests.support.api import Api, said
+from tests.support.api import Api, as_messages
 
 CHAT = "chat/completions"
 HEADER = "x-openedai-ignored"
@@ -17,7 +17,7 @@ FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type":
 
 
 def offered(*tools: Any) -> list[str]:
-    body = check(ChatCompletionRequest, {"messages": said("Hello"), "tools": list(tools)})
+    body = check(ChatCompletionRequest, {"messages": as_messages("Hello"), "tools": list(tools)})
     return [tool.name for tool in body.plan.shown]
 
 
@@ -40,7 +40,12 @@ def test_what_is_not_here_is_left_out_and_named(
     tiny: Api, tool: dict[str, Any], strict: bool
 ) -> None:
     api = Api(tiny.engine, strict_parameters=strict)
-    body = {"model": "tiny", "messages": said("Hello"), "max_tokens": 3, "tools": [FUNCTION, tool]}
+    body = {
+        "model": "tiny",
+        "messages": as_messages("Hello"),
+        "max_tokens": 3,
+        "tools": [FUNCTION, tool],
+    }
     for stream in (False, True):
         answer = api.client.post(f"/v1/{CHAT}", json={**body, "stream": stream})
         assert answer.status_code == 200, answer.get_data(as_text=True)
@@ -105,14 +110,14 @@ def test_the_flat_form_of_functions_and_custom_tools(tiny: Api) -> None:
         "c",
         "d",
     ]
-    for tool, kind, said_ in ((flat, "function", '{"n":4}'), (custom, "custom", None)):
+    for tool, kind, output in ((flat, "function", '{"n":4}'), (custom, "custom", None)):
         choice = {"type": kind, kind: {"name": tool["name"]}}
         whole = tiny.chat("Hello", tools=[tool], tool_choice=choice)
         (call,) = whole["choices"][0]["message"]["tool_calls"]
-        if said_ is None:
+        if output is None:
             assert call["custom"]["input"].startswith("ab")
         else:
-            assert call["function"]["arguments"].replace(" ", "") == said_
+            assert call["function"]["arguments"].replace(" ", "") == output
     assert tiny.refused(CHAT, tools=[{**flat, "parameters": 5}])["param"] == "tools[0].parameters"
 
 

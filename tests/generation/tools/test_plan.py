@@ -13,7 +13,7 @@ from extensions.openai.generation.tools.plan import ToolPlan
 from extensions.openai.generation.tools.request import FunctionTool, plan_chat_tools
 from extensions.openai.schemas.validation import check
 from tests.generation.grammar.test_constraints import SCHEMAS, WORD, an_object, valid
-from tests.support.api import Api, assert_alike, said
+from tests.support.api import Api, as_messages, assert_alike
 
 CHAT = "chat/completions"
 CITY = an_object(city=WORD, unit={"enum": ["C", "F"]})
@@ -178,7 +178,12 @@ def test_a_model_that_may_call_does(tiny: Api, choice: Any) -> None:
     assert call["function"]["name"] == "get_weather"
     valid(call["function"]["arguments"], {"type": "object", "required": ["city"]})
     folded = tiny.folded(
-        CHAT, messages=said(ASK), tools=[weather], tool_choice=choice, temperature=0, max_tokens=200
+        CHAT,
+        messages=as_messages(ASK),
+        tools=[weather],
+        tool_choice=choice,
+        temperature=0,
+        max_tokens=200,
     )
     assert_alike(folded, whole)
 
@@ -195,20 +200,25 @@ def test_a_model_that_may_call_may_also_talk(tiny: Api) -> None:
 def test_log_probabilities_of_an_answer_that_might_have_been_a_call(tiny: Api) -> None:
     """They are told, and not left out."""
     weather = function("get_weather", CITY)
-    body = {"messages": said("Hello"), "tools": [weather], "logprobs": True, "temperature": 0}
+    body = {
+        "messages": as_messages("Hello"),
+        "tools": [weather],
+        "logprobs": True,
+        "temperature": 0,
+    }
     answer = tiny.client.post("/v1/chat/completions", json={"model": "tiny", **body})
     assert answer.status_code == 200
     choice = answer.json["choices"][0]
     assert choice["message"]["content"]
-    told = bytes(b for token in choice["logprobs"]["content"] for b in token["bytes"])
-    assert told.decode() == choice["message"]["content"]
+    reported = bytes(b for token in choice["logprobs"]["content"] for b in token["bytes"])
+    assert reported.decode() == choice["message"]["content"]
 
 
 def test_an_answer_of_a_schema_or_a_call(tiny: Api) -> None:
     """A model that may call, and otherwise answers with JSON: OpenAI serves it, and so do SDK helpers."""
     schema = SCHEMAS["flat"]
     body = {
-        "messages": said(ASK),
+        "messages": as_messages(ASK),
         "tools": [function("get_weather", CITY)],
         "response_format": {"type": "json_schema", "json_schema": {"name": "it", "schema": schema}},
         "max_tokens": 200,
@@ -259,7 +269,7 @@ def test_arguments_of_a_strict_function_match_though_the_model_may_choose(
     choice = whole["choices"][0]
     if choice["finish_reason"] != "length":
         assert assert_calls(choice, {"get_weather": schema}) >= 1
-    assert_alike(tiny.folded(CHAT, messages=said(ASK), **body), whole)
+    assert_alike(tiny.folded(CHAT, messages=as_messages(ASK), **body), whole)
 
 
 def test_a_strict_function_may_be_left_alone(tiny: Api) -> None:
@@ -272,7 +282,9 @@ def test_a_strict_function_may_be_left_alone(tiny: Api) -> None:
 
 def test_arguments_of_a_strict_function_come_while_they_are_written(tiny: Api) -> None:
     tools = [function("get_weather", CITY, strict=True)]
-    chunks = tiny.chunks(CHAT, messages=said(ASK), tools=tools, temperature=0, max_tokens=200)
+    chunks = tiny.chunks(
+        CHAT, messages=as_messages(ASK), tools=tools, temperature=0, max_tokens=200
+    )
     deltas = [chunk["choices"][0]["delta"] for chunk in chunks if chunk["choices"]]
     calls = [part for delta in deltas for part in delta.get("tool_calls", ())]
     assert calls[0]["function"] == {"name": "get_weather", "arguments": ""}
@@ -287,7 +299,7 @@ def test_a_custom_call_that_was_not_demanded(tiny: Api) -> None:
     assert made["type"] == "custom" and made["custom"]["name"] == "get_weather"
     assert isinstance(made["custom"]["input"], str)
     body = {"tools": [tool], "temperature": 0, "max_tokens": 120}
-    assert_alike(tiny.folded(CHAT, messages=said(ASK), **body), whole)
+    assert_alike(tiny.folded(CHAT, messages=as_messages(ASK), **body), whole)
 
 
 def test_none_is_an_answer_without_tools(tiny: Api) -> None:
@@ -332,7 +344,7 @@ def test_a_stream_tells_the_name_first_then_the_arguments(
 ) -> None:
     choice: Any = "required" if demand == "required" else named("send_email")
     body = {"tools": TOOLS, "tool_choice": choice, "seed": seed, "max_tokens": 400}
-    chunks = tiny.chunks(CHAT, messages=said(ASK), **body)
+    chunks = tiny.chunks(CHAT, messages=as_messages(ASK), **body)
     parts = [chunk["choices"][0] for chunk in chunks if chunk["choices"]]
     assert parts[0]["delta"]["role"] == "assistant" and parts[0]["delta"]["content"] is None
     calls = [part for each in parts for part in each["delta"].get("tool_calls", ())]
@@ -351,7 +363,7 @@ def test_a_stream_tells_the_name_first_then_the_arguments(
             argument_parts += 1
     assert argument_parts > len(seen), "arguments come while they are written"
     whole = tiny.chat(ASK, **body)
-    assert_alike(tiny.folded(CHAT, messages=said(ASK), **body), whole)
+    assert_alike(tiny.folded(CHAT, messages=as_messages(ASK), **body), whole)
 
 
 @pytest.mark.parametrize(
@@ -375,7 +387,7 @@ def test_calls_work_together_with_everything_else(tiny: Api, together: dict[str,
             assert_calls(choice, BY_NAME)
         else:
             assert choice["finish_reason"] == "length"
-    assert_alike(tiny.folded(CHAT, messages=said(ASK), **body), whole)
+    assert_alike(tiny.folded(CHAT, messages=as_messages(ASK), **body), whole)
 
 
 @pytest.mark.parametrize("max_tokens", [1, 4, 12, 20])
@@ -408,7 +420,7 @@ def test_a_custom_tool_gets_text(tiny: Api, pattern: str | None, seed: int) -> N
     if pattern is not None:
         assert choice["finish_reason"] == "tool_calls"
         assert re.fullmatch(pattern, call["custom"]["input"])
-    assert_alike(tiny.folded(CHAT, messages=said(ASK), **body), whole)
+    assert_alike(tiny.folded(CHAT, messages=as_messages(ASK), **body), whole)
 
 
 LARK = '''start: "SELECT" " " name (", " name)* tail
@@ -433,7 +445,7 @@ def test_a_custom_tool_whose_input_has_a_lark_grammar(tiny: Api, how: str, seed:
     assert called or how == "auto"
     for made in called if answer["finish_reason"] == "tool_calls" else ():
         assert re.fullmatch(r"SELECT [a-c]{1,3}(, [a-c]{1,3})*( \}|;)", made["custom"]["input"])
-    assert_alike(tiny.folded(CHAT, messages=said(ASK), **body), whole)
+    assert_alike(tiny.folded(CHAT, messages=as_messages(ASK), **body), whole)
 
 
 def test_a_lark_grammar_that_is_none_is_refused(tiny: Api) -> None:
@@ -453,7 +465,11 @@ def test_a_lark_grammar_that_is_none_is_refused(tiny: Api) -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_a_custom_tool_whose_input_json_escapes(tiny: Api, pattern: str, seed: int) -> None:
     """It stands in the call as it is, so that its grammar is that of the text."""
-    body = {"messages": said(ASK), "tools": [custom("run", pattern)], "tool_choice": "required"}
+    body = {
+        "messages": as_messages(ASK),
+        "tools": [custom("run", pattern)],
+        "tool_choice": "required",
+    }
     body |= {"seed": seed, "max_tokens": 150, "parallel_tool_calls": False}
     answer = tiny.client.post("/v1/chat/completions", json={"model": "tiny", **body})
     assert answer.status_code == 200
@@ -494,7 +510,7 @@ def test_the_older_form_has_one_call_of_its_own_shape(tiny: Api, seed: int) -> N
     if choice["finish_reason"] != "length":
         assert choice["finish_reason"] in ("function_call", "stop")
         valid(message["function_call"]["arguments"], CITY)
-    chunks = tiny.chunks(CHAT, messages=said(ASK), max_tokens=300, **body)
+    chunks = tiny.chunks(CHAT, messages=as_messages(ASK), max_tokens=300, **body)
     deltas = [
         chunk["choices"][0]["delta"]["function_call"]
         for chunk in chunks
@@ -504,7 +520,7 @@ def test_the_older_form_has_one_call_of_its_own_shape(tiny: Api, seed: int) -> N
     assert all("name" not in delta for delta in deltas[1:])
     joined = "".join(delta["arguments"] for delta in deltas)
     assert joined == message["function_call"]["arguments"]
-    assert_alike(tiny.folded(CHAT, messages=said(ASK), max_tokens=300, **body), whole)
+    assert_alike(tiny.folded(CHAT, messages=as_messages(ASK), max_tokens=300, **body), whole)
 
 
 @pytest.mark.parametrize("how", ["none", "auto", None])
@@ -549,7 +565,7 @@ def test_results_of_calls_are_taken_in_any_order(
     assistant: dict[str, Any] = {**TWO_CALLS, "content": content}
     if content == "absent":
         del assistant["content"]
-    messages = [*said(ASK), assistant, *results]
+    messages = [*as_messages(ASK), assistant, *results]
     choice = tiny.chat(messages, tools=tools, max_tokens=10, temperature=0)["choices"][0]
     assert choice["message"]["content"] or choice["message"].get("tool_calls")
 
@@ -559,14 +575,14 @@ def test_arguments_of_earlier_calls_need_not_be_valid(tiny: Api, arguments: Any)
     """History is taken as it comes: text that is no JSON, and objects that were not written out."""
     assistant = {**TWO_CALLS, "tool_calls": [call("call_1", "get_weather", arguments)]}
     for tools in (None, TOOLS):
-        tiny.chat([*said(ASK), assistant, RESULTS[0]], tools=tools, max_tokens=4)
+        tiny.chat([*as_messages(ASK), assistant, RESULTS[0]], tools=tools, max_tokens=4)
 
 
 def test_results_in_parts_and_of_calls_that_nobody_knows(tiny: Api) -> None:
     parts = [{"type": "text", "text": "sun"}, {"type": "text", "text": "ny"}]
     for id in ("call_1", "call_unknown"):
         result = {"role": "tool", "tool_call_id": id, "content": parts}
-        tiny.chat([*said(ASK), TWO_CALLS, result], max_tokens=4)
+        tiny.chat([*as_messages(ASK), TWO_CALLS, result], max_tokens=4)
 
 
 def test_custom_calls_in_the_history(tiny: Api) -> None:
@@ -577,7 +593,7 @@ def test_custom_calls_in_the_history(tiny: Api) -> None:
             {"id": "call_1", "type": "custom", "custom": {"name": "run", "input": "SELECT 1"}}
         ],
     }
-    tiny.chat([*said(ASK), assistant, RESULTS[0]], tools=[custom("run")], max_tokens=4)
+    tiny.chat([*as_messages(ASK), assistant, RESULTS[0]], tools=[custom("run")], max_tokens=4)
 
 
 @pytest.mark.parametrize(

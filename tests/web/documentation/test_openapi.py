@@ -134,11 +134,11 @@ def test_servers_are_where_the_client_is() -> None:
     behind = create_app(
         Settings(trusted_proxies=("127.0.0.1",), api_prefix="/api", api_key="k"), EchoEngine()
     ).test_client()
-    told = {
+    reported = {
         "X-Forwarded-Proto": "https",
         "X-Forwarded-Host": "llm.example",
         "X-Forwarded-Prefix": "/llm",
     }
-    found = servers(behind, "/api/openapi.json", headers=told)
+    found = servers(behind, "/api/openapi.json", headers=reported)
     assert found == ["/llm", "https://llm.example/llm"]
     assert "/api/v1/chat/completions" in behind.get("/api/openapi.json").json["paths"]

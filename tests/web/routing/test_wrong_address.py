@@ -52,19 +52,19 @@ def message(method: str, path: str, status: int = 404, **options: Any) -> str:
     ],
 )
 def test_it_says_what_is_near(method: str, path: str, hint: str) -> None:
-    said = message(method, path)
-    assert hint in said and f"({method} {path})" in said
+    output = message(method, path)
+    assert hint in output and f"({method} {path})" in output
 
 
 def test_with_a_prefix() -> None:
     assert "lie below /custom" in message("GET", "/v1/models", api_prefix="/custom")
-    said = message("POST", "/custom/v1/chat/completion", api_prefix="/custom")
-    assert "Did you mean POST /custom/v1/chat/completions?" in said
+    output = message("POST", "/custom/v1/chat/completion", api_prefix="/custom")
+    assert "Did you mean POST /custom/v1/chat/completions?" in output
 
 
 def test_what_is_off_is_not_advised() -> None:
-    said = message("POST", "/v1/chat/completion", disabled_endpoints=("chat",))
-    assert "Did you mean POST /v1/chat/completions" not in said
+    output = message("POST", "/v1/chat/completion", disabled_endpoints=("chat",))
+    assert "Did you mean POST /v1/chat/completions" not in output
 
 
 def test_what_is_said_not_to_be_here_is_not_here() -> None:

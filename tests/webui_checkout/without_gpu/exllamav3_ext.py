@@ -93,14 +93,14 @@ def cache_rotate(cache: Any, order: Any, spare: Any) -> None:
 
 
 def partial_strings_match(text: Any, offsets: Any, strings: Any) -> int:
-    said = bytes(text).decode("utf-32-le")
+    output = bytes(text).decode("utf-32-le")
     ends = np.frombuffer(offsets, np.int32).tolist()
     partly = -1
     for start, end in pairwise(ends):
         stop = bytes(strings)[start:end].decode("utf-32-le")
-        if stop in said:
-            return said.index(stop)
-        if any(said.endswith(stop[:length]) for length in range(1, len(stop))):
+        if stop in output:
+            return output.index(stop)
+        if any(output.endswith(stop[:length]) for length in range(1, len(stop))):
             partly = -2
     return partly
 

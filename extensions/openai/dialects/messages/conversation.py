@@ -60,10 +60,10 @@ def to_messages(
     """The messages for an engine, in their order. `deferred`: the tools that are described where a
     `tool_reference` names them. Raises InvalidRequest, naming the place."""
     translation = _Translation(deferred, thoughts, _reader(body, reader))
-    said = chain.from_iterable(
+    conversation = chain.from_iterable(
         translation.of(message, f"messages[{at}]") for at, message in enumerate(body.messages)
     )
-    return (*_system(body.system), *said)
+    return (*_system(body.system), *conversation)
 
 
 def _reader(body: ConversationFields, reader: Callable[[], MediaReader]) -> MediaReader:
@@ -113,19 +113,19 @@ class _Translation:
 
     def _users(self, blocks: Sequence[AnyBlock], where: str) -> Iterator[Message]:
         """Results of tools are messages of their own; what the user says around them stays in its order."""
-        said: list[tuple[AnyBlock, str]] = []
+        waiting: list[tuple[AnyBlock, str]] = []
         for at, block in enumerate(blocks):
             place = f"{where}[{at}]"
             if not isinstance(block, ToolResultBlock):
-                said.append((block, place))
+                waiting.append((block, place))
                 continue
-            yield from self._said(said)
-            said = []
+            yield from self._message_of(waiting)
+            waiting = []
             yield self._result(block, place)
         # A message without any block that counts is still the user's turn.
-        yield from self._said(said) if said or blocks else [Message("user", "")]
+        yield from self._message_of(waiting) if waiting or blocks else [Message("user", "")]
 
-    def _said(self, blocks: Sequence[tuple[AnyBlock, str]]) -> Iterator[Message]:
+    def _message_of(self, blocks: Sequence[tuple[AnyBlock, str]]) -> Iterator[Message]:
         parts = self._parts(blocks)
         if parts:
             yield Message("user", text_of(parts), parts=seen_of(parts))

@@ -63,18 +63,18 @@ class _Translation:
         """What the model thought, said and called in one turn is one message."""
         turn: Message | None = None
         for at, item in items:
-            said = self._assistants(item)
-            if said is None:
+            following = self._assistants(item)
+            if following is None:
                 if turn is not None:
                     yield _whole(turn)
                 turn = None
                 yield from self._others(item, f"input[{at}]")
-            elif turn is None or not _goes_on(turn, said):
+            elif turn is None or not _goes_on(turn, following):
                 if turn is not None:
                     yield _whole(turn)
-                turn = said
+                turn = following
             else:
-                turn = _together(turn, said)
+                turn = _together(turn, following)
         if turn is not None:
             yield _whole(turn)
 
@@ -93,7 +93,7 @@ class _Translation:
         if isinstance(item, MessageItem) and item.role == "assistant":
             # What the model has said itself is put together as it came, without anything between.
             texts = [item.content] if isinstance(item.content, str) else []
-            texts += [text for part in _parts(item.content) if (text := _said(part)) is not None]
+            texts += [text for part in _parts(item.content) if (text := _text_of(part)) is not None]
             return Message("assistant", "".join(texts))
         return None
 
@@ -125,10 +125,10 @@ class _Translation:
             if part.file_data is None:
                 raise _no_file(f"{where}.file_id", part.file_id, f"{where}.file_data")
             return self.media.file(part.filename, part.file_data, where, "file_data")
-        return _said(part) or ""
+        return _text_of(part) or ""
 
 
-def _said(part: AnyPart) -> str | None:
+def _text_of(part: AnyPart) -> str | None:
     if isinstance(part, Refusal):
         return part.refusal
     return part.text if isinstance(part, (InputText, OutputText)) else None
@@ -142,17 +142,17 @@ def _no_file(param: str, id: str | None, missing: str) -> Exception:
     )
 
 
-def _goes_on(turn: Message, said: Message) -> bool:
+def _goes_on(turn: Message, following: Message) -> bool:
     """Whether a part belongs to the turn: calls do, and all else before there is a word or a call."""
-    return bool(said.tool_calls) or (turn.content is None and not turn.tool_calls)
+    return bool(following.tool_calls) or (turn.content is None and not turn.tool_calls)
 
 
-def _together(turn: Message, said: Message) -> Message:
+def _together(turn: Message, following: Message) -> Message:
     return replace(
         turn,
-        content=said.content if turn.content is None else turn.content,
-        tool_calls=turn.tool_calls + said.tool_calls,
-        reasoning=(turn.reasoning or "") + (said.reasoning or "") or None,
+        content=following.content if turn.content is None else turn.content,
+        tool_calls=turn.tool_calls + following.tool_calls,
+        reasoning=(turn.reasoning or "") + (following.reasoning or "") or None,
     )
 
 

@@ -294,9 +294,9 @@ def begun(body: ResponsesRequest, info: EngineInfo) -> Response:
     reasoning, text = body.reasoning, body.text
     choice = body.tool_choice
     form = TextOutput(type="text") if text is None or text.format is None else text.format
-    told: dict[str, Any] = {"format": form.model_dump(exclude_none=True, by_alias=True)}
+    shown: dict[str, Any] = {"format": form.model_dump(exclude_none=True, by_alias=True)}
     if text is not None and text.verbosity is not None:
-        told["verbosity"] = text.verbosity
+        shown["verbosity"] = text.verbosity
     return {
         "id": head["id"],
         "object": "response",
@@ -314,7 +314,7 @@ def begun(body: ResponsesRequest, info: EngineInfo) -> Response:
         if choice is None or isinstance(choice, str)
         else choice.model_dump(exclude_none=True),
         "parallel_tool_calls": body.parallel_tool_calls is not False,
-        "text": told,
+        "text": shown,
         "reasoning": {
             "effort": None if reasoning is None else reasoning.effort,
             "summary": None,

@@ -144,16 +144,16 @@ def echoed(tools: Sequence[AnyTool] | None) -> list[dict[str, Any]]:
 
 
 def _echo(tool: AnyTool) -> dict[str, Any]:
-    told = tool.model_dump(exclude_none=True)
+    shown = tool.model_dump(exclude_none=True)
     if isinstance(tool, NamespaceTool):
-        told["tools"] = [_echo(member) for member in tool.tools]
+        shown["tools"] = [_echo(member) for member in tool.tools]
     elif isinstance(tool, FunctionTool):
-        told |= {
+        shown |= {
             "description": tool.description,
             "parameters": tool.parameters,
             "strict": bool(tool.strict),
         }
-    return told
+    return shown
 
 
 def _offered(tools: Sequence[AnyTool], param: str) -> Iterator[Offered]:

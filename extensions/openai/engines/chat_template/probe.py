@@ -24,8 +24,8 @@ USER = Message("user", mark("user"))
 AGAIN = Message("user", mark("again"))
 SYSTEM = Message("system", mark("system"))
 SECOND_SYSTEM = Message("system", mark("second"))
-SAID = Message("assistant", mark("said"))
-ALSO_SAID = Message("assistant", mark("also"))
+ASSISTANT = Message("assistant", mark("said"))
+SECOND_ASSISTANT = Message("assistant", mark("also"))
 REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
 LONG_ID = "call_0123456789abcdef01234567"
 SHORT_ID = "abcDEF123"
@@ -99,11 +99,11 @@ def traits_of(probe: Probe, forms: Forms) -> TemplateTraits:
         system_twice=probe.takes([SYSTEM, SECOND_SYSTEM, USER], forms),
         developer=_developer(probe, forms),
         user_twice=probe.takes([USER, AGAIN], forms),
-        assistant_first=probe.takes([SAID, USER], forms),
-        assistant_twice=probe.takes([USER, SAID, ALSO_SAID, AGAIN], forms),
-        assistant_last=probe.takes([USER, SAID], forms),
+        assistant_first=probe.takes([ASSISTANT, USER], forms),
+        assistant_twice=probe.takes([USER, ASSISTANT, SECOND_ASSISTANT, AGAIN], forms),
+        assistant_last=probe.takes([USER, ASSISTANT], forms),
         user_after_result=results and takes(USER, call, result, AGAIN),
-        result_without_call=takes(USER, SAID, result, AGAIN),
+        result_without_call=takes(USER, ASSISTANT, result, AGAIN),
         tools=tools,
         calls=calls,
         results=results,
@@ -123,11 +123,11 @@ def traits_of(probe: Probe, forms: Forms) -> TemplateTraits:
 
 def turn_ends_of(probe: Probe, forms: Forms) -> tuple[str, ...]:
     """The texts that end an answer: what stands behind it, and what begins the next message."""
-    text = probe.text([USER, SAID, AGAIN, ALSO_SAID], forms)
+    text = probe.text([USER, ASSISTANT, AGAIN, SECOND_ASSISTANT], forms)
     if text is None:
         return ()
     found = []
-    for before, after in ((SAID, AGAIN), (ALSO_SAID, None)):
+    for before, after in ((ASSISTANT, AGAIN), (SECOND_ASSISTANT, None)):
         _, seen, rest = text.partition(before.content or "")
         if not seen:
             return ()
@@ -166,11 +166,11 @@ def _reasoning_field(probe: Probe, forms: Forms) -> str | None:
     thought = mark("thought")
     for name in REASONING_FIELDS:
         each = replace(forms, reasoning=name)
-        said, call = replace(SAID, reasoning=thought), replace(_call(1), reasoning=thought)
+        plain, call = replace(ASSISTANT, reasoning=thought), replace(_call(1), reasoning=thought)
         for messages, answer in (
-            ([USER, said], False),
+            ([USER, plain], False),
             ([USER, call, _result(1)], True),
-            ([USER, said, AGAIN], True),
+            ([USER, plain, AGAIN], True),
         ):
             if thought in (probe.text(messages, each, answer=answer) or ""):
                 return name
@@ -190,7 +190,7 @@ def _thinking(probe: Probe, forms: Forms) -> ThinkingTraits | None:
 def _system(probe: Probe, forms: Forms) -> Literal["none", "first", "anywhere"]:
     if not (probe.takes([SYSTEM, USER], forms) and _distinct(probe, forms, [SYSTEM, USER])):
         return "none"
-    for messages in ([SYSTEM, USER, SAID, SECOND_SYSTEM, AGAIN], [USER, SYSTEM]):
+    for messages in ([SYSTEM, USER, ASSISTANT, SECOND_SYSTEM, AGAIN], [USER, SYSTEM]):
         if not (probe.takes(messages, forms) and _distinct(probe, forms, messages)):
             return "first"
     return "anywhere"
@@ -233,7 +233,7 @@ def _sample(
     """What a template writes for a turn that calls tools, without what begins each turn."""
     turn = Message("assistant", None, tool_calls=calls)
     whole = probe.text([USER, turn], forms, tools, answer=False)
-    spoken = probe.text([USER, SAID], forms, tools, answer=False)
+    spoken = probe.text([USER, ASSISTANT], forms, tools, answer=False)
     if whole is None or spoken is None or not all(call.name in whole for call in calls):
         return None
     pairs = enumerate(zip(whole, spoken, strict=False))

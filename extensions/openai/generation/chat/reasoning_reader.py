@@ -233,10 +233,10 @@ class ThoughtReader:
         first = next(at for at, part in enumerate(found) if part.calls)
         thought = before + "".join(part.source for part in found[:first])
         shown = thought.rstrip()
-        said = [self._thought(shown)] if shown else []
-        return [*said, Part("mark", thought[len(shown) :]), *found[first:]]
+        text = [self._thought(shown)] if shown else []
+        return [*text, Part("mark", thought[len(shown) :]), *found[first:]]
 
-    def _thought(self, said: str) -> Part:
-        shown = self._between + said
+    def _thought(self, text: str) -> Part:
+        shown = self._between + text
         self._shown, self._between = True, ""
-        return Part("thought", said, shown)
+        return Part("thought", text, shown)

@@ -24,7 +24,7 @@ Chunk = TypeVar("Chunk")
 Seen = TypeVar("Seen", contravariant=True)
 Whole = TypeVar("Whole", bound=Mapping[str, Any])
 Made = TypeVar("Made", bound=Mapping[str, Any], covariant=True)
-Told = TypeVar("Told", covariant=True)
+Sent = TypeVar("Sent", covariant=True)
 
 
 OnComplete = Callable[[Whole], "Mapping[str, object] | None"]
@@ -44,13 +44,13 @@ class Folding(Protocol[Seen, Made]):
         """The whole object, with the usage even if the stream does not show it."""
 
 
-class StreamWriter(Protocol[Told]):
+class StreamWriter(Protocol[Sent]):
     """Chunks for silence and failure, in a dialect that has them in place of a comment and an envelope."""
 
-    def silence(self) -> Iterable[Told]:
+    def silence(self) -> Iterable[Sent]:
         """Chunks to send during a long silence."""
 
-    def failure(self, error: APIError) -> Iterable[Told]:
+    def failure(self, error: APIError) -> Iterable[Sent]:
         """The last chunks of an answer that failed after it had begun."""
 
 

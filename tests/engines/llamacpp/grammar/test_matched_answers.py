@@ -97,9 +97,9 @@ def test_what_the_grammar_forces_is_counted_and_has_log_probabilities(
     api: Api, engine: LlamaCppEngine
 ) -> None:
     answer = api.complete("he", guided_choice=["tea the"], max_tokens=60, logprobs=2)
-    told = answer["choices"][0]["logprobs"]
-    assert "".join(told["tokens"]) == "tea the"
-    assert answer["usage"]["completion_tokens"] == len(told["tokens"])
+    given = answer["choices"][0]["logprobs"]
+    assert "".join(given["tokens"]) == "tea the"
+    assert answer["usage"]["completion_tokens"] == len(given["tokens"])
     request = GenerateRequest(
         "he", 60, {"temperature": 1.0}, grammar='start: "tea the"', logprobs=0
     )
@@ -107,7 +107,7 @@ def test_what_the_grammar_forces_is_counted_and_has_log_probabilities(
     prompt = engine.tokenize("he")
     tokens = (*prompt, *(token.id or 0 for token in sampled))
     scores = [each for each in engine.score(tokens, 0) if each is not None][len(prompt) :]
-    for one, other, reported in zip(sampled, scores, told["token_logprobs"], strict=True):
+    for one, other, reported in zip(sampled, scores, given["token_logprobs"], strict=True):
         assert one.id == other.id
         assert one.logprob == pytest.approx(other.logprob, abs=0.02)
         assert reported == pytest.approx(other.logprob, abs=0.02)

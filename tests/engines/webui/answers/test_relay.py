@@ -72,7 +72,7 @@ def read(pieces: Pieces) -> list[Piece]:
     return [piece for piece in pieces if piece is not None]
 
 
-def told(pieces: list[Piece]) -> tuple[Any, ...]:
+def reported(pieces: list[Piece]) -> tuple[Any, ...]:
     """What clients get of an answer."""
     tokens = tuple(token for piece in pieces for token in piece.logprobs)
     prompt = next(piece.prompt for piece in pieces if piece.prompt)
@@ -95,11 +95,11 @@ def test_what_an_extension_passes_on_stays_exact(host: MiniHost, whole: bool) ->
         greedy(grammar='start: "yes" | "no"', logprobs=0, unstreamed=whole),
         greedy("Grüße 🙂 äöü 日本", 20, logprobs=1, unstreamed=whole),
     ]
-    expected = [told(read(engine.generate(request))) for request in requests]
+    expected = [reported(read(engine.generate(request))) for request in requests]
     capabilities = engine.info.capabilities
     replying(host, passing)
     assert engine.info.capabilities == capabilities
-    assert [told(read(engine.generate(request))) for request in requests] == expected
+    assert [reported(read(engine.generate(request))) for request in requests] == expected
     assert expected[2][0] == "aaaaa" and expected[3][0] in ("yes", "no")
 
 
@@ -140,7 +140,7 @@ def test_where_an_extension_generates_by_itself_the_400_names_it(
     wanted: dict[str, Any] = {"logprobs": 0, "logit_bias": ((5, 1.0),), "grammar": 'start: "yes"'}
     with pytest.raises(InvalidRequest, match=r"extension 'relay'.*custom_generate_reply"):
         read(engine.generate(greedy(**{field: wanted[field]})))
-    text, _, counted, prompt, finish = told(read(engine.generate(greedy())))
+    text, _, counted, prompt, finish = reported(read(engine.generate(greedy())))
     assert (text, finish) == ("I say so.", "stop")
     assert counted == len(engine.tokenize("I say so.")) and prompt.tokens == len(
         engine.tokenize(WAITING)
@@ -154,32 +154,32 @@ def test_the_400_comes_before_anything_is_sent(modern: MiniHost) -> None:
 
 
 def rewriting(generate: Reply, question: str, state: Any) -> Iterator[str]:
-    for said in generate(question, state):
-        yield said.upper()
+    for output in generate(question, state):
+        yield output.upper()
 
 
 def appending(generate: Reply, question: str, state: Any) -> Iterator[str]:
-    said = ""
-    for said in generate(question, state):
-        yield said
-    yield said + " (Source: nobody)"
+    output = ""
+    for output in generate(question, state):
+        yield output
+    yield output + " (Source: nobody)"
 
 
 def asking_twice(generate: Reply, question: str, state: Any) -> Iterator[str]:
     """As one does that looks up what the model asks for."""
-    said = ""
-    for said in generate(question, state):
-        yield said
-    for more in generate(question + said + " So", state):
-        yield said + " So" + more
+    output = ""
+    for output in generate(question, state):
+        yield output
+    for more in generate(question + output + " So", state):
+        yield output + " So" + more
 
 
 def cutting(generate: Reply, question: str, state: Any) -> Iterator[str]:
     """Ends the model's answer before its time."""
     replies = generate(question, state)
-    for said in replies:
-        yield said
-        if len(said) > 12:
+    for output in replies:
+        yield output
+        if len(output) > 12:
             break
     replies.close()  # type: ignore[attr-defined]
 
@@ -193,8 +193,8 @@ def resuming(generate: Reply, question: str, state: Any) -> Iterator[str]:
         if len(begin) > 12:
             break
     replies.close()  # type: ignore[attr-defined]
-    for said in generate("Lore. " + question + begin, state):
-        yield begin + said
+    for output in generate("Lore. " + question + begin, state):
+        yield begin + output
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -202,22 +202,24 @@ def resuming(generate: Reply, question: str, state: Any) -> Iterator[str]:
 def test_what_an_extension_makes_of_it_is_the_answer(
     host: MiniHost, whole: bool, reply: Callable[..., Iterator[str]]
 ) -> None:
-    said: list[str] = []
+    output: list[str] = []
 
     def noting(generate: Reply, question: str, state: Any) -> Iterator[str]:
         for each in reply(generate, question, state):
-            said.append(each)
+            output.append(each)
             yield each
 
     replying(host, noting)
     engine = WebuiEngine()
-    text, _, counted, _, finish = told(read(engine.generate(greedy(tokens=12, unstreamed=whole))))
-    assert text.strip() == said[-1].strip() and counted > 0
+    text, _, counted, _, finish = reported(
+        read(engine.generate(greedy(tokens=12, unstreamed=whole)))
+    )
+    assert text.strip() == output[-1].strip() and counted > 0
     if reply not in (resuming, cutting):  # a fast model may be at its end before it is interrupted
         assert finish == ("length" if reply in (appending, asking_twice) else "stop")
     # The host is free again, and the next answer is right.
     host.extend()
-    assert told(read(engine.generate(greedy(tokens=4))))[2] == 4
+    assert reported(read(engine.generate(greedy(tokens=4))))[2] == 4
 
 
 def test_what_it_changes_has_no_log_probabilities_and_keeps_to_no_form(host: MiniHost) -> None:
@@ -229,7 +231,7 @@ def test_what_it_changes_has_no_log_probabilities_and_keeps_to_no_form(host: Min
     replying(host, appending)
     with pytest.raises((InvalidRequest, EngineFailed), match="relay"):
         read(engine.generate(greedy(grammar='start: "yes"')))
-    tokens = told(read(engine.generate(greedy(logprobs=1, tokens=6))))[1]
+    tokens = reported(read(engine.generate(greedy(logprobs=1, tokens=6))))[1]
     assert len(tokens) == 6, "what is added has none, what was said has"
 
 
@@ -238,28 +240,28 @@ def test_a_changed_prompt_is_the_one_that_is_continued(host: MiniHost) -> None:
         yield from generate(f"It is late. {question}", state)
 
     engine = WebuiEngine()
-    expected = told(read(engine.generate(greedy(f"It is late. {WAITING}", logprobs=0))))
+    expected = reported(read(engine.generate(greedy(f"It is late. {WAITING}", logprobs=0))))
     replying(host, inserting)
-    assert told(read(engine.generate(greedy(logprobs=0))))[:3] == expected[:3]
+    assert reported(read(engine.generate(greedy(logprobs=0))))[:3] == expected[:3]
 
 
 def test_text_that_was_sent_and_is_changed_is_told_of_once(
     modern: MiniHost, caplog: pytest.LogCaptureFixture
 ) -> None:
     def late(generate: Reply, question: str, state: Any) -> Iterator[str]:
-        said = ""
-        for said in generate(question, state):
-            yield said
-        yield f"Answer: {said}"
+        output = ""
+        for output in generate(question, state):
+            yield output
+        yield f"Answer: {output}"
 
     engine = WebuiEngine()
-    plain = told(read(engine.generate(greedy())))[0]
+    plain = reported(read(engine.generate(greedy())))[0]
     replying(modern, late)
-    assert told(read(engine.generate(greedy(unstreamed=True))))[0] == f"Answer: {plain}"
+    assert reported(read(engine.generate(greedy(unstreamed=True))))[0] == f"Answer: {plain}"
     assert not relay.contradicting
-    assert told(read(engine.generate(greedy())))[0].startswith(plain)
+    assert reported(read(engine.generate(greedy())))[0].startswith(plain)
     assert "relay" in caplog.text
-    assert told(read(engine.generate(greedy())))[0] == f"Answer: {plain}"
+    assert reported(read(engine.generate(greedy())))[0] == f"Answer: {plain}"
 
 
 def test_an_extension_that_fails_is_one_clear_error_that_names_it(modern: MiniHost) -> None:
@@ -296,7 +298,7 @@ def test_a_client_that_leaves_ends_the_work(host: MiniHost) -> None:
     while (piece := next(pieces)) is None or not piece.text:
         pass
     pieces.close()
-    assert told(read(engine.generate(greedy(tokens=3))))[2] == 3
+    assert reported(read(engine.generate(greedy(tokens=3))))[2] == 3
 
 
 def test_the_pages_own_generation_is_left_alone(host: MiniHost) -> None:
@@ -306,4 +308,4 @@ def test_the_pages_own_generation_is_left_alone(host: MiniHost) -> None:
     replying(host, passing)
     ui = InTheUI(host)
     assert ui.join()
-    assert told(read(WebuiEngine().generate(greedy(tokens=3))))[2] == 3
+    assert reported(read(WebuiEngine().generate(greedy(tokens=3))))[2] == 3

@@ -86,14 +86,14 @@ def test_log_probabilities_are_those_of_the_model(host: MiniHost) -> None:
     other = read(engine.generate(request))[0].logprobs[0]
     assert other.top == plain[0].top and other.bytes == plain[0].top[1].bytes != plain[0].bytes
     prompt = engine.tokenize("Hello")
-    said = (*prompt, *engine.tokenize("".join(token.bytes.decode() for token in plain)))
-    assert len(said) == len(prompt) + len(plain)
-    logits = host.shared.model.generator.model(np.array([said])).logits[0].astype(np.float64)
+    output = (*prompt, *engine.tokenize("".join(token.bytes.decode() for token in plain)))
+    assert len(output) == len(prompt) + len(plain)
+    logits = host.shared.model.generator.model(np.array([output])).logits[0].astype(np.float64)
     logprobs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    scores = [score for score in engine.score(said, 2) if score is not None]
+    scores = [score for score in engine.score(output, 2) if score is not None]
     assert scores[0].logprob is None and len(scores[1].top) == 2
     for at, token in enumerate(plain, len(prompt)):
-        assert token.logprob == pytest.approx(logprobs[at - 1, said[at]], abs=0.01)
+        assert token.logprob == pytest.approx(logprobs[at - 1, output[at]], abs=0.01)
         assert scores[at].logprob == pytest.approx(token.logprob, abs=1e-6)
 
 
@@ -129,8 +129,8 @@ def test_schemas_and_demanded_calls_are_kept_to(host: MiniHost) -> None:
         "json_schema": {"name": "place", "schema": schema, "strict": True},
     }
     answer = api.chat("Where?", response_format=form, temperature=1, seed=3, max_tokens=80)
-    said = json.loads(answer["choices"][0]["message"]["content"])
-    assert set(said) == {"city", "size"} and said["size"] in ("S", "L")
+    output = json.loads(answer["choices"][0]["message"]["content"])
+    assert set(output) == {"city", "size"} and output["size"] in ("S", "L")
     assert answer["choices"][0]["finish_reason"] == "stop"
     tool = {"type": "function", "function": {"name": "look", "parameters": schema}}
     answer = api.chat("Where?", tools=[tool], tool_choice="required", temperature=0, max_tokens=90)

@@ -156,10 +156,12 @@ def test_log_probabilities_are_those_of_our_own_engine(
     host: MiniHost, own: LlamaCppEngine, prompt: str
 ) -> None:
     request = greedy(prompt, 20, logprobs=3)
-    told = [token for piece in read(WebuiEngine().generate(request)) for token in piece.logprobs]
+    reported = [
+        token for piece in read(WebuiEngine().generate(request)) for token in piece.logprobs
+    ]
     expected = [token for piece in read(own.generate(request)) for token in piece.logprobs]
-    assert [token.bytes for token in told] == [token.bytes for token in expected]
-    for one, other in zip(told, expected, strict=True):
+    assert [token.bytes for token in reported] == [token.bytes for token in expected]
+    for one, other in zip(reported, expected, strict=True):
         assert one.logprob == pytest.approx(other.logprob, abs=0.02)
         assert [each.bytes for each in one.top] == [each.bytes for each in other.top]
 
@@ -190,8 +192,8 @@ def test_answers_of_any_bytes_are_told_whole(random_model: Path, seed: int) -> N
         request = GenerateRequest("Hello", 40, sampling, seed, logprobs=2)
         pieces = read(WebuiEngine().generate(request))
         tokens = [token for piece in pieces for token in piece.logprobs]
-        said = b"".join(token.bytes for token in tokens)
-        assert said.decode(errors="replace") == text_of(iter(pieces))  # type: ignore[arg-type]
+        output = b"".join(token.bytes for token in tokens)
+        assert output.decode(errors="replace") == text_of(iter(pieces))  # type: ignore[arg-type]
         assert sum(piece.tokens for piece in pieces) == 40 or pieces[-1].finish == "stop"
         assert not vars(host).get("_failures")
 

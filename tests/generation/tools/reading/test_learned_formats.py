@@ -31,9 +31,9 @@ def format_from(sample: str, *ends: str) -> AnswerFormat:
     return format_of(EngineInfo("m", 1, "tests", 100, "llama.cpp", "fp", 256, template=traits))
 
 
-def read(said: str, form: AnswerFormat) -> tuple[str, list[Any]]:
+def read(output: str, form: AnswerFormat) -> tuple[str, list[Any]]:
     def pieces() -> Pieces:
-        yield from (Piece(character, tokens=1) for character in said)
+        yield from (Piece(character, tokens=1) for character in output)
         yield Piece(tokens=1, finish="stop")
 
     made = [p for p in apart(pieces(), CallReader((PLACES, CLOCK), form.forms)) if p]

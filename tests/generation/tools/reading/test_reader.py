@@ -57,7 +57,7 @@ ONE = f'{{"name": "get_weather", "arguments": {ARGUMENTS}}}'
 TWO = '{"name": "add-up", "arguments": {"numbers": [1, [2]]}}'
 OLD = '{"name": "add-up", "parameters": {"numbers": [1, [2]]}}'
 
-SAID: list[tuple[str, str, str, list[Any]]] = [
+OUTPUT: list[tuple[str, str, str, list[Any]]] = [
     ("Hermes, Qwen", "", f"<tool_call>\n{ONE}\n</tool_call>\n<tool_call>\n{TWO}\n</tool_call>", [W, A]),
     ("Hermes, Qwen", "Let me see.\n", f"<tool_call>{TWO}</tool_call>\n", [A]),
     ("Hermes, Qwen", "", f"<tool_call>\n{TWO}", [A]),
@@ -162,11 +162,11 @@ def splits(text: str) -> list[list[str]]:
     return [[text], list(text), *([text[:at], text[at:]] for at in range(1, len(text), 10))]
 
 
-@pytest.mark.parametrize(("form", "before", "said", "calls"), SAID)
+@pytest.mark.parametrize(("form", "before", "output", "calls"), OUTPUT)
 def test_each_form_is_read_however_it_is_split(
-    form: str, before: str, said: str, calls: list[Any]
+    form: str, before: str, output: str, calls: list[Any]
 ) -> None:
-    for parts in splits(before + said):
+    for parts in splits(before + output):
         text, _, found, pieces = read(apart(pieces_of(parts), CallReader(TOOLS)))
         assert (text, found) == (before.rstrip(), calls), parts
         assert pieces[-1].finish == "tool_calls"
@@ -174,10 +174,10 @@ def test_each_form_is_read_however_it_is_split(
 
 
 def test_each_row_has_an_example() -> None:
-    assert {form.of for form in FORMS} == {form for form, *_ in SAID}
+    assert {form.of for form in FORMS} == {form for form, *_ in OUTPUT}
     assert all(re.search(r"[<\[｜]", mark) for mark in MARKS)
-    told = " ".join((ROOT / "docs" / "webui.md").read_text().split())
-    assert all(name in told for form in FORMS for name in form.of.split(", "))
+    reported = " ".join((ROOT / "docs" / "webui.md").read_text().split())
+    assert all(name in reported for form in FORMS for name in form.of.split(", "))
 
 
 @pytest.mark.parametrize("behind", ["Done.\n", "Done. ", "</b> Done", "<think>x</think>"])
@@ -232,28 +232,28 @@ def test_values_without_quotes_have_the_types_of_their_schema(
     key: str, written: str, value: Any
 ) -> None:
     parameter = f"<parameter={key}>\n{written}\n</parameter>"
-    said = f"<tool_call>\n<function=set>\n{parameter}\n</function>\n</tool_call>"
-    _, _, calls, _ = read(apart(pieces_of([said]), CallReader((UNION,))))
+    output = f"<tool_call>\n<function=set>\n{parameter}\n</function>\n</tool_call>"
+    _, _, calls, _ = read(apart(pieces_of([output]), CallReader((UNION,))))
     assert calls == [("set", {key: value})]
 
 
 def test_a_recursive_schema_of_a_value_is_given_up() -> None:
     node = {"anyOf": [{"$ref": "#/properties/x"}] * 32}
     tool = Tool("set", None, {"type": "object", "properties": {"x": node}})
-    said = "<tool_call><function=set><parameter=x>1</parameter></function></tool_call>"
-    assert read(apart(pieces_of([said]), CallReader((tool,))))[2] == [("set", {"x": 1})]
+    output = "<tool_call><function=set><parameter=x>1</parameter></function></tool_call>"
+    assert read(apart(pieces_of([output]), CallReader((tool,))))[2] == [("set", {"x": 1})]
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         '<tool_call>{"function": {"name": "get_weather", "arguments": {"city": "\\ud83d"}}}</tool_call>',
         '[TOOL_CALLS]get_weather[ARGS]{"city": "\\ud83d", "days": 1e999}',
         "<|tool_call_start|>[get_weather(city='\\ud83d')]<|tool_call_end|>",
     ],
 )
-def test_arguments_can_be_sent(said: str) -> None:
-    *_, pieces = read(apart(pieces_of([said]), CallReader(TOOLS)))
+def test_arguments_can_be_sent(output: str) -> None:
+    *_, pieces = read(apart(pieces_of([output]), CallReader(TOOLS)))
     arguments = "".join(call.arguments for piece in pieces for call in piece.tool_calls)
     arguments.encode()
     assert json.loads(arguments)["city"] == "\ud83d" and "Infinity" not in arguments
@@ -261,9 +261,9 @@ def test_arguments_can_be_sent(said: str) -> None:
 
 def test_a_limit_makes_no_call_of_a_part_of_one() -> None:
     parameter = '<parameter=city>\nParis "<>" 🙂\n</parameter>'
-    said = f"<tool_call>\n<function=get_weather>\n{parameter}\n</function>\n</tool_call>"
-    for cut in range(1, said.index("\n</tool_call>")):
-        for parts in ([said[:cut]], list(said[:cut])):
+    output = f"<tool_call>\n<function=get_weather>\n{parameter}\n</function>\n</tool_call>"
+    for cut in range(1, output.index("\n</tool_call>")):
+        for parts in ([output[:cut]], list(output[:cut])):
             found = read(apart(pieces_of(parts, "length"), CallReader(TOOLS)))
             assert found[2] == [], parts
 
@@ -308,7 +308,7 @@ def test_a_call_comes_as_soon_as_it_is_complete() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "calls"),
+    ("output", "calls"),
     [
         (f"```json\n{ONE}\n```", [W]),
         (f"\n ```JSON\r\n{TWO}\r\n``` \n\n", [A]),
@@ -320,20 +320,20 @@ def test_a_call_comes_as_soon_as_it_is_complete() -> None:
     ],
 )  # fmt: skip
 def test_a_call_that_is_a_block_of_code_is_read_where_it_is_all_of_the_answer(
-    said: str, calls: list[Any]
+    output: str, calls: list[Any]
 ) -> None:
-    for parts in splits(said):
+    for parts in splits(output):
         text, _, found, pieces = read(apart(pieces_of(parts), CallReader(TOOLS)))
         assert (text, found, pieces[-1].finish) == ("", calls, "tool_calls"), parts
-    text, _, found, _ = read(apart(pieces_of([said]), CallReader(TOOLS, bare=False)))
-    assert (text, found) == (said, [])
+    text, _, found, _ = read(apart(pieces_of([output]), CallReader(TOOLS, bare=False)))
+    assert (text, found) == (output, [])
     reader = ThoughtReader(CallReader(TOOLS))
-    text, thought, found, _ = read(apart(pieces_of(list(f"<think>Hm.</think>{said}")), reader))
+    text, thought, found, _ = read(apart(pieces_of(list(f"<think>Hm.</think>{output}")), reader))
     assert (text, thought, found) == ("", "Hm.", calls)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         f"```json\n{ONE}\n```\nThat is it.",
         f"So:\n```json\n{ONE}\n```",
@@ -353,18 +353,18 @@ def test_a_call_that_is_a_block_of_code_is_read_where_it_is_all_of_the_answer(
         "`now` is it",
     ],
 )
-def test_what_only_looks_like_one_comes_as_it_was_written(said: str) -> None:
+def test_what_only_looks_like_one_comes_as_it_was_written(output: str) -> None:
     for finish in ("stop", "length"):
-        for parts in splits(said):
+        for parts in splits(output):
             text, _, calls, pieces = read(apart(pieces_of(parts, finish), CallReader(TOOLS)))
-            assert (text, calls, pieces[-1].finish) == (said, [], finish), parts
+            assert (text, calls, pieces[-1].finish) == (output, [], finish), parts
 
 
 def test_a_block_of_code_is_held_up_no_longer_than_it_may_be_a_call() -> None:
-    for said in ('```json\n{"answer": 42', "```python\nprint(1)", f"```json\n{ONE}\n``` is"):
-        found = apart(pieces_of([*said, "and", "more"]), CallReader(TOOLS))
+    for output in ('```json\n{"answer": 42', "```python\nprint(1)", f"```json\n{ONE}\n``` is"):
+        found = apart(pieces_of([*output, "and", "more"]), CallReader(TOOLS))
         shown = [piece.text for piece in found if piece is not None]
-        assert shown[-3:-1] == ["and", "more"], said
+        assert shown[-3:-1] == ["and", "more"], output
 
 
 BETWEEN: list[tuple[str, str, str, list[Any]]] = [
@@ -384,11 +384,11 @@ BETWEEN: list[tuple[str, str, str, list[Any]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("said", "thought", "text", "calls"), BETWEEN)
+@pytest.mark.parametrize(("output", "thought", "text", "calls"), BETWEEN)
 def test_a_thought_behind_a_call_is_one(
-    said: str, thought: str, text: str, calls: list[Any]
+    output: str, thought: str, text: str, calls: list[Any]
 ) -> None:
-    for parts in splits(said):
+    for parts in splits(output):
         reader = CallReader(TOOLS)
         made = ThoughtReader(reader, call_marks=reader.openings)
         found = read(apart(pieces_of(parts), made))
@@ -422,27 +422,27 @@ NO_CALLS = [
 ]
 
 
-@pytest.mark.parametrize("said", NO_CALLS)
-def test_what_is_no_call_stays_text(said: str) -> None:
-    for parts in ([said], list(said)) if len(said) < 100 else ([said],):
+@pytest.mark.parametrize("output", NO_CALLS)
+def test_what_is_no_call_stays_text(output: str) -> None:
+    for parts in ([output], list(output)) if len(output) < 100 else ([output],):
         text, _, calls, pieces = read(apart(pieces_of(parts), CallReader(TOOLS)))
-        assert (text, calls) == (said, [])
+        assert (text, calls) == (output, [])
         assert pieces[-1].finish == "stop"
 
 
-@pytest.mark.parametrize("said", ['{"answer": 42}, and more', "[1, 2]", "Hello there"])
-def test_text_that_cannot_be_a_call_is_not_held_up(said: str) -> None:
+@pytest.mark.parametrize("output", ['{"answer": 42}, and more', "[1, 2]", "Hello there"])
+def test_text_that_cannot_be_a_call_is_not_held_up(output: str) -> None:
     pieces = [
-        piece for piece in apart(pieces_of(list(said)), CallReader(TOOLS)) if piece is not None
+        piece for piece in apart(pieces_of(list(output)), CallReader(TOOLS)) if piece is not None
     ]
     assert "".join(piece.text for piece in pieces[:8])
 
 
 def test_a_call_that_a_limit_cuts_before_its_arguments_is_no_text() -> None:
-    for said in ("So.\n<tool_call>", '<tool_call>\n{"name": "get_we', "[TOOL_CALLS]get_wea"):
-        text, _, calls, pieces = read(apart(pieces_of([said], "length"), CallReader(TOOLS)))
+    for output in ("So.\n<tool_call>", '<tool_call>\n{"name": "get_we', "[TOOL_CALLS]get_wea"):
+        text, _, calls, pieces = read(apart(pieces_of([output], "length"), CallReader(TOOLS)))
         assert (text, calls, pieces[-1].finish) == (
-            said.partition("\n<")[0] if said[0] == "S" else "",
+            output.partition("\n<")[0] if output[0] == "S" else "",
             [],
             "length",
         )
@@ -501,9 +501,9 @@ def test_nothing_is_called_where_nothing_was_offered() -> None:
     assert pieces[-1].finish == "stop"
 
 
-@pytest.mark.parametrize(("said", "thought", "text", "calls"), TALKS)
-def test_channels_are_told_apart(said: str, thought: str, text: str, calls: list[Any]) -> None:
-    for parts in splits(said):
+@pytest.mark.parametrize(("output", "thought", "text", "calls"), TALKS)
+def test_channels_are_told_apart(output: str, thought: str, text: str, calls: list[Any]) -> None:
+    for parts in splits(output):
         found = read(apart(pieces_of(parts), ChannelReader(tools=NAMES)))
         assert found[:3] == (text, thought, calls), parts
         assert found[3][-1].finish == ("tool_calls" if calls else "stop")
@@ -550,15 +550,15 @@ def test_a_chat_reads_calls_up_to_where_a_turn_ends() -> None:
 
 def test_a_thought_in_a_channel_is_continued() -> None:
     continued = Message("assistant", None, reasoning="The user")
-    said = [" asks.<|end|>", *SPOKEN]
+    output = [" asks.<|end|>", *SPOKEN]
     for wanted in (Wanted(continued=continued), replace(SHOWN, continued=continued)):
-        engine = Speaking(said, opening="<|start|>assistant")
+        engine = Speaking(output, opening="<|start|>assistant")
         text, thought, *_ = read(answer_chat(engine, ChatRequest(()), wanted=wanted))
         assert (text, thought) == ("It is <b>fine</b>.", " asks.")
         assert str(engine.asked[0].prompt).endswith("<|channel|>analysis<|message|>The user")
-    said_too = replace(continued, content="It is")
+    also_written = replace(continued, content="It is")
     engine = Speaking([" fine."], opening="<|start|>assistant")
-    text, *_ = read(answer_chat(engine, ChatRequest(()), wanted=Wanted(continued=said_too)))
+    text, *_ = read(answer_chat(engine, ChatRequest(()), wanted=Wanted(continued=also_written)))
     assert text == " fine."
     assert str(engine.asked[0].prompt).endswith(
         "<|channel|>analysis<|message|>The user<|end|><|start|>assistant<|channel|>final<|message|>It is"
@@ -615,11 +615,11 @@ def test_where_an_answer_is_cut_makes_no_difference(
     kind: str, atoms: list[int], cuts: list[int], finish: Finish
 ) -> None:
     words = CHANNELS if kind == "channels" else ATOMS
-    said = "".join(words[at % len(words)] for at in atoms)
-    places = sorted({0, len(said), *(cut % (len(said) + 1) for cut in cuts)})
-    some = [said[begin:end] for begin, end in pairwise(places)]
+    output = "".join(words[at % len(words)] for at in atoms)
+    places = sorted({0, len(output), *(cut % (len(output) + 1) for cut in cuts)})
+    some = [output[begin:end] for begin, end in pairwise(places)]
     found = []
-    for parts in ([said], list(said), some):
+    for parts in ([output], list(output), some):
         made = [
             piece for piece in apart(scored(parts, finish), reader_of(kind)) if piece is not None
         ]

@@ -24,7 +24,7 @@ class FencedCall:
     def __init__(self, is_call: Callable[[str], bool]) -> None:
         """`is_call`: whether what stands between the fences is the JSON of calls."""
         self._is_call = is_call
-        self._said: list[str] = []
+        self._parts: list[str] = []
         self._in_string = self._escaped = False
         self._ticks = 0
         """How many backticks have come of the closing fence."""
@@ -34,7 +34,7 @@ class FencedCall:
     @property
     def json(self) -> str:
         """What stands between the fences."""
-        return "".join(self._said)
+        return "".join(self._parts)
 
     @property
     def closed(self) -> bool:
@@ -57,7 +57,7 @@ class FencedCall:
             return self._ticks < len(FENCE) or self._is_call(self.json)
         if self._ticks:
             return False
-        self._said.append(part)
+        self._parts.append(part)
         if self._escaped:
             self._escaped = False
         elif part == "\\":
