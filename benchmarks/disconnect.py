@@ -1,4 +1,4 @@
-"""32 clients hang up at once: how long until the server works for nobody?
+"""32 clients hang up at once: how long until the server has stopped generating?
 
     python -m benchmarks.disconnect          the table for docs/performance.md
 

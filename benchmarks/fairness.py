@@ -37,7 +37,7 @@ class Case:
 
 
 CASES = (
-    Case("nobody", FLOOD, 0),
+    Case("no others", FLOOD, 0),
     Case("64 streams of another key", FLOOD, 64),
     Case("64 streams with the same key, distinguished by `user`", SHORT, 64, "short"),
     Case(
@@ -57,10 +57,10 @@ def main() -> None:
         for case in CASES:
             seen[case.name] += measure(case, options.requests)
             print(f"{case.name}: {len(seen[case.name])} requests", file=sys.stderr)
-    alone = _p95(seen["nobody"])
+    alone = _p95(seen["no others"])
     print(f"{machine()}; {options.rounds} rounds of {options.requests} requests, interleaved\n")
     print(
-        "| The short caller beside | p50 | p95 | p95, times that of nobody |\n| --- | --- | --- | --- |"
+        "| The short caller beside | p50 | p95 | p95, times that without others |\n| --- | --- | --- | --- |"
     )
     for name, times in seen.items():
         p50, p95 = statistics.median(times), _p95(times)

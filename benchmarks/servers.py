@@ -107,7 +107,7 @@ def peers() -> tuple[Peer, ...]:
 
 
 class Floor:
-    """The engine alone in a process that it shares with nobody."""
+    """The engine alone in a process of its own."""
 
     def __init__(self, model: Path, parallel: int) -> None:
         """Raises DidNotStart."""

@@ -45,7 +45,7 @@ http_library = import_module("httpx2" if find_spec("httpx2") else "httpx")
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No option of whoever runs the tests gets into them."""
+    """No option of the developer's environment gets into tests."""
     for name in os.environ:
         if name.startswith(("OPENEDAI_", "OPENAI_")) or name == "USE_MOCK_API":
             monkeypatch.delenv(name)
@@ -53,7 +53,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _data_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No key and no usage of whoever runs the tests gets into them, nor the other way round."""
+    """Tests neither read nor write the developer's own keys and usage."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data_folder, "DEFAULT", tmp_path_factory.mktemp("data"))
         yield

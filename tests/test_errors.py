@@ -19,7 +19,7 @@ POSTS = ["/v1/completions", "/v1/chat/completions", "/v1/engines/echo/completion
 
 
 class Broken(EchoEngine):
-    """Fails with a reason that nobody outside may read."""
+    """Fails with a reason that clients must not see."""
 
     @property
     def info(self) -> EngineInfo:

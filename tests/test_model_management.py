@@ -45,7 +45,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 
 class Admin:
-    """Somebody with a key who changes models."""
+    """A client with a key that changes models."""
 
     def __init__(self, server: ServerProcess, key: str = "admin-key") -> None:
         self.url = f"{server.url}/v1/internal"

@@ -107,7 +107,10 @@ def test_behind_one_address_those_who_were_right_before_go_on() -> None:
             identify(keys, f"{WRONG}{at}")
     for _ in range(3):
         assert identify(keys, KEY) == "api-key"
-        for unheard in ("another", WRONG):  # a right one that nobody has sent yet is no exception
+        for unheard in (
+            "another",
+            WRONG,
+        ):  # a right key that has not been sent before is no exception
             with pytest.raises(TooManyWrongKeys):
                 identify(keys, unheard)
     assert identify(keys, "another", OTHER) == "admin"

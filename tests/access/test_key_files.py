@@ -168,7 +168,7 @@ def test_damaged_files_open_nothing(files: KeyFiles, keys: Keys) -> None:
             keys.identify({"x-api-key": key})
         with pytest.raises(KeysError, match="damaged"):
             files.create(grant("carol"))
-        assert listed.read_bytes() == data  # what somebody may still mend is not written over
+        assert listed.read_bytes() == data  # a file that can be repaired is not overwritten
         keys.identify({"x-api-key": "shared"})
     listed.write_bytes(whole)
     assert may(keys, key) and not may(keys, other)
@@ -240,7 +240,7 @@ def test_a_list_that_is_emptied_or_lost_makes_no_revoked_key_valid(
         (files.folder / "keys.json").write_bytes(data)
     if restart:
         keys = Keys(Settings(data_folder=str(files.folder), api_key="shared"))
-    if data is None and restart:  # nobody knows what was revoked
+    if data is None and restart:  # revoked keys are unknown
         for key in (revoked, valid):
             with pytest.raises(KeysUnreadable):
                 keys.identify({"api-key": key})

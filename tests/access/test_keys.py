@@ -107,7 +107,7 @@ def test_odd_keys_are_wrong_keys(given: str, password: str | None, tmp_path: Pat
 
 
 def test_equal_failures_do_equal_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same comparisons, with the same things of ours, whatever a wrong key looks like."""
+    """The same comparisons with the same secrets, whatever a wrong key looks like."""
     secret = b"0123456789abcdef"
     good = sign(Grant("id", "alice", frozenset({"read"})), secret)
     keys = Keys(Settings(api_key=KEY, admin_key=ADMIN, keys_secret=secret.decode()))

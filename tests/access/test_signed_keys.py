@@ -1,4 +1,4 @@
-"""What a named key says, and that nobody else can say it."""
+"""What a named key contains, and that it cannot be forged."""
 
 from __future__ import annotations
 

@@ -233,7 +233,7 @@ remote_plugin = false
 
 
 def surroundings(place: Place) -> dict[str, str]:
-    """The environment of an agent: nothing of whoever runs the tests but PATH."""
+    """The environment of an agent: of the developer's own only PATH."""
     return {
         "HOME": str(place.home),
         "PATH": f"{place.installed / 'bin'}:{os.environ['PATH']}",

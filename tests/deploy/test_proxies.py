@@ -32,7 +32,7 @@ BODY = {"model": "paced", "messages": [{"role": "user", "content": "Hi"}]}
 
 
 class TLSWire(Wire):
-    """A connection to a proxy, from an address of ours that is not the proxy's."""
+    """A connection to a proxy, from another local address than the proxy's."""
 
     def __init__(self, port: int, certificate: Path) -> None:
         plain = socket.create_connection(

@@ -23,7 +23,7 @@ from tests.support.process import free_port
 
 
 class Parrot:
-    """The module of an engine that is in no file of ours."""
+    """The module of an engine from outside this project."""
 
     reason: str | None = None
 

@@ -85,7 +85,7 @@ PROPERTIES: dict[str, Any] = {
     "anchor": {"$anchor": "here", "type": "string"},
     "identity": {"$id": "https://example.com/x", "type": "string"},
     "dynamic reference": {"$dynamicRef": "#node"},
-    # Words of nobody, and texts that might be taken for the template's.
+    # Words without meaning, and texts that look like the template's.
     "unknown words": {"type": "string", "startsWith": "/", "x-order": 3, "title": "T"},
     "texts of templates": {
         "type": "string",

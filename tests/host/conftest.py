@@ -64,7 +64,7 @@ class Host:
             for key, value in os.environ.items()
             if not key.startswith(("OPENEDAI_", "HF_")) and key != "USE_MOCK_API"
         }
-        # No settings, tokens or proxies of whoever runs the tests.
+        # No settings, tokens or proxies of the developer's environment.
         self.environment |= {
             "HF_HOME": str(root / "hf"),
             "HF_HUB_DISABLE_TELEMETRY": "1",

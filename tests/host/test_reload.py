@@ -145,7 +145,7 @@ def load_model(spec):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,  # no terminal, whoever runs the tests
+        start_new_session=True,  # without a terminal
     )
     probe.running.append(process)
     until(process, "BUSY")

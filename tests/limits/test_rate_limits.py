@@ -281,7 +281,7 @@ class TestUsers:
 
 
 class TestClocks:
-    """A clock that is set right by an hour, in either direction, locks nobody out."""
+    """A clock that is set right by an hour, in either direction, locks no caller out."""
 
     @pytest.mark.parametrize("hours", [-1, 1])
     def test_jumps(self, monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
@@ -337,7 +337,7 @@ class TestStorage:
             admission = ask(limiter, record, 50)
             server.stop()
             record.prompt_tokens = 10
-            admission.close()  # which cannot be counted, and harms nobody
+            admission.close()  # which cannot be counted, and has no effect
             with pytest.raises(LimitsUnavailable):
                 ask(limiter, by(rpm=5, tpm=100), 50)
             server.start()

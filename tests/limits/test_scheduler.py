@@ -113,7 +113,7 @@ def test_who_fills_the_queue_is_refused_and_others_are_let_in() -> None:
         scheduler.request_slot(1, ALICE)
     assert (caught.value.status, caught.value.code) == (429, "queue_share_exceeded")
     assert int(caught.value.headers["Retry-After"]) >= 1
-    # Somebody else takes the place of the last one.
+    # Another caller takes the place of the last one.
     other = scheduler.request_slot(1, BOB)
     assert waits(other)
     with pytest.raises(ShareExceeded):
@@ -350,7 +350,7 @@ SLOTS, LIMIT = 2, 3
 
 
 class Queue(RuleBasedStateMachine):
-    """Any order of coming and leaving: slots and limit are kept, and nobody waits for nothing."""
+    """Any order of coming and leaving: slots and limit are kept, and no ticket waits needlessly."""
 
     def __init__(self) -> None:
         super().__init__()

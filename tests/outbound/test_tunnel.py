@@ -319,7 +319,7 @@ def test_a_download(shop: Shop, stand_in: StandIn, tmp_path: Path) -> None:
     assert shop.asked == 1, "it is there already"
     os.utime(program, (1, 1))
     assert cloudflared.downloaded(tmp_path / "a" / "b", never) == program
-    assert shop.asked == 2, "an old one is fetched anew"
+    assert shop.asked == 2, "an old one is fetched again"
     shop.content = None
     os.utime(program, (1, 1))
     assert cloudflared.downloaded(tmp_path / "a" / "b", never) == program

@@ -207,7 +207,7 @@ def test_a_client_that_leaves_while_nothing_comes(serve: Serve, after: int) -> N
         engine.gate.clear()
         wire.request("POST", COMPLETIONS, {**body(stream=True), "model": "paced"})
         assert engine.wait_for_active(1)
-    assert engine.wait_for_active(0, 5), "nobody opened the gate"
+    assert engine.wait_for_active(0, 5), "the gate stayed closed"
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.005, 0.03])
@@ -240,7 +240,7 @@ def test_half_a_request_of_a_quick_client(serve: Serve) -> None:
 
 
 def test_many_quick_clients_at_once(serve: Serve) -> None:
-    """More than there are threads: nobody starves."""
+    """More clients than threads: none starves."""
     server = serve(PacedEngine(["one"], parallel=1), queue_limit=1, http_threads=4)
     wrong: list[object] = []
 

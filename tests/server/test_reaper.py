@@ -89,7 +89,7 @@ def test_hundreds_that_drip_hold_up_nobody(serve: Serve) -> None:
 
 
 def test_what_came_fast_gains_no_time(serve: Serve) -> None:
-    """Somebody who sends nearly all of a large body at once, and then a byte now and then."""
+    """A client that sends nearly all of a large body at once, and then a byte now and then."""
     server = serve(EchoEngine(), receive_timeout=0.5)
     with Wire(server.port) as wire:
         wire.send(HEAD + b"Content-Length: 10000000\r\n\r\n" + b"x" * 2_000_000)
@@ -227,7 +227,7 @@ def test_a_clock_that_is_set_cuts_nobody_off(serve: Serve, monkeypatch: pytest.M
 def test_a_client_that_the_server_does_not_listen_to_is_seen_leaving(
     serve: Serve, how: str
 ) -> None:
-    """waitress reads from nobody who has sent 64 requests ahead, or has not read what was sent."""
+    """waitress stops reading from a client with 64 requests ahead, or with unread responses."""
     if not HUNG_UP:
         pytest.skip("this system does not tell")
     words = ["x" * 100_000] if how == "unread answer" else ["x"]

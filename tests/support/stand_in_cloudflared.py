@@ -1,4 +1,4 @@
-"""Behaves as Cloudflare's `cloudflared` does towards whoever starts it, without leaving this machine.
+"""Behaves as Cloudflare's `cloudflared` does towards its parent process, without leaving this machine.
 
 Arguments, log lines on standard error, the page of metrics, `/quicktunnel`, `/config` and the end on
 SIGTERM are those of the real program, as its source has them. Its edge is a port on 127.0.0.1 that hands

@@ -230,7 +230,7 @@ class Webui:
         return self.output.read_text(errors="replace")
 
     def at_the_page(self, prompt: str, tokens: int) -> dict[str, Any]:
-        """What somebody gets who generates there."""
+        """What a user of the UI gets."""
         answer = httpx.post(
             f"http://127.0.0.1:{self.probe_port}",
             json={"prompt": prompt, "max_new_tokens": tokens},

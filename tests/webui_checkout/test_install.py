@@ -174,7 +174,7 @@ def test_an_earlier_install_that_an_update_ran_into_is_healed(
     webui = clone(upstream, tmp_path, old)
     earlier_install(webui)
     if old == COMMITS[0]:
-        # Untracked files of ours are in the way, and git refuses the update.
+        # Our untracked files are in the way, and git refuses the update.
         with pytest.raises(subprocess.CalledProcessError):
             pull(webui, new)
     else:

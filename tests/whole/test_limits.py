@@ -163,7 +163,7 @@ def test_concurrent_requests(tmp_path: Path, limited: Limited) -> None:
             {"model": "echo", "messages": long, "stream": True, "n": 128},
             {"Authorization": f"Bearer {client.api_key}"},
         )
-        time.sleep(0.5)  # nobody reads, so it holds its place
+        time.sleep(0.5)  # nothing is read, so it holds its place
         with pytest.raises(openai.RateLimitError, match="concurrent") as caught:
             chat(client)
         assert caught.value.response.headers["retry-after"] == "1"

@@ -168,7 +168,7 @@ def test_who_leaves_while_waiting_never_reaches_the_engine(running: Any) -> None
 
 
 def test_a_key_with_short_requests_is_not_held_up_by_one_that_floods(running: Any) -> None:
-    """Nobody waits for more than the answers that run already."""
+    """No client waits for more than the answers that run already."""
     engine = PacedEngine(["a"] * 20, pace=0.005, parallel=2)
     server = running(engine, api_key="flood", admin_key="short", spare_seconds=0)
     stop = threading.Event()

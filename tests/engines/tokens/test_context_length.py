@@ -87,7 +87,7 @@ def test_what_no_tokens_could_make_short_enough_is_not_tokenized(prompt: str) ->
 def test_what_might_fit_is_tokenized() -> None:
     few = tuple(range(90))
     assert check_fits("x" * 1009, 10, CONTEXT, lambda text: few, longest_token=10) == 90
-    # Blanks around a text are nobody's business: a tokenizer may leave them out.
+    # Blanks around a text are not counted: a tokenizer may leave them out.
     assert check_fits(" " * 10**4 + "x", 10, CONTEXT, lambda text: few, longest_token=10) == 90
 
 

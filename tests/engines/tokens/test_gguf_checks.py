@@ -81,7 +81,7 @@ IMPOSSIBLE: dict[str, tuple[Entries, str]] = {
     "a width of 2**63": ({"llama.embedding_length": (U64, 2**63)}, "embedding_length"),
     "no key": ({"llama.attention.key_length": (U32, 0)}, "key_length"),
     "513 experts": ({"llama.expert_count": (U32, 513)}, "expert_count"),
-    "experts that nobody asks": ({"llama.expert_count": (U32, 8)}, "expert_used_count"),
+    "experts that are never used": ({"llama.expert_count": (U32, 8)}, "expert_used_count"),
     "more experts than there are": ({"llama.expert_used_count": (U32, 2)}, "expert_used_count"),
     "more to predict than layers": ({"llama.nextn_predict_layers": (U32, 9)}, "nextn"),
     "an epsilon that is no number": (

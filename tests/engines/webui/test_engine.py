@@ -68,7 +68,7 @@ def greedy(prompt: Any = "Hello", tokens: int | None = 8, **more: Any) -> Genera
 
 
 class InTheUI:
-    """Somebody generates in the host's own UI, and reads on when told to."""
+    """A user generates in the host's own UI, and reads the rest on `join`."""
 
     def __init__(self, host: MiniHost) -> None:
         self.texts: list[str] = []
@@ -325,7 +325,7 @@ def test_tools_are_described_where_the_template_knows_none(modern: MiniHost) -> 
 
 
 class Loud:
-    """An extension as somebody might write it for the UI."""
+    """An extension as users write it for the UI."""
 
     states: tuple[Any, ...] = ()
 

@@ -1,4 +1,4 @@
-"""Functions of a host get our wrapper once, whoever asks for it and however often."""
+"""Functions of a host get our wrapper once, however often it is asked for."""
 
 from __future__ import annotations
 

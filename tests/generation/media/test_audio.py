@@ -1,4 +1,4 @@
-"""Sounds are decoded, checked and made anew."""
+"""Sounds are decoded, checked and encoded again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures are decoded, checked and made anew."""
+"""Pictures are decoded, checked and encoded again."""
 
 from __future__ import annotations
 

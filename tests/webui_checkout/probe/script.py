@@ -1,4 +1,4 @@
-"""Somebody at the webui's UI, as an extension: generates by the host's own function, on request.
+"""A user of the web UI, as an extension: generates by the host's own function, on request.
 
 POST a JSON object with `prompt` and `max_new_tokens` to 127.0.0.1, port WEBUI_PROBE_PORT; the answer has the
 text and the seconds at which it grew.

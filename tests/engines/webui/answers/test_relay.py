@@ -302,7 +302,7 @@ def test_a_client_that_leaves_ends_the_work(host: MiniHost) -> None:
 
 
 def test_the_pages_own_generation_is_left_alone(host: MiniHost) -> None:
-    """It goes through the same extension, without a request of ours."""
+    """It goes through the same extension, without a request to the API."""
     from tests.engines.webui.test_engine import InTheUI
 
     replying(host, passing)

@@ -292,7 +292,7 @@ def test_a_server_that_dies_is_one_clear_error(host: MiniHost, grammar: str | No
     engine = WebuiEngine()
     text_of(engine.generate(greedy(tokens=2)))
     tokens = engine.tokenize("Hello")
-    host.shared.model.port = 9  # nobody is there
+    host.shared.model.port = 9  # nothing listens there
     with pytest.raises(EngineFailed) as caught:
         read(engine.generate(greedy(tokens, 40, grammar=grammar)))
     assert "Hello" not in str(caught.value)
