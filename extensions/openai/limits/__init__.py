@@ -1,1 +1,1 @@
-"""Who may ask how much, and whose turn it is."""
+"""Limits of callers, and the queue for the engine's slots."""

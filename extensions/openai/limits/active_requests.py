@@ -1,8 +1,7 @@
-"""A request as limits and generation see it: its slots, its deadline, whether it is to stop; and all requests
-under way, until the server drains them.
+"""A request as limits and generation see it: slots, deadline, stop; and the register of active requests.
 
-This is the base of `web.context.RequestContext`, the one object of a request: what is below the web layer
-knows this half of it, and tests of that layer make one without HTTP.
+`ActiveRequest` is the base of `web.context.RequestContext`, the one object of a request. Layers below the web
+know only this half of it, and their tests make one without HTTP.
 """
 
 from __future__ import annotations
@@ -20,32 +19,32 @@ from .scheduler import Scheduler, SlotRequest, SlotTicket
 
 @dataclass(slots=True, eq=False)
 class ActiveRequest:
-    """One request; does nothing until it asks for a slot. Thread-safe."""
+    """One request. Thread-safe."""
 
     record: RequestRecord = field(default_factory=RequestRecord)
-    """What it comes to, for those who observe it."""
+    """What observers get."""
     priority: Priority = "interactive"
     stopped: bool = False
-    """Its end was asked for: the choices end where they are, as if the model had ended them."""
+    """A client asked to stop it: its choices end early, as if the model had ended them."""
     _deadline: float | None = None
     _time_limit: float = 0.0
     _first_ticket: SlotTicket | None = None
 
     def limit_time(self, seconds: float) -> None:
-        """Let it take that many seconds since it came; 0: no limit."""
+        """Limit its time to so many seconds from its arrival; 0: no limit."""
         if seconds:
             self._time_limit, self._deadline = seconds, self.record.started + seconds
 
     def check_wanted(self) -> None:
-        """Raise what ends an answer under way, here RequestTimedOut; may be called at any time."""
+        """Raise RequestTimedOut if its time is up. Subclasses check for more."""
         if self._deadline is not None and time.monotonic() >= self._deadline:
             raise RequestTimedOut(
                 f"The answer was not complete after {self._time_limit:g} seconds, and was ended."
             )
 
     def request_slot(self, scheduler: Scheduler, slots: int, *, further: bool) -> SlotTicket:
-        """Ask for a slot for a choice; `further`: for another one than the first. Raises as
-        Scheduler.request_slot does."""
+        """Request a slot for a choice; `further`: it is not the first choice. Raises the errors of
+        Scheduler.request_slot."""
         priority = "batch" if self.record.caller.priority == "batch" else self.priority
         claim = SlotRequest(self.record.caller, self.record.user, priority, further)
         ticket = scheduler.request_slot(slots, claim)
@@ -54,24 +53,24 @@ class ActiveRequest:
         return ticket
 
     def note_slot(self) -> None:
-        """Record that a choice has got its slot."""
+        """Record when the first choice got its slot."""
         if self.record.admitted is None:
             self.record.admitted = time.monotonic()
 
     @property
     def wants_slots(self) -> bool:
-        """Whether it has asked for a slot."""
+        """Whether it has requested a slot."""
         return self._first_ticket is not None
 
     def queue_position(self) -> tuple[int, int] | None:
-        """Its place in the queue, and how many wait; None when it does not wait."""
+        """Its place in the queue, and the queue's length; None: it is not waiting."""
         if self._first_ticket is None or self.record.admitted is not None:
             return None
         return self._first_ticket.position()
 
 
 class ActiveRequests:
-    """All requests under way, of one server. Thread-safe."""
+    """The active requests of one server. Thread-safe."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -80,27 +79,27 @@ class ActiveRequests:
         self._ending = False
 
     def add(self, request: ActiveRequest) -> None:
-        """Raises ShuttingDown once the server takes no more requests."""
+        """Raises ShuttingDown once the server drains."""
         with self._condition:
             if self._draining:
                 raise ShuttingDown("The server is shutting down.")
             self._requests[request] = None
 
     def remove(self, request: ActiveRequest) -> None:
-        """Does nothing for one that is not there."""
+        """Has no effect for a request that is not registered."""
         with self._condition:
             self._requests.pop(request, None)
             if self._draining and not self._requests:
                 self._condition.notify_all()
 
     def check_answers_may_go_on(self) -> None:
-        """Raises ShuttingDown when answers under way must end now."""
+        """Raises ShuttingDown if active answers must end now."""
         if self._ending:
             raise ShuttingDown("The server is shutting down; this answer is not complete.")
 
     def drain(self, patience: float, ending: float) -> bool:
-        """Take no more requests; give those under way `patience` seconds, then let them end and wait `ending`
-        seconds. True if all have ended."""
+        """Refuse new requests and wait `patience` seconds for active ones; then end them and wait `ending`
+        seconds. Return whether all have ended."""
         with self._condition:
             self._draining = True
             if self._condition.wait_for(lambda: not self._requests, patience):
@@ -109,7 +108,7 @@ class ActiveRequests:
             return self._condition.wait_for(lambda: not self._requests, ending)
 
     def matching(self, wanted: Callable[[ActiveRequest], bool]) -> list[ActiveRequest]:
-        """Those that have asked for a slot and are `wanted`, oldest first."""
+        """The `wanted` requests among those that have requested a slot, oldest first."""
         with self._condition:
             requests = list(self._requests)
         return [request for request in requests if request.wants_slots and wanted(request)]

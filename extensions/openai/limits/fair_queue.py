@@ -1,7 +1,7 @@
-"""Who is next: fair between keys, fair between the users of one key, first come first served within one.
+"""A fair queue: fair between keys, fair between the users of a key, first come first served for each user.
 
-A data structure and no more: no threads, no clock. The order is that of the shares that are held: next
-is the caller that runs least for its weight; among equals it goes round by turns.
+A pure data structure, without threads or clock. Next is the key with the fewest running items for its weight;
+equal keys take turns.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from math import ceil
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item", bound=Hashable)
-ROUNDING_TURNS = 1e-9  # of turns, which are sums of fractions
+ROUNDING_TURNS = 1e-9  # of a turn; sums of fractions are not exact
 
 
 @dataclass(slots=True)
 class _Share:
-    """What one key has of the engine, or one user of a key."""
+    """The running and waiting items of one key, or of one user of a key."""
 
     weight: int = 1
     running: int = 0
     waiting: int = 0
     due: float = 0.0
-    """When the next turn is due, on a clock that moves on by one with each round."""
+    """When the next turn is due, in rounds."""
     served: int = 0
-    """Which grant was its last; 0: none."""
+    """The number of its last grant; 0: it had none."""
 
     @property
     def rank(self) -> tuple[float, float, int]:
-        """The smallest is next."""
+        """The share with the lowest rank is next."""
         return self.running / self.weight, self.due, self.served
 
 
@@ -46,7 +46,7 @@ class _Key(_Share, Generic[Item]):
 
 
 class FairQueue(Generic[Item]):
-    """Items that wait, and a count of those that were taken and have not ended yet. Not thread-safe.
+    """Waiting items, and a count of the running ones. Not thread-safe.
 
     While a key waits and has nothing running, no other key is served more often than once for each of
     its own turns, times their weights. Keys and users that hold nothing are forgotten.
@@ -60,21 +60,21 @@ class FairQueue(Generic[Item]):
         self._places: dict[Item, tuple[str, str | None]] = {}
 
     def __len__(self) -> int:
-        """How many wait."""
+        """The number of waiting items."""
         return self._waiting
 
     def __iter__(self) -> Iterator[Item]:
-        """Those that wait, key by key."""
+        """The waiting items, key by key."""
         for key in self._keys.values():
             for user in key.users.values():
                 yield from user.line
 
     def add(self, item: Item, key: str, user: str | None = None, weight: int = 1) -> None:
-        """Wait at the end of the user's line."""
+        """Add an item at the end of its user's line."""
         share = self._keys.setdefault(key, _Key())
         share.weight = weight
         if not share.waiting:
-            # A newcomer waits for a round, as all have; otherwise newcomers would always go first.
+            # A new key waits for a round, as all have; otherwise new keys would always go first.
             share.due = max(share.due, self._round + 1 / weight)
         share.waiting += 1
         self._waiting += 1
@@ -86,12 +86,12 @@ class FairQueue(Generic[Item]):
         self._places[item] = key, user
 
     def peek(self) -> Item | None:
-        """Who is next; None when none waits."""
+        """The next item; None if none waits."""
         found = self._next()
         return None if found is None else found[1].line[0]
 
     def take(self) -> Item | None:
-        """Let the next one run, until `remove`."""
+        """Let the next item run, until `remove`."""
         found = self._next()
         if found is None:
             return None
@@ -107,7 +107,7 @@ class FairQueue(Generic[Item]):
         return user.line.popleft()
 
     def remove(self, item: Item) -> None:
-        """Forget an item, whether it waits or runs. Does nothing for one that is not known."""
+        """Forget a waiting or running item. Has no effect for an unknown one."""
         place = self._places.pop(item, None)
         if place is None:
             return
@@ -126,11 +126,11 @@ class FairQueue(Generic[Item]):
             del self._keys[place[0]]
 
     def held(self) -> dict[str, tuple[int, int]]:
-        """How many items of each key run, and how many wait."""
+        """Running and waiting items of each key."""
         return {name: (key.running, key.waiting) for name, key in self._keys.items()}
 
     def ahead_of(self, item: Item) -> int:
-        """How many will probably be served before one that waits: by turns alone, as if nothing ran."""
+        """An estimate of how many items will be served before this one, from turns alone."""
         name, user_name = self._places[item]
         key = self._keys[name]
         user = key.users[user_name]
@@ -148,7 +148,7 @@ class FairQueue(Generic[Item]):
         )
 
     def newest(self, key: str, wanted: Callable[[Item], bool]) -> Item | None:
-        """Who of a key came last to the longest of its users' lines; None if none is `wanted`."""
+        """The newest `wanted` item in the longest of the key's lines; None if there is none."""
         share = self._keys.get(key)
         if share is None:
             return None
@@ -168,5 +168,5 @@ def _rank(share: _Share) -> tuple[float, float, int]:
 
 
 def _turns_before(share: _Share, due: float, most: int) -> int:
-    """How many of a share's turns are due before a time."""
+    """How many turns of a share are due before `due`."""
     return min(most, max(0, ceil((due - share.due) * share.weight - ROUNDING_TURNS)))

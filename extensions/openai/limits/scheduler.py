@@ -1,12 +1,12 @@
-"""How many requests the engine works on at once, and in which order the others get their turn.
+"""Grants the engine's slots to requests, in a fair order.
 
-slots         as many choices run as the engine can
-fair queue    keys share the slots by weight, users share a key's part, each is served in order
-batch         gets what interactive work leaves over, never the last free slot
-spare slots   while several callers are active, none takes the last two slots besides its own, and one
-              stays free for callers served just now: a light user need not wait for a heavy user's
+slots         as many choices run at once as the engine allows
+fair queue    keys share the slots by weight, the users of a key share its part, each in order of arrival
+batch         gets what interactive requests leave over, never the last free slot
+spare slots   while several callers are active, none exceeds its share to take the last two slots, and one
+              slot stays free for callers served just now: a light user need not wait for a heavy user's
               answer to end, nor share each step of the model with many of them
-full          the caller that holds most is refused first, with 429; with 503 where all hold as much
+full queue    the caller with the most requests is refused first, with 429; 503 if all have as many
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from ..settings import Settings
 from .fair_queue import FairQueue
 
 TURNS_PER_BATCH_TURN = (
-    16  # one turn in so many is for batch work, even while interactive work waits
+    16  # one of so many turns is for batch requests, even while interactive ones wait
 )
-SPARE_SLOTS = 2  # or half of them where there are few
+SPARE_SLOTS = 2  # at most half of all slots
 MIN_RETRY_AFTER_S, MAX_RETRY_AFTER_S = 1, 60
-HOLD_SMOOTHING = 0.2  # how much the last answer counts for how long answers take
+HOLD_SMOOTHING = 0.2  # weight of the last answer in the mean duration
 
 
 @dataclass(frozen=True, slots=True)
 class SlotRequest:
-    """Which caller and user a slot is asked for, and how urgently."""
+    """Caller, user and priority of a request for a slot."""
 
     caller: Caller = LOCAL
     user: str | None = None
     priority: Priority = "interactive"
     further: bool = False
-    """It is for a further choice of a request that is in already, so it is not refused."""
+    """For a further choice of an admitted request, which is never refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallerState:
-    """What one caller has of the engine: choices that run, and that wait."""
+    """Running and waiting choices of one caller."""
 
     running: int
     waiting: int
@@ -65,21 +65,21 @@ class QueueState:
 
 
 class SlotTicket:
-    """A place in the queue, later a slot. Leave the `with` block to give it back, whatever it is then."""
+    """A place in the queue, later a slot. Leaving the `with` block releases it."""
 
     def __init__(self, scheduler: Scheduler, request: SlotRequest, now: float) -> None:
         self._scheduler = scheduler
         self.request = request
         self.since = now
-        """When it came, and later when it was granted."""
+        """When it was created, or granted."""
         self.granted = False
         self._refusal: APIError | None = None
         self._settled = threading.Event()
 
     def wait(self) -> bool:
-        """Wait at most one TICK_S for the slot; True once it is ours.
+        """Wait at most one TICK_S for the slot; return whether it is granted.
 
-        Raises ShareExceeded, QueueTimeout or ShuttingDown when there will be none.
+        Raises ShareExceeded, QueueTimeout or ShuttingDown if it is refused.
         """
         if not self._settled.is_set() and not self._settled.wait(TICK_S):
             self._scheduler.review(self)
@@ -88,7 +88,7 @@ class SlotTicket:
         return self.granted
 
     def position(self) -> tuple[int, int] | None:
-        """Its place among all that wait, from 1, and how many those are; None once it is settled."""
+        """Its place in the queue, from 1, and the queue's length; None once it is granted or refused."""
         return self._scheduler.position(self)
 
     def grant(self, now: float) -> None:
@@ -114,9 +114,8 @@ class SlotTicket:
 class Scheduler:
     """Grants slots to tickets. Thread-safe: one lock, held for a few microseconds.
 
-    `queue_limit` requests wait at most, none longer than `queue_timeout` seconds (0: as long as it
-    takes). For `spare_seconds` after a caller was served, slots are kept free for it. All three may be
-    changed at any time.
+    At most `queue_limit` requests wait, none longer than `queue_timeout` seconds (0: no limit). For
+    `spare_seconds` after a caller was served, slots are kept free for it. All three may change at any time.
     """
 
     def __init__(
@@ -133,21 +132,21 @@ class Scheduler:
         }
         self._running: set[SlotTicket] = set()
         self._last_seen: dict[AccountKey, tuple[float, int]] = {}  # when, and its weight
-        self._interactive_turns = 0  # of interactive work in a row, while batch work waited
-        self._mean_hold_s = 1.0  # seconds that a slot is held, on average
+        self._interactive_turns = 0  # in a row, while batch requests waited
+        self._mean_hold_s = 1.0  # how long a slot is held, on average
         self._closed = False
 
     def configure(self, settings: Settings) -> None:
-        """Use other settings from now on; requests that wait already go on waiting."""
+        """Use these settings from now on; waiting requests keep their place."""
         self.queue_limit = settings.queue_limit
         self.queue_timeout = settings.queue_timeout
         self.spare_seconds = settings.spare_seconds
 
     def request_slot(self, slots: int, request: SlotRequest = SlotRequest()) -> SlotTicket:
-        """A ticket for one of the engine's `slots`, granted at once when one is free and none waits.
+        """Return a ticket for one of the engine's `slots`, granted at once if one is free and none waits.
 
-        Raises ShareExceeded or QueueFull when too many wait, ShuttingDown after `close`; not for a
-        further choice.
+        Raises ShareExceeded or QueueFull if too many wait, ShuttingDown after `close`; never for a further
+        choice.
         """
         now = time.monotonic()
         ticket = SlotTicket(self, request, now)
@@ -165,16 +164,16 @@ class Scheduler:
 
     @property
     def running(self) -> int:
-        """Choices that have a slot."""
+        """The number of choices that have a slot."""
         return len(self._running)
 
     @property
     def waiting(self) -> int:
-        """Requests in the queue."""
+        """The number of requests in the queue."""
         return self.state().requests_waiting
 
     def release(self, ticket: SlotTicket) -> None:
-        """Free the slot, or the place in the queue, and let the next one in. Safe to call twice."""
+        """Release the slot or the place in the queue, and grant the next ticket. Idempotent."""
         now = time.monotonic()
         with self._lock:
             if ticket in self._running:
@@ -185,7 +184,7 @@ class Scheduler:
             self._grant(now)
 
     def review(self, ticket: SlotTicket) -> None:
-        """Look at a ticket that waits again: time may have freed a slot, or run out."""
+        """Check a waiting ticket again: a spare slot may be free by now, or its time is up."""
         now = time.monotonic()
         with self._lock:
             self._grant(now)
@@ -227,7 +226,7 @@ class Scheduler:
             )
 
     def close(self) -> None:
-        """Take no more requests, and refuse those that have not begun: the server stops."""
+        """Refuse new and waiting requests: the server stops."""
         with self._lock:
             self._closed = True
             for line in self._lines.values():
@@ -236,7 +235,7 @@ class Scheduler:
                         self._refuse(ticket, ShuttingDown("The server is shutting down."))
 
     def _grant(self, now: float) -> None:
-        """Give away the slots that are free."""
+        """Grant the free slots."""
         interactive, batch = self._lines.values()
         while len(self._running) < self._slots and (len(interactive) or len(batch)):
             line = self._next_line(now)
@@ -250,41 +249,44 @@ class Scheduler:
             ticket.grant(now)
 
     def _next_line(self, now: float) -> FairQueue[SlotTicket] | None:
-        """The line whose first is to have a free slot now; None where it is to stay free."""
+        """The line that gets a free slot now; None: the slot stays free."""
         interactive, batch = self._lines.values()
         is_last = self._slots > 1 and len(self._running) == self._slots - 1
         first = interactive.peek()
         if first is None:
             leftover = batch.peek()
-            spared = is_last or (leftover is not None and self._is_spared(leftover.request, now))
-            return None if spared else batch
+            stays_free = is_last or (
+                leftover is not None and self._stays_free(leftover.request, now)
+            )
+            return None if stays_free else batch
         if len(batch) and self._interactive_turns >= TURNS_PER_BATCH_TURN - 1:
             return batch
-        return None if self._is_spared(first.request, now) else interactive
+        return None if self._stays_free(first.request, now) else interactive
 
     def _note_caller(self, request: SlotRequest, now: float) -> None:
         self._last_seen[_account_of(request)] = now, request.caller.weight
 
-    def _is_spared(self, request: SlotRequest, now: float) -> bool:
-        """Whether a slot is kept free for callers that were served just now.
+    def _stays_free(self, request: SlotRequest, now: float) -> bool:
+        """Whether the slot stays free for callers that were served just now.
 
-        No caller gets more than its share where that would take one of the last SPARE_SLOTS, and one that
-        runs something leaves the very last to those that run nothing. While only one key is in use, users
-        are compared instead of callers.
+        No caller exceeds its share with one of the last SPARE_SLOTS, and a caller with running choices leaves
+        the very last slot to callers without any. If only one key is active, users are compared instead.
         """
         oldest = now - self.spare_seconds
-        self._last_seen = {who: seen for who, seen in self._last_seen.items() if seen[0] > oldest}
+        self._last_seen = {
+            account: seen for account, seen in self._last_seen.items() if seen[0] > oldest
+        }
         by_user = len({name for name, _ in self._last_seen}) < 2
 
-        def account(who: AccountKey) -> AccountKey:
-            return who if by_user else (who[0], None)
+        def compared(account: AccountKey) -> AccountKey:
+            return account if by_user else (account[0], None)
 
-        mine = account(_account_of(request))
-        others = {account(who): weight for who, (_, weight) in self._last_seen.items()}
+        mine = compared(_account_of(request))
+        others = {compared(key): weight for key, (_, weight) in self._last_seen.items()}
         others.pop(mine, None)
         if not others:
             return False
-        running = Counter(account(_account_of(ticket.request)) for ticket in self._running)
+        running = Counter(compared(_account_of(ticket.request)) for ticket in self._running)
         weight = request.caller.weight
         share = math.ceil(self._slots * weight / (weight + sum(others.values())))
         if running[mine] >= max(share, self._slots - min(SPARE_SLOTS, self._slots // 2)):
@@ -293,7 +295,7 @@ class Scheduler:
         return is_last and running[mine] > 0 and not others.keys() <= running.keys()
 
     def _refuse_over_limit(self, newcomer: SlotTicket) -> None:
-        """Refuse one request when too many wait: the last of the caller with most waiting for its weight."""
+        """If too many wait, refuse one: the newest of the caller that has most waiting for its weight."""
         waiting = [ticket for line in self._lines.values() for ticket in line]
         waiting = [ticket for ticket in waiting if not ticket.request.further]
         if len(waiting) <= self.queue_limit:
@@ -314,7 +316,7 @@ class Scheduler:
         raise self._refusal_of(newcomer, waiting)
 
     def _refusal_of(self, newcomer: SlotTicket, waiting: Sequence[SlotTicket]) -> APIError:
-        """Why a newcomer is refused: its caller holds more than any other, or the server is full."""
+        """The refusal of a new request: its caller has more than any other, or the queue is full."""
         loads = _loads([*self._running, *(each for each in waiting if each is not newcomer)])
         mine = loads.pop(newcomer.request.caller.name, 0.0)
         if mine > max(loads.values(), default=0.0):
@@ -340,7 +342,7 @@ class Scheduler:
         ticket.refuse(refusal)
 
     def _retry_after_s(self) -> int:
-        """Seconds after which about half of all that is here will have ended."""
+        """Seconds after which about half of the current requests will have ended."""
         here = sum(map(len, self._lines.values())) + len(self._running)
         return max(
             MIN_RETRY_AFTER_S,
@@ -356,7 +358,7 @@ def _account_of(request: SlotRequest) -> AccountKey:
 
 
 def _loads(tickets: Iterable[SlotTicket]) -> dict[str, float]:
-    """How much each caller has among some tickets, for its weight."""
+    """The number of these tickets of each caller, divided by its weight."""
     loads: dict[str, float] = {}
     for ticket in tickets:
         caller = ticket.request.caller

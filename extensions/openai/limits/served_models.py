@@ -1,4 +1,4 @@
-"""What a request is answered by: looked up once by the model's name, and passed on as it was then."""
+"""The model of a request: found once by its name, and a snapshot from then on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .scheduler import Scheduler
 
 log = logging.getLogger("openedai")
 MAX_LISTED = 20
-"""Names that an error lists."""
+"""Names that an error lists at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +24,16 @@ class ServedModel:
     """A model as one request sees it."""
 
     name: str
-    """What answers call it, whatever the request did."""
+    """Its name in answers, whatever name the request used."""
     engine: Engine
-    """Tells the same `info` as long as the model stays loaded, and is not asked for it again."""
+    """Its `info` stays the same while the model stays loaded."""
     info: EngineInfo
     scheduler: Scheduler
-    """Gives the model's slots."""
+    """Grants the model's slots."""
 
 
 class ServedModels:
-    """The models that requests may choose from: today the one that is loaded. Thread-safe."""
+    """The models that requests may use: today the loaded one. Thread-safe."""
 
     def __init__(self, engine: Engine, scheduler: Scheduler, settings: Settings) -> None:
         self._engine, self._scheduler, self._settings = engine, scheduler, settings
@@ -41,22 +41,22 @@ class ServedModels:
         self._strangers = Once()
 
     def configure(self, settings: Settings) -> None:
-        """Go by these settings from now on."""
+        """Use these settings from now on."""
         self._settings = settings
 
     def loaded(self) -> ServedModel:
-        """What is loaded now. Raises ModelLoading."""
+        """The loaded model. Raises ModelLoading."""
         engine = self._engine if self._snapshot is None else self._snapshot()
         info = engine.info
         return ServedModel(info.model, engine, info, self._scheduler)
 
     def names(self, served: ServedModel) -> tuple[str, ...]:
-        """The names of the model: its own, then its aliases."""
+        """The model's own name, then its aliases."""
         aliases = [name for name in self._settings.model_aliases if name != ANY_MODEL]
         return tuple(dict.fromkeys((served.name, *aliases)))
 
     def find(self, name: str) -> ServedModel:
-        """The model that has this name. Raises ModelNotFound, ModelLoading."""
+        """The model with this name. Raises ModelNotFound, ModelLoading."""
         served = self.loaded()
         if name not in self.names(served):
             raise self._not_found(name, served)
@@ -65,17 +65,17 @@ class ServedModels:
     def resolve(self, name: str | None) -> ServedModel:
         """The model that answers a request for this name; None: the request names none.
 
-        Raises ModelNotFound, InvalidRequest where a name is required and missing, ModelLoading.
+        Raises ModelNotFound, ModelLoading, and InvalidRequest if a required name is missing.
         """
         served = self.loaded()
         self.check(name, served)
         return served
 
     def check(self, name: str | None, served: ServedModel) -> None:
-        """Raises what `resolve` does where the model does not answer to this name.
+        """Raises the errors of `resolve` if the model may not be used under this name.
 
-        One model answers to every name, as clients that have a name built in need it. Names are checked
-        where the operator wants that, and where clients see several models.
+        By default one model answers to every name, as some clients have a fixed one. Names are checked if the
+        operator wants that, or if clients see several models.
         """
         settings = self._settings
         if name is None:
@@ -97,7 +97,7 @@ class ServedModels:
 
 
 def nearest_first(name: str, known: Sequence[str]) -> list[str]:
-    """Some of the known names, those first that `name` may be a misspelling of."""
+    """Some of the known names, first those that `name` may be a misspelling of."""
     by_lower = {each.lower(): each for each in known}
     wanted = name[:200].lower()
     near = [by_lower[each] for each in get_close_matches(wanted, by_lower, n=3, cutoff=0.7)]

@@ -1,6 +1,6 @@
-"""Where limits are counted: in memory, or in Redis where several servers share the counts.
+"""Storage of the counts: in memory, or in Redis, which several servers can share.
 
-What is under way at once each server counts for itself.
+Each server counts its concurrent requests itself.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from ..settings import Settings, SettingsError
 log = logging.getLogger("openedai")
 
 MEMORY_URL = "memory://"
-STORAGE_TIMEOUT_S = 2.0  # for an answer of Redis
+STORAGE_TIMEOUT_S = 2.0  # timeout of Redis
 MEMORY_MARGIN_S = 0.05
-LOG_INTERVAL_S = 60.0  # between two log lines about it
+LOG_INTERVAL_S = 60.0  # between two log lines about an outage
 MAX_CLOCK_SKEW_S = 1.0
-MAX_REMEMBERED_ACCOUNTS = 4096  # callers and users of whom it is known when they asked last
+MAX_REMEMBERED_ACCOUNTS = 4096  # callers and users whose last request is remembered
 
 
 class Storage(Protocol):
-    """The part of `limits.storage.MemoryStorage` and `RedisStorage` that is used here."""
+    """The methods that are used of `limits.storage.MemoryStorage` and `RedisStorage`."""
 
     def clear(self, key: str) -> None: ...
     def incr(self, key: str, expiry: int, amount: int = 1) -> int: ...
@@ -42,30 +42,30 @@ class Storage(Protocol):
 
 
 class Entered(NamedTuple):
-    """What came of entering a moving window."""
+    """The result of an entry into a moving window."""
 
     admitted: bool
     entries: int
     oldest: float
-    """When the oldest entry in the window was made (Unix seconds)."""
+    """The time of the oldest entry in the window (Unix seconds)."""
     newest: float
 
 
 class Added(NamedTuple):
-    """What came of adding to a count."""
+    """The result of an addition to a count."""
 
     admitted: bool
     used: int
-    """All that is counted now, with or without what was added."""
+    """The count, whether or not the addition was allowed."""
     resets: float
     """When the count ends (Unix seconds)."""
 
 
 class CountStorage:
-    """All counts of one server. Thread-safe; its methods raise StorageError where Redis does not answer."""
+    """All counts of one server. Thread-safe; its methods raise StorageError if Redis does not answer."""
 
     def __init__(self, settings: Settings, *, remembered: int = MAX_REMEMBERED_ACCOUNTS) -> None:
-        """Raises SettingsError where the storage is none that there is."""
+        """Raises SettingsError for an unknown kind of storage."""
         secret = settings.limits_storage
         url = MEMORY_URL if secret is None else secret.get_secret_value()
         is_shared = url != MEMORY_URL
@@ -84,17 +84,17 @@ class CountStorage:
 
     @property
     def running(self) -> dict[str, int]:
-        """How much is under way, of what is limited, by key."""
+        """Concurrent requests by key, for keys with such a limit."""
         with self._running_lock:
             return dict(self._running)
 
     @property
     def remembered(self) -> int:
-        """Of how many accounts it is known when they asked last."""
+        """The number of accounts whose last request is remembered."""
         return len(self._newest)
 
     def begin(self, key: str, most: int) -> bool:
-        """One more is under way, if that is allowed."""
+        """Add one concurrent request, if allowed."""
         with self._running_lock:
             if self._running[key] >= most:
                 return False
@@ -102,14 +102,14 @@ class CountStorage:
             return True
 
     def end(self, key: str) -> None:
-        """One of those that are under way has ended."""
+        """Remove one concurrent request."""
         with self._running_lock:
             self._running[key] -= 1
             if not self._running[key]:
                 del self._running[key]
 
     def enter(self, key: str, most: int, seconds: int) -> Entered:
-        """Make an entry, if that is allowed: never more than so many in any so many seconds."""
+        """Make an entry, if allowed: at most so many in any so many seconds."""
         with self._lock:
             now = time.time()
             admitted = self._storage.acquire_entry(key, most, seconds)
@@ -155,13 +155,13 @@ class CountStorage:
             try:
                 used = spent()
             except UsageUnreadable:
-                self._storage.clear(begun)  # no key gets a new month because of a full disk
+                self._storage.clear(begun)  # a full disk must not give a key a new month
                 raise
             if used:
                 self._storage.incr(key, seconds, used)
 
     def failed(self, error: StorageError) -> None:
-        """Log, not too often, that the storage does not answer."""
+        """Log that the storage does not answer, but not too often."""
         now = time.monotonic()
         if now - self._logged_at >= LOG_INTERVAL_S:
             self._logged_at = now

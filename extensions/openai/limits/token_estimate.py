@@ -1,4 +1,4 @@
-"""How many tokens a request may need, estimated from its text alone, without a tokenizer."""
+"""Estimates the tokens of a request from its text, without a tokenizer."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pydantic import BaseModel
 from ..schemas.validation import RequestModel
 
 CHARACTERS_PER_TOKEN = 4
-"""Of a token, in English text. What it really was is known once the model has read it."""
+"""Of a token, in English text. The exact count is known once the model has read the prompt."""
 DEFAULT_ANSWER_TOKENS = 16
-"""Tokens of an answer for which the request sets no limit, as far as limits are concerned."""
+"""Counted for an answer if the request sets no limit."""
 
 MAX_UNBROKEN_CHARACTERS = 4096
-"""Characters without a blank beyond which a string is a picture or a sound."""
+"""A longer string without a blank counts as a picture or a sound."""
 
 PROMPT_FIELDS = ("messages", "prompt", "input", "suffix")
 LIMIT_FIELDS = (
@@ -27,7 +27,7 @@ LIMIT_FIELDS = (
 
 
 def expected_tokens(body: RequestModel) -> int:
-    """The prompt's tokens, about, and all that the answers may have."""
+    """The prompt's estimated tokens, plus the most that the answers may have."""
     prompts = getattr(body, "prompt", None)
     several = 1
     if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int):
@@ -47,7 +47,7 @@ def _most(body: RequestModel) -> int:
 
 
 def _size(value: Any) -> int:
-    """Characters of text in a JSON value or a model; a token that is given by its id counts as some."""
+    """Characters of text in a JSON value or a model; a token id counts as several."""
     if isinstance(value, str):
         is_data = value.startswith("data:") or (
             len(value) > MAX_UNBROKEN_CHARACTERS and " " not in value
