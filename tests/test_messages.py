@@ -19,7 +19,7 @@ from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
 from tests.conftest import Serve, http_library
 from tests.support.paced import PacedEngine
-from tests.support.reference import assert_anthropic_error, named_events
+from tests.support.reference import assert_anthropic_error, assert_envelope, named_events
 from tests.support.wire import Wire, ask
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
@@ -102,7 +102,18 @@ def test_models_in_the_shape_of_its_clients(claude: anthropic.Anthropic) -> None
     assert claude.models.retrieve("gpt-3.5-turbo").display_name == "gpt-3.5-turbo"
     with pytest.raises(anthropic.NotFoundError) as caught:
         claude.models.retrieve("nope")
-    assert caught.value.status_code == 404
+    assert_anthropic_error(caught.value.body, status=404)
+    assert caught.value.request_id == caught.value.response.headers["request-id"]
+
+
+def test_errors_of_addresses_that_there_are_not(
+    claude: anthropic.Anthropic, client: FlaskClient
+) -> None:
+    """They are in the shape of the client that asks, also for what other servers have below /messages."""
+    with pytest.raises(anthropic.NotFoundError) as caught:
+        claude.messages.batches.list()
+    assert_anthropic_error(caught.value.body, status=404)
+    assert_envelope(client.get("/v1/messages/batches").json, status=404)
 
 
 def test_what_is_continued(client: FlaskClient) -> None:

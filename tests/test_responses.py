@@ -341,10 +341,16 @@ def test_the_least_of_the_reference_holds_where_it_is_wanted(client: FlaskClient
     assert post(strict, max_output_tokens=16).status_code == 200
 
 
-def test_web_sockets_are_refused_so_that_clients_go_on_over_http(client: FlaskClient) -> None:
-    headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
-    answer = client.get("/v1/responses", headers=headers)
-    assert answer.status_code == 426
-    error = assert_envelope(answer.json, status=426)
+def test_web_sockets_are_refused_so_that_clients_go_on_over_http(serve: Serve) -> None:
+    port = serve(EchoEngine()).port
+    handshake = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    answer = ask(port, "GET", "/v1/responses", **handshake)
+    assert answer.status == 426
+    error = assert_envelope(answer.json(), status=426)
     assert "POST /v1/responses" in error["message"]
-    assert client.get("/v1/responses").status_code == 405
+    assert ask(port, "GET", "/v1/responses").status == 405

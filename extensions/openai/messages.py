@@ -12,6 +12,7 @@ from .dialects.messages.request import ConversationFields, CountTokensRequest, M
 from .dialects.messages.signatures import ThoughtSigner
 from .dialects.messages.writer import MessageFold, MessageWriter, message_events
 from .generation.plan import Asked, ChatPlan, Served, asked_of, asked_of_prompt
+from .models import ANTHROPIC_HEADER
 from .state.signing_key import signing_key
 from .web.responses.dialects import Dialect
 from .web.responses.response import Response, json_response
@@ -78,6 +79,7 @@ ANTHROPIC = Dialect(
     status_of,
     statuses={OVERLOADED: "As many requests wait as may wait."},
     head=lambda request_id: {"request-id": request_id, "anthropic-version": "2023-06-01"},
+    client_header=ANTHROPIC_HEADER,
 )
 GREETING = {"role": "user", "content": "Hello"}
 ROUTES = endpoint(

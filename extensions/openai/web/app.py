@@ -75,7 +75,8 @@ ENDPOINTS = (
 """In the order of the OpenAPI document."""
 ROUTES: tuple[Route, ...] = tuple(route for endpoint in ENDPOINTS for route in endpoint.ROUTES)
 EXPOSED = [
-    *("x-request-id", "openai-processing-ms", "retry-after", "retry-after-ms", IGNORED_HEADER),
+    *("x-request-id", "request-id", "openai-processing-ms", "retry-after", "retry-after-ms"),
+    IGNORED_HEADER,
     *HEADERS,
 ]
 """Response headers that pages of other origins may read."""
@@ -190,7 +191,7 @@ def _flask_hooks(
 ) -> None:
     def begin() -> None:
         route = table.named(request.endpoint)
-        dialect = route.dialect if route else table.dialect_at(request.path)
+        dialect = table.dialect_of(route, request.environ)
         g.context = RequestContext.of(services, request.environ, dialect)
         pipeline.begin(g.context)
 
@@ -208,7 +209,8 @@ def _flask_hooks(
             return error.get_response()  # type: ignore[return-value]
         if not isinstance(error, (NotFound, MethodNotAllowed)):
             return refuse(error)
-        if request.headers.get("upgrade", "").lower() == "websocket":
+        # The server drops `Upgrade`; each client of WebSockets sends this, too (RFC 6455, 4.1).
+        if "sec-websocket-key" in request.headers:
             return refuse(WebSocketRefused())
         method, path = request.method, request.path
         g.context.record.path = logged(method, path)

@@ -26,6 +26,9 @@ class Dialect:
     """The HTTP status of an error."""
     statuses: Mapping[int, str] = field(default_factory=dict, hash=False)
     """Statuses that no error has by itself, for the OpenAPI document."""
+    client_header: str | None = None
+    """The header, in a request's environment, that its clients send; it tells them apart where an address has
+    no dialect of its own."""
     head: Callable[[str], Mapping[str, str]] | None = None
     """Makes headers of every response of the request's id; None: the dialect has none of its own."""
 

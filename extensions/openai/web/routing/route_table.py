@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
@@ -19,10 +20,13 @@ class RouteTable:
 
     def __init__(self, rules: Map) -> None:
         self._routes: dict[str, Route] = {}
+        self._dialects_by_header: dict[str, Dialect] = {}
         self._adapter = rules.bind("localhost")
 
     def add(self, name: str, route: Route) -> None:
         self._routes[name] = route
+        if route.dialect.client_header is not None:
+            self._dialects_by_header[route.dialect.client_header] = route.dialect
 
     def named(self, name: str | None) -> Route | None:
         """None if the rule belongs to no route, as those of /docs."""
@@ -35,6 +39,15 @@ class RouteTable:
         except (HTTPException, RequestRedirect):
             return None
         return self.named(name)
+
+    def dialect_of(self, route: Route | None, environ: Mapping[str, Any]) -> Dialect:
+        """The dialect of a request's address, or, where there is no such address or clients of several share
+        it (models), that of the client."""
+        own = route.dialect if route else self.dialect_at(environ.get("PATH_INFO", ""))
+        if own is not OPENAI or (route is not None and route.chunk is not None):
+            return own
+        known = (each for name, each in self._dialects_by_header.items() if name in environ)
+        return next(known, own)
 
     def dialect_at(self, path: str) -> Dialect:
         """The dialect of the route at a path, for any method; OpenAI's if there is none."""
