@@ -1,4 +1,4 @@
-"""What all chunks of one answer have in common."""
+"""The head of an answer: id, time, model, fingerprint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..engines.protocol import EngineInfo
 
 
 class AnswerHead(TypedDict):
-    """Who answers: the same in every chunk of an answer, and in the folded object."""
+    """The same in every chunk of an answer and in the whole object."""
 
     id: str
     created: int
@@ -20,7 +20,7 @@ class AnswerHead(TypedDict):
 
 
 def answer_head(prefix: str, info: EngineInfo) -> AnswerHead:
-    """A new answer, its id `prefix` and 128 random bits, its time now."""
+    """Make the head of a new answer; its id is `prefix` and 128 random bits."""
     return {
         "id": prefix + secrets.token_hex(16),
         "created": int(time.time()),
@@ -30,7 +30,7 @@ def answer_head(prefix: str, info: EngineInfo) -> AnswerHead:
 
 
 def head_of(chunk: AnswerHead) -> AnswerHead:
-    """The head that a chunk carries."""
+    """The head of a chunk."""
     return {
         "id": chunk["id"],
         "created": chunk["created"],

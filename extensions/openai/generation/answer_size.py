@@ -1,6 +1,6 @@
-"""How large an answer may become, before it is begun: so many choices, tokens and alternatives of each.
+"""Bounds the size of an answer before it begins: choices, tokens and alternatives for each token.
 
-An answer that is not streamed is put together in memory, and 200 bytes could ask for gigabytes.
+An answer that is not streamed is built in memory, and a request of 200 bytes could ask for gigabytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MAX_ANSWER_TOKENS = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the fields are called that say how large an answer may be."""
+    """The dialect's names of the fields that set the size of an answer."""
 
     choices: str
     tokens: str
@@ -24,7 +24,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class AnswerSize:
-    """What a request asks for."""
+    """The size that a request asks for."""
 
     choices: int
     """Prompts times candidates."""
@@ -33,14 +33,14 @@ class AnswerSize:
     alternatives: int | None
     """For each token; None: no log-probabilities."""
     context: int
-    """Tokens that the model can hold."""
+    """The context length of the model."""
     echoed: int = 0
-    """Tokens of the longest prompt, where prompts are part of the answer."""
+    """Tokens of the longest prompt, if prompts are echoed."""
 
     def bounded(self, names: Names, max_logprobs: int) -> int | None:
-        """The most tokens of one choice: what was asked for, or so many as keep the answer within its bounds.
+        """The most tokens of one choice: the request's limit, or as many as the bounds of the answer allow.
 
-        Raises InvalidRequest, naming a field, where what was asked for is more than may be.
+        Raises InvalidRequest, naming a field, if the request asks for more than is allowed.
         """
         limit = self._within(1, MAX_ANSWER_TOKENS, "tokens", names)
         if self.alternatives is None:

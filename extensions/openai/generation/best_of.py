@@ -8,10 +8,10 @@ from .events import Event, Events
 
 
 def best_of(events: Events, *, n: int, candidates: int) -> Events:
-    """Of each prompt's `candidates` choices only the `n` with the highest mean log-probability.
+    """Yield only the `n` choices with the highest mean log-probability of each prompt's `candidates`.
 
     They come best first, with the indexes of a request without best_of. The tokens of all candidates
-    count. Nothing comes before all of them are complete.
+    count. No event comes before all candidates are complete.
     """
     kept: dict[int, list[Event]] = {}
     try:
@@ -33,7 +33,7 @@ def best_of(events: Events, *, n: int, candidates: int) -> Events:
                 if place < n:
                     yield replace(event, index=prompt * n + place)
                 else:
-                    # The loser's work counts, on the account of a choice that is shown.
+                    # The tokens of rejected candidates are counted with a choice that is shown.
                     yield Event(prompt * n, tokens=event.tokens, prompt=event.prompt)
 
 

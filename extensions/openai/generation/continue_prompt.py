@@ -1,4 +1,4 @@
-"""Answer a prompt: continue it as it is, behind its echo where that is wanted."""
+"""Continue a prompt as it is, after its echo if requested."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Prompt = str | tuple[int, ...]
 
 
 class Echo:
-    """A prompt as a piece of the answer; its log-probabilities are found once for all choices."""
+    """A prompt echoed in the answer; its log-probabilities are computed once for all choices."""
 
     def __init__(self, engine: Engine, prompt: Prompt, logprobs: int | None) -> None:
         self._engine = engine
@@ -101,14 +101,14 @@ def continue_prompt(
 
 
 def check_prompt(engine: Engine, info: EngineInfo, prompt: Prompt, max_tokens: int | None) -> None:
-    """Refuse a prompt before anything is answered to those before it."""
+    """Refuse a prompt before earlier prompts of the request are answered."""
     if not isinstance(prompt, str) and not all(0 <= id < info.vocabulary_size for id in prompt):
         raise bad_request.token_id_out_of_range("prompt", info.vocabulary_size)
     check_fits(prompt, max_tokens, info.context_length, engine.tokenize, info.longest_token)
 
 
 def longest_of(engine: Engine, prompts: Sequence[Prompt]) -> int:
-    """The tokens of the longest prompt."""
+    """The number of tokens of the longest prompt."""
     return max(len(tokens_of(engine, prompt)) for prompt in prompts)
 
 
@@ -118,5 +118,5 @@ def tokens_of(engine: Engine, prompt: Prompt) -> Sequence[int]:
 
 
 def _read_only(engine: Engine, prompt: Prompt) -> Piece:
-    """The answer of no tokens: max_tokens 0, useful to echo or to count a prompt."""
+    """An answer without tokens: max_tokens 0, useful to echo or count a prompt."""
     return Piece(prompt=PromptUsage(len(tokens_of(engine, prompt))), finish="length")

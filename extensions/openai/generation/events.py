@@ -1,4 +1,4 @@
-"""What a generation reports while it runs, whatever dialect the client speaks."""
+"""Events of a running generation, the same for all dialects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..engines.protocol import Finish, PromptUsage, TokenLogprob, ToolCallDelta
 
 @dataclass(slots=True)  # not frozen, as in `Piece`
 class Event:
-    """What happened to one choice: a piece of it, with stop strings already applied."""
+    """A piece of one choice, with stop strings already applied."""
 
     index: int
     text: str = ""

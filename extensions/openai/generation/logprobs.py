@@ -11,7 +11,7 @@ from ..engines.tokens.vocabulary import is_text
 
 
 class TopLogprob(TypedDict):
-    """A token that might have been."""
+    """An alternative token."""
 
     token: str
     logprob: float
@@ -19,7 +19,7 @@ class TopLogprob(TypedDict):
 
 
 class ChatTokenLogprob(TopLogprob):
-    """A token of a message, and the likeliest ones at its place."""
+    """A token of a message, and the likeliest tokens in its position."""
 
     top_logprobs: list[TopLogprob]
 
@@ -60,7 +60,7 @@ def chat_logprobs(tokens: Iterable[TokenLogprob]) -> ChatLogprobs:
 
 
 def _alternative(other: LikelyToken, taken: TokenLogprob) -> TopLogprob:
-    """A token that has no text is reported by its name; the one that was taken is written as it was there."""
+    """A token without text is reported by its name; the sampled one as it is in the text."""
     spelled = taken.bytes if _same(other, taken) else other.bytes
     return {"token": _name(other, taken, ""), "logprob": other.logprob, "bytes": list(spelled)}
 
@@ -86,7 +86,7 @@ def completion_logprobs(tokens: Sequence[TokenLogprob], offset: int) -> Completi
 
 
 def append_logprobs(whole: CompletionLogprobs, part: CompletionLogprobs | None) -> None:
-    """Put the tokens of the next part behind those of `whole`."""
+    """Append the tokens of the next part to `whole`."""
     if part is None:
         return
     whole["tokens"] += part["tokens"]
@@ -96,7 +96,7 @@ def append_logprobs(whole: CompletionLogprobs, part: CompletionLogprobs | None) 
 
 
 def _legacy_top(token: TokenLogprob) -> dict[str, float] | None:
-    """The likeliest tokens and, as the reference has it, the one that was taken."""
+    """The likeliest tokens and, as in the reference, the sampled one."""
     if token.logprob is None:
         return None
     likeliest = {_name(other, token, "bytes:"): other.logprob for other in token.top}
@@ -104,7 +104,7 @@ def _legacy_top(token: TokenLogprob) -> dict[str, float] | None:
 
 
 def _offsets(tokens: Sequence[TokenLogprob], offset: int) -> list[int]:
-    """Where each token begins; the parts of a character begin where it does."""
+    """The offset of each token; parts of one character share its offset."""
     offsets: list[int] = []
     pending = b""
     for token in tokens:
@@ -113,7 +113,7 @@ def _offsets(tokens: Sequence[TokenLogprob], offset: int) -> list[int]:
         whole = len(pending)
         while whole and not is_text(pending[:whole]):
             whole -= 1
-        if len(pending) - whole >= 4:  # no character is that long: these bytes are none
+        if len(pending) - whole >= 4:  # too long for a character: these bytes are not UTF-8
             whole = len(pending)
         offset += len(pending[:whole].decode(errors="replace"))
         pending = pending[whole:]
@@ -121,7 +121,7 @@ def _offsets(tokens: Sequence[TokenLogprob], offset: int) -> list[int]:
 
 
 def _shown(spelled: bytes, mark: str) -> str:
-    """A token's text; bytes that are none are written as \\xNN, as OpenAI does."""
+    """A token's text; bytes that are not UTF-8 are written as \\xNN, as OpenAI does."""
     if is_text(spelled):
         return spelled.decode()
     return mark + "".join(f"\\x{byte:02x}" for byte in spelled)

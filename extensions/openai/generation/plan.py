@@ -1,6 +1,5 @@
-"""One plan for all dialects: what a request asks for, in no dialect's words, becomes a running generation.
-
-A handler translates its wire type into a plan, and the events that come of it into its own shapes:
+"""One neutral plan for all dialects: a handler translates its wire type into a plan, which becomes a running
+generation, and translates the events of that into its own shapes:
 
     body = served.settled(body)
     asked = asked_of(body, n=body.n or 1, alternatives="logprobs", logprobs="logprobs")
@@ -55,7 +54,7 @@ RANDOM_SEED = -1
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What one request is served with; taken once, so that it stays the same until the answer is over."""
+    """What serves one request; a snapshot that stays the same until the answer ends."""
 
     engine: Engine
     info: EngineInfo
@@ -63,48 +62,48 @@ class Served:
     settings: Settings
     scheduler: Scheduler
     request: ActiveRequest
-    """Whose answer it is: it says when the answer must end."""
+    """The request that is answered; it says when the answer must end."""
     hooks: Hooks | None
-    """Of the host's other extensions; None where it has none."""
+    """Of the host's other extensions; None if there are none."""
 
     @property
     def thinking_budgets(self) -> Mapping[str, int]:
-        """Tokens of a thought by effort, as the operator has them."""
+        """The operator's thinking budgets in tokens, by effort."""
         return self.policy.thinking_budgets
 
     def hooks_for(self, wanted: bool | None) -> Hooks | None:
-        """What to apply to a request that says so in its field `hooks`; None: nothing."""
+        """The hooks to apply to a request with this value of its field `hooks`; None: no hooks."""
         if self.hooks is None or not self.settings.hooks or wanted is False:
             return None
         hooks = replace(self.hooks, live=self.settings.output_hooks == "live")
         return hooks if hooks.any else None
 
     def settled(self, body: Body) -> Body:
-        """The request with all that the operator adds to it. Raises InvalidRequest for what may not be."""
+        """The request with the operator's policy applied. Raises InvalidRequest for what it forbids."""
         return self.policy.apply(body).with_min_tokens(self.info)
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """An answer under way."""
+    """A running answer."""
 
     events: Events
     info: EngineInfo
-    """Who answers."""
+    """The model that answers."""
     usage: UsageCount
-    """Counts the events that its reader adds to it."""
+    """Its reader adds the events to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What requests of all dialects may ask for."""
+    """Options that all dialects share."""
 
     sampling: NativeSampling
-    """Parameters by the rows of the sampler table."""
+    """Parameters by the names of the sampler table."""
     names: Names
-    """What the dialect calls the fields that refusals name."""
+    """The dialect's names of fields, for errors."""
     limit: int | None = None
-    """The most tokens of one choice; NO_LIMIT for as many as fit, None where the request sets none."""
+    """The most tokens of one choice; NO_LIMIT for as many as fit, None if the request sets none."""
     stops: tuple[str, ...] = ()
     grammar: str | None = None
     grammar_param: str = ""
@@ -116,12 +115,12 @@ class Asked:
     """How many to report for each token; None: no log-probabilities."""
     logprobs_param: str = "logprobs"
     hooks: bool | None = None
-    """Whether other extensions act on it; None: where the operator lets them."""
+    """Whether other extensions act on it; None: if the operator allows it."""
     streamed: bool = False
 
     @property
     def several(self) -> bool:
-        """Whether the answer has more in it than the tokens of one choice."""
+        """Whether the answer holds more than the tokens of one choice."""
         return self.n > 1 or self.alternatives is not None
 
     def unstreamed(self, settings: Settings) -> bool:
@@ -129,7 +128,7 @@ class Asked:
         return not self.streamed or settings.output_hooks == "whole"
 
     def seeds(self, choices: int) -> Sequence[int | None]:
-        """A seed for each choice: they differ from each other, and not from run to run."""
+        """A seed for each choice: different ones, but the same in every run."""
         if self.seed is None or self.seed == RANDOM_SEED:
             return [None] * choices
         return [self.seed + at for at in range(choices)]
@@ -138,8 +137,8 @@ class Asked:
 def asked_of(
     body: GenerationRequest, *, n: int = 1, choices: str = "n", alternatives: str, logprobs: str
 ) -> Asked:
-    """What a wire type with the shared fields asks for. `choices`, `alternatives`, `logprobs`: the fields
-    that say how many choices and alternatives there are, and that there are log-probabilities.
+    """Read the shared fields of a wire type. `choices`, `alternatives`, `logprobs`: the names of the fields
+    for the number of choices and alternatives, and for log-probabilities.
 
     Raises InvalidRequest for fields that contradict each other.
     """
@@ -164,7 +163,7 @@ def asked_of(
 
 
 def asked_of_prompt(body: ConstraintFields) -> Asked:
-    """What a request asks for whose prompt is only looked at: a grammar may change the prompt."""
+    """Options of a request whose prompt is only counted: a grammar may change the prompt."""
     grammar, grammar_param = body.constraint or (None, "")
     names = Names("n", "max_tokens", "n_probs")
     return Asked(NativeSampling(), names, grammar=grammar, grammar_param=grammar_param)
@@ -177,16 +176,16 @@ class PromptPlan:
     asked: Asked
     prompts: tuple[Prompt, ...]
     candidates: int
-    """How many are made of each prompt; the `n` likeliest of them are the answer."""
+    """How many to generate for each prompt; the `n` likeliest of them are the answer."""
     default_limit: int | None = None
-    """Where the request sets no limit; None: as many tokens as fit."""
+    """If the request sets no limit; None: as many tokens as fit."""
     suffix: str | None = None
-    """What comes behind the answer."""
+    """The text after the answer."""
     echo: bool = False
-    """Whether the prompt stands in front of the answer."""
+    """Whether the answer begins with the prompt."""
 
     def start(self, served: Served) -> Generation:
-        """Begin. Raises InvalidRequest and ContextLengthExceeded for what cannot be done."""
+        """Start the generation. Raises InvalidRequest, ContextLengthExceeded."""
         asked, engine, info = self.asked, served.engine, served.info
         self._check_capabilities(info)
         size = self._size(served)
@@ -239,7 +238,7 @@ class PromptPlan:
         asked, default = self.asked, self.default_limit
         limit = served.policy.max_tokens(asked.limit, default, asked.names.tokens)
         if asked.limit is None and limit is not None and limit > (default or 0):
-            # The operator's default gives way where the context ends; a request's own limit does not.
+            # The operator's default is cut to the context; a request's own limit is not.
             room = served.info.context_length - longest_of(served.engine, self.prompts)
             return max(1, min(limit, room))
         return limit
@@ -266,15 +265,15 @@ class ChatPlan:
 
     asked: Asked
     messages: Callable[[Callable[[], MediaReader]], tuple[Message, ...]]
-    """The conversation; called once all else is known to be good, with what makes a reader of media."""
+    """Makes the conversation, given a factory for a reader of media; called once all else is valid."""
     continues: bool = False
-    """Whether the answer goes on with the last message, which is the assistant's."""
+    """Whether the answer continues the last message, which is the assistant's."""
     tools: ToolPlan = field(default_factory=ToolPlan)
     thinking: ThinkingPlan = field(default_factory=ThinkingPlan)
     chat_mode: ChatMode | None = None
     """How a webui's UI would render it; None: with the model's own template."""
     about_text: bool = False
-    """The grammar is about text only, and gives way to calls that are demanded."""
+    """The grammar applies to text only, not to demanded calls."""
 
     def count_prompt(self, served: Served) -> int:
         """The tokens of the prompt that would be read, media not counted. Raises InvalidRequest."""
@@ -282,7 +281,7 @@ class ChatPlan:
         return prompt_tokens(served.engine, request, self._wanted(served, continued))
 
     def start(self, served: Served) -> Generation:
-        """Begin. Raises InvalidRequest for what cannot be done."""
+        """Start the generation. Raises InvalidRequest."""
         asked = self.asked
         stops = served.policy.stops(asked, served.info)
         request, continued = self._request(served, stops)
@@ -371,25 +370,25 @@ class ChatPlan:
 
 @dataclass(frozen=True, slots=True)
 class _Hooked:
-    """What other extensions of the host do to an answer, and where its stop strings are looked for."""
+    """The hooks of an answer, and where its stop strings are searched."""
 
     hooks: Hooks | None
     early: tuple[str, ...]
-    """Stop strings that are looked for in the model's own text."""
+    """Stop strings that are searched in the model's own text."""
     stops: tuple[str, ...]
-    """Stop strings that are looked for in what clients get."""
+    """Stop strings that are searched in the text for clients."""
 
     @classmethod
     def of(cls, served: Served, asked: Asked, stops: tuple[str, ...]) -> _Hooked:
         hooks = served.hooks_for(asked.hooks)
         if hooks is not None and hooks.change_output:
-            # A text that hooks may change ends before they see it.
+            # If hooks may change the text, it is cut before they see it.
             return cls(hooks, stops, ())
         return cls(hooks, (), stops)
 
 
 def _biases(asked: Asked, engine: Engine, info: EngineInfo) -> tuple[tuple[int, float], ...]:
-    """The biases by token id. Raises InvalidRequest for what is no token of the model."""
+    """The biases by token id. Raises InvalidRequest for a key that is no token of the model."""
     return token_biases(asked.biases, info, engine.tokenize) if asked.biases else ()
 
 

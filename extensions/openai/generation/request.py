@@ -1,4 +1,4 @@
-"""What requests of all dialects have in common."""
+"""Fields that the requests of all dialects share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .token_bias import Bias
 
 MAX_TOKENS_ALIASES = ("max_tokens", "max_output_tokens")
 NATIVE_LIMITS = ("max_new_tokens", "n_predict")
-"""Local servers' names for it; a negative number is none."""
+"""Local servers' names for it; a negative number means no limit."""
 NO_LIMIT = -1  # tokens
 REFERENCE_STOPS = 4
 MAX_BIASES = 10_000
@@ -29,7 +29,7 @@ MoreStops = str | Annotated[list[str], Field(max_length=64)]
 
 
 def _from_pairs(value: Any) -> Any:
-    """llama.cpp's list of pairs, with an id or a text in each, as the object of the reference."""
+    """Turn llama.cpp's list of pairs, with an id or a text in each, into the object of the reference."""
     if isinstance(value, dict):
         return {key: BAN if bias is False else bias for key, bias in value.items()}
     if not isinstance(value, list):
@@ -168,8 +168,8 @@ class GenerationRequest(ConstraintFields, NativeSampling):
         return tuple(dict.fromkeys(stop for stop in stops if stop))
 
     def check_limits(self, *, strict: bool, lenient: bool) -> None:
-        """Raises InvalidRequest for what only some operators allow. `strict`: no more than the reference
-        does; `lenient`: -1 tokens are no limit."""
+        """Raises InvalidRequest for limits that the operator does not allow. `strict`: only what the
+        reference allows; `lenient`: -1 tokens mean no limit."""
         if strict:
             self.check_reference()
         for name in ("max_tokens", "max_completion_tokens", *NATIVE_LIMITS):
@@ -180,7 +180,7 @@ class GenerationRequest(ConstraintFields, NativeSampling):
                 raise bad_request.out_of_range(name, limit, low=self.least_tokens, high=None)
 
     def check_reference(self) -> None:
-        """Raises InvalidRequest for what is taken here beyond the reference."""
+        """Raises InvalidRequest for values that the reference does not allow."""
         if isinstance(self.stop, list) and len(self.stop) > REFERENCE_STOPS:
             raise bad_request.wrong_length("stop", "array", len(self.stop), high=REFERENCE_STOPS)
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
@@ -194,7 +194,7 @@ class GenerationRequest(ConstraintFields, NativeSampling):
 
     @property
     def limit(self) -> tuple[int | None, str]:
-        """The most tokens to generate, and the field that says so.
+        """The most tokens to generate, and the name of the field.
 
         Raises InvalidRequest when it is given under two names.
         """
@@ -206,8 +206,8 @@ class GenerationRequest(ConstraintFields, NativeSampling):
         return self.n_probs or None
 
     def agreed_limit(self, limit: int | None, param: str) -> tuple[int | None, str]:
-        """The most tokens to generate, NO_LIMIT for as many as fit, and the field that says so. `limit` is
-        that of the field `param`. Raises InvalidRequest where two fields differ."""
+        """The most tokens to generate (NO_LIMIT: as many as fit), and the name of the field. `limit` is the
+        value of the field `param`. Raises InvalidRequest if two fields differ."""
         for name in NATIVE_LIMITS:
             other = getattr(self, name)
             if other is None:
@@ -244,7 +244,7 @@ class GenerationRequest(ConstraintFields, NativeSampling):
 
     @property
     def biases(self) -> list[Bias]:
-        """What is added to logits, bans among it."""
+        """What to add to logits, bans included."""
         pairs = [("logit_bias", key, bias) for key, bias in (self.logit_bias or {}).items()]
         for param, bans in (
             ("custom_token_bans", self.custom_token_bans),
@@ -256,7 +256,7 @@ class GenerationRequest(ConstraintFields, NativeSampling):
 
 
 class ChoicesRequest(ResponseFormatField, GenerationRequest):
-    """What completions and chats have beyond that: several choices, and usage only where it is asked for."""
+    """More fields of completions and chats: several choices, and usage on request."""
 
     n: int | None = Field(None, ge=1, le=128, description="Choices for each prompt. Default 1.")
     stream_options: StreamOptions | None = Field(None, description="Only with `stream`.")
@@ -275,7 +275,7 @@ class ChoicesRequest(ResponseFormatField, GenerationRequest):
 
 
 def needs(info: EngineInfo, capability: Capability, param: str) -> None:
-    """Raises InvalidRequest, naming the field, when the engine lacks what the field asks for."""
+    """Raises InvalidRequest, naming the field, if the engine lacks the capability."""
     if capability not in info.capabilities:
         raise bad_request.unsupported(
             param, "is not something that the loaded model's engine can do."

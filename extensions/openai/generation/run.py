@@ -1,6 +1,6 @@
-"""Run an engine for one request: slots, several choices at once, stop strings, usage.
+"""Run an engine for one request: slots, several choices at once, stop strings.
 
-All that an endpoint answers goes through `run`, one choice or many, streamed or folded.
+Every generation goes through `run`, with one choice or many, streamed or not.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def run(
     """Run every choice, at most `slots` at once, and yield their events interleaved.
 
     `choices[i]` starts the engine for choice i. Closing the generator ends them all.
-    Raises, before the first event, what the scheduler raises and whatever the engine does. When the request
-    is `stopped`, every choice ends where it is, with the reason `stop`.
+    Raises, before the first event, the errors of the scheduler and the engine. If the request is `stopped`,
+    every choice ends early, with the reason `stop`.
     """
     if len(choices) == 1:
         return _choice(0, choices[0], scheduler, request, slots, stops)
@@ -51,12 +51,12 @@ def _choice(
     stops: Sequence[str],
 ) -> Events:
     """One choice: wait for a slot, then turn pieces into events up to the first stop string."""
-    # A request whose first choice was let in is not refused half way.
+    # Further choices of an admitted request are not refused.
     with request.request_slot(scheduler, slots, further=index > 0) as ticket:
         if not ticket.granted:
             while not ticket.wait() and not request.stopped:
                 yield None
-            # Nothing is begun for a client that left while it waited.
+            # Lets the reader notice that the client hung up while it waited.
             yield None
         if request.stopped:
             yield Event(index, finish="stop")
@@ -72,7 +72,7 @@ def _choice(
 def _events(
     index: int, pieces: Pieces, stopping: StoppedText | None, request: ActiveRequest
 ) -> Events:
-    """What the pieces of one choice report, up to the first of its stop strings, if it has any."""
+    """The events of one choice, up to its first stop string, if it has any."""
     shown = 0
     for piece in pieces:
         if request.stopped and (piece is None or piece.finish is None):
@@ -109,7 +109,7 @@ def _events(
 
 
 class _NotWanted(Exception):
-    """The reader has left, or another choice has failed."""
+    """The reader has closed, or another choice has failed."""
 
 
 def _interleave(starts: Sequence[Callable[[], Events]], *, at_once: int) -> Events:
@@ -138,7 +138,7 @@ def _interleave(starts: Sequence[Callable[[], Events]], *, at_once: int) -> Even
                 worker(emit)
             except _NotWanted:
                 failed.set()
-            except BaseException as error:  # handed to the reader below
+            except BaseException as error:  # raised in the reader below
                 errors.append(error)
                 failed.set()
 

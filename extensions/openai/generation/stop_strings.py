@@ -1,4 +1,4 @@
-"""Stop strings: found across pieces, never shown, not even in part."""
+"""Stop strings: found across pieces, and never shown, not even in part."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class StopMatcher:
         return text[:keep]
 
     def flush(self) -> str:
-        """What was held back, once the answer is over without a match."""
+        """The held text, once the answer has ended without a match."""
         held, self._held = self._held, ""
         return held
 
     def _undecided(self, text: str) -> int:
-        """Where the longest end of `text` begins that some stop string begins with."""
+        """Where the longest suffix of `text` begins that is a prefix of a stop string."""
         for start in range(max(0, len(text) - self._longest + 1), len(text)):
             tail = text[start:]
             if any(stop.startswith(tail) for stop in self._stops):

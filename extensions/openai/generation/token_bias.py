@@ -1,4 +1,4 @@
-"""What is added to the logits of tokens, as a request says it and as engines take it."""
+"""Biases: what to add to the logits of tokens, from the form of requests to that of engines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..schemas import bad_request
 MAX_DIGITS = 10  # of a token id
 
 Bias = tuple[str, str, float]
-"""The field that says it, the token (its id, or a text in JSON's quotes), and what is added."""
+"""The field, the token (its id, or a text in JSON's quotes), and what to add."""
 
 
 def token_biases(
@@ -22,7 +22,7 @@ def token_biases(
     found: dict[int, float] = {}
     for param, key, bias in biases:
         for token in _tokens_of(key, param, info, tokenize):
-            # Of two biases of a token the sum counts, as in llama.cpp; a ban stays one.
+            # Two biases of a token are added, as in llama.cpp; a ban stays a ban.
             found[token] = max(BAN, min(-BAN, found.get(token, 0.0) + bias))
     return tuple(found.items())
 
@@ -34,7 +34,7 @@ def _tokens_of(
     if not key.startswith('"'):
         return (_token_id(key, param, info),)
     once, twice = (tokenize(json.loads(key) * n) for n in (1, 2))
-    # What a tokenizer puts before each text is no part of it.
+    # Leave out what a tokenizer puts before each text.
     extra = len(once) * 2 - len(twice)
     return once[extra:] if 0 < extra < len(once) else once
 

@@ -1,7 +1,7 @@
-"""Which tokens make which part of a text.
+"""Splits tokens along with the text that they make.
 
-Marks, stop strings and thoughts are cut out of an answer; the log-probabilities that are left must still make
-the text that is left, exactly.
+Marks, stop strings and thoughts are cut out of an answer; the tokens of the remaining log-probabilities must
+make exactly the remaining text.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class _Group:
     text: str
     logprobs: tuple[TokenLogprob, ...]
     tokens: int = 0
-    """How many tokens are counted for it."""
+    """How many tokens it counts for."""
     kept: list[bool] = field(default_factory=list)
-    """For each character that was decided on, whether it was kept."""
+    """For each decided character, whether it was kept."""
 
     @property
     def left(self) -> int:
-        """Characters that were not decided on."""
+        """Characters without a decision."""
         return len(self.text) - len(self.kept)
 
 
@@ -60,7 +60,7 @@ class TokenSplitter:
         """Take the text and the tokens of the next piece."""
         tokens = piece.tokens + self._uncounted
         if not (piece.text or piece.logprobs or piece.finish):
-            self._uncounted = tokens  # a part of a character belongs to what completes it
+            self._uncounted = tokens  # a part of a character belongs to the token that completes it
             return
         self._uncounted = 0
         groups = _groups(piece.text, piece.logprobs)
@@ -73,7 +73,7 @@ class TokenSplitter:
 
     @property
     def idle(self) -> bool:
-        """Whether everything that came was decided on and taken."""
+        """Whether everything was decided and taken."""
         return not (self._groups or self._uncounted or self._text or self._logprobs)
 
     def keep(self, count: int) -> None:
@@ -87,14 +87,14 @@ class TokenSplitter:
         )
 
     def take(self) -> Kept:
-        """What came out since this was called last."""
+        """What came out since the last call."""
         kept = Kept("".join(self._text), tuple(self._logprobs))
         self._text.clear()
         self._logprobs.clear()
         return kept
 
     def take_dropped(self) -> int:
-        """How many tokens were dropped whole since this was called last."""
+        """How many whole tokens were dropped since the last call."""
         count, self._dropped = self._dropped, 0
         return count
 
@@ -119,7 +119,7 @@ class TokenSplitter:
 
 
 def _groups(text: str, logprobs: Sequence[TokenLogprob]) -> list[_Group]:
-    """The tokens of a text with the characters that each completes; never none."""
+    """The tokens of a text with the characters that each completes; at least one."""
     found: list[_Group] = []
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     pending: list[TokenLogprob] = []
@@ -133,7 +133,7 @@ def _groups(text: str, logprobs: Sequence[TokenLogprob]) -> list[_Group]:
             spelled = ""
     if found and "".join(group.text for group in found) == text:
         return found
-    return [_Group(text, tuple(logprobs))]  # nothing is known of which token makes what
+    return [_Group(text, tuple(logprobs))]  # the tokens of the text are unknown
 
 
 def _cut(group: _Group) -> list[TokenLogprob]:
@@ -157,7 +157,7 @@ def _cut(group: _Group) -> list[TokenLogprob]:
 
 
 def character_sizes(data: bytes) -> list[int]:
-    """How many bytes each character of a text takes; bytes that are none are read as U+FFFD."""
+    """How many bytes each character of a text takes; bytes that are not UTF-8 are read as U+FFFD."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     sizes: list[int] = []
     taken = 0
@@ -190,7 +190,7 @@ class StoppedText:
 
     @property
     def stop_string(self) -> str | None:
-        """The one that was found."""
+        """The stop string that was found."""
         return self._matcher.matched
 
     def push(self, piece: Piece) -> Kept:
@@ -210,7 +210,7 @@ class StoppedText:
         return self._splitter.take()
 
     def end(self) -> Kept:
-        """What was held back, where the answer is ended from outside."""
+        """The held text, when the answer is ended from outside."""
         text = self._matcher.flush()
         if self._splitter is None:
             return Kept(text)

@@ -11,13 +11,13 @@ from .events import Event
 
 
 class PromptTokensDetails(TypedDict):
-    """What is known of the prompt's tokens."""
+    """Details of the prompt's tokens."""
 
     cached_tokens: int
 
 
 class CompletionTokensDetails(TypedDict):
-    """What the tokens of the answers were for."""
+    """Details of the answers' tokens."""
 
     reasoning_tokens: int
 
@@ -38,7 +38,7 @@ class UsageCount:
 
     n: int
     record: RequestRecord = field(default_factory=RequestRecord)
-    """Notes all tokens as they come."""
+    """Records all tokens as they come."""
     _prompt: dict[int, int] = field(default_factory=dict)
     _cached: dict[int, int] = field(default_factory=dict)
     _completion: int = 0
@@ -52,7 +52,7 @@ class UsageCount:
         if event.prompt is not None:
             at = event.index // self.n
             self._prompt[at] = event.prompt.tokens
-            # Choices after the first find the prompt that the first one left: that is no saving.
+            # Further choices find the prompt of the first one in the cache: that does not count as cached.
             self._cached[at] = min(self._cached.get(at, event.prompt.cached), event.prompt.cached)
             self.record.prompt_tokens = sum(self._prompt.values())
             self.record.cached_tokens = sum(self._cached.values())

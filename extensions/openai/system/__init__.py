@@ -1,1 +1,1 @@
-"""What the machine and its disk give this process."""
+"""The machine, the disk, and the Python environment."""

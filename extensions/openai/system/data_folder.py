@@ -1,4 +1,4 @@
-"""Where the extension keeps what must outlive it: keys, usage."""
+"""The folder for data that outlives the process: keys, usage, stored objects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFAULT = data_root(Path(__file__).resolve().parents[1])
 
 
 def data_folder(settings: Settings) -> Path:
-    """The folder in force; it need not be there."""
+    """The data folder, which may not exist yet."""
     return _folder(settings.data_folder) if settings.data_folder else DEFAULT
 
 
@@ -25,7 +25,7 @@ def _folder(name: str) -> Path:
 
 
 def make_private(folder: Path) -> None:
-    """Make the folder, for its owner only, unless it is there. Raises OSError."""
+    """Create the folder, for its owner only, unless it exists. Raises OSError."""
     missing = [each for each in (folder, *folder.absolute().parents) if not each.exists()]
     for each in reversed(missing):
         each.mkdir(mode=0o700, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What the machine gives this process: memory and open files."""
+"""Limits of the machine: memory and open files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def memory_bytes() -> int:
 
 
 def raise_file_limit(wanted: int) -> int:
-    """See to it that `wanted` files may be open, if the system lets us; return how many may be."""
+    """Raise the limit of open files to `wanted`, if the system allows it; return the limit."""
     if resource is None:
         return USUAL_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,1 +1,1 @@
-"""Tools: how models are shown them, and how their calls are read."""
+"""Tools: what requests offer and demand, how calls are enforced, and how they are read."""

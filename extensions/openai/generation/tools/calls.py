@@ -13,7 +13,7 @@ from ..events import Event
 from .plan import ToolPlan, new_call_id
 
 CallFinish = Literal["stop", "length", "tool_calls", "function_call"]
-"""Why an answer ended, in chat's words."""
+"""Why an answer ended, in the terms of chat."""
 
 
 class FunctionDelta(TypedDict, total=False):
@@ -41,7 +41,7 @@ class ToolCallChunk(TypedDict, total=False):
 
 
 class CallDelta(TypedDict, total=False):
-    """What a chunk adds to the calls of a message."""
+    """The part of a chunk about calls."""
 
     tool_calls: list[ToolCallChunk]
     function_call: FunctionDelta
@@ -86,8 +86,8 @@ class ToolCallWriter:
         self._called: set[int] = set()
 
     def write(self, event: Event) -> list[CallDelta]:
-        """The deltas of an event's calls. A custom tool's input is text inside of JSON, so it comes
-        whole, when the answer is complete."""
+        """The deltas of an event's calls. A custom tool's input is text inside JSON, so it comes whole, once
+        the answer is complete."""
         deltas: list[CallDelta] = []
         for part in event.tool_calls:
             self._called.add(event.index)
@@ -106,7 +106,7 @@ class ToolCallWriter:
         return deltas
 
     def finish(self, event: Event) -> CallFinish | None:
-        """Why the choice ended, in the words of the form that was asked in."""
+        """Why the choice ended, in the terms of the request's form."""
         if event.finish != "length" and event.index in self._called:
             return "function_call" if self._plan.legacy else "tool_calls"
         return event.finish
@@ -143,7 +143,7 @@ def custom_input(arguments: str) -> str:
         called = orjson.loads(arguments)
     except orjson.JSONDecodeError:
         return _begun_input(arguments)
-    # A model that was free in its form may have written any JSON.
+    # Without a grammar a model may have written any JSON.
     known = isinstance(called, dict) and "input" in called
     return _input_text(called["input"]) if known else arguments
 
@@ -156,13 +156,13 @@ _BEGUN_INPUT = re.compile(r'\s*\{\s*"input"\s*:\s*"(.*)', re.DOTALL)
 
 
 def _begun_input(arguments: str) -> str:
-    """As much of the input as there is in arguments that are no JSON: a limit on tokens has cut them, or the
-    model wrote the input as it is."""
+    """The input in arguments that are not JSON: a limit on tokens has cut them, or the model wrote the input
+    without quotes."""
     found = _BEGUN_INPUT.match(arguments)
     if found is None:
         return "" if arguments.lstrip().startswith("{") else arguments
     begun = found[1]
-    for cut in range(len(begun), max(-1, len(begun) - 6), -1):  # it may end inside of an escape
+    for cut in range(len(begun), max(-1, len(begun) - 6), -1):  # it may end inside an escape
         try:
             return str(orjson.loads(f'"{begun[:cut]}"'))
         except orjson.JSONDecodeError:
@@ -205,7 +205,7 @@ class CallFold:
         self._calls[call["index"]]["function"]["arguments"] += function.get("arguments", "")
 
     def whole(self) -> MessageCalls:
-        """The keys that the message gets; none where nothing was called."""
+        """The message's keys about calls; empty if there were none."""
         calls: MessageCalls = {}
         if self._calls:
             calls["tool_calls"] = [self._calls[index] for index in sorted(self._calls)]

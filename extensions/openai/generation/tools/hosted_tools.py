@@ -1,7 +1,7 @@
 """Tools that a provider would run itself, which agents send with every request, and groups of functions.
 
-Of a namespace the members are offered as they are. What this server would have to run (a web search, a
-sandbox) is left out of the prompt, and named to the client in a response header.
+The members of a namespace are offered as they are. Tools that this server would have to run (a web search, a
+sandbox) are left out of the prompt, and named in a response header.
 Sources: OpenAI API reference, tools of Responses; Anthropic's server tools, whose types end with a date.
 """
 
@@ -48,7 +48,7 @@ def form_of_tool(value: Any) -> str | None:
     if isinstance(value, RequestModel):
         value = {"type": getattr(value, "type", None)}
     if not isinstance(value, dict):
-        return "function"  # whose type then says what is wrong with it
+        return "function"  # whose type then reports the error
     kind = value.get("type")
     if kind in ("function", "custom", "namespace"):
         return str(kind)

@@ -1,8 +1,8 @@
 """Tools: what clients offer and demand, and calls that are forced by constrained decoding.
 
-A model that may choose writes calls in its own format. Calls that are demanded (`required`, or by name), or
-that stand beside a grammar, are written in this server's own format, enforced by a grammar, so that they
-come whatever the template knows; gpt-oss has a format of its own for them (`harmony.py`).
+A model that may choose writes calls in its own format. Demanded calls (`required`, or by name), and calls in
+a request with a grammar, are written in this server's own format, enforced by a grammar, so that they work
+with any template; gpt-oss has its own format for them (`harmony.py`).
 Source: OpenAI guide "Function calling".
 """
 
@@ -25,7 +25,7 @@ from ..grammar.lark import literal
 from ..grammar.regex import regex_terminal
 from .enforcing.schemas import enforced_schema
 
-MAX_CALLS = 8  # that one answer is made to hold at most, where calls are demanded
+MAX_CALLS = 8  # in one answer, if calls are demanded
 CUSTOM_PARAMETERS: Mapping[str, Any] = {
     "type": "object",
     "properties": {"input": {"type": "string"}},
@@ -44,7 +44,7 @@ class InputGrammar:
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """A tool that a request offers, in no dialect's words."""
+    """A tool that a request offers, independent of the dialect."""
 
     tool: Tool
     where: str
@@ -58,20 +58,20 @@ class Offered:
     strict: bool = False
     """Whether its arguments must match their schema even where the model may choose to call it."""
     deferred: bool = False
-    """The conversation tells the model of it, and the prompt's list of tools does not."""
+    """The conversation describes it, not the prompt's list of tools."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """What a request demands of calls, in no dialect's words."""
+    """What a request demands of calls, independent of the dialect."""
 
     mode: Literal["none", "auto", "required"] = "auto"
     names: tuple[str, ...] | None = None
     """The tools that may be called; None: all."""
     single: bool = False
-    """Whether exactly one call is demanded; the model is told of the other tools, too."""
+    """Whether exactly one call is demanded; the prompt still lists the other tools."""
     param: str = "tool_choice"
-    """The field that holds the names."""
+    """The field with the names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +79,15 @@ class ToolPlan:
     """The tools of one request, and how they are enforced."""
 
     shown: tuple[Tool, ...] = ()
-    """The tools that the model gets to see."""
+    """The tools that the model sees."""
     custom: frozenset[str] = frozenset()
     """Those of them whose input is text; the model sees a function with one argument, `input`."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """What the input of some custom tools must match, by their names, as the right side of a rule."""
     demanded: tuple[Tool, ...] = ()
-    """One of these must be called; empty where the model may choose."""
+    """One of these must be called; empty: the model may choose."""
     most: int = MAX_CALLS
-    """How many calls an answer holds at most, where they are demanded."""
+    """The most calls in an answer, if they are demanded."""
     strict: frozenset[str] = frozenset()
     """Functions whose arguments must match their schema even where the model may choose to call them."""
     schemas: Mapping[str, str] = field(default_factory=dict)
@@ -95,18 +95,18 @@ class ToolPlan:
     places: Mapping[str, str] = field(default_factory=dict)
     """Where in the request each tool says what it takes, by their names."""
     deferred: frozenset[str] = frozenset()
-    """Tools that the conversation tells the model of, so that the list of tools does not."""
+    """Tools that the conversation describes, so the list of tools does not."""
     legacy: bool = False
-    """The request came, and the answer goes, in the older form of `functions`."""
+    """Request and answer are in the older form of `functions`."""
 
     @property
     def param(self) -> str:
-        """The field that the request has them in."""
+        """The request's field with the tools."""
         return "functions" if self.legacy else "tools"
 
     @property
     def listed(self) -> tuple[Tool, ...]:
-        """What stands in the prompt's list of tools."""
+        """The prompt's list of tools."""
         if not self.deferred:
             return self.shown
         return tuple(tool for tool in self.shown if tool.name not in self.deferred)
@@ -159,7 +159,7 @@ ANY_OBJECT = "%json " + json.dumps({"type": "object", "x-guidance": WHITESPACE})
 def plan_tools(
     offered: Sequence[Offered], choice: ToolChoice, *, parallel: bool, legacy: bool = False
 ) -> ToolPlan:
-    """What the tools of a request and its wish for calls come to; `legacy`: they came as `functions`.
+    """Make the plan for a request's tools and choice; `legacy`: they came as `functions`.
 
     Raises InvalidRequest for two tools of one name, a choice that is none of them, and a schema or grammar
     that cannot be enforced.

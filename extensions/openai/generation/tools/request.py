@@ -100,7 +100,7 @@ AnyTool = Annotated[
 
 
 class ToolName(RequestModel):
-    """Which tool."""
+    """The name of a tool."""
 
     name: str
 

@@ -1,1 +1,1 @@
-"""Calls that are kept to a schema: by a grammar while they are written."""
+"""Calls that match a schema, as a grammar enforces it while they are written."""

@@ -1,4 +1,4 @@
-"""Calls that a grammar of `tools.ToolPlan` keeps in form: they end an answer, or are all of it.
+"""Calls that the grammar of a `ToolPlan` enforces: they end an answer, or are all of it.
 
 Sample: `<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n</tool_call>`. The input of a
 custom tool that has a grammar stands in it as it is: `{"name": "sql", "input": SELECT 1}`.
@@ -29,7 +29,7 @@ def enforced_reader(plan: ToolPlan) -> PartReader:
 
 
 class EnforcedCallReader:
-    """Passes the arguments on while they are written."""
+    """Reports arguments while they are written."""
 
     ended = plain = False
 
@@ -107,7 +107,7 @@ class RawCallReader:
     def _call(self, inner: str, source: str) -> Part:
         try:
             call: ToolCallDelta = read_call(inner, self.called)
-        except ValueError:  # no call after all
+        except ValueError:  # not a call
             return text_part(source)
         self.called += 1
         return Part("call", source, calls=(call,))
@@ -167,7 +167,7 @@ class CallParser:
         return self._index + 1
 
     def push(self, text: str) -> tuple[ToolCallDelta, ...]:
-        """What more text adds to the calls."""
+        """Add text; return what it adds to the calls."""
         found: list[ToolCallDelta] = []
         self._text += text
         while True:

@@ -1,7 +1,7 @@
 """The schemas of tools whose calls are enforced.
 
-A tool's schema is passed on to the model as it was sent. Only where its arguments are enforced does it have
-to be one that can be, and there properties that it does not name are no arguments.
+The model sees a tool's schema as it was sent. If its arguments are enforced, the schema must be one that can
+be enforced, and only properties that it names are allowed.
 Source: OpenAI guide "Function calling", "Strict mode".
 """
 
@@ -78,7 +78,7 @@ def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _mentions(schema: Mapping[str, Any], word: str) -> bool:
-    """Whether a word stands in a schema as a key, at any depth."""
+    """Whether a schema has this key, at any depth."""
     waiting: list[Any] = [schema]
     while waiting:
         node = waiting.pop()

@@ -28,9 +28,9 @@ def heads_of(shape: CallShape, names: Mapping[str, str], *, bare: bool = False) 
     `name` is the name, and `bare` matches where no mark of the format stands before it. `bare`: JSON at the
     beginning of an answer is one, too, also in a fenced block of code."""
     any_name = "|".join(map(re.escape, names))
-    if "{" in shape.begin:  # the name stands in the JSON
+    if "{" in shape.begin:  # the name is in the JSON
         mark = _spaced(shape.begin.partition("{")[0].rstrip("["))
-        if bare or not mark:  # behind a thought, maybe
+        if bare or not mark:  # perhaps after a thought
             begin = rf"(?P<bare>(?:\A|</[^<>]*>|\[/THINK\])\s*(?:{FENCE_BEGIN})?)"
             mark = f"(?:{mark}|{begin})" if mark else begin
         key, value = "|".join(NAME_KEYS), "|".join(ARGUMENT_KEYS)
@@ -105,7 +105,7 @@ class StrictArguments:
             if head is None:
                 return
             name = head["name"]
-            if head[0][0] not in ",;":  # else it goes on as the call before it
+            if head[0][0] not in ",;":  # otherwise it continues like the previous call
                 end = self._end[:1] if head.groupdict().get("bare") is not None else self._end
             current = calls.request(written, f"start: arguments\narguments: {self._rules[name]}")
             if current is None:

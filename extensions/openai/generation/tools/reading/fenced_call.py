@@ -18,22 +18,21 @@ _STEP = re.compile(r'[^"\\`]+|.', re.DOTALL)
 
 
 class FencedCall:
-    """Reads such an answer from behind its opening fence. To add to it costs time in the length of what is
-    added."""
+    """Reads such an answer from its opening fence on. Adding text takes time in proportion to that text."""
 
     def __init__(self, is_call: Callable[[str], bool]) -> None:
-        """`is_call`: whether what stands between the fences is the JSON of calls."""
+        """`is_call`: whether the text between the fences is the JSON of calls."""
         self._is_call = is_call
         self._parts: list[str] = []
         self._in_string = self._escaped = False
         self._ticks = 0
-        """How many backticks have come of the closing fence."""
+        """How many backticks of the closing fence there are."""
         self.possible = True
-        """Whether the answer may still turn out to be that, and nothing else."""
+        """Whether the answer may still be only that."""
 
     @property
     def json(self) -> str:
-        """What stands between the fences."""
+        """The text between the fences."""
         return "".join(self._parts)
 
     @property
@@ -68,7 +67,7 @@ class FencedCall:
 
 
 def behind_fence(text: str) -> str | None:
-    """What stands behind the opening fence of an answer that begins so; None: there is none, yet."""
+    """The text after the opening fence of an answer that begins so; None: there is none yet."""
     found = _OPENING.match(text)
     return None if found is None else text[found.end() :]
 

@@ -1,7 +1,7 @@
-"""Calls that a model makes by itself, in the format that it was taught: FORMS, a row each.
+"""The formats in which models write calls: FORMS, a row each.
 
-Demanded calls are written in our own format (`plan.py`). Source of the formats: the chat templates of the
-models, as they put earlier calls.
+Demanded calls are written in our own format (`plan.py`). Source of the formats: how the models' chat
+templates write earlier calls.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Called:
 
 
 Read = Callable[[str, Tools], list[Called]]
-"""The calls that stand between two marks. Raises ValueError where there are none."""
+"""The calls between two marks. Raises ValueError if there are none."""
 
 
 _BEGIN = re.compile(r"\s*(?:[\[{<]|[\w.:/+-]{0,256}(?:\s*(?:[\[{(<>]|\Z)))")
@@ -39,7 +39,7 @@ _BEGIN = re.compile(r"\s*(?:[\[{<]|[\w.:/+-]{0,256}(?:\s*(?:[\[{(<>]|\Z)))")
 
 @dataclass(frozen=True, slots=True)
 class CallForm:
-    """One format. Several may have the same marks: the first that can read what stands between them does."""
+    """One format. Several may have the same marks: the first that can read the text between them does."""
 
     of: str
     """The models that write calls so."""

@@ -37,7 +37,7 @@ class JSONScanner:
         self.over = False
         """Whether the object is complete."""
         self.values = 0
-        """How many values inside of it have begun."""
+        """How many values inside it have begun."""
         self._state: State = "value"
         self._stack: list[str] = []
         self._string = False

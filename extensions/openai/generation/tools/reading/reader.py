@@ -37,9 +37,9 @@ MAX_INNER_MARKS = 20  # closing marks that are taken for a part of a value
 class CallReader:
     """Takes calls out of the text of one answer.
 
-    Arguments of JSON calls are passed on while they are written, as soon as the first value has begun like
-    JSON; all other calls come whole. What is no call after all stays text. Where pieces are cut makes no
-    difference to what all parts together are.
+    Arguments of JSON calls are reported while they are written, once the first value has begun like JSON; all
+    other calls come whole. Text that turns out not to be a call stays text. The parts do not depend on where
+    pieces are cut.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class CallReader:
         self._parallel = parallel
         self._held = HeldText()
         self._opening: str | None = None
-        """The mark that what is held stands behind."""
+        """The mark before the held text."""
         self._prefix = ""
         """That mark and the spaces before it, until they have gone into a part."""
         self._is_whole = False
-        """Whether the call that is held is read as a whole."""
+        """Whether the held call is read as a whole."""
         self._inner_marks = 0
         """How many closing marks are known to be parts of values."""
         self._arguments: JSONScanner | None = None
@@ -92,7 +92,7 @@ class CallReader:
         self._thoughts = tuple(thoughts)
 
     def resume(self) -> str:
-        """Go on, without what is held, which is returned."""
+        """Continue, without the held text, which is returned."""
         held, self._held.text, self.paused = self._held.text, "", False
         return held
 
