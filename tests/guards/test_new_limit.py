@@ -132,6 +132,13 @@ def test_a_limit_is_a_row(
     assert all(f"`--{name}" in page for page in docs.values())
 
 
+def test_a_unit_that_nothing_counts_stops_the_start(copy: Path) -> None:
+    add(copy, "settings.py", BEFORE_USER_LIMITS, ROW.format(name="x", unit="stars", period="day"))
+    command = [sys.executable, "-c", "import extensions.openai.web.app"]
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+    assert done.returncode and "KeyError: 'stars'" in done.stderr
+
+
 def test_the_order_of_limits_is_that_of_keys_that_were_made() -> None:
     """Named keys hold their limits in this order: a new one goes to the end."""
     assert list(KEY_LIMITS)[:4] == ["rpm", "tpm", "concurrent", "monthly_tokens"]

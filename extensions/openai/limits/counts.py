@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import NamedTuple
 
 from ..access.caller import Limits
 from ..configuration.key_limits import DAY_S, KeyLimit
@@ -46,8 +47,7 @@ class Account:
         return f"the key {self.name}" if self.user is None else f"this user of the key {self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(NamedTuple):
     """Where a count stands, as headers report it."""
 
     limit: int

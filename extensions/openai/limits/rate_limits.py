@@ -14,16 +14,17 @@ from ..schemas.validation import RequestModel
 from ..settings import KEY_LIMITS, Settings
 from .counts import Account, Count, Spent, duration, kind_of
 from .storage import CountStorage
-from .units import UNITS
+from .units import UNITS, Unit
 
 MAX_USER_CHARACTERS = 64
-
 
 BY_LENGTH = sorted(KEY_LIMITS, key=lambda name: KEY_LIMITS[name].seconds)
 ON_ARRIVAL = tuple(name for name in BY_LENGTH if KEY_LIMITS[name].unit == "requests")
 """Limits that count a request as such, before its body is read. The shortest first, so that what one refuses
 is not counted in a longer one."""
-OF_BODIES = tuple(name for name in reversed(BY_LENGTH) if KEY_LIMITS[name].unit in UNITS)
+OF_BODIES = {
+    name: UNITS[KEY_LIMITS[name].unit] for name in reversed(BY_LENGTH) if name not in ON_ARRIVAL
+}
 """Limits on what a body asks for. The longest first, as what is refused for a month is refused for good; what
 was taken of it by a request that another one refuses is given back."""
 KINDS = {name: kind_of(limit) for name, limit in KEY_LIMITS.items()}
@@ -83,13 +84,12 @@ class Admission:
     def take(self, body: RequestModel | None) -> None:
         """Take what the request may need. Raises RateLimited, QuotaExceeded, LimitsUnavailable,
         UsageUnreadable."""
-        needs: dict[str, int] = {}
+        needs: dict[Unit, int] = {}
         for account in self._accounts:
-            for name in OF_BODIES:
+            for name, unit in OF_BODIES.items():
                 if account.limits.get(name):
-                    unit = KEY_LIMITS[name].unit
                     if unit not in needs:
-                        needs[unit] = 0 if body is None else UNITS[unit].expected(body)
+                        needs[unit] = 0 if body is None else unit.expected(body)
                     self._take(account, name, needs[unit])
 
     def settle(self) -> None:

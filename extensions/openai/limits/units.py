@@ -10,7 +10,7 @@ from ..schemas.validation import RequestModel
 from .token_estimate import expected_tokens
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Unit:
     """Something of which a request needs more or less."""
 
