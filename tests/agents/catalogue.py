@@ -170,12 +170,16 @@ def _sdk_turns(place: Place) -> list[Call]:
     ]
 
 
-def _sdk(place: Place, prompt: str) -> list[str]:
+def _sdk(place: Place, prompt: str, api: str = "chat") -> list[str]:
     python, script = (
         place.installed / "sdk" / "bin" / "python",
         Path(__file__).parent / "sdk_agent.py",
     )
-    return [str(python), str(script), place.url, place.model, prompt]
+    return [str(python), str(script), place.url, place.model, api, prompt]
+
+
+def _sdk_on_responses(place: Place, prompt: str) -> list[str]:
+    return _sdk(place, prompt, "responses")
 
 
 def _claude_code_turns(place: Place) -> list[Call]:
@@ -266,6 +270,13 @@ AGENTS: dict[str, Agent] = {
         Agent("claude-code", ("qwen3", "qwen35", "mistral7"), _claude_code_turns, _claude_code),
         Agent("codex", ("qwen3", "gptoss", "mistral7"), _codex_turns, _codex, _prepare_codex),
         Agent("openai-agents", ("qwen3", "qwen35", "phi4"), _sdk_turns, _sdk, enforced=True),
+        Agent(
+            "openai-agents-responses",
+            ("qwen3", "mistral7"),
+            _sdk_turns,
+            _sdk_on_responses,
+            enforced=True,
+        ),
     )
 }
 

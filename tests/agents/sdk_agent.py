@@ -1,4 +1,4 @@
-"""An agent made with the openai-agents SDK: python sdk_agent.py BASE_URL MODEL PROMPT. It has three tools."""
+"""An agent made with the openai-agents SDK: python sdk_agent.py BASE_URL MODEL API PROMPT. It has three tools."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from agents import Agent, OpenAIChatCompletionsModel, Runner, function_tool
+from agents import (
+    Agent,
+    OpenAIChatCompletionsModel,
+    OpenAIResponsesModel,
+    Runner,
+    function_tool,
+)
 from openai import AsyncOpenAI
 
 called: list[str] = []
@@ -41,8 +47,11 @@ def run_command(command: str) -> str:
     return f"exit status {done.returncode}\n{printed}\n{following('run_command')}"
 
 
-async def main(base_url: str, name: str, prompt: str) -> None:
-    model = OpenAIChatCompletionsModel(name, AsyncOpenAI(base_url=base_url, api_key="none"))
+MODELS = {"chat": OpenAIChatCompletionsModel, "responses": OpenAIResponsesModel}
+
+
+async def main(base_url: str, name: str, api: str, prompt: str) -> None:
+    model = MODELS[api](name, AsyncOpenAI(base_url=base_url, api_key="none"))
     tools = [write_file, read_file, run_command]
     agent = Agent("worker", instructions="Do what you are asked.", model=model, tools=tools)
     result = await Runner.run(agent, prompt)
