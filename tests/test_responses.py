@@ -194,13 +194,6 @@ def test_every_official_parameter_is_known(ours: Any, official: Any) -> None:
 # On the wire.
 
 
-def test_nothing_is_kept_and_that_is_said(client: FlaskClient) -> None:
-    for store, named in ((True, "store"), (False, None), (None, None)):
-        answer = post(client, **({} if store is None else {"store": store}))
-        assert answer.json["store"] is False
-        assert answer.headers.get("x-openedai-ignored") == named
-
-
 def test_what_is_left_out_is_named(client: FlaskClient) -> None:
     management = [{"type": "compaction", "compact_threshold": 2000}]
     search = {"type": "web_search", "external_web_access": False}
@@ -300,8 +293,6 @@ def test_what_agents_send_is_taken(client: FlaskClient, body: dict[str, Any]) ->
         ({"conversation": {"id": "conv_1"}}, "conversation"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"moderation": {"model": "m"}}, "moderation"),
-        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0]"),
-        ({"input": [{"id": "msg_1"}]}, "input[0]"),
         (
             {"input": [{"type": "compaction", "encrypted_content": "x"}]},
             "input[0].encrypted_content",

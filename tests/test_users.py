@@ -58,12 +58,17 @@ def test_erase(tmp_path: Path) -> None:
     client, headers = keyed(tmp_path)
     receipt = client.delete(f"{USERS}/u?api_key_id=alice", headers=ADMIN).json
     assert receipt.pop("id").startswith("erasure_") and receipt.pop("erased_at") > 0
-    expected = {"object": "erasure", "user": "u", "api_key_id": "alice", "deleted": {"chats": 2}}
+    expected = {
+        "object": "erasure",
+        "user": "u",
+        "api_key_id": "alice",
+        "deleted": {"chats": 2, "responses": 0},
+    }
     assert receipt == expected
     assert (left(client, headers["alice"]), left(client, headers["bob"])) == (2, 4)
     for deleted in (2, 0):
         receipt = client.delete(f"{USERS}/u", headers=ADMIN).json
-        assert receipt["deleted"] == {"chats": deleted}
+        assert receipt["deleted"] == {"chats": deleted, "responses": 0}
     assert (left(client, headers["alice"]), left(client, headers["bob"])) == (2, 2)
 
 
@@ -81,7 +86,7 @@ def test_any_name(user: str) -> None:
     client.post(CHATS, json=body(user=user))
     path = f"{USERS}/{quote(user, safe='')}"
     assert len(lines(client.get(f"{path}/export"))) == 1
-    assert client.delete(path).json["deleted"] == {"chats": 1}
+    assert client.delete(path).json["deleted"] == {"chats": 1, "responses": 0}
 
 
 def test_the_name_of_no_key(tmp_path: Path) -> None:

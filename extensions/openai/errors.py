@@ -145,10 +145,10 @@ class PreviousResponseNotFound(InvalidRequest):
 
     code = "previous_response_not_found"
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, why: str = "") -> None:
+        """`why`: a sentence of its own."""
         super().__init__(
-            f"Previous response with id '{id[:64]}' not found: this server keeps no responses. Send the "
-            "whole conversation as 'input'.",
+            f"Previous response with id '{id[:64]}' not found.{why and ' ' + why}",
             param="previous_response_id",
         )
 

@@ -1,25 +1,43 @@
-"""Responses: answer a conversation as items. Reference: "Responses". Nothing is kept yet."""
+"""Responses: answer a conversation as items; store, show and delete answers. Reference: "Responses"."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
+
+import orjson
 
 from .dialects.responses.conversation import to_messages
 from .dialects.responses.errors import envelope_of
-from .dialects.responses.request import InputTokensRequest, PromptFields, ResponsesRequest
-from .dialects.responses.response import InputTokens, Response, ResponseEvent
+from .dialects.responses.request import (
+    InputItemsQuery,
+    InputTokensRequest,
+    PromptFields,
+    ResponseQuery,
+    ResponsesRequest,
+)
+from .dialects.responses.response import (
+    DeletedResponse,
+    InputItems,
+    InputTokens,
+    Response,
+    ResponseEvent,
+)
 from .dialects.responses.truncation import Placed, fitting
 from .dialects.responses.writer import ResponseFold, ResponseWriter, response_events
-from .errors import ErrorEnvelope
+from .errors import ErrorEnvelope, InvalidRequest
 from .generation.plan import Asked, ChatPlan, Served, asked_of, asked_of_prompt
+from .web.lists import list_of, page_of
 from .web.responses import response as web
 from .web.responses.dialects import Dialect
 from .web.responses.sse import DataEvents, NamedEvents
 from .web.responses.streaming import respond
 from .web.routing.routes import MODEL, PathPrefixes, Route, endpoint
+from .web.stored_conversation import StoredConversation, all_of
 
 if TYPE_CHECKING:
     from .web.context import RequestContext
@@ -28,23 +46,62 @@ if TYPE_CHECKING:
 def create_response(context: RequestContext, body: ResponsesRequest) -> web.Response:
     """Answer the conversation with text, thoughts and calls."""
     body.check_input()
+    conversation = StoredConversation(context, body)
     served = context.serve(body.model, body.timeout)
     if body.service_tier == "flex":
         context.priority = "batch"
     body = served.settled(body)
     asked = asked_of(body, alternatives="top_logprobs", logprobs="top_logprobs")
-    plan = _fitting(body, _plan(body, asked, served), served, context.record.ignored)
+    plan = _plan(body, conversation.items, asked, served)
+    plan = _fitting(body, plan, conversation.items, served, context.record.ignored)
+    keep = conversation.storing(body)
     generation = plan.start(served)
-    writer = ResponseWriter(generation, body, plan.tools.custom)
-    events = response_events(generation, writer)
-    return respond(context, events, stream=bool(body.stream), fold=ResponseFold(), telling=writer)
+    writer = ResponseWriter(generation, body, plan.tools.custom, store=keep is not None)
+    return respond(
+        context,
+        response_events(generation, writer),
+        stream=bool(body.stream),
+        fold=ResponseFold(),
+        on_complete=keep,
+        telling=writer,
+    )
+
+
+def get_response(context: RequestContext, query: ResponseQuery, response_id: str) -> web.Response:
+    """One stored response; 404 for one that was not stored, is deleted, or is another key's."""
+    stored = context.services.store.responses.get(context.record.caller.owner, response_id)
+    return web.json_response(orjson.loads(stored.response))
+
+
+def delete_response(context: RequestContext, response_id: str) -> web.Response:
+    """Delete a stored response. What was said in it stays for the responses that go on from it."""
+    context.services.store.responses.delete(context.record.caller.owner, response_id)
+    deleted: DeletedResponse = {"id": response_id, "object": "response", "deleted": True}
+    return web.json_response(deleted)
+
+
+def cancel_response(context: RequestContext, response_id: str) -> web.Response:
+    """Refuse: only responses in the background can be cancelled, and this server has none."""
+    context.services.store.responses.get(context.record.caller.owner, response_id)
+    raise InvalidRequest("Cannot cancel a synchronous response: its client closes the connection.")
+
+
+def list_input_items(
+    context: RequestContext, query: InputItemsQuery, response_id: str
+) -> web.Response:
+    """What a response was made from: the items of the responses before it, then those of its request."""
+    owner = context.record.caller.owner
+    *before, last = context.services.store.responses.conversation(owner, response_id)
+    items = [*chain.from_iterable(map(all_of, before)), *orjson.loads(last.input)]
+    return web.json_response(list_of(page_of(items, query.page)))
 
 
 def count_input_tokens(context: RequestContext, body: InputTokensRequest) -> web.Response:
     """Count the tokens of the prompt that a response with these fields would have."""
     body.check_input()
+    conversation = StoredConversation(context, body)
     served = context.serve(body.model, None)
-    plan = _plan(body, asked_of_prompt(body), served)
+    plan = _plan(body, conversation.items, asked_of_prompt(body), served)
     counted: InputTokens = {
         "object": "response.input_tokens",
         "input_tokens": plan.count_prompt(served),
@@ -52,18 +109,24 @@ def count_input_tokens(context: RequestContext, body: InputTokensRequest) -> web
     return web.json_response(counted)
 
 
-def _plan(body: PromptFields, asked: Asked, served: Served) -> ChatPlan:
+def _plan(body: PromptFields, items: Sequence[Placed], asked: Asked, served: Served) -> ChatPlan:
     """The request in no dialect's words. Raises InvalidRequest for what contradicts itself or cannot be."""
     return ChatPlan(
         asked,
-        partial(to_messages, body.instructions, list(enumerate(body.items))),
+        partial(to_messages, body.instructions, items),
         tools=body.tool_plan,
         thinking=body.thinking_plan(served.info, served.thinking_budgets),
         about_text=asked.grammar_param.startswith("text"),
     )
 
 
-def _fitting(body: PromptFields, plan: ChatPlan, served: Served, ignored: list[str]) -> ChatPlan:
+def _fitting(
+    body: PromptFields,
+    plan: ChatPlan,
+    items: Sequence[Placed],
+    served: Served,
+    ignored: list[str],
+) -> ChatPlan:
     """The plan without the items that do not fit, where the request allows that; they are named."""
     if body.truncation != "auto":
         return plan
@@ -74,10 +137,9 @@ def _fitting(body: PromptFields, plan: ChatPlan, served: Served, ignored: list[s
     def fits(items: Sequence[Placed]) -> bool:
         return with_items(items).count_prompt(served) < served.info.context_length
 
-    placed = list(enumerate(body.items))
-    kept = fitting(placed, fits)
-    left = {at for at, _ in placed} - {at for at, _ in kept}
-    ignored += [f"input[{at}]" for at in sorted(left)]
+    kept = fitting(items, fits)
+    left = Counter(where for where, _ in items) - Counter(where for where, _ in kept)
+    ignored += left
     return with_items(kept) if left else plan
 
 
@@ -89,6 +151,7 @@ RESPONSES = Dialect(
     envelope_of,
     ErrorEnvelope,
 )
+ONE = "/responses/<response_id>"
 ROUTES = endpoint(
     "responses",
     Route(
@@ -113,6 +176,30 @@ ROUTES = endpoint(
         body=InputTokensRequest,
         scope="write",
         example={"model": MODEL, "input": "What can you do?"},
+    ),
+    Route(
+        *("GET", ONE, get_response, "Get a model response"),
+        PathPrefixes.API,
+        answer=Response,
+        query=ResponseQuery,
+    ),
+    Route(
+        *("DELETE", ONE, delete_response, "Delete a model response"),
+        PathPrefixes.API,
+        answer=DeletedResponse,
+        scope="write",
+    ),
+    Route(
+        *("POST", f"{ONE}/cancel", cancel_response, "Cancel a response"),
+        PathPrefixes.API,
+        answer=Response,
+        scope="write",
+    ),
+    Route(
+        *("GET", f"{ONE}/input_items", list_input_items, "List input items"),
+        PathPrefixes.API,
+        answer=InputItems,
+        query=InputItemsQuery,
     ),
     dialect=RESPONSES,
 )

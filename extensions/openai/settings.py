@@ -62,8 +62,8 @@ FLAG_ALIASES: Mapping[str, tuple[str, ...]] = {"listen_host": ("--host",), "api_
 """Flags by which other servers' users call a setting."""
 
 BUDGETS = {"low": 1024, "medium": 8192, "high": 24576, "xhigh": 32768, "default": -1}
-STORE_DAYS = {"chats": 30}
-STORE_MEGABYTES = {"chats": 1024}
+STORE_DAYS = {"chats": 30, "responses": 30}
+STORE_MEGABYTES = {"chats": 1024, "responses": 1024}
 
 RELOADABLE: dict[str, Any] = {"reloadable": True}
 """On the row of a setting that may change while the server runs: see `configuration.sources.reloaded`."""

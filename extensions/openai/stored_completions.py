@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 from pydantic import Field
 from typing_extensions import NotRequired, TypedDict
 
 from .chat import ChatCompletion
-from .errors import StoredObjectNotFound
 from .generation.chat.request import Metadata
 from .schemas.validation import RequestModel
 from .state.pages import Order, Page, PageQuery
+from .web.lists import list_of, page_of
 from .web.responses.response import Response, json_response
 from .web.routing.routes import PathPrefixes, Route, endpoint
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .state.stored_chat import StoredChat
     from .web.context import RequestContext
 
-T = TypeVar("T", bound=Mapping[str, Any])
 DEFAULT_PAGE, MAX_PAGE = 20, 100
 
 
@@ -123,7 +122,7 @@ def list_chat_completions(context: RequestContext, query: ListQuery) -> Response
     found = _stored(context).list(
         _owner(context), query.page, model=query.model, metadata=query.metadata
     )
-    return json_response(_list(Page(tuple(map(_shown, found.items)), found.has_more)))
+    return json_response(list_of(Page(tuple(map(_shown, found.items)), found.has_more)))
 
 
 def get_chat_completion(context: RequestContext, completion_id: str) -> Response:
@@ -155,7 +154,7 @@ def list_chat_completion_messages(
 ) -> Response:
     """The messages that were sent, and those of the answers, each with an id."""
     chat = _stored(context).get(_owner(context), completion_id)
-    return json_response(_list(_page_of(list(_messages(chat)), query.page)))
+    return json_response(list_of(page_of(list(_messages(chat)), query.page)))
 
 
 def _stored(context: RequestContext) -> ChatCompletions:
@@ -213,30 +212,6 @@ def _function(function: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(arguments, str):
         arguments = orjson.dumps(arguments).decode()
     return {**function, "arguments": arguments}
-
-
-def _page_of(messages: list[StoredMessage], query: PageQuery) -> Page[StoredMessage]:
-    """Raises StoredObjectNotFound for an `after` that is none of them."""
-    if query.order == "desc":
-        messages.reverse()
-    if query.after is not None:
-        ids = [message["id"] for message in messages]
-        if query.after not in ids:
-            raise StoredObjectNotFound(query.after, param="after")
-        messages = messages[ids.index(query.after) + 1 :]
-    return Page(tuple(messages[: query.limit]), len(messages) > query.limit)
-
-
-def _list(page: Page[T]) -> dict[str, Any]:
-    """The reference's envelope."""
-    ids = [item["id"] for item in page.items] or [""]
-    return {
-        "object": "list",
-        "data": page.items,
-        "first_id": ids[0],
-        "last_id": ids[-1],
-        "has_more": page.has_more,
-    }
 
 
 ONE = "/chat/completions/<completion_id>"

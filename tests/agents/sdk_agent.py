@@ -1,4 +1,4 @@
-"""An agent made with the openai-agents SDK: python sdk_agent.py BASE_URL MODEL API PROMPT. It has three tools."""
+"""An agent of the openai-agents SDK with three tools: python sdk_agent.py BASE_URL MODEL API PROMPT."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def run(folder: Path, *words: str) -> int:
 
 def test_check(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, "check") == 0
-    assert "6 chats of 2 owners" in capsys.readouterr().out
+    assert "6 chats, 0 responses of 2 owners" in capsys.readouterr().out
     with closing(sqlite3.connect(folder / FILE)) as database, database:
         database.execute("UPDATE totals SET objects = 5 WHERE owner = 'local'")
         database.execute("UPDATE chat_completions SET messages = '[' WHERE id = 'l1'")
@@ -93,7 +93,7 @@ def test_erase(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--all"], 1),
     ):
         assert run(folder, "erase", *words) == 0
-        assert json.loads(capsys.readouterr().out)["deleted"] == {"chats": count}
+        assert json.loads(capsys.readouterr().out)["deleted"] == {"chats": count, "responses": 0}
     store = Store(Settings(data_folder=str(folder)))
     assert ids(store)[0] == []
     store.close()

@@ -53,12 +53,15 @@ def test_export(filled: Store) -> None:
 
 
 def test_erase(filled: Store) -> None:
-    assert users.erase(filled.database, user="u", owners=["alice"], batch=1) == {"chats": 2}
+    assert users.erase(filled.database, user="u", owners=["alice"], batch=1) == {
+        "chats": 2,
+        "responses": 0,
+    }
     assert ids(filled, "alice")[0] == ["alice2", "alice3"]
-    assert users.erase(filled.database, user="u") == {"chats": 2}
+    assert users.erase(filled.database, user="u") == {"chats": 2, "responses": 0}
     assert ids(filled, "bob", metadata={"run": "1"})[0] == ["bob2", "bob3"]
-    assert users.erase(filled.database, user="u") == {"chats": 0}
-    assert users.erase(filled.database, owners=["bob"]) == {"chats": 2}
+    assert users.erase(filled.database, user="u") == {"chats": 0, "responses": 0}
+    assert users.erase(filled.database, owners=["bob"]) == {"chats": 2, "responses": 0}
     assert len(exported(filled)) == 2
 
 

@@ -54,6 +54,9 @@ def test_no_byte_is_left(where: str, tmp_path: Path) -> None:
             answer = ask(server.port, "POST", "/v1/chat/completions", body, idempotency_key=key)
             assert answer.status == 200
             assert (b'"store":false' in answer.body) is (where == "off")
+            given = {"model": "m", "input": MARK, "stream": stream}
+            answer = ask(server.port, "POST", "/v1/responses", given)
+            assert (b'"store":false' in answer.body) is (where == "off")
         in_open = [file for file in open_files(server.process.pid) if MARK.encode() in file]
         found = marked(data, temporary)
     finally:

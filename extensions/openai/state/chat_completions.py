@@ -8,11 +8,10 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, RowMapping, Select, delete, insert, select, update
 
-from ..limits.rate_limits import short_user
 from . import objects
 from .database import Database
 from .idempotency import Claim, finish
-from .objects import plain
+from .objects import person, plain
 from .pages import Page, PageQuery
 from .stored_chat import StoredChat
 from .tables import chat_completion_metadata as pairs
@@ -44,8 +43,8 @@ class ChatCompletions:
             "owner": owner,
             "created": chat.created,
             "bytes": len(chat.messages) + len(chat.completion) + len(metadata),
-            "end_user": _person(user),
-            "safety_identifier": _person(safety_identifier),
+            "end_user": person(user),
+            "safety_identifier": person(safety_identifier),
             "model": plain(chat.model),
             "metadata": metadata,
             "messages": chat.messages,
@@ -141,7 +140,3 @@ def _stored(row: RowMapping | Mapping[str, Any]) -> StoredChat:
 
 def _text(metadata: Mapping[str, str]) -> str:
     return orjson.dumps(metadata).decode()
-
-
-def _person(name: str | None) -> str | None:
-    return plain(short_user(name)) if name else None

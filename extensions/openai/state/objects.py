@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, Select, delete, func, insert, select, text
 
 from ..errors import StoredObjectNotFound
+from ..limits.rate_limits import short_user
 from .pages import Page, PageQuery
 from .tables import KINDS, deleted, idempotency, totals
 
@@ -110,3 +111,8 @@ def remove_one(connection: Connection, kind: str, owner: str, id: str) -> None:
 def plain(value: str) -> str:
     """Text for a column that is searched: PostgreSQL stores no NUL in it."""
     return value.replace("\0", "\ufffd")
+
+
+def person(name: str | None) -> str | None:
+    """An end user's name, for the columns that erasure and export look into."""
+    return plain(short_user(name)) if name else None

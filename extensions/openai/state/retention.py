@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, delete, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, delete, exists, select
 
 from . import objects
 from .database import Database
-from .tables import KINDS, deleted, idempotency, totals
+from .tables import KINDS, deleted, idempotency, responses, totals
 
 log = logging.getLogger("openedai")
 
@@ -103,9 +103,14 @@ class Found:
 
 
 def _expired(connection: Connection, kind: str, before: int, batch: int) -> Found:
-    """Some that are older."""
+    """Some that are older. Responses that go on from each other go together, when the last one is older."""
     created = KINDS[kind].c.created
-    return _first(connection, kind, created < before, created, batch)
+    old = created < before
+    if kind == "responses":
+        later = responses.alias()
+        of_one = (later.c.root == responses.c.root, later.c.owner == responses.c.owner)
+        old = and_(old, ~exists().where(*of_one, later.c.created >= before))
+    return _first(connection, kind, old, created, batch)
 
 
 def _surplus(connection: Connection, kind: str, most: int, batch: int) -> Found:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .chat_completions import ChatCompletions
     from .database import Backend, Database
     from .idempotency import Idempotency
+    from .responses import Responses
     from .retention import Retention
 
 log = logging.getLogger("openedai")
@@ -59,6 +60,7 @@ class Store:
         self._lock = threading.RLock()
         self._database: Database | None = None
         self._chats: ChatCompletions | None = None
+        self._responses: Responses | None = None
         self._idempotency: Idempotency | None = None
         self._sweeps = False
         self._stop = threading.Event()
@@ -109,6 +111,16 @@ class Store:
 
                 self._chats = ChatCompletions(self.database)
         return self._chats
+
+    @property
+    def responses(self) -> Responses:
+        """Raises StoreOff, StoreUnavailable."""
+        if self._responses is None:
+            with self._lock:
+                from .responses import Responses
+
+                self._responses = Responses(self.database)
+        return self._responses
 
     @property
     def idempotency(self) -> Idempotency:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Index,
@@ -40,14 +41,57 @@ chat_completions = Table(
     Index("chat_completions_created", "created"),
     sqlite_autoincrement=True,
 )
-for _name in ("end_user", "safety_identifier"):
-    _column = chat_completions.c[_name]
-    Index(
-        f"chat_completions_{_name}",
-        _column,
-        sqlite_where=_column.is_not(None),
-        postgresql_where=_column.is_not(None),
-    )
+
+responses = Table(
+    "responses",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("owner", Text, nullable=False),
+    Column("created", Number, nullable=False),
+    Column("bytes", Number, nullable=False),
+    Column("end_user", Text),
+    Column("safety_identifier", Text),
+    Column("model", Text, nullable=False),
+    Column("previous", Text),
+    Column("root", Text, nullable=False),
+    Column("hidden", Boolean, nullable=False),
+    Column("input", LargeBinary, nullable=False),
+    Column("response", LargeBinary, nullable=False),
+    Index("responses_owner", "owner", "seq"),
+    Index("responses_created", "created"),
+    Index("responses_previous", "previous"),
+    Index("responses_root", "root", "created"),
+    sqlite_autoincrement=True,
+)
+"""`input` has the items of this one request only: what came before is that of `previous`, and so on. `root`
+is the first of them. A response that was deleted and that others go on from is `hidden`."""
+for _table in (chat_completions, responses):
+    for _name in ("end_user", "safety_identifier"):
+        _column = _table.c[_name]
+        Index(
+            f"{_table.name}_{_name}",
+            _column,
+            sqlite_where=_column.is_not(None),
+            postgresql_where=_column.is_not(None),
+        )
+
+response_items = Table(
+    "response_items",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column(
+        "seq",
+        Number,
+        ForeignKey("responses.seq", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Index("response_items_seq", "seq"),
+    sqlite_with_rowid=False,
+)
+"""Which response has an item, among those that it was given or those that it gave."""
 
 chat_completion_metadata = Table(
     "chat_completion_metadata",
@@ -107,6 +151,6 @@ idempotency = Table(
 """The `Idempotency-Key` of requests that store something. Of one under way `object` is null, and its server
 renews `until`; that of one with an object is a day later. `holder` is the one request that may change it."""
 
-KINDS: Mapping[str, Table] = {"chats": chat_completions}
+KINDS: Mapping[str, Table] = {"chats": chat_completions, "responses": responses}
 """The kinds of objects, under the names that settings and receipts give them. Each table has the columns
 seq, id, owner, created, bytes, end_user and safety_identifier."""

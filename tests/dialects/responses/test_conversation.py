@@ -17,7 +17,7 @@ from tests.support import media
 
 def translated(*items: Any, **body: Any) -> list[Message]:
     request = check(ResponsesRequest, {"input": list(items), **body})
-    placed = list(enumerate(request.items))
+    placed = [(f"input[{at}]", item) for at, item in enumerate(request.items)]
     return list(to_messages(request.instructions, placed, lambda: MediaReader(("vision",))))
 
 
@@ -41,7 +41,7 @@ CALLED = ToolCall("c1", "f", '{"a":"é"}')
 
 def test_a_text_is_a_message_of_the_users() -> None:
     request = check(ResponsesRequest, {"input": "Hi", "instructions": "Be brief."})
-    reply = to_messages(request.instructions, list(enumerate(request.items)), MediaReader)
+    reply = to_messages(request.instructions, [("input[0]", request.items[0])], MediaReader)
     assert list(reply) == [Message("system", "Be brief."), Message("user", "Hi")]
 
 

@@ -27,7 +27,8 @@ def kept(items: list[Any], most: int) -> tuple[list[int], int]:
         tried += 1
         return len(placed) <= most
 
-    return [at for at, _ in fitting(list(enumerate(request.items)), fits)], tried
+    placed = [(str(at), item) for at, item in enumerate(request.items)]
+    return [int(at) for at, _ in fitting(placed, fits)], tried
 
 
 @pytest.mark.parametrize(

@@ -235,7 +235,7 @@ def test_a_response_says_what_the_request_was() -> None:
         "prompt_cache_key": "k",
         "service_tier": "flex",
     }
-    created = written(*TEXT, **body)[0]["response"]
+    created: Any = written(*TEXT, **body)[0]["response"]
     echoed = {name: created[name] for name in body}
     assert echoed == body | {
         "tools": [FUNCTION | {"description": None, "strict": False}],

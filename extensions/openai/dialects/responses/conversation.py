@@ -32,7 +32,7 @@ AnyPart = InputText | InputImage | InputFile | OutputText | Refusal
 
 def to_messages(
     instructions: str | None,
-    items: Sequence[tuple[int, AnyItem]],
+    items: Sequence[tuple[str, AnyItem]],
     reader: Callable[[], MediaReader],
 ) -> tuple[Message, ...]:
     """The messages for an engine, in their order; each item with its place in the request. Raises
@@ -59,16 +59,16 @@ def _parts(content: str | Sequence[AnyPart] | None) -> Iterable[AnyPart]:
 class _Translation:
     media: MediaReader
 
-    def messages(self, items: Iterable[tuple[int, AnyItem]]) -> Iterator[Message]:
+    def messages(self, items: Iterable[tuple[str, AnyItem]]) -> Iterator[Message]:
         """What the model thought, said and called in one turn is one message."""
         turn: Message | None = None
-        for at, item in items:
+        for where, item in items:
             following = self._assistants(item)
             if following is None:
                 if turn is not None:
                     yield _whole(turn)
                 turn = None
-                yield from self._others(item, f"input[{at}]")
+                yield from self._others(item, where)
             elif turn is None or not _goes_on(turn, following):
                 if turn is not None:
                     yield _whole(turn)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ...errors import APIError, ErrorEnvelope
 
+PREVIOUS = "previous_response_id"
+
 
 def envelope_of(error: APIError, request_id: str) -> ErrorEnvelope:
     """The error in the envelope."""
@@ -14,6 +16,8 @@ def envelope_of(error: APIError, request_id: str) -> ErrorEnvelope:
 
 def param_of(error: APIError) -> str | None:
     """The field that an error is about: what an engine calls messages are the items of the input."""
-    if error.param is not None and error.param.partition("[")[0] == "messages":
-        return "input"
-    return error.param
+    if error.param is None:
+        return None
+    if error.param.startswith(PREVIOUS):
+        return PREVIOUS  # which part of that, its client does not know
+    return "input" if error.param.partition("[")[0] == "messages" else error.param

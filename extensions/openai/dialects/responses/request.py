@@ -11,7 +11,6 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AliasChoices, Field
 
 from ...engines.protocol import EngineInfo
-from ...errors import PreviousResponseNotFound
 from ...generation.chat.reasoning import ReasoningEffort, ThinkingPlan, plan_thinking
 from ...generation.chat.request import Metadata
 from ...generation.grammar.constraints import ConstraintFields, json_constraint, object_constraint
@@ -20,10 +19,12 @@ from ...generation.tools.hosted_tools import HostedTool
 from ...generation.tools.plan import ToolPlan
 from ...schemas import bad_request
 from ...schemas.validation import RequestModel, Unsupported
-from .items import CompactionItem, HostedItem, InputItem, ItemReference, MessageItem
+from ...state.pages import Order, PageQuery
+from .items import CompactionItem, HostedItem, InputItem, MessageItem
 from .tools import MAX_TOOLS, Name, ToolChoiceParam, ToolParam, plan_response_tools
 
 MAX_ITEMS = 16_384
+DEFAULT_PAGE, MAX_PAGE = 20, 100
 REFERENCE_MIN_TOKENS = 16
 AS_SENT: tuple[Any, ...] = (
     {},
@@ -143,10 +144,12 @@ class PromptFields(ConstraintFields):
         "header `x-openedai-ignored`.",
     )
     previous_response_id: str | None = Field(
-        None, description="Answered with `previous_response_not_found`: nothing is kept yet."
+        None,
+        max_length=512,
+        description="Go on from this stored response, whose instructions are not taken over.",
     )
     conversation: Annotated[str | ConversationParam | None, Unsupported()] = Field(
-        None, description="Refused: nothing is kept yet."
+        None, description="Refused; `previous_response_id` does the same."
     )
 
     @property
@@ -180,17 +183,10 @@ class PromptFields(ConstraintFields):
         return plan_thinking({"reasoning.effort": effort}, {}, {}, info, budgets)
 
     def check_input(self) -> None:
-        """Raises InvalidRequest where there is nothing to answer, and for what refers to something that this
-        server would have to keep."""
-        if self.previous_response_id is not None:
-            raise PreviousResponseNotFound(self.previous_response_id)
-        if not self.items and not self.instructions:
+        """Raises InvalidRequest where there is nothing to answer, and for what only its maker can read."""
+        if not self.items and not self.instructions and self.previous_response_id is None:
             raise bad_request.missing("input")
         for at, item in enumerate(self.items):
-            if isinstance(item, ItemReference):
-                raise bad_request.unsupported(
-                    f"input[{at}]", "refers to an item, and this server keeps none; send it again."
-                )
             if isinstance(item, CompactionItem):
                 raise bad_request.unsupported(
                     f"input[{at}].encrypted_content", "was not made by this server."
@@ -234,11 +230,11 @@ class ResponsesRequest(PromptFields, GenerationRequest):
     )
     store: bool | None = Field(
         None,
-        description="No response is kept, so each says `store: false`; `true` is named in the header "
-        "`x-openedai-ignored`.",
+        description="Whether the response is stored. Default: it is. Where that cannot be, the response says "
+        "`store: false`, and the header `x-openedai-ignored` names a `true`.",
     )
     background: Annotated[bool | None, Unsupported((False,))] = Field(
-        None, description="True is refused: nothing is kept yet."
+        None, description="True is refused: answers end with their request."
     )
     background_options: dict[str, Any] | None = Field(
         None, description="Taken; without `background` it has no effect."
@@ -290,8 +286,7 @@ class ResponsesRequest(PromptFields, GenerationRequest):
 
     @property
     def left_out(self) -> list[str]:
-        wanted = {"store": self.store, "context_management": self.context_management}
-        return [*super().left_out, *(name for name, value in wanted.items() if value)]
+        return super().left_out + ["context_management"] * bool(self.context_management)
 
     @property
     def limit(self) -> tuple[int | None, str]:
@@ -314,6 +309,32 @@ class ResponsesRequest(PromptFields, GenerationRequest):
             raise bad_request.out_of_range(
                 "max_output_tokens", least, low=REFERENCE_MIN_TOKENS, high=None
             )
+
+
+class InputItemsQuery(RequestModel):
+    """Which part of the list of a response's input to answer."""
+
+    after: str | None = Field(None, description="The `id` that the page begins behind.")
+    limit: int | None = Field(None, ge=1, le=MAX_PAGE, description="Items on the page. Default 20.")
+    order: Order | None = Field(
+        None, description="`asc`: in the order of the conversation; or `desc` (default)."
+    )
+    include: list[Include] | None = Field(None, description="Taken and without effect.")
+
+    @property
+    def page(self) -> PageQuery:
+        return PageQuery(self.after, self.limit or DEFAULT_PAGE, self.order or "desc")
+
+
+class ResponseQuery(RequestModel):
+    """How a stored response is to be answered."""
+
+    include: list[Include] | None = Field(None, description="Taken and without effect.")
+    include_obfuscation: bool | None = Field(None, description="Taken and without effect.")
+    stream: Annotated[bool | None, Unsupported((False,))] = Field(
+        None, description="True is refused."
+    )
+    starting_after: Annotated[int | None, Unsupported()] = Field(None, description="Refused.")
 
 
 class InputTokensRequest(PromptFields):

@@ -156,9 +156,9 @@ class Response(TypedDict):
     top_logprobs: int
     max_output_tokens: int | None
     max_tool_calls: int | None
-    previous_response_id: None
+    previous_response_id: str | None
     conversation: None
-    store: Literal[False]
+    store: bool
     background: Literal[False]
     service_tier: Literal["default", "flex"]
     metadata: dict[str, str]
@@ -281,6 +281,24 @@ ResponseEvent = (
 )
 
 
+class InputItems(TypedDict):
+    """A page of what a response was made from; the ids are empty texts on an empty page."""
+
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+    first_id: str
+    last_id: str
+    has_more: bool
+
+
+class DeletedResponse(TypedDict):
+    """The response is deleted."""
+
+    id: str
+    object: Literal["response"]
+    deleted: bool
+
+
 class InputTokens(TypedDict):
     """How many tokens the prompt of a response has."""
 
@@ -288,7 +306,7 @@ class InputTokens(TypedDict):
     input_tokens: int
 
 
-def begun(body: ResponsesRequest, info: EngineInfo) -> Response:
+def begun(body: ResponsesRequest, info: EngineInfo, *, store: bool) -> Response:
     """The response to a request before anything of it is there."""
     head = answer_head("resp_", info)
     reasoning, text = body.reasoning, body.text
@@ -327,9 +345,9 @@ def begun(body: ResponsesRequest, info: EngineInfo) -> Response:
         "top_logprobs": body.top_logprobs or 0,
         "max_output_tokens": body.max_output_tokens,
         "max_tool_calls": body.max_tool_calls,
-        "previous_response_id": None,
+        "previous_response_id": body.previous_response_id,
         "conversation": None,
-        "store": False,
+        "store": store,
         "background": False,
         "service_tier": "flex" if body.service_tier == "flex" else "default",
         "metadata": body.metadata or {},

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from .items import AnyItem, CallOutputItem, CustomCallItem, FunctionCallItem, MessageItem
 
-Placed = tuple[int, AnyItem]
-"""An item and its place in the request."""
+Placed = tuple[str, AnyItem]
+"""An item and the field of the request that it comes from."""
 
 
 def fitting(items: Sequence[Placed], fits: Callable[[Sequence[Placed]], bool]) -> list[Placed]:

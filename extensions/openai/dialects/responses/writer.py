@@ -44,10 +44,12 @@ class ResponseWriter:
         generation: Generation,
         body: ResponsesRequest,
         custom: frozenset[str] = frozenset(),
+        *,
+        store: bool = False,
     ) -> None:
-        """`custom`: the tools whose input is text."""
+        """`custom`: the tools whose input is text; `store`: the response is to be stored."""
         self._usage = generation.usage
-        self._response = begun(body, generation.info)
+        self._response = begun(body, generation.info, store=store)
         self._usage.record.answer = self._response["id"]
         self._custom = custom
         self._namespaces: Mapping[str, str] = namespaces(body.tools)

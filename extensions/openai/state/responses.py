@@ -1,0 +1,147 @@
+"""Stored responses: the items of a request, the response to them, and which one it goes on from.
+
+A response holds the items of its own request only, and names the one before it. So a conversation costs what
+is said in it, and may go on from any of its turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+
+from ..errors import StoredObjectNotFound
+from . import objects
+from .database import Database
+from .objects import person, plain
+from .stored_response import StoredResponse
+from .tables import response_items as places
+from .tables import responses as table
+
+KIND = "responses"
+BATCH = 500
+"""How many rows one statement names."""
+
+
+class Responses:
+    """Thread-safe. Everything raises StoreUnavailable where the database fails, and StoredObjectNotFound for
+    what is not there, was deleted, or belongs to another owner."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(
+        self,
+        owner: str,
+        stored: StoredResponse,
+        *,
+        user: str | None = None,
+        safety_identifier: str | None = None,
+    ) -> None:
+        """Keep it. When this returns it is committed."""
+        values = {
+            "id": stored.id,
+            "owner": owner,
+            "created": stored.created,
+            "bytes": len(stored.input) + len(stored.response),
+            "end_user": person(user),
+            "safety_identifier": person(safety_identifier),
+            "model": plain(stored.model),
+            "previous": stored.previous,
+            "hidden": False,
+            "input": stored.input,
+            "response": stored.response,
+        }
+
+        def work(connection: Connection) -> None:
+            root = stored.id
+            if stored.previous is not None:
+                root = _find(connection, owner, stored.previous)["root"]
+            seq = objects.add(connection, KIND, {**values, "root": root})
+            ids = {plain(id) for id in stored.item_ids}
+            if ids:
+                connection.execute(
+                    insert(places), [{"owner": owner, "id": id, "seq": seq} for id in ids]
+                )
+
+        self._database.write(work)
+
+    def get(self, owner: str, id: str) -> StoredResponse:
+        with self._database.read() as connection:
+            return _stored(_find(connection, owner, id))
+
+    def conversation(self, owner: str, id: str) -> list[StoredResponse]:
+        """The response and those that it goes on from, the first one first; as far back as they are there."""
+        with self._database.read() as connection:
+            last = _find(connection, owner, id)
+            # All that begin with the same one: a database takes long to follow them step by step.
+            kin = select(table.c.id, table.c.seq, table.c.previous).where(
+                table.c.root == last["root"], table.c.owner == owner
+            )
+            known = {row.id: row for row in connection.execute(kin)}
+            seqs: list[int] = []
+            at: str | None = id
+            while at is not None and (row := known.pop(at, None)) is not None:
+                seqs.append(row.seq)
+                at = row.previous
+            found = {row["seq"]: _stored(row) for row in _rows(connection, seqs)}
+        if len(found) < len(seqs):
+            raise StoredObjectNotFound(id)  # erased between the two statements
+        return [found[seq] for seq in reversed(seqs)]
+
+    def with_item(self, owner: str, id: str) -> StoredResponse:
+        """The latest response that has an item with this id."""
+        with self._database.read() as connection:
+            rows = (
+                select(table)
+                .join(places, places.c.seq == table.c.seq)
+                .where(places.c.owner == owner, places.c.id == plain(id), ~table.c.hidden)
+                .order_by(table.c.seq.desc())
+                .limit(1)
+            )
+            row = connection.execute(rows).mappings().one_or_none()
+        if row is None:
+            raise StoredObjectNotFound(id)
+        return _stored(row)
+
+    def delete(self, owner: str, id: str) -> None:
+        """It is not found from now on. Its items stay as long as another response goes on from it."""
+
+        def work(connection: Connection) -> None:
+            row: RowMapping | None = _find(connection, owner, id)
+            while row is not None:
+                if _is_continued(connection, row):
+                    here = table.c.seq == row["seq"]
+                    connection.execute(update(table).where(here).values(hidden=True))
+                    return
+                objects.remove(connection, KIND, [row])
+                # The one before may have waited for this.
+                before = (table.c.id == row["previous"], table.c.owner == owner, table.c.hidden)
+                row = connection.execute(select(table).where(*before)).mappings().one_or_none()
+
+        self._database.write(work)
+
+
+def _rows(connection: Connection, seqs: Sequence[int]) -> Iterator[RowMapping]:
+    for at in range(0, len(seqs), BATCH):
+        chosen = table.c.seq.in_(seqs[at : at + BATCH])
+        yield from connection.execute(select(table).where(chosen)).mappings()
+
+
+def _find(connection: Connection, owner: str, id: str) -> RowMapping:
+    row = objects.find(connection, KIND, owner, id)
+    if row["hidden"]:
+        raise StoredObjectNotFound(id)
+    return row
+
+
+def _is_continued(connection: Connection, row: RowMapping) -> bool:
+    later = select(table.c.seq).where(table.c.previous == row["id"], table.c.owner == row["owner"])
+    return connection.execute(later.limit(1)).first() is not None
+
+
+def _stored(row: RowMapping | Mapping[str, Any]) -> StoredResponse:
+    return StoredResponse(
+        row["id"], row["created"], row["model"], row["previous"], row["input"], row["response"]
+    )
