@@ -66,8 +66,9 @@ def configure(
         _handler.setFormatter(TerminalFormatter())
     else:
         _handler.setFormatter(TextFormatter())
-    # HTTP libraries log whole requests, and headers of those hold tokens.
-    for chatty in ("httpx", "httpx2", "httpcore", "httpcore2", "urllib3", "filelock"):
+    # HTTP libraries log whole requests, and headers of those hold tokens; the others say nothing that an
+    # operator can use.
+    for chatty in ("alembic", "httpx", "httpx2", "httpcore", "httpcore2", "urllib3", "filelock"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

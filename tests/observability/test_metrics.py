@@ -111,13 +111,15 @@ def test_every_row_is_in_the_page_or_waits_for_its_first_value() -> None:
         kind = {"counter": "counter", "histogram": "histogram", "gauge": "gauge"}[row.kind]
         assert f"# TYPE {PREFIX}{row.name} {kind}" in text
     assert "process_resident_memory_bytes" in text
+    assert "_created" not in text, "a second series for each counter"
 
 
 def test_openmetrics_when_asked_for() -> None:
     accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
     answer = client().get("/metrics", headers=accept)
     assert answer.mimetype == "application/openmetrics-text"
-    assert answer.get_data(as_text=True).endswith("# EOF\n")
+    text = answer.get_data(as_text=True)
+    assert text.endswith("# EOF\n") and "_created" not in text
 
 
 def test_promtool_finds_nothing_wrong() -> None:

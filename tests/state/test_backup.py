@@ -49,6 +49,9 @@ def test_a_server_that_answers_is_copied_and_started_again_from_the_copy(tmp_pat
                 each.unlink()
             target.rmdir()
             threading.Event().wait(0.1)
+        assert "alembic" not in server.output, (
+            "what a library says of itself while it makes the store"
+        )
     finally:
         server.stop()
     names = "keys.json, keys.secret, usage.sqlite3, store.sqlite3"

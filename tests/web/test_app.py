@@ -85,3 +85,17 @@ def test_other_spellings_are_flasks(serve: Serve, path: str) -> None:
     port = serve(EchoEngine()).port
     assert ask(port, "POST", path, GOOD).status == (200 if path.endswith("s/") else 404)
     assert ask(port, "DELETE", CHAT).status == 405
+
+
+@pytest.mark.parametrize("sent", [json.dumps(GOOD).encode(), b"[]"])
+def test_answers_end_with_a_newline(serve: Serve, sent: bytes) -> None:
+    """So that a shell's prompt stands on a line of its own; also what the HTTP layer refuses."""
+    port = serve(EchoEngine()).port
+    headers = {"Content-Type": "application/json"}
+    for answer in (
+        ask(port, "POST", CHAT, sent, **headers),
+        ask(port, "GET", "/v1/models"),
+        ask(port, "GET", "/v1/models", **{"Content-Length": "x"}),
+    ):
+        assert answer.body.endswith(b"}\n")
+        assert answer.body.count(b"\n") == 1

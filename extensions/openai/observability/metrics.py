@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import Metric as MetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
@@ -161,7 +162,7 @@ class Metrics:
         """All metrics in the format that the scraper prefers, and its content type."""
         self._count_ended()
         encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
+        return encode(_WithoutCreationTimes(self._registry)), content_type
 
     def _count(self, name: str, amount: int, *labels: str) -> None:
         self._child(name, labels).inc(amount)
@@ -205,6 +206,20 @@ class Metrics:
             yield "tunnel_up", (), self._tunnel.state.state == "up"
         labels = (__version__, platform.python_version(), served.name if served else "")
         yield "info", labels, 1
+
+
+class _WithoutCreationTimes(CollectorRegistry):
+    """A registry's metrics without the time at which each series began, which would be a series more for
+    each."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(auto_describe=False)
+        self._registry = registry
+
+    def collect(self) -> Iterator[MetricFamily]:
+        for metric in self._registry.collect():
+            metric.samples = [each for each in metric.samples if not each.name.endswith("_created")]
+            yield metric
 
 
 class _Gauges(Collector):

@@ -37,7 +37,7 @@ class EnvelopeErrorTask(ErrorTask):
         app: Flask = channel.server.application
         routes: RouteTable = app.extensions["openai_routes"]
         dialect = routes.dialect_at(self.request.path)  # type: ignore[attr-defined]  # text
-        body = orjson.dumps(dialect.error(error, record.id))
+        body = orjson.dumps(dialect.error(error, record.id), option=orjson.OPT_APPEND_NEWLINE)
         self.status = f"{found.code} {found.reason}"
         self.response_headers = [
             ("Content-Type", "application/json"),

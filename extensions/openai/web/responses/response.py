@@ -39,5 +39,6 @@ class Response(flask.Response):
 
 
 def json_response(value: Any, status: int = 200) -> Response:
-    """A JSON response; its fields keep their order."""
-    return Response(orjson.dumps(value), status, content_type="application/json")
+    """A JSON response; its fields keep their order. It ends with a newline, for shells."""
+    body = orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+    return Response(body, status, content_type="application/json")
