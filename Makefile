@@ -17,7 +17,7 @@ PEER := .venv-llama-cpp-python
 PEER_MADE := $(PEER)/.made
 SET_UP = $(PYTHON) scripts/set_up.py
 PYTHON_IS_THERE = command -v $(PYTHON) >/dev/null || { \
-	echo "error: $(PYTHON) is not installed; Python 3.10 to 3.13 is needed" >&2; false; }
+	echo "error: $(PYTHON) is not installed; Python 3.10 or newer is needed" >&2; false; }
 # In a terminal the line above says it all, and make need not add its own (scripts/set_up.py does the same).
 QUIETLY_NEED_PYTHON = $(PYTHON_IS_THERE) || { test -t 2; exit; }
 

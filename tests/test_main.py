@@ -295,3 +295,19 @@ def test_every_option_is_documented() -> None:
                 assert all(name in page for name in action.choices)
     assert {"--scopes", "--grace", "--all"} <= flags
     assert [flag for flag in flags - {"--help"} if f"`{flag}" not in page] == []
+
+
+def test_a_python_without_the_packages_is_one_line(tmp_path: Path) -> None:
+    """As the system's own Python is, for an operator who started with `make run`."""
+    (tmp_path / "filelock.py").write_text("raise ModuleNotFoundError(name='filelock')")
+    done = subprocess.run(
+        [sys.executable, "-m", PROGRAM, "keys", "list"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: this Python lacks the package filelock")
+    assert len(done.stderr.splitlines()) == 1 and ".venv/bin/openedai" in done.stderr

@@ -21,27 +21,34 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-from .access.caller import RESERVED, Limits, Priority
-from .access.key_files import Entry, KeyFiles, KeysError
-from .access.key_report import (
-    SCOPES,
-    UNITS,
-    allowed,
-    day,
-    described,
-    duration,
-    end_of,
-    state_of,
-    table,
-)
-from .access.password import hashed
-from .access.signed_keys import NAME, Grant
-from .configuration.sources import load
-from .errors import UsageUnreadable
-from .settings import KEY_LIMITS, SettingsError
-from .state import usage as usage_file
-from .state.backup import BackupError, back_up
-from .state.usage import UsageStore
+try:
+    from .access.caller import RESERVED, Limits, Priority
+    from .access.key_files import Entry, KeyFiles, KeysError
+    from .access.key_report import (
+        SCOPES,
+        UNITS,
+        allowed,
+        day,
+        described,
+        duration,
+        end_of,
+        state_of,
+        table,
+    )
+    from .access.password import hashed
+    from .access.signed_keys import NAME, Grant
+    from .configuration.sources import load
+    from .errors import UsageUnreadable
+    from .settings import KEY_LIMITS, SettingsError
+    from .state import usage as usage_file
+    from .state.backup import BackupError, back_up
+    from .state.usage import UsageStore
+except ModuleNotFoundError as error:
+    if __name__ != "__main__":
+        raise
+    line = f"this Python lacks the package {error.name}; take the one that the server runs with"
+    print(f"error: {line} (in a clone: .venv/bin/openedai)", file=sys.stderr)
+    sys.exit(2)
 
 LONGEST = 100 * 366 * 86400  # seconds
 

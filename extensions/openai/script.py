@@ -58,6 +58,8 @@ def _module(name: str) -> ModuleType:
         way = (
             f"pip install -r {requirements}" if requirements.exists() else "run its installer again"
         )
+        if "host.shared" in sys.modules and (FOLDER.parents[1] / "Makefile").exists():
+            way = "start with `make run`, which installs what is needed"
         line = f"the openai extension needs the package {error.name}: {way}"
         raise _end()(line) from error
     except ImportError as error:

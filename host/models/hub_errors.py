@@ -40,8 +40,10 @@ def explain(error: BaseException, repo: str, folder: Path) -> str:
             return f"{hub} answered {status} when asked for {repo}"
     for cause in _chain(error):
         if is_network_error(cause):
-            resumes = " (the same command resumes it)" if any(folder.rglob("*.part")) else ""
-            return f"cannot download {repo} from {hub}: {_first_line(cause)}{resumes}"
+            hint = " (the same command resumes it)"
+            if not any(folder.rglob("*.part")):
+                hint = "; is there a network, or a proxy (HTTPS_PROXY)? A file needs none: --model PATH"
+            return f"cannot download {repo} from {hub}: {_first_line(cause)}{hint}"
     return f"cannot download {repo}: {type(error).__name__}: {_first_line(error)}"
 
 
