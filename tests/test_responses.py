@@ -303,6 +303,9 @@ def test_what_agents_send_is_taken(client: FlaskClient, body: dict[str, Any]) ->
         ({"top_logprobs": 21}, "top_logprobs"),
         ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format.schema"),
         ({"text": {"format": {"type": "xml"}}}, "text.format.type"),
+        # As chats have it.
+        ({"text": {"format": {"type": "json_schema", "json_schema": {}}}}, "text.format.name"),
+        ({"tools": [FUNCTION], "tool_choice": {"type": "function", "function": {}}}, "tool_choice.name"),
         ({"reasoning": {"effort": "some"}}, "reasoning.effort"),
         ({"truncation": "middle"}, "truncation"),
         ({"n": 2}, "n"),

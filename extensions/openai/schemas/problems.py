@@ -43,19 +43,37 @@ def _walk(problem: ErrorDetails, body: Any) -> tuple[list[str | int], Any]:
     value there."""
     path: list[str | int] = []
     value = body
+    is_member_named = False
     last = len(problem["loc"]) - 1
     for at, step in enumerate(problem["loc"]):
         if step == "[key]" and at == last:
             # The name is wrong and not what it stands for; it may be long, so the object is named.
             return path[:-1], path[-1]
+        if not is_member_named and _names_member(value, problem, at):
+            # Clients of another dialect put what belongs here into a field of the member's name.
+            is_member_named = True
+            continue
         if isinstance(value, (dict, list)) and _leads_on(value, step):
             value = value[step]  # type: ignore[index]  # as _leads_on says
+            is_member_named = False
         elif problem["type"] == "missing" and at == last:
             value = None
         else:
+            is_member_named = is_member_named or "[" not in str(step)  # as `tagged-union[...]` has
             continue
         path.append(step)
     return path, value
+
+
+def _names_member(value: Any, problem: ErrorDetails, at: int) -> bool:
+    """Whether a step is the name of the union member that a value says it is: then its field comes next."""
+    steps = problem["loc"]
+    if not isinstance(value, dict) or steps[at] not in (value.get("type"), value.get("role")):
+        return False
+    rest = steps[at + 1 :]
+    return bool(rest) and (
+        _leads_on(value, rest[0]) or (problem["type"] == "missing" and len(rest) == 1)
+    )
 
 
 def _leads_on(value: dict[str, Any] | list[Any], step: str | int) -> bool:
