@@ -28,6 +28,11 @@ PARTS = {
     "tool_use_id": "1",
     "content": [{"type": "text", "text": ""}] * 20_000,
 }
+CALL = {"type": "tool_use", "id": "1", "name": "f", "input": {}}
+RESULT = {"type": "tool_result", "tool_use_id": "1", "content": "x"}
+THOUGHT = {"type": "thinking", "thinking": "Hm.", "signature": "x"}
+PICTURE = {"type": "image", "source": {"type": "url", "url": "http://example.org/a.png"}}
+ASSISTANT = {"role": "assistant"}
 GOOD: dict[str, Any] = {"model": "echo", "max_tokens": 50, "messages": HELLO}
 
 
@@ -257,6 +262,12 @@ def test_what_agents_send_is_taken(client: FlaskClient, body: dict[str, Any]) ->
         ({"stop_sequence": ["x"]}, "stop_sequences"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
         ({"messages": [{"role": "user", "content": [PARTS]}]}, "messages"),
+        # Blocks that stand in messages of the other role.
+        ({"messages": [{"role": "user", "content": [CALL]}]}, "messages[0].content[0].type"),
+        ({"messages": [{"role": "user", "content": [THOUGHT]}]}, "messages[0].content[0].type"),
+        ({"messages": [ASSISTANT | {"content": [RESULT]}]}, "messages[0].content[0].type"),
+        ({"messages": [ASSISTANT | {"content": [PICTURE]}]}, "messages[0].content[0].type"),
+        ({"messages": [*HELLO, ASSISTANT | {"content": [CALL]}]}, "messages[1].content[0]"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(

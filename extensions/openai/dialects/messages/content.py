@@ -170,47 +170,57 @@ def _form(value: Any) -> str:
     return f"<{kind}>" if kind in KNOWN else "<hosted>"
 
 
-def _known(value: Any) -> Any:
-    """Refuse a type that is not known."""
-    kind = value.get("type") if isinstance(value, Mapping) else "text"
-    if kind in KNOWN or (isinstance(kind, str) and _HOSTED.fullmatch(kind)):
-        return value
-    expected = ", ".join(map(repr, KNOWN))
+def _only(*kinds: str) -> BeforeValidator:
+    """Refuses blocks that messages of a role do not have."""
+    expected = ", ".join(map(repr, kinds))
     context = {"discriminator": "'type'", "expected_tags": expected}
-    raise PydanticCustomError("unknown_member", "no type of a block", context)
+
+    def check(value: Any) -> Any:
+        kind = value.get("type") if isinstance(value, Mapping) else None
+        is_hosted = isinstance(kind, str) and _HOSTED.fullmatch(kind)
+        if not isinstance(value, Mapping) or kind in kinds or is_hosted:
+            return value
+        raise PydanticCustomError("unknown_member", "no block of such a message", context)
+
+    return BeforeValidator(check)
 
 
 # Tags stand in the places of errors, so none may be the name of a field.
-Block = Annotated[
+UserBlock = Annotated[
     Annotated[TextBlock, Tag("<text>")]
     | Annotated[ImageBlock, Tag("<image>")]
     | Annotated[DocumentBlock, Tag("<document>")]
     | Annotated[SearchResultBlock, Tag("<search_result>")]
-    | Annotated[ThinkingBlock, Tag("<thinking>")]
-    | Annotated[RedactedThinkingBlock, Tag("<redacted_thinking>")]
-    | Annotated[ToolUseBlock, Tag("<tool_use>")]
     | Annotated[ToolResultBlock, Tag("<tool_result>")]
     | Annotated[ToolReferenceBlock, Tag("<tool_reference>")]
     | Annotated[HostedBlock, Tag("<hosted>")],
     Discriminator(_form),
-    BeforeValidator(_known),
+    _only("text", "image", "document", "search_result", "tool_result", "tool_reference"),
+]
+AssistantBlock = Annotated[
+    Annotated[TextBlock, Tag("<text>")]
+    | Annotated[ThinkingBlock, Tag("<thinking>")]
+    | Annotated[RedactedThinkingBlock, Tag("<redacted_thinking>")]
+    | Annotated[ToolUseBlock, Tag("<tool_use>")]
+    | Annotated[HostedBlock, Tag("<hosted>")],
+    Discriminator(_form),
+    _only("text", "thinking", "redacted_thinking", "tool_use"),
 ]
 Texts = list[TextBlock]
-Content = str | list[Block]
 
 
 class UserMessage(RequestPart):
     """What the user says, and what tools have returned."""
 
     role: Literal["user"]
-    content: Content
+    content: str | list[UserBlock]
 
 
 class AssistantMessage(RequestPart):
     """What the model said before."""
 
     role: Literal["assistant"]
-    content: Content
+    content: str | list[AssistantBlock]
 
 
 class SystemMessage(RequestPart):

@@ -19,6 +19,7 @@ from .content import (
     ContentSource,
     DocumentBlock,
     ImageBlock,
+    MessageParam,
     SearchResultBlock,
     SystemMessage,
     TextBlock,
@@ -59,11 +60,22 @@ def to_messages(
 ) -> tuple[Message, ...]:
     """The messages for an engine, in their order. `deferred`: the tools that are described where a
     `tool_reference` names them. Raises InvalidRequest, naming the place."""
+    _check_last(body.messages)
     translation = _Translation(deferred, thoughts, _reader(body, reader))
     conversation = chain.from_iterable(
         translation.of(message, f"messages[{at}]") for at, message in enumerate(body.messages)
     )
     return (*_system(body.system), *conversation)
+
+
+def _check_last(messages: Sequence[MessageParam]) -> None:
+    """Raises InvalidRequest for a last message that could not be continued."""
+    for at, block in enumerate(blocks_of(messages[-1])):
+        if isinstance(block, ToolUseBlock):
+            where = f"messages[{len(messages) - 1}].content[{at}]"
+            raise bad_request.unsupported(
+                where, "is a call, which cannot be continued; send its result after it."
+            )
 
 
 def _reader(body: ConversationFields, reader: Callable[[], MediaReader]) -> MediaReader:
