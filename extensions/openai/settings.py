@@ -455,7 +455,7 @@ class Settings(BaseSettings):
         60.0,
         gt=0,
         le=3600,
-        description="Seconds after which a client that does not read its answer is hung up on.",
+        description="Seconds after which a client that does not read its answer is disconnected.",
     )
     receive_timeout: float = Field(
         30.0,

@@ -103,8 +103,8 @@ class ChatCompletionRequest(ThinkingFields, ChoicesRequest):
     )
     mode: Literal["instruct", "chat", "chat-instruct"] | None = Field(
         None,
-        description="As in a web UI: by the model's template, as a talk of two characters, or the one "
-        "in the other. Default `instruct`, or `chat` where a character is given. Not OpenAI's.",
+        description="As in a web UI: by the model's template, as a dialogue of two characters, or "
+        "both. Default `instruct`, or `chat` where a character is given. Not OpenAI's.",
     )
     character: str | None = Field(
         None, description="A character of the webui, by its name. Not OpenAI's."
