@@ -44,9 +44,10 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{machine()}; middle of {options.rounds} rounds\n")
     print(
-        "| Engine | Clients | Synchronous | Requests a second: plain | stored | ratio | p50: plain | stored |"
+        "| Engine | Clients | Synchronous | Requests a second: plain | stored | ratio | p50: plain | stored "
+        "| processor time of one: plain | stored |"
     )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("| --- |" + " --- |" * 9)
     for engine, arguments in (("echo", ("--loader", "echo")), ("embedded model", ())):
         for synchronous in ("normal", "full"):
             with tempfile.TemporaryDirectory() as folder:
@@ -75,16 +76,20 @@ def _compare(server: Server, clients: int, rounds: int, requests: int) -> str:
     """Cells: requests per second and milliseconds, plain and stored."""
     rates: dict[bool, list[float]] = {False: [], True: []}
     middles: dict[bool, list[float]] = {False: [], True: []}
+    costs: dict[bool, list[float]] = {False: [], True: []}
     _load(server, clients, 50, stored=True)  # opens it
     for round in range(rounds):
         for stored in (False, True) if round % 2 else (True, False):
+            before = server.cpu()
             seconds, seen = _load(server, clients, requests, stored=stored)
+            costs[stored].append((server.cpu() - before) / requests * 1000)
             rates[stored].append(requests / seconds)
             middles[stored].append(statistics.median(each.total for each in seen) * 1000)
     ratios = [stored / plain for plain, stored in zip(rates[False], rates[True], strict=True)]
     cells = [f"{statistics.median(rates[stored]):.0f}" for stored in (False, True)]
     cells.append(f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
-    cells += [f"{statistics.median(middles[stored]):.2f} ms" for stored in (False, True)]
+    for times in (middles, costs):
+        cells += [f"{statistics.median(times[stored]):.2f} ms" for stored in (False, True)]
     return " | ".join(cells)
 
 
