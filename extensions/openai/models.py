@@ -13,6 +13,7 @@ from .web.routing.routes import PathPrefixes, Route, endpoint
 
 if TYPE_CHECKING:
     from .engines.protocol import EngineInfo, TemplateTraits
+    from .generation.agents import Agent
     from .web.context import RequestContext
 
 
@@ -165,6 +166,9 @@ def listed(context: RequestContext) -> list[Model]:
         data = []
     else:
         data = [_shape(name, served.info) for name in models.names(served)]
+        if (agents := context.services.agents) is not None:
+            open_to_caller = agents.open_to(context.record.caller)
+            data += [_shape_of_agent(agent, served.info) for agent in open_to_caller]
     return [*data, *map(_shape_of_other, others)]
 
 
@@ -173,6 +177,10 @@ def found(context: RequestContext, id: str) -> Model:
     id = id.removesuffix("/")  # a path's last one, which other addresses may end with, too
     if id in _not_loaded(context):
         return _shape_of_other(id)
+    agents = context.services.agents
+    agent = None if agents is None else agents.chosen(id, None, context.record.caller)
+    if agent is not None:
+        return _shape_of_agent(agent, context.services.models.loaded().info)
     return _shape(id, context.services.models.find(id).info)
 
 
@@ -194,6 +202,15 @@ def _shape_of_other(name: str) -> Model:
         "capabilities": [],
         "loaded": False,
     }
+
+
+def _shape_of_agent(agent: Agent, info: EngineInfo) -> Model:
+    model = _shape(agent.id, info)
+    model["owned_by"] = "operator"
+    model.pop("description", None)
+    if agent.description:
+        model["description"] = agent.description
+    return model
 
 
 def _shape(name: str, info: EngineInfo) -> Model:

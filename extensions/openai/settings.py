@@ -240,6 +240,12 @@ class Settings(BaseSettings):
         "`none` leaves out; * takes any name also where names are checked.",
         json_schema_extra=RELOADABLE,
     )
+    agents: str | None = Field(
+        None,
+        description="A YAML file of agents: names with a system text and parameters of their own, which "
+        "requests choose as `agent:NAME` (docs/agents.md).",
+        json_schema_extra=RELOADABLE,
+    )
     strict_models: bool = Field(
         False,
         description="Refuse a request for a model name that GET /v1/models does not list; else the loaded "

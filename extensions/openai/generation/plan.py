@@ -28,6 +28,7 @@ from ..limits.active_requests import ActiveRequest
 from ..limits.scheduler import Scheduler
 from ..schemas import bad_request
 from ..settings import Settings
+from .agents import Agent
 from .answer_size import MAX_ANSWER_TOKENS, AnswerSize, Names
 from .best_of import best_of
 from .chat.answer import answer_chat, prompt_tokens
@@ -65,6 +66,8 @@ class Served:
     """The request that is answered; it says when the answer must end."""
     hooks: Hooks | None
     """Of the host's other extensions; None if there are none."""
+    agent: Agent | None = None
+    """The agent that answers; its parameters are in the policy."""
 
     @property
     def thinking_budgets(self) -> Mapping[str, int]:
@@ -187,6 +190,8 @@ class PromptPlan:
     def start(self, served: Served) -> Generation:
         """Start the generation. Raises InvalidRequest, ContextLengthExceeded."""
         asked, engine, info = self.asked, served.engine, served.info
+        if served.agent is not None and served.agent.system:
+            raise bad_request.unsupported("model", "is an agent, which answers chats only.")
         self._check_capabilities(info)
         size = self._size(served)
         limit = size.bounded(asked.names, served.settings.max_logprobs)
@@ -300,6 +305,8 @@ class ChatPlan:
             media_reader, served.settings, info.capabilities, served.request.check_wanted
         )
         messages, continued = self.messages(media), None
+        if served.agent is not None and served.agent.system:
+            messages = (Message("system", served.agent.system), *messages)
         if self.continues:
             messages, continued = split_continued(messages)
         request = ChatRequest(

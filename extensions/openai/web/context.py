@@ -92,14 +92,29 @@ class RequestContext(ActiveRequest):
         services, settings = self.services, self.services.settings
         served = services.models.loaded()
         self.record.model = served.name  # also if the request is refused
-        services.models.check(self.model or model or None, served)
+        name = self.model or model or None
+        agent = None
+        if services.agents is not None:
+            agent = services.agents.chosen(name, self.agent_header, self.record.caller)
+        if agent is not None:
+            name = agent.model or served.name
+        services.models.check(name, served)
         most = settings.request_timeout
         if most and timeout is not None and timeout > most:
             raise bad_request.out_of_range("timeout", timeout, low=None, high=most)
         self.limit_time(timeout or most)
         policy = services.policy
         info = policy.with_fingerprint(served.info)
-        return Served(served.engine, info, policy, settings, served.scheduler, self, services.hooks)
+        if agent is not None:
+            policy = policy.with_defaults(agent.sampling, agent.max_tokens)
+        engine, scheduler = served.engine, served.scheduler
+        return Served(engine, info, policy, settings, scheduler, self, services.hooks, agent)
+
+    @property
+    def agent_header(self) -> str | None:
+        """The agent that a header names."""
+        agents = self.services.agents
+        return None if agents is None else agents.named_by(self.environ)
 
     def check_wanted(self) -> None:
         """Raise if the answer must end: server stops, time is up, client hung up. For any thread."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ..access.keys import Keys
 from ..engines.model_manager import ModelManager
 from ..engines.protocol import Engine
+from ..generation.agents import Agents, read_agents
 from ..generation.hooks.extension_hooks import Hooks
 from ..generation.sampling.policy import Policy, read_policy
 from ..limits.active_requests import ActiveRequests
@@ -35,6 +36,8 @@ class Services:
     """Looked up once per request."""
     policy: Policy
     store: Store
+    agents: Agents | None = field(init=False)
+    """None: the operator has none."""
     keys: Keys = field(init=False)
     usage_store: UsageStore = field(init=False)
     limiter: Limiter = field(init=False)
@@ -54,6 +57,7 @@ class Services:
     def __post_init__(self) -> None:
         self.models = ServedModels(self.engine, self.scheduler, self.settings)
         self.reloaders.append(self.models.configure)
+        self.agents = read_agents(self.settings)
         self.keys = Keys(self.settings)
         self.reloaders.append(self.keys.configure)
         self.usage_store = UsageStore(data_folder(self.settings), days=self.settings.usage_days)
@@ -64,8 +68,9 @@ class Services:
 
     def reload(self, settings: Settings) -> None:
         """Use these settings from the next request on. Raises SettingsError, and changes nothing, if their
-        policy is invalid."""
-        self.policy = read_policy(settings)
+        policy or agents are invalid."""
+        policy, agents = read_policy(settings), read_agents(settings)
+        self.policy, self.agents = policy, agents
         self.settings = settings
         for follow in self.reloaders:
             follow(settings)

@@ -95,7 +95,9 @@ class Storing:
     def _begin(self, key: str, sent: ChatCompletionRequest) -> None:
         try:
             found = self._store.idempotency.begin(
-                self._owner, key, _fingerprint(sent, self._context.model)
+                self._owner,
+                key,
+                _fingerprint(sent, self._context.model, self._context.agent_header),
             )
             if not isinstance(found, str):
                 self._claim = found
@@ -124,9 +126,9 @@ def _checked(key: str) -> str:
     return key
 
 
-def _fingerprint(body: ChatCompletionRequest, model: str | None) -> str:
-    """The same for requests that mean the same."""
-    meant = [model, body.model_dump(mode="json", exclude_unset=True)]
+def _fingerprint(body: ChatCompletionRequest, model: str | None, agent: str | None) -> str:
+    """The same for requests that mean the same. `model`, `agent`: of the address, of a header."""
+    meant = [model, agent, body.model_dump(mode="json", exclude_unset=True)]
     return hashlib.sha256(orjson.dumps(meant, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 

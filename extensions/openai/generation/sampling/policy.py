@@ -60,6 +60,15 @@ class Policy:
         both = hashlib.sha256((info.fingerprint + self.fingerprint_salt).encode()).hexdigest()
         return replace(info, fingerprint="fp_" + both[:10])
 
+    def with_defaults(self, values: Mapping[str, Any], max_tokens: int) -> Policy:
+        """The policy with these values where a request gives none, before the operator's own defaults;
+        `max_tokens` 0: with the operator's."""
+        return replace(
+            self,
+            defaults={**self.defaults, **values},
+            default_max_tokens=max_tokens or self.default_max_tokens,
+        )
+
     def apply(self, body: Body) -> Body:
         """The request with what the operator adds to it: its own values override preset and defaults, and
         forced values override everything.
@@ -146,6 +155,15 @@ def read_policy(settings: Settings) -> Policy:
     if 0 < settings.max_tokens_limit < settings.default_max_tokens:
         raise SettingsError("setting default_max_tokens: it is above max_tokens_limit")
     return policy
+
+
+def checked_values(
+    given: Mapping[str, Any], limits: Mapping[str, float], where: str
+) -> Mapping[str, Any]:
+    """Parameters by the sampler table's names, within these limits. Raises SettingsError."""
+    values = _values(given, where)
+    _check_limits(values, limits, where)
+    return values
 
 
 def _check_limits(values: Mapping[str, Any], limits: Mapping[str, float], where: str) -> None:
