@@ -261,3 +261,17 @@ def test_a_stored_response_is_not_streamed(client: FlaskClient) -> None:
     answer = client.get(f"/v1/responses/{id}?stream=true")
     assert assert_envelope(answer.json, status=400)["param"] == "stream"
     assert client.get(f"/v1/responses/{id}?stream=false").status_code == 200
+
+
+def test_an_id_that_is_sent_again_stands_in_a_list_once(sdk: openai.OpenAI) -> None:
+    """Else the pages of a list, each of which begins behind an id, would never end."""
+    first = sdk.responses.create(**GOOD)
+    again: list[Any] = [item.model_dump() for item in first.output]
+    said: list[Any] = [*again, {"role": "user", "content": "Hi", "id": "msg_1"}]
+    second = sdk.responses.create(
+        model="echo", input=[*said, said[-1]], previous_response_id=first.id
+    )
+    pages = sdk.responses.input_items.list(second.id, limit=1, order="asc").iter_pages()
+    ids = [page.data[0].id for page, _ in zip(pages, range(9), strict=False)]
+    assert len(ids) == len(set(ids)) == 5
+    assert ids[1] == first.output[0].id and ids[3] == "msg_1"

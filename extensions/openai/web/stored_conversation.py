@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from ..dialects.responses.errors import PREVIOUS
-from ..dialects.responses.items import AnyItem, ItemReference
+from ..dialects.responses.items import AnyItem, HostedItem, ItemReference
 from ..dialects.responses.request import PromptFields, ResponsesRequest
 from ..dialects.responses.response import Response
 from ..dialects.responses.stored_items import from_store, to_store
@@ -35,11 +35,10 @@ class StoredConversation:
         self._context = context
         self._owner = context.record.caller.owner
         self._may = context.services.store.keeps and context.record.caller.stores
-        before = (
-            [] if body.previous_response_id is None else self._before(body.previous_response_id)
-        )
+        previous = body.previous_response_id
+        self._earlier = [] if previous is None else self._before(previous)
         self._own = [(f"input[{at}]", self._known(at, item)) for at, item in enumerate(body.items)]
-        self.items: list[Placed] = before + self._own
+        self.items: list[Placed] = self._earlier + self._own
 
     def storing(self, body: ResponsesRequest) -> OnComplete[Response] | None:
         """What to do with the response when it is complete; None: it is not to be stored, or cannot be."""
@@ -82,7 +81,8 @@ class StoredConversation:
         return from_store(found[-1:])[0]
 
     def _keep(self, response: Response, body: ResponsesRequest) -> None:
-        items = to_store(item for _, item in self._own)
+        taken = [item.id for _, item in self._earlier if not isinstance(item, HostedItem)]
+        items = to_store((item for _, item in self._own), taken)
         stored = StoredResponse(
             response["id"],
             response["created_at"],

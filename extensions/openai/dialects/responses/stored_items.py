@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -29,13 +29,19 @@ PREFIXES: Mapping[str, str] = {
 _ITEMS: TypeAdapter[list[AnyItem]] = TypeAdapter(list[InputItem])
 
 
-def to_store(items: Iterable[AnyItem]) -> list[dict[str, Any]]:
-    """What is stored of the items of a request; not what a provider did, which no model here sees."""
-    return [
-        _stored(item)
-        for item in items
-        if not isinstance(item, (HostedItem, ItemReference, CompactionItem))
-    ]
+def to_store(items: Iterable[AnyItem], taken: Iterable[str | None] = ()) -> list[dict[str, Any]]:
+    """What is stored of the items of a request; not what a provider did, which no model here sees.
+
+    An item whose id is `taken` by one before it, as clients send what they were answered once more, gets an
+    id of its own: pages of lists go on from an id.
+    """
+    ids = set(taken)
+    stored = []
+    for item in items:
+        if not isinstance(item, (HostedItem, ItemReference, CompactionItem)):
+            stored.append(_stored(item, ids))
+            ids.add(stored[-1]["id"])
+    return stored
 
 
 def from_store(items: object) -> list[AnyItem]:
@@ -43,9 +49,10 @@ def from_store(items: object) -> list[AnyItem]:
     return _ITEMS.validate_python(items)
 
 
-def _stored(item: AnyItem) -> dict[str, Any]:
+def _stored(item: AnyItem, taken: Collection[str | None]) -> dict[str, Any]:
     stored: dict[str, Any] = item.model_dump(mode="json", exclude_none=True)
-    stored["id"] = stored.get("id") or new_id(PREFIXES[stored["type"]])
+    if not stored.get("id") or stored["id"] in taken:
+        stored["id"] = new_id(PREFIXES[stored["type"]])
     stored.setdefault("status", "completed")
     if isinstance(item, MessageItem):
         stored["content"] = _parts(stored["content"], item.role)
