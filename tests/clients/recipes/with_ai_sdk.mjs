@@ -9,3 +9,5 @@ console.log((await generateText({ model: compatible("openedai-tiny"), prompt: "W
 const provider = createOpenAI({ baseURL, apiKey: "none" });
 const stream = streamText({ model: provider.chat("openedai-tiny"), prompt: "What can you do?" });
 for await (const text of stream.textStream) process.stdout.write(text);
+// Over Responses:
+console.log((await generateText({ model: provider("openedai-tiny"), prompt: "What can you do?" })).text);
