@@ -1,5 +1,5 @@
 """The operator's commands: make, list, revoke and rotate named keys, print their usage; copy the data folder;
-hash a password; and those of the store (`state/commands.py`).
+hash a password; and those of the store (`state/operations/commands.py`).
 
     python -m extensions.openai keys create --name alice
 
@@ -41,7 +41,7 @@ try:
     from .errors import UsageUnreadable
     from .settings import KEY_LIMITS, SettingsError
     from .state import usage as usage_file
-    from .state.backup import BackupError, back_up
+    from .state.operations.backup import BackupError, back_up
     from .state.usage import UsageStore
 except ModuleNotFoundError as error:
     if __name__ != "__main__":
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run one command; the exit status: 0, or 2 with one line on standard error."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["store"]:
-        from .state import commands
+        from .state.operations import commands
 
         return commands.main(words[1:], f"{program} store")
     parser = command_parser(program)

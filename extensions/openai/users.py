@@ -14,7 +14,7 @@ from pydantic import Field
 from .access.key_files import KeyFiles, KeysError
 from .errors import InvalidRequest
 from .schemas.validation import RequestModel
-from .state.erasure import Erasure
+from .state.operations.erasure import Erasure
 from .web.responses.response import Response, json_response
 from .web.routing.routes import PathPrefixes, Route, endpoint
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from extensions.openai.state import commands
+from extensions.openai.state.operations import commands
 
 
 def main(argv: Sequence[str], program: str) -> int:

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, text
 
 from extensions.openai.errors import StoreUnavailable
 from extensions.openai.settings import Settings
-from extensions.openai.state import sqlite_file
 from extensions.openai.state.database import Database
+from extensions.openai.state.databases import sqlite_file
 from extensions.openai.state.retention import Retention, Sweeper
 from extensions.openai.state.store import Store, StoreTimes
 from tests.state.conftest import Open, lasting

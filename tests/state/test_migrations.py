@@ -17,7 +17,7 @@ from alembic.operations import Operations
 
 from extensions.openai.settings import Settings, SettingsError
 from extensions.openai.state import migrations, tables
-from extensions.openai.state.sqlite_file import FILE
+from extensions.openai.state.databases.sqlite_file import FILE
 from extensions.openai.state.store import Store
 from tests.state.conftest import Open, lasting
 from tests.state.test_chat_completions import chat, ids

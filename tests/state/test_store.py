@@ -11,7 +11,7 @@ import pytest
 from extensions.openai.configuration.sources import load
 from extensions.openai.errors import StoreOff, StoreUnavailable
 from extensions.openai.settings import Settings, SettingsError
-from extensions.openai.state.sqlite_file import FILE
+from extensions.openai.state.databases.sqlite_file import FILE
 from extensions.openai.state.store import Store
 from tests.support.process import ROOT
 

@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
+from extensions.openai.state.databases.sqlite_file import FILE
 from extensions.openai.state.idempotency import LEASE_SECONDS
-from extensions.openai.state.sqlite_file import FILE
 from tests.support.process import ServerProcess
 
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "10"))

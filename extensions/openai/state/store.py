@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 from ..errors import StoreOff, StoreUnavailable
 from ..settings import Settings, SettingsError
 from ..system.data_folder import data_folder
-from . import migrations, sqlite_file
+from . import migrations
+from .databases import sqlite_file
 
 if TYPE_CHECKING:
     from .chat_completions import ChatCompletions
@@ -212,14 +213,14 @@ class Store:
     def _backend(self) -> Backend:
         path = self.path
         if path is not None:
-            from .sqlite import SqliteFile
+            from .databases.sqlite import SqliteFile
 
             return SqliteFile(path, self._settings.store_synchronous, self._times.busy)
         if self._where == "memory":
-            from .sqlite import Memory
+            from .databases.sqlite import Memory
 
             return Memory()
-        from .postgres import Postgres
+        from .databases.postgres import Postgres
 
         return Postgres(self._where)
 

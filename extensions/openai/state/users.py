@@ -14,8 +14,8 @@ from sqlalchemy import ColumnElement, Connection, LargeBinary, RowMapping, or_, 
 from ..limits.rate_limits import short_user
 from . import objects
 from .database import Database
-from .erasure import Erasure
 from .objects import plain
+from .operations.erasure import Erasure
 from .tables import KINDS
 
 log = logging.getLogger("openedai")

@@ -8,9 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
-from ..settings import SettingsError
-from ..system.data_folder import make_private
-from . import migrations
+from ...settings import SettingsError
+from ...system.data_folder import make_private
+from .. import migrations
 
 FILE = "store.sqlite3"
 BUSY = 5.0  # seconds to wait for another process that writes

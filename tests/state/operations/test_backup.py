@@ -16,7 +16,7 @@ import pytest
 from extensions.openai.access.key_files import KeyFiles
 from extensions.openai.access.signed_keys import Grant, verify
 from extensions.openai.settings import Settings
-from extensions.openai.state.backup import BackupError, back_up
+from extensions.openai.state.operations.backup import BackupError, back_up
 from extensions.openai.state.signing_key import signing_key
 from tests.support.process import ROOT, ServerProcess
 from tests.support.wire import ask

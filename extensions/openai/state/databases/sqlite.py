@@ -10,7 +10,8 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool, StaticPool
 
-from . import migrations, sqlite_file
+from .. import migrations
+from . import sqlite_file
 from .sqlite_file import StoreFileError, Synchronous
 
 log = logging.getLogger("openedai")

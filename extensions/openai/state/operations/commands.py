@@ -16,11 +16,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from ..access.key_files import KeyFiles, KeysError
-from ..configuration.sources import load
-from ..errors import StoreUnavailable
-from ..settings import Settings, SettingsError
-from .store import Store
+from ...access.key_files import KeyFiles, KeysError
+from ...configuration.sources import load
+from ...errors import StoreUnavailable
+from ...settings import Settings, SettingsError
+from ..store import Store
 
 FAULTY = 1
 """The exit status of `check` where it finds something."""
@@ -83,7 +83,7 @@ def check(settings: Settings, given: argparse.Namespace) -> int:
 
 def export(settings: Settings, given: argparse.Namespace) -> int:
     """Write objects as lines of JSON."""
-    from . import users
+    from .. import users
 
     with _opened(settings) as store:
         lines = users.export(store.database, user=given.user, owners=_owners(settings, given))
@@ -96,7 +96,7 @@ def erase(settings: Settings, given: argparse.Namespace) -> int:
     """Delete objects for good, and print a receipt."""
     if given.user is None and given.key is None and not given.all:
         raise CommandError("say whose objects to erase: --user, --key, or --all")
-    from . import users
+    from .. import users
 
     with _opened(settings) as store:
         receipt = users.erase_with_receipt(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from ..settings import SettingsError
-from . import migrations
+from ...settings import SettingsError
+from .. import migrations
 
 WRITERS = 0x6F70656E656461  # the number of the advisory lock: "openeda"
 MILLISECONDS = 10_000  # that a statement may wait or take

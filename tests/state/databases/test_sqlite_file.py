@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from extensions.openai.settings import Settings, SettingsError
-from extensions.openai.state import sqlite_file
-from extensions.openai.state.sqlite_file import FILE, connect, copy
+from extensions.openai.state.databases import sqlite_file
+from extensions.openai.state.databases.sqlite_file import FILE, connect, copy
 from extensions.openai.state.store import Store
 from tests.state.test_chat_completions import chat
 

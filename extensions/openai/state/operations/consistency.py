@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, LargeBinary, Row, func, select
 
-from . import migrations
-from .database import Database
-from .tables import KINDS, totals
+from .. import migrations
+from ..database import Database
+from ..tables import KINDS, totals
 
 BATCH = 500
 

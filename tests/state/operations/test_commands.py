@@ -14,7 +14,7 @@ from extensions.openai import __main__ as operator
 from extensions.openai.access.key_files import KeyFiles
 from extensions.openai.access.signed_keys import Grant
 from extensions.openai.settings import Settings
-from extensions.openai.state.sqlite_file import FILE
+from extensions.openai.state.databases.sqlite_file import FILE
 from extensions.openai.state.store import Store
 from openedai.__main__ import main as openedai
 from tests.state.test_chat_completions import chat, ids

@@ -1,0 +1,1 @@
+"""What operators do with stored data: copy, check, export and erase it."""
