@@ -234,8 +234,13 @@ def test_a_long_silence_repeats_an_event(serve: Serve) -> None:
     """Agents wait for so long only; comments do not count for them."""
     engine = PacedEngine(["one"])
     engine.gate.clear()
-    threading.Timer(1.5, engine.gate.set).start()
+
+    def release() -> None:
+        if engine.wait_for_active(1, 10):
+            threading.Timer(1.0, engine.gate.set).start()
+
     port = serve(engine, keep_alive=0.1).port
+    threading.Thread(target=release).start()
     answer = ask(port, "POST", "/v1/responses", GOOD | {"stream": True})
     events = response_events(answer.body)
     kinds = [event["type"] for event in events]

@@ -9,7 +9,7 @@ import pytest
 from llguidance import LLMatcher, LLTokenizer
 
 from extensions.openai.errors import InvalidRequest
-from extensions.openai.generation.grammar.constraints import ConstraintFields
+from extensions.openai.generation.grammar.constraints import ResponseFormatField
 from extensions.openai.generation.grammar.json_schema import json_rule, surely_enforceable
 from extensions.openai.generation.grammar.regex import pattern_in_json
 from extensions.openai.schemas.validation import check
@@ -140,7 +140,7 @@ def test_depth_is_bounded_without_recursion(depth: int) -> None:
 )
 def test_a_schema_as_text_is_bounded_too(text: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        assert check(ConstraintFields, {"guided_json": text}).constraint
+        assert check(ResponseFormatField, {"guided_json": text}).constraint
     assert caught.value.param == "guided_json"
 
 
@@ -160,7 +160,7 @@ def test_strict_objects_are_closed() -> None:
             "type": "json_schema",
             "json_schema": {"name": "n", "schema": schema, "strict": strict},
         }
-        found = check(ConstraintFields, {"response_format": body}).constraint
+        found = check(ResponseFormatField, {"response_format": body}).constraint
         assert found is not None
         matcher = LLMatcher(BYTES, found[0], log_level=0)
         output = list(b'{"a": true, "b": 1}')

@@ -371,7 +371,7 @@ def test_files_of_text_may_come_as_data_urls(client: FlaskClient, url: str, name
 
 @pytest.mark.parametrize(
     ("width", "words"),
-    [(128, "cannot load"), (None, "is no encoder of pictures or sounds")],
+    [(128, "cannot load"), (None, "is not an encoder of pictures or sounds")],
 )
 def test_an_encoder_of_another_model_stops_the_start(
     embedded_model: Path | None, tmp_path: Path, width: int | None, words: str
