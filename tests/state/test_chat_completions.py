@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from extensions.openai.errors import StoredObjectNotFound
-from extensions.openai.state.pages import PageQuery
+from extensions.openai.state.pages import Order, PageQuery
 from extensions.openai.state.store import Store
 from extensions.openai.state.stored_chat import StoredChat
 
@@ -68,6 +70,36 @@ def test_filters(store: Store) -> None:
     assert ids(store, metadata={"of": "x\0"})[0] == ["d"]
     assert ids(store, metadata={"run": "1"}, model="m", after="a")[0] == ["d"]
     assert ids(store, metadata={"run": "3"})[0] == ids(store, model="o")[0] == []
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("after", [None, "c7"])
+@pytest.mark.parametrize("where", ["sqlite"], indirect=True)
+def test_a_list_reads_what_it_shows_and_no_more(
+    store: Store, order: Order, after: str | None
+) -> None:
+    """However many chats have a pair: it walks the rarest one in the order of storing, and sorts nothing."""
+    for number in range(12):
+        store.chat_completions.add("local", chat(f"c{number}", often="1", half=str(number % 2)))
+    sent: list[tuple[str, Any]] = []
+    engine = store.database.backend.engine
+    event.listen(engine, "before_cursor_execute", lambda *given: sent.append(given[2:4]))
+    metadatas: tuple[dict[str, str], ...] = ({}, {"often": "1"}, {"often": "1", "half": "1"})
+    for metadata in metadatas:
+        numbers = [n for n in range(12) if "half" not in metadata or n % 2]
+        if after:
+            numbers = [n for n in numbers if (n > 7 if order == "asc" else n < 7)]
+        expected = [f"c{n}" for n in sorted(numbers, reverse=order == "desc")]
+        found = ids(store, metadata=metadata, order=order, limit=2, after=after)
+        assert found == (expected[:2], len(expected) > 2)
+        statement, given = sent[-1]
+        with store.database.read() as connection:
+            explained = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", given)
+            steps = [row[3] for row in explained]
+        assert "seq>?" in steps[0] or "seq<?" in steps[0]
+        assert not [step for step in steps if "SCAN" in step or "TEMP B-TREE" in step]
+        if "half" in metadata:
+            assert given.index("half") < given.index("often")
 
 
 def test_metadata_is_replaced_as_a_whole(store: Store) -> None:

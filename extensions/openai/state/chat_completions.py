@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, RowMapping, Select, delete, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    RowMapping,
+    Select,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from . import objects
 from .database import Database
@@ -18,6 +29,8 @@ from .tables import chat_completion_metadata as pairs
 from .tables import chat_completions as table
 
 KIND = "chats"
+WORTH_COUNTING = 2000
+"""Chats with a pair of metadata; of more it does not matter how many there are."""
 
 
 class ChatCompletions:
@@ -75,24 +88,21 @@ class ChatCompletions:
         """Those of one model, and with all of these pairs among their metadata, if that is asked for.
 
         Raises StoredObjectNotFound for an `after` that is not one of the owner's."""
-
-        def narrow(rows: Select[Any]) -> Select[Any]:
-            if model is not None:
-                rows = rows.where(table.c.model == plain(model))
-            for key, value in (metadata or {}).items():
-                rows = rows.where(
-                    table.c.seq.in_(
-                        select(pairs.c.seq).where(
-                            pairs.c.owner == owner,
-                            pairs.c.key == plain(key),
-                            pairs.c.value == plain(value),
-                        )
-                    )
-                )
-            return rows
-
+        wanted = [(plain(key), plain(value)) for key, value in (metadata or {}).items()]
         with self._database.read() as connection:
-            found = objects.page(connection, KIND, owner, page, narrow)
+            if len(wanted) > 1:
+                wanted.sort(key=lambda pair: _count(connection, owner, pair))
+            aliases = [pairs.alias() for _ in wanted]
+
+            def narrow(rows: Select[Any]) -> Select[Any]:
+                if model is not None:
+                    rows = rows.where(table.c.model == plain(model))
+                for alias, pair in zip(aliases, wanted, strict=True):
+                    rows = rows.where(*_have(alias, owner, pair), alias.c.seq == table.c.seq)
+                return rows
+
+            by = aliases[0].c.seq if aliases else None
+            found = objects.page(connection, KIND, owner, page, narrow, by)
         return Page(tuple(map(_stored, found.items)), found.has_more)
 
     def set_metadata(self, owner: str, id: str, metadata: Mapping[str, str]) -> StoredChat:
@@ -117,6 +127,18 @@ class ChatCompletions:
     def delete(self, owner: str, id: str) -> None:
         """Raises StoredObjectNotFound."""
         self._database.write(lambda connection: objects.remove_one(connection, KIND, owner, id))
+
+
+def _have(table: FromClause, owner: str, pair: tuple[str, str]) -> tuple[ColumnElement[bool], ...]:
+    """That rows of the table of pairs are this one."""
+    key, value = pair
+    return (table.c.owner == owner, table.c.key == key, table.c.value == value)
+
+
+def _count(connection: Connection, owner: str, pair: tuple[str, str]) -> int:
+    """How many chats have the pair, as far as it is worth counting: the rarest is to be looked up first."""
+    some = select(pairs.c.seq).where(*_have(pairs, owner, pair)).limit(WORTH_COUNTING).subquery()
+    return connection.execute(select(func.count()).select_from(some)).scalar_one()
 
 
 def _add_pairs(connection: Connection, owner: str, seq: int, metadata: Mapping[str, str]) -> None:
