@@ -123,7 +123,7 @@ def test_the_data_folder_may_be_named_anywhere(shell: Shell, tmp_path: Path, at:
 
 
 def test_usage_and_last_use(shell: Shell) -> None:
-    assert "nothing was used" in shell.run("keys", "usage")[2]
+    assert "has no usage of" in shell.run("keys", "usage")[2]
     assert not shell.folder.exists()
     shell.key("create", "--name", "alice")
     store = UsageStore(shell.folder, days=10)

@@ -3,7 +3,7 @@ hash a password; and those of the store (`state/operations/commands.py`).
 
     python -m extensions.openai keys create --name alice
 
-A key is printed once, to standard output; all else that is said goes to standard error.
+A key is printed once, to standard output; all messages go to standard error.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ except ModuleNotFoundError as error:
     print(f"error: {line} (in a clone: .venv/bin/openedai)", file=sys.stderr)
     sys.exit(2)
 
-LONGEST = 100 * 366 * 86400  # seconds
+MAX_DURATION_S = 100 * 366 * 86400
 
 PROGRAM = f"python -m {__package__}"
 HELP = """examples:
@@ -61,18 +61,18 @@ HELP = """examples:
   {program} keys revoke alice
   {program} backup /backups/monday
 
-What you do takes effect at once, also on a server that runs. docs/keys.md has more."""
+Changes take effect at once, also on a running server. docs/keys.md has more."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Reports errors in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message} ({self.prog} --help says more)\n")
 
 
 def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
-    """Run one command; the exit status: 0, or 2 with one line on standard error."""
+    """Run one command; return the exit status: 0, or 2 with one line on standard error."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["store"]:
         from .state.operations import commands
@@ -101,45 +101,45 @@ def create(files: KeyFiles, given: argparse.Namespace) -> None:
     key = files.create(grant)
     if is_new:
         _say(
-            f"warning: the folder {files.folder} is new; a server with another data folder does not "
-            "know the key (--data-folder names it)"
+            f"warning: the folder {files.folder} is new; a server with another data folder will not accept "
+            "the key (--data-folder sets it)"
         )
     if begins:
         _say(
-            f"{files.folder} had no list of keys; from now on keys that are not on it are void there"
+            f"{files.folder} had no list of keys; from now on keys that are not on it are invalid there"
         )
-    _say(f"made the key {given.name} in {files.folder}: {allowed(grant)}. It is shown this once:")
+    _say(f"made the key {given.name} in {files.folder}: {allowed(grant)}. It is shown only once:")
     print(key)
 
 
 def rotate(files: KeyFiles, given: argparse.Namespace) -> None:
-    """Make another key of the same name, and end the old one."""
+    """Make a new key with the same name, and end the old one."""
 
     def change(old: Entry) -> Grant:
         grant = replace(old.grant, id="")
         if grant.expires is not None:
-            # As long as the old one had from its beginning.
+            # The same lifetime as the old key's.
             grant = replace(grant, expires=int(time.time()) + grant.expires - old.created)
         return _changed(grant, given)
 
     key, grant = files.rotate(given.name, change, given.grace)
     old = f"in {duration(given.grace)}" if given.grace else "now"
     _say(
-        f"made another key {given.name} in {files.folder}: {allowed(grant)}. The old one ends {old}. "
+        f"made a new key {given.name} in {files.folder}: {allowed(grant)}. The old one ends {old}. "
         "The new one:"
     )
     print(key)
 
 
 def revoke(files: KeyFiles, given: argparse.Namespace) -> None:
-    """End all keys of a name."""
+    """End all keys with a name."""
     count = files.revoke(given.name)
     what = "the key" if count == 1 else f"{count} keys"
     _say(f"revoked {what} {given.name} in {files.folder}")
 
 
 def show(files: KeyFiles, given: argparse.Namespace) -> None:
-    """Print what is known of all keys, and never a key."""
+    """Print a table of all keys, never the keys themselves."""
     now = time.time()
     entries = [each for each in files.entries() if given.all or each.valid(now)]
     used = _usage(files).last_used()
@@ -174,7 +174,7 @@ def show(files: KeyFiles, given: argparse.Namespace) -> None:
 
 
 def usage(files: KeyFiles, given: argparse.Namespace) -> None:
-    """Print what keys, their users and models have used."""
+    """Print the usage of keys, users and models."""
     now = int(time.time())
     rows = _usage(files).read(now - given.days * 86400, now + 60, by=given.by)
     head = [*given.by, "requests", "input_tokens", "cached_tokens", "output_tokens"]
@@ -186,7 +186,7 @@ def usage(files: KeyFiles, given: argparse.Namespace) -> None:
         writer.writerows([*names, *numbers] for names, numbers in zip(cells, counts, strict=True))
         return
     if not rows:
-        _say(f"nothing was used in the last {given.days} days, as far as {files.folder} knows")
+        _say(f"{files.folder} has no usage of the last {given.days} days")
         return
     heads = [name.removesuffix("_tokens").upper() for name in head]
     lines = [
@@ -197,7 +197,7 @@ def usage(files: KeyFiles, given: argparse.Namespace) -> None:
 
 
 def _usage(files: KeyFiles) -> UsageStore:
-    """The usage beside the keys; nothing is made where there is none."""
+    """The usage in the keys' folder; does not create a file."""
     there = (files.folder / usage_file.FILE).exists()
     return UsageStore(files.folder if there else None, days=36500)
 
@@ -213,7 +213,7 @@ def password(files: KeyFiles, given: argparse.Namespace) -> None:
     if sys.stdin.isatty():
         text = getpass.getpass("Password: ")
         if getpass.getpass("Again: ") != text:
-            raise KeysError("the two are not the same")
+            raise KeysError("the two passwords differ")
     else:
         text = sys.stdin.readline().rstrip("\r\n")
     if len(text) < 8:
@@ -222,17 +222,17 @@ def password(files: KeyFiles, given: argparse.Namespace) -> None:
 
 
 def command_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
-    """What the command line may say."""
-    # For before and after the command; a default would take the place of what is given before it.
+    """The parser of the command line."""
+    # Allowed before and after the command; a default would override the value before it.
     shared = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
     shared.add_argument(
         "--data-folder",
         metavar="DIR",
-        help="where the server keeps its data (its setting data_folder, or OPENEDAI_DATA_FOLDER)",
+        help="the server's data folder (its setting data_folder, or OPENEDAI_DATA_FOLDER)",
     )
     parser = _Parser(
         prog=program,
-        description="Commands of the OpenAI-compatible API. The server itself is started by its host.",
+        description="Commands of the OpenAI-compatible API. The host starts the server itself.",
         epilog=HELP.format(program=program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[shared],
@@ -247,44 +247,44 @@ def command_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     def command(
         parent: Any, name: str, run: Callable[..., None], text: str
     ) -> argparse.ArgumentParser:
-        made: argparse.ArgumentParser = parent.add_parser(
+        added: argparse.ArgumentParser = parent.add_parser(
             name, help=text, description=text, parents=[shared], allow_abbrev=False
         )
-        made.set_defaults(run=run)
-        return made
+        added.set_defaults(run=run)
+        return added
 
-    made = command(actions, "create", create, "make a key; it is printed once")
-    made.add_argument(
+    created = command(actions, "create", create, "make a key; it is printed once")
+    created.add_argument(
         "--name", required=True, type=_name, help="letters, digits, - and _; at most 40"
     )
-    _add_grant(made, "read,write", "never")
+    _add_grant(created, "read,write", "never")
     listed = command(actions, "list", show, "list the valid keys, without the keys themselves")
-    listed.add_argument("--all", action="store_true", help="those that have ended, too")
+    listed.add_argument("--all", action="store_true", help="also keys that have ended")
     listed.add_argument("--json", action="store_true", help="as JSON")
-    used = command(actions, "usage", usage, "print what was used: requests, and tokens")
+    used = command(actions, "usage", usage, "print the usage: requests and tokens")
     used.add_argument(
-        "--days", type=_count(1, 36500), default=30, metavar="N", help="so far back (default: 30)"
+        "--days", type=_count(1, 36500), default=30, metavar="N", help="of the last N (default: 30)"
     )
     used.add_argument(
         "--by",
         type=_columns,
         default=["key"],
         metavar="LIST",
-        help="a line for each of key, user, model (default: key)",
+        help="group by these: key, user, model (default: key)",
     )
     used.add_argument("--csv", action="store_true", help="as CSV")
-    ended = command(actions, "revoke", revoke, "end all keys of a name, at once")
-    ended.add_argument("name", metavar="NAME", type=_name)
-    again = command(actions, "rotate", rotate, "make another key of a name, and end the old one")
-    again.add_argument("name", metavar="NAME", type=_name)
-    again.add_argument(
+    revoked = command(actions, "revoke", revoke, "end all keys with a name, at once")
+    revoked.add_argument("name", metavar="NAME", type=_name)
+    rotated = command(actions, "rotate", rotate, "make a new key with a name, and end the old one")
+    rotated.add_argument("name", metavar="NAME", type=_name)
+    rotated.add_argument(
         "--grace",
         type=_seconds,
         default=0,
         metavar="TIME",
         help="how long the old one stays valid, such as 1h (default: not at all)",
     )
-    _add_grant(again, "as before", "as long after its beginning as the old one")
+    _add_grant(rotated, "as before", "the same lifetime as the old one")
     copied = command(commands, "backup", backup, "copy keys, usage and store while a server runs")
     copied.add_argument("folder", metavar="FOLDER", type=Path, help="a new folder for the copy")
     command(commands, "store", show, "check, export, erase what is stored: store --help")
@@ -293,7 +293,7 @@ def command_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
 
 
 def _add_grant(parser: argparse.ArgumentParser, scopes: str, expires: str) -> None:
-    """What a key may allow; nothing is in the result that was not given."""
+    """Add the options of a key's grant; the result has only those that were given."""
 
     def add(flag: str, type: Callable[[str], Any], metavar: str, text: str) -> None:
         parser.add_argument(flag, type=type, metavar=metavar, help=text, default=argparse.SUPPRESS)
@@ -303,64 +303,69 @@ def _add_grant(parser: argparse.ArgumentParser, scopes: str, expires: str) -> No
     for name, limit in KEY_LIMITS.items():
         text = f"{limit.words}; 0 is no limit (default: the setting {name})"
         add("--" + name.replace("_", "-"), _count(0, limit.at_most), "N", text)
-    add("--user-limits", _limits, "LIST", "of each user of the key, such as rpm=10,tpm=5000")
-    add("--weight", _count(1, 100), "N", "its share of the engine beside other keys (default: 1)")
+    add("--user-limits", _limits, "LIST", "for each user of the key, such as rpm=10,tpm=5000")
+    add(
+        "--weight",
+        _count(1, 100),
+        "N",
+        "its share of the engine relative to other keys (default: 1)",
+    )
     parser.add_argument(
         "--priority",
         choices=get_args(Priority),
         default=argparse.SUPPRESS,
-        help="batch gets what interactive work leaves over (default: interactive)",
+        help="batch gets the capacity that interactive requests leave (default: interactive)",
     )
     parser.add_argument(
         "--store",
         dest="stores",
         action=argparse.BooleanOptionalAction,
         default=argparse.SUPPRESS,
-        help="whether anything is stored that its requests ask to store (default: yes)",
+        help="whether its requests may store objects (default: yes)",
     )
 
 
 def _changed(grant: Grant, given: argparse.Namespace) -> Grant:
-    """The grant with what the command line says."""
-    values = vars(given)
-    limits = {name: values[name] for name in KEY_LIMITS if name in values}
-    whole = ("scopes", "expires", "user_limits", "weight", "priority", "stores")
+    """The grant, updated with the command line's options."""
+    options = vars(given)
+    limits = {name: options[name] for name in KEY_LIMITS if name in options}
+    fields = ("scopes", "expires", "user_limits", "weight", "priority", "stores")
     return replace(
         grant,
         limits={**grant.limits, **limits},
-        **{name: values[name] for name in whole if name in values},
+        **{name: options[name] for name in fields if name in options},
     )
 
 
 def _name(text: str) -> str:
     if not re.fullmatch(NAME, text):
         raise argparse.ArgumentTypeError(
-            "a name is made of letters, digits, - and _, begins and ends with a letter or digit, and "
-            "has at most 40 of them"
+            "a name has letters, digits, - and _, begins and ends with a letter or digit, and has at most "
+            "40 characters"
         )
     if text.lower() in RESERVED:
-        raise argparse.ArgumentTypeError(f"the name {text} has a meaning of its own")
+        raise argparse.ArgumentTypeError(f"the name {text} is reserved")
     return text
 
 
 def _scopes(text: str) -> frozenset[str]:
     scopes = frozenset(part.strip() for part in text.split(",") if part.strip())
     if not scopes or not scopes <= set(SCOPES):
-        raise argparse.ArgumentTypeError("some of read, write, admin, with commas between them")
+        raise argparse.ArgumentTypeError("some of read, write, admin, separated by commas")
     return scopes
 
 
 def _columns(text: str) -> list[str]:
     columns = [part.strip() for part in text.split(",") if part.strip()]
     if not columns or not set(columns) <= set(usage_file.COLUMNS):
-        raise argparse.ArgumentTypeError("some of key, user, model, with commas between them")
+        raise argparse.ArgumentTypeError("some of key, user, model, separated by commas")
     return columns
 
 
 def _seconds(text: str) -> int:
     found = re.fullmatch(r"(\d{1,9})([smhdw])", text.strip().lower())
     seconds = int(found[1]) * UNITS[found[2]] if found else 0
-    if not 0 < seconds <= LONGEST:
+    if not 0 < seconds <= MAX_DURATION_S:
         raise argparse.ArgumentTypeError("a number and a unit, such as 30m, 12h, 90d or 4w")
     return seconds
 
@@ -374,8 +379,8 @@ def _expiry(text: str) -> int | None:
         day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=timezone.utc)
     except ValueError:
         return now + _seconds(text)
-    if not now < day.timestamp() <= now + LONGEST:
-        raise argparse.ArgumentTypeError("the day must lie in the future")
+    if not now < day.timestamp() <= now + MAX_DURATION_S:
+        raise argparse.ArgumentTypeError("the day must be in the future")
     return int(day.timestamp())
 
 

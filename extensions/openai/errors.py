@@ -1,31 +1,31 @@
-"""Every error a client can see, and the one envelope they all leave in.
+"""All errors that clients can get, and their envelope.
 
-    APIError                      anything that a client can get as an error
-    ├── InvalidRequest       400  the request cannot be honoured as it stands
+    APIError                      any error that a client can get
+    ├── InvalidRequest       400  the request is not valid
     │   ├── ContextLengthExceeded
     │   ├── PreviousResponseNotFound
-    │   └── NotSupported          neither engine nor host can do what the endpoint is for
-    ├── Unauthorized         401  no key, or the wrong one
+    │   └── NotSupported          neither engine nor host supports the endpoint
+    ├── Unauthorized         401  no key, or a wrong one
     ├── Forbidden            403  a Host or Origin that is not on the list
     ├── NotFound             404  no such address
     │   ├── ModelNotFound
     │   ├── StoredObjectNotFound
     │   └── StoreOff
     ├── MethodNotAllowed     405
-    ├── WebSocketRefused     426  the client wants to leave HTTP
+    ├── WebSocketRefused     426  the client asks for a WebSocket
     ├── BodyTooLarge         413
     ├── UnsupportedMediaType 415
     ├── RequestUnderWay      409  the same request is being answered
-    ├── IdempotencyMismatch  422  another request had the same key
-    ├── RequestTooSlow       408  the request itself did not come in time
-    ├── RequestTimedOut      408  the answer took longer than it may
-    ├── RateLimited          429  more requests than the key may make
+    ├── IdempotencyMismatch  422  another request had the same Idempotency-Key
+    ├── RequestTooSlow       408  the request did not arrive in time
+    ├── RequestTimedOut      408  the answer took too long
+    ├── RateLimited          429  the key has made too many requests
     │   ├── UnitsLimited
     │   ├── QuotaExceeded
     │   └── TooManyWrongKeys
-    ├── ShareExceeded        429  the caller has more here than anybody else, and the queue is full
-    ├── InternalError        500  our fault; the reason stays in the log
-    │   └── EngineFailed          the engine broke while it worked
+    ├── ShareExceeded        429  the queue is full, and the caller has the most requests in it
+    ├── InternalError        500  our fault; the reason is only in the log
+    │   └── EngineFailed          the engine failed during the request
     │       ├── ConstraintGivenUp
     │       ├── DecodeFailed
     │       ├── EngineOutOfMemory   503
@@ -45,9 +45,9 @@
         ├── RequestMemoryFull
         └── ShuttingDown
 
-Raise, never return, an error. `status`, `type` and `code` belong to the class; `message` and `param`
-to the instance (a validation error brings its own `code`). Source: OpenAI guide "Error codes" and the
-fields that the official SDK reads (`openai._exceptions.APIError`).
+Raise, never return, an error. The class defines `status`, `type` and `code`, the instance `message` and
+`param` (validation errors also their `code`). Source: OpenAI guide "Error codes" and the fields that the
+official SDK reads (`openai._exceptions.APIError`).
 """
 
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ from typing_extensions import TypedDict
 
 
 class ErrorBody(TypedDict):
-    """What is inside `{"error": ...}`."""
+    """The content of `{"error": ...}`."""
 
     message: str
     type: str
@@ -67,13 +67,13 @@ class ErrorBody(TypedDict):
 
 
 class ErrorEnvelope(TypedDict):
-    """The JSON body of every answer that is not a success, and the last event of a failed stream."""
+    """The JSON body of every failed response, and the last event of a failed stream."""
 
     error: ErrorBody
 
 
 class APIError(Exception):
-    """An error that reaches the client as it is, so its message must hold no key, prompt or path."""
+    """An error that is sent to the client, so its message must not contain a key, prompt or path."""
 
     status: ClassVar[int] = 500
     type: str = "server_error"
@@ -88,7 +88,7 @@ class APIError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers that belong to the answer, such as Retry-After."""
+        """Headers of the response, such as Retry-After."""
         return {}
 
     def envelope(self) -> ErrorEnvelope:
@@ -103,14 +103,14 @@ class APIError(Exception):
 
 
 class InvalidRequest(APIError):
-    """The request is malformed, out of range, or asks for what is not there."""
+    """The request is malformed, out of range, or refers to something that does not exist."""
 
     status = 400
     type = "invalid_request_error"
 
 
 class ContextLengthExceeded(InvalidRequest):
-    """The prompt (and the answer asked for) does not fit into the model's context."""
+    """The prompt (and `max_tokens`) does not fit into the model's context."""
 
     code = "context_length_exceeded"
 
@@ -123,7 +123,7 @@ class ContextLengthExceeded(InvalidRequest):
         param: str,
         at_least: bool = False,
     ) -> None:
-        """`at_least`: the prompt may have more tokens than that, which need not be counted."""
+        """`at_least`: the prompt may have more tokens, which were not counted."""
         self.prompt_tokens, self.max_tokens = prompt_tokens, max_tokens
         self.context_length = context_length
         least = "at least " if at_least else ""
@@ -141,7 +141,7 @@ class ContextLengthExceeded(InvalidRequest):
 
 
 class PreviousResponseNotFound(InvalidRequest):
-    """The response that a request goes on from is not kept."""
+    """The response that a request continues is not stored."""
 
     code = "previous_response_not_found"
 
@@ -154,13 +154,13 @@ class PreviousResponseNotFound(InvalidRequest):
 
 
 class NotSupported(InvalidRequest):
-    """The endpoint exists, but neither the engine nor the host can do what it is for."""
+    """The endpoint exists, but neither the engine nor the host supports it."""
 
     code = "not_supported"
 
 
 class Unauthorized(APIError):
-    """No key, or not the right one."""
+    """No key, or a wrong one."""
 
     status = 401
     type = "invalid_request_error"
@@ -172,7 +172,7 @@ class Unauthorized(APIError):
 
 
 class Forbidden(APIError):
-    """The caller is not one this server answers."""
+    """This server does not answer this caller, host or origin."""
 
     status = 403
     type = "invalid_request_error"
@@ -192,11 +192,11 @@ class ModelNotFound(NotFound):
     code = "model_not_found"
 
     def __init__(self, model: str, known: Sequence[str] = ()) -> None:
-        """`known`: names that would do, the likeliest first."""
+        """`known`: names that exist, the likeliest first."""
         names = ", ".join(f"`{name}`" for name in known)
         super().__init__(
             f"The model `{model}` does not exist or you do not have access to it. "
-            + (f"This server has {names}." if names else "GET /v1/models lists what there is."),
+            + (f"This server has {names}." if names else "GET /v1/models lists the names."),
             param="model",
         )
 
@@ -211,16 +211,16 @@ class StoredObjectNotFound(NotFound):
 
 
 class StoreOff(NotFound):
-    """The operator lets nothing be stored, so there is nothing to find."""
+    """The operator has turned the store off, so nothing can be found."""
 
     code = "store_off"
 
     def __init__(self) -> None:
-        super().__init__("Nothing is stored on this server (its setting --store says so).")
+        super().__init__("Nothing is stored on this server (its setting --store is off).")
 
 
 class WebSocketRefused(APIError):
-    """A client wants to change to WebSockets, and this server speaks HTTP only."""
+    """The client asks for a WebSocket, but this server supports HTTP only."""
 
     status = 426
     type = "invalid_request_error"
@@ -228,7 +228,7 @@ class WebSocketRefused(APIError):
 
     def __init__(self) -> None:
         super().__init__(
-            "This server speaks no WebSocket. Send the request over HTTP instead, as POST /v1/responses."
+            "This server does not support WebSockets. Send the request over HTTP, as POST /v1/responses."
         )
 
 
@@ -240,9 +240,9 @@ class MethodNotAllowed(APIError):
     code = "method_not_supported"
 
     def __init__(self, message: str, allowed: frozenset[str] = frozenset()) -> None:
-        """`allowed`: the methods that there are."""
-        asked = sorted(allowed - {"OPTIONS", "HEAD"})
-        super().__init__(f"{message} Use {' or '.join(asked)}." if asked else message)
+        """`allowed`: the endpoint's methods."""
+        methods = sorted(allowed - {"OPTIONS", "HEAD"})
+        super().__init__(f"{message} Use {' or '.join(methods)}." if methods else message)
         self.allowed = allowed
 
     @property
@@ -267,7 +267,7 @@ class RequestUnderWay(APIError):
 
     def __init__(self) -> None:
         super().__init__(
-            "A request with this Idempotency-Key is under way; ask again when it has ended."
+            "A request with this Idempotency-Key is being answered; ask again when it has ended."
         )
 
     @property
@@ -276,7 +276,7 @@ class RequestUnderWay(APIError):
 
 
 class IdempotencyMismatch(APIError):
-    """Another request was sent with the same `Idempotency-Key` before."""
+    """A different request was sent with the same `Idempotency-Key` before."""
 
     status = 422
     type = "invalid_request_error"
@@ -284,7 +284,7 @@ class IdempotencyMismatch(APIError):
 
     def __init__(self) -> None:
         super().__init__(
-            "This Idempotency-Key was sent with another request before. Each request needs its own."
+            "This Idempotency-Key was sent with a different request before. Each request needs its own."
         )
 
 
@@ -305,19 +305,19 @@ class RequestTimedOut(APIError):
 
     @property
     def headers(self) -> dict[str, str]:
-        # Official clients would send the same request again, which would take as long.
+        # Official clients would retry the same request, which would take as long.
         return {"x-should-retry": "false"}
 
 
 class RateLimited(APIError):
-    """The key, or this user of it, has made as many requests as it may."""
+    """The key, or this user of it, has made too many requests."""
 
     status = 429
     type = "requests"
     code = "rate_limit_exceeded"
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        """Seconds after which to come back; None: not with this request."""
+        """`retry_after`: seconds; None: do not retry this request."""
         super().__init__(message)
         self.retry_after = retry_after
 
@@ -326,17 +326,17 @@ class RateLimited(APIError):
         if self.retry_after is None:
             return {"x-should-retry": "false"}
         milliseconds = max(1, ceil(self.retry_after * 1000))
-        # Official clients look for the finer one first.
+        # Official clients prefer the milliseconds.
         return {"Retry-After": str(ceil(milliseconds / 1000)), "retry-after-ms": str(milliseconds)}
 
 
 class UnitsLimited(RateLimited):
-    """The key, or this user of it, has used as many tokens in this minute as it may."""
+    """The key, or this user of it, has used too much of a unit, such as tokens."""
 
     type = "tokens"
 
     def __init__(self, message: str, *, unit: str, retry_after: float | None = None) -> None:
-        """`unit`: of what it would be too much; the type of this error."""
+        """`unit`: of the limit; becomes the type of this error."""
         super().__init__(message, retry_after=retry_after)
         self.type = unit
 
@@ -355,7 +355,7 @@ class TooManyWrongKeys(RateLimited):
 
 
 class RequestTooSlow(APIError):
-    """The request, its head or its body, did not come in time."""
+    """The head or body of the request did not arrive in time."""
 
     status = 408
     type = "invalid_request_error"
@@ -363,7 +363,7 @@ class RequestTooSlow(APIError):
 
 
 class ShareExceeded(APIError):
-    """The queue is full, and it is the caller who fills it."""
+    """The queue is full, and this caller has the most requests in it."""
 
     status = 429
     type = "requests"
@@ -379,7 +379,7 @@ class ShareExceeded(APIError):
 
 
 class InternalError(APIError):
-    """A fault of the server; what happened is in the log, not in the answer."""
+    """A fault of the server; the log has the details, the response has not."""
 
     status = 500
     type = "server_error"
@@ -393,7 +393,7 @@ class EngineFailed(InternalError):
 
 
 class ConstraintGivenUp(EngineFailed):
-    """A constraint became too complex to follow while the model wrote."""
+    """A constraint became too complex to enforce while the model wrote."""
 
     code = "constraint_given_up"
 
@@ -405,7 +405,7 @@ class DecodeFailed(EngineFailed):
 
 
 class EngineOutOfMemory(EngineFailed):
-    """There was no memory left for the request, the machine's or that of the model's context."""
+    """The machine's memory, or that of the model's context, was exhausted."""
 
     status = 503
     code = "engine_out_of_memory"
@@ -427,19 +427,19 @@ class EngineUnreachable(EngineFailed):
 
 
 class ExtensionFailed(EngineFailed):
-    """Another extension of the host failed while it had a hand in the request."""
+    """Another extension of the host failed during the request."""
 
     code = "extension_failed"
 
 
 class ModelLoadFailed(EngineFailed):
-    """The model that was asked for cannot be loaded."""
+    """The requested model cannot be loaded."""
 
     code = "model_load_failed"
 
 
 class Unavailable(APIError):
-    """The server cannot take the request now; `retry_after` says when to come back."""
+    """The server cannot handle the request now; `retry_after` says when to try again."""
 
     status = 503
     type = "server_error"
@@ -473,7 +473,7 @@ class LimitsUnavailable(Unavailable):
 
 
 class UsageUnreadable(Unavailable):
-    """The file that holds what keys have used cannot be read."""
+    """The file with the usage of keys cannot be read."""
 
     code = "usage_unreadable"
     retry_after = 5
@@ -487,40 +487,40 @@ class StoreUnavailable(Unavailable):
 
 
 class ModelLoading(Unavailable):
-    """There is no model yet."""
+    """No model is loaded yet."""
 
     code = "model_loading"
     retry_after = 2
 
 
 class ModelChanged(Unavailable):
-    """The model was taken away while the answer was being written."""
+    """The model was unloaded while the answer was being written."""
 
     code = "model_changed"
 
 
 class ModelInUse(Unavailable):
-    """The model cannot be changed now: something other than the API uses it."""
+    """The model cannot be changed now, because something besides the API uses it."""
 
     code = "model_in_use"
 
 
 class QueueFull(Unavailable):
-    """As many requests wait as may wait."""
+    """The maximum of requests is waiting."""
 
     code = "queue_full"
     retry_after = 5
 
 
 class QueueTimeout(Unavailable):
-    """The request has waited in the queue for as long as it may."""
+    """The request has waited too long in the queue."""
 
     code = "queue_timeout"
     retry_after = 5
 
 
 class RequestMemoryFull(Unavailable):
-    """The bodies of all requests together take as much memory as they may."""
+    """The bodies of all requests use all of the memory for them."""
 
     code = "request_memory_full"
     retry_after = 5
@@ -534,11 +534,11 @@ class ShuttingDown(Unavailable):
 
 
 def all_errors() -> list[type[APIError]]:
-    """Every class of this module that an answer can be made of, parents before children."""
+    """Every error class of this module except APIError, parents before children."""
     found: list[type[APIError]] = []
-    waiting: list[type[APIError]] = [APIError]
-    while waiting:
-        error = waiting.pop(0)
+    pending: list[type[APIError]] = [APIError]
+    while pending:
+        error = pending.pop(0)
         found.append(error)
-        waiting[:0] = error.__subclasses__()
+        pending[:0] = error.__subclasses__()
     return found[1:]

@@ -74,7 +74,7 @@ class StoreHealth(TypedDict):
 
 
 class HealthDetails(TypedDict):
-    """What runs here, for operators."""
+    """The state of the server, for operators."""
 
     status: Literal["ok", "degraded", "loading"]
     version: str
@@ -179,8 +179,8 @@ def _memory() -> int | None:
         return None
     import resource
 
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 ROUTES = endpoint(

@@ -1,4 +1,4 @@
-"""Home: the page for a person who opens the server's address in a browser."""
+"""Home: the page for people who open the server's URL in a browser."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ a { color: #1d4ed8; }
 for (const button of document.querySelectorAll("button")) button.onclick = async () => {
   const text = button.closest("figure").querySelector("pre").textContent;
   try { await navigator.clipboard.writeText(text); button.textContent = "Copied"; }
-  catch {  // Without TLS browsers lend the clipboard to pages of this machine only.
+  catch {  // Without TLS, browsers give only pages of this machine access to the clipboard.
     getSelection().selectAllChildren(button.closest("figure").querySelector("pre"));
     button.textContent = "Selected";
   }

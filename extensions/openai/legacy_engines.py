@@ -32,7 +32,7 @@ class LegacyEngineList(TypedDict):
 
 
 def list_engines(context: RequestContext) -> Response:
-    """The same names as those of the models."""
+    """The same names as `GET /v1/models`."""
     engines: LegacyEngineList = {
         "object": "list",
         "data": [_shape(model) for model in models.listed(context)],
@@ -41,7 +41,7 @@ def list_engines(context: RequestContext) -> Response:
 
 
 def retrieve_engine(context: RequestContext, id: str) -> Response:
-    """One engine by its name. 404 `model_not_found` for a name that the list does not have."""
+    """One engine by its name. 404 `model_not_found` for a name that is not listed."""
     return json_response(_shape(models.found(context, id)))
 
 

@@ -1,4 +1,4 @@
-"""Metrics: what Prometheus reads."""
+"""Metrics: for Prometheus."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def metrics(context: RequestContext) -> Response:
-    """Counters, histograms and gauges in Prometheus' text format (or OpenMetrics, if that is asked for).
+    """Counters, histograms and gauges in Prometheus' text format (or OpenMetrics, if requested).
 
-    docs/operations.md has the list. With a key on the server this endpoint needs one too, unless `--metrics
-    open` says otherwise; `--metrics off` takes it away.
+    docs/operations.md has the list. If the server has a key this endpoint needs it too, unless `--metrics
+    open` is set; `--metrics off` removes the endpoint.
     """
     if context.services.settings.metrics == "off":
         raise NotFound("The operator has switched this endpoint off with the setting metrics.")

@@ -48,13 +48,13 @@ class LoadModelRequest(RequestModel):
     )
     args: dict[str, Any] | None = Field(
         None,
-        description="Options of the loader, under the host's own names, as `ctx_size`. Others go back to "
-        "what they were when the host started.",
+        description="Options of the loader, under the host's names, such as `ctx_size`. Others are reset to "
+        "their values at the host's start.",
     )
     instruction_template: str | None = Field(
         None,
         max_length=1024,
-        description="The host's chat template of this name, not the model's own.",
+        description="The host's chat template with this name, in place of the model's own.",
     )
     instruction_template_str: str | None = Field(
         None, description="A chat template (Jinja2) in place of the model's own."
@@ -66,7 +66,7 @@ class LoadLorasRequest(RequestModel):
 
     lora_names: list[str] = Field(
         max_length=64,
-        description="Of GET /v1/internal/lora/list; these and no others are in force.",
+        description="Names from GET /v1/internal/lora/list; exactly these are applied.",
     )
 
 
@@ -130,7 +130,7 @@ def _manager(context: RequestContext) -> ModelManager:
     if model_manager is None:
         context.services.models.loaded()
         raise NotSupported(
-            "This server serves the model it was started with: its engine cannot load others."
+            "This server only serves the model that it was started with: its engine cannot load others."
         )
     return model_manager
 
@@ -167,7 +167,7 @@ ROUTES = endpoint(
         body=LoadLorasRequest, example={"lora_names": []}, scope="admin",
     ),
     Route(
-        "POST", "/internal/lora/unload", unload_loras, "Take LoRAs away", API, LoadedModel,
+        "POST", "/internal/lora/unload", unload_loras, "Remove LoRAs", API, LoadedModel,
         scope="admin",
     ),
 )  # fmt: skip

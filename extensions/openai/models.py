@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class TemplateThinking(TypedDict):
-    """How a model thinks."""
+    """How a model marks reasoning."""
 
     opening: str
     """Begins a thought."""
@@ -26,7 +26,7 @@ class TemplateThinking(TypedDict):
     """Ends a thought."""
     opened_by_prompt: bool
     switch: str | None
-    """The template's variable that turns thinking on and off, which `enable_thinking` sets."""
+    """The template variable that turns thinking on and off, which `enable_thinking` sets."""
     effort: bool
     """Whether `reasoning_effort` changes the prompt."""
 
@@ -109,7 +109,7 @@ class AnthropicModel(TypedDict):
 
 
 class AnthropicModelList(TypedDict):
-    """All names, in one page."""
+    """All names, on one page."""
 
     data: list[AnthropicModel]
     has_more: bool

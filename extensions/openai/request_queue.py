@@ -43,7 +43,7 @@ class CallerQueue(TypedDict):
 
 
 class Queue(TypedDict):
-    """How busy the engine is. `running` and `waiting` count choices, `requests_waiting` requests."""
+    """The engine's load. `running` and `waiting` count choices, `requests_waiting` requests."""
 
     object: Literal["queue"]
     slots: int
@@ -56,7 +56,7 @@ class Queue(TypedDict):
 
 
 def show_queue(context: RequestContext) -> Response:
-    """How busy the engine is, and the caller's own requests; with the scope admin, those of all callers."""
+    """The engine's load, and the caller's own requests; with the scope admin, those of all callers."""
     served = context.services.models.loaded()
     state = served.scheduler.state()
     answer: Queue = {
@@ -90,8 +90,8 @@ class StopRequest(RequestModel):
         None,
         min_length=1,
         max_length=256,
-        description="The `x-request-id` of a request, or the id of its answer. Default: all of the "
-        "caller's own, and with the scope admin, those of all callers.",
+        description="The `x-request-id` of a request, or the id of its answer. Default: all of the caller's "
+        "own requests; with the scope admin, those of all callers.",
     )
 
 

@@ -1,7 +1,7 @@
 """The entry point: a host loads this folder under any name, as a package or by file path.
 
-text-generation-webui and its kin fill `params` from their settings file and call `setup()`. Our own host
-also lets us add flags (`add_arguments`, `flags`), hands over the model (`load_model`), prints `banner()`,
+text-generation-webui and similar hosts fill `params` from their settings file and call `setup()`. Our own
+host also calls `add_arguments` and sets `flags`, passes the model to `load_model`, prints `banner()`, and
 calls `reload()` after SIGHUP, and `stop()`.
 """
 
@@ -54,18 +54,18 @@ def _module(name: str) -> ModuleType:
         if error.name is None or error.name.split(".")[0] == _package().split(".")[0]:
             raise
         requirements = FOLDER / "requirements.txt"
-        # The installer brings the packages itself, and leaves the list out.
-        way = (
+        # The installer brings the packages itself, without the list.
+        fix = (
             f"pip install -r {requirements}" if requirements.exists() else "run its installer again"
         )
         if "host.shared" in sys.modules and (FOLDER.parents[1] / "Makefile").exists():
-            way = "start with `make run`, which installs what is needed"
-        line = f"the openai extension needs the package {error.name}: {way}"
-        raise _end()(line) from error
+            fix = "start with `make run`, which installs what is needed"
+        line = f"the openai extension needs the package {error.name}: {fix}"
+        raise _fatal_error()(line) from error
     except ImportError as error:
-        if error.name != "waitress":  # which server/waitress_contract.py says
+        if error.name != "waitress":  # set by server/waitress_contract.py
             raise
-        raise _end()(str(error)) from error
+        raise _fatal_error()(str(error)) from error
 
 
 def _launcher() -> Any:
@@ -73,7 +73,7 @@ def _launcher() -> Any:
     return _module("hosts.launch").launcher
 
 
-def _end() -> type[SystemExit] | type[ImportError]:
+def _fatal_error() -> type[SystemExit] | type[ImportError]:
     return SystemExit if "host.shared" in sys.modules else ImportError
 
 

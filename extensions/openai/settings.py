@@ -1,9 +1,9 @@
 """Every option of the extension, declared once.
 
-From these fields come the command line's flags, the environment's names (OPENEDAI_<NAME>), the webui's
-`params` and the table in docs/settings.md. A field's type says what its text may be
-(`configuration/values.py`). A name that is unknown to the settings file or the command line, or a wrong
-value, stops the start with one line.
+These fields define the command line's flags, the environment variables (OPENEDAI_<NAME>), the webui's
+`params` and the table in docs/settings.md. A field's type defines its text format
+(`configuration/values.py`). An unknown name in the settings file or on the command line, or a wrong value,
+stops the start with one line.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class SettingsError(Exception):
 
 DEFAULT_ALIASES = ("gpt-3.5-turbo",)
 ANY_MODEL = "*"
-"""Among the aliases: every name is one."""
+"""Among the aliases: accept any name."""
 
 SECTIONS: Mapping[str, str] = {
     "listen": "Network",
@@ -56,56 +56,56 @@ SECTIONS: Mapping[str, str] = {
     "max_body_mb": "Load and time limits",
     "log_requests": "Logs and metrics",
 }
-"""The settings' sections in --help and the documentation, each by the field that it begins with."""
+"""The sections in --help and the documentation, by the first field of each."""
 
 FLAG_ALIASES: Mapping[str, tuple[str, ...]] = {"listen_host": ("--host",), "api_port": ("--port",)}
-"""Flags by which other servers' users call a setting."""
+"""Further flags, as other servers name these settings."""
 
 BUDGETS = {"low": 1024, "medium": 8192, "high": 24576, "xhigh": 32768, "default": -1}
 STORE_DAYS = {"chats": 30, "responses": 30}
 STORE_MEGABYTES = {"chats": 1024, "responses": 1024}
 
 RELOADABLE: dict[str, Any] = {"reloadable": True}
-"""On the row of a setting that may change while the server runs: see `configuration.sources.reloaded`."""
+"""Marks a setting that may change while the server runs: see `configuration.sources.reloaded`."""
 
 
 class Settings(BaseSettings):
-    """The options in force. Frozen; passed where it is needed, never imported."""
+    """The options in force. Frozen; passed as an argument, never imported."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True
     )
 
     listen: bool = Field(
-        False, description="Answer other machines too, on all addresses. Needs --api-key."
+        False, description="Listen on all addresses, for other machines too. Needs --api-key."
     )
     listen_host: str | None = Field(
         None,
-        description="Answer on this address only (a name, IPv4 or IPv6). Other than loopback needs "
-        "--api-key.",
+        description="Listen on this address only (a name, IPv4 or IPv6). Needs --api-key unless it is a "
+        "loopback address.",
     )
     api_port: int = Field(
         5001,
         ge=0,
         le=65535,
-        description="TCP port; 0 takes a free one.",
+        description="TCP port; 0 chooses a free one.",
     )
     public_api: bool = Field(
         False,
-        description="Reach the API from everywhere through a tunnel of Cloudflare. Needs --api-key.",
+        description="Make the API public through a Cloudflare tunnel. Needs --api-key.",
     )
     public_api_id: Secret = Field(
         None,
-        description="The id, name or token of a tunnel that you have set up at Cloudflare; without one "
-        "--public-api opens a quick tunnel, under another address each time.",
+        description="The id, name or token of your Cloudflare tunnel; without it --public-api opens a quick "
+        "tunnel, with a new address each time.",
     )
     cloudflared: str | None = Field(
         None,
-        description="The program cloudflared for --public-api. Default: the one that is installed, or "
-        "else it is downloaded.",
+        description="The program cloudflared for --public-api. Default: the installed one, or it is "
+        "downloaded.",
     )
     api_prefix: PathPrefix = Field(
-        "", description="A path in front of all endpoints, such as /custom (no slash at its end)."
+        "", description="A path before all endpoints, such as /custom (without a trailing slash)."
     )
     endpoints: Names = Field(
         (),
@@ -113,45 +113,45 @@ class Settings(BaseSettings):
         "Default: all.",
     )
     disabled_endpoints: Names = Field(
-        (), description="Endpoints that are not served, such as docs,queue; they answer 404."
+        (), description="Endpoints to switch off, such as docs,queue; they answer 404."
     )
     allowed_hosts: HostNames = Field(
         ("host.docker.internal", "host.containers.internal"),
-        description="What requests may be addressed to, besides loopback names, while there is no "
-        "key: names, *.lan, addresses, networks (192.168.0.0/16); * is anything.",
+        description="While no key is set, the hosts that requests may be addressed to besides loopback "
+        "names: names, *.lan, addresses, networks (192.168.0.0/16); * is any.",
         json_schema_extra=RELOADABLE,
     )
     cors_origins: Origins = Field(
         (),
-        description="Web origins (https://app.example, https://*.example, app://*) that may call from "
-        "a browser, besides pages of this machine; * allows all.",
+        description="Web origins (https://app.example, https://*.example, app://*) whose pages may call, "
+        "besides pages of this machine; * allows all.",
     )
     trusted_proxies: Proxies = Field(
         (),
-        description="Proxies whose X-Forwarded-For, -Proto, -Host and -Prefix are believed: addresses, "
-        "networks, or how many there are in front of the server.",
+        description="Proxies whose X-Forwarded-For, -Proto, -Host and -Prefix are trusted: addresses, "
+        "networks, or the number of proxies before the server.",
         json_schema_extra=RELOADABLE,
     )
     api_key: Key = Field(
         None,
-        description="The key that clients send; generate makes one at each start and prints it. Without any "
-        "key the server listens on loopback only.",
+        description="The key that clients must send; `generate` makes one at each start and prints it. "
+        "Without any key the server listens on loopback only.",
         json_schema_extra=RELOADABLE,
     )
     admin_key: Key = Field(
         None,
-        description="The key for admin endpoints; it is good for all others too. Default: the API key.",
+        description="The key for admin endpoints; valid for all others too. Default: the API key.",
         json_schema_extra=RELOADABLE,
     )
     password: PasswordText = Field(
         None,
-        description="A password that clients send as their key: itself, or the hash that the command "
-        "`password` prints.",
+        description="A password that clients send as their key, or its hash, which the command `password` "
+        "prints.",
         json_schema_extra=RELOADABLE,
     )
     keys_secret: SigningSecret = Field(
         None,
-        description="What named keys are signed with, at least 16 characters. Default: keys.secret in "
+        description="The secret that signs named keys, at least 16 characters. Default: keys.secret in "
         "the data folder.",
         json_schema_extra=RELOADABLE,
     )
@@ -159,85 +159,85 @@ class Settings(BaseSettings):
         30,
         ge=0,
         le=1_000_000,
-        description="Wrong keys a minute that may come from one address (of IPv6: from a /64 network), "
-        "then 429; 0 is no limit. This machine is not counted.",
+        description="Wrong keys a minute from one address (IPv6: one /64 network), then 429; 0 is no limit. "
+        "This machine is not counted.",
         json_schema_extra=RELOADABLE,
     )
     data_folder: str | None = Field(
         None,
-        description="Where keys, usage and stored objects are kept. Default: user_data/openedai of the app.",
+        description="The folder for keys, usage and stored objects. Default: user_data/openedai of the app.",
     )
     # A limit of keys is a row with a KeyLimit. Named keys carry them in this order: new ones go to the end.
     rpm: Annotated[int | None, KeyLimit("requests", "minute", at_most=1000, of_named_keys=60)] = (
         Field(
             None,
-            description="Requests a minute that each key may make, 0 for no limit. Default: 60 for named "
-            "keys that do not say, no limit for others.",
+            description="Requests a minute of each key, 0 for no limit. Default: 60 for named keys without "
+            "their own limit, none for others.",
             json_schema_extra=RELOADABLE,
         )
     )
     tpm: Annotated[int, KeyLimit("tokens", "minute")] = Field(
         0,
-        description="Tokens a minute that each key may use, in prompts and answers; 0 is no limit.",
+        description="Tokens a minute of each key, in prompts and answers; 0 is no limit.",
         json_schema_extra=RELOADABLE,
     )
     concurrent: Annotated[int, KeyLimit("requests", "at once", at_most=1024)] = Field(
         0,
-        description="Requests that each key may have under way at once; 0 is no limit.",
+        description="Concurrent requests of each key; 0 is no limit.",
         json_schema_extra=RELOADABLE,
     )
     monthly_tokens: Annotated[int, KeyLimit("tokens", "month")] = Field(
         0,
-        description="Tokens that each key may use in a calendar month; 0 is no limit.",
+        description="Tokens of each key in a calendar month; 0 is no limit.",
         json_schema_extra=RELOADABLE,
     )
     user_limits: Pairs = Field(
         {},
-        description="The same limits for each `user` of a key, as rpm=10,tpm=5000,concurrent=2,"
+        description="The same limits for each `user` of a key, such as rpm=10,tpm=5000,concurrent=2,"
         "monthly_tokens=100000.",
         json_schema_extra=RELOADABLE,
     )
     limits_storage: Secret = Field(
         None,
         description="Where limits are counted: redis://HOST:PORT/DB for several servers together. "
-        "Default: in memory, each server by itself.",
+        "Default: in memory, for each server separately.",
     )
     usage_days: int = Field(
         400,
         ge=0,
         le=36500,
-        description="Days that the usage of keys and users is kept; 0 keeps none.",
+        description="Days to keep the usage of keys and users; 0 keeps none.",
     )
     store: StoreAddress = Field(
         None,
-        description="Where objects are kept that clients ask to store: `sqlite` (store.sqlite3 in the data "
-        "folder), `postgresql://USER:PASSWORD@HOST:PORT/NAME`, `memory` until the server ends, or `off`. "
+        description="Where to keep objects that clients store: `sqlite` (store.sqlite3 in the data folder), "
+        "`postgresql://USER:PASSWORD@HOST:PORT/NAME`, `memory` until the server ends, or `off`. "
         "Default: sqlite; memory with --use-mock-api.",
     )
     store_days: Annotated[
-        Pairs, numbers_for(STORE_DAYS, "kind of stored objects", least=0, most=2**31)
+        Pairs, numbers_for(STORE_DAYS, "kind of stored objects", low=0, high=2**31)
     ] = Field(
         STORE_DAYS,
-        description="Days that stored objects of each kind are kept; 0 keeps them until they are deleted.",
+        description="Days to keep stored objects of each kind; 0 keeps them until they are deleted.",
         json_schema_extra=RELOADABLE,
     )
     store_megabytes: Annotated[
-        Pairs, numbers_for(STORE_MEGABYTES, "kind of stored objects", least=0, most=2**31)
+        Pairs, numbers_for(STORE_MEGABYTES, "kind of stored objects", low=0, high=2**31)
     ] = Field(
         STORE_MEGABYTES,
-        description="MiB of stored objects of each kind that one key may have; beyond that its oldest are "
-        "deleted. 0 is no limit.",
+        description="MiB of stored objects of each kind for each key; beyond that its oldest are deleted. 0 "
+        "is no limit.",
         json_schema_extra=RELOADABLE,
     )
     store_synchronous: Literal["normal", "full"] = Field(
         "normal",
-        description="What SQLite does for each transaction: `full` waits for the disk, so that a power cut "
-        "loses nothing that was acknowledged; with `normal` only a killed process does not.",
+        description="SQLite's durability: with `full`, each transaction waits for the disk, so that a power "
+        "failure loses no acknowledged data; with `normal`, only a killed process loses none.",
     )
     model_aliases: Annotated[Names, added_to(DEFAULT_ALIASES)] = Field(
         DEFAULT_ALIASES,
-        description="More names that GET /v1/models lists for the loaded model, besides gpt-3.5-turbo, which "
-        "`none` leaves out; * takes any name also where names are checked.",
+        description="Further names of the loaded model in GET /v1/models, besides gpt-3.5-turbo, which "
+        "`none` removes; * accepts any name even if names are checked.",
         json_schema_extra=RELOADABLE,
     )
     agents: str | None = Field(
@@ -248,8 +248,8 @@ class Settings(BaseSettings):
     )
     strict_models: bool = Field(
         False,
-        description="Refuse a request for a model name that GET /v1/models does not list; else the loaded "
-        "model answers to any name. With --list-host-models names are always checked.",
+        description="Refuse model names that GET /v1/models does not list; else the loaded model answers to "
+        "any name. With --list-host-models names are always checked.",
         json_schema_extra=RELOADABLE,
     )
     list_host_models: bool = Field(
@@ -258,12 +258,12 @@ class Settings(BaseSettings):
     )
     require_model: bool = Field(
         True,
-        description="Refuse a request without `model`, as OpenAI does; else: the loaded model.",
+        description="Refuse a request without `model`, as OpenAI does; else use the loaded model.",
         json_schema_extra=RELOADABLE,
     )
     message_repair: Literal["on", "off"] = Field(
         "on",
-        description="Mend messages that the model's chat template refuses or leaves out; off: refuse them.",
+        description="Repair messages that the model's chat template refuses or omits; off: refuse them.",
     )
     use_mock_api: bool = Field(
         False,
@@ -271,85 +271,83 @@ class Settings(BaseSettings):
     )
     sampling_defaults: Pairs = Field(
         {},
-        description="Parameters for requests that do not give them, as temperature=0.7,min_p=0.05.",
+        description="Parameters for requests that do not set them, such as temperature=0.7,min_p=0.05.",
         json_schema_extra=RELOADABLE,
     )
     sampling_forced: Pairs = Field(
         {},
-        description="Parameters that requests cannot change, in the same form.",
+        description="Parameters that requests cannot change, in the same format.",
         json_schema_extra=RELOADABLE,
     )
     sampling_limits: Pairs = Field(
         {},
-        description="The largest values that requests may give, as temperature=1.5,n=4.",
+        description="The largest values that requests may set, such as temperature=1.5,n=4.",
         json_schema_extra=RELOADABLE,
     )
     preset_folder: str | None = Field(
         None,
-        description="A folder of NAME.yaml files with parameters; requests choose one by `preset`.",
+        description="A folder of NAME.yaml files with parameters; requests choose one with `preset`.",
         json_schema_extra=RELOADABLE,
     )
     default_max_tokens: int = Field(
         0,
         ge=0,
         le=32000,
-        description="Tokens of an answer whose request gives no limit; 0 is OpenAI's default.",
+        description="The token limit of an answer whose request sets none; 0 is OpenAI's default.",
         json_schema_extra=RELOADABLE,
     )
     max_tokens_limit: int = Field(
         0,
         ge=0,
         le=32000,
-        description="The most tokens that an answer may have; 0 is no limit.",
+        description="The maximum of tokens of an answer; 0 is no limit.",
         json_schema_extra=RELOADABLE,
     )
     max_logprobs: int = Field(
         200_000,
         ge=100,
         le=100_000_000,
-        description="Log-probabilities that one request may ask for: choices x tokens x (alternatives + 1). "
+        description="The maximum of log-probabilities of one request: choices x tokens x (alternatives + 1). "
         "Each takes about 650 bytes of memory until the answer is sent.",
         json_schema_extra=RELOADABLE,
     )
     streaming: bool = Field(
-        True, description="Let clients stream answers.", json_schema_extra=RELOADABLE
+        True, description="Allow streamed answers.", json_schema_extra=RELOADABLE
     )
     role_stops: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="Also end answers before the role strings of the first extension, such as "
-        "\\nuser: (auto: with the sampler webui-2023 only).",
+        description="Also stop answers at the role strings of the first extension, such as \\nuser: (auto: "
+        "with the sampler webui-2023 only).",
         json_schema_extra=RELOADABLE,
     )
     bare_calls: bool = Field(
         True,
-        description="Read a whole answer that is nothing but the JSON of a call of a declared tool, fenced "
-        "as code or not, as that call, also where the model's template has marks for calls.",
+        description="Treat an answer that is only the JSON of a call of a declared tool, with or without a "
+        "code fence, as that call, also if the model's template has marks for calls.",
         json_schema_extra=RELOADABLE,
     )
     strict_parameters: bool = Field(
         False,
-        description="Refuse fields that are not known, more than 4 stop strings, and values beyond OpenAI's "
-        "ranges (temperature above 2, more than 5 log-probabilities of completions).",
+        description="Refuse unknown fields, more than 4 stop strings, and values outside OpenAI's ranges "
+        "(temperature above 2, more than 5 log-probabilities of completions).",
         json_schema_extra=RELOADABLE,
     )
     lenient_limits: bool = Field(
         False,
-        description="Take `max_tokens: -1` as no limit but the context, as some clients of local servers "
-        "mean it, instead of refusing it.",
+        description="Accept `max_tokens: -1` as no limit except the context, as some clients of local "
+        "servers send it.",
         json_schema_extra=RELOADABLE,
     )
-    thinking_budgets: Annotated[
-        Pairs, numbers_for(BUDGETS, "effort that has a budget", least=-1)
-    ] = Field(
+    thinking_budgets: Annotated[Pairs, numbers_for(BUDGETS, "effort", low=-1)] = Field(
         BUDGETS,
-        description="Tokens that a thought may have at each `reasoning_effort`, where the chat template "
-        "knows of no effort, and in requests that ask for nothing (`default`); -1 is no limit. As "
-        "low=500,default=4000; what is not named keeps its default.",
+        description="The maximum of reasoning tokens at each `reasoning_effort`, if the chat template does "
+        "not support efforts, and in requests without one (`default`); -1 is no limit. Such as "
+        "low=500,default=4000; others keep their default.",
         json_schema_extra=RELOADABLE,
     )
     validation_status: ValidationStatus = Field(
         400,
-        description="The status of a request that is not valid: 400 as OpenAI's, or 422.",
+        description="The status of an invalid request: 400 as OpenAI's, or 422.",
         json_schema_extra=RELOADABLE,
     )
     hooks: bool = Field(
@@ -359,72 +357,72 @@ class Settings(BaseSettings):
     )
     output_hooks: Literal["live", "whole"] = Field(
         "live",
-        description="How answers are streamed that other extensions modify: `live`, as far as their hooks "
-        "leave the beginning as it is; `whole`, when the text is complete.",
+        description="How to stream answers that other extensions modify: `live`, as far as their hooks leave "
+        "the beginning unchanged; `whole`, when the text is complete.",
         json_schema_extra=RELOADABLE,
     )
     media_max_mb: int = Field(
         20,
         ge=1,
         le=1024,
-        description="Largest picture, sound or file of a message in MiB.",
+        description="The largest picture, sound or file in a message in MiB.",
         json_schema_extra=RELOADABLE,
     )
     media_max_parts: int = Field(
         16,
         ge=0,
         le=1024,
-        description="Pictures, sounds and files that the messages of one request may hold.",
+        description="The maximum of pictures, sounds and files in the messages of one request.",
         json_schema_extra=RELOADABLE,
     )
     media_max_side: int = Field(
         2048,
         ge=64,
         le=16384,
-        description="Pixels that a picture keeps of each side; a larger one is shrunk.",
+        description="The maximum of pixels of each side of a picture; a larger one is shrunk.",
         json_schema_extra=RELOADABLE,
     )
     media_urls: bool = Field(
         False,
-        description="Fetch pictures from http(s) addresses, from public ones only.",
+        description="Fetch pictures from http(s) URLs, from public addresses only.",
         json_schema_extra=RELOADABLE,
     )
     media_hosts: LowerNames = Field(
         (),
-        description="Hosts (name or name:port) that pictures are fetched from wherever they are, also "
-        "in your own network; without --media-urls from no others.",
+        description="Hosts (name or name:port) to fetch pictures from at any address, also in your own "
+        "network; without --media-urls only from these.",
         json_schema_extra=RELOADABLE,
     )
     media_timeout: float = Field(
         10.0,
         gt=0,
         le=600,
-        description="Seconds in which all pictures of a request must have been fetched.",
+        description="Seconds to fetch all pictures of a request.",
         json_schema_extra=RELOADABLE,
     )
     max_body_mb: int = Field(
-        20, ge=1, le=1024, description="Largest request body in MiB; a larger one is answered 413."
+        20, ge=1, le=1024, description="The largest request body in MiB; a larger one gets 413."
     )
     request_memory_mb: int = Field(
         0,
         ge=0,
         le=1 << 20,
-        description="MiB that the bodies of all requests that are received, wait or run may take together; "
-        "beyond that 503. Default 0: a 32nd of the machine's memory, 64 to 512 MiB, or four of the "
-        "largest bodies if that is more.",
+        description="MiB for the bodies of all requests that are received, waiting or running; beyond that "
+        "503. Default 0: a 32nd of the machine's memory, 64 to 512 MiB, or four of the largest bodies if "
+        "that is more.",
     )
     http_threads: int = Field(
         32,
         ge=4,
         le=1024,
-        description="Requests that are held at once besides those that run or wait for the engine.",
+        description="Concurrent requests besides those that run on or wait for the engine.",
     )
     queue_limit: int = Field(
         256,
         ge=0,
         le=1024,
-        description="Requests that may wait for the engine. Beyond that, the caller with "
-        "most of them gets 429, or 503 where all have as many.",
+        description="Requests that may wait for the engine. Beyond that, the caller with the most waiting "
+        "requests gets 429, or 503 if all have equally many.",
         json_schema_extra=RELOADABLE,
     )
     queue_timeout: float = Field(
@@ -446,7 +444,7 @@ class Settings(BaseSettings):
         0.0,
         ge=0,
         le=86400,
-        description="Seconds that an answer may take, waiting included; requests may ask for less by "
+        description="Seconds that an answer may take, including waiting; requests may set less with "
         "`timeout`; 0 is no limit.",
         json_schema_extra=RELOADABLE,
     )
@@ -454,7 +452,7 @@ class Settings(BaseSettings):
         10.0,
         gt=0,
         le=3600,
-        description="Seconds of silence in a stream after which a comment is sent.",
+        description="Seconds without data in a stream after which a comment is sent.",
         json_schema_extra=RELOADABLE,
     )
     stall_timeout: float = Field(
@@ -467,43 +465,43 @@ class Settings(BaseSettings):
         30.0,
         gt=0,
         le=3600,
-        description="Seconds in which a request must have come, or of a long one 1,000 bytes for each of "
-        "them; then 408.",
+        description="Seconds in which a request must arrive, or 1,000 bytes a second of a long one; then "
+        "408.",
     )
     drain_timeout: float = Field(
         4.0,
         ge=0,
         le=3600,
-        description="Seconds that running answers may still take when the server is stopped.",
+        description="Seconds for running answers to finish when the server is stopped.",
     )
     log_requests: bool = Field(
         True,
-        description="One line in the log for each request, without anything of its content.",
+        description="Log one line for each request, without its content.",
         json_schema_extra=RELOADABLE,
     )
     log_format: Literal["text", "json"] = Field(
-        "text", description="How lines of the log look: for people, or JSON for programs."
+        "text", description="The format of log lines: text for people, or JSON for programs."
     )
     metrics: Literal["key", "open", "off"] = Field(
         "key",
-        description="GET /metrics for Prometheus: with the key that the server needs, open to "
-        "all who can reach it, or off.",
+        description="GET /metrics for Prometheus: with a key if the server has one, open to everyone, or "
+        "off.",
     )
     debug: bool = Field(
         False,
-        description="Log more, and write each request and its answer to --debug-folder: prompts too, "
-        "keys and pictures not.",
+        description="Log more, and write each request and its answer to --debug-folder, with prompts, "
+        "without keys and pictures.",
     )
     debug_folder: str | None = Field(
         None,
-        description="The folder for --debug; it keeps the last 500 requests, for its owner only. "
+        description="The folder for --debug; it keeps the last 500 requests, readable by its owner only. "
         "Default: debug in the data folder.",
     )
 
     @field_validator("user_limits")
     @classmethod
     def _check_limits(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
-        check_numbers(value, key_limits(cls.model_fields), "limit", least=0)
+        check_numbers(value, key_limits(cls.model_fields), "limit", low=0)
         return value
 
     @classmethod
@@ -515,9 +513,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is given: `configuration.sources.load` puts the sources in their order."""
+        """Only init arguments: `configuration.sources.load` combines the sources."""
         return (init_settings,)
 
 
 KEY_LIMITS: Mapping[str, KeyLimit] = key_limits(Settings.model_fields)
-"""The limits of keys, by the names of their settings."""
+"""The limits of keys, by setting."""

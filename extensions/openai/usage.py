@@ -1,4 +1,4 @@
-"""Usage: what keys and users have used. Reference: "Usage" (organization), and a shorter form.
+"""Usage: of keys and users. Reference: "Usage" (organization), and a shorter form.
 
 A key can read its own usage, an admin key that of all keys. `api_key_id` is the key's name; `user_id` is the
 `user` of the requests.
@@ -34,24 +34,24 @@ GroupBy = Literal["project_id", "user_id", "api_key_id", "model", "batch", "serv
 COLUMNS = {"api_key_id": "key", "user_id": "user", "model": "model"}
 WIDTHS = {"1m": 60, "1h": 3600, "1d": 86400}
 BUCKETS = {"1m": (60, 1440), "1h": (24, 168), "1d": (7, 31)}
-"""Buckets on a page: by default, and at most."""
+"""The number of buckets on a page: the default, and the maximum."""
 
 
-class WhoseQuery(RequestModel):
-    """Filters and grouping."""
+class FilterQuery(RequestModel):
+    """Which usage, and how to group it."""
 
-    user_ids: list[str] | None = Field(None, description="Of these users only.")
+    user_ids: list[str] | None = Field(None, description="Only of these users.")
     api_key_ids: list[str] | None = Field(
-        None, description="Of the keys with these names only; those of others need the scope admin."
+        None, description="Only of the keys with these names; other keys need the scope admin."
     )
-    models: list[str] | None = Field(None, description="Of these models only.")
+    models: list[str] | None = Field(None, description="Only of these models.")
     group_by: list[GroupBy] | None = Field(
-        None, description="Apart by these. There are no projects, batches and tiers here: null."
+        None, description="Group by these. Projects, batches and tiers do not exist here: null."
     )
 
 
-class BucketsQuery(WhoseQuery):
-    """The parameters of the reference."""
+class BucketsQuery(FilterQuery):
+    """The reference's parameters."""
 
     start_time: Time = Field(
         description="Unix seconds, inclusive; a bucket begins at or before it.",
@@ -61,19 +61,19 @@ class BucketsQuery(WhoseQuery):
     bucket_width: Literal["1m", "1h", "1d"] | None = Field(
         None, description="The length of a bucket, in UTC. Default `1d`."
     )
-    batch: bool | None = Field(None, description="`true` finds nothing: there are no batches.")
+    batch: bool | None = Field(None, description="`true` returns nothing: there are no batches.")
     project_ids: list[str] | None = Field(None, description="Refused: there are no projects.")
     limit: int | None = Field(
         None,
         ge=1,
         le=1440,
-        description="Buckets on a page: 7 (31 at most) days, 24 (168), 60 (1440).",
+        description="Buckets on a page: 7 days (31 at most), 24 hours (168), or 60 minutes (1440).",
     )
-    page: str | None = Field(None, description="`next_page` of the page before.")
+    page: str | None = Field(None, description="`next_page` of the previous page.")
 
 
-class TotalsQuery(WhoseQuery):
-    """The period."""
+class TotalsQuery(FilterQuery):
+    """The time range."""
 
     start_time: Time | None = Field(
         None, description="Unix seconds, inclusive. Default: the beginning of the month (UTC)."
@@ -82,7 +82,7 @@ class TotalsQuery(WhoseQuery):
 
 
 class Result(TypedDict):
-    """The sum of a group, or of all."""
+    """The sum of a group, or of everything."""
 
     object: str
     input_tokens: int
@@ -101,7 +101,7 @@ class Result(TypedDict):
 
 
 class Bucket(TypedDict):
-    """A period; it has no results if nothing was used."""
+    """A time range; without results if nothing was used."""
 
     object: Literal["bucket"]
     start_time: int
@@ -139,7 +139,7 @@ else:
 
 
 class Totals(TypedDict):
-    """Sums, and the limits of the key that asks and of each of its users."""
+    """Sums, and the limits of the request's key and of each of its users."""
 
     object: Literal["usage"]
     start_time: int
@@ -150,17 +150,17 @@ class Totals(TypedDict):
 
 
 def completions_usage(context: RequestContext, query: BucketsQuery) -> Response:
-    """Tokens and requests of completions and chat, in buckets of time."""
+    """Tokens and requests of completions and chat, in time buckets."""
     return _buckets(context, query, "completions")
 
 
 def embeddings_usage(context: RequestContext, query: BucketsQuery) -> Response:
-    """Tokens and requests of embeddings, in buckets of time."""
+    """Tokens and requests of embeddings, in time buckets."""
     return _buckets(context, query, "embeddings")
 
 
 def usage(context: RequestContext, query: TotalsQuery) -> Response:
-    """Everything since the beginning of the month, or in the time asked for, and the key's limits."""
+    """Everything in the requested time, by default since the beginning of the month, and the key's limits."""
     now = int(time.time())
     month = datetime.fromtimestamp(now, timezone.utc).replace(
         day=1, hour=0, minute=0, second=0, microsecond=0
@@ -184,10 +184,10 @@ def usage(context: RequestContext, query: TotalsQuery) -> Response:
 
 def _buckets(context: RequestContext, query: BucketsQuery, kind: str) -> Response:
     width_name = query.bucket_width or "1d"
-    width, (usual, most) = WIDTHS[width_name], BUCKETS[width_name]
-    limit = query.limit or usual
-    if limit > most:
-        raise bad_request.out_of_range("limit", limit, low=1, high=most)
+    width, (default, maximum) = WIDTHS[width_name], BUCKETS[width_name]
+    limit = query.limit or default
+    if limit > maximum:
+        raise bad_request.out_of_range("limit", limit, low=1, high=maximum)
     if query.project_ids:
         raise bad_request.unsupported(
             "project_ids", "is not supported: there are no projects here."
@@ -233,8 +233,9 @@ def _buckets(context: RequestContext, query: BucketsQuery, kind: str) -> Respons
     return json_response(answer)
 
 
-def _chosen(context: RequestContext, query: WhoseQuery) -> Filter:
-    """Restrict the query to what the caller may read. Raises Forbidden, NotFound (nothing is recorded)."""
+def _chosen(context: RequestContext, query: FilterQuery) -> Filter:
+    """The requested filter, limited to what the caller may see. Raises Forbidden, and NotFound if no usage is
+    kept."""
     if not context.services.usage_store.keeps:
         raise NotFound("No usage is kept: the operator has set usage_days to 0.")
     caller, keys = context.record.caller, query.api_key_ids or []
@@ -294,7 +295,7 @@ def _position(cursor: str) -> int:
         if 0 <= position <= LATEST:
             return position
     except (ValueError, binascii.Error):
-        pass  # refused below, like other values out of range
+        pass  # refused below
     raise InvalidRequest(
         "Invalid 'page': not a cursor of this server.", param="page", code="invalid_value"
     )
@@ -308,7 +309,7 @@ def _routes() -> Iterator[Route]:
     for kind, handler, summary in pages:
         path = f"/organization/usage/{kind}"
         yield Route("GET", path, handler, summary, PathPrefixes.API, UsagePage, query=BucketsQuery)
-    yield Route("GET", "/usage", usage, "Usage in sum", PathPrefixes.API, Totals, query=TotalsQuery)
+    yield Route("GET", "/usage", usage, "Total usage", PathPrefixes.API, Totals, query=TotalsQuery)
 
 
 ROUTES = endpoint("usage", *_routes())

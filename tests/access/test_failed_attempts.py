@@ -43,7 +43,7 @@ def test_an_address_is_refused_after_so_many_until_its_minute_ends(
     failed_attempts = AttemptLimiter()
     for _ in range(3):
         assert not refused(failed_attempts, FAR)
-        failed_attempts.wrong(FAR)
+        failed_attempts.add_wrong(FAR)
         now += 10
     with pytest.raises(TooManyWrongKeys) as caught:
         failed_attempts.check(FAR, b"x", 3)
@@ -51,8 +51,8 @@ def test_an_address_is_refused_after_so_many_until_its_minute_ends(
     assert not refused(failed_attempts, OTHER) and not refused(failed_attempts, FAR, most=0)
     now = 1060.0
     assert not refused(failed_attempts, FAR)
-    failed_attempts.wrong(FAR)  # a new minute, with one
-    failed_attempts.wrong(FAR)
+    failed_attempts.add_wrong(FAR)  # a new minute, with one
+    failed_attempts.add_wrong(FAR)
     assert not refused(failed_attempts, FAR)
 
 
@@ -68,7 +68,7 @@ def test_an_address_is_refused_after_so_many_until_its_minute_ends(
 def test_what_is_one_address(one: str, other: str, together: bool) -> None:
     failed_attempts = AttemptLimiter()
     for _ in range(3):
-        failed_attempts.wrong(one)
+        failed_attempts.add_wrong(one)
     assert refused(failed_attempts, other) is together
 
 
@@ -78,17 +78,17 @@ def test_what_is_one_address(one: str, other: str, together: bool) -> None:
 def test_this_machine_is_not_counted(address: str) -> None:
     failed_attempts = AttemptLimiter()
     for _ in range(100):
-        failed_attempts.wrong(address)
+        failed_attempts.add_wrong(address)
         assert not refused(failed_attempts, address)
 
 
 def test_memory_is_bounded() -> None:
-    failed_attempts = AttemptLimiter(addresses=50, right_keys=5)
+    failed_attempts = AttemptLimiter(max_addresses=50, max_valid_keys=5)
     for at in range(1000):
-        failed_attempts.wrong(f"10.0.{at // 256}.{at % 256}")
-        failed_attempts.right(FAR, b"%d" % at)
-        addresses, right_keys = failed_attempts.remembered
-        assert addresses <= 50 and right_keys <= 5
+        failed_attempts.add_wrong(f"10.0.{at // 256}.{at % 256}")
+        failed_attempts.add_valid(FAR, b"%d" % at)
+        addresses, valid_keys = failed_attempts.remembered
+        assert addresses <= 50 and valid_keys <= 5
     assert failed_attempts.remembered == (50, 5)
 
 

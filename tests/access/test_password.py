@@ -93,7 +93,7 @@ def test_a_flood_of_guesses_holds_no_more_than_so_many_threads(
         return given == WORD
 
     monkeypatch.setattr(module, "check_password_hash", check)
-    held, refused = Password(WORD, waiting=3), list[RateLimited]()
+    held, refused = Password(WORD, max_waiting=3), list[RateLimited]()
 
     def guess() -> None:
         try:

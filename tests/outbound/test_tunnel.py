@@ -473,7 +473,7 @@ def test_without_a_key_it_does_not_start() -> None:
     server = ServerProcess("--loader", "echo", "--public-api")
     try:
         assert server.wait(30) == 2
-        assert "--public-api lets all in" in server.output and "--api-key" in server.output
+        assert "--public-api lets everyone in" in server.output and "--api-key" in server.output
     finally:
         server.stop()
 

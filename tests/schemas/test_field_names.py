@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.schemas.field_names import header_of, meant_by
+from extensions.openai.schemas.field_names import closest_name, header_of
 from tests.support.api import Api
 from tests.support.reference import assert_envelope
 
@@ -99,7 +99,7 @@ def test_known_fields_are_not_named(api: Api) -> None:
     "name", ["a\r\nx-evil: 1", "é" * 20, "", "x" * 65, " temperature", "temprature\n", "\ud83d"]
 )
 def test_names_that_could_not_stand_in_a_header(api: Api, name: str) -> None:
-    assert meant_by(name, {"temperature"}, set()) is None
+    assert closest_name(name, {"temperature"}, set()) is None
     assert header_of([name, "num_ctx"]) == "num_ctx"
     assert header_of([f"x{n}" for n in range(99)]).count(",") == 19
 

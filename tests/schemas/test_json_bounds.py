@@ -86,7 +86,7 @@ def test_parts_of_any_size_count_the_same(value: Any, part: int) -> None:
             waiting += each.values()
         elif isinstance(each, list):
             waiting += each
-    rest = b"".join(json_bounds.outside_of_strings(json.dumps(value).encode(), part))
+    rest = b"".join(json_bounds.outside_strings(json.dumps(value).encode(), part))
     assert rest.count(b"[") + rest.count(b"{") == objects
     assert rest.count(b":") == names
 
@@ -124,5 +124,5 @@ def test_the_first_wrong_element_ends_a_list() -> None:
 
 def test_small_texts_are_not_counted() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        parse(ChatCompletionRequest, b"[" * json_bounds.SMALL)
+        parse(ChatCompletionRequest, b"[" * json_bounds.UNCHECKED_BYTES)
     assert caught.value.code == "invalid_json"

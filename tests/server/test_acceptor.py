@@ -91,7 +91,7 @@ def test_the_limit_on_files_is_raised_where_the_system_lets_us(
     limits["now"] = (80, 80)
     assert machine.raise_file_limit(1000) == 80
     monkeypatch.setattr(machine, "resource", None)
-    assert machine.raise_file_limit(1000) == machine.USUAL_FILES
+    assert machine.raise_file_limit(1000) == machine.DEFAULT_OPEN_FILES
 
 
 def test_nothing_can_be_written(serve: Serve) -> None:

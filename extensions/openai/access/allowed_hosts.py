@@ -1,4 +1,4 @@
-"""Who may reach the server without a key: this machine, by a loopback name, from a page of its own."""
+"""Which requests are allowed without a key: from this machine, to a loopback name, from a local page."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ LOOPBACK_ORIGIN = re.compile(
 
 
 def bind_address(settings: Settings) -> str:
-    """The address to listen on. Raises SettingsError where that would open the server by accident."""
+    """The address to listen on. Raises SettingsError if that would expose the server without a key."""
     host = settings.listen_host or ("0.0.0.0" if settings.listen else "127.0.0.1")
     if not has_keys(settings) and not is_loopback(host):
         flag = "--listen-host" if settings.listen_host else "--listen"
-        raise SettingsError(f"{flag} lets other machines in, so it needs a key: {_how(settings)}")
+        raise SettingsError(f"{flag} lets other machines in, so it needs a key: {_hint(settings)}")
     if settings.public_api and not has_keys(settings):
-        raise SettingsError(f"--public-api lets all in, so it needs a key: {_how(settings)}")
+        raise SettingsError(f"--public-api lets everyone in, so it needs a key: {_hint(settings)}")
     return host
 
 
-def _how(settings: Settings) -> str:
-    """How the server gets a key."""
+def _hint(settings: Settings) -> str:
+    """How to set a key."""
     hint = key_hint(settings)
     return hint or "add --api-key KEY (or set OPENEDAI_API_KEY), or --api-key generate"
 
 
 def check_source(settings: Settings, host: str | None, origin: str | None) -> None:
-    """Refuse DNS rebinding and hostile pages while there is no key. Raises Forbidden, and InvalidRequest
-    for a Host that is none.
+    """Refuse DNS rebinding and hostile pages while there is no key. Raises Forbidden, and InvalidRequest for
+    a malformed Host.
 
-    `host` and `origin` are the request's headers. Every browser sends Host, so a request without one
-    is a program's, and is let in.
+    `host` and `origin` are the request's headers. Every browser sends Host, so a request without it comes
+    from a program, and is allowed.
     """
     name = "localhost" if host is None else host_name(host)
     if has_keys(settings):
@@ -65,7 +65,7 @@ def check_source(settings: Settings, host: str | None, origin: str | None) -> No
 
 @lru_cache(maxsize=1024)
 def host_name(host: str) -> str | None:
-    """The host of a Host header: no port, no brackets, no last dot, small letters; None if malformed."""
+    """The host of a Host header: lower case, without port, brackets and trailing dot; None if malformed."""
     found = HOST.fullmatch(host)
     if found is None:
         return None
@@ -73,8 +73,8 @@ def host_name(host: str) -> str | None:
 
 
 def is_allowed_host(name: str, allowed: Sequence[str]) -> bool:
-    """Whether a request may be addressed to this name (as `host_name` gives it): to this machine, or to
-    what the list has: names, `*.name`, addresses, networks, `*`."""
+    """Whether a request may be addressed to this name (from `host_name`): a loopback name, or one that the
+    list allows by name, `*.name`, address, network or `*`."""
     if is_loopback(name) or "*" in allowed or name in allowed:
         return True
     address = as_address(name)
@@ -88,13 +88,13 @@ def is_allowed_host(name: str, allowed: Sequence[str]) -> bool:
 
 
 def is_allowed_origin(origin: str, allowed: Sequence[str]) -> bool:
-    """Whether a browser page of this origin may call: a page of this machine, or one on the list."""
+    """Whether pages of this origin may call: those of this machine, and those on the list."""
     return "*" in allowed or any(each.match(origin) for each in origin_patterns(allowed))
 
 
 def origin_patterns(allowed: Sequence[str]) -> list[re.Pattern[str]]:
-    """What the whole of an origin must match, one pattern of these; `*` stands for a part of it."""
-    # They end with \Z because flask-cors asks for a match at the beginning only.
+    """Patterns of which an origin must match one; `*` in an entry stands for any part of it."""
+    # They end with \Z because flask-cors matches only at the beginning.
     return [
         LOOPBACK_ORIGIN,
         *(

@@ -1,4 +1,4 @@
-"""Who a request comes from, and what that lets them do."""
+"""The caller of a request, and its permissions."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ Scope = Literal["read", "write", "admin"]
 
 
 Priority = Literal["interactive", "batch"]
-"""Batch work gets what interactive work leaves over."""
+"""Batch requests get the capacity that interactive ones leave."""
 
 
 Limits = Mapping[str, int]
-"""How much a caller may ask for, by the names of `settings.KEY_LIMITS`; 0 is no limit. Where a key says
-nothing, the settings do."""
+"""A caller's limits by the names of `settings.KEY_LIMITS`; 0 is no limit. The settings supply missing
+ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The holder of a key. The name stands in logs and metrics; the key itself is nowhere in here."""
+    """The holder of a key. The name appears in logs and metrics; the key itself is not in here."""
 
     name: str
     scopes: frozenset[Scope]
     weight: int = 1
-    """1 to 100: its share of the engine beside other callers."""
+    """1 to 100: its share of the engine relative to other callers."""
     priority: Priority = "interactive"
     limits: Limits = field(default_factory=dict)
-    """Of all its requests together."""
+    """For all its requests together."""
     user_limits: Limits = field(default_factory=dict)
-    """Of each `user` that its requests name."""
+    """For each `user` of its requests."""
     is_limited: bool = field(init=False)
-    """Whether there is any limit to count its requests for."""
+    """Whether its requests must be counted for a limit."""
 
     def __post_init__(self) -> None:
         limited = any(self.limits.values()) or any(self.user_limits.values())
         object.__setattr__(self, "is_limited", limited)
 
     identity: str = ""
-    """Of a named key: what stays when the key is rotated, and no later key of that name has."""
+    """Of a named key: stays the same when the key is rotated; a later key of that name has another."""
     stores: bool = True
-    """Whether anything may be stored that it asks to store."""
+    """Whether its requests may store objects."""
 
     @property
     def owner(self) -> str:
-        """Whose the objects are that it stores."""
+        """The owner of the objects that it stores."""
         return owner_of(self.identity) if self.identity else self.name
 
 
 def owner_of(identity: str) -> str:
-    """Whose the objects are that named keys with this identity store."""
+    """The owner of objects that named keys with this identity store."""
     return f"key:{identity}"
 
 
@@ -59,7 +59,7 @@ ANONYMOUS = Caller("nobody", frozenset())
 """A client that has sent no valid key, or has called an endpoint that needs none."""
 
 LOCAL = Caller("local", frozenset({"read", "write", "admin"}))
-"""The caller while the server has no key: on this machine."""
+"""The caller on this machine while the server has no key."""
 
 RESERVED = frozenset({"nobody", "local", "api-key", "admin", "password"})
-"""Names of callers that have no named key, so no named key may bear one."""
+"""Names of callers without a named key; named keys cannot have these names."""

@@ -1,4 +1,4 @@
-"""IP addresses, and which of them are this machine."""
+"""IP addresses, and which of them are loopback."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def is_loopback(host: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def as_address(text: str) -> IPAddress | None:
-    """The IP address that a text is; one of IPv4 that is written as IPv6 counts as IPv4."""
+    """Parse an IP address; an IPv4-mapped IPv6 address becomes IPv4. None for other text."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

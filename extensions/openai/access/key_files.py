@@ -1,9 +1,9 @@
-"""The files of named keys: the secret that signs them, and the list of those that were made.
+"""The files of named keys: the secret that signs them, and the list of keys.
 
-`keys.secret` makes keys valid, `keys.json` says which there are and which of them were revoked; both are
-read again when they change. The list holds no key. Where there is one, a key that is not on it is not valid;
-where there never was one, because a server was given nothing but the secret, the signature is enough.
-A writer takes `keys.lock` and replaces a file as a whole, so that readers need no lock.
+`keys.secret` makes keys valid, `keys.json` lists them and which are revoked; both are read again when they
+change. The list contains no key itself. If it exists, a key that is not on it is not valid; if it never
+existed, because a server has only the secret, the signature is enough. A writer takes `keys.lock` and
+replaces the whole file, so that readers need no lock.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .signed_keys import Grant, new_id, sign
 
 T = TypeVar("T")
 SECRET, LIST, LOCK = "keys.secret", "keys.json", "keys.lock"
-PATIENCE = 10.0  # seconds to wait for another process that writes
+LOCK_TIMEOUT_S = 10.0  # for another process that writes
 
 
 class KeysError(Exception):
@@ -36,12 +36,12 @@ class KeysError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One key that was made. The key itself is not in here."""
+    """One key, without the key itself."""
 
     grant: Grant
     created: int
     ends: int | None = None
-    """When it stops to be valid (Unix seconds); 0: it is revoked; None: not before it expires."""
+    """When it becomes invalid (Unix seconds); 0: it is revoked; None: when it expires."""
 
     def valid(self, now: float) -> bool:
         ends = [end for end in (self.ends, self.grant.expires) if end is not None]
@@ -51,23 +51,23 @@ class Entry:
 _entries = TypeAdapter(tuple[Entry, ...])
 
 
-class _Watched(Generic[T]):
-    """A file's content, read again when another file has taken its place."""
+class _CachedFile(Generic[T]):
+    """A file's parsed content, read again when the file is replaced."""
 
     def __init__(self, path: Path, read: Callable[[bytes], T]) -> None:
         self.path = path
         self._read = read
-        self._seen: tuple[tuple[int, int, int], T] | None = None
+        self._cached: tuple[tuple[int, int, int], T] | None = None
 
     def get(self) -> T | None:
-        """None where there is no file. Raises KeysError."""
+        """The content; None if there is no file. Raises KeysError."""
         try:
             found = self.path.stat()
             state = (found.st_ino, found.st_mtime_ns, found.st_size)
-            seen = self._seen
-            if seen is None or seen[0] != state:
-                seen = self._seen = (state, self._read(self.path.read_bytes()))
-            return seen[1]
+            cached = self._cached
+            if cached is None or cached[0] != state:
+                cached = self._cached = (state, self._read(self.path.read_bytes()))
+            return cached[1]
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
@@ -76,17 +76,17 @@ class _Watched(Generic[T]):
 
 
 _seen: set[str] = set()
-"""Secrets that were there."""
+"""Paths of secrets that existed since the process started."""
 
 
 def named_keys_exist(settings: Settings) -> bool:
-    """Whether there is a secret, or was since this process began, so that there can be keys.
+    """Whether there is a secret, or was since this process started, so that there can be keys.
 
-    Deleting the secret of a running server makes all keys void; it does not open the server.
+    Deleting the secret of a running server invalidates all keys; it does not open the server.
     """
     if settings.keys_secret is not None:
         return True
-    # Asked for each request; the ways of pathlib cost more than the look at the file.
+    # Called for each request; pathlib would cost more than the system call.
     path = f"{data_folder(settings)}/{SECRET}"
     if path not in _seen and os.path.exists(path):  # noqa: PTH110
         _seen.add(path)
@@ -97,11 +97,11 @@ class KeyFiles:
     """The keys of one data folder. Thread-safe."""
 
     def __init__(self, folder: Path, secret: str | None = None) -> None:
-        """`secret` takes the place of the file with one."""
+        """`secret` replaces the one in the file."""
         self.folder = folder
         self._given = None if secret is None else secret.encode()
-        self._secret = _Watched(folder / SECRET, _read_secret)
-        self._list = _Watched(folder / LIST, _read_list)
+        self._secret = _CachedFile(folder / SECRET, _read_secret)
+        self._list = _CachedFile(folder / LIST, _read_list)
         self._ends: Mapping[str, int | None] | None = None
         self._ends_of: tuple[Entry, ...] | None = None
 
@@ -111,18 +111,18 @@ class KeyFiles:
         return cls(data_folder(settings), secret.get_secret_value() if secret else None)
 
     def secret(self) -> bytes | None:
-        """What keys are signed with; None where no key was made yet. Raises KeysError."""
+        """The secret that signs keys; None if no key was made yet. Raises KeysError."""
         return self._given or self._secret.get()
 
     def ends(self, id: str) -> int | None:
-        """When the key with this id stops to be valid; 0: it is revoked, or not on the list.
+        """When the key with this id becomes invalid; 0: it is revoked, or not on the list.
 
         Raises KeysError."""
         entries = self._list.get()
         if entries is not None and entries is not self._ends_of:
             self._ends = {each.grant.id: each.ends for each in entries}
             self._ends_of = entries
-        # Where the list has gone, what it said last stays in force.
+        # If the list was deleted, its last content stays in force.
         if self._ends is not None:
             return self._ends.get(id, 0)
         if self._given is None or (self.folder / LOCK).exists():
@@ -130,7 +130,7 @@ class KeyFiles:
         return None
 
     def entries(self) -> tuple[Entry, ...]:
-        """All keys that were made, in that order. Raises KeysError."""
+        """All keys, oldest first. Raises KeysError."""
         return self._list.get() or ()
 
     def owners(self, name: str) -> frozenset[str]:
@@ -144,7 +144,7 @@ class KeyFiles:
         return frozenset(map(owner_of, found))
 
     def create(self, grant: Grant) -> str:
-        """Make a key; its text is returned here and never again. Raises KeysError where the name is taken."""
+        """Make a key; its text is returned only here. Raises KeysError if the name is taken."""
         with self._writing():
             entries, now = self.entries(), time.time()
             if any(each.grant.name == grant.name and each.valid(now) for each in entries):
@@ -156,11 +156,11 @@ class KeyFiles:
     def rotate(
         self, name: str, change: Callable[[Entry], Grant], grace: int = 0
     ) -> tuple[str, Grant]:
-        """Make another key of that name; the old one ends after `grace` seconds.
+        """Make a new key with this name; the old one ends after `grace` seconds.
 
-        `change` gets the newest one and says what the new one allows. Raises KeysError.
+        `change` gets the newest key and returns the new one's grant. Raises KeysError.
         """
-        self._look_for(name)
+        self._check_exists(name)
         with self._writing():
             entries, now = self.entries(), time.time()
             valid = [each for each in entries if each.grant.name == name and each.valid(now)]
@@ -177,8 +177,8 @@ class KeyFiles:
             return self._add(kept, grant), grant
 
     def revoke(self, name: str) -> int:
-        """End all keys of that name at once; how many there were. Raises KeysError."""
-        self._look_for(name)
+        """End all keys with this name at once; return how many. Raises KeysError."""
+        self._check_exists(name)
         with self._writing():
             entries = self.entries()
             valid = [
@@ -193,9 +193,9 @@ class KeyFiles:
             )
             return len(valid)
 
-    def _look_for(self, name: str) -> None:
-        """Raises KeysError where no key was made, before anything is written: who finds keys.lock
-        knows that there was a list."""
+    def _check_exists(self, name: str) -> None:
+        """Raise KeysError if no key was made yet, before keys.lock is written: its existence means that there
+        was a list."""
         if not self.entries():
             raise KeysError(_none(name, ()))
 
@@ -217,7 +217,7 @@ class KeyFiles:
     def _writing(self) -> Iterator[None]:
         try:
             make_private(self.folder)
-            with FileLock(self.folder / LOCK, timeout=PATIENCE, mode=0o600):
+            with FileLock(self.folder / LOCK, timeout=LOCK_TIMEOUT_S, mode=0o600):
                 hand_over(self.folder / LOCK)
                 yield
         except Timeout:

@@ -1,4 +1,4 @@
-"""Named keys in words and in tables, as the operator's commands print them. No key is in them."""
+"""Formats named keys, as text and tables, for the operator's commands. Never contains a key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns of equal width; those of numbers end in line."""
+    """Rows as aligned columns; columns of numbers are aligned right."""
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     numbers = [
         len(rows) > 1 and all(row[at].replace(",", "").isdecimal() for row in rows[1:])
@@ -32,7 +32,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def allowed(grant: Grant, *, with_end: bool = True) -> str:
-    """What the key allows, in words."""
+    """What the key allows, as text."""
     parts = [", ".join(scope for scope in SCOPES if scope in grant.scopes)]
     parts += _limit_words(grant.limits, "")
     parts += _limit_words(grant.user_limits, " for each user")
@@ -76,7 +76,7 @@ def described(entry: Entry, now: float, last_used: int | None) -> dict[str, Any]
 
 
 def state_of(entry: Entry, now: float) -> str:
-    """valid, replaced (by a newer one, which a rotation made), revoked or expired."""
+    """valid, replaced (by a newer one from a rotation), revoked or expired."""
     if entry.valid(now):
         return "valid" if entry.ends is None else "replaced"
     if entry.ends is not None and (entry.grant.expires is None or now < entry.grant.expires):
@@ -85,13 +85,13 @@ def state_of(entry: Entry, now: float) -> str:
 
 
 def end_of(entry: Entry) -> int | None:
-    """When it ends or has ended, in Unix seconds; None for never, and where it was revoked."""
+    """When it ends or ended, in Unix seconds; None: never, or it was revoked."""
     ends = [end for end in (entry.ends, entry.grant.expires) if end]
     return min(ends, default=None)
 
 
 def day(seconds: float | None) -> str:
-    """A moment for people."""
+    """A time for people to read."""
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds)) if seconds else "-"
 
 

@@ -1,4 +1,4 @@
-"""The key that a request must bring, and whose it is."""
+"""Checks the key of a request, and identifies its caller."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ ALL: frozenset[Scope] = USE | {"admin"}
 ADMIN = Caller("admin", ALL)
 """The holder of the admin key."""
 IN_ENVIRON = {name: "HTTP_" + name.upper().replace("-", "_") for name in HEADERS}
-LONGEST = 4096  # bytes; a named key has about 150
+MAX_KEY_BYTES = 4096  # a named key has about 150
 
 
 def has_keys(settings: Settings) -> bool:
-    """Whether a key is asked for: one shared key, a password, or named keys that were made."""
+    """Whether requests need a key: a shared key, a password, or a named key."""
     return (
         settings.api_key is not None or settings.password is not None or named_keys_exist(settings)
     )
@@ -69,11 +69,12 @@ class Keys:
             self._password = Password(password.get_secret_value()) if password else None
 
     def identify(self, headers: Mapping[str, str | None], address: str = "") -> Caller:
-        """Whose key the request brings. Raises Unauthorized, TooManyWrongKeys, KeysUnreadable.
+        """The caller that the request's key belongs to. Raises Unauthorized, TooManyWrongKeys,
+        KeysUnreadable.
 
-        `headers` holds `authorization` (Bearer), `x-api-key` and `api-key` (Azure clients), None if absent;
-        `address` is the client's. The time it takes says nothing about how close a wrong key came, nor to
-        which of the server's keys.
+        `headers`: `authorization` (Bearer), `x-api-key` and `api-key` (Azure clients), None if absent;
+        `address` is the client's. The time it takes does not reveal how close a wrong key is to any of the
+        server's.
         """
         locked = has_keys(self._settings)
         if not locked and self._settings.admin_key is None:
@@ -82,35 +83,35 @@ class Keys:
         if given is None and locked:
             missing = "You didn't provide an API key."
             if headers.get("authorization"):
-                missing = "The Authorization header holds no Bearer key."
+                missing = "The Authorization header has no Bearer key."
             raise Unauthorized(f"{missing} Send it as: Authorization: Bearer YOUR_KEY")
         found = None
         if given is not None:
             self._attempts.check(address, given, self._settings.wrong_keys)
             found = self._whose(given)
         if found is None and locked:
-            self._attempts.wrong(address)
+            self._attempts.add_wrong(address)
             raise Unauthorized("The API key that was sent is not one of this server's.")
         if found is None or given is None:
             return self._local_user
-        self._attempts.right(address, given)
+        self._attempts.add_valid(address, given)
         return found
 
     def is_shared(self, headers: Mapping[str, str | None]) -> bool:
-        """Whether the request brings the API key or the admin key. Waits for nothing, and counts nothing."""
+        """Whether the request has the API key or the admin key. Never blocks, and counts no wrong key."""
         try:
             given = _given(headers)
         except Unauthorized:
             return False
         shared = (self._settings.api_key, self._settings.admin_key)
-        # Both are compared, whichever matches.
-        right = [key is not None and given is not None and _same(given, key) for key in shared]
-        return any(right)
+        # Always compare both, for constant time.
+        matches = [key is not None and given is not None and _same(given, key) for key in shared]
+        return any(matches)
 
     def _whose(self, given: bytes) -> Caller | None:
-        """Whose key it is; None for a wrong one. Raises Unauthorized for one that is valid no more."""
+        """The key's caller; None for a wrong key. Raises Unauthorized for one that is no longer valid."""
         api_key, admin_key = self._settings.api_key, self._settings.admin_key
-        # Both are compared, whichever matches; only the holder of a right key sees that no file is looked at.
+        # Always compare both, for constant time; only a valid key reveals that no file is read.
         is_admin = admin_key is not None and _same(given, admin_key)
         is_user = api_key is not None and _same(given, api_key)
         if is_admin:
@@ -127,7 +128,7 @@ class Keys:
         return None
 
     def _named(self, given: bytes) -> tuple[Grant | None, str | None]:
-        """What a named key allows, or what keeps us from knowing."""
+        """A named key's grant, or why it cannot be checked."""
         try:
             secret = self._files.secret()
             return (None if secret is None else verify(given, secret)), None
@@ -139,7 +140,7 @@ class Keys:
             )
 
     def _holder(self, grant: Grant) -> Caller:
-        """The holder of a named key. Raises Unauthorized where it is not valid any more."""
+        """The caller of a named key. Raises Unauthorized if it is no longer valid."""
         try:
             ends = self._files.ends(grant.id)
         except KeysError as error:
@@ -150,7 +151,7 @@ class Keys:
         now = time.time()
         if ends is not None and now >= ends:
             raise Unauthorized(
-                "This API key was revoked, or replaced by another one, or it is not on this server's list."
+                "This API key was revoked or replaced by another one, or it is not on this server's list."
             )
         if grant.expires is not None and now >= grant.expires:
             day = time.strftime("%Y-%m-%d %H:%M", time.gmtime(grant.expires))
@@ -172,20 +173,20 @@ class Keys:
 
 
 def sent_keys(environ: Mapping[str, Any]) -> dict[str, str | None]:
-    """What a request's headers say of keys, for `Keys.identify`; `environ` is WSGI's."""
+    """The request's headers that may have keys, for `Keys.identify`; `environ` is WSGI's."""
     return {name: environ.get(key) for name, key in IN_ENVIRON.items()}
 
 
 def _given(headers: Mapping[str, str | None]) -> bytes | None:
-    """The key that was sent; None where there is none. Raises Unauthorized for two that differ."""
+    """The request's key; None: it has none. Raises Unauthorized for two different ones."""
     scheme, _, bearer = (headers.get("authorization") or "").partition(" ")
     keys = [bearer.strip()] if scheme.lower() == "bearer" else []
     keys += [(headers.get(name) or "").strip() for name in HEADERS[1:]]
     found = {key for key in keys if key}
     if len(found) > 1:
         raise Unauthorized("Two different API keys were sent, in different headers. Send one.")
-    # Header bytes reach us as latin-1. What is too long for a key is like any other wrong one.
-    return found.pop().encode("latin-1", "replace")[:LONGEST] if found else None
+    # WSGI decodes headers as latin-1. A key that is too long is simply wrong.
+    return found.pop().encode("latin-1", "replace")[:MAX_KEY_BYTES] if found else None
 
 
 def _same(given: bytes, key: SecretStr) -> bool:

@@ -1,4 +1,4 @@
-"""A password, compared by scrypt: slow on purpose, so that it is remembered who was right."""
+"""A password, checked with scrypt, which is slow on purpose; so the last valid one is cached."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from werkzeug.security import check_password_hash, generate_password_hash
 from ..errors import RateLimited
 
 HASH = "scrypt:"
-"""How a hash begins, which may stand in the settings in place of the password itself."""
+"""The beginning of a hash, which the settings may have instead of the password."""
 
-WAITING = 64
-"""Checks under way at the same time; each one holds a thread of the server."""
+MAX_WAITING = 64
+"""Concurrent checks; each occupies a server thread."""
 
 
 def hashed(password: str) -> str:
@@ -23,37 +23,37 @@ def hashed(password: str) -> str:
 
 
 class Password:
-    """What is right. Thread-safe. Holds no password, only hashes."""
+    """Checks a password. Thread-safe. Holds no password, only hashes."""
 
-    def __init__(self, password: str, *, waiting: int = WAITING) -> None:
-        """The password, or its hash."""
+    def __init__(self, password: str, *, max_waiting: int = MAX_WAITING) -> None:
+        """`password`: itself or its hash."""
         self._hash = password if password.startswith(HASH) else hashed(password)
         self._secret = secrets.token_bytes(32)
-        self._right: bytes | None = None
+        self._valid: bytes | None = None
         self._lock = threading.Lock()
-        self._places = threading.Semaphore(waiting)
+        self._waiting = threading.Semaphore(max_waiting)
 
     def matches(self, given: bytes) -> bool:
-        """Whether it is the right one. A wrong one costs tens of milliseconds each time, whatever it is.
+        """Whether this is the password. Any wrong one costs tens of milliseconds.
 
-        Guesses wait for each other; raises RateLimited where too many wait.
+        Checks run one at a time; raises RateLimited if too many wait.
         """
         digest = hmac.digest(self._secret, given, "sha256")
         if self._known(digest):
             return True
-        if not self._places.acquire(blocking=False):
+        if not self._waiting.acquire(blocking=False):
             raise RateLimited("Too many keys are being checked. Please try again.", retry_after=1.0)
         try:
             with self._lock:
-                # Many may bring the right one at once, before the first of them was checked.
-                right = self._known(digest) or check_password_hash(
+                # Another request may have sent the right one meanwhile.
+                matches = self._known(digest) or check_password_hash(
                     self._hash, given.decode("utf-8", "replace")
                 )
-                if right:
-                    self._right = digest
+                if matches:
+                    self._valid = digest
         finally:
-            self._places.release()
-        return right
+            self._waiting.release()
+        return matches
 
     def _known(self, digest: bytes) -> bool:
-        return self._right is not None and hmac.compare_digest(digest, self._right)
+        return self._valid is not None and hmac.compare_digest(digest, self._valid)

@@ -1,8 +1,8 @@
-"""Named keys: `sk-NAME-` and what the key allows, signed, so that nothing has to be looked up.
+"""Named keys: `sk-NAME-` and the key's grant, signed, so that no lookup is needed.
 
-The text is `sk-NAME-PAYLOAD.SIGNATURE`. PAYLOAD is JSON in base32, in which there is no hyphen, so that
-a name may have some. SIGNATURE is an HMAC-SHA256 (itsdangerous) of all that is before it. Who has the key
-can read what it allows, and change none of it.
+The text is `sk-NAME-PAYLOAD.SIGNATURE`. PAYLOAD is JSON in base32, which has no hyphen, so that a name may
+have some. SIGNATURE is an HMAC-SHA256 (itsdangerous) of everything before it. The key's holder can read the
+grant but not change it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Grant:
     """What one key allows."""
 
     id: str
-    """Tells the keys of one name apart, for revocation."""
+    """Distinguishes keys with the same name, for revocation."""
     name: str
     scopes: frozenset[Scope]
     expires: int | None = None
@@ -56,11 +56,11 @@ class Grant:
     stores: bool = True
     """Whether anything may be stored that it asks to store."""
     first_id: str = ""
-    """The id of the key that it replaced by rotation, or of that one's; an empty text: it is the first."""
+    """The id of the first key in a chain of rotations; empty: this is the first."""
 
     @property
     def identity(self) -> str:
-        """The same for all keys that replaced one another."""
+        """The same for all keys in a chain of rotations."""
         return self.first_id or self.id
 
 
@@ -87,9 +87,9 @@ def sign(grant: Grant, secret: bytes) -> str:
 
 
 def verify(key: bytes, secret: bytes) -> Grant | None:
-    """What the key allows; None for one that was not made with this secret.
+    """The key's grant; None if it was not signed with this secret.
 
-    The same work is done for whatever is given: how far a wrong key is from a right one takes no time.
+    The same work is done for any input: the time does not reveal how close a wrong key is.
     """
     value = key.rpartition(b".")[0]
     if not hmac.compare_digest(_signer(secret).sign(value), key):
@@ -99,7 +99,7 @@ def verify(key: bytes, secret: bytes) -> Grant | None:
         payload = orjson.loads(base64.b32decode(text.upper() + "=" * (-len(text) % 8)))
         limits, user_limits = (_named(payload.get(letter, ())) for letter in "lu")
     except (binascii.Error, ValueError):
-        return None  # signed with the same secret, but no named key, or one of a later version
+        return None  # signed with the same secret, but not a named key, or one of a later version
     return Grant(
         payload["i"],
         start.removeprefix("sk-"),

@@ -12,7 +12,7 @@ from ..settings import FLAG_ALIASES, SECTIONS, Settings
 
 
 def sections() -> dict[str, dict[str, FieldInfo]]:
-    """The fields of each section, in their order."""
+    """The fields of each section, in order."""
     found: dict[str, dict[str, FieldInfo]] = {}
     for name, field in Settings.model_fields.items():
         if name in SECTIONS:
@@ -22,7 +22,7 @@ def sections() -> dict[str, dict[str, FieldInfo]]:
 
 
 def shown_default(value: object) -> str | None:
-    """A default as the environment would take it; None for nothing."""
+    """A default, written as in the environment; None for an empty one."""
     if value is None or value in ("", (), {}):
         return None
     if isinstance(value, tuple):
@@ -33,7 +33,7 @@ def shown_default(value: object) -> str | None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for each field, named as the field is; only flags that were given end up in the result."""
+    """Add a flag for each field, with the field's name; the result has only flags that were given."""
     for section, members in sections().items():
         group = parser.add_argument_group(section)
         for name, field in members.items():
@@ -52,6 +52,6 @@ def _add_flag(group: argparse._ArgumentGroup, name: str, field: FieldInfo) -> No
         )
         return
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-    # Values are checked where those of the environment are, so that the message is the same.
+    # Values are checked together with those of the environment, for the same messages.
     metavar = f"{{{','.join(map(str, choices))}}}" if choices else name.rpartition("_")[2].upper()
     group.add_argument(*flags, metavar=metavar, default=argparse.SUPPRESS, help=text)

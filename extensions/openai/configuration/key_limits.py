@@ -1,7 +1,7 @@
-"""What a limit of keys is: so many of a unit in a period.
+"""Limits of keys: how many of a unit are allowed in a period.
 
-The limits are those rows of `settings.Settings` that are annotated with a KeyLimit. From such a row come
-the setting, the option of `keys create`, the value in a key, the count, its headers, and what GET /v1/usage
+The limits are the rows of `settings.Settings` that are annotated with a KeyLimit. Such a row defines the
+setting, the option of `keys create`, the value in a key, the count, its headers, and what GET /v1/usage
 shows.
 """
 
@@ -23,28 +23,28 @@ PERIOD_SECONDS: Mapping[Period, int] = {
     "day": DAY_S,
     "month": 31 * DAY_S,
 }
-"""A month lasts so long at most."""
+"""Of a month, at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyLimit(GroupedMetadata):
-    """How many of a unit a key may have in a period; bounds its setting. 0 is no limit."""
+    """A limit's unit and period, and the range of its setting. 0 is no limit."""
 
     unit: str
-    """`requests`, or what else of a request is counted: a row of `limits.units.UNITS`."""
+    """`requests`, or what else is counted: a row of `limits.units.UNITS`."""
     period: Period
-    """`month`: one of the calendar (UTC), for tokens only, of which past ones are known (state/usage.py).
-    `at once`: under way at the same time, for requests only."""
+    """`month`: a calendar month (UTC), for tokens only, whose past use is known (state/usage.py).
+    `at once`: running at the same time, for requests only."""
     at_most: int = MAX_LIMIT
-    """The largest number that can be set."""
+    """The maximum of the setting."""
     of_named_keys: int = 0
-    """The limit of a named key for which neither it nor the setting says one."""
+    """The default of named keys, if neither the key nor the setting has a value."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what cannot be counted."""
+        """Raises ValueError for a unit that is not counted in this period."""
         only = {"month": "tokens", "at once": "requests"}.get(self.period, self.unit)
         if self.unit != only:
-            raise ValueError(f"{self.unit} {self.period}: only {only} are counted so")
+            raise ValueError(f"{self.unit} {self.period}: only {only} are counted like that")
 
     def __iter__(self) -> Iterator[BaseMetadata]:
         yield Ge(0)
@@ -56,7 +56,7 @@ class KeyLimit(GroupedMetadata):
 
     @property
     def has_headers(self) -> bool:
-        """Whether answers have `x-ratelimit-*` of it, as OpenAI's."""
+        """Whether responses have `x-ratelimit-*` headers for it, as OpenAI's."""
         return self.period not in ("at once", "month")
 
     @property
@@ -67,13 +67,13 @@ class KeyLimit(GroupedMetadata):
 
     @property
     def field(self) -> str:
-        """Its name in an answer: `requests_per_minute`."""
+        """Its name in responses: `requests_per_minute`."""
         at_once = self.period == "at once"
         return f"concurrent_{self.unit}" if at_once else f"{self.unit}_per_{self.period}"
 
 
 def key_limits(fields: Mapping[str, FieldInfo]) -> dict[str, KeyLimit]:
-    """Those among the settings, by their names."""
+    """The limits among the settings, by name."""
     return {
         name: each
         for name, field in fields.items()

@@ -1,4 +1,4 @@
-"""Where settings come from: defaults, settings file, environment, flags. Later wins.
+"""Reads settings from defaults, settings file, environment and flags, in ascending precedence.
 
 Nothing else reads the environment.
 """
@@ -18,15 +18,15 @@ from pydantic_settings import EnvSettingsSource
 from ..settings import RELOADABLE, Settings, SettingsError
 
 OTHER_NAMES = {"api_port": "OPENEDAI_PORT", "use_mock_api": "USE_MOCK_API"}
-"""Names that the first extension gave to settings; OPENEDAI_<NAME> goes before them."""
+"""Names of settings in the first extension; OPENEDAI_<NAME> takes precedence."""
 GENERATE = "generate"
-"""The value of `api_key` that makes one."""
+"""The value of `api_key` that generates a key."""
 
 
 def load(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:
     """The settings in force: defaults, then `params` (settings file), environment, `flags`.
 
-    Raises SettingsError with one line that names the option and never shows a key.
+    Raises SettingsError with one line that names the option and never contains a key.
     """
     unknown = sorted(set(params) - set(Settings.model_fields))
     if unknown:
@@ -43,12 +43,12 @@ def load(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:
 
 @cache
 def generated_key() -> str:
-    """The key of `--api-key generate`: one as long as the process runs, so that a reload keeps it."""
+    """The key of `--api-key generate`: the same for the whole process, so that a reload keeps it."""
     return "sk-" + secrets.token_urlsafe(32)
 
 
 def key_hint(settings: Settings) -> str | None:
-    """What to say where the clients' variable was set and the server's was probably meant."""
+    """A hint if the clients' variable is set, and the server's was probably meant."""
     if settings.api_key is not None or not os.environ.get("OPENAI_API_KEY"):
         return None
     return "OPENAI_API_KEY is what clients send; the server's own key is OPENEDAI_API_KEY"
@@ -56,17 +56,17 @@ def key_hint(settings: Settings) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """What comes of reading the settings again."""
+    """The result of reading the settings again."""
 
     settings: Settings
     changed: tuple[str, ...]
-    """Names of those that differ from before and may do so."""
+    """Names of changed settings that are in force."""
     kept: tuple[str, ...]
-    """Names of those that need a restart and are as before."""
+    """Names of changed settings that need a restart."""
 
 
 def reloaded(old: Settings, new: Settings) -> Reloaded:
-    """The old settings with those of `new` that may change while the server runs."""
+    """The old settings, updated with those of `new` that may change while the server runs."""
     differ = [name for name in Settings.model_fields if getattr(old, name) != getattr(new, name)]
     changed = tuple(filter(is_reloadable, differ))
     settings = old.model_copy(update={name: getattr(new, name) for name in changed})
@@ -74,7 +74,7 @@ def reloaded(old: Settings, new: Settings) -> Reloaded:
 
 
 def is_reloadable(name: str) -> bool:
-    """Whether the setting's row says that it may change while the server runs."""
+    """Whether a setting may change while the server runs."""
     return Settings.model_fields[name].json_schema_extra == RELOADABLE
 
 

@@ -1,6 +1,6 @@
-"""The types of settings: how a text becomes a value, and which values there may be.
+"""The types of settings: how text is converted to values, and which values are allowed.
 
-A wrong value raises ValueError, whose text becomes a part of one line for the operator: it never shows a key.
+A wrong value raises ValueError; its text becomes part of one line for the operator, and never contains a key.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _hosts(value: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         if name != "*" and not (HOST_NAME.fullmatch(name) or is_network(name)):
             raise ValueError(
-                f"{name!r} is no host name (without http:// and port), *.name, address or network"
+                f"{name!r} is not a host name (without http:// and port), *.name, address or network"
             )
     return names
 
@@ -58,7 +58,7 @@ def _hosts(value: tuple[str, ...]) -> tuple[str, ...]:
 def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
     for origin in value:
         if origin not in ("*", "null") and not ORIGIN.fullmatch(origin):
-            raise ValueError(f"{origin!r} is no origin; one looks like https://app.example")
+            raise ValueError(f"{origin!r} is not an origin; one looks like https://app.example")
     return value
 
 
@@ -69,15 +69,15 @@ def _count(value: object) -> object:
 def _proxies(value: tuple[str, ...]) -> tuple[str, ...]:
     for entry in value:
         if not (PROXY_COUNT.fullmatch(entry) or is_network(entry)):
-            raise ValueError(f"{entry!r} is no address, network (10.0.0.0/8) or count (1 to 9)")
+            raise ValueError(f"{entry!r} is not an address, network (10.0.0.0/8) or count (1 to 9)")
     return value
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-"""A list; in the environment and on the command line its parts are parted by commas."""
+"""A list; separated by commas in the environment and on the command line."""
 LowerNames = Annotated[Names, AfterValidator(_lower)]
 HostNames = Annotated[LowerNames, AfterValidator(_hosts)]
-"""Names, *.names, addresses and networks; * is anything."""
+"""Names, *.names, addresses and networks; * is any."""
 Origins = Annotated[LowerNames, AfterValidator(_origins)]
 """Web origins; * is any."""
 Proxies = Annotated[Names, BeforeValidator(_count), AfterValidator(_proxies)]
@@ -85,7 +85,7 @@ Proxies = Annotated[Names, BeforeValidator(_count), AfterValidator(_proxies)]
 
 
 def added_to(default: tuple[str, ...]) -> AfterValidator:
-    """Names beside those that there are by default; among them `none` leaves these out."""
+    """Names in addition to the default ones; `none` among them removes the default ones."""
 
     def add(value: tuple[str, ...]) -> tuple[str, ...]:
         if "none" in value:
@@ -113,17 +113,17 @@ def _json(text: str) -> Any:
 
 
 Pairs = Annotated[Mapping[str, Any], NoDecode, BeforeValidator(_pairs)]
-"""Names and values; in the environment and on the command line as `name=value,name=value`."""
+"""Names and values; `name=value,name=value` in the environment and on the command line."""
 
 
 def numbers_for(
-    default: Mapping[str, int], unknown: str, *, least: int, most: float = math.inf
+    default: Mapping[str, int], what: str, *, low: int, high: float = math.inf
 ) -> AfterValidator:
-    """Whole numbers for some of the names in `default`, which stands for the others. `unknown`: what another
-    name is not."""
+    """Integers for names in `default`, which supplies missing ones. `what`: what the names are, for
+    messages."""
 
     def check(value: Mapping[str, Any]) -> Mapping[str, Any]:
-        check_numbers(value, default, unknown, least=least, most=most)
+        check_numbers(value, default, what, low=low, high=high)
         return {**default, **value}
 
     return AfterValidator(check)
@@ -132,19 +132,19 @@ def numbers_for(
 def check_numbers(
     value: Mapping[str, Any],
     known: Collection[str],
-    unknown: str,
+    what: str,
     *,
-    least: int,
-    most: float = math.inf,
+    low: int,
+    high: float = math.inf,
 ) -> None:
-    """Raises ValueError for a name that is not known (then it is no `unknown`), and for what is no whole
-    number."""
+    """Raise ValueError for an unknown name, and for a value that is not an integer in the range. `what`: what
+    the names are, for messages."""
     for name, number in value.items():
         if name not in known:
-            raise ValueError(f"{name[:40]} is no {unknown}: {', '.join(known)} are")
-        whole = isinstance(number, int) and not isinstance(number, bool)
-        if not whole or not least <= number <= most:
-            raise ValueError(f"{name} needs a whole number, {least} or more")
+            raise ValueError(f"unknown {what} {name[:40]}; known: {', '.join(known)}")
+        is_integer = isinstance(number, int) and not isinstance(number, bool)
+        if not is_integer or not low <= number <= high:
+            raise ValueError(f"{name} needs a whole number, {low} or more")
 
 
 # Secrets
@@ -156,7 +156,7 @@ def _none_if_empty(value: object) -> object:
 
 def _printable(value: SecretStr | None) -> SecretStr | None:
     if value is not None and not value.get_secret_value().isprintable():
-        raise ValueError("must hold printable characters only")
+        raise ValueError("must have printable characters only")
     return value and SecretStr(value.get_secret_value().strip())
 
 
@@ -178,7 +178,7 @@ def _store_address(value: SecretStr | None) -> SecretStr | None:
 
 
 Secret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty)]
-"""What no log shows; an empty text is none."""
+"""Never shown in logs; an empty text is None."""
 Key = Annotated[Secret, AfterValidator(_printable)]
 PasswordText = Annotated[Secret, _at_least(MIN_PASSWORD_CHARACTERS), AfterValidator(_printable)]
 SigningSecret = Annotated[Secret, _at_least(MIN_SECRET_CHARACTERS), AfterValidator(_printable)]

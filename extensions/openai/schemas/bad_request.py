@@ -1,6 +1,6 @@
-"""The words of a 400: one function for each way in which a value can be wrong.
+"""400 errors: one function for each way in which a value can be wrong.
 
-Codes are those that OpenAI's API answers with, as far as it has one.
+Codes are those of OpenAI's API, if it has one.
 """
 
 from __future__ import annotations
@@ -12,43 +12,43 @@ from ..errors import InvalidRequest
 
 CODES: Mapping[str, str] = {
     "invalid_json": "The body is not JSON; the message says where.",
-    "invalid_form": "The body is no form, or is cut off.",
-    "missing_required_parameter": "A field that must be there is not.",
+    "invalid_form": "The body is not a form, or is cut off.",
+    "missing_required_parameter": "A required field is missing.",
     "too_many_values": "The body holds more values than any request needs.",
-    "answer_too_large": "Choices, tokens and alternatives together are more than one answer may hold.",
+    "answer_too_large": "Choices, tokens and alternatives together are more than one answer may have.",
     "object_above_max_length": "An object has too many members.",
     "invalid_type": "A value has another JSON type than the field.",
-    "invalid_value": "A value is none of those that are allowed.",
+    "invalid_value": "A value is not one of those allowed.",
     "integer_below_min_value": "An integer is too small.",
     "integer_above_max_value": "An integer is too large.",
     "decimal_below_min_value": "A number is too small.",
     "decimal_above_max_value": "A number is too large, or not finite.",
-    "empty_array": "An array has nothing in it.",
+    "empty_array": "An array is empty.",
     "array_below_min_length": "An array has too few elements.",
     "array_above_max_length": "An array has too many elements.",
-    "empty_string": "A string has nothing in it.",
+    "empty_string": "A string is empty.",
     "string_below_min_length": "A string is too short.",
     "string_above_max_length": "A string is too long.",
-    "invalid_image_url": "A picture's address is neither a data: URL with base64 nor http(s).",
-    "invalid_base64_image": "A picture's base64 is broken.",
-    "unsupported_image_media_type": "A picture is none of PNG, JPEG, WebP and GIF.",
+    "invalid_image_url": "A picture's URL is neither a data: URL with base64 nor http(s).",
+    "invalid_base64_image": "A picture's base64 is invalid.",
+    "unsupported_image_media_type": "A picture is not PNG, JPEG, WebP or GIF.",
     "invalid_image_format": "A picture is animated.",
-    "empty_image_file": "A picture has nothing in it.",
+    "empty_image_file": "A picture is empty.",
     "image_file_too_large": "A picture's file is larger than `--media-max-mb`.",
     "image_too_large": "A picture has too many pixels.",
     "image_too_small": "A picture is only one pixel high or wide.",
     "image_parse_error": "A picture cannot be decoded.",
-    "failed_to_download_image": "A picture could not be fetched from its address.",
-    "unknown_parameter": "The field is not known: it is one letter away from one that is, or "
+    "failed_to_download_image": "A picture could not be fetched from its URL.",
+    "unknown_parameter": "The field is unknown, and one letter away from a known one, or "
     "`--strict-parameters` is on.",
-    "unsupported_parameter": "This server, or the loaded model, cannot do what the field asks for.",
+    "unsupported_parameter": "This server, or the loaded model, does not support the field's value.",
     "invalid_parameter_combination": "Two fields exclude each other.",
 }
-"""The codes of a 400, and what they mean; docs/errors.md is made of them."""
+"""The codes of 400 errors and their meaning, for docs/errors.md."""
 
 
 def kind_of(value: Any) -> str:
-    """What a JSON value is, in the words of the API's messages."""
+    """The type of a JSON value, as the API's messages name it."""
     if value is None:
         return "null"
     for kind, name in (
@@ -81,8 +81,8 @@ def wrong_type(param: str, expected: str, value: Any) -> InvalidRequest:
 def out_of_range(
     param: str, value: float, *, low: float | None, high: float | None, open_low: bool = False
 ) -> InvalidRequest:
-    """A number below `low` or above `high`; a limit that is not given is not one. With `open_low` the
-    number must be above `low`."""
+    """A number below `low` or above `high`; None is no limit. With `open_low` the number must be above
+    `low`."""
     kind = "integer" if isinstance(low if high is None else high, int) else "decimal"
     if low is not None and (value < low or (open_low and value == low)):
         side, limit = "below minimum", f"{'>' if open_low else '>='} {low}"
@@ -101,7 +101,7 @@ def out_of_range(
 def wrong_length(
     param: str, kind: str, length: int, *, low: int = 0, high: int | None = None
 ) -> InvalidRequest:
-    """An array or string (`kind`) with too few or too many elements."""
+    """An array or string (`kind`) that is too short or too long."""
     if length == 0 and low > 0:
         problem, limit, code = f"empty {kind}", f"at least {low}", f"empty_{kind}"
     elif length < low:
@@ -145,7 +145,7 @@ def conflicting(param: str, other: str) -> InvalidRequest:
 
 def not_unique(param: str, name: str) -> InvalidRequest:
     return InvalidRequest(
-        f"Invalid '{param}': there are several of the name '{name}'.",
+        f"Invalid '{param}': the name '{name}' is used more than once.",
         param=param,
         code="invalid_value",
     )

@@ -1,4 +1,4 @@
-"""Names of fields that a request has and no type knows: misspelt ones, and those that have no effect."""
+"""Unknown field names in a request: misspelt ones, and those that have no effect."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 
 MIN_LETTERS = 5
-"""Shorter names are taken for misspelt only where case, hyphens and underscores are all that differs."""
-MAX_NAMED = 20
-"""Names that a response header lists."""
+"""Shorter names count as misspelt only if they differ in case, hyphens and underscores alone."""
+MAX_HEADER_NAMES = 20
 PLAIN = re.compile(r"[A-Za-z0-9_.$-]{1,64}")
 PLACE = re.compile(r"[A-Za-z0-9_.$\[\]-]{1,64}")
 
 
-def meant_by(name: str, known: Collection[str], given: Collection[str]) -> str | None:
-    """The known name that `name` is one edit away from; None where there is none.
+def closest_name(name: str, known: Collection[str], given: Collection[str]) -> str | None:
+    """The known name that is one edit away from `name`, if any.
 
-    Not one that is among the `given` as well: who writes both means two different fields.
+    Never one that is also among the `given`: the request has both, so they are different fields.
     """
     if not PLAIN.fullmatch(name):
         return None
@@ -26,19 +25,19 @@ def meant_by(name: str, known: Collection[str], given: Collection[str]) -> str |
     edited = [plain, *_shortened(plain)] if len(plain) >= MIN_LETTERS else [plain]
     for text in edited:
         for candidate in spellings.get(text, ()):
-            if candidate not in given and _near(plain, _plain(candidate)):
+            if candidate not in given and _within_one_edit(plain, _plain(candidate)):
                 return candidate
     return None
 
 
 def header_of(names: Iterable[str]) -> str:
-    """Names for the value of a response header; those that could not stand there are left out."""
-    return ", ".join([name for name in names if PLACE.fullmatch(name)][:MAX_NAMED])
+    """Join names to a response header's value; those with characters not allowed there are left out."""
+    return ", ".join([name for name in names if PLACE.fullmatch(name)][:MAX_HEADER_NAMES])
 
 
 @lru_cache(maxsize=64)
 def _spellings(known: frozenset[str]) -> Mapping[str, tuple[str, ...]]:
-    """Known names by what they are without one letter, and by themselves."""
+    """Known names, indexed by themselves and by their forms without one letter."""
     found: dict[str, list[str]] = {}
     for name in sorted(known):
         plain = _plain(name)
@@ -55,8 +54,9 @@ def _shortened(text: str) -> list[str]:
     return [text[:at] + text[at + 1 :] for at in range(len(text))]
 
 
-def _near(one: str, other: str) -> bool:
-    """Whether one edit (a letter more, less or another, or two neighbours swapped) makes them equal."""
+def _within_one_edit(one: str, other: str) -> bool:
+    """Whether one edit (a letter inserted, deleted or replaced, or two neighbours swapped) makes them
+    equal."""
     if one == other:
         return True
     if len(one) < MIN_LETTERS:

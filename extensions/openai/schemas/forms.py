@@ -1,4 +1,4 @@
-"""From the texts and files of a form, or of what is behind a path's `?`, to a typed request."""
+"""Converts a form, or query parameters, to a typed request."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Body = TypeVar("Body", bound=RequestModel)
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file in a form: the type of a field. It is open, at its beginning, until the request has ended."""
+    """A file in a form: the type of a field. Open, at its beginning, until the request has ended."""
 
     filename: str
-    """As the client says; it may hold anything."""
+    """From the client; it may be any text."""
     content_type: str
     file: BinaryIO
     size: int
@@ -42,9 +42,8 @@ class Upload:
 
 
 def parse_query(model: type[Body], given: Any) -> Body:
-    """Validate what is behind the `?` (a werkzeug MultiDict); a list comes as `name=a&name=b`, as
-    `name[]=a&name[]=b`, or with commas, an object as `name[key]=a`. Raises InvalidRequest, as
-    `validation.parse`."""
+    """Validate query parameters (a werkzeug MultiDict); a list is `name=a&name=b`, `name[]=a&name[]=b`, or
+    separated by commas, an object `name[key]=a`. Raises InvalidRequest, as `validation.parse`."""
     values: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         texts = [*given.getlist(name), *given.getlist(f"{name}[]")]
@@ -58,14 +57,14 @@ def parse_query(model: type[Body], given: Any) -> Body:
 
 
 def _member_of(name: str, key: str) -> re.Match[str] | None:
-    """Whether a key behind the `?` is a member of an object; its name is the first group."""
+    """Match a query parameter that is a member of an object; its name is the first group."""
     return re.fullmatch(rf"{name}\[(.+)\]", key, re.DOTALL)
 
 
 def parse_form(
     model: type[Body], given: Iterable[tuple[str, str | Upload]], *, strict: bool = False
 ) -> Body:
-    """Validate a form; a list comes as several parts of one name, or of `name[]`.
+    """Validate a form; a list is several parts with the same name, or with `name[]`.
 
     Raises InvalidRequest, as `validation.parse`.
     """
@@ -89,9 +88,10 @@ _READERS: Mapping[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {
 
 
 def _typed(kind: str, given: Sequence[str | Upload], several: Sequence[str | Upload]) -> Any:
-    """The value of a field whose annotation reads `kind`: of a list's `several`, or else of the last one.
+    """Convert the texts of a field with the annotation `kind`: all of `several` for a list, else the last
+    one.
 
-    What cannot be read stays a text, and is refused as one.
+    Text that cannot be converted stays text, and is refused later.
     """
     if "list[" in kind:
         return list(several)

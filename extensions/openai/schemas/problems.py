@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a body, as the one error that a client gets."""
+"""Converts pydantic's errors about a body to the one error that the client gets."""
 
 from __future__ import annotations
 
@@ -12,49 +12,48 @@ from . import bad_request
 
 
 def refusal(problems: Sequence[ErrorDetails], body: dict[str, Any]) -> InvalidRequest:
-    """The error of a body that pydantic found problems in."""
+    """The error for a body with these problems."""
     first = problems[0]["loc"][:1]
-    # A value that may be one of several types fails once for each; the deepest error says most.
+    # A value of a union type fails once for each type; the deepest error is the most specific.
     candidates = [
         (problem, *_walk(problem, body)) for problem in problems if problem["loc"][:1] == first
     ]
     deepest = max(len(path) for _, path, _ in candidates)
     candidates = [candidate for candidate in candidates if len(candidate[1]) == deepest]
-    # The right type with a wrong value says more than "not the other type".
+    # A wrong value of the right type is more specific than a wrong type.
     problem, path, value = min(candidates, key=lambda candidate: _is_type_error(*candidate[::2]))
     alternatives = [other for other, other_path, _ in candidates if other_path == path]
-    return _words(problem, _param(path), value, alternatives)
+    return _to_invalid_request(problem, _param(path), value, alternatives)
 
 
 def _is_type_error(problem: ErrorDetails, value: Any) -> bool:
-    """Whether the value has another JSON type than is wanted."""
+    """Whether the value has the wrong JSON type."""
     if problem["type"] == "literal_error":
         return not isinstance(value, str)
     return problem["type"] in _EXPECTED and not _is_huge(value)
 
 
 def _is_huge(value: Any) -> bool:
-    """An integer that needs more than 64 bits comes as a float."""
+    """Whether it was an integer of more than 64 bits, which is parsed as a float."""
     return isinstance(value, float) and abs(value) >= 2**63
 
 
 def _walk(problem: ErrorDetails, body: Any) -> tuple[list[str | int], Any]:
-    """The part of a location that leads through the body (without names of union members), and the
-    value there."""
+    """The path of a location inside the body (without the names of union members), and the value there."""
     path: list[str | int] = []
     value = body
     is_member_named = False
     last = len(problem["loc"]) - 1
     for at, step in enumerate(problem["loc"]):
         if step == "[key]" and at == last:
-            # The name is wrong and not what it stands for; it may be long, so the object is named.
+            # The member's name is wrong, not its value; it may be long, so report the object.
             return path[:-1], path[-1]
         if not is_member_named and _names_member(value, problem, at):
-            # Clients of another dialect put what belongs here into a field of the member's name.
+            # Clients of another dialect put this value into a field of the member's name.
             is_member_named = True
             continue
-        if isinstance(value, (dict, list)) and _leads_on(value, step):
-            value = value[step]  # type: ignore[index]  # as _leads_on says
+        if isinstance(value, (dict, list)) and _has_step(value, step):
+            value = value[step]  # type: ignore[index]  # see _has_step
             is_member_named = False
         elif problem["type"] == "missing" and at == last:
             value = None
@@ -66,17 +65,17 @@ def _walk(problem: ErrorDetails, body: Any) -> tuple[list[str | int], Any]:
 
 
 def _names_member(value: Any, problem: ErrorDetails, at: int) -> bool:
-    """Whether a step is the name of the union member that a value says it is: then its field comes next."""
+    """Whether a step names the union member of the value; the next step is then a field of it."""
     steps = problem["loc"]
     if not isinstance(value, dict) or steps[at] not in (value.get("type"), value.get("role")):
         return False
     rest = steps[at + 1 :]
     return bool(rest) and (
-        _leads_on(value, rest[0]) or (problem["type"] == "missing" and len(rest) == 1)
+        _has_step(value, rest[0]) or (problem["type"] == "missing" and len(rest) == 1)
     )
 
 
-def _leads_on(value: dict[str, Any] | list[Any], step: str | int) -> bool:
+def _has_step(value: dict[str, Any] | list[Any], step: str | int) -> bool:
     if isinstance(value, dict):
         return step in value
     return isinstance(step, int) and step < len(value)
@@ -106,10 +105,10 @@ _EXPECTED = {
 }
 
 
-def _words(
+def _to_invalid_request(
     problem: ErrorDetails, param: str, value: Any, alternatives: Sequence[ErrorDetails]
 ) -> InvalidRequest:
-    """One pydantic error in the API's words."""
+    """Convert one pydantic error."""
     kind = problem["type"]
     context = problem.get("ctx", {})
     if kind in ("int_type", "int_from_float") and _is_huge(value):

@@ -1,4 +1,4 @@
-"""From the bytes of a body to a typed request, or to the one 400 that names what is wrong."""
+"""Converts a body's bytes to a typed request, or raises one 400 that names the problem."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from ..errors import InvalidRequest
 from ..system.once import Once
 from . import bad_request
-from .field_names import meant_by
-from .json_bounds import SMALL, check_bounds
+from .field_names import closest_name
+from .json_bounds import UNCHECKED_BYTES, check_bounds
 from .problems import refusal
 
 
 def _fail_fast(schema: Any) -> None:
-    """Let all lists in a schema of pydantic's stop at their first wrong element."""
-    waiting = [schema]
-    while waiting:
-        node = waiting.pop()
+    """Make all lists in a pydantic schema stop at their first invalid element."""
+    stack = [schema]
+    while stack:
+        node = stack.pop()
         if isinstance(node, dict):
             if node.get("type") == "list":
                 node["fail_fast"] = True
-            waiting += node.values()
+            stack += node.values()
         elif isinstance(node, (list, tuple)):
-            waiting += node
+            stack += node
 
 
 class RequestPart(BaseModel):
-    """What a request body and its parts have in common: strict types, unknown fields are let through.
+    """Base of a request body and its parts: strict types, unknown fields are accepted.
 
-    Unknown fields stand in `model_extra` and nowhere else: shared code reads fields by their names, and on
-    an endpoint that does not declare such a field it would get the client's JSON, which nothing checked.
+    Unknown fields are in `model_extra` only: shared code reads fields by name, and on an endpoint that does
+    not declare such a field it would otherwise get the client's unchecked JSON.
 
-    Of each list only the first wrong element is reported, and the rest is not looked at.
+    Of each list only the first invalid element is reported, and the rest is not checked.
     """
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True, hide_input_in_errors=True)
@@ -56,7 +56,7 @@ class RequestPart(BaseModel):
     if not TYPE_CHECKING:  # mypy would take every name for an attribute
 
         def __getattr__(self, name: str) -> Any:
-            # All that pydantic finds here, as there are no private attributes, is an unknown field.
+            # There are no private attributes, so pydantic would find only unknown fields here.
             return object.__getattribute__(self, name)
 
     @property
@@ -74,24 +74,24 @@ class RequestModel(RequestPart):
     """A request body. Types are strict, as JSON Schema means them."""
 
     refused: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
-    """Names that other servers know and that would change the answer, with the values that would not."""
+    """Fields of other servers that would change the answer, with the values that would not."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {}
-    """Names that belong to another endpoint, and which one that is."""
+    """Fields of other endpoints, with the endpoint's name."""
 
     @property
     def left_out(self) -> list[str]:
-        """Places in it of what is known and has no effect here, for a response header."""
+        """The paths of known values without effect here, for a response header."""
         return []
 
     @property
     def end_user(self) -> str | None:
-        """The client's name of the user that asks: the users of one key take turns in the queue."""
+        """The client's name for the end user: the users of one key take turns in the queue."""
         user: str | None = getattr(self, "user", None)
         return user
 
     always_strict: ClassVar[bool] = False
-    """Unknown fields are always refused, as a misspelt one would do harm."""
+    """Whether to always refuse unknown fields, because a misspelt one would do harm."""
 
 
 log = logging.getLogger("openedai")
@@ -101,14 +101,14 @@ Body = TypeVar("Body", bound=RequestModel)
 
 
 MAX_FIELDS = 1000
-"""Names at the top of a body; the API has about 200."""
+"""At the top level of a body; the API has about 200."""
 MAX_PARTS = 16_384
-"""What the elements of an array may hold in arrays of their own, as messages hold parts and calls."""
+"""Elements of nested arrays in one field, such as the parts and calls of messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unsupported:
-    """Marks a field that is known but not served: only values that change nothing are let through."""
+    """Marks a field that is not supported: only values without effect are accepted."""
 
     neutral: tuple[Any, ...] = ()
 
@@ -126,11 +126,11 @@ class Unsupported:
 
 
 def parse(model: type[Body], data: bytes, *, strict: bool = False) -> Body:
-    """Validate a JSON body; `strict` refuses fields that are not known.
+    """Validate a JSON body; `strict` refuses unknown fields.
 
     Raises InvalidRequest, with the first problem's `param` and `code`.
     """
-    if len(data) > SMALL:
+    if len(data) > UNCHECKED_BYTES:
         check_bounds(data)
     try:
         value = orjson.loads(data)
@@ -144,7 +144,7 @@ def parse(model: type[Body], data: bytes, *, strict: bool = False) -> Body:
 
 
 def check(model: type[Body], value: Any, *, strict: bool = False) -> Body:
-    """The same for a body that is parsed already."""
+    """The same for a parsed body."""
     if not isinstance(value, dict):
         raise InvalidRequest(
             f"The body of the request must be a JSON object, but it is {bad_request.kind_of(value)}.",
@@ -162,29 +162,29 @@ def check(model: type[Body], value: Any, *, strict: bool = False) -> Body:
 
 
 def _check_lengths(model: type[RequestModel], body: dict[str, Any]) -> None:
-    """Refuse fields with more elements than they may have, before each of them is looked at."""
+    """Refuse fields with too many elements, before the elements are checked."""
     if len(body) > MAX_FIELDS:
         raise InvalidRequest(
             f"The body of the request has more than {MAX_FIELDS} fields.", code="too_many_values"
         )
-    for name, longest in _longest(model).items():
+    for name, limits in _max_lengths(model).items():
         value = body.get(name)
-        most = longest.get(type(value))
-        if most is not None and len(value) > most:  # type: ignore[arg-type]  # a list or an object
+        limit = limits.get(type(value))
+        if limit is not None and len(value) > limit:  # type: ignore[arg-type]  # a list or an object
             kind = "array" if isinstance(value, list) else "object"
-            raise bad_request.wrong_length(name, kind, len(value), high=most)  # type: ignore[arg-type]
-        if isinstance(value, list) and _parts_in(value) > MAX_PARTS:
+            raise bad_request.wrong_length(name, kind, len(value), high=limit)  # type: ignore[arg-type]
+        if isinstance(value, list) and _count_parts(value) > MAX_PARTS:
             raise InvalidRequest(
-                f"Invalid '{name}': the elements hold more than {MAX_PARTS} parts together.",
+                f"Invalid '{name}': the elements have more than {MAX_PARTS} parts together.",
                 param=name,
                 code="too_many_values",
             )
 
 
-def _parts_in(elements: Sequence[Any]) -> int:
-    """How many elements there are in arrays below these, and in arrays below those."""
+def _count_parts(elements: Sequence[Any]) -> int:
+    """The number of elements in all arrays nested in these."""
     return sum(
-        len(each) + _parts_in(each)
+        len(each) + _count_parts(each)
         for element in elements
         if isinstance(element, dict)
         for each in element.values()
@@ -193,32 +193,32 @@ def _parts_in(elements: Sequence[Any]) -> int:
 
 
 @cache
-def _longest(model: type[RequestModel]) -> Mapping[str, Mapping[type, int]]:
-    """How many elements lists and objects may have, by all names of the fields that have a bound."""
+def _max_lengths(model: type[RequestModel]) -> Mapping[str, Mapping[type, int]]:
+    """The maximum lengths of lists and objects, by all names of the fields that have one."""
     found: dict[str, Mapping[type, int]] = {}
     for name, field in model.model_fields.items():
         bounds: dict[type, int | None] = {}
         _bounds_in(field.annotation, _max_length(field.metadata), bounds)
-        known = {kind: most for kind, most in bounds.items() if most is not None}
+        known = {kind: limit for kind, limit in bounds.items() if limit is not None}
         if known:
             found |= dict.fromkeys((name, *_aliases(field)), known)
     return found
 
 
-def _bounds_in(annotation: Any, most: int | None, bounds: dict[type, int | None]) -> None:
-    """Note the bound of each kind of container that a type allows, None where one of them has none.
+def _bounds_in(annotation: Any, limit: int | None, bounds: dict[type, int | None]) -> None:
+    """Add the maximum length of each kind of container that a type allows; None: unlimited.
 
-    `most` is what is said around the type."""
+    `limit` comes from the metadata around the type."""
     origin = get_origin(annotation)
     if origin is Annotated:
         inner, *metadata = get_args(annotation)
-        _bounds_in(inner, _max_length(metadata) or most, bounds)
+        _bounds_in(inner, _max_length(metadata) or limit, bounds)
     elif origin in (Union, UnionType):
         for each in get_args(annotation):
-            _bounds_in(each, most, bounds)
+            _bounds_in(each, limit, bounds)
     elif origin in (list, dict):
         before = bounds.get(origin, 0)
-        bounds[origin] = None if most is None or before is None else max(most, before)
+        bounds[origin] = None if limit is None or before is None else max(limit, before)
 
 
 def _max_length(metadata: Sequence[Any]) -> int | None:
@@ -237,11 +237,11 @@ def _aliases(field: FieldInfo) -> list[str]:
 
 
 def _check_depth(body: dict[str, Any]) -> None:
-    """Refuse what is nested so deeply that it could not be written again as JSON for an engine."""
+    """Refuse values nested too deeply to be serialized again for an engine."""
     for name, value in body.items():
         if isinstance(value, (dict, list)):
             try:
-                # The engine's own nesting; a form's files are no JSON, and not nested.
+                # With the engine's own nesting; a form's files are not JSON, and not nested.
                 orjson.dumps([[[[value]]]], default=repr)
             except orjson.JSONEncodeError:
                 raise InvalidRequest(
@@ -252,11 +252,11 @@ def _check_depth(body: dict[str, Any]) -> None:
 
 
 def _check_unknown(body: RequestModel, strict: bool) -> None:
-    """Refuse names that we know we do not serve; refuse or log each other unknown name."""
+    """Refuse fields that are not supported; refuse or log each other unknown field."""
     others = _other_names(type(body))
     extra = body.model_extra or {}
     for name, value in extra.items():
-        if name in others:  # of a field that was given under another of its names
+        if name in others:  # another name of a field that was also given
             if value is not None and value != getattr(body, others[name]):
                 raise bad_request.conflicting(name, others[name])
         elif name in body.refused:
@@ -267,21 +267,21 @@ def _check_unknown(body: RequestModel, strict: bool) -> None:
                 raise bad_request.unsupported(name, f"belongs to {body.elsewhere[name]}.")
         elif strict:
             raise bad_request.unknown(name)
-        elif meant := meant_by(
+        elif meant := closest_name(
             name, _known_names(type(body)), body.model_fields_set | extra.keys()
         ):
             raise bad_request.misspelt(name, meant)
         else:
-            _log_once("a request has a field that is not known and has no effect: %.64r", name)
+            _log_once("a request has an unknown field, which has no effect: %.64r", name)
     for place in body.left_out:
-        _log_once("a request has what this server does not have, and it is left out: %.64r", place)
+        _log_once("a request has a value that this server ignores: %.64r", place)
     if strict:
         for name in type(body).model_fields:
             _refuse_unknown(getattr(body, name), name)
 
 
 def ignored_fields(body: RequestModel) -> list[str]:
-    """The names of a request's fields that are not known and have no effect, also inside of other fields."""
+    """The names of a request's unknown fields, also those inside other fields."""
     known = _known_names(type(body))
     found = [name for name, value in _extra(body) if value is not None and name not in known]
     for field in body.model_fields_set & type(body).model_fields.keys():
@@ -317,10 +317,10 @@ def _other_names(model: type[RequestModel]) -> Mapping[str, str]:
 
 
 def _refuse_unknown(value: Any, param: str) -> None:
-    """Look for names that are not known inside of a field."""
+    """Refuse unknown fields inside a field."""
     if isinstance(value, BaseModel):
         for name, extra in (value.model_extra or {}).items():
-            if extra not in (None, [], {}):  # as in an answer that is sent back as history
+            if extra not in (None, [], {}):  # which answers sent back as history may have
                 raise bad_request.unknown(f"{param}.{name}")
         for name, field in type(value).model_fields.items():
             _refuse_unknown(getattr(value, name), f"{param}.{field.alias or name}")

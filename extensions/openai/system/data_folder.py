@@ -11,7 +11,7 @@ from ..settings import Settings
 from .private_packages import data_root
 
 DEFAULT = data_root(Path(__file__).resolve().parents[1])
-"""`openedai` in the `user_data` of the app that this folder is installed in, wherever it is started from."""
+"""`openedai` in the `user_data` of the app that has this extension, whatever the working directory."""
 
 
 def data_folder(settings: Settings) -> Path:
@@ -33,7 +33,7 @@ def make_private(folder: Path) -> None:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Put a file in place as a whole, or not at all; only its owner may read it. Raises OSError."""
+    """Write a file atomically, readable by its owner only. Raises OSError."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -48,8 +48,8 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def hand_over(path: Path) -> None:
-    """Give what root has made to the owner of the folder that it is in: the server runs as that user, and
-    could not read it. Raises OSError."""
+    """Change the owner of a path made by root to that of its folder: the server runs as that user, and could
+    not read it. Raises OSError."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return
     folder = path.parent.stat()

@@ -15,18 +15,18 @@ CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
-UNKNOWN_MEMORY = 4 << 30  # bytes, where the system does not say
-USUAL_FILES = 1024  # that may be open, where the system does not say
+DEFAULT_MEMORY_BYTES = 4 << 30  # if the system does not report it
+DEFAULT_OPEN_FILES = 1024  # the limit, if the system does not report it
 
 
 def memory_bytes() -> int:
-    """Bytes of memory that this process may have: the machine's, or the container's if that is less."""
+    """Bytes of memory available to this process: the machine's, or the container's if less."""
     try:
         found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
-        found = UNKNOWN_MEMORY
+        found = DEFAULT_MEMORY_BYTES
     for path in CGROUP_LIMITS:
-        with suppress(OSError, ValueError):  # there is none, or it says `max`
+        with suppress(OSError, ValueError):  # it does not exist, or contains `max`
             found = min(found, int(path.read_text(encoding="ascii")))
     return found
 
@@ -34,15 +34,15 @@ def memory_bytes() -> int:
 def raise_file_limit(wanted: int) -> int:
     """Raise the limit of open files to `wanted`, if the system allows it; return the limit."""
     if resource is None:
-        return USUAL_FILES
+        return DEFAULT_OPEN_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return wanted
-    most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
-    if most > soft:
-        with suppress(OSError, ValueError):  # macOS refuses what is above a limit of the kernel's
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-            return most
+    possible = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    if possible > soft:
+        with suppress(OSError, ValueError):  # macOS refuses more than its kernel's limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
+            return possible
     return soft
 
 

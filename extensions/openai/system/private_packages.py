@@ -1,10 +1,10 @@
-"""Packages of the extension's own, beside those of a web UI: found without a change to its environment.
+"""The extension's own packages in a web UI, without changes to its environment.
 
-`scripts/install_into_webui.py` puts them into `openedai/packages/TAG` of the web UI's `user_data`. There are
-two kinds. Where the environment has nothing that contradicts our requirements, the folder holds only what it
-lacks and comes last on `sys.path`. Where it does (pydantic 1, say, that the web UI needs), the folder holds
-everything, and only this package's own modules see it: their `import pydantic` gives the module
-`openedai_packages.pydantic`, and the web UI goes on with its own. Only the standard library is used here.
+`scripts/install_into_webui.py` puts them into `openedai/packages/TAG` of the web UI's `user_data`. If the
+environment has no conflict with our requirements, the folder has only the missing packages and comes last on
+`sys.path`. If there is a conflict (such as pydantic 1, which the web UI needs), the folder has all packages,
+and only this package's own modules see it: their `import pydantic` imports `openedai_packages.pydantic`, and
+the web UI keeps its own. This module uses only the standard library.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from types import ModuleType
 from typing import Any
 
 MANIFEST = "openedai-packages.json"
-"""What the installer writes beside the packages: `{"isolated": true, ...}`."""
+"""The installer's file beside the packages: `{"isolated": true, ...}`."""
 PRIVATE = "openedai_packages"
-"""The package under which modules are kept whose names the web UI has as well."""
+"""The package of modules whose names the web UI also has."""
 
 
 def interpreter_tag() -> str:
@@ -38,15 +38,15 @@ def interpreter_tag() -> str:
 
 
 def is_package(root: Path) -> bool:
-    """Whether a folder with `extensions` in it is the installed package, not a clone or a web UI."""
+    """Whether a folder that contains `extensions` is the installed package, not a clone or a web UI."""
     return root.name == "openedai" and (root / "__init__.py").exists()
 
 
 def data_root(folder: Path) -> Path:
-    """`openedai` in the `user_data` of the app that the extension's folder is installed in.
+    """`openedai` in the `user_data` of the app that has the extension's folder.
 
-    The folder is `extensions/NAME` of either the app or its `user_data`, which may have any name; an app is
-    known by its `server.py`. The package that a wheel installs has no `user_data`: XDG_DATA_HOME has it.
+    The folder is `extensions/NAME` of the app or of its `user_data`, which may have any name; an app has a
+    `server.py`. The package installed from a wheel has no `user_data` and uses XDG_DATA_HOME.
     """
     root = folder.parent.parent
     if is_package(root):
@@ -56,12 +56,12 @@ def data_root(folder: Path) -> Path:
 
 
 def packages_folder(folder: Path) -> Path:
-    """Where the packages are for the extension in this folder; it need not be there."""
+    """The packages of the extension in this folder; it may not exist."""
     return data_root(folder) / "packages" / interpreter_tag()
 
 
 def attach(package: str, folder: Path) -> None:
-    """Let the modules of `package`, which lies in `folder`, find the packages installed for them."""
+    """Make the installed packages available to the modules of `package`, which is in `folder`."""
     packages = packages_folder(folder)
     try:
         manifest = json.loads((packages / MANIFEST).read_bytes())
@@ -81,15 +81,15 @@ def attach(package: str, folder: Path) -> None:
 class IsolatedFinder(MetaPathFinder):
     """Finds the private packages, and gives them and our own modules an `import` that prefers them.
 
-    A name that the web UI's environment has too becomes a module of PRIVATE, so that both can be loaded;
-    other names stay as they are, as compiled modules look themselves up by name.
+    A name that the web UI's environment also has becomes a module of PRIVATE, so that both can be loaded;
+    other names stay, because compiled modules look themselves up by name.
     """
 
     def __init__(self, folder: Path, package: str) -> None:
         self.folder = folder
         self.packages = {package}
         names = _top_level_names(folder)
-        self.renamed = frozenset(name for name in names if _is_elsewhere(name))
+        self.renamed = frozenset(name for name in names if _exists_elsewhere(name))
         self.plain = names - self.renamed
         self.builtins = {**vars(builtins), "__import__": self.import_}
         self._importlib = _Importlib(self.import_module)
@@ -130,7 +130,7 @@ class IsolatedFinder(MetaPathFinder):
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
-        """`__import__` as the private packages and our own modules have it."""
+        """The `__import__` of the private packages and our own modules."""
         if level == 0 and name.partition(".")[0] == "importlib" and not (fromlist and "." in name):
             builtins.__import__(name, globals, locals, fromlist or (), level)
             return self._importlib
@@ -141,13 +141,13 @@ class IsolatedFinder(MetaPathFinder):
         return found if fromlist else sys.modules[self._private(name.partition(".")[0])]
 
     def import_module(self, name: str, package: str | None = None) -> ModuleType:
-        """`importlib.import_module` as they have it."""
+        """Their `importlib.import_module`."""
         if name.startswith("."):
             return importlib.import_module(name, package and self._private(package))
         return importlib.import_module(self._private(name))
 
     def _private(self, name: str) -> str:
-        """The name under which a module is found: the private one where the web UI has another version."""
+        """The name of the module to import: the private one if the web UI has another version."""
         return f"{PRIVATE}.{name}" if name.partition(".")[0] in self.renamed else name
 
 
@@ -163,7 +163,7 @@ class _Importlib(ModuleType):
 
 
 class _Loader(SourceFileLoader):
-    """Executes a module with builtins of its own, where `import` statements look for `__import__`."""
+    """Executes a module with its own builtins, where `import` statements look up `__import__`."""
 
     def __init__(self, fullname: str, path: str, namespace: dict[str, Any]) -> None:
         super().__init__(fullname, path)
@@ -173,14 +173,14 @@ class _Loader(SourceFileLoader):
         module.__dict__["__builtins__"] = self._builtins
         super().exec_module(module)
         if module.__name__ == f"{PRIVATE}.pydantic_core":
-            _settle(module)
+            _cache_self_lookup(module)
 
 
-def _settle(pydantic_core: Any) -> None:
-    """Let a compiled module look itself up by its public name, once: afterwards it remembers what it found.
+def _cache_self_lookup(pydantic_core: Any) -> None:
+    """Make the compiled module look itself up by its public name now; it caches the result.
 
-    It does so at its first serialization (`pydantic-core/src/common/missing_sentinel.rs`), and would find the
-    web UI's version, or none.
+    It does so at its first serialization (`pydantic-core/src/common/missing_sentinel.rs`), and would
+    otherwise find the web UI's version, or none.
     """
     public = sys.modules.get("pydantic_core")
     sys.modules["pydantic_core"] = pydantic_core
@@ -196,7 +196,7 @@ def _settle(pydantic_core: Any) -> None:
 
 
 def _top_level_names(folder: Path) -> frozenset[str]:
-    """What can be imported from a folder: `flask`, `typing_extensions`, `_cffi_backend`."""
+    """The names that can be imported from a folder: `flask`, `typing_extensions`, `_cffi_backend`."""
     names = set()
     for entry in folder.iterdir():
         if entry.is_dir():
@@ -210,7 +210,7 @@ def _top_level_names(folder: Path) -> frozenset[str]:
     )
 
 
-def _is_elsewhere(name: str) -> bool:
+def _exists_elsewhere(name: str) -> bool:
     if name in sys.modules:
         return True
     try:
