@@ -165,7 +165,9 @@ def test_a_new_list_beside_an_old_secret_is_told(shell: Shell) -> None:
     old = shell.key("create", "--name", "alice")
     (shell.folder / "keys.json").unlink()
     status, out, err = shell.run("keys", "create", "--name", "bob")
-    assert status == 0 and "keys that are not on it are void" in err and len(out.splitlines()) == 1
+    assert (
+        status == 0 and "keys that are not on it are invalid" in err and len(out.splitlines()) == 1
+    )
     assert shell.caller(out.strip())
     with pytest.raises(Unauthorized):
         shell.caller(old)
@@ -175,15 +177,15 @@ def test_a_new_list_beside_an_old_secret_is_told(shell: Shell) -> None:
     ("arguments", "says"),
     [
         (["create"], "--name"),
-        (["create", "--name", ""], "a name is made of"),
-        (["create", "--name", "a b"], "a name is made of"),
-        (["create", "--name", "../x"], "a name is made of"),
-        (["create", "--name", "a."], "a name is made of"),
-        (["create", "--name", "é"], "a name is made of"),
-        (["create", "--name", "a\nb"], "a name is made of"),
-        (["create", "--name", "a-"], "a name is made of"),
-        (["create", "--name", "a" * 41], "a name is made of"),
-        (["create", "--name", "Local"], "a meaning of its own"),
+        (["create", "--name", ""], "a name has"),
+        (["create", "--name", "a b"], "a name has"),
+        (["create", "--name", "../x"], "a name has"),
+        (["create", "--name", "a."], "a name has"),
+        (["create", "--name", "é"], "a name has"),
+        (["create", "--name", "a\nb"], "a name has"),
+        (["create", "--name", "a-"], "a name has"),
+        (["create", "--name", "a" * 41], "a name has"),
+        (["create", "--name", "Local"], "is reserved"),
         (["create", "--name", "a", "--scopes", ""], "read, write, admin"),
         (["create", "--name", "a", "--scopes", "read,root"], "read, write, admin"),
         (["create", "--name", "a", "--rpm", "1001"], "from 0 to 1000"),

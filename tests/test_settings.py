@@ -88,9 +88,9 @@ def test_help_shows_defaults_and_choices() -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     text = " ".join(parser.format_help().split())
-    assert "--log-format {text,json} How lines" in text and "(default: text)" in text
+    assert "--log-format {text,json} The format of" in text and "(default: text)" in text
     assert "--listen-host HOST, --host HOST" in text
-    assert "--api-port PORT, --port PORT TCP port; 0 takes a free one. (default: 5001)" in text
+    assert "--api-port PORT, --port PORT TCP port; 0 chooses a free one. (default: 5001)" in text
 
 
 def test_every_setting_is_in_a_section() -> None:

@@ -227,9 +227,9 @@ def test_owners_of_keys_without_a_name() -> None:
     ("header", "output"),
     [
         (None, "You didn't provide an API key."),
-        ("the-key", "The Authorization header holds no Bearer key."),
-        ("Basic dTpw", "The Authorization header holds no Bearer key."),
-        ("Bearer ", "The Authorization header holds no Bearer key."),
+        ("the-key", "The Authorization header has no Bearer key."),
+        ("Basic dTpw", "The Authorization header has no Bearer key."),
+        ("Bearer ", "The Authorization header has no Bearer key."),
     ],
 )
 def test_a_client_learns_how_to_send_a_key(header: str | None, output: str) -> None:

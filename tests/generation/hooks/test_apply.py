@@ -15,7 +15,7 @@ from extensions.openai.engines.protocol import ChatRequest, GenerateRequest, Mes
 from extensions.openai.generation.chat.answer import answer_chat
 from extensions.openai.generation.hooks.apply import hooked_chat
 from extensions.openai.generation.hooks.extension_hooks import Hooks
-from extensions.openai.generation.hooks.history import Turns
+from extensions.openai.generation.hooks.history import Conversation
 from tests.support.api import Api
 from tests.support.paced import PacedEngine
 
@@ -439,12 +439,13 @@ def test_a_conversation_comes_back_as_it_was() -> None:
         Message("system", "later"),
         Message("user", "u2"),
     )
-    turns = Turns(messages, open_end=True)
-    assert turns.messages(turns.history(), turns.last) == messages
-    assert turns.history()["internal"] == [["", "greeting"], ["u", "a"]]
+    conversation = Conversation(messages, open_end=True)
+    assert conversation.messages(conversation.history(), conversation.last) == messages
+    assert conversation.history()["internal"] == [["", "greeting"], ["u", "a"]]
     open_end = messages[:-1]
-    turns = Turns(open_end, open_end=True)
-    assert turns.last is None and turns.messages(turns.history(), None) == open_end
+    conversation = Conversation(open_end, open_end=True)
+    assert conversation.last is None
+    assert conversation.messages(conversation.history(), None) == open_end
 
 
 def test_prompts_of_token_ids_pass_by_the_input_hook() -> None:

@@ -78,13 +78,13 @@ def test_usage_is_told_when_tokens_come_and_not_when_they_are_shown() -> None:
     ],
 )
 def test_what_a_hook_changes_is_streamed_as_well(modify: Callable[[str], str], early: str) -> None:
-    pieces = live(modify, contradicted=lambda: pytest.fail("it does not"))
+    pieces = live(modify, on_rewrite=lambda: pytest.fail("it does not"))
     sent = texts(pieces)
     assert "".join(sent) == modify(TEXT)
     before = "".join(piece.text for piece in pieces[: pieces.index(pieces[-1]) - 2])
     assert before.startswith(early) and len(sent) > 3
     tokens = [token for piece in pieces for token in piece.logprobs]
-    assert b"".join(token.bytes for token in tokens).decode() == TEXT, "each is told once"
+    assert b"".join(token.bytes for token in tokens).decode() == TEXT, "each is reported once"
 
 
 def test_a_text_that_changes_from_its_beginning_is_waited_for() -> None:
@@ -117,7 +117,7 @@ def test_what_only_fits_again_later_is_sent_at_the_end() -> None:
         return text if len(text.split()) % 2 else f"({text})"
 
     reported: list[bool] = []
-    pieces = live(closed, contradicted=lambda: reported.append(True))
+    pieces = live(closed, on_rewrite=lambda: reported.append(True))
     assert "".join(texts(pieces)) == TEXT and not reported
 
 
@@ -193,7 +193,7 @@ def test_a_hook_that_changes_what_was_sent_is_told_of_and_not_said_twice(
 
     pieces = read(
         modified(
-            spoken(), lambda text: made, attempt=attempt, contradicted=lambda: reported.append(True)
+            spoken(), lambda text: made, attempt=attempt, on_rewrite=lambda: reported.append(True)
         )
     )
     shown = "".join(texts(pieces))
@@ -238,7 +238,7 @@ def test_a_whole_answer_is_never_a_contradiction() -> None:
     answer = api.chat("one two three four")
     assert answer["choices"][0]["message"]["content"] == "Numbers: one two three four"
     hooks: Hooks = api.app.extensions["openai"].hooks
-    assert not hooks.contradicting
+    assert not hooks.rewriting
 
 
 def test_what_a_hook_notes_while_it_is_tried_is_not_kept() -> None:

@@ -46,11 +46,11 @@ def with_row_in_the_table(monkeypatch: pytest.MonkeyPatch) -> Any:
             monkeypatch.setattr(module, "PARAMETERS", rows)
         monkeypatch.setattr(profiles, "ROWS", {each.name: each for each in rows})
         monkeypatch.setattr(profiles, "SHAPING", profiles.SHAPING | {new.name})
-        profiles.native_again.cache_clear()
+        profiles.cached_native.cache_clear()
         return type("Body", (RequestModel, native_sampling(rows)), {"__module__": __name__})
 
     yield add
-    profiles.native_again.cache_clear()
+    profiles.cached_native.cache_clear()
 
 
 NUMBER = {"low": 0, "high": 2}

@@ -66,7 +66,7 @@ def test_every_row_says_what_it_is(row: Parameter) -> None:
     assert row.native and all(column.name for column in row.native.values())
     assert all(column.convert is None or column.convert.__doc__ for column in row.native.values())
     assert not row.native.keys() - PROFILES.keys()
-    assert all(main in {other.name for other in PARAMETERS} for main in row.of)
+    assert all(main in {other.name for other in PARAMETERS} for main in row.refines)
     if isinstance(row.default, (int, float)) and not isinstance(row.default, bool):
         assert row.low is None or row.low <= row.default
         assert row.high is None or row.default <= row.high
@@ -160,7 +160,7 @@ def test_a_sampler_that_lacks_a_parameter_refuses_it_by_name(row: Parameter) -> 
     assert to_native(request(CompletionRequest), ANOTHER) == {}
     assert to_native(request(CompletionRequest, **{row.name: row.default}), ANOTHER) == {}
     alone = request(CompletionRequest, **{row.name: other_value(row)})
-    if row.of:  # while what it refines is off, it changes nothing
+    if row.refines:  # while what it refines is off, it changes nothing
         assert to_native(alone, ANOTHER) == {}
         return
     with pytest.raises(InvalidRequest) as caught:

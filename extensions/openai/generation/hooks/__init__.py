@@ -1,1 +1,1 @@
-"""What other extensions of the host do to requests and answers."""
+"""Hooks of the host's other extensions, which modify requests and answers."""

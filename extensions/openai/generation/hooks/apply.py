@@ -1,4 +1,4 @@
-"""Generate with the hooks of other extensions, which are called as the host's UI would call them."""
+"""Generates with the hooks of other extensions, called as the host's UI would call them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...engines.protocol import (
 )
 from ..chat.answer import Answer
 from .extension_hooks import Hooks
-from .history import Turns
+from .history import Conversation
 from .state import (
     State,
     changed_context,
@@ -38,28 +38,28 @@ def hooked_chat(
     stops: Sequence[str],
     continues: bool,
 ) -> Pieces:
-    """Answer messages as `answer` does, with all hooks. `continues`: the answer goes on with a message of
-    the assistant, and the user says nothing new.
+    """Answer messages with `answer` and all hooks. `continues`: the answer continues a message of the
+    assistant, and there is no new user message.
 
-    Raises EngineFailed when a hook fails; the others are not asked then.
+    Raises EngineFailed if a hook fails; later hooks are not called then.
     """
-    turns = Turns(request.messages, open_end=not continues)
+    conversation = Conversation(request.messages, open_end=not continues)
     system = [message.content or "" for message in request.messages if message.role == "system"]
     before = _state_of(hooks, request, engine.info)
     before = with_system(before, "\n".join(system))
     run = hooks.run(dict(before), is_chat=True)
-    history = turns.history()
+    history = conversation.history()
     for modify in run.each("history_modifier"):
         changed = modify(history)
         history = changed if isinstance(changed, dict) else history
     run.state["history"] = before["history"] = history
     run.modify_state()
-    text = turns.last
+    text = conversation.last
     if text is not None:
         text = run.modify_input(text)
     if Capability.MODES not in engine.info.capabilities:
         run.state["mode"] = before["mode"]  # this engine supports no other mode
-    messages = _with_system(turns.messages(history, text), changed_system(before, run.state))
+    messages = _with_system(conversation.messages(history, text), changed_system(before, run.state))
     context = changed_context(before, run.state)
     if context is not None:
         run.state["context"] = context
@@ -73,10 +73,10 @@ def hooked_chat(
     prompt: str | None = None
     for make in run.each("custom_generate_chat_prompt"):
         prompt = make(text or "", run.state, history=history, _continue=continues)
-        break  # webuis ask only the first one
-    # Where the host makes the prompt it asks for the prefix, too.
-    theirs = continues or run.state.get("mode") in ("chat", "chat-instruct")
-    prefix = "" if theirs else run.text("bot_prefix_modifier", "")
+        break  # webuis call only the first one
+    # If the host renders the prompt, it applies the prefix itself.
+    host_renders = continues or run.state.get("mode") in ("chat", "chat-instruct")
+    prefix = "" if host_renders else run.text("bot_prefix_modifier", "")
     if prompt is not None:  # it has no marks for media
         plain = tuple(replace(message, parts=()) for message in messages)
         request = replace(request, messages=plain)
@@ -95,7 +95,7 @@ def hooked_completion(
     *,
     stops: Sequence[str],
 ) -> Pieces:
-    """Continue a prompt as `answer` does, with all hooks; one of token ids is left as it is."""
+    """Continue a prompt with `answer` and all hooks; a prompt of token ids is not modified."""
     before = _state_of(hooks, request, engine.info)
     run = hooks.run(dict(before), is_chat=False)
     run.modify_state()
@@ -117,7 +117,7 @@ def _state_of(hooks: Hooks, request: ChatRequest | GenerateRequest, info: Engine
 
 
 def _with_system(messages: Sequence[Message], system: str | None) -> tuple[Message, ...]:
-    """The messages with another text of the system's; None: as it is."""
+    """Replace the system messages by one with this text; None: keep them."""
     if system is None:
         return tuple(messages)
     rest = tuple(message for message in messages if message.role != "system")

@@ -1,20 +1,20 @@
 """The hooks of the host's other extensions, in the order in which its UI calls them.
 
-An extension is a module; a hook is a function of it with a name that webuis know. Each is called with as
-much as it takes, since over the years they were given more.
+An extension is a module; a hook is one of its functions, with a name that webuis define. Each is called with
+as many arguments as it takes, because newer versions pass more.
 
 - `history_modifier(history)`: the turns so far, `{"internal": [[user, assistant], ...], "visible": ...}`
 - `state_modifier(state)`: the parameters
-- `chat_input_modifier(text, visible_text, state)`, `input_modifier(text, state, is_chat)`: the last
-  message of the user, or the prompt
+- `chat_input_modifier(text, visible_text, state)`, `input_modifier(text, state, is_chat)`: the last user
+  message, or the prompt
 - `custom_generate_chat_prompt(text, state, history=..., _continue=...)`: the whole prompt of a chat
-- `bot_prefix_modifier(text, state)`: the text in front of the answer
+- `bot_prefix_modifier(text, state)`: the text before the answer
 - `output_modifier(text, state, is_chat)`: the answer; tried while it is written (`stream.py`)
-- `stream_modifier(pieces, state)`, which only this server calls: a generator from an iterator of texts, while
-  they come. An extension that has it is not asked to modify the whole output besides
+- `stream_modifier(pieces, state)`, which only this server calls: maps an iterator of texts to a generator,
+  while they arrive. An extension with this hook is not also called with the whole output
 
-What a host applies inside of its generator (`custom_generate_reply`, `tokenizer_modifier`,
-`logits_processor_modifier`) is left to the host.
+The host itself applies `custom_generate_reply`, `tokenizer_modifier` and `logits_processor_modifier`, inside
+its generator.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ log = logging.getLogger("openedai")
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """The extensions of a host, besides this one. Both functions may be called from any thread."""
+    """The other extensions of a host. The functions are thread-safe."""
 
     extensions: Callable[[], Iterable[tuple[str, Any]]]
-    """Names and modules, in the order in which they are applied; read again for each request."""
+    """Names and modules, in the order of application; read for each request."""
     settings: Callable[..., Mapping[str, Any]] = dict
-    """What the UI's state holds besides the request's parameters; where it takes an argument, that is
-    the request's `ChatMode`, or None."""
+    """The UI's state without the request's parameters; if it takes an argument, that is the request's
+    `ChatMode`, or None."""
     applied: Callable[[], frozenset[str]] = frozenset
-    """The names of hooks that the host itself applies to what we ask of it."""
+    """The names of hooks that the host itself applies to our requests."""
 
     live: bool = True
-    """Whether answers are sent while they are written, where an output_modifier allows for it."""
-    contradicting: set[str] = field(default_factory=set, compare=False)
-    """Extensions that have changed, at the end, what was sent already."""
+    """Whether to send answers while they are written, if an output_modifier allows it."""
+    rewriting: set[str] = field(default_factory=set, compare=False)
+    """Extensions that, at the end, changed text that was already sent."""
 
     def having(self, *names: str) -> list[tuple[str, Any]]:
         """The extensions that have one of these hooks."""
@@ -64,23 +64,23 @@ class Hooks:
 
     @property
     def any(self) -> bool:
-        """Whether there is anything to apply."""
+        """Whether there are hooks to apply."""
         return bool(self.having(*HOOK_NAMES))
 
     @property
     def change_output(self) -> bool:
-        """Whether clients may get another text than was generated."""
+        """Whether clients may get a different text than was generated."""
         return bool(self.having("output_modifier", "stream_modifier"))
 
     def state_for(self, chat_mode: ChatMode | None) -> Mapping[str, Any]:
-        """What the UI's state holds for a request."""
-        takes = (
-            0 if isinstance(self.settings, type) else len(_taken(self.settings, (chat_mode,), {}))
-        )
-        return self.settings(chat_mode) if takes else self.settings()
+        """The UI's state for a request."""
+        accepted = 0
+        if not isinstance(self.settings, type):
+            accepted = len(_accepted_args(self.settings, (chat_mode,), {}))
+        return self.settings(chat_mode) if accepted else self.settings()
 
     def run(self, state: State, *, is_chat: bool) -> HookRun:
-        """For one answer."""
+        """The hooks for one answer."""
         return HookRun(self, state, is_chat)
 
 
@@ -105,12 +105,12 @@ class HookRun:
     is_chat: bool
 
     def each(self, hook: str) -> Iterator[Callable[..., Any]]:
-        """The functions called `hook`, each guarded."""
+        """The functions called `hook`, with error handling."""
         for name, module in self.hooks.having(hook):
             yield _guarded(name, hook, getattr(module, hook))
 
     def text(self, hook: str, text: str) -> str:
-        """Hooks from text to text."""
+        """Apply hooks that map text to text."""
         for modify in self.each(hook):
             text = str(modify(text, self.state, is_chat=self.is_chat))
         return text
@@ -129,49 +129,49 @@ class HookRun:
         return self.text("input_modifier", text)
 
     def modify_output(self, text: str) -> str:
-        return self._output(text, self.state, whole=True)
+        return self._output(text, self.state, logs=True)
 
     def try_output(self, text: str) -> str:
-        """The same for a text that is not whole yet: what a hook notes in the state is not kept."""
-        return self._output(text, dict(self.state), whole=False)
+        """The same for an incomplete text: changes of the state are discarded."""
+        return self._output(text, dict(self.state), logs=False)
 
-    def _output(self, text: str, state: State, *, whole: bool) -> str:
+    def _output(self, text: str, state: State, *, logs: bool) -> str:
         for name, module in self._output_hooks():
-            modify = _guarded(name, "output_modifier", module.output_modifier, logs=whole)
+            modify = _guarded(name, "output_modifier", module.output_modifier, logs=logs)
             text = str(modify(text, state, is_chat=self.is_chat))
         return text
 
     def _output_hooks(self) -> list[tuple[str, Any]]:
-        """Of extensions that do not modify the text as it comes."""
+        """Extensions with an output_modifier and no stream_modifier."""
         having = self.hooks.having("output_modifier")
         return [each for each in having if not callable(getattr(each[1], "stream_modifier", None))]
 
     def apply_to(self, pieces: Pieces, stops: Sequence[str], *, live: bool) -> Pieces:
-        """What clients get of an answer, which ends before the first stop string. `live`: as early as
-        hooks allow for it."""
-        streamed, whole = list(self.each("stream_modifier")), self._output_hooks()
-        if streamed or not whole:
+        """Apply the output hooks to an answer, which ends before the first stop string. `live`: emit text as
+        early as the hooks allow."""
+        streamed, output_hooks = list(self.each("stream_modifier")), self._output_hooks()
+        if streamed or not output_hooks:
             pieces, stops = up_to(pieces, stops), ()
         for modify in streamed:
             pieces = _streamed(pieces, modify, self.state)
-        if not whole:
+        if not output_hooks:
             return pieces
-        names = [name for name, _ in whole]
-        live = live and self.hooks.live and self.hooks.contradicting.isdisjoint(names)
+        names = [name for name, _ in output_hooks]
+        live = live and self.hooks.live and self.hooks.rewriting.isdisjoint(names)
         return modified(
             pieces,
             self.modify_output,
             stops=stops,
             attempt=self.try_output if live else None,
-            contradicted=partial(self._contradicted, names),
+            on_rewrite=partial(self._on_rewrite, names),
         )
 
-    def _contradicted(self, names: Sequence[str]) -> None:
-        """They changed what was sent already: from now on their answers are sent when they are whole."""
-        self.hooks.contradicting.update(names)
+    def _on_rewrite(self, names: Sequence[str]) -> None:
+        """Hooks changed text that was already sent: from now on send their answers when complete."""
+        self.hooks.rewriting.update(names)
         log.warning(
-            "answers are streamed no more while these extensions are on, since they changed text that was "
-            "sent already (output_hooks: whole does the same from the start): %s",
+            "answers are no longer streamed while these extensions are on, because they changed text that "
+            "was already sent (output_hooks: whole does the same from the start): %s",
             ", ".join(names),
         )
 
@@ -179,7 +179,7 @@ class HookRun:
 def _streamed(
     pieces: Pieces, modify: Callable[[Iterator[str], State], Iterable[str]], state: State
 ) -> Pieces:
-    """The text through a generator of an extension's, in a thread of its own; all else as it comes."""
+    """Pass the text through an extension's generator, in a separate thread; everything else unchanged."""
 
     def produce(emit: Emit[Piece | None]) -> None:
         ends: list[Piece] = []
@@ -202,7 +202,7 @@ def _streamed(
             for text in modify(source, state):
                 if emit(Piece(str(text))):
                     return
-            for _ in source:  # what an extension did not want to read is still generated
+            for _ in source:  # generate the rest, which the extension has not read
                 pass
             for end in ends:
                 emit(end)
@@ -216,7 +216,7 @@ def _streamed(
 def _guarded(
     name: str, hook: str, function: Callable[..., Any], *, logs: bool = True
 ) -> Callable[..., Any]:
-    """The function, given what it takes of the arguments; what it raises becomes an error that names it."""
+    """Call the function with the arguments that it accepts; its exceptions become errors that name it."""
 
     def fail(error: Exception) -> ExtensionFailed:
         if logs:
@@ -228,12 +228,14 @@ def _guarded(
 
     def guarded(*args: Any, **options: Any) -> Any:
         try:
-            made = function(*_taken(function, args, options), **_known(function, options))
+            result = function(
+                *_accepted_args(function, args, options), **_accepted_options(function, options)
+            )
         except APIError:
             raise
         except Exception as error:
             raise fail(error) from None
-        return _guarded_items(iter(made), fail) if inspect.isgenerator(made) else made
+        return _guarded_items(iter(result), fail) if inspect.isgenerator(result) else result
 
     return guarded
 
@@ -249,11 +251,11 @@ def _guarded_items(
         raise fail(error) from None
 
 
-def _taken(
+def _accepted_args(
     function: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any]
 ) -> tuple[Any, ...]:
-    """As many of the arguments as it takes by position, those that have names of their own apart."""
-    taken = 0
+    """The positional arguments that it accepts, besides those that are passed by name."""
+    count = 0
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is parameter.VAR_POSITIONAL:
             return args
@@ -261,12 +263,12 @@ def _taken(
             parameter.POSITIONAL_ONLY,
             parameter.POSITIONAL_OR_KEYWORD,
         )
-        taken += by_position and parameter.name not in options
-    return args[:taken]
+        count += by_position and parameter.name not in options
+    return args[:count]
 
 
-def _known(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Those of the named arguments that it knows."""
+def _accepted_options(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """The named arguments that it accepts."""
     parameters = inspect.signature(function).parameters
     if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
         return options

@@ -1,8 +1,8 @@
-"""Answers whose text other extensions modify (`output_modifier`), sent while they are written.
+"""Streams answers whose text other extensions modify (`output_modifier`).
 
-A hook is made for whole texts. So it is tried on the text so far as that grows, and what it makes of it is
-sent as far as it seems settled: complete words that the hook left as they are, or made the same of twice.
-All that is sent is together what the hook makes of the whole text, unless that changes what was sent before.
+Hooks expect the complete text. So they are applied to the growing text so far, and the stable part of the
+result is sent: complete words that the hooks left unchanged, or changed in the same way twice. Everything
+sent together equals the hooks' result for the complete text, unless that changes text that was already sent.
 """
 
 from __future__ import annotations
@@ -17,58 +17,55 @@ from ...errors import APIError
 from ..token_splitter import StoppedText
 
 MAX_TRY_TIME_SHARE = 0.1
-"""Of the time that an answer takes, at most so much is for tries; what the last one takes comes on top."""
-CHEAP_TRY_S = 0.001  # what takes no longer is tried at each word
-MAX_HELD_CHARACTERS = 24  # what has no blanks (Chinese, code) is not held up to its end
-MAX_FUTILE_TRIES = 3  # tries that change a text and give nothing to send, until it is waited for
+"""The share of an answer's time that tries may take; the last try may exceed it."""
+CHEAP_TRY_S = 0.001  # hooks that take no longer are tried at each word
+MAX_HELD_CHARACTERS = 24  # text without blanks (Chinese, code) is not held back further
+MAX_FUTILE_TRIES = 3  # tries that give nothing to send; then the complete text is awaited
 ANCHOR_CHARACTERS = (64, 32, 16, 8)
-MIN_REPEATED_CHARACTERS = 3
+MIN_ANCHOR_CHARACTERS = 3
 
 Modify = Callable[[str], str]
-"""What hooks make of a text. Raises APIError."""
+"""Applies hooks to a text. Raises APIError."""
 
 
 @dataclass(slots=True)
 class _Part:
     """Text and tokens of one piece, held back."""
 
-    begin: int
-    """The character of the answer's text that it begins at, ..."""
     end: int
-    """... and the one behind it."""
+    """Its end, as an offset in the answer's text."""
     text: str
     logprobs: tuple[TokenLogprob, ...]
 
 
 @dataclass(slots=True)
 class _Written:
-    """What the model has written, up to the first stop string, and what of it is held back."""
+    """The model's text, up to the first stop string, and the parts of it that are held back."""
 
     stopped: StoppedText
     text: str = ""
     _held: deque[_Part] = field(default_factory=deque)
 
     def add(self, piece: Piece) -> Finish | None:
-        """One more piece; how the answer ends with it, if it does."""
+        """Add a piece; return how the answer ends with it, if it does."""
         text, logprobs = self.stopped.push(piece)
-        begin, self.text = len(self.text), self.text + text
-        self._held.append(_Part(begin, len(self.text), text, logprobs))
+        self.text += text
+        self._held.append(_Part(len(self.text), text, logprobs))
         return "stop" if self.stopped.matched else piece.finish
 
     @property
-    def judged(self) -> bool:
-        """Whether there are log-probabilities."""
+    def has_logprobs(self) -> bool:
         return any(part.logprobs for part in self._held)
 
     def release(self, end: int) -> Iterator[Piece]:
-        """The pieces whose text ends there or before, as they were."""
+        """Yield the held parts up to the offset `end`, unchanged."""
         while self._held and self._held[0].end <= end:
             part = self._held.popleft()
             if part.text or part.logprobs:
                 yield Piece(part.text, logprobs=part.logprobs)
 
-    def tokens(self) -> tuple[TokenLogprob, ...]:
-        """Those that are held, without their text, which has become another one."""
+    def release_tokens(self) -> tuple[TokenLogprob, ...]:
+        """The log-probabilities of all held parts, whose text hooks have changed."""
         found = tuple(token for part in self._held for token in part.logprobs)
         self._held.clear()
         return found
@@ -80,122 +77,121 @@ def modified(
     *,
     stops: Sequence[str] = (),
     attempt: Modify | None = None,
-    contradicted: Callable[[], None] = lambda: None,
+    on_rewrite: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Pieces:
-    """An answer, which ends before the first stop string, with what hooks make of its text.
+    """Apply hooks to an answer, which ends before the first stop string.
 
-    `attempt`: the same as `modify`, for texts that are not whole; None: nothing is sent before the text is
-    whole. `contradicted` is called where hooks change, in the end, what was sent already. What is no text
-    (counts, thoughts, calls) passes by at once.
+    `attempt`: like `modify`, for incomplete text; None: send nothing before the text is complete.
+    `on_rewrite` is called if the final result changes text that was already sent. Everything except text
+    (counts, reasoning, calls) passes through at once.
     """
     written = _Written(StoppedText(stops))
-    tries = _Tries(written, modify if attempt is None else attempt, clock)
+    live = _LiveText(written, modify if attempt is None else attempt, clock)
     for piece in pieces:
         if piece is None or piece.echo:
             yield piece
             continue
         finish = written.add(piece)
         if finish is not None:
-            yield from tries.rest(modify(written.text), contradicted)
+            yield from live.finish(modify(written.text), on_rewrite)
             yield replace(piece, text="", logprobs=(), finish=finish)
             return
-        first, *others = (attempt is not None and list(tries.step())) or [Piece()]
+        first, *others = (attempt is not None and list(live.update())) or [Piece()]
         yield replace(piece, text=first.text, logprobs=first.logprobs)
         yield from others
         if not first.text:
-            yield None  # nothing to show: the reader sees a silence
+            yield None  # no text yet: the reader may send a keep-alive
 
 
 @dataclass(slots=True)
-class _Tries:
-    """What a hook makes of a text that grows, and what of that was sent."""
+class _LiveText:
+    """The hooks' results for a growing text, and the part of them that was sent."""
 
     written: _Written
     modify: Modify
     clock: Callable[[], float]
     _sent: str = ""
     _changed: bool = False
-    """Whether something else was sent than the model has written."""
+    """Whether the sent text differs from the model's."""
     _last: str | None = None
     _tried: int = 0
     _misses: int = 0
-    _waits: bool = False
+    _gave_up: bool = False
     _spent: float = 0.0
     _took: float = 0.0
-    _begun: float = field(init=False)
+    _started: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self._begun = self.clock()
+        self._started = self.clock()
 
-    def step(self) -> Iterator[Piece]:
-        """What may be sent now."""
+    def update(self) -> Iterator[Piece]:
+        """Yield what can be sent now."""
         text = self.written.text
-        settled = _settled(text)
-        if self._waits or settled <= self._tried or not self._may_try():
+        stable = _stable_length(text)
+        if self._gave_up or stable <= self._tried or not self._may_try():
             return
-        self._tried = settled
-        begun = self.clock()
-        made, before = self._made(text), len(self._sent)
-        # What does not fit may do so when more of the text is there.
-        self._waits = not made.startswith(self._sent)
-        parts = [] if self._waits else list(self._ready(text, settled, made))
-        if len(self._sent) == before and _alike(made, text) < settled:
+        self._tried = stable
+        started = self.clock()
+        result, before = self._try(text), len(self._sent)
+        # If the result does not continue what was sent, wait for the complete text, for which it may.
+        self._gave_up = not result.startswith(self._sent)
+        parts = [] if self._gave_up else list(self._ready(text, stable, result))
+        if len(self._sent) == before and common_prefix_length(result, text) < stable:
             self._misses += 1
-            self._waits = self._waits or self._misses >= MAX_FUTILE_TRIES
-        self._last = made
-        self._took = self.clock() - begun
+            self._gave_up = self._gave_up or self._misses >= MAX_FUTILE_TRIES
+        self._last = result
+        self._took = self.clock() - started
         self._spent += self._took
         yield from parts
 
-    def _made(self, text: str) -> str:
+    def _try(self, text: str) -> str:
         try:
             return self.modify(text)
-        except APIError:  # maybe only as it is not whole
-            self._waits = True
+        except APIError:  # perhaps only because the text is incomplete
             return self._sent
 
-    def _ready(self, text: str, settled: int, made: str) -> Iterator[Piece]:
-        same = _alike(made, text)
+    def _ready(self, text: str, stable: int, result: str) -> Iterator[Piece]:
+        same = common_prefix_length(result, text)
         if not self._changed:
-            yield from self._as_it_is(min(same, settled))
-        if self._changed or same < settled:
-            ready = _settled(made[: _alike(made, self._last or "")])
+            yield from self._send_unchanged(min(same, stable))
+        if self._changed or same < stable:
+            ready = _stable_length(result[: common_prefix_length(result, self._last or "")])
             if ready > len(self._sent):
                 self._changed = True
-                yield Piece(made[len(self._sent) : ready], logprobs=self.written.tokens())
-                self._sent = made[:ready]
+                yield Piece(result[len(self._sent) : ready], logprobs=self.written.release_tokens())
+                self._sent = result[:ready]
 
-    def _as_it_is(self, end: int) -> Iterator[Piece]:
+    def _send_unchanged(self, end: int) -> Iterator[Piece]:
         for part in self.written.release(end):
             self._sent += part.text
             yield part
 
-    def rest(self, made: str, contradicted: Callable[[], None]) -> Iterator[Piece]:
-        """What is to be sent when the text is whole; `made`: what hooks make of it."""
-        if made.startswith(self._sent):
-            # Tokens are sent with their text as long as it is theirs.
-            if not self._changed and self.written.judged:
-                yield from self._as_it_is(_alike(made, self.written.text))
-            yield Piece(made[len(self._sent) :], logprobs=self.written.tokens())
+    def finish(self, result: str, on_rewrite: Callable[[], None]) -> Iterator[Piece]:
+        """Yield the rest; `result` is the hooks' result for the complete text."""
+        if result.startswith(self._sent):
+            # Tokens are sent with their text as long as it is unchanged.
+            if not self._changed and self.written.has_logprobs:
+                yield from self._send_unchanged(common_prefix_length(result, self.written.text))
+            rest = result[len(self._sent) :]
         else:
-            contradicted()
-            yield Piece(_behind(self._sent, made), logprobs=self.written.tokens())
+            on_rewrite()
+            rest = _text_after(self._sent, result)
+        yield Piece(rest, logprobs=self.written.release_tokens())
 
     def _may_try(self) -> bool:
         return self._took <= CHEAP_TRY_S or self._spent <= MAX_TRY_TIME_SHARE * (
-            self.clock() - self._begun
+            self.clock() - self._started
         )
 
 
-def _settled(text: str) -> int:
-    """How much of a text that grows is complete words, without what stands between the last two."""
+def _stable_length(text: str) -> int:
+    """The length of the complete words of a growing text, without the blanks after the last one."""
     end = max(text.rfind(blank) for blank in " \n\t") + 1
     return max(len(text[:end].rstrip()), len(text) - MAX_HELD_CHARACTERS)
 
 
-def _alike(one: str, other: str) -> int:
-    """How many characters two texts begin with alike."""
+def common_prefix_length(one: str, other: str) -> int:
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
@@ -206,15 +202,15 @@ def _alike(one: str, other: str) -> int:
     return low
 
 
-def _behind(sent: str, made: str) -> str:
-    """What of a text stands behind what was sent, although the text does not begin with it: behind the last
-    words of that, if they are there, else behind what both begin with."""
-    if sent.startswith(made.rstrip()):
+def _text_after(sent: str, result: str) -> str:
+    """The part of `result` after what was sent, although it does not begin with that: after the last words of
+    `sent` if they occur in it, else after the common prefix."""
+    if sent.startswith(result.rstrip()):
         return ""
-    common = _alike(sent, made)
+    common = common_prefix_length(sent, result)
     for length in ANCHOR_CHARACTERS:
         length = min(length, len(sent))
-        at = made.find(sent[-length:], max(0, common - length))
-        if at >= 0 and length >= MIN_REPEATED_CHARACTERS:
-            return made[at + length :]
-    return made[common:]
+        at = result.find(sent[-length:], max(0, common - length))
+        if at >= 0 and length >= MIN_ANCHOR_CHARACTERS:
+            return result[at + length :]
+    return result[common:]

@@ -1,1 +1,1 @@
-"""Sampling parameters: the table of them, and what becomes of each."""
+"""Sampling parameters: their table, and their conversion to an engine's own."""

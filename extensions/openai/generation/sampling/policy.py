@@ -1,4 +1,4 @@
-"""What the operator says about parameters: defaults, forced values, limits, and named presets."""
+"""The operator's policy for parameters: defaults, forced values, limits, and named presets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger("openedai")
 
 Body = TypeVar("Body", bound=GenerationRequest)
 ALIASES: Mapping[str, str] = {alias: row.name for row in ROWS.values() for alias in row.aliases}
-LIMITED_COUNTS = ("n", "best_of")  # what may be limited, besides the rows of the sampler table
+LIMITED_COUNTS = ("n", "best_of")  # can be limited, besides the rows of the sampler table
 
 
 class _Stopping(Protocol):
@@ -44,7 +44,7 @@ class Policy:
     max_tokens_limit: int = 0
     streaming: bool = True
     strict: bool = False
-    """Whether what the reference does not allow is refused."""
+    """Whether to refuse what the reference does not allow."""
     lenient_limits: bool = False
     """`max_tokens: -1` is no limit."""
     thinking_budgets: Mapping[str, int] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Policy:
     """Changes whenever a setting that shapes answers changes; empty if there is none."""
 
     def with_fingerprint(self, info: EngineInfo) -> EngineInfo:
-        """What is served, with a fingerprint that shows the operator's settings."""
+        """The info with a fingerprint that includes the operator's settings."""
         if not self.fingerprint_salt:
             return info
         both = hashlib.sha256((info.fingerprint + self.fingerprint_salt).encode()).hexdigest()
@@ -70,11 +70,11 @@ class Policy:
         )
 
     def apply(self, body: Body) -> Body:
-        """The request with what the operator adds to it: its own values override preset and defaults, and
-        forced values override everything.
+        """Apply the policy to a request: its own values override preset and defaults, and forced values
+        override everything.
 
-        Raises InvalidRequest for an unknown preset, a value over its limit, and a stream where there
-        are none.
+        Raises InvalidRequest for an unknown preset, a value above its limit, and a stream if streaming is
+        off.
         """
         if body.stream and not self.streaming:
             raise bad_request.unsupported(
@@ -87,32 +87,31 @@ class Policy:
         if update:
             body = body.model_copy(update=update)
         body.check_limits(strict=self.strict, lenient=self.lenient_limits)
-        for name, most in self.limits.items():
+        for name, limit in self.limits.items():
             value = getattr(body, name, None)
-            if value is not None and value > most:
-                raise bad_request.out_of_range(name, value, low=None, high=most)
+            if value is not None and value > limit:
+                raise bad_request.out_of_range(name, value, low=None, high=limit)
         return body
 
-    def max_tokens(self, asked: int | None, otherwise: int | None, param: str) -> int | None:
-        """How many tokens an answer may have, None for as many as fit; `otherwise` is the reference's own
-        default.
+    def max_tokens(self, requested: int | None, default: int | None, param: str) -> int | None:
+        """The token limit of an answer, None for as many as fit; `default` is the reference's.
 
         Raises InvalidRequest for more than the operator allows.
         """
-        most = self.max_tokens_limit or None
-        if asked == NO_LIMIT:
-            return most
-        if asked is None:
-            asked = self.default_max_tokens or otherwise
-            return most if asked is None else min(asked, most or asked)
-        if most is not None and asked > most:
-            raise bad_request.out_of_range(param, asked, low=None, high=most)
-        return asked
+        limit = self.max_tokens_limit or None
+        if requested == NO_LIMIT:
+            return limit
+        if requested is None:
+            chosen = self.default_max_tokens or default
+            return limit if chosen is None else min(chosen, limit or chosen)
+        if limit is not None and requested > limit:
+            raise bad_request.out_of_range(param, requested, low=None, high=limit)
+        return requested
 
-    def stops(self, asked: _Stopping, info: EngineInfo) -> tuple[str, ...]:
-        """The request's stop strings, and the role strings where they are in force."""
+    def stops(self, request: _Stopping, info: EngineInfo) -> tuple[str, ...]:
+        """The request's stop strings, and the role strings if they are in force."""
         roles = {"auto": profile_of(info).role_stops, "always": ROLE_STOPS, "never": ()}
-        return tuple(dict.fromkeys(asked.stops + roles[self.role_stops]))
+        return tuple(dict.fromkeys(request.stops + roles[self.role_stops]))
 
     def _preset(self, name: str | None) -> Mapping[str, Any]:
         if name is None:
@@ -123,12 +122,12 @@ class Policy:
 
 
 def read_policy(settings: Settings) -> Policy:
-    """The policy that settings and preset files make. Raises SettingsError with one clear line."""
+    """Read the policy from settings and preset files. Raises SettingsError with one clear line."""
     limits = dict(settings.sampling_limits)
-    for name, most in limits.items():
+    for name, limit in limits.items():
         if name not in LIMITED_COUNTS and not (name in ROWS and _is_number(ROWS[name].default)):
             raise SettingsError(f"setting sampling_limits: {name} cannot be limited")
-        if not _is_number(most):
+        if not _is_number(limit):
             raise SettingsError(f"setting sampling_limits: {name} needs a number")
     defaults = _values(settings.sampling_defaults, "setting sampling_defaults")
     forced = _values(settings.sampling_forced, "setting sampling_forced")
@@ -167,9 +166,9 @@ def checked_values(
 
 
 def _check_limits(values: Mapping[str, Any], limits: Mapping[str, float], where: str) -> None:
-    for name, most in limits.items():
-        if values.get(name) is not None and values[name] > most:
-            raise SettingsError(f"{where}: {name} is above its limit in sampling_limits, {most}")
+    for name, limit in limits.items():
+        if values.get(name) is not None and values[name] > limit:
+            raise SettingsError(f"{where}: {name} is above its limit in sampling_limits, {limit}")
 
 
 def _is_number(value: object) -> bool:
@@ -177,7 +176,7 @@ def _is_number(value: object) -> bool:
 
 
 def _values(given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Parameters by the sampler table's names, checked as those of a request are."""
+    """Parameters under the sampler table's names, validated like those of a request."""
     named = {ALIASES.get(name, name): value for name, value in given.items()}
     unknown = sorted(set(named) - set(ROWS))
     if unknown:
@@ -190,7 +189,7 @@ def _values(given: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _presets(folder: str | None) -> dict[str, dict[str, Any]]:
-    """Presets by the names of their files, `NAME.yaml`, as webuis keep them."""
+    """Presets by file name, `NAME.yaml`, in webuis' format."""
     if folder is None:
         return {}
     if not Path(folder).is_dir():
@@ -208,7 +207,7 @@ def _presets(folder: str | None) -> dict[str, dict[str, Any]]:
         known = {name: value for name, value in values.items() if ALIASES.get(name, name) in ROWS}
         if len(known) < len(values):
             log.warning(
-                "preset %s: not known here, and without effect: %s",
+                "preset %s: unknown and ignored: %s",
                 file.stem,
                 ", ".join(sorted(str(name) for name in set(values) - set(known))),
             )

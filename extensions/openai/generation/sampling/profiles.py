@@ -1,6 +1,7 @@
-"""What a sampler's column cannot say: how parameters hang together, and what it needs besides.
+"""Profiles of samplers: relations between parameters, and constants, which the table's columns cannot
+express.
 
-`to_native` is the way from a request, through rows and profile, to what an engine is sent.
+`to_native` converts a request's parameters to the engine's own, with the rows and the profile.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a sampler's column cannot say."""
+    """What a sampler needs besides its column."""
 
     constants: Mapping[str, Any] = field(default_factory=dict)
-    """What the sampler needs and no parameter sets."""
+    """Values that no parameter sets."""
     relate: Callable[[Values], None] = lambda values: None
-    """Settles how parameters hang together, before they are named."""
+    """Adjusts parameters that depend on each other, before they get the sampler's names."""
     through: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Rows that take effect through others, as `relate` settles it; what they need are the others."""
+    """Rows that `relate` converts to others: the sampler must support the others."""
     borrowed: Mapping[str, str] = field(default_factory=dict)
-    """Fields of the reference that stand for a row here."""
+    """Fields of the reference that set a row here."""
     stops_name: str | None = None
-    """What the sampler calls stop strings, where it wants to know them."""
+    """The sampler's name for stop strings, if it needs them."""
     role_stops: tuple[str, ...] = ()
-    """Stop strings that every request has besides its own."""
+    """Further stop strings of every request."""
 
 
 def _relate_llama_cpp(values: Values) -> None:
@@ -50,7 +51,7 @@ def _relate_llama_cpp(values: Values) -> None:
     if not values["do_sample"]:
         values["temperature"] = 0.0
     if values["temperature"] == 0:
-        # Greedy it is: a temperature that moves around 0 would not be.
+        # A dynamic temperature around 0 would not be greedy.
         values["dynatemp_range"] = 0.0
     _order_samplers(values)
 
@@ -80,7 +81,8 @@ def _order_samplers(values: Values) -> None:
     if order is None and not adaptive:
         return
     order = [name for name in (ORDER if order is None else order) if name not in adaptive]
-    # Greedy is made by the temperature; the last of the samplers, adaptive-p, chooses.
+    # Temperature 0 makes it greedy, so it comes last; only adaptive-p, which selects the token, comes after
+    # it.
     if values["temperature_last"] or values["temperature"] == 0:
         order = [name for name in order if name != "temperature"] + ["temperature"]
     values["samplers"] = order + adaptive
@@ -93,17 +95,17 @@ def _relate_webui(values: Values) -> None:
         values["dynatemp_low"] = max(0.0, middle - reach)
         values["dynatemp_high"] = middle + reach
         if middle:
-            # Some of its loaders would apply both.
+            # Some loaders would apply both.
             values["temperature"] = 1.0
     if values["repetition_penalty_range"] == 0:
-        # For it, 0 is the whole text.
+        # For a webui, 0 is the whole text.
         values.update(repetition_penalty=1.0, presence_penalty=0.0, frequency_penalty=0.0)
         values["repetition_penalty_range"] = values["dry_penalty_last_n"]
     _greedy(values)
 
 
 def _greedy(values: Values) -> None:
-    """Its loaders differ in what makes them take the likeliest token; all of it makes every one."""
+    """Loaders differ in which parameters make them greedy; set all of these."""
     if values["temperature"] == 0 or not values["do_sample"]:
         values.update(temperature=0.0, do_sample=False, top_k=1, dynamic_temperature=False)
 
@@ -157,7 +159,7 @@ PROFILES: Mapping[str, Profile] = {
 
 
 SHAPING = ROWS.keys() | {name for profile in PROFILES.values() for name in profile.borrowed}
-"""The fields of a request that `to_native` looks at."""
+"""The fields of a request that `to_native` reads."""
 
 
 def profile_of(info: EngineInfo) -> Profile:
@@ -166,20 +168,20 @@ def profile_of(info: EngineInfo) -> Profile:
 
 
 def to_native(request: BaseModel, info: EngineInfo, stops: tuple[str, ...] = ()) -> Native:
-    """What an engine is sent for a request that was validated by the rows.
+    """Convert the parameters of a validated request to the engine's own.
 
-    Raises InvalidRequest, naming the parameter, for a value that the engine's sampler cannot honour.
+    Raises InvalidRequest, naming the parameter, for a value that the engine's sampler does not support.
     """
     given = ((name, getattr(request, name)) for name in request.model_fields_set & SHAPING)
     try:
-        # Clients send the same values again and again.
-        return native_again(frozenset(given), info, stops)
-    except TypeError:  # a list is among them
+        # Clients send the same values repeatedly.
+        return cached_native(frozenset(given), info, stops)
+    except TypeError:  # a list cannot be cached
         return _native(request, info, stops)
 
 
 @lru_cache(maxsize=256)
-def native_again(
+def cached_native(
     given: frozenset[tuple[str, Any]], info: EngineInfo, stops: tuple[str, ...]
 ) -> Native:
     return _native(SimpleNamespace(**dict(given)), info, stops)
@@ -188,23 +190,23 @@ def native_again(
 def _native(request: object, info: EngineInfo, stops: tuple[str, ...]) -> Native:
     profile = profile_of(info)
     values = {row.name: _value(row, request, info) for row in PARAMETERS}
-    asked = frozenset(row.name for row in PARAMETERS if _given(row, request) != row.default)
+    requested = frozenset(row.name for row in PARAMETERS if _given(row, request) != row.default)
     for row in PARAMETERS:
-        effective = not row.of or asked.intersection(row.of)
-        if row.name in asked and effective and not _honoured(row, info, profile):
+        effective = not row.refines or requested.intersection(row.refines)
+        if row.name in requested and effective and not _honoured(row, info, profile):
             raise bad_request.unsupported(
-                row.name, "is not something the loaded model's engine can do."
+                row.name, "is not supported by the loaded model's engine."
             )
     for field_name, name in profile.borrowed.items():
         if getattr(request, field_name, None):
-            if name in asked:
+            if name in requested:
                 raise bad_request.conflicting(field_name, name)
             values[name] = getattr(request, field_name)
     profile.relate(values)
     native = dict(profile.constants)
     if profile.stops_name is not None:
         native[profile.stops_name] = list(stops)
-    return native | _named(values, asked, info.sampler)
+    return native | _named(values, requested, info.sampler)
 
 
 def _honoured(row: Parameter, info: EngineInfo, profile: Profile) -> bool:
@@ -216,9 +218,9 @@ def _honoured(row: Parameter, info: EngineInfo, profile: Profile) -> bool:
     )
 
 
-def _named(values: Values, asked: frozenset[str], sampler: str) -> dict[str, Any]:
-    """The values under the sampler's names. Where it has one name for two rows, that of the row which was
-    asked for; raises InvalidRequest where both were."""
+def _named(values: Values, requested: frozenset[str], sampler: str) -> dict[str, Any]:
+    """The values under the sampler's names. If two rows have the same name there, the requested one is used;
+    raises InvalidRequest if both are requested."""
     native: dict[str, Any] = {}
     rows: dict[str, str] = {}
     for row in PARAMETERS:
@@ -226,9 +228,9 @@ def _named(values: Values, asked: frozenset[str], sampler: str) -> dict[str, Any
         if column is None or value is None:
             continue
         other = rows.get(column.name)
-        if other in asked and row.name in asked:
+        if other in requested and row.name in requested:
             raise bad_request.conflicting(row.name, str(other))
-        if other is None or row.name in asked:
+        if other is None or row.name in requested:
             rows[column.name] = row.name
             native[column.name] = value if column.convert is None else column.convert(value)
     return native
@@ -240,7 +242,7 @@ def _given(row: Parameter, request: object) -> Any:
 
 
 def _value(row: Parameter, request: object, info: EngineInfo) -> Any:
-    """What the request gives, or else the default; but OpenAI's penalties look at the whole answer."""
+    """The request's value or the default; with OpenAI's penalties the default window is the whole answer."""
     if row.name in WINDOWS and getattr(request, row.name, None) == -1:
         return info.context_length
     if row.name == "repetition_penalty_range" and getattr(request, row.name, None) is None:

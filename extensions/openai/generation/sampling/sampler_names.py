@@ -1,4 +1,4 @@
-"""The names of samplers in an order of them, and how clients write lists as text."""
+"""Names of samplers in an ordered list, and parsers for lists that clients send as text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 
 def from_json_text(value: object) -> object:
-    """Webui clients send the list as JSON text, with or without its brackets."""
+    """Parse a list that webui clients send as JSON text, with or without its brackets."""
     if not isinstance(value, str):
         return value
     try:
@@ -35,8 +35,8 @@ SWITCHED_OFF = {
     "smoothing", "smoothing_factor", "quadratic", "quadratic_sampling", "epsilon_cutoff", "eta_cutoff",
     "softmax", "logit_bias",
 }  # fmt: skip
-"""Samplers that clients of other servers, and of older llama.cpp, name in their orders. Their parameters are
-refused here unless they are off, or act at a fixed place: so their place in the order changes nothing."""
+"""Samplers that clients of other servers, and of older llama.cpp, list. Their parameters are refused here
+unless they are off, or apply at a fixed position: so their position in the list has no effect."""
 WebuiSamplerName = Literal[
     "repetition_penalty", "presence_penalty", "frequency_penalty", "presence_frequency_penalty", "dry",
     "temperature", "dynamic_temperature", "quadratic_sampling", "top_n_sigma", "top_k", "top_p",
@@ -49,12 +49,12 @@ IN_LLAMA_CPP: Mapping[str, SamplerName] = {
     "temperature": "temperature", "dynamic_temperature": "temperature", "top_n_sigma": "top_n_sigma",
     "top_k": "top_k", "top_p": "top_p", "typical_p": "typ_p", "min_p": "min_p", "xtc": "xtc",
 }  # fmt: skip
-"""llama.cpp's names for a webui's samplers, those that it has."""
+"""llama.cpp's names for a webui's samplers."""
 
 
 def from_letters(value: object) -> object:
-    """llama.cpp's clients send the list under several names, or as text: letters, or names with
-    semicolons."""
+    """Parse the list of llama.cpp's clients: several spellings of names, or text with letters, or with names
+    separated by semicolons."""
     if isinstance(value, str):
         letters = all(letter in LETTERS or letter in SWITCHED_OFF for letter in value)
         value = [LETTERS.get(letter, letter) for letter in value] if letters else value.split(";")
@@ -71,7 +71,7 @@ def from_letters(value: object) -> object:
 
 
 def from_lines(value: object) -> object:
-    """Webui clients send the list as text, a name each line or between commas."""
+    """Parse a list that webui clients send as text, separated by newlines or commas."""
     if not isinstance(value, str):
         return value
     return [name.strip() for name in value.replace("\n", ",").split(",") if name.strip()]

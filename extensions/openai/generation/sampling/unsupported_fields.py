@@ -1,8 +1,8 @@
-"""What clients of other servers may send that this one does not serve, a row each.
+"""Fields of other servers that this one does not support, one row each.
 
-Such a field would change the answer, so it is refused by name. The values that stand beside it would not, and
-are taken, as clients send them with every request.
-Sources: the documents of vLLM, SGLang, TabbyAPI, llama.cpp's server, and text-generation-webui.
+Such a field would change the answer, so it is refused by name. The listed values have no effect and are
+accepted, because clients send them with every request. Sources: the documentation of vLLM, SGLang, TabbyAPI,
+llama.cpp's server, and text-generation-webui.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 NeutralValues = Mapping[str, tuple[Any, ...]]
-"""Values that change nothing, by the names of fields."""
+"""Values without effect, by field."""
 
 BUDGETS = (
     "thinking_token_budget",
@@ -21,7 +21,7 @@ BUDGETS = (
     "max_thinking_tokens",
     "max_reasoning_tokens",
 )
-"""Names of a budget for thinking, as fields of a request and as variables of a template."""
+"""Names of the thinking budget, as request fields and as template variables."""
 SHARED: NeutralValues = {
     # How long an answer is, and how it ends.
     "min_length": (0,),
