@@ -6,6 +6,7 @@ import argparse
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from host import __version__
 from host.folders import DATA, ROOT
@@ -21,8 +22,22 @@ def main(argv: Sequence[str], program: str) -> int:
     for name in PACKAGES:
         print(f"{name} {installed(name) or 'is not installed'}")
     print(f"program in {ROOT}")
-    print(f"data in {DATA}")
+    print(f"data in {_data()}")
     return 0
+
+
+def _data() -> Path:
+    """The data folder that the environment says, or else the one of this program."""
+    try:
+        from extensions.openai.configuration.sources import load
+        from extensions.openai.settings import SettingsError
+        from extensions.openai.system.data_folder import data_folder
+    except ImportError:
+        return DATA  # what is missing is said above
+    try:
+        return data_folder(load({}, {}))
+    except SettingsError:
+        return DATA  # `openedai check` says what is wrong with the environment
 
 
 def installed(package: str) -> str | None:

@@ -10,6 +10,9 @@ from typing import Any
 
 import jsonschema
 import pytest
+
+pytest.importorskip("schemathesis", reason="it needs Python 3.11")
+
 import schemathesis
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings

@@ -89,6 +89,10 @@ def test_version() -> None:
     lines = openedai("version").stdout.splitlines()
     assert lines[0] == "openedai 0.1.0" and any(line.startswith("xllamacpp 2") for line in lines)
     assert openedai("--version").stdout.splitlines() == lines
+    assert openedai("version", OPENEDAI_DATA_FOLDER="/srv/data").stdout.endswith(
+        "data in /srv/data\n"
+    )
+    assert openedai("version", OPENEDAI_API_PORT="x").returncode == 0
 
 
 def test_a_reader_that_has_enough() -> None:
