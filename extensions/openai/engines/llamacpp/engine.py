@@ -30,6 +30,7 @@ from ..protocol import (
     TokenLogprob,
 )
 from ..tokens.context_length import check_fits
+from ..tokens.gguf import GGUFHeader
 from .grammar.matched_answers import MatchedAnswers
 from .grammar.shared_tokenizer import shared_tokenizer
 from .grammar.trial import end_of_grammars, follows_grammars
@@ -77,18 +78,7 @@ class LlamaCppEngine:
         mmproj: Path | None = None,
         message_repair: bool = True,
     ) -> None:
-        try:
-            import xllamacpp
-        except ImportError as error:
-            raise ModelLoadError(
-                "The llama.cpp loader needs the package xllamacpp: pip install xllamacpp"
-            ) from error
-        for flag, value, maximum in (
-            ("parallel", parallel, MAX_SLOTS),
-            ("threads", threads, MAX_THREADS),
-        ):
-            if value > maximum:
-                raise ModelLoadError(f"--{flag} may be {maximum} at most")
+        version = _checked_version(parallel=parallel, threads=threads)
         header, cache = read_files(
             model,
             context_length=context_length,
@@ -120,26 +110,47 @@ class LlamaCppEngine:
                 self.slots, self._closed,
             )  # fmt: skip
         files = [model, mmproj] if mmproj else [model]
-        self._info = EngineInfo(
-            model=name,
-            created=int(model.stat().st_mtime),
-            owned_by="llama.cpp",
-            context_length=min(context, loaded.context_length),
-            sampler="llama.cpp",
-            fingerprint=fingerprint(files, xllamacpp.__version__, name, context, loras),
-            vocabulary_size=loaded.vocabulary_size,
-            longest_token=loaded.vocabulary.longest,
-            parallel=parallel,
-            description=str(header.metadata.get("general.description", ""))[:200],
-            capabilities=self._capabilities(),
-            thinking=self._template.traits.thinking,
-            template=self._template.traits,
-            end_tokens=loaded.end_tokens,
-            grammar_end=grammar_end or "",
-            token_bytes=loaded.vocabulary.tokens,
+        self._info = self._describe(
+            name,
+            model,
+            header,
+            min(context, loaded.context_length),
+            fingerprint(files, version, name, context, loras),
+            parallel,
+            grammar_end or "",
         )
         # A thread inside llama.cpp while the interpreter shuts down would abort the process.
         atexit.register(self._free)
+
+    def _describe(
+        self,
+        name: str,
+        path: Path,
+        header: GGUFHeader,
+        context_length: int,
+        fingerprint: str,
+        parallel: int,
+        grammar_end: str,
+    ) -> EngineInfo:
+        model, traits = self.model, self._template.traits
+        return EngineInfo(
+            model=name,
+            created=int(path.stat().st_mtime),
+            owned_by="llama.cpp",
+            context_length=context_length,
+            sampler="llama.cpp",
+            fingerprint=fingerprint,
+            vocabulary_size=model.vocabulary_size,
+            longest_token=model.vocabulary.longest,
+            parallel=parallel,
+            description=str(header.metadata.get("general.description", ""))[:200],
+            capabilities=self._capabilities(),
+            thinking=traits.thinking,
+            template=traits,
+            end_tokens=model.end_tokens,
+            grammar_end=grammar_end,
+            token_bytes=model.vocabulary.tokens,
+        )
 
     def _capabilities(self) -> tuple[Capability, ...]:
         found = [
@@ -381,6 +392,23 @@ class LlamaCppEngine:
             return hidden_text(self.model.complete, self.model.vocabulary, before, hidden)
         except APIError:  # already logged; the answer itself is complete
             return CUT
+
+
+def _checked_version(*, parallel: int, threads: int) -> str:
+    """The version of xllamacpp. Raises ModelLoadError if it is missing, or for more than llama.cpp can do."""
+    try:
+        import xllamacpp
+    except ImportError as error:
+        raise ModelLoadError(
+            "The llama.cpp loader needs the package xllamacpp: pip install xllamacpp"
+        ) from error
+    for flag, value, maximum in (
+        ("parallel", parallel, MAX_SLOTS),
+        ("threads", threads, MAX_THREADS),
+    ):
+        if value > maximum:
+            raise ModelLoadError(f"--{flag} may be {maximum} at most")
+    return str(xllamacpp.__version__)
 
 
 def _body_of(request: GenerateRequest) -> dict[str, Any]:
