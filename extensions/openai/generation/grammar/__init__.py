@@ -1,1 +1,1 @@
-"""Grammars: from what clients send to what llguidance enforces, bounded all the way."""
+"""Grammars: converts clients' constraints to what llguidance enforces, within bounds."""

@@ -1,7 +1,6 @@
-"""How large a constraint may be: counted in one pass, before anything reads it that recurses or takes longer
-than its length.
+"""Limits the size of constraints: checked in one linear pass, before recursive or slower code reads them.
 
-What is within these bounds is compiled in another process (`compiling/compiler.py`), which then decides.
+Constraints within these bounds are then tried in another process (`compiling/compiler.py`).
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from ...errors import InvalidRequest
 MAX_GRAMMAR_LENGTH = 256 << 10  # characters of a grammar in GBNF or Lark
 MAX_RULES = 2_000
 MAX_ALTERNATIVES = 4_000  # in a whole grammar
-MAX_NESTING = 64  # brackets within brackets
+MAX_NESTING = 64  # of brackets
 MAX_PATTERN_LENGTH = 8_192  # characters of a regular expression
 MAX_REPETITIONS = 10_000  # the largest count in a grammar or pattern
 MAX_SCHEMA_SIZE = 20_000  # values in a schema, all levels together
 MAX_SCHEMA_TEXT = 512 << 10  # characters of its strings and keys, together
-MAX_SCHEMA_DEPTH = 96  # objects and arrays within each other
-MAX_MULTIPLE = 2_000  # of `multipleOf`, without the zeros at its end
+MAX_SCHEMA_DEPTH = 96  # of nested objects and arrays
+MAX_MULTIPLE = 2_000  # of `multipleOf`, without its trailing zeros
 MAX_ENUM = 5_000  # members of all `enum`s together
 MAX_PROPERTIES = 5_000  # of all objects together
 MAX_REFS = 2_000
 MAX_CHOICES_LENGTH = 128 << 10  # characters of all choices together
-LONG = 4 << 10  # characters of a constraint that takes a while to read
+LONG_CHARACTERS = 4 << 10  # a longer constraint takes a while to read
 
 
 def refuse(param: str, problem: str) -> NoReturn:
@@ -38,27 +37,27 @@ def refuse(param: str, problem: str) -> NoReturn:
     )
 
 
-_long_ones = threading.Lock()
+_long_lock = threading.Lock()
 
 
 @contextmanager
 def one_at_a_time(length: int) -> Iterator[None]:
-    """Around the reading of a constraint with so many characters. Of long ones one is read at a time: threads
-    that compute share one interpreter with those that stream, which would wait for each of them."""
-    if length <= LONG:
+    """Read a constraint with this many characters in the block. Long ones are read one at a time: threads
+    that compute share the interpreter with threads that stream, and would delay them."""
+    if length <= LONG_CHARACTERS:
         yield
         return
-    with _long_ones:
+    with _long_lock:
         yield
 
 
-def check_count(param: str, what: str, count: int, most: int) -> None:
-    """Raise InvalidRequest, naming the bound, where there is more than `most` of something."""
-    if count > most:
-        refuse(param, f"it has {count} {what}; at most {most} can be enforced.")
+def check_count(param: str, what: str, count: int, limit: int) -> None:
+    """Raise InvalidRequest, naming the limit, if there are more than `limit` of something."""
+    if count > limit:
+        refuse(param, f"it has {count} {what}; at most {limit} can be enforced.")
 
 
-# A repetition's counts, also in the forms of Lark: {2}, {2,}, {,3}, ~2, ~2..3.
+# A repetition's counts, including Lark's forms: {2}, {2,}, {,3}, ~2, ~2..3.
 _NUMBER = re.compile(r"[0-9]+")
 
 
@@ -77,7 +76,7 @@ def check_pattern(pattern: str, param: str) -> None:
             inside = True
         elif character == "(":
             depth += 1
-            check_count(param, "groups within each other", depth, MAX_NESTING)
+            check_count(param, "nested groups", depth, MAX_NESTING)
         elif character == ")":
             depth -= 1
         elif character == "{":
@@ -87,7 +86,7 @@ def check_pattern(pattern: str, param: str) -> None:
 
 def _check_repetition(counts: str, param: str) -> None:
     for number in _NUMBER.findall(counts):
-        # Longer than any allowed number: not to be read as one, which takes its square.
+        # Do not convert longer numbers: that takes quadratic time.
         if len(number) > 9 or int(number) > MAX_REPETITIONS:
             refuse(param, f"it repeats something {number[:12]} times; at most {MAX_REPETITIONS}.")
 
@@ -114,7 +113,7 @@ def check_lark(lark: str, param: str) -> None:
         kind = part.lastgroup
         if kind == "open":
             depth += 1
-            check_count(param, "brackets within each other", depth, 2 * MAX_NESTING)
+            check_count(param, "nested brackets", depth, 2 * MAX_NESTING)
         elif kind == "close":
             depth = max(0, depth - 1)
         elif kind == "repetition":
@@ -128,5 +127,5 @@ def check_lark(lark: str, param: str) -> None:
 
 
 def place(param: str, path: tuple[Any, ...]) -> str:
-    """Where something stands in a field, as errors name it: `tools[0].function.parameters.properties.x`."""
+    """A path inside a field, for errors: `tools[0].function.parameters.properties.x`."""
     return param + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)

@@ -1,4 +1,5 @@
-"""Grammars are compiled before the engine gets them; what cannot be is a 400 that names the place."""
+"""Compiles grammars before the engine gets them; one that cannot be compiled is a 400 that names the
+place."""
 
 from __future__ import annotations
 
@@ -13,11 +14,11 @@ from .compiling.compiler import COSTS, Compiler, compiler
 from .compiling.process import Vocabulary
 from .json_schema import WHITESPACE, schema_children
 
-MAX_WHOLE_LENGTH = 2 << 20  # characters, as when many tools make one grammar
-MAX_SEARCHED = 48  # schemas within a schema that are tried when the one that is wrong is looked for
+MAX_COMBINED_CHARACTERS = 2 << 20  # of a grammar that combines many tools
+MAX_SEARCHED_SCHEMAS = 48  # subschemas that are tried to find the invalid one
 
 Part = tuple[str, str]
-"""A field, and the grammar of what it asks for alone."""
+"""A field, and its own grammar."""
 
 
 def compiled(
@@ -28,13 +29,13 @@ def compiled(
     *,
     by: Compiler = compiler,
 ) -> Generator[None, None, None]:
-    """Return when a grammar is known to be one that `info`'s model can be held to. Yields at least every
-    TICK_S meanwhile.
+    """Return once it is known that `info`'s model can follow the grammar. Yields at least every TICK_S until
+    then.
 
-    `param` is the field that it came from; `parts`: the fields, where it is made of several. Raises
-    InvalidRequest with the place of what is wrong, QueueFull, EngineFailed.
+    `param` is the grammar's field; `parts`: its fields, if it combines several. Raises InvalidRequest with
+    the place of the problem, QueueFull, EngineFailed.
     """
-    check_count(param, "characters", len(grammar), MAX_WHOLE_LENGTH)
+    check_count(param, "characters", len(grammar), MAX_COMBINED_CHARACTERS)
     vocabulary = _vocabulary(info)
     problem = yield from by.problem(grammar, vocabulary)
     if not problem:
@@ -42,7 +43,7 @@ def compiled(
     for field, alone in parts or ((param, grammar),):
         found = yield from by.problem(alone, vocabulary)
         if found:
-            param, problem = yield from _inside(alone, field, found, vocabulary, by)
+            param, problem = yield from _locate(alone, field, found, vocabulary, by)
             break
     raise InvalidRequest(
         f"Invalid '{param}': it cannot be enforced: {problem[:500]}",
@@ -57,16 +58,16 @@ def _vocabulary(info: EngineInfo) -> Vocabulary | None:
     return Vocabulary(info.token_bytes, min(info.end_tokens, default=len(info.token_bytes) - 1))
 
 
-def _inside(
+def _locate(
     grammar: str, field: str, problem: str, vocabulary: Vocabulary | None, by: Compiler
 ) -> Generator[None, None, tuple[str, str]]:
-    """The place in a field's schema that is wrong by itself, and what is wrong with it."""
+    """The innermost invalid subschema of a field's schema, and its problem."""
     begin = "start: %json "
     if not grammar.startswith(begin) or problem in COSTS:
         return field, problem
     try:
         root: dict[str, Any] = json.loads(grammar[len(begin) :])
-    except (ValueError, RecursionError):  # a grammar of the client's own
+    except (ValueError, RecursionError):  # the client's own grammar
         return field, problem
     definitions = {key: root[key] for key in ("$defs", "definitions") if key in root}
     path: tuple[str | int, ...] = ()
@@ -75,13 +76,13 @@ def _inside(
     while True:
         for step, child in _definitions_first(schema_children(node)):
             searched += 1
-            if searched > MAX_SEARCHED:
+            if searched > MAX_SEARCHED_SCHEMAS:
                 return place(field, path), problem
             if not isinstance(child, dict):
                 continue
             alone = {**child, **definitions, "x-guidance": WHITESPACE}
             found = yield from by.problem(begin + json.dumps(alone), vocabulary)
-            if found and "does not exist" not in found:  # a reference to what is not in here
+            if found and "does not exist" not in found:  # a reference to outside this subschema
                 path, node, problem = (*path, *step), child, found
                 break
         else:
@@ -91,5 +92,5 @@ def _inside(
 def _definitions_first(
     children: Iterable[tuple[tuple[str | int, ...], Any]],
 ) -> list[tuple[tuple[str | int, ...], Any]]:
-    """What refers to something wrong is wrong as well, so that is looked at first."""
+    """Check definitions first, because references to an invalid one fail too."""
     return sorted(children, key=lambda child: child[0][0] not in ("$defs", "definitions"))

@@ -1,7 +1,7 @@
-"""Structured output: what an answer must look like, as a grammar that is checked before anything runs.
+"""Structured output: the fields that constrain an answer, converted to a grammar that is checked first.
 
-All ways to ask for it end as one Lark grammar in llguidance's dialect, which engines enforce while they
-sample. Source: llguidance, docs/syntax.md and docs/json_schema.md; OpenAI guide "Structured outputs".
+All of them become one Lark grammar in llguidance's dialect, which engines enforce while they sample. Source:
+llguidance, docs/syntax.md and docs/json_schema.md; OpenAI guide "Structured outputs".
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .lark import class_member, literal
 from .regex import regex_terminal
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")]
-"""Of a function, a tool or a schema."""
+"""The name of a function, tool or schema."""
 Choices = Annotated[list[str], Field(min_length=1, max_length=1000)]
 BannedWords = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=128)
@@ -48,7 +48,8 @@ class TextFormat(RequestModel):
 
 
 class JSONObjectFormat(RequestModel):
-    """Any JSON object, or one of a schema, as clients of llama.cpp (`schema`) or TGI (`value`) send it."""
+    """Any JSON object, or one that matches a schema, as clients of llama.cpp (`schema`) or TGI (`value`) send
+    it."""
 
     type: Literal["json_object"]
     schema_: dict[str, Any] | None = Field(
@@ -66,7 +67,7 @@ class JSONSchema(RequestModel):
 
 
 class JSONSchemaFormat(RequestModel):
-    """JSON that a schema describes."""
+    """JSON that matches a schema."""
 
     type: Literal["json_schema"]
     json_schema: JSONSchema
@@ -78,7 +79,7 @@ ResponseFormat = Annotated[
 
 
 class StructuredOutputs(RequestModel):
-    """What vLLM's clients send since it has one field for all; one of them at a time."""
+    """The field of newer vLLM clients for all constraints; one of them at a time."""
 
     json_: dict[str, Any] | str | None = Field(None, alias="json")
     json_object: bool | None = None
@@ -124,31 +125,31 @@ class ConstraintFields(RequestModel):
         None, description="The answer is one of these strings. Not OpenAI's."
     )
     guided_grammar: str | None = Field(
-        None, description="As `grammar`, under the name of vLLM's clients. Not OpenAI's."
+        None, description="`grammar`, as vLLM's clients name it. Not OpenAI's."
     )
     structured_outputs: StructuredOutputs | None = Field(
         None,
-        description="vLLM's one field for all: `json`, `json_object`, `regex`, `choice` or `grammar`. Not "
-        "OpenAI's.",
+        description="vLLM's field for all constraints: `json`, `json_object`, `regex`, `choice` or "
+        "`grammar`. Not OpenAI's.",
     )
     json_schema: dict[str, Any] | None = Field(
         None, description="A JSON schema, as llama.cpp's clients send it. Not OpenAI's."
     )
     grammar_string: str | None = Field(
-        None, description="As `grammar`, under a webui's name; empty is none. Not OpenAI's."
+        None, description="Like `grammar`, under a webui's name; empty is none. Not OpenAI's."
     )
     bad_words: BannedWords | None = Field(
         None,
         validation_alias=AliasChoices("bad_words", "banned_strings"),
-        description="Texts that do not come in the answer. Not OpenAI's.",
+        description="Texts that the answer must not contain. Not OpenAI's.",
     )
 
     @property
     def constraint(self) -> tuple[str, str] | None:
-        """The Lark grammar that the answer must match and the field that says so; None where it is free.
+        """The Lark grammar that the answer must match, and its field; None: the answer is not constrained.
 
-        Raises InvalidRequest, naming the place, for what is too large or no grammar at all. Whether it can be
-        compiled is found out when the engine is to be asked (`grammar.compiled`).
+        Raises InvalidRequest, naming the place, if it is too large or not a grammar. Whether it compiles is
+        checked later, before the engine is called (`grammar.compiled`).
         """
         found = list(self._constraints())
         if len(found) > 1:
@@ -188,7 +189,7 @@ class ConstraintFields(RequestModel):
 
 
 class ResponseFormatField(ConstraintFields):
-    """The field of completions and chats for it."""
+    """The field of completions and chats."""
 
     response_format: ResponseFormat | None = Field(
         None, description="`text`, `json_object`, or `json_schema` with a schema that is enforced."
@@ -201,7 +202,7 @@ class ResponseFormatField(ConstraintFields):
             yield inner, _json({"type": "object"} if schema is None else schema, inner)
         elif isinstance(self.response_format, JSONSchemaFormat):
             where, wanted = "response_format.json_schema", self.response_format.json_schema
-            # Where it is strict, OpenAI's guide has each object say `additionalProperties: false`.
+            # For strict schemas, OpenAI's guide requires `additionalProperties: false` in each object.
             yield f"{where}.schema", _json(wanted.schema_, f"{where}.schema", strict=wanted.strict)
         yield from super()._constraints()
 
@@ -211,13 +212,13 @@ ResponseFormatField.constraining = frozenset(ResponseFormatField.model_fields)
 
 
 def _schema(schema: dict[str, Any] | str, where: str) -> dict[str, Any]:
-    """The schema, which may come as JSON text."""
+    """The schema, which may be sent as JSON text."""
     if isinstance(schema, str):
         check_count(where, "characters", len(schema), 2 * MAX_SCHEMA_TEXT)
         try:
             schema = json.loads(schema)
         except (json.JSONDecodeError, RecursionError):
-            pass  # it is refused below, as any other text
+            pass  # refused below, like any other text
     if not isinstance(schema, dict):
         raise bad_request.wrong_type(where, "an object", schema)
     return schema
@@ -226,8 +227,8 @@ def _schema(schema: dict[str, Any] | str, where: str) -> dict[str, Any]:
 def json_constraint(
     schema: Mapping[str, Any], where: str, *, strict: bool = True
 ) -> tuple[str, str]:
-    """A field with a schema that is enforced, and its grammar, as `_constraints` yields them. `strict`: its
-    objects have no properties that it does not name.
+    """A field with a schema, and its grammar, as `_constraints` yields them. `strict`: objects must not have
+    properties that the schema does not name.
 
     Raises InvalidRequest for a schema that cannot be enforced.
     """
@@ -235,14 +236,14 @@ def json_constraint(
 
 
 def object_constraint(where: str) -> tuple[str, str]:
-    """A field that wants any JSON object, and its grammar."""
+    """A field that requires any JSON object, and its grammar."""
     return where, _json({"type": "object"}, where)
 
 
 def _json(schema: Mapping[str, Any] | None, where: str, *, strict: bool | None = False) -> str:
     schema = {} if schema is None else schema
     if strict:
-        check_enforceable(schema, where)  # before anything is made of it
+        check_enforceable(schema, where)  # before it is processed
         schema = closed(schema)
     return "start: " + json_rule(schema, where)
 
@@ -258,7 +259,7 @@ def _choice(choices: Sequence[str], where: str) -> str:
 
 
 def _without(words: Sequence[str]) -> str:
-    """Any text that holds none of the words."""
+    """Any text that contains none of the words."""
     found = "|".join("".join(map(class_member, word)) for word in words)
     return f"start: TEXT\nTEXT: {ANYTHING} & ~/(.|\\n)*({found})(.|\\n)*/"
 
@@ -271,7 +272,7 @@ def _from_grammar(text: str, param: str) -> str:
                 return gbnf_to_lark(text)
         except GBNFError as error:
             raise InvalidRequest(
-                f"Invalid '{param}': it is no grammar in GBNF or Lark: {str(error)[:300]}",
+                f"Invalid '{param}': it is not a grammar in GBNF or Lark: {str(error)[:300]}",
                 param=param,
                 code="invalid_value",
             ) from None

@@ -1,4 +1,4 @@
-"""An answer is matched once more, as it comes: an engine that gives a grammar up does not say so."""
+"""Matches an answer against its grammar again while it arrives: engines drop a grammar silently."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MAX_PROBLEM_CHARACTERS = 600
 
 
 def enforced(pieces: Pieces, grammar: str, param: str, end: str = "") -> Pieces:
-    """The pieces of an answer, as long as they match the grammar.
+    """Yield the pieces of an answer as long as they match the grammar.
 
-    `end`: the text of a token by which the engine ends a grammar, although the model would go on after it
-    (`EngineInfo.grammar_end`): where the grammar is complete, the answer is over there. Raises
+    `end`: the text of a token with which the engine ends a grammar, although the model would continue after
+    it (`EngineInfo.grammar_end`): once the grammar is complete, the answer ends there. Raises
     ConstraintGivenUp, naming the field, at the first character that does not match.
     """
     matching: _Matching | None = None
@@ -28,7 +28,7 @@ def enforced(pieces: Pieces, grammar: str, param: str, end: str = "") -> Pieces:
         if piece is None:
             yield None
             continue
-        if matching is None:  # now that the engine is at work
+        if matching is None:  # only now, while the engine is working
             matching = _Matching(grammar)
         text = piece.text.removesuffix(CUT) if piece.finish == "length" else piece.text
         data = text.encode()
@@ -46,7 +46,7 @@ def enforced(pieces: Pieces, grammar: str, param: str, end: str = "") -> Pieces:
             return
         log.error("a grammar was not enforced: %s", matching.error[:200] or "no match")
         raise ConstraintGivenUp(
-            f"The engine gave up the constraint of '{param}' while the model wrote, as it became too "
+            f"The engine gave up the constraint of '{param}' while the model wrote, because it became too "
             "complex to follow; the answer up to here matches it. Ask again, with another 'seed' or a "
             "lower 'temperature', or make the constraint simpler: shorter lengths and counts, fewer "
             "alternatives.",
@@ -58,13 +58,13 @@ class _Matching:
     """Matches one answer, byte by byte."""
 
     def __init__(self, grammar: str) -> None:
-        # Not a copy of one that is kept: copies share what they may spend, and fail together.
+        # Not a copy of a cached one: copies share their limits, and fail together.
         self._matcher = LLMatcher(_bytes(), grammar, log_level=0)
         self._json = "%json" in grammar
         self._last = 0
 
     def consume(self, data: bytes) -> int:
-        """How many bytes match."""
+        """Match data; return how many bytes match."""
         at = 0
         while at < len(data):
             at += self._matcher.try_consume_tokens(list(data[at:]))
@@ -76,15 +76,15 @@ class _Matching:
         return at
 
     def _escaped_slash(self, byte: int) -> bool:
-        r"""The library inside of llama.cpp is older. In keys that a schema does not name it lets models write
-        "\/", which ours takes for no JSON."""
+        r"""Accept "\/" as "/": llama.cpp's older version of the library allows it in keys that a schema does
+        not name, but ours does not."""
         if not (self._json and self._last == ord("\\") and byte == ord("/")):
             return False
         return self._matcher.rollback(1) and self._matcher.try_consume_tokens([byte]) == 1
 
     @property
     def complete(self) -> bool:
-        """Whether the text so far is all that the grammar asks for."""
+        """Whether the text so far matches the whole grammar."""
         return self._matcher.is_accepting()
 
     @property
@@ -93,11 +93,11 @@ class _Matching:
 
 
 def read_here(grammar: str) -> str:
-    """What is wrong with a simple grammar (`compiling/simple_grammars.py`); empty for a good one."""
+    """The problem of a simple grammar (`compiling/simple_grammars.py`); empty: it is valid."""
     return LLMatcher(_bytes(), grammar, log_level=0).get_error()[:MAX_PROBLEM_CHARACTERS].strip()
 
 
 @cache
 def _bytes() -> LLTokenizer:
-    """Every byte a token; to make it takes longer than to read a grammar."""
+    """A tokenizer with one token per byte; building it takes longer than reading a grammar."""
     return LLTokenizer("byte")

@@ -1,8 +1,8 @@
-"""Which alternatives of a schema exclude each other: of such, `oneOf` allows what `anyOf` does.
+"""Proves that alternatives of a schema exclude each other: then `oneOf` means the same as `anyOf`.
 
-llguidance takes a `oneOf` only where it sees by itself that no value matches two of its schemas: by their
-types, by `const` and `enum`, by a required property of objects. It does not look at patterns, lengths,
-references, properties that are forbidden, nor at the type that stands beside the `oneOf`.
+llguidance accepts a `oneOf` only if it can prove that no value matches two of its schemas: from types,
+`const` and `enum`, or a required property of objects. It ignores patterns, lengths, references, forbidden
+properties, and the type beside the `oneOf`.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from .regex import ascii_classes
 
 MAX_STEPS = 5_000  # for one schema, all of its `oneOf`s together
 MAX_PATTERNS = 8  # that are tried for one schema
-MAX_PATTERN = 200  # characters of such a pattern
-MAX_COPIES = 100  # of what it repeats: the counts within one another and beside, multiplied
-MAX_LEVELS = 8  # of schemas within the alternatives
+MAX_PATTERN_CHARACTERS = 200  # of such a pattern
+MAX_PATTERN_REPEATS = 100  # the product of all counts in it
+MAX_LEVELS = 8  # of schemas inside the alternatives
 
 _NUMBERS = frozenset({"integer", "fraction"})
 _ALL: Final = frozenset({"object", "array", "string", "boolean", "null", *_NUMBERS})
 _COUNT = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 
 Facts = Sequence[Any]
-"""Schemas that all hold for a value."""
+"""Schemas that a value must all match."""
 
 
 class Exclusion:
-    """Finds out what of one schema excludes each other. What it cannot prove, within bounds, it denies."""
+    """Proves exclusions in one schema. What it cannot prove within its bounds it denies."""
 
     def __init__(self, root: Any) -> None:
         self._root = root
@@ -42,7 +42,7 @@ class Exclusion:
         self._patterns: dict[str, SchemaValidator | None] = {}
 
     def holds(self, alternatives: Sequence[Any], beside: Mapping[str, Any]) -> bool:
-        """Whether no value matches two of these schemas, given the type that stands `beside` them."""
+        """Whether no value matches two of these schemas, given the type `beside` them."""
         shared = {name: beside[name] for name in ("type",) if name in beside}
         each = [{"allOf": [one, shared]} for one in alternatives]
         return bool(each) and all(
@@ -61,10 +61,10 @@ class Exclusion:
         return self._excludes(first, second, levels) or self._excludes(second, first, levels)
 
     def _excludes(self, these: Facts, others: Facts, levels: int) -> bool:
-        """Whether each value of these is no value of the others, as far as these show it."""
+        """Whether no value of `these` matches `others`, proved from `these`."""
         rest = {"allOf": list(others)}
         for values in filter(None, map(_values, these)):
-            if all(self._denies(others, value, levels) for value in values):
+            if all(self._rejects(others, value, levels) for value in values):
                 return True
         for choices in _choices(these):
             if all(self._exclude(choice, rest, levels - 1) for choice in choices):
@@ -74,8 +74,8 @@ class Exclusion:
             for name in _required(these)
         )
 
-    def _denies(self, facts: Facts, value: Any, levels: int) -> bool:
-        """Whether a value surely does not match all of these."""
+    def _rejects(self, facts: Facts, value: Any, levels: int) -> bool:
+        """Whether a value provably does not match all of these."""
         self._steps -= 1
         if levels < 0 or self._steps < 0:
             return False
@@ -85,24 +85,24 @@ class Exclusion:
             self._steps -= len(values) // 16
             if value not in values:
                 return True
-        if isinstance(value, str) and any(self._is_other_text(fact, value) for fact in facts):
+        if isinstance(value, str) and any(self._rejects_text(fact, value) for fact in facts):
             return True
         for choices in _choices(facts):
-            if all(self._denies(self._facts(each), value, levels - 1) for each in choices):
+            if all(self._rejects(self._facts(each), value, levels - 1) for each in choices):
                 return True
         if not isinstance(value, dict):
             return False
         return any(name not in value for name in _required(facts)) or any(
-            self._denies(self._facts(self._property(facts, name)), each, levels - 1)
+            self._rejects(self._facts(self._property(facts, name)), each, levels - 1)
             for name, each in value.items()
         )
 
-    def _is_other_text(self, fact: Mapping[str, Any], text: str) -> bool:
-        """Whether a text is too short or too long, or has not the pattern."""
-        least, most = fact.get("minLength"), fact.get("maxLength")
-        if isinstance(least, (int, float)) and len(text) < least:
+    def _rejects_text(self, fact: Mapping[str, Any], text: str) -> bool:
+        """Whether a text is too short or too long, or does not match the pattern."""
+        low, high = fact.get("minLength"), fact.get("maxLength")
+        if isinstance(low, (int, float)) and len(text) < low:
             return True
-        if isinstance(most, (int, float)) and len(text) > most:
+        if isinstance(high, (int, float)) and len(text) > high:
             return True
         pattern = fact.get("pattern")
         if not isinstance(pattern, str):
@@ -113,13 +113,13 @@ class Exclusion:
         return matcher is not None and not matcher.isinstance_python(text)
 
     def _facts(self, schema: Any) -> list[Any]:
-        """The schemas that hold together where this one does: it, what it refers to, and its `allOf`. Of what
-        is beyond the bounds nothing is known."""
+        """All schemas that a value of this one must match: itself, its reference, and its `allOf`. Those
+        beyond the bounds are ignored."""
         found: list[Any] = []
-        waiting, followed = [schema], set[str]()
-        while waiting and self._steps > 0:
+        stack, followed = [schema], set[str]()
+        while stack and self._steps > 0:
             self._steps -= 1
-            node = waiting.pop()
+            node = stack.pop()
             if node is False:
                 return [False]
             if not isinstance(node, dict):
@@ -128,13 +128,13 @@ class Exclusion:
             reference = node.get("$ref")
             if isinstance(reference, str) and reference not in followed:
                 followed.add(reference)
-                waiting.append(self._referred(reference))
+                stack.append(self._resolve(reference))
             if isinstance(node.get("allOf"), list):
-                waiting += node["allOf"]
+                stack += node["allOf"]
         return found
 
     def _property(self, facts: Facts, name: str) -> Any:
-        """What an object's property has to match."""
+        """The schema that an object's property must match."""
         found: list[Any] = []
         for fact in facts if self._steps > 0 else ():
             self._steps -= 1
@@ -145,8 +145,8 @@ class Exclusion:
                 return False
         return {"allOf": found}
 
-    def _referred(self, reference: str) -> Any:
-        """What a reference into the schema points to; of any other nothing is known."""
+    def _resolve(self, reference: str) -> Any:
+        """The target of a reference into the schema; an empty schema for any other."""
         if not reference.startswith("#/"):
             return {}
         node = self._root
@@ -160,10 +160,9 @@ class Exclusion:
 
 
 def _matcher(pattern: str) -> SchemaValidator | None:
-    """Checks whether a text has a pattern, in time that its length bounds; None for a pattern that is no
-    such."""
-    copies = prod(int(most or least) or 1 for least, most in _COUNT.findall(pattern))
-    if len(pattern) > MAX_PATTERN or copies > MAX_COPIES:
+    """A linear-time matcher of a pattern; None if it is too large or invalid."""
+    repeats = prod(int(high or low) or 1 for low, high in _COUNT.findall(pattern))
+    if len(pattern) > MAX_PATTERN_CHARACTERS or repeats > MAX_PATTERN_REPEATS:
         return None
     try:
         return SchemaValidator(core_schema.str_schema(pattern=ascii_classes(pattern)))
@@ -184,14 +183,14 @@ def _types_of(fact: Any) -> frozenset[str]:
 
 
 def _values(fact: Any) -> list[Any]:
-    """The only values that a schema allows; empty where it names none."""
+    """The only values that a schema allows; empty if it does not list them."""
     if "const" in fact:
         return [fact["const"]]
     return fact["enum"] if isinstance(fact.get("enum"), list) else []
 
 
 def _choices(facts: Facts) -> list[list[Any]]:
-    """Lists of schemas, one of each of which has to match."""
+    """Lists of schemas; of each list, one schema must match."""
     given = [fact.get(word) for fact in facts for word in ("anyOf", "oneOf")]
     return [each for each in given if isinstance(each, list) and each]
 

@@ -1,9 +1,9 @@
-"""Grammars in GBNF, the form of llama.cpp, as Lark in llguidance's dialect.
+"""Converts grammars from GBNF, llama.cpp's format, to Lark in llguidance's dialect.
 
     root ::= "yes" | "no" [0-9]{1,3} more?
     more ::= ", " (root | [^\\n]+)   # a comment
 
-One pass over the text, and one over the rules, whatever they hold. Source: llama.cpp, grammars/README.md and
+One pass over the text, and one over the rules. Source: llama.cpp, grammars/README.md and
 src/llama-grammar.cpp.
 """
 
@@ -39,7 +39,7 @@ ANY_CHARACTER = r"/(.|\n)/"
 
 
 class GBNFError(ValueError):
-    """What is wrong with a grammar, and in which line."""
+    """The problem of a grammar, with its line."""
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class _Reference:
 
 
 def is_gbnf(text: str) -> bool:
-    """Whether a grammar is in this form, and not in Lark."""
+    """Whether a grammar is GBNF, not Lark."""
     return _LARK.search(text) is None
 
 
@@ -63,7 +63,7 @@ _LARK = re.compile(r"^[ \t]*(%llguidance\b|start[ \t]*:(?!:=))", re.MULTILINE)
 
 
 def gbnf_to_lark(text: str) -> str:
-    """The same grammar in Lark. Raises GBNFError."""
+    """Convert a grammar to Lark. Raises GBNFError."""
     if len(text) > MAX_GRAMMAR_LENGTH:
         raise GBNFError(f"it has {len(text)} characters; at most {MAX_GRAMMAR_LENGTH}")
     rules = _Reader(text).rules()
@@ -72,7 +72,9 @@ def gbnf_to_lark(text: str) -> str:
     for rule in rules.values():
         for name in rule.references:
             if name not in rules:
-                raise GBNFError(f"rule '{rule.name[:64]}' names '{name[:64]}', which is no rule")
+                raise GBNFError(
+                    f"rule '{rule.name[:64]}' refers to '{name[:64]}', which is not a rule"
+                )
     names = _names(rules, _terminals(rules))
     lines = []
     for name in _reachable(rules):
@@ -83,7 +85,7 @@ def gbnf_to_lark(text: str) -> str:
 
 
 class _Reader:
-    """Reads the rules of one grammar."""
+    """Parses the rules of one grammar."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -120,7 +122,7 @@ class _Reader:
         return found
 
     def _end_line(self, found: dict[str, _Rule], tokens: deque[tuple[str, str, int]]) -> None:
-        """A rule ends with its line, except within brackets, and where the next line goes on with `|`."""
+        """End the rule with its line, except inside brackets, and if the next line continues with `|`."""
         if self._depth:
             return
         self._skip_lines(tokens)
@@ -160,7 +162,7 @@ class _Reader:
         elif kind == "open":
             self._depth += 1
             if self._depth > MAX_NESTING:
-                raise self._error(f"more than {MAX_NESTING} brackets within each other", at)
+                raise self._error(f"more than {MAX_NESTING} nested brackets", at)
             rule.parts.append("(")
             self._empty = True
         elif kind == "close":
@@ -187,9 +189,9 @@ class _Reader:
                 raise self._error(
                     f"it repeats something {number} times; at most {MAX_REPETITIONS}", at
                 )
-        if times in ("{0}", "{0,0}"):  # the library knows no such repetition
+        if times in ("{0}", "{0,0}"):  # the library does not support these
             if rule.parts[-1] == ")":
-                raise self._error("a group is repeated no times", at)
+                raise self._error("a group is repeated zero times", at)
             rule.parts[-1] = '""'
         else:
             rule.parts.append(times)
@@ -206,7 +208,7 @@ class _Reader:
         return self._set(text[1:-1], at)
 
     def _set(self, inner: str, at: int) -> str:
-        """[^a-z\\]] as a regular expression."""
+        """Convert [^a-z\\]] to a regular expression."""
         negated = inner.startswith("^")
         characters = self._characters(inner[negated:], at)
         if not characters:
@@ -219,13 +221,13 @@ class _Reader:
             if index + 2 < len(characters) and characters[index + 1] == ("-", False):
                 last, index = characters[index + 2][0], index + 2
                 if last < first:
-                    raise self._error(f"the range {first!r} to {last!r} is the wrong way round", at)
+                    raise self._error(f"the range {first!r} to {last!r} is reversed", at)
             members.append(class_member(first) + (f"-{class_member(last)}" if last else ""))
             index += 1
         return f"/[{'^' if negated else ''}{''.join(members)}]/"
 
     def _characters(self, text: str, at: int) -> list[tuple[str, bool]]:
-        """The characters, and of each whether it was escaped."""
+        """The characters, each with whether it was escaped."""
         found = []
         for match in _CODE.finditer(text):
             digits = match[1] or match[2] or match[3]
@@ -234,12 +236,12 @@ class _Reader:
             elif digits is not None:
                 code = int(digits, 16)
                 if code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
-                    raise self._error(f"{match[0]} is no character", at)
+                    raise self._error(f"{match[0]} is not a character", at)
                 found.append((chr(code), True))
             elif match[4] in _NAMED:
                 found.append((_NAMED[match[4]], True))
             else:
-                raise self._error(f"the escape {match[0]!r} is not known", at)
+                raise self._error(f"unknown escape {match[0]!r}", at)
         return found
 
     def _error(self, problem: str, at: int) -> GBNFError:
@@ -253,7 +255,7 @@ def _written(part: str | _Reference, names: dict[str, str]) -> str:
 
 
 def _terminals(rules: dict[str, _Rule]) -> set[str]:
-    """The rules that are made of characters only, however deep; a lexer reads those at once."""
+    """The rules without recursion, which a lexer can match as one token."""
     users: dict[str, list[str]] = {name: [] for name in rules}
     open_references = {name: len(rule.references) for name, rule in rules.items()}
     for name, rule in rules.items():
@@ -273,7 +275,7 @@ def _terminals(rules: dict[str, _Rule]) -> set[str]:
 
 
 def _names(rules: dict[str, _Rule], terminals: set[str]) -> dict[str, str]:
-    """Each rule's name in Lark: capitals for terminals."""
+    """Each rule's name in Lark: upper case for terminals."""
     names, used = {"root": "start"}, {"start"}
     for name in rules:
         if name == "root":
@@ -290,10 +292,10 @@ def _names(rules: dict[str, _Rule], terminals: set[str]) -> dict[str, str]:
 
 
 def _reachable(rules: dict[str, _Rule]) -> list[str]:
-    """The rules that the root uses, however indirectly, in their order."""
-    seen, waiting = {"root"}, ["root"]
-    while waiting:
-        for name in rules[waiting.pop()].references - seen:
+    """The rules that the root uses, directly or indirectly, in order."""
+    seen, stack = {"root"}, ["root"]
+    while stack:
+        for name in rules[stack.pop()].references - seen:
             seen.add(name)
-            waiting.append(name)
+            stack.append(name)
     return [name for name in rules if name in seen]

@@ -1,5 +1,6 @@
-"""JSON schemas as llguidance enforces them: checked here, so that a 400 can name the exact place, then
-rewritten for it. Source: llguidance, docs/json_schema.md; JSON Schema 2020-12.
+"""Checks JSON schemas, so that a 400 can name the exact place, and rewrites them for llguidance.
+
+Source: llguidance, docs/json_schema.md; JSON Schema 2020-12.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from .bounds import (
 from .exclusive import Exclusion
 from .regex import URI, ascii_classes, pattern_in_json
 
-# JSON on one line. Where white space is free, small models like to go on with it for ever.
+# JSON on one line: if white space is free, small models tend to continue it forever.
 WHITESPACE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 Path = tuple[str | int, ...]
@@ -62,17 +63,17 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "$dynamicRef": (),
     "$recursiveRef": (),
 }
-"""Words that cannot be enforced, and the values (besides an empty object) with which they ask for nothing."""
+"""Keywords that cannot be enforced, with the values (besides an empty object) that require nothing."""
 
 
 def json_rule(schema: Mapping[str, Any], param: str) -> str:
-    """What stands for the JSON that a schema describes inside of a rule, its keys in the schema's order.
+    """The expression for a schema's JSON inside a rule, with keys in the schema's order.
 
     Raises InvalidRequest, naming the place, for what cannot be enforced.
     """
     try:
         key = orjson.dumps(schema)
-    except TypeError:  # numbers or levels beyond what it takes
+    except TypeError:  # numbers or levels beyond its limits
         key = b""
     known = _rules.get(key)
     if known is None:
@@ -80,13 +81,13 @@ def json_rule(schema: Mapping[str, Any], param: str) -> str:
             check_enforceable(schema, param)
             written = _as_enforced(schema, Exclusion(schema))
             known = "%json " + json.dumps({**written, "x-guidance": WHITESPACE})
-        if key and len(key) <= MAX_REMEMBERED_SIZE:
+        if key and len(key) <= MAX_CACHED_BYTES:
             _rules.put(key, known)
     return known
 
 
-class _Remembered:
-    """The rules of schemas that came before, as clients send the same ones again and again. Thread-safe."""
+class _RuleCache:
+    """A cache of schemas' rules, because clients send the same schemas repeatedly. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -102,17 +103,17 @@ class _Remembered:
     def put(self, key: bytes, rule: str) -> None:
         with self._lock:
             self._rules[key] = rule
-            if len(self._rules) > MAX_REMEMBERED:
+            if len(self._rules) > MAX_CACHED_RULES:
                 self._rules.popitem(last=False)
 
 
-MAX_REMEMBERED, MAX_REMEMBERED_SIZE = 512, 32 << 10  # schemas, and bytes of each
-_rules = _Remembered()
+MAX_CACHED_RULES, MAX_CACHED_BYTES = 512, 32 << 10  # schemas, and bytes of each
+_rules = _RuleCache()
 
 
 def check_enforceable(schema: Any, param: str) -> None:
-    """Raise InvalidRequest, naming the place, for a schema that is too large or asks for what llguidance
-    cannot enforce."""
+    """Raise InvalidRequest, naming the place, for a schema that is too large or that llguidance cannot
+    enforce."""
     _check_size(schema, param)
     counts = dict.fromkeys(("members of enum", "properties", "references"), 0)
     for path, node in schemas_in(schema):
@@ -122,19 +123,19 @@ def check_enforceable(schema: Any, param: str) -> None:
         _check_node(node, path, param)
         if "$ref" in node:
             _check_reference(schema, node["$ref"], place(param, (*path, "$ref")))
-    for what, most in zip(counts, (MAX_ENUM, MAX_PROPERTIES, MAX_REFS), strict=True):
-        check_count(param, what, counts[what], most)
+    for what, limit in zip(counts, (MAX_ENUM, MAX_PROPERTIES, MAX_REFS), strict=True):
+        check_count(param, what, counts[what], limit)
 
 
 def schemas_in(schema: Any) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    """A schema and all those within it that are objects, each with its path."""
-    waiting: list[tuple[Path, Any]] = [((), schema)]
-    while waiting:
-        path, node = waiting.pop()
+    """A schema and all of its subschemas that are objects, each with its path."""
+    stack: list[tuple[Path, Any]] = [((), schema)]
+    while stack:
+        path, node = stack.pop()
         if not isinstance(node, dict):
             continue
         yield path, node
-        waiting += reversed([((*path, *step), child) for step, child in schema_children(node)])
+        stack += reversed([((*path, *step), child) for step, child in schema_children(node)])
 
 
 def schema_children(node: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
@@ -174,10 +175,10 @@ def _check_size(schema: Any, param: str) -> None:
 
 def _check_node(node: Mapping[str, Any], path: Path, param: str) -> None:
     for name, neutral in _NEUTRAL.items():
-        if name in node and not _asks_nothing(node, name, neutral):
-            _refuse_word(place(param, (*path, name)), name)
+        if name in node and not _requires_nothing(node, name, neutral):
+            _refuse_keyword(place(param, (*path, name)), name)
     if "if" in node and ("then" in node or "else" in node):
-        _refuse_word(place(param, (*path, "if")), "if")
+        _refuse_keyword(place(param, (*path, "if")), "if")
     pattern = node.get("pattern")
     if isinstance(pattern, str):
         where = place(param, (*path, "pattern"))
@@ -212,7 +213,7 @@ def _digits(number: float) -> int:
     return int(digits[:12] or 0)
 
 
-def _asks_nothing(node: Mapping[str, Any], name: str, neutral: tuple[Any, ...]) -> bool:
+def _requires_nothing(node: Mapping[str, Any], name: str, neutral: tuple[Any, ...]) -> bool:
     value = node[name]
     if name in ("then", "else") and "if" not in node:
         return True
@@ -223,7 +224,7 @@ def _asks_nothing(node: Mapping[str, Any], name: str, neutral: tuple[Any, ...]) 
     return (value == {} and name != "not") or any(value is each for each in neutral)
 
 
-def _refuse_word(where: str, name: str) -> None:
+def _refuse_keyword(where: str, name: str) -> None:
     raise bad_request.unsupported(
         where,
         f"cannot be enforced: '{name}' is not supported. Remove it, or do not require the answer to follow "
@@ -242,7 +243,7 @@ def _check_reference(schema: Any, reference: Any, where: str) -> None:
             where, "it points outside the schema; only references into itself (#/...) are followed."
         )
     if pointer and not pointer.startswith("/"):
-        return  # an anchor, which the library looks for
+        return  # an anchor, which the library resolves
     node = schema
     for step in unquote(pointer).split("/")[1:]:
         key = step.replace("~1", "/").replace("~0", "~")
@@ -255,11 +256,11 @@ def _check_reference(schema: Any, reference: Any, where: str) -> None:
 
 
 def surely_enforceable(schema: Any) -> bool:
-    """Whether a schema has only keywords that are known to be safe, so that it need not be tried."""
-    return all(node.keys() <= _SURE for _, node in schemas_in(schema))
+    """Whether a schema has only keywords known to be safe, so that it need not be tried."""
+    return all(node.keys() <= _SAFE_KEYWORDS for _, node in schemas_in(schema))
 
 
-_SURE = {
+_SAFE_KEYWORDS = {
     *(
         "type",
         "properties",
@@ -298,9 +299,8 @@ SAFE_INTEGER = 2**53 - 1  # beyond it, readers of JSON differ (RFC 8259, section
 
 
 def _as_enforced(schema: Any, exclusion: Exclusion) -> Any:
-    """The schema with all of its patterns written out, integers that every reader can hold, `oneOf`
-    rewritten as `anyOf` where they mean the same, and no-op keywords removed. Recursion is bounded by
-    MAX_SCHEMA_DEPTH."""
+    """Rewrite a schema: patterns converted, integers limited to what every reader supports, `oneOf` replaced
+    by `anyOf` where equivalent, and no-op keywords removed. Recursion is bounded by MAX_SCHEMA_DEPTH."""
     if isinstance(schema, list):
         return [_as_enforced(each, exclusion) for each in schema]
     if not isinstance(schema, dict):
@@ -308,9 +308,9 @@ def _as_enforced(schema: Any, exclusion: Exclusion) -> Any:
     written: dict[str, Any] = {}
     for name, value in schema.items():
         if name == "pattern" and isinstance(value, str):
-            made = pattern_in_json(value)
-            also = [*written.get("allOf", ()), *made.get("allOf", ())]
-            written |= {**made, "allOf": also} if also else made
+            converted = pattern_in_json(value)
+            all_of = [*written.get("allOf", ()), *converted.get("allOf", ())]
+            written |= {**converted, "allOf": all_of} if all_of else converted
         elif (
             name in _NEUTRAL or name == "if" or (name == "$schema" and _STANDARD not in str(value))
         ):
@@ -329,10 +329,10 @@ def _as_enforced(schema: Any, exclusion: Exclusion) -> Any:
         elif name in _NAMED_SCHEMAS and isinstance(value, dict):
             written[name] = {key: _as_enforced(each, exclusion) for key, each in value.items()}
         elif name == "oneOf" and isinstance(value, list) and exclusion.holds(value, schema):
-            made = {"anyOf": _as_enforced(value, exclusion)}
+            converted = {"anyOf": _as_enforced(value, exclusion)}
             if "anyOf" in schema:
-                made = {"allOf": [*written.get("allOf", ()), made]}
-            written |= made
+                converted = {"allOf": [*written.get("allOf", ()), converted]}
+            written |= converted
         elif name == "allOf" and isinstance(value, list):
             written[name] = [*written.get(name, ()), *_as_enforced(value, exclusion)]
         else:
@@ -342,7 +342,7 @@ def _as_enforced(schema: Any, exclusion: Exclusion) -> Any:
     return written
 
 
-_STANDARD = "json-schema.org"  # the library fails at any other dialect
+_STANDARD = "json-schema.org"  # the library fails on any other dialect
 _BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "enum", "const"}
 
 

@@ -1,4 +1,4 @@
-"""Parts of grammars in Lark, in llguidance's dialect. Source: llguidance, docs/syntax.md."""
+"""Writes parts of Lark grammars in llguidance's dialect. Source: llguidance, docs/syntax.md."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 
 
 def literal(text: str) -> str:
-    """A text as it stands, inside of a rule."""
-    # The library's lexer takes this one control character in no string; JSON lets it stand.
+    """A literal text inside a rule."""
+    # The library's lexer refuses this control character in strings; JSON does not escape it.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def class_member(character: str) -> str:
-    """A character as it stands in a regular expression, within a class or without."""
+    """A literal character in a regular expression, inside or outside a class."""
     plain = character.isalnum() or character >= "\x80"
     return character if plain else f"\\x{ord(character):02x}"

@@ -1,4 +1,4 @@
-"""Regular expressions as clients mean them, in the words of the library that enforces them."""
+"""Converts clients' regular expressions to the syntax of the library that enforces them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _CLASSES = {"d": "0-9", "w": "A-Za-z0-9_", "s": r" \t\n\r\f\v"}
 
 
 def ascii_classes(pattern: str) -> str:
-    """A pattern whose \\d, \\w and \\s mean what JSON Schema's do: ASCII only. The enforcing library takes
-    them for all of Unicode."""
+    """Expand \\d, \\w and \\s to ASCII, as in JSON Schema. In the enforcing library they cover all of
+    Unicode."""
     inside = False
 
     def written_out(match: re.Match[str]) -> str:
@@ -36,44 +36,45 @@ def ascii_classes(pattern: str) -> str:
     return re.sub(r"\\.|[\[\]]", written_out, pattern, flags=re.DOTALL)
 
 
-# The characters of RFC 3986 behind a scheme; llama.cpp's side does not know the format of this name.
+# A scheme, then RFC 3986's characters; llama.cpp's library does not support the format `uri`.
 URI = r"^[A-Za-z][A-Za-z0-9+.-]*:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+$"
 
 
-NOWHERE = "\\x7f"  # the character DEL, which is in no text
+UNUSED = "\\x7f"  # the character DEL, which does not occur in text
 
 
 def pattern_in_json(pattern: str) -> dict[str, Any]:
-    """What stands in a schema for the pattern of a string.
+    """The keywords of a schema for the pattern of a string.
 
-    What JSON escapes (quotes, backslashes, control characters) makes llama.cpp's side lose what follows it,
-    unless it is one of several characters; so it is given a companion, which is then forbidden.
+    After a character that JSON escapes (quote, backslash, control character) llama.cpp's library loses the
+    rest of the pattern, unless it is in a class with others. So we put it into a class with UNUSED, and
+    forbid UNUSED.
     """
     plain = ascii_classes(pattern)
-    written = _ONE.sub(lambda match: _accompanied(match[0]), plain)
+    written = _ONE.sub(lambda match: _in_class(match[0]), plain)
     if written == plain:
         return {"pattern": plain}
-    return {"pattern": written, "allOf": [{"pattern": f"^[^{NOWHERE}]*$"}]}
+    return {"pattern": written, "allOf": [{"pattern": f"^[^{UNUSED}]*$"}]}
 
 
 _ESCAPE = r"\\x[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\."
-# Within a class each character has one way to match only: else a class that never ends takes for ever.
+# Inside a class each character must match in one way only: else an unclosed class takes exponential time.
 _ONE = re.compile(rf"{_ESCAPE}|\[(?:[^\]\\]|\\.)*(?:\]|\Z)|.", re.DOTALL)
 _ALONE = re.compile(rf"\[({_ESCAPE}|[^^\\])\]", re.DOTALL)
 _NAMED = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", '"': '"', "\\": "\\"}
 
 
-def _accompanied(one: str) -> str:
-    """One character or class of a pattern, with a companion where JSON would escape it."""
+def _in_class(one: str) -> str:
+    """One character or class of a pattern, in a class with UNUSED if JSON would escape it."""
     alone = _ALONE.fullmatch(one)
     character = _character(alone[1] if alone else one)
     if character is None or not (character in '"\\' or character < " "):
         return one
-    return f"[\\x{ord(character):02x}{NOWHERE}]"
+    return f"[\\x{ord(character):02x}{UNUSED}]"
 
 
 def _character(written: str) -> str | None:
-    """The one character that a part of a pattern means; None for all else."""
+    """The single character that part of a pattern matches; None if there is more than one."""
     if len(written) == 1:
         return None if written == "\\" else written
     if written[0] != "\\":

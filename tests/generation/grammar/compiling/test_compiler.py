@@ -17,7 +17,7 @@ import pytest
 
 from extensions.openai.engines.protocol import EngineInfo
 from extensions.openai.errors import EngineFailed, InvalidRequest, QueueFull
-from extensions.openai.generation.grammar.bounds import LONG, one_at_a_time
+from extensions.openai.generation.grammar.bounds import LONG_CHARACTERS, one_at_a_time
 from extensions.openai.generation.grammar.check import compiled
 from extensions.openai.generation.grammar.compiling import compiler as module
 from extensions.openai.generation.grammar.compiling.compiler import Compiler
@@ -168,7 +168,7 @@ def test_many_at_once(compiler: Compiler) -> None:
 
 
 def test_the_queue_is_bounded() -> None:
-    compiler = Compiler(most_waiting=1)
+    compiler = Compiler(max_waiting=1)
     assert problem(compiler, "start: /a|b/") == ""
     waiting = compiler.problem(NEVER)
     next(waiting)
@@ -305,8 +305,8 @@ def test_long_constraints_are_read_one_at_a_time() -> None:
             thread.join()
         return most
 
-    assert at_once(LONG + 1) == 1
-    assert at_once(LONG) > 1
+    assert at_once(LONG_CHARACTERS + 1) == 1
+    assert at_once(LONG_CHARACTERS) > 1
 
 
 def test_costly_ones_do_not_come_to_the_engine_right_after_each_other() -> None:

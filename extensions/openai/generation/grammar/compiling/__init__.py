@@ -1,1 +1,1 @@
-"""Compiles grammars apart from the engine, so that none can hold it up or end it."""
+"""Compiles grammars outside the engine, so that none can block or crash it."""

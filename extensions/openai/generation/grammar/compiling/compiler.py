@@ -1,11 +1,10 @@
-"""Whether a grammar can be enforced, found out in a process of its own (`worker.py`).
+"""Finds out in a separate process (`worker.py`) whether a grammar can be enforced.
 
-The library that enforces grammars recurses on the stack of the thread that compiles one, needs time and
-memory without bound for some, and the engine compiles each on the only thread that all answers share. So each
-grammar is compiled in a helper process first, with less stack than the server's threads have, little time and
-little memory; only small and plain ones are read right here (`simple_grammars.py`). What ends the helper is
-refused; what passes is safe here, and quick enough for the engine's thread. Results are remembered: a grammar
-that comes again costs nothing.
+The library that enforces grammars recurses on the stack of the compiling thread, needs unbounded time and
+memory for some, and the engine compiles each on the single thread that all answers share. So each grammar is
+first compiled in a helper process, with less stack than the server's threads, little time and little memory;
+only small and simple ones are read here (`simple_grammars.py`). A grammar that kills the helper is refused;
+one that passes is safe here, and fast enough for the engine's thread. Results are cached.
 """
 
 from __future__ import annotations
@@ -31,20 +30,20 @@ from .simple_grammars import is_simple
 
 log = logging.getLogger("openedai")
 
-QUICK_MS = 40.0  # of CPU time, which nearly all grammars need less of
-MAX_CPU_MS = 200.0  # for one that needs more, after which the helper gives it up
-MAX_COMPILE_MS = 70.0  # that the engine's thread would stand still
+QUICK_MS = 40.0  # of CPU time, enough for nearly all grammars
+MAX_CPU_MS = 200.0  # for slower ones, after which the helper gives up
+MAX_COMPILE_MS = 70.0  # for which the engine's thread would block
 MAX_STEP_MS = 30.0  # the same, for each token
-MAX_WALL_S = 20.0  # on a machine that is busy with other things
+MAX_WALL_S = 20.0  # the machine may be busy
 MAX_AT_ONCE, MAX_SLOW_AT_ONCE, MAX_WAITING = 2, 1, 64
-MAX_REMEMBERED = 1024  # results
-LARGE_STACK_BYTES = 64 << 20  # bytes
+MAX_CACHED_RESULTS = 1024
+LARGE_STACK_BYTES = 64 << 20
 
-TOO_LONG = "it takes too long to compile, which would hold up all other answers"
+TOO_LONG = "it takes too long to compile, which would delay all other answers"
 TOO_DEEP = "it is nested too deeply, or refers to itself over too many steps"
 TOO_LARGE = "it takes too much memory"
 TOO_SLOW = (
-    "finding out which tokens may come next takes too long, which would slow all other answers"
+    "computing which tokens may come next takes too long, which would slow all other answers down"
 )
 COSTS = (TOO_LONG, TOO_DEEP, TOO_LARGE, TOO_SLOW)
 SIGNALS = {"SIGPROF": TOO_LONG, "SIGXCPU": TOO_LONG, "SIGSEGV": TOO_DEEP, "SIGBUS": TOO_DEEP,
@@ -53,37 +52,37 @@ SIGNALS = {"SIGPROF": TOO_LONG, "SIGXCPU": TOO_LONG, "SIGSEGV": TOO_DEEP, "SIGBU
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of trying a grammar."""
+    """The result of trying a grammar."""
 
     problem: str
-    """Empty for a good one."""
+    """Empty: it is valid."""
     milliseconds: float = 0.0
-    """Of CPU time that compiling it takes."""
+    """CPU time for compiling it."""
 
 
 class Compiler:
-    """Finds out what is wrong with grammars. Thread-safe; `compiler` is the one of the process."""
+    """Checks grammars. Thread-safe; `compiler` is the process's only one."""
 
-    def __init__(self, python: str | None = None, *, most_waiting: int = MAX_WAITING) -> None:
+    def __init__(self, python: str | None = None, *, max_waiting: int = MAX_WAITING) -> None:
         self._python = sys.executable if python is None else python
         self._known: OrderedDict[bytes, Verdict] = OrderedDict()
         self._lock = threading.Lock()
-        # So that no one waits for those that take long.
+        # Quick grammars do not wait for slow ones.
         self._quick, self._slow = ShortestFirst(MAX_AT_ONCE), ShortestFirst(MAX_SLOW_AT_ONCE)
         self._pace = Pace()
-        self._most_waiting = most_waiting
+        self._max_waiting = max_waiting
         self.waiting = 0
-        """How many grammars are being tried, or wait for it."""
+        """Grammars being tried, or waiting for it."""
         self.helper: CompilerProcess | None = None
-        """The process, where one is needed so far and runs."""
-        self._alone = False
-        """Whether there can be no helper."""
+        """The process, if one has been needed and runs."""
+        self._without_helper = False
+        """Whether a helper cannot be started."""
 
     def problem(
         self, grammar: str, vocabulary: Vocabulary | None = None
     ) -> Generator[None, None, str]:
-        """What is wrong with a grammar; empty for a good one, when the engine may be given it. Yields at
-        least every TICK_S until then; closing the generator gives it up. Raises QueueFull, EngineFailed."""
+        """The problem of a grammar; empty: it is valid, and may be passed to the engine now. Yields at least
+        every TICK_S until then; closing the generator cancels it. Raises QueueFull, EngineFailed."""
         if is_simple(grammar):
             return read_here(grammar)
         verdict = yield from self.verdict(grammar, vocabulary)
@@ -94,7 +93,7 @@ class Compiler:
     def verdict(
         self, grammar: str, vocabulary: Vocabulary | None = None
     ) -> Generator[None, None, Verdict]:
-        """What comes of trying a grammar, or came of it before; otherwise as `problem`."""
+        """The result of trying a grammar, maybe cached; otherwise like `problem`."""
         key = sha256(
             f"{id(vocabulary and vocabulary.tokens)} {grammar}".encode(errors="replace")
         ).digest()
@@ -103,7 +102,7 @@ class Compiler:
             if known is not None:
                 self._known.move_to_end(key)
                 return known
-            if self.waiting >= self._most_waiting:
+            if self.waiting >= self._max_waiting:
                 raise QueueFull("Too many constraints are waiting to be checked.")
             self.waiting += 1
         try:
@@ -115,12 +114,12 @@ class Compiler:
                 self.waiting -= 1
         with self._lock:
             self._known[key] = found
-            if len(self._known) > MAX_REMEMBERED:
+            if len(self._known) > MAX_CACHED_RESULTS:
                 self._known.popitem(last=False)
         return found
 
     def close(self) -> None:
-        """End the helper; the next grammar starts another one."""
+        """End the helper; the next grammar starts a new one."""
         with self._lock:
             helper, self.helper = self.helper, None
         if helper is not None:
@@ -135,15 +134,15 @@ class Compiler:
     ) -> Generator[None, None, Verdict]:
         yield from lane.enter(len(grammar))
         try:
-            return (yield from self._found(grammar, vocabulary, milliseconds))
+            return (yield from self._try(grammar, vocabulary, milliseconds))
         finally:
             lane.leave()
 
-    def _found(
+    def _try(
         self, grammar: str, vocabulary: Vocabulary | None, milliseconds: float
     ) -> Generator[None, None, Verdict]:
-        for _ in range(2):  # a helper may have been ended from outside
-            helper = self._started()
+        for _ in range(2):  # the helper may have been killed from outside
+            helper = self._start_helper()
             if helper is None:
                 break
             job = helper.send(grammar, vocabulary, milliseconds)
@@ -153,26 +152,26 @@ class Compiler:
                     return Verdict(TOO_LONG)
                 yield
             if job.answer is not None:
-                return _judged(job.answer)
+                return _verdict_of(job.answer)
             self._drop(helper)
             if not helper.ready:
-                self._alone = True
+                self._without_helper = True
                 log.warning("constraints are checked in this process: the helper does not start")
             elif not helper.forks:
-                return Verdict(TOO_DEEP)  # this very job has ended it
-        if self._alone:
-            return Verdict(self._found_here(grammar))
+                return Verdict(TOO_DEEP)  # this job killed it
+        if self._without_helper:
+            return Verdict(self._try_here(grammar))
         raise EngineFailed(
             "The process that checks constraints ended unexpectedly. Please try again."
         )
 
-    def _started(self) -> CompilerProcess | None:
+    def _start_helper(self) -> CompilerProcess | None:
         with self._lock:
-            if self.helper is None and not self._alone:
+            if self.helper is None and not self._without_helper:
                 try:
                     self.helper = CompilerProcess(self._python)
                 except OSError as error:
-                    self._alone = True
+                    self._without_helper = True
                     log.warning(
                         "constraints are checked in this process: no helper (%s)", str(error)
                     )
@@ -185,10 +184,10 @@ class Compiler:
         helper.close()
 
     @staticmethod
-    def _found_here(grammar: str) -> str:
-        """Where there can be no helper: in a thread with much stack. It cannot be given up."""
+    def _try_here(grammar: str) -> str:
+        """Without a helper: try in a thread with a large stack. It cannot be cancelled."""
         found: list[str] = []
-        with _stack:
+        with _stack_lock:
             before = threading.stack_size(LARGE_STACK_BYTES)
             try:
                 thread = threading.Thread(
@@ -201,14 +200,14 @@ class Compiler:
         return found[0].strip()
 
 
-_stack = threading.Lock()  # its size is one setting for all threads
+_stack_lock = threading.Lock()  # the stack's size is a global setting
 
 
-def _judged(answer: dict[str, Any]) -> Verdict:
-    """What a worker's answer comes to."""
+def _verdict_of(answer: dict[str, Any]) -> Verdict:
+    """Convert a worker's answer."""
     died = answer.get("died")
     if died is not None:
-        return Verdict(SIGNALS.get(died, f"it ended the process that compiles it ({died})"))
+        return Verdict(SIGNALS.get(died, f"it killed the process that compiles it ({died})"))
     if answer["problem"]:
         return Verdict(str(answer["problem"]).strip())
     if answer["compile"] > MAX_COMPILE_MS:

@@ -1,4 +1,4 @@
-"""The helper process in which grammars are compiled (`worker.py`), as the server sees it."""
+"""The server's handle of the helper process that compiles grammars (`worker.py`)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from queue import SimpleQueue
 from typing import Any
 
 WORKER_SCRIPT = Path(__file__).with_name("worker.py")
-SMALL_STACK_BYTES = 1 << 20  # bytes
+SMALL_STACK_BYTES = 1 << 20
 STACK_BYTES_BY_PLATFORM = {"linux": SMALL_STACK_BYTES, "darwin": 256 << 10, "win32": 512 << 10}
-"""A part of what threads that C++ starts have there: 8 MiB, 512 KiB and 1 MiB."""
+"""Less than the stack of threads started by C++ there: 8 MiB, 512 KiB and 1 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The tokens that grammars are tried with: those of the model."""
+    """The model's tokens, with which grammars are tried."""
 
     tokens: Sequence[bytes]
     end: int
-    """The one that ends an answer."""
+    """The token that ends an answer."""
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ class Trial:
 
     done: threading.Event = field(default_factory=threading.Event)
     answer: dict[str, Any] | None = None
-    """None after `done`: the helper ended before it came to this."""
+    """None after `done`: the helper ended before it answered."""
     sent: float = 0.0
 
 
@@ -45,7 +45,7 @@ class CompilerProcess:
     """The process. Thread-safe."""
 
     def __init__(self, python: str) -> None:
-        """Start it, without waiting for it. Raises OSError where that is not possible."""
+        """Start it, without waiting for it. Raises OSError if that is not possible."""
         if getattr(sys, "frozen", False) or not python:
             raise OSError("there is no Python to run it")
         self._process = subprocess.Popen(
@@ -53,11 +53,11 @@ class CompilerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is not for it
+            start_new_session=True,  # so that it ignores Ctrl-C
         )
         self.forks = sys.platform != "win32"
         self.ready = False
-        """Whether it was able to work."""
+        """Whether it has started up."""
         self._lock = threading.Lock()
         self._jobs: dict[int, Trial] = {}
         self._numbers = itertools.count()
@@ -76,7 +76,7 @@ class CompilerProcess:
         return self._process.pid
 
     def send(self, grammar: str, vocabulary: Vocabulary | None, milliseconds: float) -> Trial:
-        """Have a grammar tried with these tokens (None: with bytes) for so much CPU time."""
+        """Try a grammar with these tokens (None: bytes), for this CPU time at most."""
         job = Trial(sent=time.monotonic())
         with self._lock:
             if self._ended:
@@ -101,7 +101,7 @@ class CompilerProcess:
     def _write(self) -> None:
         pipe = self._process.stdin
         assert pipe is not None
-        with contextlib.suppress(OSError):  # it has ended, which the other thread sees
+        with contextlib.suppress(OSError):  # it has ended, which the other thread handles
             while (line := self._lines.get()) is not None:
                 pipe.write(json.dumps(line).encode() + b"\n")
                 pipe.flush()

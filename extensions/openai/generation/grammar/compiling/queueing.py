@@ -10,18 +10,16 @@ from heapq import heapify, heappush
 
 from ....engines.callback_bridge import TICK_S
 
-DELAY_S_PER_CHARACTER = (
-    10e-6  # seconds for each character, by which a grammar gives way to shorter ones
-)
-PAUSE_PER_COMPILE = 3.0  # times as long as one takes to compile, until the next one
+DELAY_S_PER_CHARACTER = 10e-6  # for which a grammar lets shorter ones pass
+PAUSE_PER_COMPILE = 3.0  # pause before the next one, as a multiple of the time to compile
 
 
 class ShortestFirst:
-    """Room for so many at once, the shorter ones first. A long one is overtaken for a while that grows with
+    """A semaphore that admits shorter grammars first. A long one lets others pass for a time that grows with
     its length, and then no more. Thread-safe."""
 
-    def __init__(self, places: int) -> None:
-        self._free = places
+    def __init__(self, slots: int) -> None:
+        self._free = slots
         self._waiting: list[tuple[float, int]] = []
         self._numbers = itertools.count()
         self._changed = threading.Condition()
@@ -32,7 +30,7 @@ class ShortestFirst:
         return len(self._waiting)
 
     def enter(self, length: int) -> Generator[None, None, None]:
-        """Return when it is its turn; yields at least every TICK_S, and can be closed meanwhile."""
+        """Return when admitted; yields at least every TICK_S until then, and can be closed."""
         ticket = (time.monotonic() + length * DELAY_S_PER_CHARACTER, next(self._numbers))
         with self._changed:
             heappush(self._waiting, ticket)
@@ -52,7 +50,7 @@ class ShortestFirst:
                 self._changed.notify_all()
 
     def leave(self) -> None:
-        """Make room for the next one."""
+        """Admit the next one."""
         with self._changed:
             self._free += 1
             self._changed.notify_all()
@@ -62,7 +60,7 @@ class ShortestFirst:
 
 
 class Pace:
-    """Keeps grammars apart that the engine's thread, on which all answers wait, is busy with for a while.
+    """Spaces out grammars that block the engine's thread, which all answers share, for a while.
     Thread-safe."""
 
     def __init__(self) -> None:
@@ -70,8 +68,8 @@ class Pace:
         self._lock = threading.Lock()
 
     def wait(self, seconds: float) -> Generator[None, None, None]:
-        """Return when one that takes so long to compile may be given to the engine; yields at least every
-        TICK_S."""
+        """Return when a grammar that takes this long to compile may be passed to the engine; yields at least
+        every TICK_S until then."""
         with self._lock:
             start = max(time.monotonic(), self._free_at)
             self._free_at = start + PAUSE_PER_COMPILE * seconds

@@ -1,7 +1,7 @@
-"""Grammars so small and plain that reading one takes a moment and little stack, whatever it says.
+"""Recognises grammars so small and simple that reading one always takes little time and stack.
 
-They are most of what clients send. Such a grammar need not be tried in a process of its own (`compiler.py`),
-and does not wait for those that are.
+Most grammars of clients are like that. They need not be tried in a separate process (`compiler.py`), and do
+not wait for those that are.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 MAX_LENGTH = 8 << 10  # characters
 MAX_RULES, MAX_PARTS = 64, 512
-MAX_REPEATED = 128  # times, and in one place only
-MAX_SCHEMAS = 128  # within one another and beside, together
-MAX_DEPTH = 12  # of them, references followed
-MAX_COUNT = 256  # of characters or members that a schema asks for
-MAX_COUNTS = 8  # so many such words
+MAX_REPEATS = 128  # and only one repetition
+MAX_SCHEMAS = 128  # including subschemas
+MAX_DEPTH = 12  # of subschemas, following references
+MAX_COUNT = 256  # of characters or members, in a keyword of a schema
+MAX_COUNTS = 8  # how many such keywords
 MAX_NUMBER = 2**53
 
 _RULE = re.compile(r"([a-zA-Z_][a-zA-Z_0-9]*):[ ]*")
@@ -33,7 +33,7 @@ _PART = re.compile(
 )
 _ANY = ("title", "description", "default", "examples", "$schema", "$comment", "x-guidance",
         "deprecated", "readOnly", "writeOnly", "required", "enum", "const", "minimum", "maximum")  # fmt: skip
-"""Words with values that are flat, and short, as the whole grammar is."""
+"""Keywords with flat values, which are short because the whole grammar is."""
 _COUNTS = ("minLength", "maxLength", "minItems", "maxItems")
 _LISTS = ("anyOf",)
 _NAMED = ("properties", "$defs", "definitions")
@@ -41,7 +41,7 @@ _DECODER = json.JSONDecoder()
 
 
 def is_simple(grammar: str) -> bool:
-    """Whether a grammar is one of these. Takes time in proportion to its length, MAX_LENGTH at most."""
+    """Whether a grammar is simple. Takes linear time, for at most MAX_LENGTH."""
     if len(grammar) > MAX_LENGTH:
         return False
     rules: dict[str, set[str]] = {}
@@ -62,7 +62,7 @@ def is_simple(grammar: str) -> bool:
                 names.add(part[0])
             elif part.lastgroup == "repeated":
                 repeated += 1
-                if repeated > 1 or int(part[0][3:-1]) > MAX_REPEATED:
+                if repeated > 1 or int(part[0][3:-1]) > MAX_REPEATS:
                     return False
             elif part.lastgroup == "schema":
                 try:
@@ -74,7 +74,7 @@ def is_simple(grammar: str) -> bool:
             while grammar.startswith(" ", at):
                 at += 1
         at += 1
-    return _ends("start", rules, MAX_RULES)
+    return _is_acyclic("start", rules, MAX_RULES)
 
 
 def _is_simple_schema(root: Mapping[str, Any]) -> bool:
@@ -86,11 +86,11 @@ def _is_simple_schema(root: Mapping[str, Any]) -> bool:
     if not _is_plain([root], len(definitions)):
         return False
     references = {at: _references(schema) for at, schema in definitions.items()}
-    return _ends("#", {**references, "#": _references(root)}, MAX_DEPTH)
+    return _is_acyclic("#", {**references, "#": _references(root)}, MAX_DEPTH)
 
 
 def _is_plain(level: list[Any], definitions: int) -> bool:
-    """Whether all schemas within these hold nothing but words that are known, few enough of them."""
+    """Whether all subschemas have only known keywords, and not too many."""
     schemas = counts = depth = 0
     while level:
         depth, schemas = depth + 1, schemas + len(level)
@@ -130,7 +130,8 @@ def _is_plain(level: list[Any], definitions: int) -> bool:
 
 
 def _is_flat(value: Any) -> bool:
-    """Whether a word's value is a text, a number that every reader can hold, or a list or object of those."""
+    """Whether a keyword's value is a text, a number that every reader supports, or a list or object of
+    those."""
     inner = value if isinstance(value, list) else _named(value).values() or [value]
     return all(
         each in ({}, []) if isinstance(each, (list, dict)) else _is_short(each) for each in inner
@@ -142,16 +143,16 @@ def _is_short(value: str | float | None) -> bool:
 
 
 def _references(schema: Any) -> set[str]:
-    """What a plain schema refers to, apart from its definitions."""
+    """The references in a plain schema, outside its definitions."""
     found: set[str] = set()
-    waiting = [schema]
-    while waiting:
-        node = waiting.pop()
+    stack = [schema]
+    while stack:
+        node = stack.pop()
         if "$ref" in node:
             found.add(str(node["$ref"]))
-        waiting += _named(node.get("properties")).values()
-        waiting += [each for word in _LISTS for each in node.get(word, ())]
-        waiting += [node["items"]] if "items" in node else []
+        stack += _named(node.get("properties")).values()
+        stack += [each for word in _LISTS for each in node.get(word, ())]
+        stack += [node["items"]] if "items" in node else []
     return found
 
 
@@ -159,12 +160,12 @@ def _named(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _ends(name: str, names: Mapping[str, set[str]], most: int) -> bool:
-    """Whether what names refer to ends somewhere, beginning with this one, after `most` steps at most."""
+def _is_acyclic(name: str, names: Mapping[str, set[str]], max_steps: int) -> bool:
+    """Whether all references from `name` exist and end after at most `max_steps` steps."""
     level, steps = {name}, 0
     while level:
         steps += 1
-        if steps > most or not level <= names.keys():
+        if steps > max_steps or not level <= names.keys():
             return False
         level = {each for current in level for each in names[current]}
     return True
