@@ -53,7 +53,10 @@ def two(where: str, tmp_path: Path) -> Iterator[Two]:
     client = create_app(options, EchoEngine()).test_client()
     sent = {**headers["alice"], "Idempotency-Key": "k"}
     made = client.post(CHATS, json=body("secret", metadata={"k": "v"}), headers=sent).json["id"]
-    yield Two(client, headers, (made, f"{made}-0", f"{made}-1"))
+    sent = {"model": "echo", "input": "secret"}
+    answered = client.post("/v1/responses", json=sent, headers=headers["alice"]).json
+    items = [each["id"] for each in answered["output"]]
+    yield Two(client, headers, (made, f"{made}-1", answered["id"], *items))
     client.application.extensions["openai"].store.close()
 
 
@@ -106,6 +109,7 @@ OPEN_TO_BOTH = [
 ]
 
 
+@pytest.mark.timeout(240)
 def test_each_place_of_each_endpoint(two: Two) -> None:
     found = [place for route in OPEN_TO_BOTH for place in places(route)]
     assert len(found) > 150
@@ -116,6 +120,8 @@ def test_each_place_of_each_endpoint(two: Two) -> None:
     assert status == 200 and "secret" not in text
     kept = two.client.get(f"{CHATS}/{two.ids[0]}", headers=two.headers["alice"])
     assert kept.status_code == 200 and kept.json["metadata"] == {"k": "v"}
+    kept = two.client.get(f"/v1/responses/{two.ids[2]}", headers=two.headers["alice"])
+    assert kept.status_code == 200 and "secret" in kept.text
 
 
 def test_the_same_idempotency_key_is_another_one(two: Two) -> None:
