@@ -1,7 +1,8 @@
 """How many of our files one has to know: for one chat, and to import an endpoint.
 
-The bounds are what is reached, and only ever become lower. The aim: 30 files for a chat, 25 modules for
-`models`, without two concepts in one file.
+The bounds are what is reached, and only ever become lower, without two concepts in one file. Of the 48
+files of a chat 6 belong to the connection, 7 to the request, 4 to the key, 4 to the queue, 13 to the
+generation, 10 to the engine and 4 to the records.
 """
 
 from __future__ import annotations
