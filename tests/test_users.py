@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
+from tests.state.conftest import gone
 from tests.support.keys import headers_of
 from tests.support.reference import assert_envelope
 from tests.test_stored_completions import CHATS, body, client_of
@@ -62,13 +63,13 @@ def test_erase(tmp_path: Path) -> None:
         "object": "erasure",
         "user": "u",
         "api_key_id": "alice",
-        "deleted": {"chats": 2, "responses": 0},
+        "deleted": gone(chats=2, responses=0),
     }
     assert receipt == expected
     assert (left(client, headers["alice"]), left(client, headers["bob"])) == (2, 4)
     for deleted in (2, 0):
         receipt = client.delete(f"{USERS}/u", headers=ADMIN).json
-        assert receipt["deleted"] == {"chats": deleted, "responses": 0}
+        assert receipt["deleted"] == gone(chats=deleted, responses=0)
     assert (left(client, headers["alice"]), left(client, headers["bob"])) == (2, 2)
 
 
@@ -86,7 +87,7 @@ def test_any_name(user: str) -> None:
     client.post(CHATS, json=body(user=user))
     path = f"{USERS}/{quote(user, safe='')}"
     assert len(lines(client.get(f"{path}/export"))) == 1
-    assert client.delete(path).json["deleted"] == {"chats": 1, "responses": 0}
+    assert client.delete(path).json["deleted"] == gone(chats=1, responses=0)
 
 
 def test_the_name_of_no_key(tmp_path: Path) -> None:

@@ -54,15 +54,15 @@ def create_response(context: RequestContext, body: ResponsesRequest) -> web.Resp
     asked = asked_of(body, alternatives="top_logprobs", logprobs="top_logprobs")
     plan = _plan(body, conversation.items, asked, served)
     plan = _fitting(body, plan, conversation.items, served, context.record.ignored)
-    keep = conversation.storing(body)
+    store = conversation.stores(body)
     generation = plan.start(served)
-    writer = ResponseWriter(generation, body, plan.tools.custom, store=keep is not None)
+    writer = ResponseWriter(generation, body, plan.tools.custom, store=store)
     return respond(
         context,
         response_events(generation, writer),
         stream=bool(body.stream),
         fold=ResponseFold(),
-        on_complete=keep,
+        on_complete=conversation.keeping(body, store=store),
         telling=writer,
     )
 

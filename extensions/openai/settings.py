@@ -62,8 +62,13 @@ FLAG_ALIASES: Mapping[str, tuple[str, ...]] = {"listen_host": ("--host",), "api_
 """Further flags, as other servers name these settings."""
 
 BUDGETS = {"low": 1024, "medium": 8192, "high": 24576, "xhigh": 32768, "default": -1}
-STORE_DAYS = {"chats": 30, "responses": 30}
-STORE_MEGABYTES = {"chats": 1024, "responses": 1024}
+STORE_DAYS = {"chats": 30, "responses": 30, "conversation_items": 0, "conversations": 0}
+STORE_MEGABYTES = {
+    "chats": 1024,
+    "responses": 1024,
+    "conversation_items": 1024,
+    "conversations": 64,
+}
 
 RELOADABLE: dict[str, Any] = {"reloadable": True}
 """Marks a setting that may change while the server runs: see `configuration.sources.reloaded`."""

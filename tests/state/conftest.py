@@ -8,11 +8,17 @@ from pathlib import Path
 import pytest
 
 from extensions.openai.settings import Settings
+from extensions.openai.state import tables
 from extensions.openai.state.store import DEFAULT_TIMES, Store, StoreTimes
 
 Open = Callable[..., Store]
 lasting = pytest.mark.parametrize("where", ["sqlite", "postgresql"], indirect=True)
 """Only those that several servers share, and that are there after their end."""
+
+
+def gone(**counts: int) -> dict[str, int]:
+    """What a receipt says of objects that were erased."""
+    return dict.fromkeys(tables.KINDS, 0) | counts
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from extensions.openai.state.retention import DAY, Retention, Sweeper
 from extensions.openai.state.store import Store
 from extensions.openai.state.stored_response import StoredResponse
 from extensions.openai.state.users import erase, export
+from tests.state.conftest import gone
 
 
 def response(id: str, previous: str | None = None, age: int = 0) -> StoredResponse:
@@ -152,7 +153,7 @@ def test_a_users_responses_are_handed_out_and_erased(store: Store) -> None:
     handed = [orjson.loads(line) for line in export(store.database, user="Ann")]
     assert [each["response"]["id"] for each in handed] == ["b", "c"]
     assert handed[0]["input"] == [{"id": "in_of_b"}] and handed[0]["kind"] == "responses"
-    assert erase(store.database, user="Ann") == {"chats": 0, "responses": 2}
+    assert erase(store.database, user="Ann") == gone(chats=0, responses=2)
     assert is_there(store, "a") and not is_there(store, "b")
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from extensions.openai.state import users
 from extensions.openai.state.store import Store
+from tests.state.conftest import gone
 from tests.state.test_chat_completions import chat, ids
 
 MARK = b'[{"role":"user","content":"a marked prompt"}]'
@@ -53,15 +54,14 @@ def test_export(filled: Store) -> None:
 
 
 def test_erase(filled: Store) -> None:
-    assert users.erase(filled.database, user="u", owners=["alice"], batch=1) == {
-        "chats": 2,
-        "responses": 0,
-    }
+    assert users.erase(filled.database, user="u", owners=["alice"], batch=1) == gone(
+        chats=2, responses=0
+    )
     assert ids(filled, "alice")[0] == ["alice2", "alice3"]
-    assert users.erase(filled.database, user="u") == {"chats": 2, "responses": 0}
+    assert users.erase(filled.database, user="u") == gone(chats=2, responses=0)
     assert ids(filled, "bob", metadata={"run": "1"})[0] == ["bob2", "bob3"]
-    assert users.erase(filled.database, user="u") == {"chats": 0, "responses": 0}
-    assert users.erase(filled.database, owners=["bob"]) == {"chats": 2, "responses": 0}
+    assert users.erase(filled.database, user="u") == gone(chats=0, responses=0)
+    assert users.erase(filled.database, owners=["bob"]) == gone(chats=2, responses=0)
     assert len(exported(filled)) == 2
 
 

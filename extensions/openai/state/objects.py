@@ -24,10 +24,13 @@ from sqlalchemy import (
 from ..errors import StoredObjectNotFound
 from ..limits.rate_limits import short_user
 from .pages import Page, PageQuery
-from .tables import KINDS, deleted, idempotency, totals
+from .tables import KINDS, conversations, deleted, idempotency, totals
+from .tables import conversation_items as items
 
 HIGHEST = 2**63 - 1
 """No object has this number."""
+BATCH = 500
+"""How many objects one statement names."""
 COUNT = text(
     "INSERT INTO totals (kind, owner, objects, bytes) VALUES (:kind, :owner, :objects, :bytes) "
     "ON CONFLICT (kind, owner) DO UPDATE SET objects = totals.objects + excluded.objects, "
@@ -109,6 +112,8 @@ def remove(connection: Connection, kind: str, rows: Sequence[RowMapping]) -> Non
     """Take objects out, of which seq, owner and bytes are given."""
     table = KINDS[kind]
     going = table.c.seq.in_([row["seq"] for row in rows])
+    if kind == "conversations":
+        _remove_items(connection, going)
     # A request that stored one of them is done when it comes again.
     ids = select(table.c.id).where(going)
     connection.execute(delete(idempotency).where(idempotency.c.object.in_(ids)))
@@ -116,6 +121,14 @@ def remove(connection: Connection, kind: str, rows: Sequence[RowMapping]) -> Non
     for owner in {row["owner"] for row in rows}:
         sizes = [row["bytes"] for row in rows if row["owner"] == owner]
         count(connection, kind, owner, -len(sizes), -sum(sizes))
+
+
+def _remove_items(connection: Connection, going: ColumnElement[bool]) -> None:
+    """Take out the items of conversations that go."""
+    ids = select(conversations.c.id).where(going)
+    of_them = select(items.c.seq, items.c.owner, items.c.bytes).where(items.c.conversation.in_(ids))
+    while rows := connection.execute(of_them.limit(BATCH)).mappings().all():
+        remove(connection, "conversation_items", rows)
 
 
 def remove_one(connection: Connection, kind: str, owner: str, id: str) -> None:

@@ -6,7 +6,7 @@ is said in it, and may go on from any of its turns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
@@ -38,8 +38,9 @@ class Responses:
         *,
         user: str | None = None,
         safety_identifier: str | None = None,
+        also: Callable[[Connection], object] | None = None,
     ) -> None:
-        """Keep it. When this returns it is committed."""
+        """Keep it. When this returns it is committed, and what `also` writes with it."""
         values = {
             "id": stored.id,
             "owner": owner,
@@ -64,6 +65,8 @@ class Responses:
                 connection.execute(
                     insert(places), [{"owner": owner, "id": id, "seq": seq} for id in ids]
                 )
+            if also is not None:
+                also(connection)
 
         self._database.write(work)
 

@@ -17,6 +17,7 @@ from .databases import sqlite_file
 
 if TYPE_CHECKING:
     from .chat_completions import ChatCompletions
+    from .conversations import Conversations
     from .database import Backend, Database
     from .idempotency import Idempotency
     from .responses import Responses
@@ -62,6 +63,7 @@ class Store:
         self._database: Database | None = None
         self._chats: ChatCompletions | None = None
         self._responses: Responses | None = None
+        self._conversations: Conversations | None = None
         self._idempotency: Idempotency | None = None
         self._sweeps = False
         self._stop = threading.Event()
@@ -122,6 +124,16 @@ class Store:
 
                 self._responses = Responses(self.database)
         return self._responses
+
+    @property
+    def conversations(self) -> Conversations:
+        """Raises StoreOff, StoreUnavailable."""
+        if self._conversations is None:
+            with self._lock:
+                from .conversations import Conversations
+
+                self._conversations = Conversations(self.database)
+        return self._conversations
 
     @property
     def idempotency(self) -> Idempotency:

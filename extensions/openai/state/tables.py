@@ -66,7 +66,42 @@ responses = Table(
 )
 """`input` has the items of this one request only: what came before is that of `previous`, and so on. `root`
 is the first of them. A response that was deleted and that others go on from is `hidden`."""
-for _table in (chat_completions, responses):
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("owner", Text, nullable=False),
+    Column("created", Number, nullable=False),
+    Column("bytes", Number, nullable=False),
+    Column("end_user", Text),
+    Column("safety_identifier", Text),
+    Column("metadata", Text, nullable=False),
+    Index("conversations_owner", "owner", "seq"),
+    Index("conversations_created", "created"),
+    sqlite_autoincrement=True,
+)
+
+conversation_items = Table(
+    "conversation_items",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("created", Number, nullable=False),
+    Column("bytes", Number, nullable=False),
+    Column("end_user", Text),
+    Column("safety_identifier", Text),
+    Column("conversation", Text, nullable=False),
+    Column("item", LargeBinary, nullable=False),
+    Index("conversation_items_owner", "owner", "seq"),
+    Index("conversation_items_created", "created"),
+    Index("conversation_items_conversation", "conversation", "seq"),
+    Index("conversation_items_id", "conversation", "id", unique=True),
+    sqlite_autoincrement=True,
+)
+for _table in (chat_completions, responses, conversations, conversation_items):
     for _name in ("end_user", "safety_identifier"):
         _column = _table.c[_name]
         Index(
@@ -151,6 +186,11 @@ idempotency = Table(
 """The `Idempotency-Key` of requests that store something. Of one under way `object` is null, and its server
 renews `until`; that of one with an object is a day later. `holder` is the one request that may change it."""
 
-KINDS: Mapping[str, Table] = {"chats": chat_completions, "responses": responses}
+KINDS: Mapping[str, Table] = {
+    "chats": chat_completions,
+    "responses": responses,
+    "conversation_items": conversation_items,
+    "conversations": conversations,
+}
 """The kinds of objects, under the names that settings and receipts give them. Each table has the columns
 seq, id, owner, created, bytes, end_user and safety_identifier."""

@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from .. import (
     chat,
     completions,
+    conversations,
     health,
     home,
     legacy_engines,
@@ -60,6 +61,7 @@ ENDPOINTS = (
     chat,
     completions,
     responses,
+    conversations,
     messages,
     models,
     stored_completions,

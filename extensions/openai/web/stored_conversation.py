@@ -10,17 +10,22 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from ..dialects.responses.errors import PREVIOUS
+from ..dialects.responses.errors import CONVERSATION, PREVIOUS
 from ..dialects.responses.items import AnyItem, HostedItem, ItemReference
 from ..dialects.responses.request import PromptFields, ResponsesRequest
 from ..dialects.responses.response import Response
 from ..dialects.responses.stored_items import from_store, to_store
 from ..dialects.responses.truncation import Placed
-from ..errors import PreviousResponseNotFound, StoredObjectNotFound, StoreUnavailable
+from ..errors import (
+    PreviousResponseNotFound,
+    StoredObjectNotFound,
+    StoreOff,
+    StoreUnavailable,
+)
 from ..state.stored_response import StoredResponse
 
 if TYPE_CHECKING:
-    from ..state.responses import Responses
+    from ..state.conversation_items import Writing
     from .context import RequestContext
     from .responses.streaming import OnComplete
 
@@ -28,42 +33,57 @@ NOT_KEPT = "Nothing of this key's requests is stored on this server. Send the wh
 
 
 class StoredConversation:
-    """The conversation of one request: its own items, and those of the stored responses before them."""
+    """The conversation of one request: its own items, and what is stored of what came before them."""
 
     def __init__(self, context: RequestContext, body: PromptFields) -> None:
-        """Raises PreviousResponseNotFound, StoredObjectNotFound for a reference, StoreUnavailable."""
+        """Raises PreviousResponseNotFound, StoredObjectNotFound for a conversation or a reference, StoreOff,
+        StoreUnavailable."""
         self._context = context
+        self._store = context.services.store
         self._owner = context.record.caller.owner
-        self._may = context.services.store.keeps and context.record.caller.stores
-        previous = body.previous_response_id
-        self._earlier = [] if previous is None else self._before(previous)
+        self._may = self._store.keeps and context.record.caller.stores
+        self._earlier = self._before(body)
         self._own = [(f"input[{at}]", self._known(at, item)) for at, item in enumerate(body.items)]
         self.items: list[Placed] = self._earlier + self._own
 
-    def storing(self, body: ResponsesRequest) -> OnComplete[Response] | None:
-        """What to do with the response when it is complete; None: it is not to be stored, or cannot be."""
-        if body.store is False:
-            return None
-        if self._may and self._context.services.store.problem is None:
-            return lambda response: self._keep(response, body)
-        if body.store:
+    def stores(self, body: ResponsesRequest) -> bool:
+        """Whether the response is to be stored."""
+        can = self._may and self._store.problem is None
+        if body.store and not can:
             self._context.record.ignored.append("store")
-        return None
+        return can and body.store is not False
 
-    @property
-    def _responses(self) -> Responses:
-        return self._context.services.store.responses
+    def keeping(self, body: ResponsesRequest, *, store: bool) -> OnComplete[Response] | None:
+        """What to do with the response when it is complete: `store` it, add it to its conversation."""
+        if not store and body.conversation_id is None:
+            return None
+        return lambda response: self._keep(response, body)
 
-    def _before(self, id: str) -> list[Placed]:
+    def _before(self, body: PromptFields) -> list[Placed]:
+        if body.previous_response_id is not None:
+            return [(PREVIOUS, item) for item in self._turns(body.previous_response_id)]
+        if body.conversation_id is None:
+            return []
+        if not self._may:
+            raise StoreOff
+        try:
+            items = self._store.conversations.items(self._owner, body.conversation_id)
+        except StoredObjectNotFound:
+            raise StoredObjectNotFound(body.conversation_id, param=CONVERSATION) from None
+        return [(CONVERSATION, item) for item in from_store(items)]
+
+    def _turns(self, id: str) -> Iterator[AnyItem]:
+        """The items of a response and of all that it goes on from."""
         if not self._may:
             raise PreviousResponseNotFound(id, NOT_KEPT)
         try:
-            turns = self._responses.conversation(self._owner, id)
+            turns = self._store.responses.conversation(self._owner, id)
         except StoredObjectNotFound:
             raise PreviousResponseNotFound(id) from None
         if turns[0].previous is not None:
             raise PreviousResponseNotFound(id, "A response that it goes on from is gone.")
-        return [(PREVIOUS, item) for turn in turns for item in from_store(list(all_of(turn)))]
+        for turn in turns:
+            yield from from_store(list(all_of(turn)))
 
     def _known(self, at: int, item: AnyItem) -> AnyItem:
         """The item, or what it refers to."""
@@ -72,7 +92,7 @@ class StoredConversation:
         found: list[object] = []
         if self._may:
             try:
-                there = all_of(self._responses.with_item(self._owner, item.id))
+                there = all_of(self._store.responses.with_item(self._owner, item.id))
                 found = [each for each in there if each["id"] == item.id]
             except StoredObjectNotFound:
                 pass
@@ -83,6 +103,13 @@ class StoredConversation:
     def _keep(self, response: Response, body: ResponsesRequest) -> None:
         taken = [item.id for _, item in self._earlier if not isinstance(item, HostedItem)]
         items = to_store((item for _, item in self._own), taken)
+        person = {"user": body.user, "safety_identifier": body.safety_identifier}
+        also: Writing | None = None
+        if body.conversation_id is not None:
+            from ..state.conversation_items import adding  # with the database's library
+
+            said = [*items, *map(dict, response["output"])]
+            also = adding(self._owner, body.conversation_id, said, **person)
         stored = StoredResponse(
             response["id"],
             response["created_at"],
@@ -93,11 +120,12 @@ class StoredConversation:
             [item["id"] for item in (*items, *response["output"])],
         )
         try:
-            self._responses.add(
-                self._owner, stored, user=body.user, safety_identifier=body.safety_identifier
-            )
+            if response["store"]:
+                self._store.responses.add(self._owner, stored, also=also, **person)
+            elif also is not None:
+                self._store.database.write(also)
         except (StoreUnavailable, StoredObjectNotFound):
-            # The client has its answer nevertheless; that before it may have been deleted meanwhile.
+            # The client has its answer nevertheless; what came before may have been deleted meanwhile.
             response["store"] = False
 
 

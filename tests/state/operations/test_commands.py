@@ -17,6 +17,7 @@ from extensions.openai.settings import Settings
 from extensions.openai.state.databases.sqlite_file import FILE
 from extensions.openai.state.store import Store
 from openedai.__main__ import main as openedai
+from tests.state.conftest import gone
 from tests.state.test_chat_completions import chat, ids
 
 
@@ -41,7 +42,10 @@ def run(folder: Path, *words: str) -> int:
 
 def test_check(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, "check") == 0
-    assert "6 chats, 0 responses of 2 owners" in capsys.readouterr().out
+    assert (
+        "6 chats, 0 responses, 0 conversation_items, 0 conversations of 2 owners"
+        in capsys.readouterr().out
+    )
     with closing(sqlite3.connect(folder / FILE)) as database, database:
         database.execute("UPDATE totals SET objects = 5 WHERE owner = 'local'")
         database.execute("UPDATE chat_completions SET messages = '[' WHERE id = 'l1'")
@@ -93,7 +97,7 @@ def test_erase(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--all"], 1),
     ):
         assert run(folder, "erase", *words) == 0
-        assert json.loads(capsys.readouterr().out)["deleted"] == {"chats": count, "responses": 0}
+        assert json.loads(capsys.readouterr().out)["deleted"] == gone(chats=count, responses=0)
     store = Store(Settings(data_folder=str(folder)))
     assert ids(store)[0] == []
     store.close()

@@ -46,8 +46,12 @@ def example_of(operation: Any) -> Any:
     return body.get("example")
 
 
-def stored(client: httpx.Client, path: str) -> str:
+def stored(client: httpx.Client, path: str, name: str) -> str:
     """The id of what a client has made before."""
+    if "/conversations/" in path:
+        said = [{"role": "user", "content": "Hi", "id": "msg_1"}]
+        conversation = client.post("/v1/conversations", json={"items": said})
+        return "msg_1" if name == "item_id" else str(conversation.json()["id"])
     if "/responses/" in path:
         response = client.post("/v1/responses", json={"model": "m", "input": "Hi"})
         return str(response.json()["id"])
@@ -67,7 +71,9 @@ def test_every_example_works_as_it_comes(server: ServerProcess) -> None:
             parameters = operation.get("parameters", ())
             for each in parameters:
                 if each["in"] == "path":
-                    example = each["example"] if "example" in each else stored(client, path)
+                    example = (
+                        each["example"] if "example" in each else stored(client, path, each["name"])
+                    )
                     path = path.replace(f"{{{each['name']}}}", quote(example, safe=""))
             query = {
                 each["name"]: each["example"]
@@ -121,7 +127,7 @@ def test_a_model_is_not_required_where_the_operator_says_so() -> None:
 def test_every_operation_has_a_tag_and_a_description() -> None:
     written = document()
     tags = [tag["name"] for tag in written["tags"]]
-    assert tags[:4] == ["Chat", "Completions", "Responses", "Messages"]
+    assert tags[:4] == ["Chat", "Completions", "Responses", "Conversations"]
     assert all(re.match(r"[A-Z]", tag["description"]) for tag in written["tags"])
     for _, path, operation in operations(written):
         (tag,) = operation["tags"]

@@ -39,11 +39,6 @@ def message(method: str, path: str, status: int = 404, **options: Any) -> str:
         ("POST", "/v1/embeddings", "this version of the server does not have that endpoint."),
         ("POST", "/embeddings", "this version of the server does not have that endpoint."),
         ("POST", "/v1/response", "Did you mean POST /v1/responses?"),
-        (
-            "POST",
-            "/v1/conversations",
-            "send the whole conversation as `input` of POST /v1/responses.",
-        ),
         ("POST", "/v1/images/generations", "does not have that endpoint."),
         ("POST", "/api/chat", "use POST /v1/chat/completions."),
         ("GET", "/api/tags", "use GET /v1/models."),

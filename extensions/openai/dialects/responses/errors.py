@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...errors import APIError, ErrorEnvelope
 
-PREVIOUS = "previous_response_id"
+PREVIOUS, CONVERSATION = "previous_response_id", "conversation"
 
 
 def envelope_of(error: APIError, request_id: str) -> ErrorEnvelope:
@@ -18,6 +18,7 @@ def param_of(error: APIError) -> str | None:
     """The field that an error is about: what an engine calls messages are the items of the input."""
     if error.param is None:
         return None
-    if error.param.startswith(PREVIOUS):
-        return PREVIOUS  # which part of that, its client does not know
+    for stored in (PREVIOUS, CONVERSATION):
+        if error.param.startswith(stored):
+            return stored  # which part of that, its client does not know
     return "input" if error.param.partition("[")[0] == "messages" else error.param

@@ -148,9 +148,16 @@ class PromptFields(ConstraintFields):
         max_length=512,
         description="Go on from this stored response, whose instructions are not taken over.",
     )
-    conversation: Annotated[str | ConversationParam | None, Unsupported()] = Field(
-        None, description="Refused; `previous_response_id` does the same."
+    conversation: str | ConversationParam | None = Field(
+        None,
+        description='Go on from the items of this conversation, by its id or `{"id": ...}`. What is said '
+        "and answered is added to it.",
     )
+
+    @property
+    def conversation_id(self) -> str | None:
+        given = self.conversation
+        return given.id if isinstance(given, ConversationParam) else given
 
     @property
     def left_out(self) -> list[str]:
@@ -184,7 +191,10 @@ class PromptFields(ConstraintFields):
 
     def check_input(self) -> None:
         """Raises InvalidRequest where there is nothing to answer, and for what only its maker can read."""
-        if not self.items and not self.instructions and self.previous_response_id is None:
+        goes_on = self.previous_response_id is not None or self.conversation is not None
+        if self.previous_response_id is not None and self.conversation is not None:
+            raise bad_request.conflicting("previous_response_id", "conversation")
+        if not self.items and not self.instructions and not goes_on:
             raise bad_request.missing("input")
         for at, item in enumerate(self.items):
             if isinstance(item, CompactionItem):

@@ -129,6 +129,12 @@ class ReasoningEcho(TypedDict):
     summary: str | None
 
 
+class ConversationReference(TypedDict):
+    """The conversation that a response was made in."""
+
+    id: str
+
+
 class Response(TypedDict):
     """The whole object, as it stands at the time of an event."""
 
@@ -157,7 +163,7 @@ class Response(TypedDict):
     max_output_tokens: int | None
     max_tool_calls: int | None
     previous_response_id: str | None
-    conversation: None
+    conversation: ConversationReference | None
     store: bool
     background: Literal[False]
     service_tier: Literal["default", "flex"]
@@ -346,7 +352,7 @@ def begun(body: ResponsesRequest, info: EngineInfo, *, store: bool) -> Response:
         "max_output_tokens": body.max_output_tokens,
         "max_tool_calls": body.max_tool_calls,
         "previous_response_id": body.previous_response_id,
-        "conversation": None,
+        "conversation": None if body.conversation_id is None else {"id": body.conversation_id},
         "store": store,
         "background": False,
         "service_tier": "flex" if body.service_tier == "flex" else "default",

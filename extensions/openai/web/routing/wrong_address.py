@@ -16,7 +16,6 @@ NOT_SERVED: Mapping[str, str] = {
     "audio": "",
     "batches": "",
     "containers": "",
-    "conversations": "send the whole conversation as `input` of POST /v1/responses",
     "edits": CHAT,
     "embeddings": "",
     "evals": "",
