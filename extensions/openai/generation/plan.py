@@ -316,7 +316,7 @@ class ChatPlan:
             grammar=grammar,
             logit_bias=_biases(asked, engine, info),
             tools=self.tools.listed if self.tools.deferred else self.tools.shown,
-            parallel_tool_calls=self.tools.most > 1,
+            parallel_tool_calls=self.tools.max_calls > 1,
             template_variables=self.thinking.variables,
             chat_mode=self.chat_mode,
             unstreamed=asked.unstreamed(served.settings),

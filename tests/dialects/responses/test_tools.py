@@ -62,11 +62,11 @@ def test_hosted_tools_are_left_out_and_named() -> None:
 )
 def test_what_is_to_be_called(choice: Any, demanded: list[str], most: int) -> None:
     plan = planned(FUNCTION, CUSTOM, tool_choice=choice)
-    assert ([tool.name for tool in plan.demanded], plan.most) == (demanded, most)
+    assert ([tool.name for tool in plan.demanded], plan.max_calls) == (demanded, most)
 
 
 def test_one_call_at_a_time_and_none() -> None:
-    assert planned(FUNCTION, parallel_tool_calls=False).most == 1
+    assert planned(FUNCTION, parallel_tool_calls=False).max_calls == 1
     assert planned(FUNCTION, tool_choice="none").shown == ()
 
 

@@ -31,7 +31,7 @@ from extensions.openai.engines.template_traits import TemplateTraits
 from extensions.openai.errors import ContextLengthExceeded, EngineFailed
 from extensions.openai.generation.chat.answer import answer_chat
 from extensions.openai.generation.chat.answer_shape import Wanted
-from extensions.openai.generation.tools.enforcing.strict_arguments import heads_of
+from extensions.openai.generation.tools.enforcing.strict_arguments import head_pattern
 from extensions.openai.generation.tools.plan import ToolPlan
 from extensions.openai.generation.tools.reading.learned_formats import CallShape
 from tests.support.api import Api, as_messages, assert_alike
@@ -607,7 +607,7 @@ def test_a_thought_is_told_apart_with_and_without_log_probabilities(tmp_path: Pa
 
 
 def test_the_name_of_a_strict_function_is_not_taken_for_the_beginning_of_another() -> None:
-    heads = heads_of(CallShape("[TOOL_CALLS]", "", ""), {"get": "", "get_weather": ""})
+    heads = head_pattern(CallShape("[TOOL_CALLS]", "", ""), {"get": "", "get_weather": ""})
     assert heads.search("[TOOL_CALLS]get") is None
     found = heads.search("[TOOL_CALLS]get_weather{")
     assert found is not None and found[1] == "get_weather"

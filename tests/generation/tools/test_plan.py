@@ -752,7 +752,7 @@ def test_what_is_shown_and_what_is_demanded() -> None:
         assert [tool.name for tool in plan(choice).shown] == list(BY_NAME)
         assert plan(choice).demanded == ()
     assert [tool.name for tool in plan("required").demanded] == list(BY_NAME)
-    assert plan("required", parallel=False).most == 1
+    assert plan("required", parallel=False).max_calls == 1
 
 
 def test_a_function_without_parameters_takes_an_object() -> None:

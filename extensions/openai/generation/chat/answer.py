@@ -24,7 +24,7 @@ from ...errors import ContextLengthExceeded
 from ..grammar.check import Part, compiled
 from ..grammar.enforce import enforced
 from ..tools.enforcing.demanded_calls import enforced_reader
-from ..tools.enforcing.strict_arguments import StrictArguments, end_of, heads_of
+from ..tools.enforcing.strict_arguments import StrictArguments, fixed_end, head_pattern
 from ..tools.enforcing.tagged_grammar import tagged_grammar
 from ..tools.plan import CALL_CLOSING, CALL_OPENING, ToolPlan
 from ..tools.reading.learned_formats import AnswerFormat, CallShape, format_of
@@ -195,7 +195,7 @@ def _shape(
         grammar, param = tagged_grammar(plan, format.shape), plan.param
     elif plan.strict:
         own = format.shape or OWN_SHAPE
-        strict, strict_end = heads_of(own, plan.schemas, bare=wanted.bare_calls), end_of(own)
+        strict, strict_end = head_pattern(own, plan.schemas, bare=wanted.bare_calls), fixed_end(own)
     opened = opened_in(prompt, tags)
     if wanted.continued is not None:
         prompt, opened = _continued(prompt, opened, tags, wanted.continued)
@@ -246,7 +246,7 @@ def _call_reader(
     if enforced:
         return enforced_reader(plan)
     bare = wanted.bare_calls or format.bare
-    return CallReader(plan.shown, format.forms, parallel=plan.most > 1, bare=bare)
+    return CallReader(plan.shown, format.forms, parallel=plan.max_calls > 1, bare=bare)
 
 
 def _continued(

@@ -37,7 +37,7 @@ def harmony_shape(prompt: str, request: ChatRequest, wanted: Wanted) -> AnswerSh
     elif grammar is not None or (wanted.thinks is False and not plan.shown):
         begin = FINAL_CHANNEL  # behind it there is no call any more
     if begin and not wanted.thinks:
-        reader = ChannelReader(begin, tools=names, parallel=plan.most > 1)
+        reader = ChannelReader(begin, tools=names, parallel=plan.max_calls > 1)
         return AnswerShape(prompt + begin, grammar, param, MARKS, reader, MESSAGE_ENDS)
     form = form_of(HARMONY_THINKING, calls=bool(plan.shown))
     if begin:
@@ -47,7 +47,7 @@ def harmony_shape(prompt: str, request: ChatRequest, wanted: Wanted) -> AnswerSh
         grammar,
         param,
         MARKS,
-        ChannelReader(tools=names, parallel=plan.most > 1),
+        ChannelReader(tools=names, parallel=plan.max_calls > 1),
         MESSAGE_ENDS if grammar is not None else (),
         form if grammar is not None or wanted.budget else None,
         staged=grammar is not None,
@@ -73,7 +73,7 @@ def _continued(prompt: str, request: ChatRequest, wanted: Wanted, message: Messa
         begun = f"{begun}{HARMONY_NEXT}{CALL_BEGIN}" if message.content else prompt + CALL_BEGIN
     if not thinking:
         reader = (
-            ChannelReader(CALL_BEGIN, tools=names, parallel=plan.most > 1)
+            ChannelReader(CALL_BEGIN, tools=names, parallel=plan.max_calls > 1)
             if begin
             else TextReader()
         )
@@ -85,7 +85,7 @@ def _continued(prompt: str, request: ChatRequest, wanted: Wanted, message: Messa
         grammar,
         param,
         MARKS,
-        ChannelReader(HARMONY[0], tools=names, parallel=plan.most > 1),
+        ChannelReader(HARMONY[0], tools=names, parallel=plan.max_calls > 1),
         MESSAGE_ENDS if grammar is not None else (),
         form if grammar is not None or wanted.budget else None,
         opened=True,

@@ -47,38 +47,38 @@ class CallDelta(TypedDict, total=False):
     function_call: FunctionDelta
 
 
-class FunctionCalled(TypedDict):
+class MessageFunctionCall(TypedDict):
     """A function's name, and its arguments as JSON text."""
 
     name: str
     arguments: str
 
 
-class CustomCalled(TypedDict):
+class MessageCustomCall(TypedDict):
     """A custom tool's name, and its input."""
 
     name: str
     input: str
 
 
-class ToolCalled(TypedDict):
+class MessageToolCall(TypedDict):
     """A call that the model made."""
 
     id: str
     type: Literal["function", "custom"]
-    function: NotRequired[FunctionCalled]
-    custom: NotRequired[CustomCalled]
+    function: NotRequired[MessageFunctionCall]
+    custom: NotRequired[MessageCustomCall]
 
 
 class MessageCalls(TypedDict):
-    """The calls of a message."""
+    """A message's calls."""
 
-    tool_calls: NotRequired[list[ToolCalled]]
-    function_call: NotRequired[FunctionCalled]
+    tool_calls: NotRequired[list[MessageToolCall]]
+    function_call: NotRequired[MessageFunctionCall]
 
 
 class ToolCallWriter:
-    """Tool calls in the reference's shapes: functions in parts, custom tools whole."""
+    """Tool calls in the reference's shapes: functions in deltas, custom tools in one."""
 
     def __init__(self, plan: ToolPlan) -> None:
         self._plan = plan
@@ -86,8 +86,8 @@ class ToolCallWriter:
         self._called: set[int] = set()
 
     def write(self, event: Event) -> list[CallDelta]:
-        """The deltas of an event's calls. A custom tool's input is text inside JSON, so it comes whole, once
-        the answer is complete."""
+        """The deltas of an event's calls. A custom tool's input is text inside JSON, so it is sent in one
+        delta, once the answer is complete."""
         deltas: list[CallDelta] = []
         for part in event.tool_calls:
             self._called.add(event.index)
@@ -138,33 +138,33 @@ def _custom_call(index: int, id: str, name: str, arguments: str) -> ToolCallChun
 
 
 def custom_input(arguments: str) -> str:
-    """The input of a custom tool, of the arguments that the model wrote for it."""
+    """The input of a custom tool, from the arguments that the model wrote."""
     try:
-        called = orjson.loads(arguments)
+        decoded = orjson.loads(arguments)
     except orjson.JSONDecodeError:
-        return _begun_input(arguments)
+        return _partial_input(arguments)
     # Without a grammar a model may have written any JSON.
-    known = isinstance(called, dict) and "input" in called
-    return _input_text(called["input"]) if known else arguments
+    has_input = isinstance(decoded, dict) and "input" in decoded
+    return _input_text(decoded["input"]) if has_input else arguments
 
 
 def _input_text(value: object) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
-_BEGUN_INPUT = re.compile(r'\s*\{\s*"input"\s*:\s*"(.*)', re.DOTALL)
+_PARTIAL_INPUT = re.compile(r'\s*\{\s*"input"\s*:\s*"(.*)', re.DOTALL)
 
 
-def _begun_input(arguments: str) -> str:
-    """The input in arguments that are not JSON: a limit on tokens has cut them, or the model wrote the input
+def _partial_input(arguments: str) -> str:
+    """The input in arguments that are not JSON: a token limit has cut them, or the model wrote the input
     without quotes."""
-    found = _BEGUN_INPUT.match(arguments)
+    found = _PARTIAL_INPUT.match(arguments)
     if found is None:
         return "" if arguments.lstrip().startswith("{") else arguments
-    begun = found[1]
-    for cut in range(len(begun), max(-1, len(begun) - 6), -1):  # it may end inside an escape
+    partial = found[1]
+    for cut in range(len(partial), max(-1, len(partial) - 6), -1):  # it may end inside an escape
         try:
-            return str(orjson.loads(f'"{begun[:cut]}"'))
+            return str(orjson.loads(f'"{partial[:cut]}"'))
         except orjson.JSONDecodeError:
             continue
     return arguments
@@ -174,8 +174,8 @@ class CallFold:
     """Adds up the calls of one message."""
 
     def __init__(self) -> None:
-        self._calls: dict[int, ToolCalled] = {}
-        self._function: FunctionCalled | None = None
+        self._calls: dict[int, MessageToolCall] = {}
+        self._function: MessageFunctionCall | None = None
 
     def add(self, delta: CallDelta) -> None:
         for call in delta.get("tool_calls", ()):

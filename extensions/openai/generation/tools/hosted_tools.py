@@ -1,7 +1,7 @@
-"""Tools that a provider would run itself, which agents send with every request, and groups of functions.
+"""Tools that a provider runs itself, which agents send with every request, and groups of functions.
 
-The members of a namespace are offered as they are. Tools that this server would have to run (a web search, a
-sandbox) are left out of the prompt, and named in a response header.
+The members of a namespace are offered like other tools. Tools that the server would have to run (a web
+search, a sandbox) are omitted from the prompt, and named in a response header.
 Sources: OpenAI API reference, tools of Responses; Anthropic's server tools, whose types end with a date.
 """
 
@@ -44,7 +44,7 @@ class HostedTool(RequestModel):
 
 
 def form_of_tool(value: Any) -> str | None:
-    """Which member of the union a tool is; None for a type that is not known."""
+    """The union member that a tool is; None for an unknown type."""
     if isinstance(value, RequestModel):
         value = {"type": getattr(value, "type", None)}
     if not isinstance(value, dict):
@@ -56,15 +56,15 @@ def form_of_tool(value: Any) -> str | None:
 
 
 def nested(value: Any) -> Any:
-    """A function or custom tool as chats have it; agents also send the flat form of Responses."""
+    """A function or custom tool in the form of chats; agents also send the flat form of Responses."""
     if not isinstance(value, dict):
         return value
     kind = value.get("type")
     if kind not in ("function", "custom") or kind in value or "name" not in value:
         return value
     inner = {name: each for name, each in value.items() if name != "type"}
-    wanted = inner.get("format")
-    if kind == "custom" and isinstance(wanted, dict) and "definition" in wanted:
-        grammar = {name: each for name, each in wanted.items() if name != "type"}
-        inner["format"] = {"type": wanted.get("type"), "grammar": grammar}
+    input_format = inner.get("format")
+    if kind == "custom" and isinstance(input_format, dict) and "definition" in input_format:
+        grammar = {name: each for name, each in input_format.items() if name != "type"}
+        inner["format"] = {"type": input_format.get("type"), "grammar": grammar}
     return {"type": kind, kind: inner}

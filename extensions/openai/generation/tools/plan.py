@@ -49,21 +49,21 @@ class Offered:
     tool: Tool
     where: str
     """Its place in the request."""
-    takes: str
-    """The field of it that says what it takes: the schema of its arguments, the grammar of its input."""
+    schema_field: str
+    """Its field with the schema of its arguments, or the grammar of its input."""
     is_custom: bool = False
     """Its input is text; the model sees a function with one argument, `input`."""
     input: InputGrammar | None = None
-    """Of a custom tool; None: free text."""
+    """A custom tool's; None: free text."""
     strict: bool = False
-    """Whether its arguments must match their schema even where the model may choose to call it."""
+    """Whether its arguments must match their schema even if the call is optional."""
     deferred: bool = False
     """The conversation describes it, not the prompt's list of tools."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """What a request demands of calls, independent of the dialect."""
+    """The calls that a request demands or allows, independent of the dialect."""
 
     mode: Literal["none", "auto", "required"] = "auto"
     names: tuple[str, ...] | None = None
@@ -81,19 +81,19 @@ class ToolPlan:
     shown: tuple[Tool, ...] = ()
     """The tools that the model sees."""
     custom: frozenset[str] = frozenset()
-    """Those of them whose input is text; the model sees a function with one argument, `input`."""
+    """Those whose input is text; the model sees a function with one argument, `input`."""
     inputs: Mapping[str, str] = field(default_factory=dict)
-    """What the input of some custom tools must match, by their names, as the right side of a rule."""
+    """Custom tools' grammars of their input, by name, each the right side of a rule."""
     demanded: tuple[Tool, ...] = ()
     """One of these must be called; empty: the model may choose."""
-    most: int = MAX_CALLS
-    """The most calls in an answer, if they are demanded."""
+    max_calls: int = MAX_CALLS
+    """In an answer, if calls are demanded."""
     strict: frozenset[str] = frozenset()
-    """Functions whose arguments must match their schema even where the model may choose to call them."""
+    """Functions whose arguments must match their schema even if the call is optional."""
     schemas: Mapping[str, str] = field(default_factory=dict)
-    """What enforced arguments must match, by the names of their tools, as the right side of a rule."""
+    """Grammars of enforced arguments, by the tool's name, each the right side of a rule."""
     places: Mapping[str, str] = field(default_factory=dict)
-    """Where in the request each tool says what it takes, by their names."""
+    """The request's field with each tool's schema or grammar, by the tool's name."""
     deferred: frozenset[str] = frozenset()
     """Tools that the conversation describes, so the list of tools does not."""
     legacy: bool = False
@@ -113,16 +113,15 @@ class ToolPlan:
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """What each tool takes, as a grammar of its own, with its place in the request."""
+        """Each tool's schema or grammar, as a separate grammar, with its place in the request."""
         rules = {**self.schemas, **self.inputs}
         return tuple(
             (self.places.get(name, "tools"), f"start: {rule}") for name, rule in rules.items()
         )
 
     def grammar(self, answer: str | None = None) -> str:
-        """The grammar of an answer that is made of calls and of nothing else where they are demanded. Where
-        they are not: of an answer in the words of another grammar (of one rule) or of calls; or of any text
-        and then, maybe, calls."""
+        """The grammar of an answer. If calls are demanded: only calls. If not: with `answer` (a grammar of
+        one rule), a text that matches it or calls; without, any text, then perhaps calls."""
         opening, closing = literal(CALL_OPENING), literal(CALL_CLOSING)
         rules = []
         tools = self.demanded or self.shown
@@ -135,12 +134,12 @@ class ToolPlan:
             )
             arguments = f"arguments_{at}"
             if inner.startswith("/"):
-                # A pattern may match the brace as well: it ends where the call first can.
+                # The pattern may also match the brace: stop at the first possible end of the call.
                 arguments, tail = f"arguments_{at}[suffix={literal('}' + CALL_CLOSING)}]", ""
             rules.append(f"call_{at}: {head} arguments_{at} {tail}")
             rules.append(f"{arguments}: {inner}")
         rules.append("call: " + " | ".join(f"call_{at}" for at in range(len(tools))))
-        more = f' ("\\n" {opening} call){{0,{self.most - 1}}}' if self.most > 1 else ""
+        more = f' ("\\n" {opening} call){{0,{self.max_calls - 1}}}' if self.max_calls > 1 else ""
         if self.demanded:
             return "\n".join([f"start: {opening} call{more}", *rules])
         if answer is not None:
@@ -161,14 +160,14 @@ def plan_tools(
 ) -> ToolPlan:
     """Make the plan for a request's tools and choice; `legacy`: they came as `functions`.
 
-    Raises InvalidRequest for two tools of one name, a choice that is none of them, and a schema or grammar
-    that cannot be enforced.
+    Raises InvalidRequest if two tools have the same name, the choice is not one of them, or a schema or
+    grammar cannot be enforced.
     """
     places: dict[str, str] = {}
     for each in offered:
         if each.tool.name in places:
             raise bad_request.not_unique(each.where, each.tool.name)
-        places[each.tool.name] = f"{each.where}.{each.takes}"
+        places[each.tool.name] = f"{each.where}.{each.schema_field}"
     if not offered or choice.mode == "none":
         return ToolPlan(legacy=legacy)
     inputs = {
@@ -180,22 +179,22 @@ def plan_tools(
         tuple(each.tool for each in offered),
         frozenset(each.tool.name for each in offered if each.is_custom),
         inputs,
-        most=MAX_CALLS if parallel else 1,
+        max_calls=MAX_CALLS if parallel else 1,
         strict=frozenset(each.tool.name for each in offered if each.strict),
         places=places,
         deferred=frozenset(each.tool.name for each in offered if each.deferred),
         legacy=legacy,
     )
-    return _enforcing(_chosen(plan, choice))
+    return _with_schemas(_with_choice(plan, choice))
 
 
-def _chosen(plan: ToolPlan, choice: ToolChoice) -> ToolPlan:
-    """The plan with what is demanded or left out."""
+def _with_choice(plan: ToolPlan, choice: ToolChoice) -> ToolPlan:
+    """The plan with the choice applied."""
     wanted = plan.shown
     if choice.names is not None:
         wanted = tuple(_find(plan.shown, name, choice.param) for name in choice.names)
     if choice.single:
-        return replace(plan, demanded=wanted, most=1)
+        return replace(plan, demanded=wanted, max_calls=1)
     names = {tool.name for tool in wanted}
     return replace(
         plan,
@@ -207,7 +206,7 @@ def _chosen(plan: ToolPlan, choice: ToolChoice) -> ToolPlan:
 
 
 def _possible_rule(tool: Tool) -> str:
-    """What the arguments of a tool match whose schema need not be enforced, but may be."""
+    """The rule for a tool's arguments whose schema is enforced only if that is possible."""
     if not surely_enforceable(tool.parameters):
         return ANY_OBJECT
     try:
@@ -217,14 +216,14 @@ def _possible_rule(tool: Tool) -> str:
 
 
 def argument_rule(tool: Tool, param: str) -> str:
-    """What a tool's enforced arguments match, as the right side of a rule. Raises InvalidRequest."""
+    """The right side of the rule for a tool's enforced arguments. Raises InvalidRequest."""
     return json_rule(enforced_schema(tool.parameters, param), param)
 
 
-def _enforcing(plan: ToolPlan) -> ToolPlan:
-    """The plan with the rules of all arguments that it enforces.
+def _with_schemas(plan: ToolPlan) -> ToolPlan:
+    """The plan with the rules for all enforced arguments.
 
-    Raises InvalidRequest for a schema that cannot be enforced.
+    Raises InvalidRequest if a schema cannot be enforced.
     """
     schemas = {}
     for tool in plan.demanded or plan.shown:
@@ -235,7 +234,7 @@ def _enforcing(plan: ToolPlan) -> ToolPlan:
 
 
 def _input_rule(grammar: InputGrammar, param: str) -> str:
-    """What a custom tool's input must match, as the right side of a rule."""
+    """The right side of the rule for a custom tool's input."""
     if grammar.syntax == "lark":
         check_lark(grammar.definition, param)
         return f"%lark {{\n{grammar.definition}\n}}"

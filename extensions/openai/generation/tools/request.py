@@ -1,4 +1,4 @@
-"""Tools as chats have them on the wire: functions, custom tools, namespaces, and what is to be called.
+"""Tools in a chat's request: functions, custom tools, namespaces, and the choice among them.
 
 Source: OpenAI API reference, "Create chat completion", `tools` and `tool_choice`.
 """
@@ -19,7 +19,7 @@ from .plan import CUSTOM_PARAMETERS, InputGrammar, Offered, ToolChoice, ToolPlan
 
 
 class FunctionDefinition(RequestModel):
-    """A function: its name, what it is for, and a JSON schema of its arguments."""
+    """A function: its name, its purpose, and a JSON schema of its arguments."""
 
     name: Name
     description: str | None = None
@@ -73,7 +73,7 @@ OwnTool = Annotated[FunctionTool | CustomTool, Field(discriminator="type"), Befo
 
 
 class Namespace(RequestModel):
-    """A group of functions and custom tools, which are offered as they are."""
+    """A group of functions and custom tools, which are offered like other tools."""
 
     type: Literal["namespace"]
     name: str
@@ -153,9 +153,9 @@ def plan_chat_tools(
     parallel: bool,
     legacy: bool = False,
 ) -> ToolPlan:
-    """What `tools` and `tool_choice` (`legacy`: `functions` and `function_call`) ask for.
+    """Plan `tools` and `tool_choice` (`legacy`: `functions` and `function_call`).
 
-    Raises InvalidRequest for what cannot be done.
+    Raises InvalidRequest if they cannot be fulfilled.
     """
     param, choice_param = ("functions", "function_call") if legacy else ("tools", "tool_choice")
     offered = list(offered_tools(tools or (), param, legacy=legacy))
@@ -170,7 +170,7 @@ def check_choice_has_tools(
     param: str = "tools",
     choice_param: str = "tool_choice",
 ) -> None:
-    """Raises InvalidRequest where calls are demanded and there is nothing to call."""
+    """Raise InvalidRequest if calls are demanded and there are no tools."""
     if offered or choice in (None, "none", "auto"):
         return
     raise bad_request.unsupported(
@@ -193,26 +193,28 @@ def offered_tools(
         if isinstance(tool, Namespace):
             yield from offered_tools(tool.tools, f"{place}.tools")
         elif isinstance(tool, FunctionTool):
-            takes = "parameters" if legacy else "function.parameters"
-            yield _offered_function(tool.function, place, takes)
+            schema_field = "parameters" if legacy else "function.parameters"
+            yield _offered_function(tool.function, place, schema_field)
         elif isinstance(tool, CustomTool):
             yield _offered_custom(tool.custom, place)
 
 
-def _offered_function(function: FunctionDefinition, where: str, takes: str) -> Offered:
-    """A function; one without parameters takes none."""
+def _offered_function(function: FunctionDefinition, where: str, schema_field: str) -> Offered:
+    """A function; without a schema, it has no parameters."""
     schema = function.parameters or {"type": "object", "properties": {}}
     tool = Tool(function.name, function.description, schema)
-    return Offered(tool, where, takes, strict=bool(function.strict))
+    return Offered(tool, where, schema_field, strict=bool(function.strict))
 
 
 def _offered_custom(custom: CustomDefinition, where: str) -> Offered:
     tool = Tool(custom.name, custom.description, CUSTOM_PARAMETERS)
-    takes = "custom.format.grammar.definition"
+    schema_field = "custom.format.grammar.definition"
     if not isinstance(custom.format, GrammarInput):
-        return Offered(tool, where, takes, is_custom=True)
+        return Offered(tool, where, schema_field, is_custom=True)
     grammar = custom.format.grammar
-    return Offered(tool, where, takes, True, InputGrammar(grammar.syntax, grammar.definition))
+    return Offered(
+        tool, where, schema_field, True, InputGrammar(grammar.syntax, grammar.definition)
+    )
 
 
 def _choice(choice: object, param: str) -> ToolChoice:

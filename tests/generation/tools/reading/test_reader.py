@@ -174,10 +174,10 @@ def test_each_form_is_read_however_it_is_split(
 
 
 def test_each_row_has_an_example() -> None:
-    assert {form.of for form in FORMS} == {form for form, *_ in OUTPUT}
+    assert {form.models for form in FORMS} == {form for form, *_ in OUTPUT}
     assert all(re.search(r"[<\[｜]", mark) for mark in MARKS)
     reported = " ".join((ROOT / "docs" / "webui.md").read_text().split())
-    assert all(name in reported for form in FORMS for name in form.of.split(", "))
+    assert all(name in reported for form in FORMS for name in form.models.split(", "))
 
 
 @pytest.mark.parametrize("behind", ["Done.\n", "Done. ", "</b> Done", "<think>x</think>"])

@@ -1,1 +1,1 @@
-"""Calls that match a schema, as a grammar enforces it while they are written."""
+"""Calls whose schema a grammar enforces while they are written."""

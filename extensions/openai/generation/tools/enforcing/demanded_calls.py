@@ -1,7 +1,7 @@
-"""Calls that the grammar of a `ToolPlan` enforces: they end an answer, or are all of it.
+"""Calls that the grammar of a `ToolPlan` enforces: they are the answer, or its end.
 
 Sample: `<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n</tool_call>`. The input of a
-custom tool that has a grammar stands in it as it is: `{"name": "sql", "input": SELECT 1}`.
+custom tool with a grammar is not quoted: `{"name": "sql", "input": SELECT 1}`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class EnforcedCallReader:
     ended = plain = False
 
     def __init__(self, *, demanded: bool) -> None:
-        """`demanded`: there is nothing but calls, so a part of their opening is no text."""
+        """`demanded`: there are only calls, so a prefix of their opening is not text."""
         self._demanded = demanded
         self._held = ""
         self._parser: CallParser | None = None
@@ -58,9 +58,9 @@ class EnforcedCallReader:
 
 
 class RawCallReader:
-    """Reads calls whole: only a complete one can be distinguished from a text that looks like it.
+    """Reports only complete calls: an incomplete one may be a text that looks like it.
 
-    One that a limit on tokens cuts is passed on as far as it got.
+    A call cut by a token limit is reported as far as it was written.
     """
 
     ended = plain = False
@@ -89,7 +89,7 @@ class RawCallReader:
                 held = after
             self._inside = not self._inside
         if self._inside and finish is not None:
-            calls = tuple(begun_call(held, self.called))
+            calls = tuple(partial_call(held, self.called))
             self.called += any(call.name is not None for call in calls)
             parts.append(Part("call", CALL_BEGIN + held, calls=calls))
             held = ""
@@ -117,9 +117,9 @@ _RAW_INPUT = re.compile(r'\{"name": "([^"]+)", "input": (.*)\}', re.DOTALL)
 
 
 def read_call(text: str, index: int) -> ToolCallDelta:
-    """A whole call in the form that most templates teach, or with an input that stands as it is.
+    """A complete call in the most common form, or with an unquoted input.
 
-    Raises ValueError for what is none.
+    Raises ValueError if it is not a call.
     """
     raw = _RAW_INPUT.fullmatch(text.strip("\n"))
     if raw:
@@ -134,24 +134,24 @@ def read_call(text: str, index: int) -> ToolCallDelta:
     return ToolCallDelta(index, arguments, new_call_id(), call["name"])
 
 
-_BEGUN_INPUT = re.compile(r'\{"name": "([^"]+)", "input": (.*)', re.DOTALL)
+_PARTIAL_INPUT = re.compile(r'\{"name": "([^"]+)", "input": (.*)', re.DOTALL)
 
 
-def begun_call(text: str, index: int) -> list[ToolCallDelta]:
-    """As much of a call as there is of it where the answer was cut; nothing while it has no name."""
+def partial_call(text: str, index: int) -> list[ToolCallDelta]:
+    """The written part of a call that was cut; empty if its name is not complete."""
     text = text.lstrip("\n")
-    found = _BEGUN_INPUT.fullmatch(text)
+    found = _PARTIAL_INPUT.fullmatch(text)
     if found is None:
         return [replace(part, index=index) for part in CallParser().push(text)]
     name, written = found.groups()
     closing = "}" + CALL_CLOSING
     cut = next(n for n in range(len(closing), -1, -1) if written.endswith(closing[:n]))
-    begun = json.dumps({"input": written[: len(written) - cut]}, ensure_ascii=False)
-    return [ToolCallDelta(index, begun, new_call_id(), name)]
+    arguments = json.dumps({"input": written[: len(written) - cut]}, ensure_ascii=False)
+    return [ToolCallDelta(index, arguments, new_call_id(), name)]
 
 
 class CallParser:
-    """Reads demanded calls from an answer that matches `ToolPlan.grammar`, as the text comes in."""
+    """Reads demanded calls incrementally from an answer that matches `ToolPlan.grammar`."""
 
     def __init__(self) -> None:
         self._text = ""
@@ -163,11 +163,11 @@ class CallParser:
 
     @property
     def called(self) -> int:
-        """How many calls have begun."""
+        """The number of calls, including a partial one."""
         return self._index + 1
 
     def push(self, text: str) -> tuple[ToolCallDelta, ...]:
-        """Add text; return what it adds to the calls."""
+        """Add text; return the deltas of the calls in it."""
         found: list[ToolCallDelta] = []
         self._text += text
         while True:

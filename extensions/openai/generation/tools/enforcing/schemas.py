@@ -1,7 +1,7 @@
 """The schemas of tools whose calls are enforced.
 
-The model sees a tool's schema as it was sent. If its arguments are enforced, the schema must be one that can
-be enforced, and only properties that it names are allowed.
+The model sees a tool's schema unchanged. If its arguments are enforced, the schema must be enforceable, and
+only properties that it names are allowed.
 Source: OpenAI guide "Function calling", "Strict mode".
 """
 
@@ -17,7 +17,7 @@ _MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSc
 _SHARED = ("$defs", "definitions")
 _PARTIAL = ("allOf", "if", "then", "else", "not")
 _CHOICES = ("anyOf", "oneOf")
-# Beside these, what a schema calls its properties is not all that it allows.
+# With one of these keys, a schema allows other properties than those in `properties`.
 _OPEN = (
     "additionalProperties",
     "patternProperties",
@@ -29,10 +29,10 @@ _OPEN = (
 
 
 def enforced_schema(schema: Mapping[str, Any], param: str) -> dict[str, Any]:
-    """The schema that enforced arguments match: an object with nothing in it that the schema does not name,
-    unless it says `additionalProperties`. `schema` itself is left as it is.
+    """The schema for enforced arguments: an object with only the properties that `schema` names, unless it
+    has `additionalProperties`. `schema` is not changed.
 
-    Raises InvalidRequest where it is not the schema of an object.
+    Raises InvalidRequest if it is not the schema of an object.
     """
     if schema.get("type", "object") != "object":
         raise bad_request.not_one_of(f"{param}.type", schema.get("type"), ["object"])
@@ -40,52 +40,52 @@ def enforced_schema(schema: Mapping[str, Any], param: str) -> dict[str, Any]:
 
 
 def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema with nothing in its objects that they do not name, unless they say so."""
+    """The schema, without unnamed properties in its objects, unless they allow them explicitly."""
     shared = not _mentions(schema, "allOf")
     root: dict[str, Any] = {}
-    waiting: list[tuple[Mapping[str, Any], dict[str, Any], bool]] = [(schema, root, True)]
+    pending: list[tuple[Mapping[str, Any], dict[str, Any], bool]] = [(schema, root, True)]
 
     def copied(value: Any, closes: bool) -> Any:
         if isinstance(value, list):
             return [copied(each, closes) if isinstance(each, dict) else each for each in value]
         if not isinstance(value, dict):
             return value
-        made: dict[str, Any] = {}
-        waiting.append((value, made, closes))
-        return made
+        copy: dict[str, Any] = {}
+        pending.append((value, copy, closes))
+        return copy
 
-    while waiting:
-        node, made, closes = waiting.pop()
+    while pending:
+        node, copy, closes = pending.pop()
         for name, value in node.items():
             if name in _DATA:
-                made[name] = value
+                copy[name] = value
             elif name in _MAPS and isinstance(value, dict):
                 inner = shared if name in _SHARED else True
-                made[name] = {key: copied(each, inner) for key, each in value.items()}
+                copy[name] = {key: copied(each, inner) for key, each in value.items()}
             elif name in _PARTIAL:
-                made[name] = copied(value, False)
+                copy[name] = copied(value, False)
             elif name in _CHOICES:
-                made[name] = copied(value, closes and "properties" not in node)
+                copy[name] = copied(value, closes and "properties" not in node)
             else:
-                made[name] = copied(value, True)
+                copy[name] = copied(value, True)
         if (
             closes
             and isinstance(node.get("properties"), dict)
             and not any(k in node for k in _OPEN)
         ):
-            made["additionalProperties"] = False
+            copy["additionalProperties"] = False
     return root
 
 
 def _mentions(schema: Mapping[str, Any], word: str) -> bool:
     """Whether a schema has this key, at any depth."""
-    waiting: list[Any] = [schema]
-    while waiting:
-        node = waiting.pop()
+    pending: list[Any] = [schema]
+    while pending:
+        node = pending.pop()
         if isinstance(node, dict):
             if word in node:
                 return True
-            waiting += node.values()
+            pending += node.values()
         elif isinstance(node, list):
-            waiting += node
+            pending += node
     return False

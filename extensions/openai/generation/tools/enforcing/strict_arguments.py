@@ -1,8 +1,8 @@
-"""Arguments of strict functions that a model calls in its own format, whatever that is.
+"""Enforces the arguments of strict functions that a model calls in its own format, whatever that is.
 
-The model is free until it has written the beginning of a call of a strict function, up to where the
-arguments begin. There the call of the engine is ended: the arguments are made in a further one, by the
-grammar of the schema, and the answer goes on freely in the next.
+The model is unconstrained until it has written the head of a strict function's call, up to its arguments.
+There the engine call is ended: a second one generates the arguments, with the schema's grammar, and a third
+continues the answer without constraints.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ from ..reading.formats import ARGUMENT_KEYS, NAME_KEYS
 from ..reading.json_scanner import JSONScanner
 from ..reading.learned_formats import MARK, CallShape
 
-MAX_HEAD_CHARS = 1000  # of the beginning of a call, up to its arguments
+MAX_HEAD_CHARS = 1000  # of a call, up to its arguments
 
 Check = Callable[[Pieces, str, str], Pieces]
-"""The pieces of an answer as long as they match a grammar; the third is the function's name."""
+"""Passes on the pieces of an answer while they match a grammar; the third argument is the function's name."""
 
 
-def heads_of(shape: CallShape, names: Mapping[str, str], *, bare: bool = False) -> re.Pattern[str]:
-    """What finds the beginning of a call of one of the functions, up to where its arguments begin. Group
-    `name` is the name, and `bare` matches where no mark of the format stands before it. `bare`: JSON at the
-    beginning of an answer is one, too, also in a fenced block of code."""
+def head_pattern(
+    shape: CallShape, names: Mapping[str, str], *, bare: bool = False
+) -> re.Pattern[str]:
+    """The pattern of the head of a call of one of the functions, up to its arguments. Its group `name` is the
+    name; `bare` matches if the format's mark is missing. `bare`: JSON at the beginning of an answer is also a
+    call, even in a fenced block of code."""
     any_name = "|".join(map(re.escape, names))
     if "{" in shape.begin:  # the name is in the JSON
         mark = _spaced(shape.begin.partition("{")[0].rstrip("["))
@@ -38,22 +40,22 @@ def heads_of(shape: CallShape, names: Mapping[str, str], *, bare: bool = False) 
             rf'(?:{mark}\s*\[?|[,;])\s*\{{\s*"(?:{key})"\s*:\s*"(?P<name>{any_name})"\s*,\s*"(?:{value})"'
             r"\s*:\s*(?=\{|\Z)"
         )
-    # Where several calls have a mark around them, the last one before the name is that of one call.
+    # If several calls are enclosed in a mark, the last mark before the name is that of the call itself.
     last = max(shape.begin.rfind("<"), shape.begin.rfind("["), 0)
     middle = re.sub(r"\d+", r"\\d+", _spaced(shape.middle))
-    # With nothing behind it, a name may be the beginning of a longer one.
-    begun = r"(?=\{|\Z)" if middle.strip() else r"(?=\{)"
-    return re.compile(rf"{_spaced(shape.begin[last:])}(?P<name>{any_name}){middle}{begun}")
+    # Without following text, a name may be the prefix of a longer one.
+    following = r"(?=\{|\Z)" if middle.strip() else r"(?=\{)"
+    return re.compile(rf"{_spaced(shape.begin[last:])}(?P<name>{any_name}){middle}{following}")
 
 
 def _spaced(text: str) -> str:
-    """A pattern of a text, with any spaces where it has some."""
+    """The pattern of a text, with optional whitespace instead of its whitespace."""
     return r"\s*".join(re.escape(word) for word in re.split(r"\s+", text))
 
 
-def end_of(shape: CallShape) -> str:
-    """What closes a call behind its arguments and is no matter of choice: all up to the first mark, or the
-    brace of the JSON that the name stands in."""
+def fixed_end(shape: CallShape) -> str:
+    """The fixed text after a call's arguments: all up to the first mark, or the brace of the JSON that the
+    name is in."""
     mark = MARK.search(shape.end)
     end = shape.end[: mark.end()] if mark else ""
     if "{" not in shape.begin:
@@ -65,7 +67,7 @@ def end_of(shape: CallShape) -> str:
 
 
 class StrictArguments:
-    """Generates as an engine does, but for the arguments of strict functions. Thread-safe if the engine
+    """Generates like an engine, but enforces the arguments of strict functions. Thread-safe if the engine
     is."""
 
     def __init__(
@@ -76,9 +78,8 @@ class StrictArguments:
         rules: Mapping[str, str],
         check: Check,
     ) -> None:
-        """`heads` finds where arguments begin, `end` is what closes the call at once behind them; of a bare
-        call its first character does. `rules`: what the arguments of each strict function match, as the
-        right side of a rule."""
+        """`heads`: `head_pattern`. `end` closes the call directly after its arguments; a bare call, its first
+        character. `rules`: the right side of the rule for each strict function's arguments."""
         self._engine = engine
         self._heads = heads
         self._end = end
@@ -105,7 +106,7 @@ class StrictArguments:
             if head is None:
                 return
             name = head["name"]
-            if head[0][0] not in ",;":  # otherwise it continues like the previous call
+            if head[0][0] not in ",;":  # otherwise it ends like the previous call
                 end = self._end[:1] if head.groupdict().get("bare") is not None else self._end
             current = calls.request(written, f"start: arguments\narguments: {self._rules[name]}")
             if current is None:
@@ -122,8 +123,8 @@ class StrictArguments:
     def _free(
         self, calls: Continuation, request: GenerateRequest, written: str
     ) -> Generator[Piece | None, None, tuple[str, re.Match[str] | None]]:
-        """Up to the arguments of a strict function, and what was found before them; None where the answer
-        ends without."""
+        """Generate up to a strict function's arguments; return the answer so far and the match of the head,
+        None if the answer ends without one."""
         begin = len(written)
         pieces = self._engine.generate(request)
         try:
@@ -137,8 +138,8 @@ class StrictArguments:
                 if found is None or piece.finish == "length":
                     yield calls.counted(piece)
                     continue
-                behind = len(written) - found.end()
-                yield calls.counted(cut(piece, behind))
+                excess = len(written) - found.end()
+                yield calls.counted(cut(piece, excess))
                 return written[: found.end()], found
         finally:
             pieces.close()
@@ -147,7 +148,7 @@ class StrictArguments:
     def _arguments(
         self, calls: Continuation, request: GenerateRequest, name: str
     ) -> Generator[Piece | None, None, str | None]:
-        """The arguments; None where the answer ended in them."""
+        """The arguments; None if the answer ended inside them."""
         scanner, written = JSONScanner(), ""
         grammar = str(request.grammar)
         pieces = self._engine.generate(request)
@@ -159,8 +160,7 @@ class StrictArguments:
                 size = scanner.push(piece.text)
                 written += piece.text[:size]
                 over = scanner.over and piece.finish != "length"
-                made = cut(piece, len(piece.text) - size) if over else piece
-                yield calls.counted(made)
+                yield calls.counted(cut(piece, len(piece.text) - size) if over else piece)
                 if over:
                     return written
         finally:

@@ -1,4 +1,4 @@
-"""A grammar for calls whose arguments stand between tags, in the template's own format.
+"""A grammar for calls with arguments between tags, in the template's own format.
 
 Sample: `<call=get_weather><parameter=city>Oslo</parameter></call>`.
 """
@@ -20,10 +20,10 @@ ANY_KEY = r"/[^<>\n]+/"
 
 
 def tagged_grammar(plan: ToolPlan, shape: CallShape) -> str:
-    """The grammar of any text and then, maybe, calls; those of strict functions match their schemas.
+    """The grammar of any text, then perhaps calls; those of strict functions match their schemas.
 
-    A value of a type other than string is JSON. A string stands as it is: its `enum`, `const`, `pattern` and
-    lengths are kept to, its `format` is not.
+    A value of a type other than string is JSON. A string is unquoted; its `enum`, `const`, `pattern` and
+    lengths are enforced, its `format` is not.
     """
     begin = literal(shape.begin)
     rules = ["any_parameter: " + _parameter(shape, ANY_KEY, None, {})]
@@ -42,7 +42,7 @@ def tagged_grammar(plan: ToolPlan, shape: CallShape) -> str:
     rules.append(f"any_value[suffix={literal(_tags(shape)[2])}]: {ANYTHING}")
     rules.append(f"before[suffix={begin}]: {ANYTHING}")
     rules.append(f"TEXT: {ANYTHING} & ~/(.|\\n)*{''.join(map(class_member, shape.begin))}(.|\\n)*/")
-    more = f" (/\\n*/ {begin} call){{0,{plan.most - 1}}}" if plan.most > 1 else ""
+    more = f" (/\\n*/ {begin} call){{0,{plan.max_calls - 1}}}" if plan.max_calls > 1 else ""
     return "\n".join([f"start: TEXT | before call{more}", *rules])
 
 
@@ -52,7 +52,7 @@ def _tags(shape: CallShape) -> tuple[str, str, str]:
 
 
 def _parameters(shape: CallShape, schema: Mapping[str, Any]) -> Iterator[str]:
-    """One parameter after the other, in the schema's order."""
+    """The parameters' rules, in the schema's order."""
     shared = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
     required = schema.get("required", ())
     for name, each in (schema.get("properties") or {}).items():
@@ -63,20 +63,20 @@ def _parameters(shape: CallShape, schema: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _parameter(shape: CallShape, key: str, schema: Any, shared: Mapping[str, Any]) -> str:
-    before_key, to_value, behind_value = _tags(shape)
-    return f"{literal(before_key)} {key} {literal(to_value)} {_value(schema, shared, literal(behind_value))}"
+    before_key, to_value, after_value = _tags(shape)
+    return f"{literal(before_key)} {key} {literal(to_value)} {_value(schema, shared, literal(after_value))}"
 
 
 def _value(schema: Any, shared: Mapping[str, Any], behind: str) -> str:
     if not isinstance(schema, dict) or schema.get("type") in (None, "string") or _is_union(schema):
-        words = _words(schema) if isinstance(schema, dict) else None
-        if words:
-            return f"({' | '.join(map(literal, words))}) {behind}"
+        texts = _allowed_texts(schema) if isinstance(schema, dict) else None
+        if texts:
+            return f"({' | '.join(map(literal, texts))}) {behind}"
         if isinstance(schema, dict) and isinstance(schema.get("pattern"), str):
             return f"{regex_terminal(schema['pattern'])} {behind}"
         if isinstance(schema, dict) and ("minLength" in schema or "maxLength" in schema):
-            least, most = schema.get("minLength", 0), schema.get("maxLength", "")
-            return f"/(.|\\n){{{least},{most}}}/ {behind}"
+            low, high = schema.get("minLength", 0), schema.get("maxLength", "")
+            return f"/(.|\\n){{{low},{high}}}/ {behind}"
         return "any_value"
     return f"{json_rule({**schema, **shared}, 'tools')} {behind}"
 
@@ -85,8 +85,8 @@ def _is_union(schema: Mapping[str, Any]) -> bool:
     return isinstance(schema.get("type"), list)
 
 
-def _words(schema: Mapping[str, Any]) -> list[str]:
-    """The only texts that a string may be; empty where it may be others."""
+def _allowed_texts(schema: Mapping[str, Any]) -> list[str]:
+    """The only texts that a string may be; empty: others are allowed."""
     found = [schema["const"]] if "const" in schema else schema.get("enum")
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
         return []

@@ -1,1 +1,1 @@
-"""What models write: the formats of their calls, and how calls are found in an answer."""
+"""The formats of models' calls, and how calls are found in an answer."""

@@ -1,4 +1,4 @@
-"""Calls that a model writes as a block of code, which is then all of its answer.
+"""Calls that a model writes as a fenced block of code, which is then its whole answer.
 
 Sample: a line with three backticks and `json`, then `{"name": "get_weather", "arguments": {"city": "Oslo"}}`,
 then a line with three backticks.
@@ -11,14 +11,14 @@ from collections.abc import Callable
 
 FENCE = "```"
 FENCE_BEGIN = rf"{FENCE}(?:json|JSON)?\s{{0,64}}"
-"""A pattern of what stands before the JSON."""
+"""The pattern before the JSON."""
 _OPENING = re.compile(rf"{FENCE_BEGIN}(?=[\[{{])")
-_BEGUN = re.compile(rf"`{{1,3}}|{FENCE}(?:js?|jso|JS?|JSO)|{FENCE_BEGIN}")
+_PARTIAL_OPENING = re.compile(rf"`{{1,3}}|{FENCE}(?:js?|jso|JS?|JSO)|{FENCE_BEGIN}")
 _STEP = re.compile(r'[^"\\`]+|.', re.DOTALL)
 
 
 class FencedCall:
-    """Reads such an answer from its opening fence on. Adding text takes time in proportion to that text."""
+    """Reads such an answer, starting after its opening fence. Adding text takes time linear in that text."""
 
     def __init__(self, is_call: Callable[[str], bool]) -> None:
         """`is_call`: whether the text between the fences is the JSON of calls."""
@@ -26,9 +26,9 @@ class FencedCall:
         self._parts: list[str] = []
         self._in_string = self._escaped = False
         self._ticks = 0
-        """How many backticks of the closing fence there are."""
+        """Backticks of the closing fence so far."""
         self.possible = True
-        """Whether the answer may still be only that."""
+        """Whether the answer may still be only a fenced call."""
 
     @property
     def json(self) -> str:
@@ -37,11 +37,11 @@ class FencedCall:
 
     @property
     def closed(self) -> bool:
-        """Whether this is all of the answer, if nothing more comes."""
+        """Whether the answer is complete if nothing more comes."""
         return self.possible and self._ticks == len(FENCE)
 
     def push(self, text: str) -> bool:
-        """Add text; whether the answer may still be that."""
+        """Add text; return `possible`."""
         for step in _STEP.finditer(text):
             if not self.possible:
                 break
@@ -66,12 +66,12 @@ class FencedCall:
         return True
 
 
-def behind_fence(text: str) -> str | None:
-    """The text after the opening fence of an answer that begins so; None: there is none yet."""
+def text_after_fence(text: str) -> str | None:
+    """The text after an answer's opening fence; None: there is none yet."""
     found = _OPENING.match(text)
     return None if found is None else text[found.end() :]
 
 
 def may_be_fence(text: str) -> bool:
     """Whether a text may become an opening fence."""
-    return _BEGUN.fullmatch(text) is not None
+    return _PARTIAL_OPENING.fullmatch(text) is not None

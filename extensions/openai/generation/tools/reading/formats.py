@@ -1,7 +1,7 @@
-"""The formats in which models write calls: FORMS, a row each.
+"""The formats in which models write calls: one row of FORMS each.
 
-Demanded calls are written in our own format (`plan.py`). Source of the formats: how the models' chat
-templates write earlier calls.
+Demanded calls are written in our own format (`plan.py`). Source of the formats: the earlier calls in the
+prompts of the models' chat templates.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Tools = Mapping[str, Tool]
 
 
 @dataclass(frozen=True, slots=True)
-class Called:
+class ParsedCall:
     """One call."""
 
     name: str
@@ -29,44 +29,43 @@ class Called:
     """JSON text of an object."""
 
 
-Read = Callable[[str, Tools], list[Called]]
+Read = Callable[[str, Tools], list[ParsedCall]]
 """The calls between two marks. Raises ValueError if there are none."""
 
 
 _BEGIN = re.compile(r"\s*(?:[\[{<]|[\w.:/+-]{0,256}(?:\s*(?:[\[{(<>]|\Z)))")
-"""JSON, a further mark, or a name with one of these behind it; prose that quotes a mark has words there."""
+"""JSON, another mark, or a name followed by one of these; prose that quotes a mark has words there."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallForm:
-    """One format. Several may have the same marks: the first that can read the text between them does."""
+    """One format. If several have the same marks, the first that can read the text between them does."""
 
-    of: str
-    """The models that write calls so."""
+    models: str
+    """The models that use it."""
     opening: str
     closing: str
-    """Empty: the end of the answer, which in any case closes what is complete."""
+    """Empty: the end of the answer, which always closes a complete call."""
     read: Read
     inner: tuple[str, ...] = ()
-    """Further marks, which may be tokens of their own."""
+    """Other marks, which may be tokens."""
     bare: bool = False
-    """The opening is no mark, but may begin any text: it counts at the beginning of an answer only, and if
-    the functions are known."""
+    """The opening is not a mark and may begin any text: it counts only at the start of an answer, and only
+    for known functions."""
     value: tuple[str, ...] = ()
-    """What begins a value in which the closing mark may occur, and what ends it; empty: it is a string of
-    JSON."""
+    """The start and the ends of a value that may contain the closing mark; empty: a JSON string."""
     lenient: bool = False
-    """It reads what is not complete, and so only what the closing mark ends."""
+    """Reads incomplete calls, so only up to the closing mark."""
     begin: re.Pattern[str] | None = _BEGIN
-    """Matches what may stand behind the opening, in part or as a whole; None: anything."""
+    """Matches the text after the opening, or a prefix of it; None: anything."""
 
 
 # Readers
 
 
-def read_json(text: str, tools: Tools) -> list[Called]:
-    """JSON objects, or lists of them, with whatever models put between two."""
-    found: list[Called] = []
+def read_json(text: str, tools: Tools) -> list[ParsedCall]:
+    """JSON objects, or lists of them, with any separators."""
+    found: list[ParsedCall] = []
     decoder, at = json.JSONDecoder(), 0
     try:
         while at < len(text):
@@ -77,10 +76,10 @@ def read_json(text: str, tools: Tools) -> list[Called]:
             found += map(_call_of, value if isinstance(value, list) else [value])
     except RecursionError:
         raise ValueError from None
-    return _some(found)
+    return _not_empty(found)
 
 
-def _call_of(value: Any) -> Called:
+def _call_of(value: Any) -> ParsedCall:
     if isinstance(value, dict) and isinstance(value.get("function"), dict):
         value = value["function"]
     if not isinstance(value, dict):
@@ -89,7 +88,7 @@ def _call_of(value: Any) -> Called:
     arguments: Any = next((value[key] for key in ARGUMENT_KEYS if key in value), None)
     if not isinstance(name, str) or not name or not _is_encodable(name):
         raise ValueError
-    return Called(name, _object(arguments))
+    return ParsedCall(name, _object(arguments))
 
 
 NAME_KEYS = ("name", "tool_name", "function")
@@ -98,16 +97,16 @@ KEYS = (*NAME_KEYS, *ARGUMENT_KEYS, "type", "id", "tool_call_id")
 
 
 def _object(arguments: Any) -> str:
-    """Arguments as JSON text; they may come as that, too."""
+    """Arguments as JSON text; they may be that already."""
     if isinstance(arguments, str):
         return _object_text(arguments)
     if not isinstance(arguments, dict | None):
         raise ValueError
-    return _dumped(arguments or {})
+    return _to_json(arguments or {})
 
 
 def _object_text(text: str) -> str:
-    """The JSON text of an object as it was written. Raises ValueError for what is none."""
+    """The JSON text of an object, unchanged. Raises ValueError if it is not one."""
     text = text.strip() or "{}"
     try:
         value = json.loads(text, parse_constant=_no_constant)
@@ -119,18 +118,18 @@ def _object_text(text: str) -> str:
 
 
 def _no_constant(word: str) -> Any:
-    """Refuse `NaN` and `Infinity`, which Python reads and JSON does not have."""
+    """Refuse `NaN` and `Infinity`, which Python accepts but JSON does not have."""
     raise ValueError(word)
 
 
-def _dumped(value: Any) -> str:
-    """The JSON of a value, which can be sent as UTF-8. Raises ValueError for infinite numbers."""
+def _to_json(value: Any) -> str:
+    """A value's JSON, encodable as UTF-8. Raises ValueError for infinite numbers."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     return text if _is_encodable(text) else json.dumps(value, allow_nan=False)
 
 
 def _is_encodable(text: str) -> bool:
-    """Whether there is no half of a pair of surrogates in a text."""
+    """Whether a text has no lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -138,28 +137,28 @@ def _is_encodable(text: str) -> bool:
     return True
 
 
-def _some(found: list[Called]) -> list[Called]:
+def _not_empty(found: list[ParsedCall]) -> list[ParsedCall]:
     if not found:
         raise ValueError
     return found
 
 
 def named(pattern: str) -> Read:
-    """A reader of calls that match a pattern, whose groups are `name` and `json`."""
+    """A reader of calls that match a pattern with two groups: the name and the arguments' JSON."""
     compiled = re.compile(pattern, re.DOTALL)
 
-    def read(text: str, tools: Tools) -> list[Called]:
-        return [Called(name, _object_text(inner)) for name, inner in _each(compiled, text)]
+    def read(text: str, tools: Tools) -> list[ParsedCall]:
+        return [ParsedCall(name, _object_text(inner)) for name, inner in _each(compiled, text)]
 
     return read
 
 
 def tagged(pattern: str, parameter: str) -> Read:
-    """The same, with the arguments between tags: `pattern` has the groups `name` and `inner`, and in that
-    `parameter` those of `key` and `value`."""
+    """A reader of calls with arguments between tags: the groups of `pattern` are the name and the inner text,
+    where those of `parameter` are key and value."""
     compiled, inside = re.compile(pattern, re.DOTALL), re.compile(parameter, re.DOTALL)
 
-    def read(text: str, tools: Tools) -> list[Called]:
+    def read(text: str, tools: Tools) -> list[ParsedCall]:
         found = []
         for name, inner in _each(compiled, text):
             schema = tools[name].parameters if name in tools else {}
@@ -171,14 +170,14 @@ def tagged(pattern: str, parameter: str) -> Read:
             values = {
                 key: typed_value(value, kinds_of(types.get(key), schema)) for key, value in pairs
             }
-            found.append(Called(name, _dumped(values)))
+            found.append(ParsedCall(name, _to_json(values)))
         return found
 
     return read
 
 
 def _each(pattern: re.Pattern[str], text: str) -> Iterator[tuple[str, str]]:
-    """The two groups of each match. Raises ValueError where there is none, or something else beside it."""
+    """The two groups of each match. Raises ValueError if there is no match, or other text."""
     text, at = text.strip(), 0
     while at < len(text) or at == 0:
         match = pattern.match(text, at)
@@ -190,41 +189,41 @@ def _each(pattern: re.Pattern[str], text: str) -> Iterator[tuple[str, str]]:
             at += 1
 
 
-def read_python(text: str, tools: Tools) -> list[Called]:
-    """A list of Python calls with names for all arguments, or one call in each line."""
+def read_python(text: str, tools: Tools) -> list[ParsedCall]:
+    """A list of Python calls with keyword arguments only, or one call in each line."""
     try:
         lines = [getattr(line, "value", None) for line in ast.parse(text.strip()).body]
         calls: list[Any] = lines
         if len(lines) == 1 and isinstance(lines[0], ast.List):
             calls = lines[0].elts
-        return _some([_python_call(call) for call in calls])
+        return _not_empty([_python_call(call) for call in calls])
     except (SyntaxError, RecursionError, MemoryError, TypeError):
         raise ValueError from None
 
 
-def _python_call(call: ast.AST | None) -> Called:
+def _python_call(call: ast.AST | None) -> ParsedCall:
     if not isinstance(call, ast.Call) or call.args:
         raise ValueError
     values = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords if each.arg}
     if len(values) != len(call.keywords):
         raise ValueError
-    return Called(ast.unparse(call.func), _dumped(values))
+    return ParsedCall(ast.unparse(call.func), _to_json(values))
 
 
-def read_by_name(text: str, tools: Tools) -> list[Called]:
-    """A list of objects with the function's name as their only key: `[{"now": {}}]`."""
+def read_by_name(text: str, tools: Tools) -> list[ParsedCall]:
+    """A list of objects, each with the function's name as its only key: `[{"now": {}}]`."""
     value = json.loads(text)
     calls = value if isinstance(value, list) else [value]
     if not all(isinstance(call, dict) and len(call) == 1 for call in calls):
         raise ValueError
-    return _some([Called(name, _object(call[name])) for call in calls for name in call])
+    return _not_empty([ParsedCall(name, _object(call[name])) for call in calls for name in call])
 
 
 def quoted_by(quote: str) -> Read:
-    """A reader of one call whose keys have no quotes, and whose texts stand between two marks:
+    """A reader of one call with unquoted keys and strings between two marks:
     `call:get_weather{city:<escape>Oslo<escape>,days:3}`."""
 
-    def read(text: str, tools: Tools) -> list[Called]:
+    def read(text: str, tools: Tools) -> list[ParsedCall]:
         head = _CALL_NAME.match(text)
         parts = text[head.end() :].split(quote) if head else []
         if head is None or len(parts) % 2 == 0:
@@ -233,7 +232,7 @@ def quoted_by(quote: str) -> Read:
             json.dumps(part, ensure_ascii=False) if at % 2 else _BARE_KEY.sub(r'\1"\2"', part)
             for at, part in enumerate(parts)
         ]
-        return [Called(head[1], _object_text("".join(arguments)))]
+        return [ParsedCall(head[1], _object_text("".join(arguments)))]
 
     return read
 
@@ -246,7 +245,7 @@ XML = tagged(
     r"<parameter=([^>\n]+)>\n?(.*?)\n?</parameter>",
 )
 
-# Models leave closing tags out.
+# Models omit closing tags.
 LENIENT_XML = tagged(
     r"<function=([^>\n]+)>(.*?)(?:</function>|\Z)",
     r"<parameter=([^>\n]+)>\n?(.*?)\n?(?:</parameter>|(?=\n\s*<parameter=)|\Z)",
@@ -318,4 +317,4 @@ MARKS: tuple[str, ...] = tuple(
         if mark and not form.bare
     )
 )
-"""Special tokens to report as text, as calls are made of them."""
+"""Special tokens to report as text, because calls consist of them."""

@@ -1,4 +1,4 @@
-"""JSON that is checked while it comes in, character by character."""
+"""Checks JSON incrementally, character by character."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ State = Literal["value", "value or end", "key", "key or end", "colon", "comma or
 
 _LITERALS = {"t": "rue", "f": "alse", "n": "ull"}
 _DIGITS = frozenset("0123456789")
-# What may follow within a number, by what the number ends with so far.
+# The states of a number: by each state, the next state for each character that may follow.
 _NUMBER: dict[str, dict[str, str]] = {
     "-": {"0": "zero", **dict.fromkeys("123456789", "whole")},
     "zero": {".": ".", "e": "e", "E": "e"},
@@ -25,31 +25,31 @@ _NUMBER_ENDS = ("zero", "whole", "fraction", "exponent")
 _BEGINS_NUMBER = {"-": "-", **_NUMBER["-"]}
 _PLAIN = re.compile(r'[^"\\\x00-\x1f]+')  # in a string
 _ESCAPE = re.compile(r'["\\/bfnrt]|u[0-9a-fA-F]{4}')
-_ESCAPE_BEGUN = re.compile(r"u[0-9a-fA-F]{0,3}")
+_PARTIAL_ESCAPE = re.compile(r"u[0-9a-fA-F]{0,3}")
 MAX_DEPTH = 500
 
 
 class JSONScanner:
-    """Reads one object. `valid` turns false at the first character that no JSON can have there."""
+    """Reads one object. `valid` becomes false at the first character that is not valid JSON there."""
 
     def __init__(self) -> None:
         self.valid = True
         self.over = False
         """Whether the object is complete."""
         self.values = 0
-        """How many values inside it have begun."""
+        """The number of values inside it, including a partial one."""
         self._state: State = "value"
         self._stack: list[str] = []
         self._string = False
         self._escape: str | None = None
         self._number = ""
-        """What the number that is being read ends with; empty outside of one."""
+        """The state of the number being read; empty outside of numbers."""
         self._literal = ""
-        """What is still to come of `true`, `false` or `null`."""
+        """The rest of the `true`, `false` or `null` being read."""
 
     @property
     def in_string(self) -> bool:
-        """Whether the last character was in a string, and not in an escape."""
+        """Whether the position is inside a string, but not inside an escape."""
         return self._string and self._escape is None
 
     def push(self, text: str) -> int:
@@ -64,18 +64,18 @@ class JSONScanner:
             at += self.valid
         return at
 
-    def mend(self, character: str) -> str | None:
-        """Accept the character that is not valid, and return what JSON has for it: for a control character in
-        a string, or for what a stray backslash stands before there. None: it cannot be mended."""
+    def repair(self, character: str) -> str | None:
+        """Accept the invalid character, and return its JSON: a control character in a string, or a character
+        after a stray backslash there. None: it cannot be repaired."""
         if self.valid or not self._string:
             return None
-        mended = json.dumps(character, ensure_ascii=False)[1:-1]
+        repaired = json.dumps(character, ensure_ascii=False)[1:-1]
         if self._escape is not None:
-            if len(self._escape) > 1:  # of an escape like \\u00e9
+            if len(self._escape) > 1:  # an escape like \\u00e9
                 return None
-            mended = "\\" + mended
+            repaired = "\\" + repaired
         self.valid, self._escape = True, None
-        return mended
+        return repaired
 
     def _read(self, character: str) -> None:
         if self._string:
@@ -99,7 +99,7 @@ class JSONScanner:
             self._escape += character
             if _ESCAPE.fullmatch(self._escape):
                 self._escape = None
-            elif not _ESCAPE_BEGUN.fullmatch(self._escape):
+            elif not _PARTIAL_ESCAPE.fullmatch(self._escape):
                 self.valid = False
         elif character == "\\":
             self._escape = ""

@@ -1,7 +1,7 @@
-"""How a model writes calls, learned from how its template writes them into a prompt.
+"""The format of a model's calls, learned from the calls that its template writes into prompts.
 
-Formats of known families are rows of `formats.FORMS`; one of another family is derived here from the
-template's own sample: `[call find_places]{"city": "Oslo", "limit": 3}[/call]`.
+Known formats are rows of `formats.FORMS`; others are derived here from the template's sample:
+`[call find_places]{"city": "Oslo", "limit": 3}[/call]`.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ class CallShape:
     middle: str
     """Between the name and the arguments."""
     end: str
-    """Behind the arguments."""
+    """After the arguments."""
     tags: tuple[str, str, str] | None = None
-    """Before a key, between it and its value, and behind the value; None where the arguments are JSON."""
+    """Before a key, between it and its value, and after the value; None: the arguments are JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerFormat:
-    """How answers under one template are written."""
+    """The format of answers under one template."""
 
     forms: tuple[CallForm, ...] = FORMS
     """The formats of calls to look for, the template's own first."""
     marks: tuple[str, ...] = MARKS
-    """Special tokens to report as text, as calls are made of them."""
+    """Special tokens to report as text, because calls consist of them."""
     shape: CallShape | None = None
-    """The template's own; None where it shows no calls, or none that could be learned from."""
+    """The template's own; None: it shows no calls, or their format could not be learned."""
     bare: bool = False
-    """Calls stand without any mark."""
+    """Calls have no marks."""
 
 
 def format_of(info: EngineInfo) -> AnswerFormat:
@@ -76,7 +76,7 @@ def _format(sample: str, turn_ends: Sequence[str]) -> AnswerFormat:
 
 
 def _reads(forms: Sequence[CallForm], sample: str) -> bool:
-    """Whether the sample is read as the call that it is."""
+    """Whether the sample is read correctly."""
     reader = CallReader(_TOOLS, forms)
     parts = reader.push(sample, "stop")
     calls = [call for part in parts for call in part.calls]
@@ -119,11 +119,11 @@ def _tagged_shape(begin: str, rest: str) -> CallShape | None:
         return None
     size = next((n for n in range(len(head), 0, -1) if gap.endswith(head[-n:])), 0)
     before_key = head[len(head) - size :]
-    behind_value = gap[: len(gap) - len(before_key)]
-    if not before_key or not behind_value or not rest.startswith(behind_value):
+    after_value = gap[: len(gap) - len(before_key)]
+    if not before_key or not after_value or not rest.startswith(after_value):
         return None
     middle = head[: len(head) - len(before_key)]
-    return CallShape(begin, middle, rest[len(behind_value) :], (before_key, to_value, behind_value))
+    return CallShape(begin, middle, rest[len(after_value) :], (before_key, to_value, after_value))
 
 
 def _own_form(opening: str, closing: str, read: Read, value: tuple[str, ...] = ()) -> CallForm:
@@ -131,9 +131,9 @@ def _own_form(opening: str, closing: str, read: Read, value: tuple[str, ...] = (
 
 
 def _form_of(shape: CallShape) -> CallForm | None:
-    """A row for a format that no row has."""
+    """A row for a format without one."""
     enclosed = shape.begin.partition("{")
-    if shape.tags is None and enclosed[1]:  # the name stands in the JSON
+    if shape.tags is None and enclosed[1]:  # the name is in the JSON
         opening, closing = enclosed[0].strip(), shape.end.rpartition("}")[2].strip()
         return _own_form(opening, closing, read_json) if opening else None
     mark = MARK.match(shape.begin)
@@ -151,14 +151,14 @@ def _form_of(shape: CallShape) -> CallForm | None:
             closing,
             named(rf"{inner}\s*(.*?)\s*{middle}\s*(\{{.*\}})\s*{end}"),
         )
-    before_key, to_value, behind_value = map(re.escape, shape.tags)
+    before_key, to_value, after_value = map(re.escape, shape.tags)
     middle = re.escape(shape.middle)
     return _own_form(
         opening,
         closing,
         tagged(
-            rf"{inner}(.*?){middle}((?:{before_key}.*?{behind_value})*){end}",
-            rf"{before_key}(.*?){to_value}(.*?){behind_value}",
+            rf"{inner}(.*?){middle}((?:{before_key}.*?{after_value})*){end}",
+            rf"{before_key}(.*?){to_value}(.*?){after_value}",
         ),
         (shape.tags[1], shape.tags[2]),
     )

@@ -1,4 +1,4 @@
-"""Finds the calls in an answer, in the formats of `formats.py`, while it comes in."""
+"""Finds the calls in a streamed answer, in the formats of `formats.py`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ...chat.held_text import HeldText
 from ...chat.parts import Part, text_part
 from ...stop_strings import overlap
 from ..plan import new_call_id
-from .fenced_call import FencedCall, behind_fence, may_be_fence
-from .formats import ARGUMENT_KEYS, FORMS, KEYS, NAME_KEYS, Called, CallForm, read_json
+from .fenced_call import FencedCall, may_be_fence, text_after_fence
+from .formats import ARGUMENT_KEYS, FORMS, KEYS, NAME_KEYS, CallForm, ParsedCall, read_json
 from .json_scanner import JSONScanner
 
 _HEAD = re.compile(
@@ -21,25 +21,25 @@ _HEAD = re.compile(
     r'"((?:[^"\\]|\\.){0,128})"'
     rf'\s{{0,32}},\s{{0,32}}"(?:{"|".join(ARGUMENT_KEYS)})"\s{{0,32}}:\s{{0,32}}(?=\{{)'
 )
-"""A call up to where its arguments begin: `{"name": "get_weather", "arguments": `."""
+"""A call up to its arguments: `{"name": "get_weather", "arguments": `."""
 MAX_HEAD_CHARS = 600  # that _HEAD matches
 MAX_FIRST_KEY_CHARS = 1000  # of arguments, up to their first value
 _TAIL = re.compile(
     r'\s{0,32}(?:,\s{0,32}"\w{1,64}"\s{0,32}:\s{0,32}(?:"[^"]{0,64}"|\w{1,64})\s{0,32}){0,4}\}\s{0,32}'
     r"(?:(?P<more>[,;]?\s{0,32}(?=\{))|\]\s{0,32})?"
 )
-"""What stands behind the arguments: `, "id": "a1b2c3d4e"}]`, and maybe the next call."""
+"""The text after the arguments: `, "id": "a1b2c3d4e"}]`, and perhaps the next call."""
 MAX_TAIL_CHARS = 1500  # that _TAIL matches
-MAX_MISREAD = 100  # openings without a call behind them; what comes then is all text
-MAX_INNER_MARKS = 20  # closing marks that are taken for a part of a value
+MAX_MISREAD = 100  # openings that begin no call; all further ones are text
+MAX_INNER_MARKS = 20  # closing marks that count as parts of values
 
 
 class CallReader:
-    """Takes calls out of the text of one answer.
+    """Extracts the calls from the text of one answer.
 
-    Arguments of JSON calls are reported while they are written, once the first value has begun like JSON; all
-    other calls come whole. Text that turns out not to be a call stays text. The parts do not depend on where
-    pieces are cut.
+    Arguments of JSON calls are streamed, once the first value has begun like JSON; other calls are reported
+    when complete. Text that turns out not to be a call stays text. The parts do not depend on how the text is
+    split into pieces.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class CallReader:
         parallel: bool = True,
         bare: bool = True,
     ) -> None:
-        """`parallel`: false ends the answer with its first call. `bare`: a whole answer that is nothing but
-        the JSON of a call is one, in a fenced block of code, too."""
+        """`parallel`: false ends the answer after its first call. `bare`: an answer that is only the JSON of
+        a call is a call, even in a fenced block of code."""
         self._tools = {tool.name: tool for tool in tools}
         self._forms = [form for form in forms if bare or not form.bare]
         self._openings = tuple(dict.fromkeys(f.opening for f in self._forms if not f.bare))
@@ -61,23 +61,23 @@ class CallReader:
         self._opening: str | None = None
         """The mark before the held text."""
         self._prefix = ""
-        """That mark and the spaces before it, until they have gone into a part."""
+        """That mark and the spaces before it, until they are reported in a part."""
         self._is_whole = False
-        """Whether the held call is read as a whole."""
+        """Whether the held call is reported only when complete."""
         self._inner_marks = 0
-        """How many closing marks are known to be parts of values."""
+        """Closing marks known to be parts of values."""
         self._arguments: JSONScanner | None = None
-        """Reads the arguments of the call that is being passed on."""
-        self._begun = not any(form.bare for form in self._forms)
-        """Whether the beginning is known to be no bare call."""
+        """Reads the arguments being streamed."""
+        self._start_checked = not any(form.bare for form in self._forms)
+        """Whether the start of the answer has been checked for a bare call."""
         self._fenced: FencedCall | None = None
-        """Reads an answer that begins like a bare call in a block of code."""
-        self._behind = False
-        """Whether there was only space since the last call."""
+        """Reads an answer that begins like a bare call in a fenced block."""
+        self._after_call = False
+        """Whether there was only whitespace since the last call."""
         self._misread = 0
-        self._thoughts: tuple[str, ...] = ()
+        self._thought_marks: tuple[str, ...] = ()
         self.paused = False
-        """Whether what is held begins a thought behind a call, which is not read here."""
+        """Whether the held text begins a thought after a call, which is not read here."""
         self.called = 0
         self.ended = False
         self.plain = False
@@ -87,30 +87,30 @@ class CallReader:
         """The marks that calls begin with."""
         return self._openings
 
-    def pause_at(self, thoughts: Sequence[str]) -> None:
-        """Pause where one of these marks, which open thoughts, is all that comes behind a call."""
-        self._thoughts = tuple(thoughts)
+    def pause_at(self, marks: Sequence[str]) -> None:
+        """Pause when one of these opening marks of thoughts directly follows a call."""
+        self._thought_marks = tuple(marks)
 
     def resume(self) -> str:
-        """Continue, without the held text, which is returned."""
+        """Continue; return the held text, which is not read here."""
         held, self._held.text, self.paused = self._held.text, "", False
         return held
 
     def push(self, text: str, finish: Finish | None) -> list[Part]:
         parts: list[Part] = []
         last = finish is not None
-        if not self._begun and self._fenced is not None and not self._fenced.push(text):
+        if not self._start_checked and self._fenced is not None and not self._fenced.push(text):
             self._held.read_next()
         if not self._held.add(text, last=last):
             return parts
-        if not self._begun:
+        if not self._start_checked:
             start = self._held.text.lstrip()
             may_be = self._may_be_bare(start) if start else None
             if not last and may_be is not False:
                 if may_be:
                     self._held.wait_for(())
                 return parts
-            self._begun = True
+            self._start_checked = True
             if last and self._read_bare(start, parts):
                 return parts
         while not self.ended and self._advance(parts, finish):
@@ -118,7 +118,7 @@ class CallReader:
         return parts
 
     def _read_bare(self, text: str, parts: list[Part]) -> bool:
-        """Read an answer that is nothing but calls, without any mark."""
+        """Read an answer that is only calls, without marks."""
         if self._fenced is not None:
             text = self._fenced.json.lstrip() if self._fenced.closed else ""
         found = self._bare_calls(text)
@@ -127,7 +127,7 @@ class CallReader:
             self._held.text = ""
         return bool(found)
 
-    def _bare_calls(self, text: str) -> list[Called]:
+    def _bare_calls(self, text: str) -> list[ParsedCall]:
         for form in self._forms:
             if form.bare and text.startswith(form.opening):
                 found = self._read(form, text)
@@ -136,10 +136,10 @@ class CallReader:
         return []
 
     def _may_be_bare(self, start: str) -> bool | None:
-        """Whether an answer that begins so may be a call without a mark; None: that is not known yet."""
+        """Whether an answer with this beginning may be a call without a mark; None: not known yet."""
         if self._fenced is not None:
             return self._fenced.possible
-        inner = behind_fence(start)
+        inner = text_after_fence(start)
         if inner is None:
             return None if may_be_fence(start) else _may_be_bare(start, self._tools)
         may_be = _may_be_bare(inner, {})
@@ -149,8 +149,8 @@ class CallReader:
         return may_be
 
     def _advance(self, parts: list[Part], finish: Finish | None) -> bool:
-        """Read up to the next mark; whether there was one."""
-        if self._behind and not self._read_behind(parts, finish):
+        """Read up to the next mark; return whether there was one."""
+        if self._after_call and not self._skip_after_call(parts, finish):
             return False
         if self._opening is None:
             return self._read_text(parts, last=finish is not None)
@@ -158,21 +158,21 @@ class CallReader:
             return self._read_arguments(parts, last=finish is not None)
         return self._read_call(parts, finish)
 
-    def _read_behind(self, parts: list[Part], finish: Finish | None) -> bool:
-        """Read the spaces and stray closing marks behind a call; whether something else follows that is read
-        here."""
+    def _skip_after_call(self, parts: list[Part], finish: Finish | None) -> bool:
+        """Skip the whitespace and stray closing marks after a call; return whether other text follows that is
+        read here."""
         text = self._held.text
         rest = text.lstrip()
         while closing := next(filter(rest.startswith, self._closings), ""):
             rest = rest[len(closing) :].lstrip()
-        is_cut = any(mark.startswith(rest) for mark in (*self._closings, *self._thoughts))
+        is_cut = any(mark.startswith(rest) for mark in (*self._closings, *self._thought_marks))
         if rest and finish == "length" and is_cut:
             rest = ""
         parts.append(Part("mark", text[: len(text) - len(rest)]))
         self._held.text = rest
-        self.paused = rest.startswith(self._thoughts) if self._thoughts else False
-        self._behind = not rest or self.paused or (is_cut and finish is None)
-        return not self._behind
+        self.paused = rest.startswith(self._thought_marks) if self._thought_marks else False
+        self._after_call = not rest or self.paused or (is_cut and finish is None)
+        return not self._after_call
 
     def _read_text(self, parts: list[Part], *, last: bool) -> bool:
         held = self._held.text
@@ -190,27 +190,27 @@ class CallReader:
         keep = 0 if last else max((overlap(held, each) for each in self._openings), default=0)
         ready = held[: len(held) - keep]
         if not last:
-            ready = ready.rstrip()  # spaces before a call are no text
+            ready = ready.rstrip()  # spaces before a call are not text
         if ready:
             parts.append(text_part(ready))
         self._held.text = held[len(ready) :]
         return False
 
     def _read_call(self, parts: list[Part], finish: Finish | None) -> bool:
-        """Read a call whole, or begin to pass its arguments on."""
+        """Read a complete call, or start streaming its arguments."""
         assert self._opening is not None
         forms = [form for form in self._forms if form.opening == self._opening]
         if not self._is_whole and any(form.read is read_json for form in forms):
-            begun = self._begin_arguments(parts)
-            if begun:
+            has_begun = self._begin_arguments(parts)
+            if has_begun:
                 return True
-            self._is_whole = begun is False
+            self._is_whole = has_begun is False
         else:
             self._is_whole = True
         held = self._held.text
         may_be = any(form.begin is None or form.begin.match(held) for form in forms)
         if not may_be or held.lstrip().startswith(self._opening):
-            return self._no_call("", parts)
+            return self._report_as_text("", parts)
         closings = tuple(dict.fromkeys(form.closing for form in forms if form.closing))
         inner, closing = self._enclosed(forms, closings, last=finish is not None)
         if not closing and finish is None:
@@ -225,14 +225,14 @@ class CallReader:
             parts.append(Part("mark", self._prefix + inner))
         else:
             again = inner.find(self._opening)
-            return self._no_call(inner[:again] if again >= 0 else inner + closing, parts)
+            return self._report_as_text(inner[:again] if again >= 0 else inner + closing, parts)
         self._opening, self._held.text = None, held[len(inner) + len(closing) :]
         return True
 
     def _enclosed(
         self, forms: Sequence[CallForm], closings: Sequence[str], *, last: bool
     ) -> tuple[str, str]:
-        """What is held up to the mark that closes the call, and that mark, if there is one."""
+        """The held text up to the call's closing mark, and that mark, empty if it is missing."""
         held = self._held.text
         found = [(m.start(), m[0]) for m in _any_of(closings).finditer(held)] if closings else []
         while self._inner_marks < min(len(found), MAX_INNER_MARKS):
@@ -244,8 +244,8 @@ class CallReader:
             return held[: found[0][0]], found[0][1]
         return held, ""
 
-    def _no_call(self, written: str, parts: list[Part]) -> bool:
-        """Take the opening mark, and what was `written` behind it, as text."""
+    def _report_as_text(self, written: str, parts: list[Part]) -> bool:
+        """Report the opening mark, and the text `written` after it, as text."""
         parts.append(text_part(self._prefix + written))
         self._opening, self._held.text = None, self._held.text[len(written) :]
         self._misread += 1
@@ -254,8 +254,8 @@ class CallReader:
         return True
 
     def _begin_arguments(self, parts: list[Part]) -> bool | None:
-        """Whether what is held is a call of a known function whose arguments have begun; None: it may become
-        one."""
+        """Whether the held text is a call of a known function whose arguments have begun; None: not known
+        yet."""
         held = self._held.text
         if held.lstrip()[:1] not in ("", "{", "["):
             return False
@@ -268,35 +268,35 @@ class CallReader:
             return False
         if name not in self._tools:
             return False
-        begun = _have_begun(held[head.end() : head.end() + MAX_FIRST_KEY_CHARS])
-        if begun:
+        has_begun = _begins_like_json(held[head.end() : head.end() + MAX_FIRST_KEY_CHARS])
+        if has_begun:
             self._arguments = JSONScanner()
-            delta = self._delta(Called(name, ""))
+            delta = self._delta(ParsedCall(name, ""))
             parts.append(Part("call", self._prefix + head[0], calls=(delta,)))
             self._prefix = ""
             self._held.text = held[head.end() :]
-        return begun
+        return has_begun
 
     def _read_arguments(self, parts: list[Part], *, last: bool) -> bool:
-        """Pass arguments on, then read what closes the call; whether there is more to read."""
+        """Stream arguments, then read the end of the call; return whether there is more to read."""
         scanner, held = self._arguments, self._held.text
         assert scanner is not None
         written, at = "", 0
         while scanner.valid and not scanner.over and at < len(held):
             size = scanner.push(held[at:])
             written, at = written + held[at : at + size], at + size
-            mended = None if scanner.valid else scanner.mend(held[at])
-            if mended is not None:
-                written, at = written + mended, at + 1
-        self._pass_on(held[:at], written, parts)
-        if not scanner.valid:  # what is wrong in their middle is passed on as it was written
+            repaired = None if scanner.valid else scanner.repair(held[at])
+            if repaired is not None:
+                written, at = written + repaired, at + 1
+        self._stream(held[:at], written, parts)
+        if not scanner.valid:  # pass invalid JSON on unchanged
             end = self._end_of_call()
             if end < 0 and not last:
                 self._wait_for_end()
                 return False
             wrong = (self._held.text if end < 0 else self._held.text[:end]).rstrip()
             wrong = wrong.removesuffix("}")
-            self._pass_on(wrong, wrong, parts)
+            self._stream(wrong, wrong, parts)
         elif not (scanner.over or last):
             return False
         if not self._parallel:
@@ -307,72 +307,72 @@ class CallReader:
     def _close_call(self, parts: list[Part], *, last: bool) -> bool:
         held, end = self._held.text, self._end_of_call()
         tail = _TAIL.match(held)
-        goes_on = tail is not None and tail["more"] is not None
-        if end < 0 and not (goes_on or last):
+        has_next = tail is not None and tail["more"] is not None
+        if end < 0 and not (has_next or last):
             if len(held) > MAX_TAIL_CHARS:
                 self._wait_for_end()
             return False
         at = tail.end() if tail else 0
         parts.append(Part("mark", held[:at]))
         self._arguments = None
-        if goes_on:
+        if has_next:
             self._held.text, self._is_whole = held[at:], False
             return True
         end = max(at, len(held) if end < 0 else end)
         inner, rest = held[at:end], held[end:]
-        closing = next(filter(rest.startswith, self._ends()), "")
-        is_part = any(each.startswith(inner.strip()) for each in self._ends())
+        closing = next(filter(rest.startswith, self._closing_marks()), "")
+        is_part = any(each.startswith(inner.strip()) for each in self._closing_marks())
         if not is_part and inner.strip("}] \t\r\n"):
             parts.append(text_part(inner))
         else:
             parts.append(Part("mark", inner))
         parts.append(Part("mark", closing))
-        self._opening, self._held.text, self._behind = None, rest[len(closing) :], True
+        self._opening, self._held.text, self._after_call = None, rest[len(closing) :], True
         return True
 
-    def _ends(self) -> list[str]:
-        """The marks that end the call that is being read, but for the end of the answer."""
+    def _closing_marks(self) -> list[str]:
+        """The marks that may close the current call."""
         return [f.closing for f in self._forms if f.opening == self._opening and f.closing]
 
     def _end_of_call(self) -> int:
-        """Where the call ends that is being read: at a closing mark, or where the next call begins. -1: only
-        the end of the answer ends it."""
+        """The offset where the current call ends: at a closing mark, or the next call's opening. -1: not in
+        the held text."""
         found = [self._held.text.find(mark) for mark in self._end_marks()]
         return min((at for at in found if at >= 0), default=-1)
 
     def _end_marks(self) -> list[str]:
         assert self._opening is not None
-        return [*self._ends(), self._opening]
+        return [*self._closing_marks(), self._opening]
 
     def _wait_for_end(self) -> None:
         self._held.wait_for(self._end_marks())
 
-    def _pass_on(self, source: str, arguments: str, parts: list[Part]) -> None:
+    def _stream(self, source: str, arguments: str, parts: list[Part]) -> None:
         if source:
             part = ToolCallDelta(self.called - 1, arguments)
             parts.append(Part("call", source, calls=(part,)))
             self._held.text = self._held.text[len(source) :]
 
-    def _call(self, source: str, found: list[Called], parts: list[Part]) -> None:
+    def _call(self, source: str, found: list[ParsedCall], parts: list[Part]) -> None:
         if not self._parallel:
             found = found[: max(0, 1 - self.called)]
         parts.append(Part("call", source, calls=tuple(self._delta(call) for call in found)))
         self.ended = not self._parallel
-        self._behind = True
+        self._after_call = True
 
-    def _read(self, form: CallForm, text: str) -> list[Called]:
+    def _read(self, form: CallForm, text: str) -> list[ParsedCall]:
         try:
             return form.read(text, self._tools)
         except ValueError:
             return []
 
-    def _delta(self, call: Called) -> ToolCallDelta:
+    def _delta(self, call: ParsedCall) -> ToolCallDelta:
         self.called += 1
         return ToolCallDelta(self.called - 1, call.arguments, new_call_id(), call.name)
 
 
-def _have_begun(arguments: str) -> bool | None:
-    """Whether arguments begin like JSON up to the first value; None: that is not known yet."""
+def _begins_like_json(arguments: str) -> bool | None:
+    """Whether arguments are valid JSON up to their first value; None: not known yet."""
     scanner = JSONScanner()
     for character in arguments:
         scanner.push(character)
@@ -392,7 +392,8 @@ _QUOTE = re.compile(r'\\.|(")', re.DOTALL)
 
 
 def _is_in_value(forms: Sequence[CallForm], text: str) -> bool:
-    """Whether a call ends within a value, so that a closing mark there is a part of that."""
+    """Whether the end of a call's text is inside a value, so that a closing mark there belongs to the
+    value."""
     for form in forms:
         if form.value and form.value[0] in text:
             begin, *ends = form.value
@@ -403,7 +404,7 @@ def _is_in_value(forms: Sequence[CallForm], text: str) -> bool:
 
 
 def _may_be_bare(text: str, tools: Mapping[str, Tool]) -> bool | None:
-    """Whether an answer that begins so may be a call without a mark; None: that is not known yet."""
+    """Whether an answer with this beginning may be a call without a mark; None: not known yet."""
     if not text.startswith("["):
         return _may_be_object(text)
     inner = text[1:].lstrip()
@@ -412,11 +413,11 @@ def _may_be_bare(text: str, tools: Mapping[str, Tool]) -> bool | None:
     if not inner or inner.startswith("{"):
         return _may_be_object(inner) if inner else None
     name = re.match(r"[\w.-]*", inner)
-    begun = name[0] if name else ""
-    if begun == inner:
-        return None if any(each.startswith(begun) for each in tools) else False
-    behind = inner[len(begun) :].lstrip()[:1]
-    return False if begun not in tools else (behind == "(" if behind else None)
+    word = name[0] if name else ""
+    if word == inner:
+        return None if any(each.startswith(word) for each in tools) else False
+    following = inner[len(word) :].lstrip()[:1]
+    return False if word not in tools else (following == "(" if following else None)
 
 
 MAX_BARE_SPACES = 64

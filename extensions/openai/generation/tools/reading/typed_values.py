@@ -1,4 +1,4 @@
-"""Arguments that a model writes without JSON's quotes, in the types that their schema has.
+"""Converts arguments that a model writes without JSON's quotes to the types of their schema.
 
 Sample, of Qwen3-Coder: `<parameter=days>\n3\n</parameter>` is 3 for an integer and "3" for a string.
 """
@@ -21,11 +21,11 @@ _TYPES: dict[type, str] = {
 }
 _PYTHON = {"True": True, "False": False, "None": None}
 _NOT_READ = object()
-MAX_SCHEMAS = 64  # that one argument is looked up in
+MAX_SCHEMAS = 64  # visited for one argument
 
 
 def kinds_of(schema: Any, root: Mapping[str, Any]) -> frozenset[str]:
-    """The types that a schema allows; empty where it does not say. `root` has the definitions."""
+    """The types that a schema allows; empty if it does not say. `root` has the definitions."""
     found: set[str] = set()
     waiting = [schema]
     for _ in range(MAX_SCHEMAS):
@@ -52,7 +52,7 @@ def kinds_of(schema: Any, root: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _definition(ref: str, root: Mapping[str, Any]) -> Any:
-    """What `#/$defs/City` refers to."""
+    """The target of a reference such as `#/$defs/City`."""
     at: Any = root
     for key in ref.removeprefix("#/").split("/"):
         at = at.get(key) if isinstance(at, Mapping) else None
@@ -60,7 +60,7 @@ def _definition(ref: str, root: Mapping[str, Any]) -> Any:
 
 
 def typed_value(text: str, kinds: frozenset[str]) -> Any:
-    """What a text stands for where values of some types are allowed; the text itself where it is none."""
+    """The value of a text, if of an allowed type; otherwise the text."""
     if kinds == {"string"}:
         return text
     value = _read(text)
@@ -83,7 +83,7 @@ def _read(text: str) -> Any:
 
 
 def _read_python(text: str, kinds: frozenset[str]) -> Any:
-    """What models write of Python where they mean JSON: `True`, `{'city': None}`."""
+    """Reads Python that models write instead of JSON: `True`, `{'city': None}`."""
     word = text.strip()
     if word in _PYTHON:
         value = _PYTHON[word]
