@@ -190,6 +190,7 @@ def test_an_answer_that_fails_is_not_stored() -> None:
     client = app.test_client()
     events = response_events(client.post("/v1/responses", json=GOOD | {"stream": True}).data)
     assert events[-1]["type"] == "response.failed"
+    assert events[-1]["response"]["store"] is False
     assert client.get(f"/v1/responses/{events[-1]['response']['id']}").status_code == 404
 
 

@@ -96,6 +96,7 @@ class ResponseWriter:
         failed: Response = {
             **self._whole(),
             "status": "failed",
+            "store": False,  # only what is complete is stored
             "error": {"code": code, "message": error.message},
         }
         yield self._lifecycle("response.failed", failed)
