@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import openai
@@ -13,8 +14,10 @@ from extensions.openai.errors import StoreUnavailable
 from extensions.openai.settings import Settings
 from extensions.openai.state.responses import Responses
 from extensions.openai.web.app import create_app
+from tests.conftest import Serve
 from tests.support.paced import PacedEngine
 from tests.support.reference import assert_envelope, fold_response, response_events
+from tests.support.wire import ask
 
 GOOD: dict[str, Any] = {"model": "echo", "input": "Hello"}
 
@@ -257,7 +260,7 @@ def test_only_what_is_in_the_background_can_be_cancelled(client: FlaskClient) ->
     assert "Cannot cancel" in assert_envelope(answer.json, status=400)["message"]
 
 
-def test_a_stored_response_is_not_streamed(client: FlaskClient) -> None:
+def test_a_response_that_was_not_streamed_has_no_events(client: FlaskClient) -> None:
     id = made(client)["id"]
     answer = client.get(f"/v1/responses/{id}?stream=true")
     assert assert_envelope(answer.json, status=400)["param"] == "stream"
@@ -276,3 +279,23 @@ def test_an_id_that_is_sent_again_stands_in_a_list_once(sdk: openai.OpenAI) -> N
     ids = [page.data[0].id for page, _ in zip(pages, range(9), strict=False)]
     assert len(ids) == len(set(ids)) == 5
     assert ids[1] == first.output[0].id and ids[3] == "msg_1"
+
+
+def test_the_events_of_a_stored_stream_come_again(serve: Serve) -> None:
+    """All of them, or those behind a number: also the ones that were sent into a silence."""
+    engine = PacedEngine()
+    engine.gate.clear()
+    port = serve(engine, keep_alive=0.1, store="memory").port
+    threading.Timer(0.8, engine.gate.set).start()
+    first = ask(port, "POST", "/v1/responses", GOOD | {"stream": True}).body
+    events = response_events(first)
+    assert sum(event["type"] == "response.in_progress" for event in events) > 1
+    path = f"/v1/responses/{events[-1]['response']['id']}"
+    assert ask(port, "GET", f"{path}?stream=true").body == first
+    for after in (0, 3):
+        rest = ask(port, "GET", f"{path}?stream=true&starting_after={after}").body
+        assert first.endswith(rest) and response_events(rest) == events[after + 1 :]
+    last = ask(port, "GET", f"{path}?stream=true&starting_after={len(events)}")
+    assert last.body == b"data: [DONE]\n\n"
+    answer = ask(port, "GET", f"{path}?starting_after=1")
+    assert assert_envelope(answer.json(), status=400)["param"] == "starting_after"

@@ -13,6 +13,7 @@ import orjson
 
 from .dialects.responses.conversation import to_messages
 from .dialects.responses.errors import envelope_of
+from .dialects.responses.event_record import recorded_events
 from .dialects.responses.request import (
     InputItemsQuery,
     InputTokensRequest,
@@ -31,6 +32,7 @@ from .dialects.responses.truncation import Placed, fitting
 from .dialects.responses.writer import ResponseFold, ResponseWriter, response_events
 from .errors import ErrorEnvelope, InvalidRequest
 from .generation.plan import Asked, ChatPlan, Served, asked_of, asked_of_prompt
+from .schemas import bad_request
 from .web.lists import list_of, page_of
 from .web.responses import response as web
 from .web.responses.dialects import Dialect
@@ -56,7 +58,9 @@ def create_response(context: RequestContext, body: ResponsesRequest) -> web.Resp
     plan = _fitting(body, plan, conversation.items, served, context.record.ignored)
     store = conversation.stores(body)
     generation = plan.start(served)
-    writer = ResponseWriter(generation, body, plan.tools.custom, store=store)
+    writer = ResponseWriter(
+        generation, body, plan.tools.custom, store=store, record=conversation.record
+    )
     return respond(
         context,
         response_events(generation, writer),
@@ -68,8 +72,18 @@ def create_response(context: RequestContext, body: ResponsesRequest) -> web.Resp
 
 
 def get_response(context: RequestContext, query: ResponseQuery, response_id: str) -> web.Response:
-    """One stored response; 404 for one that was not stored, is deleted, or is another key's."""
+    """One stored response, or the events that it was streamed in; 404 for one that was not stored, is
+    deleted, or is another key's."""
     stored = context.services.store.responses.get(context.record.caller.owner, response_id)
+    if query.stream:
+        if stored.events is None:
+            raise bad_request.unsupported("stream", "is not possible: it was not created with it.")
+        after = -1 if query.starting_after is None else query.starting_after
+        events = recorded_events(stored.events, after)
+        # mypy infers no union of so many types.
+        return respond(context, events, stream=True, fold=ResponseFold())  # type: ignore[misc]
+    if query.starting_after is not None:
+        raise bad_request.unsupported("starting_after", "is only allowed together with 'stream'.")
     return web.json_response(orjson.loads(stored.response))
 
 

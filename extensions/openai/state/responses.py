@@ -45,7 +45,7 @@ class Responses:
             "id": stored.id,
             "owner": owner,
             "created": stored.created,
-            "bytes": len(stored.input) + len(stored.response),
+            "bytes": len(stored.input) + len(stored.response) + len(stored.events or b""),
             "end_user": person(user),
             "safety_identifier": person(safety_identifier),
             "model": plain(stored.model),
@@ -53,6 +53,7 @@ class Responses:
             "hidden": False,
             "input": stored.input,
             "response": stored.response,
+            "events": stored.events,
         }
 
         def work(connection: Connection) -> None:
@@ -146,5 +147,11 @@ def _is_continued(connection: Connection, row: RowMapping) -> bool:
 
 def _stored(row: RowMapping | Mapping[str, Any]) -> StoredResponse:
     return StoredResponse(
-        row["id"], row["created"], row["model"], row["previous"], row["input"], row["response"]
+        row["id"],
+        row["created"],
+        row["model"],
+        row["previous"],
+        row["input"],
+        row["response"],
+        events=row["events"],
     )

@@ -22,3 +22,5 @@ class StoredResponse:
     """The whole object."""
     item_ids: Sequence[str] = ()
     """Of all items of both, to find them by."""
+    events: bytes | None = None
+    """Those that it was streamed in, compressed; None: it was not."""

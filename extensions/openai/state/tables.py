@@ -58,6 +58,7 @@ responses = Table(
     Column("hidden", Boolean, nullable=False),
     Column("input", LargeBinary, nullable=False),
     Column("response", LargeBinary, nullable=False),
+    Column("events", LargeBinary),
     Index("responses_owner", "owner", "seq"),
     Index("responses_created", "created"),
     Index("responses_previous", "previous"),
@@ -65,7 +66,8 @@ responses = Table(
     sqlite_autoincrement=True,
 )
 """`input` has the items of this one request only: what came before is that of `previous`, and so on. `root`
-is the first of them. A response that was deleted and that others go on from is `hidden`."""
+is the first of them. A response that was deleted and that others go on from is `hidden`.
+`events` are those of its stream, compressed; null where there was none."""
 
 conversations = Table(
     "conversations",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from ..dialects.responses.errors import CONVERSATION, PREVIOUS
+from ..dialects.responses.event_record import EventRecord
 from ..dialects.responses.items import AnyItem, HostedItem, ItemReference
 from ..dialects.responses.request import PromptFields, ResponsesRequest
 from ..dialects.responses.response import Response
@@ -45,13 +46,17 @@ class StoredConversation:
         self._earlier = self._before(body)
         self._own = [(f"input[{at}]", self._known(at, item)) for at, item in enumerate(body.items)]
         self.items: list[Placed] = self._earlier + self._own
+        self.record: EventRecord | None = None
+        """Of the events that the response is streamed in, if it is stored."""
 
     def stores(self, body: ResponsesRequest) -> bool:
         """Whether the response is to be stored."""
         can = self._may and self._store.problem is None
         if body.store and not can:
             self._context.record.ignored.append("store")
-        return can and body.store is not False
+        stored = can and body.store is not False
+        self.record = EventRecord() if stored and body.stream else None
+        return stored
 
     def keeping(self, body: ResponsesRequest, *, store: bool) -> OnComplete[Response] | None:
         """What to do with the response when it is complete: `store` it, add it to its conversation."""
@@ -118,6 +123,7 @@ class StoredConversation:
             orjson.dumps(items),
             orjson.dumps(response),
             [item["id"] for item in (*items, *response["output"])],
+            events=None if self.record is None else self.record.whole(),
         )
         try:
             if response["store"]:

@@ -341,10 +341,12 @@ class ResponseQuery(RequestModel):
 
     include: list[Include] | None = Field(None, description="Taken and without effect.")
     include_obfuscation: bool | None = Field(None, description="Taken and without effect.")
-    stream: Annotated[bool | None, Unsupported((False,))] = Field(
-        None, description="True is refused."
+    stream: bool | None = Field(
+        None, description="True: the events that it was streamed in; refused where it was not."
     )
-    starting_after: Annotated[int | None, Unsupported()] = Field(None, description="Refused.")
+    starting_after: int | None = Field(
+        None, ge=0, description="With `stream`: only the events behind the one with this number."
+    )
 
 
 class InputTokensRequest(PromptFields):

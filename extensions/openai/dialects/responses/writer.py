@@ -15,6 +15,7 @@ from ...generation.events import Event
 from ...generation.logprobs import ChatTokenLogprob, chat_logprobs
 from ...generation.plan import Generation
 from .errors import param_of
+from .event_record import EventRecord
 from .output import OpenCall, OpenItem, OpenMessage, OpenReasoning
 from .request import ResponsesRequest
 from .response import ItemStatus, OutputItem, Response, ResponseEvent, begun, now, usage_of
@@ -46,12 +47,15 @@ class ResponseWriter:
         custom: frozenset[str] = frozenset(),
         *,
         store: bool = False,
+        record: EventRecord | None = None,
     ) -> None:
-        """`custom`: the tools whose input is text; `store`: the response is to be stored."""
+        """`custom`: the tools whose input is text; `store`: the response is to be stored; `record` gets all
+        events but those of a failure."""
         self._usage = generation.usage
         self._response = begun(body, generation.info, store=store)
         self._usage.record.answer = self._response["id"]
         self._custom = custom
+        self._record = record
         self._namespaces: Mapping[str, str] = namespaces(body.tools)
         self._numbers = count()
         self._output: list[OutputItem] = []
@@ -64,6 +68,16 @@ class ResponseWriter:
 
     def write(self, event: Event) -> Iterator[ResponseEvent]:
         """What an event of the generation adds to the response."""
+        return self._recorded(self._write(event))
+
+    def silence(self) -> Iterator[ResponseEvent]:
+        """Clients that give up after a while without an event do not count comments."""
+        return self._recorded(self._silence())
+
+    def _recorded(self, events: Iterator[ResponseEvent]) -> Iterator[ResponseEvent]:
+        return events if self._record is None else self._record.of(events)
+
+    def _write(self, event: Event) -> Iterator[ResponseEvent]:
         self._usage.add(event)
         yield from self._begin()
         self._waiting += event.logprobs
@@ -76,8 +90,7 @@ class ResponseWriter:
         if event.finish is not None:
             yield from self._end(event)
 
-    def silence(self) -> Iterator[ResponseEvent]:
-        """Clients that give up after a while without an event do not count comments."""
+    def _silence(self) -> Iterator[ResponseEvent]:
         if not self._has_begun:
             yield from self._begin()
         else:

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-STEPS = ("m0001_chat_completions", "m0002_idempotency", "m0003_responses", "m0004_conversations")
+STEPS = (
+    "m0001_chat_completions",
+    "m0002_idempotency",
+    "m0003_responses",
+    "m0004_conversations",
+    "m0005_response_events",
+)
 """Modules of this package, each with `upgrade(op)`."""
 
 
