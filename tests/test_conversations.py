@@ -165,3 +165,8 @@ def test_what_cannot_be_is_refused_by_name(
     id = made(client)["id"]
     answer = client.post("/v1/conversations" + path.format(id=id), json=body)
     assert assert_envelope(answer.json, status=400)["param"] == param
+
+
+def test_a_conversation_needs_no_body(client: FlaskClient) -> None:
+    answer = client.post("/v1/conversations")
+    assert answer.status_code == 200 and answer.json["metadata"] == {}

@@ -182,6 +182,7 @@ ROUTES = endpoint(
         PathPrefixes.API,
         answer=ConversationObject,
         body=NewConversation,
+        body_optional=True,
         scope="write",
         example={"items": [GREETING], "metadata": {"topic": "greeting"}},
     ),
