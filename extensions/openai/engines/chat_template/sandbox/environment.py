@@ -23,6 +23,7 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from ....system import python_ast
 from . import guards, meter
 from .meter import MAX_CALL_DEPTH, TemplateTooCostly, current
 
@@ -118,7 +119,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
             counted.depth -= 1
 
     def _compile(self, source: str, filename: str) -> CodeType:
-        tree = _Metering().visit(ast.parse(source, filename))
+        tree = _Metering().visit(python_ast.parse(source, filename))
         return compile(ast.fix_missing_locations(tree), filename, "exec")
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....engines.protocol import Tool
+from ....system import python_ast
 from .typed_values import kinds_of, typed_value
 
 Tools = Mapping[str, Tool]
@@ -192,7 +193,7 @@ def _each(pattern: re.Pattern[str], text: str) -> Iterator[tuple[str, str]]:
 def read_python(text: str, tools: Tools) -> list[ParsedCall]:
     """A list of Python calls with keyword arguments only, or one call in each line."""
     try:
-        lines = [getattr(line, "value", None) for line in ast.parse(text.strip()).body]
+        lines = [getattr(line, "value", None) for line in python_ast.parse(text.strip()).body]
         calls: list[Any] = lines
         if len(lines) == 1 and isinstance(lines[0], ast.List):
             calls = lines[0].elts

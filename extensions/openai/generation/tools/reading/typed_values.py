@@ -5,10 +5,11 @@ Sample, of Qwen3-Coder: `<parameter=days>\n3\n</parameter>` is 3 for an integer 
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Mapping
 from typing import Any
+
+from ....system import python_ast
 
 _TYPES: dict[type, str] = {
     bool: "boolean",
@@ -91,7 +92,7 @@ def _read_python(text: str, kinds: frozenset[str]) -> Any:
     if "string" in kinds or not kinds & {"array", "object"}:
         return _NOT_READ
     try:
-        value = ast.literal_eval(word)
+        value = python_ast.literal(word)
         json.dumps(value, allow_nan=False)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return _NOT_READ
