@@ -56,8 +56,8 @@ def two(where: str, tmp_path: Path) -> Iterator[Two]:
     sent = {"model": "echo", "input": "secret"}
     answered = client.post("/v1/responses", json=sent, headers=headers["alice"]).json
     items = [each["id"] for each in answered["output"]]
-    sent = {"items": [{"role": "user", "content": "secret"}]}
-    begun = client.post("/v1/conversations", json=sent, headers=headers["alice"]).json["id"]
+    begin = {"items": [{"role": "user", "content": "secret"}]}
+    begun = client.post("/v1/conversations", json=begin, headers=headers["alice"]).json["id"]
     path = f"/v1/conversations/{begun}/items"
     items.append(client.get(path, headers=headers["alice"]).json["first_id"])
     yield Two(client, headers, (made, f"{made}-1", answered["id"], begun, *items))
