@@ -80,7 +80,8 @@ def test_a_key_from_its_making_to_its_end(shell: Shell) -> None:
     )
     key = out.strip()
     assert status == 0 and out == key + "\n" and key.startswith("sk-alice-")
-    warning, made = err.splitlines()
+    warning, locked, made = err.splitlines()
+    assert "answers only requests with a key" in locked
     assert key not in err and f"made the key alice in {shell.folder}: " in made
     assert warning.startswith(f"warning: the folder {shell.folder} is new")
     caller = Keys(Settings(data_folder=str(shell.folder))).identify({"api-key": key})

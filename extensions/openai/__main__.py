@@ -98,6 +98,7 @@ def create(files: KeyFiles, given: argparse.Namespace) -> None:
     grant = _changed(Grant("", given.name, frozenset({"read", "write"})), given)
     is_new = not files.folder.exists()
     begins = files.secret() is not None and not files.entries()
+    is_first = files.secret() is None
     key = files.create(grant)
     if is_new:
         _say(
@@ -107,6 +108,11 @@ def create(files: KeyFiles, given: argparse.Namespace) -> None:
     if begins:
         _say(
             f"{files.folder} had no list of keys; from now on keys that are not on it are invalid there"
+        )
+    if is_first:
+        _say(
+            "from now on a server with this data folder answers only requests with a key "
+            "(clients take it from OPENAI_API_KEY)"
         )
     _say(f"made the key {given.name} in {files.folder}: {allowed(grant)}. It is shown only once:")
     print(key)
@@ -136,6 +142,11 @@ def revoke(files: KeyFiles, given: argparse.Namespace) -> None:
     count = files.revoke(given.name)
     what = "the key" if count == 1 else f"{count} keys"
     _say(f"revoked {what} {given.name} in {files.folder}")
+    if not any(each.valid(time.time()) for each in files.entries()):
+        _say(
+            "warning: no valid key is left, and requests still need one: make one (keys create), or stop "
+            "the server and delete keys.json and keys.secret to do without keys"
+        )
 
 
 def show(files: KeyFiles, given: argparse.Namespace) -> None:
@@ -148,8 +159,9 @@ def show(files: KeyFiles, given: argparse.Namespace) -> None:
         print(json.dumps(rows, indent=2))
         return
     if not entries:
-        valid = "valid keys" if files.entries() else "keys"
-        _say(f"there are no {valid} in {files.folder}{' (--all)' if files.entries() else ''}")
+        others = files.entries()
+        hint = "; --all lists the others, too" if others else ""
+        _say(f"there are no {'valid keys' if others else 'keys'} in {files.folder}{hint}")
         return
     head = ("NAME", "STATE", "MADE", "ENDS", "LAST USED", "MAY")
     print(

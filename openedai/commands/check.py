@@ -5,10 +5,12 @@ Nothing is started, downloaded or written.
 
 from __future__ import annotations
 
+import http.client
 import os
 import platform
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -34,6 +36,7 @@ from host.options import HostOptions
 
 NAME = "openai"  # the folder of the extension
 LISTS = ("extensions/openai/requirements.txt", "host/requirements.txt")
+HEALTH_TIMEOUT_S = 2.0
 
 
 HELP = """usage: {program} [flags of run]
@@ -166,24 +169,45 @@ def _port(start: Start) -> str:
         try:
             probe.bind(address)
         except OSError as error:
+            if _answers_health(port):
+                return f"{port} has a server that answers; a second one needs another --port"
             raise Wrong(
-                f"port {port} cannot be had ({error.strerror}); a server may run already, "
-                "else take another with --port"
+                f"port {port} cannot be used ({error.strerror}); take another with --port"
             ) from None
     return f"{port} is free"
+
+
+def _answers_health(port: int) -> bool:
+    """Whether an API's server listens there on this machine; a loading one answers 503."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HEALTH_TIMEOUT_S)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status in (200, 503)
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _keys(start: Start) -> str:
     files = KeyFiles.of(start.settings)
     try:
         files.secret()
-        count = len(files.entries())
+        secret, entries = files.secret(), files.entries()
     except KeysError as error:
         raise Wrong(
             f"{error} in {files.folder}; a restored backup of the folder mends it"
         ) from None
+    now = time.time()
+    valid = sum(entry.valid(now) for entry in entries) if secret is not None else 0
+    needs_named = secret is not None and not (start.settings.api_key or start.settings.password)
+    if entries and not valid and needs_named:
+        raise Wrong(
+            "requests need a key and none is valid; make one with openedai keys create, or delete "
+            f"keys.json and keys.secret in {files.folder} to do without"
+        )
     hint = key_hint(start.settings)
-    named = f"{count} named keys were made" if count else "no named keys"
+    named = f"{valid} of {len(entries)} named keys are valid" if entries else "no named keys"
     return f"{named} ({hint})" if hint else named
 
 

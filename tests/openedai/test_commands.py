@@ -233,6 +233,36 @@ def test_check_says_what_is_wrong_and_how_to_mend_it(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+def test_check_beside_a_server_that_runs(tmp_path: Path) -> None:
+    server = ServerProcess("--loader", "echo")
+    try:
+        server.wait_until_ready()
+        port = str(server.port)
+        done = openedai("check", "--port", port, "--data-folder", str(tmp_path / "new"))
+        assert done.returncode == 0
+        assert f"{port} has a server that answers" in done.stdout
+    finally:
+        server.stop()
+
+
+def test_check_sees_that_no_key_is_valid(tmp_path: Path) -> None:
+    data = ("--data-folder", str(tmp_path / "data"))
+    made = openedai("keys", *data, "create", "--name", "alice")
+    assert (
+        "from now on a server with this data folder answers only requests with a key" in made.stderr
+    )
+    second = openedai("keys", *data, "create", "--name", "bob")
+    assert "from now on" not in second.stderr
+    assert "2 of 2 named keys are valid" in openedai("check", "--port", "0", *data).stdout
+    first = openedai("keys", *data, "revoke", "bob")
+    assert "no valid key is left" not in first.stderr
+    last = openedai("keys", *data, "revoke", "alice")
+    assert "warning: no valid key is left" in last.stderr
+    assert "--all lists the others" in openedai("keys", *data, "list").stderr
+    done = openedai("check", "--port", "0", *data)
+    assert done.returncode == 1 and "requests need a key and none is valid" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [

@@ -109,3 +109,31 @@ def test_strict_refuses_them_all() -> None:
     for name in ("num_ctx", "temprature"):
         error: dict[str, Any] = strict.refused("completions", **{name: 1})
         assert (error["param"], error["code"]) == (name, "unknown_parameter")
+
+
+@pytest.mark.parametrize(
+    ("messages", "missing", "sent"),
+    [
+        ({"mesages": []}, "messages", "mesages"),
+        ({"message": []}, "messages", "message"),
+        ({"messages": [{"role": "user", "contents": "x"}]}, "messages[0].content", "contents"),
+    ],
+)
+def test_a_missing_field_that_was_misspelt(
+    api: Api, messages: dict[str, Any], missing: str, sent: str
+) -> None:
+    answer = api.client.post("/v1/chat/completions", json={"model": "m", **messages})
+    error = assert_envelope(answer.json, status=400)
+    assert (error["param"], error["code"]) == (missing, "missing_required_parameter")
+    assert f"Is '{sent}' a misspelling of it?" in error["message"]
+
+
+def test_a_missing_field_beside_others(api: Api) -> None:
+    answer = api.client.post("/v1/chat/completions", json={"model": "m", "temperature": 1})
+    error = assert_envelope(answer.json, status=400)
+    assert error["message"] == "Missing required parameter: 'messages'."
+
+
+@pytest.mark.parametrize("known", [("mode", "model"), ("model", "mode")])
+def test_swapped_letters_before_a_missing_one(known: tuple[str, str]) -> None:
+    assert closest_name("modle", known, set()) == "model"

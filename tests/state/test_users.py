@@ -65,9 +65,8 @@ def test_erase(filled: Store) -> None:
     assert len(exported(filled)) == 2
 
 
-def test_no_byte_stays(filled: Store, where: str, tmp_path: Path) -> None:
-    if where != "sqlite":
-        pytest.skip("of files")
+@pytest.mark.parametrize("where", ["sqlite"], indirect=True)
+def test_no_byte_stays(filled: Store, tmp_path: Path) -> None:
     with_mark = [file for file in tmp_path.iterdir() if b"a marked prompt" in file.read_bytes()]
     assert with_mark
     users.erase(filled.database, owners=["alice", "bob"])

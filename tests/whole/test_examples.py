@@ -89,7 +89,8 @@ def hub(embedded_model: Path | None, encoder: Path) -> Iterator[FakeHub]:
         "model-Q4_K_M.gguf": embedded_model.read_bytes(),
         "mmproj-model.gguf": encoder.read_bytes(),
     }
-    hub.repositories["OWNER/REPO"] = Repository(files)
+    for name in ("OWNER/REPO", "Qwen/Qwen2.5-Coder-7B-Instruct-GGUF"):
+        hub.repositories[name] = Repository(files)
     with hub:
         yield hub
 

@@ -212,6 +212,8 @@ def _under_own_host() -> bool:
 
 def _keys_command() -> str:
     """The command that lists the named keys, whatever this folder is called."""
+    if _under_own_host():
+        return "openedai keys list"
     folder = Path(__file__).resolve().parents[1]
     return f"in {folder.parent.parent}: python -m {folder.parent.name}.{folder.name} keys list"
 

@@ -64,9 +64,13 @@ def kind_of(value: Any) -> str:
     return "something else"
 
 
-def missing(param: str) -> InvalidRequest:
+def missing(param: str, misspelt: str | None = None) -> InvalidRequest:
+    """`misspelt`: a field that was sent and is one edit away."""
+    hint = f" Is '{misspelt}' a misspelling of it?" if misspelt else ""
     return InvalidRequest(
-        f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
+        f"Missing required parameter: '{param}'.{hint}",
+        param=param,
+        code="missing_required_parameter",
     )
 
 

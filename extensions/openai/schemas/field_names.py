@@ -14,7 +14,7 @@ PLACE = re.compile(r"[A-Za-z0-9_.$\[\]-]{1,64}")
 
 
 def closest_name(name: str, known: Collection[str], given: Collection[str]) -> str | None:
-    """The known name that is one edit away from `name`, if any.
+    """The known name that is one edit away from `name`, if any; one with the same letters before others.
 
     Never one that is also among the `given`: the request has both, so they are different fields.
     """
@@ -23,11 +23,14 @@ def closest_name(name: str, known: Collection[str], given: Collection[str]) -> s
     plain = _plain(name)
     spellings = _spellings(frozenset(known))
     edited = [plain, *_shortened(plain)] if len(plain) >= MIN_LETTERS else [plain]
-    for text in edited:
-        for candidate in spellings.get(text, ()):
-            if candidate not in given and _within_one_edit(plain, _plain(candidate)):
-                return candidate
-    return None
+    close = [
+        candidate
+        for text in edited
+        for candidate in spellings.get(text, ())
+        if candidate not in given and _within_one_edit(plain, _plain(candidate))
+    ]
+    letters = sorted(plain)
+    return min(close, key=lambda each: sorted(_plain(each)) != letters, default=None)
 
 
 def header_of(names: Iterable[str]) -> str:

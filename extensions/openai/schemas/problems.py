@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from pydantic_core import ErrorDetails
 
 from ..errors import InvalidRequest
 from . import bad_request
+from .field_names import closest_name
+
+MAX_COMPARED_NAMES = 64
+"""Fields of one object that are compared with the name of a missing one."""
 
 
 def refusal(problems: Sequence[ErrorDetails], body: dict[str, Any]) -> InvalidRequest:
@@ -39,7 +44,8 @@ def _is_huge(value: Any) -> bool:
 
 
 def _walk(problem: ErrorDetails, body: Any) -> tuple[list[str | int], Any]:
-    """The path of a location inside the body (without the names of union members), and the value there."""
+    """The path of a location inside the body (without the names of union members), and the value there: of a
+    missing field the object that lacks it."""
     path: list[str | int] = []
     value = body
     is_member_named = False
@@ -55,9 +61,7 @@ def _walk(problem: ErrorDetails, body: Any) -> tuple[list[str | int], Any]:
         if isinstance(value, (dict, list)) and _has_step(value, step):
             value = value[step]  # type: ignore[index]  # see _has_step
             is_member_named = False
-        elif problem["type"] == "missing" and at == last:
-            value = None
-        else:
+        elif problem["type"] != "missing" or at != last:
             is_member_named = is_member_named or "[" not in str(step)  # as `tagged-union[...]` has
             continue
         path.append(step)
@@ -122,7 +126,7 @@ def _to_invalid_request(
     if kind == "wrong_type":
         return bad_request.wrong_type(param, problem["msg"], value)
     if kind == "missing":
-        return bad_request.missing(param)
+        return bad_request.missing(param, _misspelling(str(problem["loc"][-1]), value))
     if kind in ("greater_than_equal", "greater_than"):
         is_open = kind == "greater_than"
         low = context["gt" if is_open else "ge"]
@@ -153,3 +157,11 @@ def _to_invalid_request(
     if kind == "unsupported_parameter":
         return bad_request.unsupported(param, problem["msg"])
     return InvalidRequest(f"Invalid '{param}': {problem['msg']}", param=param, code="invalid_value")
+
+
+def _misspelling(name: str, sent: Any) -> str | None:
+    """The field among those sent that is one edit away from a missing one."""
+    if not isinstance(sent, Mapping):
+        return None
+    names = islice((each for each in sent if isinstance(each, str)), MAX_COMPARED_NAMES)
+    return next((each for each in names if closest_name(each, (name,), given=())), None)
