@@ -293,7 +293,6 @@ def test_what_agents_send_is_taken(client: FlaskClient, body: dict[str, Any]) ->
     [
         ({"input": None}, "input"),
         ({"input": []}, "input"),
-        ({"background": True}, "background"),
         ({"conversation": "c", "previous_response_id": "r"}, "previous_response_id"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"moderation": {"model": "m"}}, "moderation"),

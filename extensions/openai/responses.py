@@ -30,9 +30,10 @@ from .dialects.responses.response import (
 )
 from .dialects.responses.truncation import Placed, fitting
 from .dialects.responses.writer import ResponseFold, ResponseWriter, response_events
-from .errors import ErrorEnvelope, InvalidRequest
-from .generation.plan import Asked, ChatPlan, Served, asked_of, asked_of_prompt
+from .errors import ErrorEnvelope
+from .generation.plan import Asked, ChatPlan, Generation, Served, asked_of, asked_of_prompt
 from .schemas import bad_request
+from .web.background_response import BackgroundResponse, cancel, find
 from .web.lists import list_of, page_of
 from .web.responses import response as web
 from .web.responses.dialects import Dialect
@@ -56,29 +57,20 @@ def create_response(context: RequestContext, body: ResponsesRequest) -> web.Resp
     asked = asked_of(body, alternatives="top_logprobs", logprobs="top_logprobs")
     plan = _plan(body, conversation.items, asked, served)
     plan = _fitting(body, plan, conversation.items, served, context.record.ignored)
-    store = conversation.stores(body)
     generation = plan.start(served)
-    writer = ResponseWriter(
-        generation, body, plan.tools.custom, store=store, record=conversation.record
-    )
-    return respond(
-        context,
-        response_events(generation, writer),
-        stream=bool(body.stream),
-        fold=ResponseFold(),
-        on_complete=conversation.keeping(body, store=store),
-        telling=writer,
-    )
+    return _answer(context, body, generation, plan.tools.custom, conversation)
 
 
 def get_response(context: RequestContext, query: ResponseQuery, response_id: str) -> web.Response:
-    """One stored response, or the events that it was streamed in; 404 for one that was not stored, is
+    """One stored response, or the events that it is or was streamed in; 404 for one that was not stored, is
     deleted, or is another key's."""
-    stored = context.services.store.responses.get(context.record.caller.owner, response_id)
+    stored, running = find(context, response_id)
     if query.stream:
-        if stored.events is None:
-            raise bad_request.unsupported("stream", "is not possible: it was not created with it.")
         after = -1 if query.starting_after is None else query.starting_after
+        if running is not None and running.is_streamed:
+            return running.follow(context, after)
+        if stored.events is None:
+            raise bad_request.unsupported("stream", "is not possible: there are no events of it.")
         events = recorded_events(stored.events, after)
         # mypy infers no union of so many types.
         return respond(context, events, stream=True, fold=ResponseFold())  # type: ignore[misc]
@@ -89,15 +81,17 @@ def get_response(context: RequestContext, query: ResponseQuery, response_id: str
 
 def delete_response(context: RequestContext, response_id: str) -> web.Response:
     """Delete a stored response. What was said in it stays for the responses that go on from it."""
+    _, running = find(context, response_id)
     context.services.store.responses.delete(context.record.caller.owner, response_id)
+    if running is not None:
+        running.stop()
     deleted: DeletedResponse = {"id": response_id, "object": "response", "deleted": True}
     return web.json_response(deleted)
 
 
 def cancel_response(context: RequestContext, response_id: str) -> web.Response:
-    """Refuse: only responses in the background can be cancelled, and this server has none."""
-    context.services.store.responses.get(context.record.caller.owner, response_id)
-    raise InvalidRequest("Cannot cancel a synchronous response: its client closes the connection.")
+    """End a response that is made in the background. One that has ended stays as it is."""
+    return cancel(context, response_id)
 
 
 def list_input_items(
@@ -121,6 +115,29 @@ def count_input_tokens(context: RequestContext, body: InputTokensRequest) -> web
         "input_tokens": plan.count_prompt(served),
     }
     return web.json_response(counted)
+
+
+def _answer(
+    context: RequestContext,
+    body: ResponsesRequest,
+    generation: Generation,
+    custom: frozenset[str],
+    conversation: StoredConversation,
+) -> web.Response:
+    """Answer with the events of a generation, or let them go on in the background."""
+    store = conversation.stores(body)
+    writer = ResponseWriter(generation, body, custom, store=store, record=conversation.record)
+    events = response_events(generation, writer)
+    if body.background:
+        return BackgroundResponse(context, body, events, writer, conversation).answer()
+    return respond(
+        context,
+        events,
+        stream=bool(body.stream),
+        fold=ResponseFold(),
+        on_complete=conversation.keeping(body, store=store),
+        telling=writer,
+    )
 
 
 def _plan(body: PromptFields, items: Sequence[Placed], asked: Asked, served: Served) -> ChatPlan:

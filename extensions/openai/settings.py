@@ -430,6 +430,13 @@ class Settings(BaseSettings):
         "requests gets 429, or 503 if all have equally many.",
         json_schema_extra=RELOADABLE,
     )
+    background_answers: int = Field(
+        32,
+        ge=0,
+        le=1024,
+        description="Responses of each key that may be made in the background at once; 0 refuses them.",
+        json_schema_extra=RELOADABLE,
+    )
     queue_timeout: float = Field(
         300.0,
         ge=0,

@@ -6,6 +6,7 @@ Bounded in time; a failure shows the smallest request that makes it.
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import jsonschema
@@ -474,12 +475,31 @@ def ask_for_response(api: Api, body: dict[str, Any]) -> None:
     if answer.status_code != 200:
         error = assert_envelope(answer.json, status=answer.status_code)
         assert len(error["message"]) < 2000 and error["param"], text
+    elif body.get("background") is True:
+        id = (
+            response_events(answer.data)[0]["response"]["id"]
+            if body["stream"]
+            else answer.json["id"]
+        )
+        assert ended(api, id)["status"] in ("completed", "incomplete", "failed")
     elif body.get("stream") is True:
         events = response_events(answer.data)
         assert events[-1]["type"] != "response.failed", text
         fold_response(events)
     else:
         assert answer.json["status"] in ("completed", "incomplete")
+
+
+def ended(api: Api, id: str) -> Any:
+    """The response that is made in the background, when it has ended."""
+    for _ in range(1000):
+        response: Any = api.client.get(f"/v1/responses/{id}").json
+        if response["status"] not in ("queued", "in_progress"):
+            error = response["error"]
+            assert error is None or error["code"] in ("invalid_prompt", "context_length_exceeded")
+            return response
+        time.sleep(0.01)
+    raise AssertionError("it did not end")
 
 
 @pytest.fixture(params=["tiny", "noise"])

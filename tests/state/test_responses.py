@@ -161,3 +161,54 @@ def test_an_id_with_a_nul_is_not_found(store: Store) -> None:
     for call in (store.responses.get, store.responses.with_item):
         with pytest.raises(StoredObjectNotFound):
             call("me", "a\0b")
+
+
+def under_way(id: str, left: int = 60, age: int = 0) -> StoredResponse:
+    begun = response(id, age=age)
+    return replace(begun, item_ids=[f"in_of_{id}"], until=int(time.time()) + left)
+
+
+def test_the_first_to_end_a_response_does(store: Store) -> None:
+    store.responses.add("me", under_way("a"))
+    assert store.responses.get("me", "a").is_under_way
+    assert not is_found(store, "msg_of_a")
+    done = replace(response("a"), item_ids=["msg_of_a"], events=b"events")
+    assert not store.responses.finish("you", done)
+    assert store.responses.finish("me", done)
+    found = store.responses.get("me", "a")
+    assert (found.response, found.events, found.until) == (done.response, b"events", None)
+    assert is_found(store, "in_of_a") and is_found(store, "msg_of_a")
+    assert not store.responses.finish("me", replace(done, response=b"{}", item_ids=["x"]))
+    assert store.responses.get("me", "a").response == done.response and not is_found(store, "x")
+    with store.database.read() as connection:
+        sql = "SELECT r.bytes, t.bytes FROM responses r JOIN totals t ON t.owner = r.owner"
+        sql += " WHERE t.kind = 'responses'"
+        sizes = connection.exec_driver_sql(sql).one()
+    assert sizes[0] == sizes[1] == len(done.input) + len(done.response) + len(b"events")
+
+
+def is_found(store: Store, item: str) -> bool:
+    try:
+        return bool(store.responses.with_item("me", item))
+    except StoredObjectNotFound:
+        return False
+
+
+def test_a_response_is_under_way_as_long_as_its_server_says_so(store: Store) -> None:
+    store.responses.add("me", under_way("a", left=-1))
+    store.responses.add("you", under_way("b"))
+    store.responses.add("me", response("c"))
+    lost = store.responses.get("me", "a")
+    assert lost.is_lost and not lost.is_under_way
+    assert store.responses.renew(["a", "b", "c", "d"]) == {"a", "b"}
+    assert store.responses.get("me", "a").is_under_way
+    done = store.responses.get("me", "c")
+    assert not done.is_under_way and not done.is_lost
+
+
+def test_what_is_under_way_is_not_swept(store: Store) -> None:
+    for id, left in (("a", 60), ("b", -1)):
+        store.responses.add("me", under_way(id, left, age=3 * DAY))
+    for retention in (Retention({}, {"responses": 1}), Retention({"responses": 1}, {})):
+        Sweeper(store.database, lambda kept=retention: kept, pause=0).sweep()  # type: ignore[misc]
+        assert is_there(store, "a") and not is_there(store, "b")

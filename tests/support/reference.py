@@ -284,7 +284,7 @@ def fold_response(events: list[Chunk]) -> dict[str, Any]:
     is_open = False
     for event in events[1:-1]:
         kind = event["type"].removeprefix("response.")
-        if kind == "in_progress":
+        if kind in ("queued", "in_progress"):
             continue
         if kind == "output_item.added":
             assert not is_open and event["output_index"] == len(output)

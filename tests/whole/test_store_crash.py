@@ -136,3 +136,41 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
         assert newest(server.port) == found[-100:][::-1]
     server.stop()
     assert len(acknowledged) > ROUNDS * CLIENTS  # it was under load
+
+
+def test_what_it_made_in_the_background_has_failed(tmp_path: Path) -> None:
+    environment = {"OPENEDAI_DATA_FOLDER": str(tmp_path)}
+    server = ServerProcess(environment=environment)
+    server.wait_until_ready()
+    body = {"model": "m", "input": "Hello", "background": True, "ignore_eos": True}
+    with connected(server.port) as connection:
+        ids = [asked(connection, "POST", "/v1/responses", body)["id"] for _ in range(8)]
+    server.signal(signal.SIGKILL)
+    server.stop()
+    with closing(sqlite3.connect(tmp_path / FILE)) as database:
+        under_way = database.execute("SELECT id FROM responses WHERE until > 0").fetchall()
+        assert under_way
+        # Half a minute later.
+        database.execute("UPDATE responses SET until = until - 60")
+        database.commit()
+    server = ServerProcess("--loader", "echo", environment=environment)
+    server.wait_until_ready()
+    with connected(server.port) as connection:
+        found = {id: asked(connection, "GET", f"/v1/responses/{id}") for id in ids}
+        page = asked(connection, "GET", f"/v1/responses/{ids[0]}/input_items")
+    server.stop()
+    for id, response in found.items():
+        if (id,) in under_way:
+            assert response["status"] == "failed"
+            assert response["error"]["code"] == "server_error"
+        else:
+            assert response["status"] in ("completed", "incomplete")
+    assert page["data"][0]["content"][0]["text"] == "Hello"
+
+
+def asked(connection: http.client.HTTPConnection, method: str, path: str, body: Any = None) -> Any:
+    sent = None if body is None else json.dumps(body)
+    connection.request(method, path, sent, {"Content-Type": "application/json"})
+    with connection.getresponse() as answer:
+        assert answer.status == 200, answer.read()
+        return json.loads(answer.read())

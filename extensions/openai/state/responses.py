@@ -6,6 +6,7 @@ is said in it, and may go on from any of its turns.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from ..errors import StoredObjectNotFound
 from . import objects
 from .database import Database
 from .objects import person, plain
-from .stored_response import StoredResponse
+from .stored_response import LEASE_SECONDS, StoredResponse
 from .tables import response_items as places
 from .tables import responses as table
 
@@ -54,6 +55,7 @@ class Responses:
             "input": stored.input,
             "response": stored.response,
             "events": stored.events,
+            "until": stored.until,
         }
 
         def work(connection: Connection) -> None:
@@ -61,15 +63,48 @@ class Responses:
             if stored.previous is not None:
                 root = _find(connection, owner, stored.previous)["root"]
             seq = objects.add(connection, KIND, {**values, "root": root})
-            ids = {plain(id) for id in stored.item_ids}
-            if ids:
-                connection.execute(
-                    insert(places), [{"owner": owner, "id": id, "seq": seq} for id in ids]
-                )
+            _place(connection, owner, seq, stored.item_ids)
             if also is not None:
                 also(connection)
 
         self._database.write(work)
+
+    def finish(
+        self,
+        owner: str,
+        stored: StoredResponse,
+        also: Callable[[Connection], object] | None = None,
+    ) -> bool:
+        """Keep what one under way has become; `item_ids` are those that are new. False, and nothing is
+        written, if it is not under way any more: only the first one to end it does."""
+
+        def work(connection: Connection) -> bool:
+            mine = (table.c.id == stored.id, table.c.owner == owner, table.c.until.is_not(None))
+            row = connection.execute(select(table).where(*mine)).mappings().one_or_none()
+            if row is None:
+                return False
+            size = len(row["input"]) + len(stored.response) + len(stored.events or b"")
+            values = {"response": stored.response, "events": stored.events, "bytes": size}
+            here = table.c.seq == row["seq"]
+            connection.execute(update(table).where(here).values(**values, until=None))
+            objects.count(connection, KIND, owner, 0, size - row["bytes"])
+            _place(connection, owner, row["seq"], stored.item_ids)
+            if also is not None:
+                also(connection)
+            return True
+
+        return self._database.write(work)
+
+    def renew(self, ids: Sequence[str]) -> set[str]:
+        """These are still being made here; which of them are under way, as no other has ended them."""
+
+        def work(connection: Connection) -> set[str]:
+            which = (table.c.id.in_(ids), table.c.until.is_not(None))
+            until = int(time.time()) + LEASE_SECONDS
+            connection.execute(update(table).where(*which).values(until=until))
+            return set(connection.execute(select(table.c.id).where(*which)).scalars())
+
+        return self._database.write(work)
 
     def get(self, owner: str, id: str) -> StoredResponse:
         with self._database.read() as connection:
@@ -133,6 +168,12 @@ def _rows(connection: Connection, seqs: Sequence[int]) -> Iterator[RowMapping]:
         yield from connection.execute(select(table).where(chosen)).mappings()
 
 
+def _place(connection: Connection, owner: str, seq: int, item_ids: Sequence[str]) -> None:
+    """Let items be found by their ids."""
+    if ids := {plain(id) for id in item_ids}:
+        connection.execute(insert(places), [{"owner": owner, "id": id, "seq": seq} for id in ids])
+
+
 def _find(connection: Connection, owner: str, id: str) -> RowMapping:
     row = objects.find(connection, KIND, owner, id)
     if row["hidden"]:
@@ -154,4 +195,5 @@ def _stored(row: RowMapping | Mapping[str, Any]) -> StoredResponse:
         row["input"],
         row["response"],
         events=row["events"],
+        until=row["until"],
     )

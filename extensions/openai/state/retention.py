@@ -12,7 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, delete, exists, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Table,
+    and_,
+    delete,
+    exists,
+    or_,
+    select,
+)
 
 from . import objects
 from .database import Database
@@ -135,6 +145,9 @@ def _first(
     """The first of these, at most `batch`, together of `bytes` or a little more."""
     table = KINDS[kind]
     columns = select(table.c.seq, table.c.owner, table.c.bytes)
+    if kind == "responses":  # none that is being made
+        until = responses.c.until
+        which = and_(which, or_(until.is_(None), until < int(time.time())))
     rows = connection.execute(columns.where(which).order_by(order).limit(batch)).mappings().all()
     chosen, left = [], min(bytes, BATCH_BYTES)
     for row in rows:

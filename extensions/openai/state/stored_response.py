@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+LEASE_SECONDS = 30
+"""A response that is being made belongs to a server that says so again within this time. So one that was
+killed leaves nothing behind that would be under way for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +29,15 @@ class StoredResponse:
     """Of all items of both, to find them by."""
     events: bytes | None = None
     """Those that it was streamed in, compressed; None: it was not."""
+    until: int | None = None
+    """While it is made in the background: the time, in Unix seconds, by which its server says so again."""
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a server is making it."""
+        return self.until is not None and time.time() < self.until
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether its server has ended without it."""
+        return self.until is not None and not self.is_under_way

@@ -59,6 +59,7 @@ responses = Table(
     Column("input", LargeBinary, nullable=False),
     Column("response", LargeBinary, nullable=False),
     Column("events", LargeBinary),
+    Column("until", Number),
     Index("responses_owner", "owner", "seq"),
     Index("responses_created", "created"),
     Index("responses_previous", "previous"),
@@ -67,7 +68,8 @@ responses = Table(
 )
 """`input` has the items of this one request only: what came before is that of `previous`, and so on. `root`
 is the first of them. A response that was deleted and that others go on from is `hidden`.
-`events` are those of its stream, compressed; null where there was none."""
+`events` are those of its stream, compressed; null where there was none. `until`: of one that is being made in
+the background, the time by which its server says that it still is."""
 
 conversations = Table(
     "conversations",

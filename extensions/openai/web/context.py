@@ -48,6 +48,8 @@ class RequestContext(ActiveRequest):
     """The model's name, if the path has one."""
     admission: Admission | None = None
     """What it uses of its caller's limits; None if there are none."""
+    goes_on: bool = False
+    """Whether its work goes on when its client is answered; what does the work ends it then."""
     _held: tuple[Closable, ...] = ()
     """To be closed at the end, such as uploaded files."""
     _client_disconnected: Callable[[], bool] | None = field(init=False)
@@ -116,6 +118,14 @@ class RequestContext(ActiveRequest):
         agents = self.services.agents
         return None if agents is None else agents.named_by(self.environ)
 
+    def go_on(self, status: int = 200) -> RequestContext:
+        """From now on it does not depend on its client, who is answered with this status; another context to
+        answer with."""
+        answering = RequestContext.of(self.services, self.environ, self.dialect)
+        answering.record.id, answering.record.caller = self.record.id, self.record.caller
+        self.goes_on, self._client_disconnected, self.record.status = True, None, status
+        return answering
+
     def check_wanted(self) -> None:
         """Raise if the answer must end: server stops, time is up, client hung up. For any thread."""
         self.services.active_requests.check_answers_may_go_on()
@@ -141,7 +151,7 @@ class RequestContext(ActiveRequest):
         if record.ignored:
             headers[IGNORED_HEADER] = header_of(record.ignored)
         if admission is not None:
-            if not record.streamed or record.error:
+            if not self.goes_on and (not record.streamed or record.error):
                 # Before the client has the response: its next request would be one too many.
                 admission.close()
             headers.update(admission.headers)

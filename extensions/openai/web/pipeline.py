@@ -90,9 +90,10 @@ class RequestPipeline:
         return route.handler(context, **arguments)
 
     def finish(self, context: RequestContext, response: Response) -> None:
-        """Complete the head, and end the request once the response is sent."""
+        """Complete the head, and end the request once the response is sent, unless it goes on."""
         context.complete_head(response)
-        response.call_on_close(context.end)
+        if not context.goes_on:
+            response.call_on_close(context.end)
 
     def _identify(self, context: RequestContext, scope: Scope) -> None:
         """Identify the caller. Raises Unauthorized, Forbidden."""

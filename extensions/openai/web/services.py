@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..access.keys import Keys
 from ..engines.model_manager import ModelManager
@@ -13,6 +14,7 @@ from ..generation.agents import Agents, read_agents
 from ..generation.hooks.extension_hooks import Hooks
 from ..generation.sampling.policy import Policy, read_policy
 from ..limits.active_requests import ActiveRequests
+from ..limits.background import BackgroundAnswers
 from ..limits.rate_limits import Limiter
 from ..limits.scheduler import Scheduler
 from ..limits.served_models import ServedModels
@@ -42,6 +44,7 @@ class Services:
     usage_store: UsageStore = field(init=False)
     limiter: Limiter = field(init=False)
     active_requests: ActiveRequests = field(default_factory=ActiveRequests)
+    background: BackgroundAnswers[Any] = field(init=False)
     hooks: Hooks | None = None
     """Of the host's other extensions; None: there are none. Set before the first request."""
     model_manager: ModelManager | None = None
@@ -58,6 +61,7 @@ class Services:
         self.models = ServedModels(self.engine, self.scheduler, self.settings)
         self.reloaders.append(self.models.configure)
         self.agents = read_agents(self.settings)
+        self.background = BackgroundAnswers(lambda ids: self.store.responses.renew(ids))
         self.keys = Keys(self.settings)
         self.reloaders.append(self.keys.configure)
         self.usage_store = UsageStore(data_folder(self.settings), days=self.settings.usage_days)

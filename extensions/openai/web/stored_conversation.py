@@ -5,8 +5,11 @@ Used by the endpoint `responses`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -23,7 +26,8 @@ from ..errors import (
     StoreOff,
     StoreUnavailable,
 )
-from ..state.stored_response import StoredResponse
+from ..schemas import bad_request
+from ..state.stored_response import LEASE_SECONDS, StoredResponse
 
 if TYPE_CHECKING:
     from ..state.conversation_items import Writing
@@ -50,12 +54,14 @@ class StoredConversation:
         """Of the events that the response is streamed in, if it is stored."""
 
     def stores(self, body: ResponsesRequest) -> bool:
-        """Whether the response is to be stored."""
+        """Whether the response is to be stored. Raises InvalidRequest where one in the background is not."""
         can = self._may and self._store.problem is None
+        if body.background and not (can and body.store is not False):
+            raise bad_request.unsupported("background", "is only possible for what is stored.")
         if body.store and not can:
             self._context.record.ignored.append("store")
         stored = can and body.store is not False
-        self.record = EventRecord() if stored and body.stream else None
+        self.record = EventRecord() if stored and body.stream and not body.background else None
         return stored
 
     def keeping(self, body: ResponsesRequest, *, store: bool) -> OnComplete[Response] | None:
@@ -87,6 +93,8 @@ class StoredConversation:
             raise PreviousResponseNotFound(id) from None
         if turns[0].previous is not None:
             raise PreviousResponseNotFound(id, "A response that it goes on from is gone.")
+        if turns[-1].is_under_way:
+            raise PreviousResponseNotFound(id, "It is still being made in the background.")
         for turn in turns:
             yield from from_store(list(all_of(turn)))
 
@@ -105,17 +113,42 @@ class StoredConversation:
             raise StoredObjectNotFound(item.id, param=f"input[{at}]")
         return from_store(found[-1:])[0]
 
-    def _keep(self, response: Response, body: ResponsesRequest) -> None:
+    @cached_property
+    def _said(self) -> list[dict[str, Any]]:
+        """The items of the request as they are stored."""
         taken = [item.id for _, item in self._earlier if not isinstance(item, HostedItem)]
-        items = to_store((item for _, item in self._own), taken)
-        person = {"user": body.user, "safety_identifier": body.safety_identifier}
-        also: Writing | None = None
-        if body.conversation_id is not None:
-            from ..state.conversation_items import adding  # with the database's library
+        return to_store((item for _, item in self._own), taken)
 
-            said = [*items, *map(dict, response["output"])]
-            also = adding(self._owner, body.conversation_id, said, **person)
-        stored = StoredResponse(
+    def begin(self, response: Response, body: ResponsesRequest) -> None:
+        """Store a response that is about to be made in the background. Raises StoreUnavailable,
+        StoredObjectNotFound."""
+        until = int(time.time()) + LEASE_SECONDS
+        stored = replace(self._stored(response), until=until)
+        self._store.responses.add(self._owner, stored, also=None, **_person(body))
+
+    def finish(self, response: Response, body: ResponsesRequest, events: bytes | None) -> bool:
+        """Store what it has become; False if another has ended it. Raises StoreUnavailable."""
+        ids = [item["id"] for item in response["output"]]
+        stored = replace(self._stored(response), item_ids=ids, events=events)
+        finish = self._store.responses.finish
+        ended = response["status"] in ("completed", "incomplete")
+        try:
+            return finish(self._owner, stored, self._adding(response, body) if ended else None)
+        except StoredObjectNotFound:  # its conversation was deleted meanwhile
+            return finish(self._owner, stored)
+
+    def _adding(self, response: Response, body: ResponsesRequest) -> Writing | None:
+        """What adds the request and the response to their conversation."""
+        if body.conversation_id is None:
+            return None
+        from ..state.conversation_items import adding  # with the database's library
+
+        said = [*self._said, *map(dict, response["output"])]
+        return adding(self._owner, body.conversation_id, said, **_person(body))
+
+    def _stored(self, response: Response) -> StoredResponse:
+        items = self._said
+        return StoredResponse(
             response["id"],
             response["created_at"],
             response["model"],
@@ -123,16 +156,24 @@ class StoredConversation:
             orjson.dumps(items),
             orjson.dumps(response),
             [item["id"] for item in (*items, *response["output"])],
-            events=None if self.record is None else self.record.whole(),
         )
+
+    def _keep(self, response: Response, body: ResponsesRequest) -> None:
+        also = self._adding(response, body)
+        events = None if self.record is None else self.record.whole()
+        stored = replace(self._stored(response), events=events)
         try:
             if response["store"]:
-                self._store.responses.add(self._owner, stored, also=also, **person)
+                self._store.responses.add(self._owner, stored, also=also, **_person(body))
             elif also is not None:
                 self._store.database.write(also)
         except (StoreUnavailable, StoredObjectNotFound):
             # The client has its answer nevertheless; what came before may have been deleted meanwhile.
             response["store"] = False
+
+
+def _person(body: ResponsesRequest) -> dict[str, str | None]:
+    return {"user": body.user, "safety_identifier": body.safety_identifier}
 
 
 def all_of(stored: StoredResponse) -> Iterator[dict[str, object]]:

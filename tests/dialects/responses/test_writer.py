@@ -17,6 +17,7 @@ from extensions.openai.errors import (
     InvalidRequest,
     QuotaExceeded,
     RateLimited,
+    ShareExceeded,
 )
 from extensions.openai.generation.events import Event
 from extensions.openai.generation.plan import Generation
@@ -195,9 +196,10 @@ def test_a_long_silence_repeats_what_clients_count() -> None:
     [
         (APIError("Lost."), "server_error"),
         (RateLimited("Later.", retry_after=3), "rate_limit_exceeded"),
+        (ShareExceeded("Full.", retry_after=3), "rate_limit_exceeded"),
         (QuotaExceeded("No more."), "insufficient_quota"),
         (TOO_LONG, "context_length_exceeded"),
-        (InvalidRequest("No.", param="messages[0]"), "server_error"),
+        (InvalidRequest("No.", param="messages[0]"), "invalid_prompt"),
     ],
 )
 def test_an_answer_that_fails_says_so_and_shows_what_there_is(error: APIError, code: str) -> None:

@@ -84,7 +84,7 @@ def test_every_example_works_as_it_comes(server: ServerProcess) -> None:
             if "requestBody" in operation:
                 assert body is not None, path
             answer = client.request(method, path, params=query, json=body)
-            # Only what works in the background can be cancelled, and nothing does.
+            # Only what is made in the background can be cancelled, and that is not.
             expected = 400 if path.endswith("/cancel") else 200
             assert answer.status_code == expected, (path, answer.text)
         chat = written["paths"]["/v1/chat/completions"]["post"]

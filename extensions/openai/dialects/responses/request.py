@@ -243,12 +243,12 @@ class ResponsesRequest(PromptFields, GenerationRequest):
         description="Whether the response is stored. Default: it is. Where that cannot be, the response says "
         "`store: false`, and the header `x-openedai-ignored` names a `true`.",
     )
-    background: Annotated[bool | None, Unsupported((False,))] = Field(
-        None, description="True is refused: answers end with their request."
+    background: bool | None = Field(
+        None,
+        description="True: the request is answered at once, and the response made without its client; only "
+        "for what is stored.",
     )
-    background_options: dict[str, Any] | None = Field(
-        None, description="Taken; without `background` it has no effect."
-    )
+    background_options: dict[str, Any] | None = Field(None, description="Taken and without effect.")
     stream_options: StreamOptions | None = Field(
         None, description="Taken and without effect: nothing is padded."
     )
@@ -342,7 +342,8 @@ class ResponseQuery(RequestModel):
     include: list[Include] | None = Field(None, description="Taken and without effect.")
     include_obfuscation: bool | None = Field(None, description="Taken and without effect.")
     stream: bool | None = Field(
-        None, description="True: the events that it was streamed in; refused where it was not."
+        None,
+        description="True: the events that it is or was streamed in; refused where there are none.",
     )
     starting_after: int | None = Field(
         None, ge=0, description="With `stream`: only the events behind the one with this number."

@@ -19,7 +19,7 @@ from ...generation.usage import UsageCount
 from .request import ResponsesRequest, TextOutput
 from .tools import echoed
 
-Status = Literal["in_progress", "completed", "incomplete", "failed"]
+Status = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 
 
@@ -165,7 +165,7 @@ class Response(TypedDict):
     previous_response_id: str | None
     conversation: ConversationReference | None
     store: bool
-    background: Literal[False]
+    background: bool
     service_tier: Literal["default", "flex"]
     metadata: dict[str, str]
     user: str | None
@@ -176,6 +176,7 @@ class Response(TypedDict):
 class Lifecycle(TypedDict):
     type: Literal[
         "response.created",
+        "response.queued",
         "response.in_progress",
         "response.completed",
         "response.incomplete",
@@ -325,7 +326,7 @@ def begun(body: ResponsesRequest, info: EngineInfo, *, store: bool) -> Response:
         "id": head["id"],
         "object": "response",
         "created_at": head["created"],
-        "status": "in_progress",
+        "status": "queued" if body.background else "in_progress",
         "completed_at": None,
         "error": None,
         "incomplete_details": None,
@@ -354,7 +355,7 @@ def begun(body: ResponsesRequest, info: EngineInfo, *, store: bool) -> Response:
         "previous_response_id": body.previous_response_id,
         "conversation": None if body.conversation_id is None else {"id": body.conversation_id},
         "store": store,
-        "background": False,
+        "background": bool(body.background),
         "service_tier": "flex" if body.service_tier == "flex" else "default",
         "metadata": body.metadata or {},
         "user": body.user,

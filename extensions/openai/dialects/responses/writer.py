@@ -1,7 +1,8 @@
 """The events of a response, and what they add up to.
 
 response.created, response.in_progress, then for each item response.output_item.added, its parts, deltas and
-whole texts, response.output_item.done, then response.completed, .incomplete, or error and .failed
+whole texts, response.output_item.done, then response.completed, .incomplete, or error and .failed. In the
+background response.queued comes before response.in_progress.
 """
 
 from __future__ import annotations
@@ -10,7 +11,14 @@ from collections.abc import Generator, Iterator, Mapping
 from itertools import count
 
 from ...engines.protocol import TokenLogprob, ToolCallDelta
-from ...errors import APIError, ContextLengthExceeded, QuotaExceeded, RateLimited
+from ...errors import (
+    APIError,
+    ContextLengthExceeded,
+    InvalidRequest,
+    QuotaExceeded,
+    RateLimited,
+    ShareExceeded,
+)
 from ...generation.events import Event
 from ...generation.logprobs import ChatTokenLogprob, chat_logprobs
 from ...generation.plan import Generation
@@ -63,12 +71,23 @@ class ResponseWriter:
         self._call = -1
         """The number of the call that is being written."""
         self._has_begun = False
+        self._is_queued = False
         # Log-probabilities of tokens that say nothing come with the next text.
         self._waiting: tuple[TokenLogprob, ...] = ()
 
     def write(self, event: Event) -> Iterator[ResponseEvent]:
         """What an event of the generation adds to the response."""
         return self._recorded(self._write(event))
+
+    def queued(self) -> Iterator[ResponseEvent]:
+        """The first events of a response in the background."""
+        self._is_queued = True
+        yield self._lifecycle("response.created", self._response)
+        yield self._lifecycle("response.queued", self._response)
+
+    def cancelled(self) -> Iterator[ResponseEvent]:
+        """The last event of one that was cancelled: the reference has none of its own for that."""
+        yield self._lifecycle("response.failed", {**self._whole(), "status": "cancelled"})
 
     def silence(self) -> Iterator[ResponseEvent]:
         """Clients that give up after a while without an event do not count comments."""
@@ -91,7 +110,9 @@ class ResponseWriter:
             yield from self._end(event)
 
     def _silence(self) -> Iterator[ResponseEvent]:
-        if not self._has_begun:
+        if self._is_queued and self._usage.record.admitted is None:
+            yield self._lifecycle("response.queued", self._response)
+        elif not self._has_begun:
             yield from self._begin()
         else:
             yield self._lifecycle("response.in_progress", self._response)
@@ -109,7 +130,8 @@ class ResponseWriter:
         failed: Response = {
             **self._whole(),
             "status": "failed",
-            "store": False,  # only what is complete is stored
+            # Only what is complete is stored, or what its client has to find.
+            "store": self._response["background"],
             "error": {"code": code, "message": error.message},
         }
         yield self._lifecycle("response.failed", failed)
@@ -118,7 +140,9 @@ class ResponseWriter:
         if self._has_begun:
             return
         self._has_begun = True
-        yield self._lifecycle("response.created", self._response)
+        if not self._is_queued:
+            yield self._lifecycle("response.created", self._response)
+        self._response = {**self._response, "status": "in_progress"}
         yield self._lifecycle("response.in_progress", self._response)
 
     def _think(self, text: str) -> Iterator[ResponseEvent]:
@@ -203,7 +227,9 @@ def _code(error: APIError) -> str:
         return "context_length_exceeded"
     if isinstance(error, QuotaExceeded):
         return "insufficient_quota"
-    return "rate_limit_exceeded" if isinstance(error, RateLimited) else "server_error"
+    if isinstance(error, (RateLimited, ShareExceeded)):
+        return "rate_limit_exceeded"
+    return "invalid_prompt" if isinstance(error, InvalidRequest) else "server_error"
 
 
 class ResponseFold:

@@ -18,6 +18,7 @@ STEPS = (
     "m0003_responses",
     "m0004_conversations",
     "m0005_response_events",
+    "m0006_background",
 )
 """Modules of this package, each with `upgrade(op)`."""
 
