@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from typing_extensions import NotRequired, TypedDict
 
 from .engines.protocol import TokenLogprob
 from .generation.answer_head import AnswerHead, answer_head
-from .generation.chat.messages import to_engine
+from .generation.chat.messages import ChatMessage, to_engine
 from .generation.chat.request import ChatCompletionRequest
 from .generation.events import Event
 from .generation.logprobs import ChatLogprobs, chat_logprobs
@@ -26,8 +26,9 @@ from .generation.tools.calls import (
 from .generation.usage import Usage, UsageCount
 from .schemas import bad_request
 from .web.responses.response import Response
-from .web.responses.streaming import respond
+from .web.responses.streaming import OnComplete, respond
 from .web.routing.routes import MODEL, PathPrefixes, Route, endpoint
+from .web.session_turn import SessionTurn
 from .web.storing import Storing, answer_of
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ class ChatCompletion(AnswerHead):
 def create_chat_completion(context: RequestContext, body: ChatCompletionRequest) -> Response:
     """Answer a conversation, in one piece or as a stream (`stream`).
 
-    `messages` is the whole conversation: the server keeps nothing between requests. The answer is a
+    `messages` is the whole conversation: the server keeps nothing between requests, unless a header asks
+    for a session. The answer is a
     message, in `choices[0].message`; with `tools` it may contain calls of functions. Your program makes
     these calls and sends the results back as messages with the role `tool`. `response_format` makes the
     answer JSON of a schema.
@@ -111,15 +113,30 @@ def create_chat_completion(context: RequestContext, body: ChatCompletionRequest)
     if body.service_tier == "flex":
         context.priority = "batch"
     body = served.settled(body)
-    plan = _plan(body, served)
+    turn = None
+    if context.session_header is not None or served.settings.sessions == "user":
+        turn = SessionTurn.of(context, body, served)
+    if turn is None:
+        plan = _plan(body, served)
+    else:
+        plan = turn.fitting(partial(_plan, body, served), served)
+    keeping = [] if storing is None else [storing.when_complete(body)]
+    keeping += [] if turn is None else [turn.keep]
     generation = plan.start(served)
     return respond(
         context,
         _chunks(generation, body, plan, usage=body.shows_usage),
         stream=bool(body.stream),
         fold=Fold(generation.usage, body.metadata),
-        on_complete=None if storing is None else storing.when_complete(body),
+        on_complete=partial(_each_of, keeping) if keeping else None,
     )
+
+
+def _each_of(
+    keeping: Sequence[OnComplete[Mapping[str, Any]]], completion: Mapping[str, Any]
+) -> Mapping[str, object] | None:
+    """Do all that is to be done with the whole answer."""
+    return {name: value for keep in keeping for name, value in (keep(completion) or {}).items()}
 
 
 def _repeat(
@@ -137,8 +154,13 @@ def _repeat(
     return response
 
 
-def _plan(body: ChatCompletionRequest, served: Served) -> ChatPlan:
-    """Make a neutral plan of the request. Raises InvalidRequest for contradictions and the impossible."""
+def _plan(
+    body: ChatCompletionRequest, served: Served, earlier: Sequence[ChatMessage] = ()
+) -> ChatPlan:
+    """Make a neutral plan of the request; `earlier` is what its session had before.
+
+    Raises InvalidRequest for contradictions and the impossible.
+    """
     if body.modalities and "audio" in body.modalities:
         raise bad_request.not_one_of("modalities", "audio", ["text"])
     if body.add_generation_prompt is False and not body.continue_final_message:
@@ -153,7 +175,7 @@ def _plan(body: ChatCompletionRequest, served: Served) -> ChatPlan:
     )
     return ChatPlan(
         asked,
-        partial(to_engine, body.messages),
+        partial(to_engine, body.messages, earlier=earlier),
         bool(body.continue_final_message),
         body.plan,
         body.plan_thinking(served.info, served.thinking_budgets),

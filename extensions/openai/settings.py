@@ -62,12 +62,21 @@ FLAG_ALIASES: Mapping[str, tuple[str, ...]] = {"listen_host": ("--host",), "api_
 """Further flags, as other servers name these settings."""
 
 BUDGETS = {"low": 1024, "medium": 8192, "high": 24576, "xhigh": 32768, "default": -1}
-STORE_DAYS = {"chats": 30, "responses": 30, "conversation_items": 0, "conversations": 0}
+STORE_DAYS = {
+    "chats": 30,
+    "responses": 30,
+    "conversation_items": 0,
+    "conversations": 0,
+    "session_turns": 0,
+    "sessions": 30,
+}
 STORE_MEGABYTES = {
     "chats": 1024,
     "responses": 1024,
     "conversation_items": 1024,
     "conversations": 64,
+    "session_turns": 256,
+    "sessions": 64,
 }
 
 RELOADABLE: dict[str, Any] = {"reloadable": True}
@@ -238,6 +247,24 @@ class Settings(BaseSettings):
         "normal",
         description="SQLite's durability: with `full`, each transaction waits for the disk, so that a power "
         "failure loses no acknowledged data; with `normal`, only a killed process loses none.",
+    )
+    sessions: Literal["off", "header", "user"] = Field(
+        "header",
+        description="Which chats are turns of a session: those with a header that names one; `user`: also "
+        "those that name their `user` and have no such header (docs/sessions.md).",
+        json_schema_extra=RELOADABLE,
+    )
+    session_headers: LowerNames = Field(
+        (),
+        description="Headers that name a session, besides x-openedai-session-key.",
+        json_schema_extra=RELOADABLE,
+    )
+    session_messages: int = Field(
+        200,
+        ge=2,
+        le=4096,
+        description="Messages of a session; beyond that its oldest turns are deleted.",
+        json_schema_extra=RELOADABLE,
     )
     model_aliases: Annotated[Names, added_to(DEFAULT_ALIASES)] = Field(
         DEFAULT_ALIASES,

@@ -60,7 +60,10 @@ def two(where: str, tmp_path: Path) -> Iterator[Two]:
     begun = client.post("/v1/conversations", json=begin, headers=headers["alice"]).json["id"]
     path = f"/v1/conversations/{begun}/items"
     items.append(client.get(path, headers=headers["alice"]).json["first_id"])
-    yield Two(client, headers, (made, f"{made}-1", answered["id"], begun, *items))
+    said = {**headers["alice"], "x-openedai-session-key": "s"}
+    client.post(CHATS, json=body("secret"), headers=said)
+    session = client.get("/v1/sessions", headers=headers["alice"]).json["first_id"]
+    yield Two(client, headers, (made, f"{made}-1", answered["id"], begun, session, *items))
     client.application.extensions["openai"].store.close()
 
 

@@ -64,14 +64,6 @@ class Agents:
         """Those that the caller may use, in the file's order."""
         return tuple(agent for agent in self.agents.values() if agent.is_open_to(caller))
 
-    def named_by(self, headers: Mapping[str, Any]) -> str | None:
-        """What a WSGI environment's headers name."""
-        for header in self.headers:
-            name = headers.get(f"HTTP_{header.upper().replace('-', '_')}")
-            if name:
-                return str(name)
-        return None
-
     def chosen(self, model: str | None, header: str | None, caller: Caller) -> Agent | None:
         """The agent that a request for this model, or with this header, is for; None for none. The model's
         name goes before the header.

@@ -24,9 +24,13 @@ from sqlalchemy import (
 from ..errors import StoredObjectNotFound
 from ..limits.rate_limits import short_user
 from .pages import Page, PageQuery
-from .tables import KINDS, conversations, deleted, idempotency, totals
-from .tables import conversation_items as items
+from .tables import KINDS, conversation_items, deleted, idempotency, session_turns, totals
 
+PARTS: Mapping[str, tuple[str, ColumnElement[str]]] = {
+    "conversations": ("conversation_items", conversation_items.c.conversation),
+    "sessions": ("session_turns", session_turns.c.session),
+}
+"""Kinds whose objects have others as parts: the kind of these, and their column with the whole's id."""
 HIGHEST = 2**63 - 1
 """No object has this number."""
 BATCH = 500
@@ -112,8 +116,8 @@ def remove(connection: Connection, kind: str, rows: Sequence[RowMapping]) -> Non
     """Take objects out, of which seq, owner and bytes are given."""
     table = KINDS[kind]
     going = table.c.seq.in_([row["seq"] for row in rows])
-    if kind == "conversations":
-        _remove_items(connection, going)
+    if kind in PARTS:
+        _remove_parts(connection, kind, going)
     # A request that stored one of them is done when it comes again.
     ids = select(table.c.id).where(going)
     connection.execute(delete(idempotency).where(idempotency.c.object.in_(ids)))
@@ -123,12 +127,14 @@ def remove(connection: Connection, kind: str, rows: Sequence[RowMapping]) -> Non
         count(connection, kind, owner, -len(sizes), -sum(sizes))
 
 
-def _remove_items(connection: Connection, going: ColumnElement[bool]) -> None:
-    """Take out the items of conversations that go."""
-    ids = select(conversations.c.id).where(going)
-    of_them = select(items.c.seq, items.c.owner, items.c.bytes).where(items.c.conversation.in_(ids))
+def _remove_parts(connection: Connection, kind: str, going: ColumnElement[bool]) -> None:
+    """Take out the parts of objects that go."""
+    part, whole = PARTS[kind]
+    table = KINDS[part]
+    ids = select(KINDS[kind].c.id).where(going)
+    of_them = select(table.c.seq, table.c.owner, table.c.bytes).where(whole.in_(ids))
     while rows := connection.execute(of_them.limit(BATCH)).mappings().all():
-        remove(connection, "conversation_items", rows)
+        remove(connection, part, rows)
 
 
 def remove_one(connection: Connection, kind: str, owner: str, id: str) -> None:

@@ -113,8 +113,10 @@ class Found:
 
 
 def _expired(connection: Connection, kind: str, before: int, batch: int) -> Found:
-    """Some that are older. Responses that go on from each other go together, when the last one is older."""
-    created = KINDS[kind].c.created
+    """Some that are older. Responses that go on from each other go together, when the last one is older.
+    Sessions are as old as their last use."""
+    columns = KINDS[kind].c
+    created = columns.used if "used" in columns else columns.created
     old = created < before
     if kind == "responses":
         later = responses.alias()

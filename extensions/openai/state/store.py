@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .idempotency import Idempotency
     from .responses import Responses
     from .retention import Retention
+    from .sessions import Sessions
 
 log = logging.getLogger("openedai")
 
@@ -64,6 +65,7 @@ class Store:
         self._chats: ChatCompletions | None = None
         self._responses: Responses | None = None
         self._conversations: Conversations | None = None
+        self._sessions: Sessions | None = None
         self._idempotency: Idempotency | None = None
         self._sweeps = False
         self._stop = threading.Event()
@@ -134,6 +136,16 @@ class Store:
 
                 self._conversations = Conversations(self.database)
         return self._conversations
+
+    @property
+    def sessions(self) -> Sessions:
+        """Raises StoreOff, StoreUnavailable."""
+        if self._sessions is None:
+            with self._lock:
+                from .sessions import Sessions
+
+                self._sessions = Sessions(self.database)
+        return self._sessions
 
     @property
     def idempotency(self) -> Idempotency:

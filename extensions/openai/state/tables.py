@@ -105,7 +105,54 @@ conversation_items = Table(
     Index("conversation_items_id", "conversation", "id", unique=True),
     sqlite_autoincrement=True,
 )
-for _table in (chat_completions, responses, conversations, conversation_items):
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("owner", Text, nullable=False),
+    Column("created", Number, nullable=False),
+    Column("bytes", Number, nullable=False),
+    Column("end_user", Text),
+    Column("safety_identifier", Text),
+    Column("agent", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("used", Number, nullable=False),
+    Index("sessions_owner", "owner", "seq"),
+    Index("sessions_created", "created"),
+    Index("sessions_name", "owner", "agent", "name", unique=True),
+    Index("sessions_used", "used"),
+    sqlite_autoincrement=True,
+)
+"""`agent` is an empty text where there is none. `end_user` is there where the session is named by it."""
+
+session_turns = Table(
+    "session_turns",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("owner", Text, nullable=False),
+    Column("created", Number, nullable=False),
+    Column("bytes", Number, nullable=False),
+    Column("end_user", Text),
+    Column("safety_identifier", Text),
+    Column("session", Text, nullable=False),
+    Column("messages", LargeBinary, nullable=False),
+    Index("session_turns_owner", "owner", "seq"),
+    Index("session_turns_created", "created"),
+    Index("session_turns_session", "session", "seq"),
+    sqlite_autoincrement=True,
+)
+
+for _table in (
+    chat_completions,
+    responses,
+    conversations,
+    conversation_items,
+    sessions,
+    session_turns,
+):
     for _name in ("end_user", "safety_identifier"):
         _column = _table.c[_name]
         Index(
@@ -195,6 +242,8 @@ KINDS: Mapping[str, Table] = {
     "responses": responses,
     "conversation_items": conversation_items,
     "conversations": conversations,
+    "session_turns": session_turns,
+    "sessions": sessions,
 }
 """The kinds of objects, under the names that settings and receipts give them. Each table has the columns
 seq, id, owner, created, bytes, end_user and safety_identifier."""

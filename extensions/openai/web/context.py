@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from .services import Services
 
 IGNORED_HEADER = "x-openedai-ignored"
 """Names the fields of a request that are unknown or unavailable here, and were ignored."""
+SESSION_HEADER = "x-openedai-session-key"
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -116,7 +117,20 @@ class RequestContext(ActiveRequest):
     def agent_header(self) -> str | None:
         """The agent that a header names."""
         agents = self.services.agents
-        return None if agents is None else agents.named_by(self.environ)
+        return None if agents is None else self._first_header(agents.headers)
+
+    @property
+    def session_header(self) -> str | None:
+        """The session that a header names."""
+        return self._first_header((SESSION_HEADER, *self.services.settings.session_headers))
+
+    def _first_header(self, names: Iterable[str]) -> str | None:
+        """The value of the first of these headers that is there and not empty."""
+        for name in names:
+            value = self.environ.get(f"HTTP_{name.upper().replace('-', '_')}")
+            if value:
+                return str(value)
+        return None
 
     def go_on(self, status: int = 200) -> RequestContext:
         """From now on it does not depend on its client, who is answered with this status; another context to

@@ -97,7 +97,7 @@ class Storing:
             found = self._store.idempotency.begin(
                 self._owner,
                 key,
-                _fingerprint(sent, self._context.model, self._context.agent_header),
+                _fingerprint(sent, self._context),
             )
             if not isinstance(found, str):
                 self._claim = found
@@ -126,9 +126,10 @@ def _checked(key: str) -> str:
     return key
 
 
-def _fingerprint(body: ChatCompletionRequest, model: str | None, agent: str | None) -> str:
-    """The same for requests that mean the same. `model`, `agent`: of the address, of a header."""
-    meant = [model, agent, body.model_dump(mode="json", exclude_unset=True)]
+def _fingerprint(body: ChatCompletionRequest, context: RequestContext) -> str:
+    """The same for requests that mean the same, by their address and their headers too."""
+    named = (context.model, context.agent_header, context.session_header)
+    meant = [*named, body.model_dump(mode="json", exclude_unset=True)]
     return hashlib.sha256(orjson.dumps(meant, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 

@@ -227,9 +227,13 @@ FILES_ONLY = MediaReader()
 
 
 def to_engine(
-    messages: list[ChatMessage], make_reader: Callable[[], MediaReader] = MediaReader
+    messages: list[ChatMessage],
+    make_reader: Callable[[], MediaReader] = MediaReader,
+    *,
+    earlier: Sequence[ChatMessage] = (),
 ) -> tuple[Message, ...]:
     """The messages for an engine, in their order; `make_reader` is called where there are media or files.
+    `earlier` ones have neither, and come behind the instructions at the beginning.
 
     Raises InvalidRequest, naming the place.
     """
@@ -238,6 +242,9 @@ def to_engine(
         media = make_reader()
         media.check_count(count)
     plain = [_plain(message, f"messages[{at}]", media) for at, message in enumerate(messages)]
+    if earlier:
+        first = next((at for at, each in enumerate(plain) if each.role != "system"), len(plain))
+        plain[first:first] = [_plain(message, "session", FILES_ONLY) for message in earlier]
     return tuple(with_ids(plain))
 
 

@@ -19,6 +19,7 @@ STEPS = (
     "m0004_conversations",
     "m0005_response_events",
     "m0006_background",
+    "m0007_sessions",
 )
 """Modules of this package, each with `upgrade(op)`."""
 
