@@ -113,29 +113,48 @@ def create_chat_completion(context: RequestContext, body: ChatCompletionRequest)
     if body.service_tier == "flex":
         context.priority = "batch"
     body = served.settled(body)
-    turn = None
-    if context.session_header is not None or served.settings.sessions == "user":
-        turn = SessionTurn.of(context, body, served)
+    turn = SessionTurn.of(context, body, served) if context.asks_for_session else None
+    chunks, fold = start_chat(body, served, turn)
+    return respond(
+        context,
+        chunks,
+        stream=bool(body.stream),
+        fold=fold,
+        on_complete=_keeping(storing, turn, body),
+    )
+
+
+def start_chat(
+    body: ChatCompletionRequest, served: Served, turn: SessionTurn | None
+) -> tuple[Generator[ChatCompletionChunk | None, None, None], Fold]:
+    """The chunks of an answer, and what combines them. `turn`: of the session that the request belongs to.
+
+    Raises InvalidRequest.
+    """
     if turn is None:
         plan = _plan(body, served)
     else:
         plan = turn.fitting(partial(_plan, body, served), served)
-    keeping = [] if storing is None else [storing.when_complete(body)]
-    keeping += [] if turn is None else [turn.keep]
     generation = plan.start(served)
-    return respond(
-        context,
-        _chunks(generation, body, plan, usage=body.shows_usage),
-        stream=bool(body.stream),
-        fold=Fold(generation.usage, body.metadata),
-        on_complete=partial(_each_of, keeping) if keeping else None,
+    chunks = _chunks(generation, body, plan, usage=body.shows_usage)
+    return chunks, Fold(generation.usage, body.metadata)
+
+
+def _keeping(
+    storing: Storing | None, turn: SessionTurn | None, body: ChatCompletionRequest
+) -> OnComplete[Mapping[str, Any]] | None:
+    """What is to be done with the whole answer; None: nothing."""
+    if turn is None:
+        return None if storing is None else storing.when_complete(body)
+    return partial(
+        _each_of, [turn.keep] if storing is None else [storing.when_complete(body), turn.keep]
     )
 
 
 def _each_of(
     keeping: Sequence[OnComplete[Mapping[str, Any]]], completion: Mapping[str, Any]
 ) -> Mapping[str, object] | None:
-    """Do all that is to be done with the whole answer."""
+    """Do all of it."""
     return {name: value for keep in keeping for name, value in (keep(completion) or {}).items()}
 
 

@@ -124,10 +124,15 @@ class Settings(BaseSettings):
     endpoints: Names = Field(
         (),
         description="Serve only these endpoints, such as chat,models (docs/api.md lists the names). "
-        "Default: all.",
+        "Default: all but message.",
     )
     disabled_endpoints: Names = Field(
         (), description="Endpoints to switch off, such as docs,queue; they answer 404."
+    )
+    message_endpoint: bool = Field(
+        False,
+        description="Serve POST /message: a text and its answer, in the session of a user "
+        "(docs/sessions.md).",
     )
     allowed_hosts: HostNames = Field(
         ("host.docker.internal", "host.containers.internal"),

@@ -32,7 +32,8 @@ def locked(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[FlaskClient, dict[Any, str]]]:
     folder = tmp_path_factory.mktemp("keys")
-    app = create_app(Settings(data_folder=str(folder), rpm=0), EchoEngine())
+    settings = Settings(data_folder=str(folder), rpm=0, message_endpoint=True)
+    app = create_app(settings, EchoEngine())
     files = KeyFiles(folder)
     keys = {some: files.create(Grant("", "-".join(sorted(some)), some)) for some in SETS}
     yield app.test_client(), keys

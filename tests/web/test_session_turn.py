@@ -10,6 +10,7 @@ import yaml
 from flask.testing import FlaskClient
 
 from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
 from extensions.openai.errors import StoreUnavailable
 from extensions.openai.settings import Settings
 from extensions.openai.state.database import Database
@@ -252,3 +253,19 @@ def test_what_cannot_be_is_refused_by_name(more: dict[str, Any], param: str) -> 
     last = {"role": "assistant", "content": "And"}
     answer = chat(client_of(), "one", last, **more)
     assert assert_envelope(answer.json, status=400)["param"] == param
+
+
+def test_the_next_prompt_begins_as_the_last_one_did(random_model: Path) -> None:
+    """So llama.cpp has it in its cache."""
+    engine = LlamaCppEngine(random_model, name="random", threads=1)
+    client = create_app(Settings(store="memory"), engine).test_client()
+    words = "A prompt of some length, so that there is something to find again. " * 3
+    usages = []
+    for text in (words, "And?"):
+        sent = {"model": "random", "messages": [user(text)], "max_tokens": 4, "temperature": 0}
+        answer = client.post(CHATS, json=sent, headers={KEY: "cache"})
+        assert answer.status_code == 200, answer.text
+        usages.append(answer.json["usage"])
+    engine.close()
+    cached = usages[1]["prompt_tokens_details"]["cached_tokens"]
+    assert cached >= 0.9 * usages[0]["prompt_tokens"] > 50

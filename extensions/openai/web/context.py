@@ -124,6 +124,11 @@ class RequestContext(ActiveRequest):
         """The session that a header names."""
         return self._first_header((SESSION_HEADER, *self.services.settings.session_headers))
 
+    @property
+    def asks_for_session(self) -> bool:
+        """Whether it may be a turn of a session."""
+        return self.services.settings.sessions == "user" or self.session_header is not None
+
     def _first_header(self, names: Iterable[str]) -> str | None:
         """The value of the first of these headers that is there and not empty."""
         for name in names:

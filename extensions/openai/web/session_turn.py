@@ -35,12 +35,19 @@ class SessionTurn:
     """The turn of one request. Belongs to the thread that answers it."""
 
     def __init__(
-        self, context: RequestContext, key: SessionKey, body: ChatCompletionRequest, *, named: bool
+        self,
+        context: RequestContext,
+        key: SessionKey,
+        body: ChatCompletionRequest,
+        *,
+        by_user: bool,
     ) -> None:
-        """`named`: by the request's user. Raises InvalidRequest, StoreOff, StoreUnavailable."""
+        """`by_user`: the user gives the session its name.
+
+        Raises InvalidRequest, StoreOff, StoreUnavailable."""
         if body.continue_final_message:
             raise bad_request.unsupported("continue_final_message", "cannot be used in a session.")
-        self._context, self._key, self._body, self._named = context, key, body, named
+        self._context, self._key, self._body, self._by_user = context, key, body, by_user
         self._sessions = context.services.store.sessions
         sent = body.model_dump(mode="json", include={"messages"}, exclude_unset=True)["messages"]
         self._sent = sent[instructions(sent) :]
@@ -56,7 +63,7 @@ class SessionTurn:
         if settings.sessions == "off":
             return None
         name = context.session_header
-        named = name is None
+        by_user = name is None
         may = context.services.store.keeps and caller.stores
         if name is None:
             if settings.sessions != "user" or not body.user or not may:
@@ -68,24 +75,24 @@ class SessionTurn:
             raise bad_request.wrong_length(
                 SESSION_HEADER, "string", len(name), low=1, high=MAX_NAME
             )
-        return cls.named(context, body, served, name, named=named)
+        return cls.in_session(context, body, served, name, by_user=by_user)
 
     @classmethod
-    def named(
+    def in_session(
         cls,
         context: RequestContext,
         body: ChatCompletionRequest,
         served: Served,
         name: str,
         *,
-        named: bool = True,
+        by_user: bool = True,
     ) -> SessionTurn:
         """A turn of the session with this name."""
         from ..state.sessions import SessionKey  # with the database's library
 
         agent = "" if served.agent is None else served.agent.name
         key = SessionKey(context.record.caller.owner, agent, name)
-        return cls(context, key, body, named=named)
+        return cls(context, key, body, by_user=by_user)
 
     def fitting(
         self, plan_with: Callable[[Sequence[ChatMessage]], ChatPlan], served: Served
@@ -123,7 +130,7 @@ class SessionTurn:
                 max_messages=settings.session_messages,
                 user=self._body.user,
                 safety_identifier=self._body.safety_identifier,
-                named_by_user=self._named,
+                named_by_user=self._by_user,
             )
         except StoreUnavailable:
             # The client has its answer nevertheless.

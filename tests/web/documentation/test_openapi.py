@@ -56,7 +56,10 @@ def stored(client: httpx.Client, path: str, name: str) -> str:
         response = client.post("/v1/responses", json={"model": "m", "input": "Hi"})
         return str(response.json()["id"])
     body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
-    chat = client.post("/v1/chat/completions", json=body | {"store": True})
+    session = {"x-openedai-session-key": "s"}
+    chat = client.post("/v1/chat/completions", json=body | {"store": True}, headers=session)
+    if "/sessions/" in path:
+        return str(client.get("/v1/sessions").json()["first_id"])
     return str(chat.json()["id"])
 
 
