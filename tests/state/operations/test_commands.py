@@ -43,7 +43,7 @@ def run(folder: Path, *words: str) -> int:
 def test_check(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, "check") == 0
     assert (
-        "6 chats, 0 responses, 0 conversation_items, 0 conversations of 2 owners"
+        "6 chats, 0 responses, 0 conversation_items, 0 conversations, 0 session_turns, 0 sessions of 2 owners"
         in capsys.readouterr().out
     )
     with closing(sqlite3.connect(folder / FILE)) as database, database:
