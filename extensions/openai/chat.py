@@ -120,7 +120,7 @@ def create_chat_completion(context: RequestContext, body: ChatCompletionRequest)
         chunks,
         stream=bool(body.stream),
         fold=fold,
-        on_complete=_keeping(storing, turn, body),
+        on_complete=_keeping(storing, turn, body, served),
     )
 
 
@@ -141,14 +141,16 @@ def start_chat(
 
 
 def _keeping(
-    storing: Storing | None, turn: SessionTurn | None, body: ChatCompletionRequest
+    storing: Storing | None,
+    turn: SessionTurn | None,
+    body: ChatCompletionRequest,
+    served: Served,
 ) -> OnComplete[Mapping[str, Any]] | None:
     """What is to be done with the whole answer; None: nothing."""
-    if turn is None:
-        return None if storing is None else storing.when_complete(body)
-    return partial(
-        _each_of, [turn.keep] if storing is None else [storing.when_complete(body), turn.keep]
-    )
+    if storing is None:
+        return None if turn is None else partial(_each_of, [turn.keep])
+    store = storing.when_complete(body, served)
+    return store if turn is None else partial(_each_of, [store, turn.keep])
 
 
 def _each_of(

@@ -64,6 +64,7 @@ FLAG_ALIASES: Mapping[str, tuple[str, ...]] = {"listen_host": ("--host",), "api_
 BUDGETS = {"low": 1024, "medium": 8192, "high": 24576, "xhigh": 32768, "default": -1}
 STORE_DAYS = {
     "chats": 30,
+    "plots": 0,
     "responses": 30,
     "conversation_items": 0,
     "conversations": 0,
@@ -72,6 +73,7 @@ STORE_DAYS = {
 }
 STORE_MEGABYTES = {
     "chats": 1024,
+    "plots": 256,
     "responses": 1024,
     "conversation_items": 1024,
     "conversations": 64,

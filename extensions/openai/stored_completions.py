@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
@@ -154,7 +153,8 @@ def list_chat_completion_messages(
 ) -> Response:
     """The messages that were sent, and those of the answers, each with an id."""
     chat = _stored(context).get(_owner(context), completion_id)
-    return json_response(list_of(page_of(list(_messages(chat)), query.page)))
+    messages = [_message(id, message) for id, message in chat.said().items()]
+    return json_response(list_of(page_of(messages, query.page)))
 
 
 def _stored(context: RequestContext) -> ChatCompletions:
@@ -169,12 +169,6 @@ def _shown(chat: StoredChat) -> StoredCompletion:
     completion: StoredCompletion = orjson.loads(chat.completion)
     completion["metadata"] = dict(chat.metadata)
     return completion
-
-
-def _messages(chat: StoredChat) -> Iterator[StoredMessage]:
-    answers = [choice["message"] for choice in orjson.loads(chat.completion)["choices"]]
-    for at, message in enumerate([*orjson.loads(chat.messages), *answers]):
-        yield _message(f"{chat.id}-{at}", message)
 
 
 def _message(id: str, message: dict[str, Any]) -> StoredMessage:

@@ -53,6 +53,9 @@ def two(where: str, tmp_path: Path) -> Iterator[Two]:
     client = create_app(options, EchoEngine()).test_client()
     sent = {**headers["alice"], "Idempotency-Key": "k"}
     made = client.post(CHATS, json=body("secret", metadata={"k": "v"}), headers=sent).json["id"]
+    figure = {"figure": {"data": [{"y": [1]}], "layout": {"title": "secret"}}}
+    path = f"{CHATS}/{made}/messages/{made}-1/plots"
+    plot = client.post(path, json=figure, headers=headers["alice"]).json["id"]
     sent = {"model": "echo", "input": "secret"}
     answered = client.post("/v1/responses", json=sent, headers=headers["alice"]).json
     items = [each["id"] for each in answered["output"]]
@@ -63,7 +66,7 @@ def two(where: str, tmp_path: Path) -> Iterator[Two]:
     said = {**headers["alice"], "x-openedai-session-key": "s"}
     client.post(CHATS, json=body("secret"), headers=said)
     session = client.get("/v1/sessions", headers=headers["alice"]).json["first_id"]
-    yield Two(client, headers, (made, f"{made}-1", answered["id"], begun, session, *items))
+    yield Two(client, headers, (made, f"{made}-1", answered["id"], begun, session, plot, *items))
     client.application.extensions["openai"].store.close()
 
 
@@ -173,6 +176,8 @@ def test_what_is_nearly_an_id_is_none(two: Two, change: Any, which: int) -> None
             ("GET", f"{CHATS}/{asked}/messages", None),
             ("GET", f"{CHATS}?after={asked}", None),
             ("GET", f"{CHATS}/{two.ids[0]}/messages?after={asked}", None),
+            ("GET", f"{CHATS}/{two.ids[0]}/messages/{asked}/plots", None),
+            ("DELETE", f"{CHATS}/{asked}/messages/{two.ids[1]}/plots", None),
         ):
             answer = two.client.open(path, method=method, json=sent, headers=two.headers[who])
             assert answer.status_code in (404, 405), (method, path, answer.text)

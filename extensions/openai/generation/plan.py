@@ -76,10 +76,14 @@ class Served:
 
     def hooks_for(self, wanted: bool | None) -> Hooks | None:
         """The hooks to apply to a request with this value of its field `hooks`; None: no hooks."""
-        if self.hooks is None or not self.settings.hooks or wanted is False:
+        hooks = self.extensions_for(wanted)
+        if hooks is None or not hooks.any:
             return None
-        hooks = replace(self.hooks, live=self.settings.output_hooks == "live")
-        return hooks if hooks.any else None
+        return replace(hooks, live=self.settings.output_hooks == "live")
+
+    def extensions_for(self, wanted: bool | None) -> Hooks | None:
+        """The same, whatever hooks they have."""
+        return self.hooks if self.settings.hooks and wanted is not False else None
 
     def settled(self, body: Body) -> Body:
         """The request with the operator's policy applied. Raises InvalidRequest for what it forbids."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -10,7 +10,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
-    RowMapping,
     Select,
     delete,
     func,
@@ -24,11 +23,13 @@ from .database import Database
 from .idempotency import Claim, finish
 from .objects import person, plain
 from .pages import Page, PageQuery
+from .plots import attach
 from .stored_chat import StoredChat
 from .tables import chat_completion_metadata as pairs
 from .tables import chat_completions as table
 
 KIND = "chats"
+NO_FIGURES: Mapping[str, Sequence[bytes]] = {}
 WORTH_COUNTING = 2000
 """Chats with a pair of metadata; of more it does not matter how many there are."""
 
@@ -47,9 +48,11 @@ class ChatCompletions:
         user: str | None = None,
         safety_identifier: str | None = None,
         claim: Claim | None = None,
+        figures: Mapping[str, Sequence[bytes]] = NO_FIGURES,
     ) -> None:
         """Keep it. When this returns it is committed. `user` and `safety_identifier` are what the request
-        says of its end user, for erasure and export; `claim` is of its idempotency key."""
+        says of its end user, for erasure and export; `claim` is of its idempotency key; `figures` are
+        those of its messages, by their ids."""
         metadata = _text(chat.metadata)
         values = {
             "id": chat.id,
@@ -67,6 +70,9 @@ class ChatCompletions:
         def work(connection: Connection) -> None:
             seq = objects.add(connection, KIND, values)
             _add_pairs(connection, owner, seq, chat.metadata)
+            for message, each in figures.items():
+                for figure in each:
+                    attach(connection, values, message, figure)
             if claim is not None:
                 finish(connection, claim, chat.id)
 
@@ -75,7 +81,7 @@ class ChatCompletions:
     def get(self, owner: str, id: str) -> StoredChat:
         """Raises StoredObjectNotFound."""
         with self._database.read() as connection:
-            return _stored(objects.find(connection, KIND, owner, id))
+            return StoredChat.of(objects.find(connection, KIND, owner, id))
 
     def list(
         self,
@@ -103,7 +109,7 @@ class ChatCompletions:
 
             by = aliases[0].c.seq if aliases else None
             found = objects.page(connection, KIND, owner, page, narrow, by)
-        return Page(tuple(map(_stored, found.items)), found.has_more)
+        return Page(tuple(map(StoredChat.of, found.items)), found.has_more)
 
     def set_metadata(self, owner: str, id: str, metadata: Mapping[str, str]) -> StoredChat:
         """Put other metadata in the place of what is there. Raises StoredObjectNotFound."""
@@ -120,7 +126,7 @@ class ChatCompletions:
             objects.count(connection, KIND, owner, 0, more)
             connection.execute(delete(pairs).where(pairs.c.seq == row["seq"]))
             _add_pairs(connection, owner, row["seq"], metadata)
-            return _stored({**row, "metadata": written})
+            return StoredChat.of({**row, "metadata": written})
 
         return self._database.write(work)
 
@@ -147,17 +153,6 @@ def _add_pairs(connection: Connection, owner: str, seq: int, metadata: Mapping[s
         unique = {(plain(key), plain(value)) for key, value in metadata.items()}
         rows = [{"owner": owner, "key": k, "value": v, "seq": seq} for k, v in unique]
         connection.execute(insert(pairs), rows)
-
-
-def _stored(row: RowMapping | Mapping[str, Any]) -> StoredChat:
-    return StoredChat(
-        row["id"],
-        row["created"],
-        row["model"],
-        orjson.loads(row["metadata"]),
-        row["messages"],
-        row["completion"],
-    )
 
 
 def _text(metadata: Mapping[str, str]) -> str:

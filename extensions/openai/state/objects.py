@@ -24,9 +24,10 @@ from sqlalchemy import (
 from ..errors import StoredObjectNotFound
 from ..limits.rate_limits import short_user
 from .pages import Page, PageQuery
-from .tables import KINDS, conversation_items, deleted, idempotency, session_turns, totals
+from .tables import KINDS, conversation_items, deleted, idempotency, plots, session_turns, totals
 
 PARTS: Mapping[str, tuple[str, ColumnElement[str]]] = {
+    "chats": ("plots", plots.c.chat),
     "conversations": ("conversation_items", conversation_items.c.conversation),
     "sessions": ("session_turns", session_turns.c.session),
 }

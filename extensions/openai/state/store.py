@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .conversations import Conversations
     from .database import Backend, Database
     from .idempotency import Idempotency
+    from .plots import Plots
     from .responses import Responses
     from .retention import Retention
     from .sessions import Sessions
@@ -63,6 +64,7 @@ class Store:
         self._lock = threading.RLock()
         self._database: Database | None = None
         self._chats: ChatCompletions | None = None
+        self._plots: Plots | None = None
         self._responses: Responses | None = None
         self._conversations: Conversations | None = None
         self._sessions: Sessions | None = None
@@ -116,6 +118,16 @@ class Store:
 
                 self._chats = ChatCompletions(self.database)
         return self._chats
+
+    @property
+    def plots(self) -> Plots:
+        """Raises StoreOff, StoreUnavailable."""
+        if self._plots is None:
+            with self._lock:
+                from .plots import Plots
+
+                self._plots = Plots(self.database)
+        return self._plots
 
     @property
     def responses(self) -> Responses:

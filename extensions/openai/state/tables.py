@@ -106,6 +106,26 @@ conversation_items = Table(
     sqlite_autoincrement=True,
 )
 
+plots = Table(
+    "plots",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("owner", Text, nullable=False),
+    Column("created", Number, nullable=False),
+    Column("bytes", Number, nullable=False),
+    Column("end_user", Text),
+    Column("safety_identifier", Text),
+    Column("chat", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("figure", LargeBinary, nullable=False),
+    Index("plots_owner", "owner", "seq"),
+    Index("plots_created", "created"),
+    Index("plots_chat", "chat", "message", "seq"),
+    sqlite_autoincrement=True,
+)
+"""`chat` is the id of a chat, `message` that of one of its messages. The end user is the chat's."""
+
 sessions = Table(
     "sessions",
     metadata,
@@ -147,6 +167,7 @@ session_turns = Table(
 
 for _table in (
     chat_completions,
+    plots,
     responses,
     conversations,
     conversation_items,
@@ -238,6 +259,7 @@ idempotency = Table(
 renews `until`; that of one with an object is a day later. `holder` is the one request that may change it."""
 
 KINDS: Mapping[str, Table] = {
+    "plots": plots,
     "chats": chat_completions,
     "responses": responses,
     "conversation_items": conversation_items,
@@ -246,4 +268,5 @@ KINDS: Mapping[str, Table] = {
     "sessions": sessions,
 }
 """The kinds of objects, under the names that settings and receipts give them. Each table has the columns
-seq, id, owner, created, bytes, end_user and safety_identifier."""
+seq, id, owner, created, bytes, end_user and safety_identifier. What goes with another stands before it, so
+that receipts count it."""

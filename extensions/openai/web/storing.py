@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from ..errors import StoredObjectNotFound, StoreUnavailable
 from ..generation.chat.request import ChatCompletionRequest
+from ..generation.hooks.plots import figures_of, may_have_figures
 from ..schemas import bad_request
 from ..state.stored_chat import StoredChat
 
 if TYPE_CHECKING:
+    from ..generation.hooks.extension_hooks import Hooks
+    from ..generation.plan import Served
     from ..state.idempotency import Claim
     from .context import RequestContext
     from .responses.streaming import OnComplete
@@ -65,20 +69,27 @@ class Storing:
             except StoreUnavailable:
                 pass  # it is in the log; the claim ends by itself
 
-    def when_complete(self, body: ChatCompletionRequest) -> OnComplete[Mapping[str, Any]]:
-        """What to do with the answer to `body`, in which the operator's policy is settled: store it, and say
-        so where that cannot be done."""
+    def when_complete(
+        self, body: ChatCompletionRequest, served: Served
+    ) -> OnComplete[Mapping[str, Any]]:
+        """What to do with the answer to `body`, in which the operator's policy is settled: store it with the
+        figures that tools and extensions give it, and say so where that cannot be done."""
+        hooks = served.extensions_for(body.hooks)
 
         def keep(completion: Mapping[str, Any]) -> Mapping[str, bool] | None:
             if not self._may:
                 return NOT_STORED
+            chat = _stored(self._context.record.id, completion, body)
+            asks = may_have_figures(body.messages[-1].role, hooks)
+            figures = _figures(chat, hooks) if asks else {}
             try:
                 self._store.chat_completions.add(
                     self._owner,
-                    _stored(self._context.record.id, completion, body),
+                    chat,
                     user=body.user,
                     safety_identifier=body.safety_identifier,
                     claim=self._claim,
+                    figures=figures,
                 )
             except StoreUnavailable:
                 # The client has its answer nevertheless.
@@ -108,6 +119,14 @@ class Storing:
             pass  # it is in the log, and the answer says that it is not stored
         except StoredObjectNotFound:
             self._begin(key, sent)  # it was deleted just now, and its key with it
+
+
+def _figures(chat: StoredChat, hooks: Hooks | None) -> dict[str, list[bytes]]:
+    """The figures of each answer, by the message's id."""
+    sent, figures = orjson.loads(chat.messages), {}
+    for id, answer in islice(chat.said().items(), len(sent), None):
+        figures[id] = figures_of(answer["content"], sent, hooks)
+    return figures
 
 
 def answer_of(chat: StoredChat, body: ChatCompletionRequest) -> dict[str, Any]:

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from extensions.openai.generation.hooks.extension_hooks import Hooks
+from extensions.openai.generation.hooks.plots import figures_of
+
 
 @pytest.fixture
 def rewrite() -> Any:
@@ -16,6 +19,11 @@ def rewrite() -> Any:
 @pytest.fixture
 def notes() -> Any:
     return importlib.import_module("extensions.example_notes.script")
+
+
+@pytest.fixture
+def plots() -> Any:
+    return importlib.import_module("extensions.example_plots.script")
 
 
 @pytest.mark.parametrize(
@@ -57,3 +65,46 @@ def test_notes_go_in_front_once(notes: Any) -> None:
     assert [turn[0] for turn in second["internal"]] == [always, rome, "Do you know rome?"]
     # The UI keeps what it is given, and gives it back with the next turn.
     assert notes.history_modifier(second) == second
+
+
+TABLE = """Here it is:
+
+| City | People | Share | Note |
+|:-----|-------:|------:|------|
+| **Rome** | 2,800,000 | 4.7 % | old |
+| a<b | 2100000 | -3% | `new` |
+
+That is all."""
+
+
+def test_a_table_becomes_a_figure(plots: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    cities = {"type": "bar", "x": ["Rome", "a&lt;b"]}
+    figure = {
+        "data": [
+            cities | {"name": "People", "y": [2_800_000.0, 2_100_000.0]},
+            cities | {"name": "Share", "y": [4.7, -3.0]},
+        ],
+        "layout": {"xaxis": {"title": {"text": "City"}}},
+    }
+    assert plots.plots_of(TABLE) == [figure]
+    assert plots.plots_of(f"{TABLE}\n\n{TABLE}") == [figure, figure]
+    assert figures_of(TABLE, [], Hooks(lambda: [("plots", plots)]))  # the server takes it
+    monkeypatch.setitem(plots.params, "type", "scatter")
+    assert plots.plots_of(TABLE)[0]["data"][0]["type"] == "scatter"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no | table",
+        "| A | B |\n| 1 | 2 |",
+        "| A | B |\n|---|---|",
+        "| A | B |\n|---|---|\n| x | much |",
+        "| A | B |\n|---|---|\n| x | 1 |\n| y | 1,2 |",
+        "| A |\n|---|\n| 1 |",
+        "a\n---\nb",
+    ],
+)
+def test_what_is_no_table_of_numbers(plots: Any, text: str) -> None:
+    assert plots.plots_of(text) == []

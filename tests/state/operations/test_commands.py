@@ -43,8 +43,8 @@ def run(folder: Path, *words: str) -> int:
 def test_check(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, "check") == 0
     assert (
-        "6 chats, 0 responses, 0 conversation_items, 0 conversations, 0 session_turns, 0 sessions of 2 owners"
-        in capsys.readouterr().out
+        "0 plots, 6 chats, 0 responses, 0 conversation_items, 0 conversations, 0 session_turns, "
+        "0 sessions of 2 owners" in capsys.readouterr().out
     )
     with closing(sqlite3.connect(folder / FILE)) as database, database:
         database.execute("UPDATE totals SET objects = 5 WHERE owner = 'local'")

@@ -107,7 +107,7 @@ class HookRun:
     def each(self, hook: str) -> Iterator[Callable[..., Any]]:
         """The functions called `hook`, with error handling."""
         for name, module in self.hooks.having(hook):
-            yield _guarded(name, hook, getattr(module, hook))
+            yield guarded(name, hook, getattr(module, hook))
 
     def text(self, hook: str, text: str) -> str:
         """Apply hooks that map text to text."""
@@ -137,7 +137,7 @@ class HookRun:
 
     def _output(self, text: str, state: State, *, logs: bool) -> str:
         for name, module in self._output_hooks():
-            modify = _guarded(name, "output_modifier", module.output_modifier, logs=logs)
+            modify = guarded(name, "output_modifier", module.output_modifier, logs=logs)
             text = str(modify(text, state, is_chat=self.is_chat))
         return text
 
@@ -213,7 +213,7 @@ def _streamed(
     return iterate_callback(produce, own_thread=True)
 
 
-def _guarded(
+def guarded(
     name: str, hook: str, function: Callable[..., Any], *, logs: bool = True
 ) -> Callable[..., Any]:
     """Call the function with the arguments that it accepts; its exceptions become errors that name it."""
@@ -226,7 +226,7 @@ def _guarded(
             '"hooks": false leaves extensions out.'
         )
 
-    def guarded(*args: Any, **options: Any) -> Any:
+    def call(*args: Any, **options: Any) -> Any:
         try:
             result = function(
                 *_accepted_args(function, args, options), **_accepted_options(function, options)
@@ -237,7 +237,7 @@ def _guarded(
             raise fail(error) from None
         return _guarded_items(iter(result), fail) if inspect.isgenerator(result) else result
 
-    return guarded
+    return call
 
 
 def _guarded_items(

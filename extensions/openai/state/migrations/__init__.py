@@ -20,6 +20,7 @@ STEPS = (
     "m0005_response_events",
     "m0006_background",
     "m0007_sessions",
+    "m0008_plots",
 )
 """Modules of this package, each with `upgrade(op)`."""
 
