@@ -1,4 +1,4 @@
-"""Answers that end at a limit or at a stop string, and what is told of their tokens, in each family."""
+"""Answers that end at a limit or a stop string, and what is reported of their tokens, in each family."""
 
 from __future__ import annotations
 

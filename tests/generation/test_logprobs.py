@@ -346,7 +346,7 @@ def test_the_shape_of_chat() -> None:
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("text", ["日", "語x", "🙂", "a日b", "🙂🙂"])
 def test_a_character_that_max_tokens_cuts(tiny: Api, text: str, streamed: bool) -> None:
-    """Every token that is counted is told of, with the log-probability it has anywhere. The text has
+    """Every counted token is reported, with the log-probability it has anywhere. The text has
     U+FFFD for the character, as everywhere, with log-probabilities or without."""
     body: dict[str, Any] = {"messages": as_messages("Hello"), "logprobs": True, "top_logprobs": 2}
     body |= {"guided_choice": [text], "temperature": 0}

@@ -138,7 +138,7 @@ def _visible(character: str) -> str:
 
 
 def configure(format: Literal["text", "json"], *, own_host: bool) -> None:
-    """Set the format of log lines: of all lines in our own host, else of ours only."""
+    """Set the format of log lines: of all lines in our own host, elsewhere only of this extension's."""
     if not any(isinstance(each, OneLine) for each in log.filters):
         log.addFilter(OneLine())
     if format == "text":

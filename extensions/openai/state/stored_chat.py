@@ -24,7 +24,7 @@ class StoredChat:
     messages: bytes
     """What was sent: an array."""
     completion: bytes
-    """The answer, and what else is told of the request: an object, without the metadata."""
+    """JSON of the completion with the request's parameters, without the metadata."""
 
     @classmethod
     def of(cls, row: RowMapping | Mapping[str, Any]) -> StoredChat:

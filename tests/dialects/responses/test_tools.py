@@ -1,4 +1,4 @@
-"""Tools of a request for a response: what the model is told of, and what is enforced."""
+"""Tools of a request for a response: which ones the model sees, and what is enforced."""
 
 from __future__ import annotations
 

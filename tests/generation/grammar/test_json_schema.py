@@ -183,7 +183,7 @@ def test_a_schema_that_comes_again_is_not_read_again() -> None:
     first = json_rule(schema, "one")
     assert json_rule(json.loads(json.dumps(schema)), "another") is first
     assert json_rule(within({"type": "string", "maxLength": 78}), "one") != first
-    for param in ("one", "another"):  # what is wrong is told of the field that it stands in
+    for param in ("one", "another"):  # the error names the field that has the fault
         with pytest.raises(InvalidRequest) as caught:
             json_rule({"not": {}}, param)
         assert caught.value.param == f"{param}.not"

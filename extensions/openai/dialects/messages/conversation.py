@@ -228,6 +228,6 @@ def _no_files(param: str) -> Exception:
 
 
 def _described(tool: Tool) -> str:
-    """A tool as the model is told of it in the middle of a conversation."""
+    """A tool, described to the model in the middle of a conversation."""
     function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
     return orjson.dumps({"type": "function", "function": function}).decode()
