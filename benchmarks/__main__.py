@@ -13,7 +13,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from . import report
+from . import reading, report, store, switching, upstream
 from .figures import figures_of
 from .footprint import footprint
 from .load import Plan, Seen
@@ -37,7 +37,7 @@ def main() -> None:
     known = [peer for peer in peers() if options.peers is None or peer.name in options.peers]
     names = [peer.name for peer in known]
     random_model = BUILD / "random-135m.gguf"
-    if "random" in options.models and not random_model.exists():
+    if {"random", "store"} & set(options.parts) and not random_model.exists():
         _tell("writing a model of 135 million random weights")
         BUILD.mkdir(parents=True, exist_ok=True)
         write_model(random_model)
@@ -47,39 +47,64 @@ def main() -> None:
     }
     generator = _generator_limit()
     _tell(f"the load generator takes {generator:,.0f} events a second")
+    models = [sets[part] for part in options.parts if part in sets]
     measured: list[report.ModelResults] = []
+    raw: dict[str, object] = {}
+    pages: list[tuple[tuple[str, str], str]] = []
     try:
-        for key in options.models:
-            title, model, workloads = sets[key]
+        for title, model, workloads in models:
             chosen = [each for each in workloads if options.only in (None, each.name)]
             # On a model of real size a server that answers one request at a time takes too long.
-            rivals = known if key == "embedded" else known[:1]
+            rivals = known if workloads is EMBEDDED else known[:1]
             found = run_rounds(
                 model, chosen, rivals, rounds=options.rounds, parallel=options.parallel, tell=_tell
             )
             measured.append(report.ModelResults(title, chosen, found))
-        _tell("memory and start")
-        feet = footprint(EMBEDDED_MODEL, options.parallel, min(options.rounds, 5))
+            raw[title] = found
+        if models:
+            _tell("memory and start")
+            feet = footprint(EMBEDDED_MODEL, options.parallel, min(options.rounds, 5))
+            raw["footprint"] = feet
+            seconds = time.monotonic() - began
+            text = _page(measured, names, feet, generator, options, seconds)
+            pages.append((report.MODELS, text))
+        if "reading" in options.parts and options.only is None:
+            text, raw["reading"] = _returning()
+            pages.append((report.READING, text))
+        if "store" in options.parts and options.only is None:
+            text, raw["store"] = _store(random_model, options)
+            pages.append((report.STORE, text))
+        if "upstream" in options.parts and options.only is None:
+            text, raw["upstream"] = _upstreams(options.rounds)
+            pages.append((report.UPSTREAM, text))
+        if "switching" in options.parts and options.only is None:
+            text, raw["switching"] = _switching(options.rounds)
+            pages.append((report.SWITCHING, text))
     except (DidNotStart, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"error: {error}")
-    text = _page(measured, names, feet, generator, options, time.monotonic() - began)
-    print(text)
+    print("\n\n".join(text for _, text in pages))
     BUILD.mkdir(parents=True, exist_ok=True)
-    raw = {found.title: found.results for found in measured} | {"footprint": feet}
     (BUILD / "results.json").write_text(json.dumps(raw, indent=1), encoding="utf-8")
     if options.write:
-        report.write_into(PAGE, text)
-        PLOT.write_text(report.plot(measured, names), encoding="utf-8")
+        for marks, text in pages:
+            report.write_into(PAGE, text, marks)
+        if models:
+            PLOT.write_text(report.plot(measured, names), encoding="utf-8")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="default 5")
     parser.add_argument("--parallel", type=int, default=4, help="slots of each server; default 4")
+    parts = ["embedded", "random", "reading", "store", "upstream", "switching"]
+    parser.add_argument("--parts", nargs="+", default=parts, choices=parts, help="default: all")
+    parser.add_argument("--only", help="one workload of a model by its name, such as streams-4")
     parser.add_argument(
-        "--models", nargs="+", default=["embedded", "random"], choices=["embedded", "random"]
+        "--store-rows",
+        type=int,
+        default=1_000_000,
+        help="of the full store; 0: none, as it takes minutes",
     )
-    parser.add_argument("--only", help="one workload by its name, such as streams-4")
     parser.add_argument("--peers", nargs="*", help="whom to compare with; default: all there are")
     parser.add_argument("--write", action="store_true", help="put the results into docs/")
     return parser.parse_args()
@@ -97,6 +122,70 @@ def _generator_limit() -> float:
         server.stop()
 
 
+def _returning() -> tuple[str, object]:
+    """What is computed of prompts that come back, as the page shows it and as figures."""
+    found = reading.measured(EMBEDDED_MODEL, _tell)
+    text = f"Measured on {machine()}; commit {_commit()}, the embedded model, 4 slots, one run."
+    raw = [[each.what, each.server, each.asked, each.figures] for each in found]
+    return f"{text}\n\n{report.returning_table(found)}", raw
+
+
+def _store(larger: Path, options: argparse.Namespace) -> tuple[str, object]:
+    """What the store costs, as the page shows it and as figures."""
+    costs = [
+        cost
+        for setup in store.setups(EMBEDDED_MODEL, larger)
+        for cost in store.costs(setup, options.rounds, _tell)
+    ]
+    memory = store.memory()
+    parts = [
+        f"Measured on {machine()}; commit {_commit()}; {options.rounds} interleaved rounds, medians of them. "
+        f"Load of the machine at the end: {os.getloadavg()[0]:.1f}.",
+        report.store_table(costs),
+        f"A server takes {memory.after - memory.before:.0f} MiB more once it stores; the first stored chat "
+        f"takes {memory.first:.0f} ms.",
+    ]
+    raw: list[object] = [
+        [cost.setup.what, cost.setup.synchronous, cost.workload.name, cost.plain, cost.stored]
+        for cost in costs
+    ]
+    if options.store_rows:
+        full = store.reads_of_a_full_one(options.store_rows, _tell)
+        parts.append(report.reads_table(full))
+        raw.append(full.reads)
+    return "\n\n".join(parts), raw
+
+
+def _upstreams(rounds: int) -> tuple[str, object]:
+    """What another server costs, as the page shows it and as figures."""
+    _tell("other servers")
+    found = upstream.prices(rounds)
+    text = (
+        f"Measured on {machine()}; commit {_commit()}; the least of {rounds} rounds. Load of the machine at "
+        f"the end: {os.getloadavg()[0]:.1f}."
+    )
+    return f"{text}\n\n{upstream.table(found)}", {
+        name: asdict(each) for name, each in found.items()
+    }
+
+
+def _switching(rounds: int) -> tuple[str, object]:
+    """What clients that change models cost, as the page shows it and as figures."""
+    _tell("models on request")
+    found = list(switching.rounds_of(rounds))
+    text = (
+        f"Measured on {machine()}; commit {_commit()}; the middle of {rounds} rounds. Load of the machine at "
+        f"the end: {os.getloadavg()[0]:.1f}."
+    )
+    return f"{text}\n\n{switching.table(found)}", [asdict(each) for each in found]
+
+
+def _commit() -> str:
+    return subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
+
+
 def _page(
     measured: list[report.ModelResults],
     names: list[str],
@@ -105,15 +194,12 @@ def _page(
     options: argparse.Namespace,
     seconds: float,
 ) -> str:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
     wheel = importlib.metadata.version("xllamacpp")
     parts = [
-        f"Measured on {machine()}; xllamacpp {wheel}, commit {commit}; {options.rounds} interleaved rounds, "
-        f"medians of them, {options.parallel} slots for every server, in {seconds / 60:.0f} minutes. The "
-        f"load generator takes {generator:,.0f} events a second from a server that does nothing. Load of "
-        f"the machine at the end: {os.getloadavg()[0]:.1f}.",
+        f"Measured on {machine()}; xllamacpp {wheel}, commit {_commit()}; {options.rounds} interleaved "
+        f"rounds, medians of them, {options.parallel} slots for every server, in {seconds / 60:.0f} "
+        f"minutes. The load generator takes {generator:,.0f} events a second from a server that does "
+        f"nothing. Load of the machine at the end: {os.getloadavg()[0]:.1f}.",
         "![Tokens per second](performance.svg)",
     ]
     for found in measured:
@@ -126,6 +212,8 @@ def _page(
             report.latency_table(found, shown),
             "What a server costs beyond the engine that runs inside of it:",
             report.cost_table(found, shown),
+            "Prompts that no server has read, all of which begin alike: tokens computed, and seconds:",
+            report.reading_table(found, names[:1]),
             report.long_stream_line(found, shown),
         ]
     parts += [

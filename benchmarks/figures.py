@@ -23,6 +23,8 @@ COLUMNS = {
     "cpu_per_1000": "CPU s / 1,000 tokens",
     "cpu_per_request": "CPU ms / request",
     "peak_rss": "peak RSS, MiB",
+    "computed": "prompt tokens computed",
+    "seconds": "seconds",
 }
 EDGE = 400  # tokens at each end of a long stream
 
@@ -42,7 +44,10 @@ def figures_of(seen: Sequence[Seen], cpu: float, peak_rss: int) -> dict[str, flo
         "requests_per_second": len(seen) / wall,
         "cpu_per_request": 1000 * cpu / len(seen),
         "peak_rss": peak_rss / 2**20,
+        "seconds": wall,
     }
+    if all(each.computed >= 0 for each in seen):
+        found["computed"] = sum(each.computed for each in seen)
     if tokens:
         found["tokens_per_second"] = tokens / wall
         found["cpu_per_1000"] = 1000 * cpu / tokens

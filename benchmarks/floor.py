@@ -76,6 +76,7 @@ def main() -> None:
     header = read_header(options.model)
     cache = cache_for(header.context_length, 0, header.kv_bytes_per_token, options.parallel)
     params = params_for(options.model, cache)
+    params.cache_ram_mib = xllamacpp.CommonParams().cache_ram_mib  # its own cache, as by default
     params.verbosity = -1
     params.port = 0
     server = xllamacpp.Server(params)

@@ -42,6 +42,10 @@ class Seen:
     events: int = 0
     tokens: int = 0
     """As the server's own usage has it, or else its events."""
+    computed: int = -1
+    """Tokens of its prompt that were not cached, by the server's own usage; -1 where it tells none."""
+    prompt: int = 0
+    """Tokens of its prompt, by the server's own usage."""
     gaps: list[float] = field(default_factory=list)
 
 
@@ -167,7 +171,14 @@ class Client(asyncio.Protocol):
         assert seen is not None and head is not None
         seen.total = now - self._sent
         # Not every server sends its usage in a stream.
-        seen.tokens = completion_tokens(bytes(self._raw)) or seen.events
+        raw = bytes(self._raw)
+        seen.tokens = last_number(raw, "completion_tokens") or seen.events
+        if b'"cached_tokens":' in raw:
+            seen.prompt = last_number(raw, "prompt_tokens")
+            seen.computed = seen.prompt - last_number(raw, "cached_tokens")
+        elif b'"cache_read_input_tokens":' in raw:
+            seen.computed = last_number(raw, "input_tokens")
+            seen.prompt = seen.computed + last_number(raw, "cache_read_input_tokens")
         self._all.append(seen)
         self._now = None
         if not head.keep and self._transport is not None:
@@ -176,9 +187,9 @@ class Client(asyncio.Protocol):
         self._next()
 
 
-def completion_tokens(raw: bytes) -> int:
+def last_number(raw: bytes, name: str) -> int:
     """The number that the last usage in an answer tells; 0 where it tells none."""
-    _, mark, after = raw.rpartition(b'"completion_tokens":')
+    _, mark, after = raw.rpartition(f'"{name}":'.encode())
     digits = after.lstrip()[:12]
     end = next((at for at, byte in enumerate(digits) if byte not in b"0123456789"), len(digits))
     return int(digits[:end]) if mark and end else 0

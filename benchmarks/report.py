@@ -8,12 +8,30 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from .figures import Figures, median, median_ratio
+from .reading import Read
 from .rounds import FLOOR, Results
+from .store import Cost, Full
 from .workloads import Workload
 
-BEGIN, END = (
+MODELS = (
     "<!-- begin of what `make bench` writes -->",
     "<!-- end of what `make bench` writes -->",
+)
+READING = (
+    "<!-- begin of what `make bench` writes about prompts that come back -->",
+    "<!-- end of what `make bench` writes about prompts that come back -->",
+)
+STORE = (
+    "<!-- begin of what `make bench` writes about the store -->",
+    "<!-- end of what `make bench` writes about the store -->",
+)
+UPSTREAM = (
+    "<!-- begin of what `make bench` writes about other servers -->",
+    "<!-- end of what `make bench` writes about other servers -->",
+)
+SWITCHING = (
+    "<!-- begin of what `make bench` writes about models on request -->",
+    "<!-- end of what `make bench` writes about models on request -->",
 )
 OURS = "ours"
 COLOURS = {OURS: "#1f6feb", FLOOR: "#8c959f", "llama-server": "#2da44e"}
@@ -29,19 +47,19 @@ class ModelResults:
     results: Results
 
 
-def write_into(page: Path, text: str) -> None:
+def write_into(page: Path, text: str, marks: tuple[str, str] = MODELS) -> None:
     """Put `text` between the marks of the page. Raises ValueError when it has none."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = page.read_text(encoding="utf-8").partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not (begin and end):
         raise ValueError(f"{page.name} has no place for results")
-    page.write_text(f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{after}", encoding="utf-8")
+    page.write_text(f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}", encoding="utf-8")
 
 
 def speed_table(found: ModelResults, peers: Sequence[str]) -> str:
     """Tokens and requests per second: ours, and by how much that is more than each peer's."""
     rows = [["", "ours", *(f"times {peer}" for peer in (*peers, FLOOR))]]
-    for workload in found.workloads:
+    for workload in _warm(found):
         by_server = found.results[workload.name]
         name, unit = _speed_of(workload)
         speed = median(by_server[OURS], name)
@@ -56,7 +74,7 @@ def latency_table(found: ModelResults, peers: Sequence[str]) -> str:
     """Milliseconds to the first token and between tokens, ours and each peer's: p50 / p99."""
     rows = [["", *(f"{name}: first token" for name in (OURS, *peers)),
              *(f"{name}: between tokens" for name in (OURS, *peers))]]  # fmt: skip
-    for workload in found.workloads:
+    for workload in _warm(found):
         by_server = found.results[workload.name]
         if median(by_server[OURS], "first_p50") is None:
             continue
@@ -85,6 +103,22 @@ def cost_table(found: ModelResults, peers: Sequence[str]) -> str:
     return _table(rows)
 
 
+def reading_table(found: ModelResults, peers: Sequence[str]) -> str:
+    """Prompt tokens computed and seconds, of the workloads in which that is what counts."""
+    shown = [OURS, *peers]
+    rows = [["", *(f"{name}: computed" for name in shown), *(f"{name}: s" for name in shown)]]
+    for workload in found.workloads:
+        if not workload.cold:
+            continue
+        by_server = found.results[workload.name]
+        computed = [
+            _number(median(by_server.get(name, ()), "computed"), digits=0) for name in shown
+        ]
+        seconds = [_number(median(by_server.get(name, ()), "seconds"), digits=2) for name in shown]
+        rows.append([workload.what, *computed, *seconds])
+    return _table(rows)
+
+
 def long_stream_line(found: ModelResults, peers: Sequence[str]) -> str:
     """How the time between tokens changes over a long stream; empty where none was measured."""
     parts = []
@@ -97,6 +131,44 @@ def long_stream_line(found: ModelResults, peers: Sequence[str]) -> str:
         return ""
     listed = "; ".join(parts)
     return f"Between the first and between the last 400 tokens of a stream of 4,000: {listed}."
+
+
+def store_table(costs: Sequence[Cost]) -> str:
+    """Requests per second, times and processor time of chats without the store and with it."""
+    rows = [["", "synchronous", "requests/s", "times that, stored", "p50, ms", "p50, stored",
+             "CPU ms / request", "CPU, stored"]]  # fmt: skip
+    for cost in costs:
+        row = [f"{cost.setup.what}, {cost.workload.what}", cost.setup.synchronous]
+        row.append(_number(median(cost.plain, "requests_per_second")))
+        row.append(_number(median_ratio(cost.stored, cost.plain, "requests_per_second"), 3))
+        for figure in ("first_p50", "cpu_per_request"):
+            row += [_number(median(each, figure), 2) for each in (cost.plain, cost.stored)]
+        rows.append(row)
+    return _table(rows)
+
+
+def reads_table(full: Full) -> str:
+    """Milliseconds of reads from a full store."""
+    rows = [[f"of {full.rows:,} stored chats, {full.gibibytes:.1f} GiB", "p50, ms", "p99, ms"]]
+    for what, (p50, p99) in full.reads.items():
+        rows.append([what, _number(p50, 1), _number(p99, 1)])
+    return _table(rows)
+
+
+def returning_table(found: Sequence[Read]) -> str:
+    """Tokens of prompts that come back, and how many of them each server computed, in which time."""
+    servers = list(dict.fromkeys(each.server for each in found))
+    rows = [["", "asked", *(f"{name}: computed" for name in servers),
+             *(f"{name}: s" for name in servers)]]  # fmt: skip
+    for what in dict.fromkeys(each.what for each in found):
+        by_server = {each.server: each for each in found if each.what == what}
+        asked = max(each.asked for each in by_server.values())
+        rows.append([what, _number(asked, 0), *(
+            _number(by_server[name].figures.get(figure), digits)
+            for figure, digits in (("computed", 0), ("seconds", 2))
+            for name in servers
+        )])  # fmt: skip
+    return _table(rows)
 
 
 def plot(models: Sequence[ModelResults], peers: Sequence[str]) -> str:
@@ -145,6 +217,10 @@ def plot(models: Sequence[ModelResults], peers: Sequence[str]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {bottom + 20}" '
         f'font-family="sans-serif"><rect width="100%" height="100%" fill="#fff"/>{"".join(parts)}</svg>\n'
     )
+
+
+def _warm(found: ModelResults) -> list[Workload]:
+    return [workload for workload in found.workloads if not workload.cold]
 
 
 def _speed_of(workload: Workload) -> tuple[str, str]:

@@ -78,7 +78,12 @@ def measure(server: Server, peer: Peer, workload: Workload, alone: Figures | Non
 def _alone(floor: Floor, workload: Workload, parallel: int) -> Figures | None:
     """The floor's figures, for what it can do: continue one prompt; a part of the work is enough."""
     first = workload.body(0)
-    if workload.path != COMPLETIONS or "n" in first or first["max_tokens"] > ENOUGH:
+    if (
+        workload.cold
+        or workload.path != COMPLETIONS
+        or "n" in first
+        or first["max_tokens"] > ENOUGH
+    ):
         return None
     bodies = [
         {**body, "n_predict": body["max_tokens"], "stream": True}

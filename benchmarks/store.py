@@ -1,66 +1,159 @@
-"""What the store costs: requests per second with it and without, and reading from a full one.
-
-    python -m benchmarks.store                   the tables for docs/store.md
-    python -m benchmarks.store --rows 0          without the full store, whose making takes minutes
+"""What the store costs: chats with it and without, on one server; memory; reading from a full one.
 
 Short chats are asked of one server with `store: true` and without, in turn, and each ratio is taken within a
-round. On the echo engine, which takes no time itself, all that the store costs is seen; on the embedded model
-what of that is left beside a model.
+round. Without a model, which takes no time itself, all that the store costs is seen; with one what of that is
+left beside it.
 """
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import insert
 
-from benchmarks.load import Plan, Seen
-from benchmarks.processes import Server, ask, free_port, machine, python
 from extensions.openai.settings import Settings
 from extensions.openai.state.objects import count
 from extensions.openai.state.store import Store
 from extensions.openai.state.tables import chat_completion_metadata, chat_completions
 
-CHAT = {"messages": [{"role": "user", "content": "Say hello to the world."}], "max_tokens": 16}
+from .figures import Figures, figures_of, percentile
+from .load import Plan, Seen
+from .processes import Server, ask, free_port, python
+from .workloads import STORED, Body, Workload
+
 AT_ONCE = 2000
 """Rows that one transaction makes."""
+READS = 300
+"""Of each kind, spread over all rows."""
+WARM_UP = 50
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--requests", type=int, default=600, help="in each turn")
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    options = parser.parse_args()
-    print(f"{machine()}; middle of {options.rounds} rounds\n")
-    print(
-        "| Engine | Clients | Synchronous | Requests a second: plain | stored | ratio | p50: plain | stored "
-        "| processor time of one: plain | stored |"
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A server whose chats are stored or not."""
+
+    what: str
+    arguments: tuple[str, ...]
+    share: int
+    """It is asked one in so many of a workload's requests: it would take too long over all."""
+    synchronous: str = "normal"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Rounds of one workload on one server, each with a turn without the store and one with it."""
+
+    setup: Setup
+    workload: Workload
+    plain: list[Figures]
+    stored: list[Figures]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """MiB of the server's process, and milliseconds that the first stored chat takes."""
+
+    before: float
+    after: float
+    first: float
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """A store with many rows, and the milliseconds that reads of each kind took, p50 and p99."""
+
+    rows: int
+    gibibytes: float
+    reads: dict[str, tuple[float, float]]
+
+
+def setups(embedded: Path, larger: Path) -> tuple[Setup, ...]:
+    """No model, the embedded one, and one whose short chats take as long as those of real models do."""
+    none, small = ("--loader", "echo"), ("--model", str(embedded))
+    return (
+        Setup("no model", none, 1),
+        Setup("no model", none, 1, "full"),
+        Setup("the embedded model", small, 2),
+        Setup("the embedded model", small, 2, "full"),
+        Setup("135M parameters", ("--model", str(larger)), 25),
     )
-    print("| --- |" + " --- |" * 9)
-    for engine, arguments in (("echo", ("--loader", "echo")), ("embedded model", ())):
-        for synchronous in ("normal", "full"):
-            with tempfile.TemporaryDirectory() as folder:
-                server = _start(Path(folder), *arguments, "--store-synchronous", synchronous)
-                try:
-                    for clients in (1, 8):
-                        found = _compare(server, clients, options.rounds, options.requests)
-                        print(f"| {engine} | {clients} | {synchronous} | {found} |", flush=True)
-                finally:
-                    server.stop()
-    _memory()
-    if options.rows:
-        _read_from_a_full_one(options.rows)
+
+
+def costs(setup: Setup, rounds: int, tell: Callable[[str], None]) -> list[Cost]:
+    """Every workload on one server. Raises DidNotStart, OSError."""
+    found = [Cost(setup, workload, [], []) for workload in STORED]
+    with tempfile.TemporaryDirectory() as folder:
+        server = _start(Path(folder), *setup.arguments, "--store-synchronous", setup.synchronous)
+        try:
+            _turn(server, replace(STORED[0], requests=WARM_UP // setup.share + 1), stored=True)
+            for number in range(rounds):
+                for cost in found:
+                    few = max(cost.workload.clients, cost.workload.requests // setup.share)
+                    workload = replace(cost.workload, requests=few)
+                    # Who goes first changes from round to round.
+                    for stored in (False, True) if number % 2 else (True, False):
+                        figures = _turn(server, workload, stored=stored)
+                        (cost.stored if stored else cost.plain).append(figures)
+                tell(
+                    f"the store, {setup.what}, {setup.synchronous}, round {number + 1} of {rounds}"
+                )
+        finally:
+            server.stop()
+    return found
+
+
+def memory() -> Memory:
+    """What a process takes more once it stores."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = _start(Path(folder), "--loader", "echo")
+        try:
+            one, many = STORED
+            _turn(server, replace(one, requests=200), stored=False)
+            before = server.rss()
+            first = _turn(server, replace(one, requests=1), stored=True)["first_p50"]
+            _turn(server, replace(many, requests=2000), stored=True)
+            return Memory(before / 2**20, server.rss() / 2**20, first)
+        finally:
+            server.stop()
+
+
+def reads_of_a_full_one(rows: int, tell: Callable[[str], None]) -> Full:
+    """Reading from a store with so many chats of one owner."""
+    with tempfile.TemporaryDirectory() as folder:
+        tell(f"making {rows:,} stored chats")
+        last = _fill(Path(folder), rows)
+        size = sum(file.stat().st_size for file in Path(folder).iterdir())
+        server = _start(Path(folder), "--loader", "echo", "--store-days", "chats=0")
+        try:
+            read, list = _reader(server.port), "/v1/chat/completions"
+            kinds: dict[str, Callable[[int], str]] = {
+                "an item": lambda n: f"{list}/{_id(n)}",
+                "its messages": lambda n: f"{list}/{_id(n)}/messages",
+                "a page of 20 from anywhere": lambda n: f"{list}?after={_id(n)}",
+                "a page of 100 from anywhere": lambda n: f"{list}?after={_id(n)}&limit=100",
+                "the newest 20": lambda n: f"{list}?order=desc",
+                "20 of a model that answered every tenth":
+                    lambda n: f"{list}?model=m7&after={_id(n)}",
+                "20 with a pair of metadata that every thousandth has":
+                    lambda n: f"{list}?metadata[rare]={n % 1000}",
+                "20 with a pair that half have, from anywhere":
+                    lambda n: f"{list}?metadata[half]={n % 2}&after={_id(n)}",
+                "20 with two pairs":
+                    lambda n: f"{list}?metadata[half]=1&metadata[rare]={n % 500 * 2 + 1}",
+            }  # fmt: skip
+            return Full(
+                rows, size / 2**30, {what: _times(read, path, last) for what, path in kinds.items()}
+            )
+        finally:
+            server.stop()
 
 
 def _start(folder: Path, *arguments: str) -> Server:
@@ -72,86 +165,16 @@ def _start(folder: Path, *arguments: str) -> Server:
     return Server(command, port)
 
 
-def _compare(server: Server, clients: int, rounds: int, requests: int) -> str:
-    """Cells: requests per second and milliseconds, plain and stored."""
-    rates: dict[bool, list[float]] = {False: [], True: []}
-    middles: dict[bool, list[float]] = {False: [], True: []}
-    costs: dict[bool, list[float]] = {False: [], True: []}
-    _load(server, clients, 50, stored=True)  # opens it
-    for round in range(rounds):
-        for stored in (False, True) if round % 2 else (True, False):
-            before = server.cpu()
-            seconds, seen = _load(server, clients, requests, stored=stored)
-            costs[stored].append((server.cpu() - before) / requests * 1000)
-            rates[stored].append(requests / seconds)
-            middles[stored].append(statistics.median(each.total for each in seen) * 1000)
-    ratios = [stored / plain for plain, stored in zip(rates[False], rates[True], strict=True)]
-    cells = [f"{statistics.median(rates[stored]):.0f}" for stored in (False, True)]
-    cells.append(f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
-    for times in (middles, costs):
-        cells += [f"{statistics.median(times[stored]):.2f} ms" for stored in (False, True)]
-    return " | ".join(cells)
-
-
-def _load(server: Server, clients: int, requests: int, *, stored: bool) -> tuple[float, list[Seen]]:
-    body = {"model": "m", **CHAT, "store": stored, "temperature": 0}
-    plan = Plan(server.port, "/v1/chat/completions", [body] * requests, clients)
+def _turn(server: Server, workload: Workload, *, stored: bool) -> dict[str, float]:
+    """A workload's requests, stored or not."""
+    bodies: list[Body] = [{**body, "store": stored} for body in workload.bodies()]
+    plan = Plan(server.port, workload.path, bodies, workload.clients)
+    spent = server.cpu()
     seen = [Seen(**each) for each in ask(python("-m", "benchmarks.load"), asdict(plan))]
     failed = [each.status for each in seen if each.status != 200]
     if failed:
-        raise RuntimeError(f"a request was answered {failed[0]}")
-    return max(each.start + each.total for each in seen), seen
-
-
-def _memory() -> None:
-    """What a process takes more once it stores."""
-    with tempfile.TemporaryDirectory() as folder:
-        server = _start(Path(folder), "--loader", "echo")
-        try:
-            _load(server, 1, 200, stored=False)
-            before = server.rss()
-            began = time.perf_counter()
-            _load(server, 1, 1, stored=True)
-            first = time.perf_counter() - began
-            _load(server, 8, 2000, stored=True)
-            print(
-                f"\nMemory: {before / 2**20:.0f} MiB before anything is stored, "
-                f"{server.rss() / 2**20:.0f} MiB after 2,000 were by 8 clients; the first took "
-                f"{first * 1000:.0f} ms."
-            )
-        finally:
-            server.stop()
-
-
-def _read_from_a_full_one(rows: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
-        last = _fill(Path(folder), rows)
-        size = sum(file.stat().st_size for file in Path(folder).iterdir())
-        took = time.perf_counter() - began
-        print(f"\n{rows:,} stored chats, {size / 2**30:.2f} GiB (made in {took:.0f} s):\n")
-        server = _start(Path(folder), "--loader", "echo", "--store-days", "chats=0")
-        try:
-            read = _reader(server.port)
-            list = "/v1/chat/completions"
-            print("| What | p50 | p99 |")
-            print("| --- | --- | --- |")
-            for what, path in (
-                ("an item", lambda n: f"{list}/{_id(n)}"),
-                ("a page of 20 from anywhere", lambda n: f"{list}?after={_id(n)}"),
-                ("a page of 100 from anywhere", lambda n: f"{list}?after={_id(n)}&limit=100"),
-                ("the newest 20", lambda n: f"{list}?order=desc"),
-                ("20 of a model that answered every tenth", lambda n: f"{list}?model=m7&after={_id(n)}"),
-                ("20 with a pair that every thousandth has", lambda n: f"{list}?metadata[rare]={n % 1000}"),
-                ("20 with a pair that half have, from anywhere",
-                 lambda n: f"{list}?metadata[half]={n % 2}&after={_id(n)}"),
-                ("20 with two pairs", lambda n: f"{list}?metadata[half]=1&metadata[rare]={n % 500 * 2 + 1}"),
-                ("messages of an item", lambda n: f"{list}/{_id(n)}/messages"),
-            ):  # fmt: skip
-                print(f"| {what} | {_times(read, path, last)} |", flush=True)
-            print(f"\nMemory after that: {server.rss() / 2**20:.0f} MiB.")
-        finally:
-            server.stop()
+        raise OSError(f"{workload.name}: {len(failed)} answers with status {failed[0]}")
+    return figures_of(seen, server.cpu() - spent, server.rss())
 
 
 def _reader(port: int) -> Callable[[str], Any]:
@@ -168,16 +191,17 @@ def _reader(port: int) -> Callable[[str], Any]:
     return read
 
 
-def _times(read: Callable[[str], Any], path: Callable[[int], str], last: int) -> str:
-    """Cells: milliseconds of 300 reads, spread over all of them."""
+def _times(
+    read: Callable[[str], Any], path: Callable[[int], str], last: int
+) -> tuple[float, float]:
+    """Milliseconds, p50 and p99."""
     times: list[float] = []
-    for each in range(300):
+    for each in range(READS):
         asked = path(each * 7919 % last)
         began = time.perf_counter()
         read(asked)
         times.append((time.perf_counter() - began) * 1000)
-    times.sort()
-    return f"{times[150]:.1f} ms | {times[297]:.1f} ms"
+    return percentile(times, 0.5), percentile(times, 0.99)
 
 
 def _id(number: int) -> str:
@@ -227,7 +251,3 @@ def _add(connection: Any, numbers: Sequence[int], messages: bytes, made: bytes) 
         ],
     )
     count(connection, "chats", "local", len(numbers), len(numbers) * (len(messages) + len(made)))
-
-
-if __name__ == "__main__":
-    main()

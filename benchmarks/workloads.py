@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -50,9 +51,15 @@ class Workload:
     path: str = COMPLETIONS
     standard: bool = True
     """Every server can do it, in a time that fits into a round."""
+    cold: bool = False
+    """Its prompts begin with a text that no server has seen: the same for all of one round of one server."""
 
     def bodies(self) -> list[Body]:
-        return [self.body(number) for number in range(self.requests)]
+        bodies = [self.body(number) for number in range(self.requests)]
+        if self.cold:
+            start = f"[{secrets.token_hex(6)}]"
+            bodies = [{**body, "prompt": start + body["prompt"]} for body in bodies]
+        return bodies
 
 
 def _stream(tokens: int) -> Callable[[int], Body]:
@@ -64,7 +71,7 @@ def _stream(tokens: int) -> Callable[[int], Body]:
     return body
 
 
-def _words(count: int, seed: int) -> str:
+def words(count: int, seed: int) -> str:
     """So many words of a token each, in the embedded model's vocabulary; other words for another seed."""
     words = ["the", "and", "of", "to", "in", "is", "you", "it"]
     return "".join(f" {words[(seed + at * (seed + 3) + at // 7) % 8]}" for at in range(count))
@@ -75,12 +82,12 @@ def _one(number: int) -> Body:
 
 
 def _long_prompt(number: int) -> Body:
-    prompt = f"{number}:" + _words(2000, number)
+    prompt = f"{number}:" + words(2000, number)
     return GREEDY | STREAM | {"prompt": prompt, "max_tokens": 16, "ignore_eos": True}
 
 
 def _prefix(number: int) -> Body:
-    prompt = _words(1500, 5) + f" Question {number}:"
+    prompt = words(1500, 5) + f" Question {number}:"
     return GREEDY | STREAM | {"prompt": prompt, "max_tokens": 16, "ignore_eos": True}
 
 
@@ -101,6 +108,47 @@ def _schema(number: int) -> Body:
     return GREEDY | {"messages": messages, "response_format": format, "max_tokens": 48}
 
 
+def _choices(n: int) -> Callable[[int], Body]:
+    def body(number: int) -> Body:
+        return GREEDY | {"prompt": words(440, 3), "n": n, "max_tokens": 8, "ignore_eos": True}
+
+    return body
+
+
+def _burst(number: int) -> Body:
+    prompt = words(1500, 5) + f" {number}:" + words(30, number)
+    return GREEDY | STREAM | {"prompt": prompt, "max_tokens": 8, "ignore_eos": True}
+
+
+def _conversation(number: int) -> Body:
+    """Turns of six conversations, in turn; each turn adds 40 words."""
+    turn, which = divmod(number, 6)
+    prompt = f" {which}:" + words(900 + 40 * turn, which)
+    return GREEDY | STREAM | {"prompt": prompt, "max_tokens": 4, "ignore_eos": True}
+
+
+def _agent(number: int) -> Body:
+    """The steps of one agent; each adds 60 words."""
+    prompt = words(1200 + 60 * number, 9)
+    return GREEDY | STREAM | {"prompt": prompt, "max_tokens": 4, "ignore_eos": True}
+
+
+READING: tuple[Workload, ...] = (
+    Workload("cold-n-1", "a new prompt of 440 tokens, n = 1", 1, 1, _choices(1), cold=True),
+    Workload("cold-n-4", "the same with n = 4", 1, 1, _choices(4), cold=True),
+    Workload("burst-4", "4 at once share 1,500 new tokens", 4, 4, _burst, cold=True),
+    Workload("burst-16", "16 at once share 1,500 new tokens", 16, 16, _burst, cold=True),
+    Workload("six", "3 turns of 6 conversations in turn", 1, 18, _conversation, cold=True),
+    Workload("agent-20", "an agent's 20 steps", 1, 20, _agent, cold=True),
+)
+"""Prompts that are read: what counts is how many of their tokens are computed."""
+
+
+def _hello(number: int) -> Body:
+    messages = [{"role": "user", "content": "Say hello to the world."}]
+    return GREEDY | {"messages": messages, "max_tokens": 16}
+
+
 EMBEDDED: tuple[Workload, ...] = (
     Workload("streams-1", "128 tokens streamed, 1 client", 1, 12, _stream(128)),
     Workload("streams-4", "128 tokens streamed, 4 clients", 4, 24, _stream(128)),
@@ -114,10 +162,17 @@ EMBEDDED: tuple[Workload, ...] = (
     Workload("n-4", "n = 4, 4 clients", 4, 12, _several, standard=False),
     Workload("schema", "a JSON schema, 4 clients", 4, 24, _schema, CHAT, standard=False),
     Workload("long-4000", "one stream of 4,000 tokens", 1, 1, _stream(4000), standard=False),
+    *READING,
 )
 RANDOM: tuple[Workload, ...] = (
     Workload("streams-1", "128 tokens streamed, 1 client", 1, 2, _stream(128)),
     Workload("streams-4", "128 tokens streamed, 4 clients", 4, 4, _stream(128)),
     Workload("streams-16", "128 tokens streamed, 16 clients", 16, 16, _stream(128)),
     Workload("streams-64", "128 tokens streamed, 64 clients", 64, 64, _stream(128)),
+    *READING,
 )
+STORED: tuple[Workload, ...] = (
+    Workload("stored-1", "short chats, 1 client", 1, 400, _hello, CHAT),
+    Workload("stored-8", "short chats, 8 clients", 8, 600, _hello, CHAT),
+)
+"""Each is asked with the store and without."""

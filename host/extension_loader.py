@@ -133,6 +133,8 @@ def load_model(extensions: Sequence[Extension], spec: ModelSpec) -> None:
             continue
         try:
             load_model(spec)
+        except HostError:  # of a further model that it has asked for
+            raise
         except SystemExit as refusal:
             raise HostError(_reason(refusal, f"extension {extension.name} gave up")) from refusal
         except Exception as error:

@@ -3,8 +3,12 @@
 import logging
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
+from extensions.openai.engines.model_spec import ModelLoadError
+from extensions.openai.engines.registry import UPSTREAM, explain
 from host import command_line, extension_loader, settings_file, shared, stand_in
 from host.errors import HostError, Reported
 from host.extension_loader import Extension
@@ -12,7 +16,9 @@ from host.folders import ROOT, USER_DATA
 from host.lifecycle import HOOK_SECONDS, Lifecycle
 from host.models import model_files
 from host.models.read_ahead import read_ahead
+from host.models.spec import ModelSpec
 from host.output import configure, report, say
+from host.resident.plan import plan_of
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +26,13 @@ REFUSED = 2
 """The exit status of a start that is refused: bad options, no model, no extension."""
 
 
-def main(argv: Sequence[str] | None = None, prog: str = "python server.py") -> int:
-    """Run the host until it is asked to stop; the exit status. `prog`: what the user has typed.
+def main(
+    argv: Sequence[str] | None = None,
+    prog: str = "python server.py",
+    reading: Callable[[Sequence[Path]], bool] = read_ahead,
+) -> int:
+    """Run the host until it is asked to stop; the exit status. `prog`: what the user has typed;
+    `reading` reads the model's files before they are loaded.
 
     0 after a stop by signal, `REFUSED` when the start is refused. Must be called in the main
     thread, once in a process, because it takes over the signals.
@@ -33,7 +44,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "python server.py") -> i
     )
     lifecycle.install()
     try:
-        _start(sys.argv[1:] if argv is None else argv, prog, running, lifecycle)
+        if not _start(sys.argv[1:] if argv is None else argv, prog, running, lifecycle, reading):
+            return 0
     except HostError as error:
         if not lifecycle.stopping:
             if not isinstance(error, Reported):
@@ -44,8 +56,15 @@ def main(argv: Sequence[str] | None = None, prog: str = "python server.py") -> i
     return lifecycle.wait()
 
 
-def _start(argv: Sequence[str], prog: str, running: list[Extension], lifecycle: Lifecycle) -> None:
-    """Everything up to the banner. Adds to `running` what has to be stopped. Raises HostError."""
+def _start(
+    argv: Sequence[str],
+    prog: str,
+    running: list[Extension],
+    lifecycle: Lifecycle,
+    reading: Callable[[Sequence[Path]], bool],
+) -> bool:
+    """Everything up to the banner; False if there is nothing to run. Adds to `running` what has to be
+    stopped. Raises HostError."""
     configure(argv)
     options, wants_help = command_line.read_early(argv, prog=prog)
     configure(argv, verbose=options.verbose)
@@ -59,18 +78,40 @@ def _start(argv: Sequence[str], prog: str, running: list[Extension], lifecycle: 
         raise Reported("no extension could be loaded")
     options, flags = command_line.read(argv, [extension.flags for extension in loaded], prog=prog)
     shared.args = options
-    shared.model = model_files.model_spec(options)
+    own = model_files.model_spec(options)
+    shared.model = replace(own, plan=plan_of(options, own))
+    if options.explain:
+        say(_explanations(shared.model))
+        return False
     names = [extension.name for extension in loaded]
     stand_in.tell(shared.model.name, names, verbose=options.verbose)
     running.extend(extension_loader.set_up(loaded, flags, settings))
     if not running:
         raise Reported("no extension could be started")
-    if shared.model.path and read_ahead(model_files.files_of(shared.model.path)):
+    if shared.model.path and reading(model_files.files_of(shared.model.path)):
         log.info("loading %s", shared.model.name)
     with lifecycle.native():
         extension_loader.load_model(running, shared.model)
     if not lifecycle.stopping:
         say(extension_loader.banners(running))
+    return True
+
+
+def _explanations(own: ModelSpec) -> list[str]:
+    """What would be chosen for each model. Raises HostError."""
+    others = own.plan.rows if own.plan is not None else ()
+    specs = [(row.name, row.spec) for row in others]
+    if own.loader != UPSTREAM or not specs:
+        specs.insert(0, (own.name, own))
+    return [_explained(name, spec) for name, spec in specs]
+
+
+def _explained(name: str, spec: ModelSpec) -> str:
+    """What would be chosen for the model. Raises HostError."""
+    try:
+        return "\n".join((name, *(f"  {line}" for line in explain(spec))))
+    except ModelLoadError as error:
+        raise HostError(str(error)) from error
 
 
 def _reload(running: Sequence[Extension]) -> bool:

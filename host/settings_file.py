@@ -10,28 +10,29 @@ from host.errors import HostError
 log = logging.getLogger(__name__)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The file's keys and values. Raises HostError when it is missing, broken or not a mapping."""
+def read(path: Path, flag: str = "--settings") -> dict[str, Any]:
+    """The keys and values of the file that `flag` names. Raises HostError when it is missing, broken or not a
+    mapping."""
     try:
         import yaml
     except ImportError:
-        raise HostError("--settings needs the package PyYAML: pip install PyYAML") from None
+        raise HostError(f"{flag} needs the package PyYAML: pip install PyYAML") from None
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise HostError(f"--settings {path}: {error.strerror or error}") from error
+        raise HostError(f"{flag} {path}: {error.strerror or error}") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise HostError(f"--settings {path}: not valid YAML{where}: {error.problem}") from error
+        raise HostError(f"{flag} {path}: not valid YAML{where}: {error.problem}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
-        raise HostError(f"--settings {path}: not valid YAML: {reason}") from error
+        raise HostError(f"{flag} {path}: not valid YAML: {reason}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise HostError(f"--settings {path}: lines of the form NAME-param: value were expected")
+        raise HostError(f"{flag} {path}: lines of the form NAME-param: value were expected")
     return {key: value for key, value in content.items() if isinstance(key, str)}
 
 

@@ -309,7 +309,10 @@ def memory() -> str:
             }
         )
         weights = int(billions * 1e9 * Q4_K_M_BITS / 8)
-        needs = [MemoryNeed.of(weights, header, Cache(c, n, n), 0) for c, n in CONTEXTS]
+        needs = [
+            MemoryNeed.of(weights, header.kv_bytes_per_token, Cache(c, n, n), 0)
+            for c, n in CONTEXTS
+        ]
         rows.append(
             [name, gigabytes(weights), f"{header.kv_bytes_per_token / 1024:.0f} KiB"]
             + [gigabytes(need.weights + need.contexts) for need in needs]

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import openai
+import orjson
 import pytest
 from flask.testing import FlaskClient
 
+from extensions.openai.dialects.responses.event_record import EventRecord
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.errors import StoreUnavailable
 from extensions.openai.observability.record import RequestRecord
@@ -460,3 +462,75 @@ def test_a_server_that_was_killed_leaves_nothing_under_way(start: Start) -> None
     lost = here.cancel("resp_lost")
     assert lost == here.get("resp_lost") and lost["status"] == "failed"
     assert lost["error"]["code"] == "server_error" and "ended" in lost["error"]["message"]
+
+
+# Another server shares the store.
+
+
+def test_another_server_follows_it_live(serve: Serve, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"store": "sqlite", "data_folder": str(tmp_path)}
+    engine = PacedEngine()
+    engine.gate.clear()
+    port, other = (serve(each, **options).port for each in (engine, EchoEngine()))
+    with Wire(port) as wire, Wire(other) as follower:
+        wire.request("POST", PATH, GOOD | {"stream": True})
+        wire.head()
+        data = next(wire.chunks())
+        path = f"{PATH}/{named_events(data)[0]['response']['id']}?stream=true"
+        follower.request("GET", f"{path}&starting_after=0")
+        assert follower.head()[1] == 200
+        followed = next(follower.chunks())
+        assert named_events(followed)[0]["sequence_number"] == 1
+        assert engine.wait_for_active(1)
+        engine.gate.set()
+        events = response_events(data + b"".join(wire.chunks()))
+        assert response_events(followed + b"".join(follower.chunks())) == events[1:]
+    # And again, when it has ended, from the last one on.
+    rest = ask(other, "GET", f"{path}&starting_after={len(events) - 2}").body
+    assert response_events(rest) == events[-1:]
+    none = ask(other, "GET", f"{path}&starting_after={len(events) - 1}").body
+    assert none == b"data: [DONE]\n\n"
+
+
+def test_another_server_cancels_what_is_made_here(serve: Serve, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"store": "sqlite", "data_folder": str(tmp_path)}
+    engine = PacedEngine(["a"], endless=True, pace=0.02)
+    port, other = (serve(each, **options).port for each in (engine, EchoEngine()))
+    with Wire(port) as wire, Wire(other) as follower:
+        wire.request("POST", PATH, GOOD | {"stream": True})
+        wire.head()
+        data = next(wire.chunks())
+        path = f"{PATH}/{named_events(data)[0]['response']['id']}"
+        follower.request("GET", f"{path}?stream=true")
+        follower.head()
+        seen = b""
+        while b"output_text.delta" not in seen:
+            seen += next(follower.chunks())
+        cancelled = ask(other, "POST", f"{path}/cancel").json()
+        assert cancelled["status"] == "cancelled"
+        assert engine.wait_for_active(0)
+        for bytes in (data + b"".join(wire.chunks()), seen + b"".join(follower.chunks())):
+            last = response_events(bytes)[-1]
+            assert (last["type"], last["response"]["status"]) == ("response.failed", "cancelled")
+    for each in (port, other):
+        assert ask(each, "GET", path).json() == cancelled
+        again = response_events(ask(each, "GET", f"{path}?stream=true").body)
+        assert again[-1]["response"] == cancelled
+
+
+def test_readers_are_told_that_its_server_was_killed(start: Start) -> None:
+    here = start(open=True)
+    events = response_events(here.client.post(PATH, json=GOOD | {"stream": True}).data)
+    record = EventRecord()
+    for event in events[:4]:
+        record.add(event)
+    response = orjson.dumps(events[0]["response"] | {"id": "resp_lost"})
+    lost = StoredResponse(
+        "resp_lost", 1, "m", None, b"[]", response, events=record.whole(), until=1
+    )
+    here.client.application.extensions["openai"].store.responses.add("local", lost)
+    for _ in range(2):
+        *found, last = response_events(here.client.get(f"{PATH}/resp_lost?stream=true").data)
+        assert found == events[:4]
+        assert (last["type"], last["sequence_number"]) == ("response.failed", 4)
+        assert last["response"]["error"]["code"] == "server_error"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+from extensions.openai import chat
+from extensions.openai.generation.plan import ChatPlan, Generation
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
+from tests.support.api import Api
 from tests.support.paced import PacedEngine
 from tests.support.reference import assert_chunks, assert_envelope, fold_chat, sse_chunks
 
@@ -299,3 +303,17 @@ def test_metadata_is_told_again(client: FlaskClient) -> None:
     metadata = {"a": "b", "c": ""}
     assert create(client, metadata=metadata)["metadata"] == metadata
     assert "metadata" not in create(client)
+
+
+def test_a_choice_that_has_ended_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = ChatPlan.start
+
+    def start(plan: ChatPlan, *more: Any) -> Generation:
+        generation = started(plan, *more)
+        return replace(generation, events=(each for each in [*generation.events, None]))
+
+    monkeypatch.setattr(ChatPlan, "start", start)
+    monkeypatch.setattr(chat, "SILENCE_S", 0.0)
+    body = {"messages": [{"role": "user", "content": "Hello"}], "n": 2}
+    chunks = Api(PacedEngine(["a"], parallel=2)).chunks("chat/completions", **body)
+    assert {choice["index"] for chunk in chunks for choice in chunk["choices"]} == {0, 1}

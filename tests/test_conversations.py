@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from flask.testing import FlaskClient
 
+from extensions.openai.dialects.responses.encrypted_content import ContentSeal
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.settings import Settings
+from extensions.openai.state.keyring import keyring_of
 from extensions.openai.web.app import create_app
 from tests.support.reference import assert_envelope, fold_response, response_events
 
@@ -107,6 +111,46 @@ def test_what_is_taken_out_of_it_is_not_said_again(client: FlaskClient) -> None:
     )
 
 
+def test_the_list_of_conversations() -> None:
+    """Not OpenAI's."""
+    client = create_app(Settings(store="memory"), EchoEngine()).test_client()
+    ids = [made(client, metadata={"n": str(at)})["id"] for at in range(5)]
+
+    def page(**query: Any) -> Any:
+        answer = client.get("/v1/conversations", query_string=query)
+        assert answer.status_code == 200, answer.text
+        listed = answer.json
+        shown = [each["id"] for each in listed["data"]]
+        assert (listed["object"], listed["first_id"], listed["last_id"]) == (
+            *("list", shown[0] if shown else ""),
+            shown[-1] if shown else "",
+        )
+        return shown, listed["has_more"]
+
+    assert page() == (ids[::-1], False)
+    assert page(order="asc", limit=2) == (ids[:2], True)
+    assert page(order="asc", limit=2, after=ids[1]) == (ids[2:4], True)
+    assert client.get("/v1/conversations").json["data"][0] == (
+        client.get(f"/v1/conversations/{ids[4]}").json
+    )
+    # A page goes on behind a conversation that was deleted meanwhile.
+    client.delete(f"/v1/conversations/{ids[1]}")
+    assert page(order="asc", after=ids[1]) == (ids[2:], False)
+    assert client.get("/v1/conversations?after=conv_none").status_code == 404
+    assert client.get("/v1/conversations?limit=101").json["error"]["param"] == "limit"
+
+
+def test_the_list_is_the_callers() -> None:
+    client = create_app(
+        Settings(store="memory", api_key="a", admin_key="b"), EchoEngine()
+    ).test_client()
+    for key in "ab":
+        client.post("/v1/conversations", headers={"Authorization": f"Bearer {key}"})
+    for key in "ab":
+        listed = client.get("/v1/conversations", headers={"Authorization": f"Bearer {key}"}).json
+        assert len(listed["data"]) == 1
+
+
 def test_a_deleted_conversation_leaves_its_responses(client: FlaskClient) -> None:
     id = made(client)["id"]
     response = made(client, "/v1/responses", model="echo", input="x", conversation=id)
@@ -170,3 +214,32 @@ def test_what_cannot_be_is_refused_by_name(
 def test_a_conversation_needs_no_body(client: FlaskClient) -> None:
     answer = client.post("/v1/conversations")
     assert answer.status_code == 200 and answer.json["metadata"] == {}
+
+
+def test_a_sealed_thought_is_opened_for_its_key_only(tmp_path: Path) -> None:
+    settings = Settings(data_folder=str(tmp_path))
+    seal = ContentSeal(lambda: keyring_of(settings), "local")
+    thought = {"type": "reasoning", "summary": [], "encrypted_content": seal.thought("Hm.")}
+    client = create_app(settings, EchoEngine()).test_client()
+    id = made(client, items=[HELLO, thought])["id"]
+    _, item = client.get(f"/v1/conversations/{id}/items?order=asc").json["data"]
+    assert item["content"] == [{"type": "reasoning_text", "text": "Hm."}]
+    assert "encrypted_content" not in item
+    good = {"model": "echo", "input": [HELLO, thought, HELLO]}
+    answer = client.post("/v1/responses", json=good)
+    assert answer.status_code == 200, answer.get_data(as_text=True)
+    foreign = thought | {"encrypted_content": replace(seal, owner="alice").thought("Hm.")}
+    for path, body, place in (
+        ("/v1/conversations", {"items": [HELLO, foreign]}, "items[1]"),
+        (f"/v1/conversations/{id}/items", {"items": [foreign]}, "items[0]"),
+        ("/v1/responses", {"model": "echo", "input": [HELLO, foreign]}, "input[1]"),
+        ("/v1/responses/input_tokens", {"input": [HELLO, foreign]}, "input[1]"),
+    ):
+        answer = client.post(path, json=body)
+        error = assert_envelope(answer.json)
+        assert (answer.status_code, error["code"], error["param"]) == (
+            *(400, "invalid_encrypted_content"),
+            f"{place}.encrypted_content",
+        )
+    listed = client.get(f"/v1/conversations/{id}/items").json["data"]
+    assert len(listed) == 2, "all items or none"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ from flask.testing import FlaskClient
 
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.errors import StoreUnavailable
+from extensions.openai.generation.hooks.extension_hooks import Hooks
 from extensions.openai.settings import Settings
 from extensions.openai.state.database import Database
 from extensions.openai.web.app import create_app
+from tests.support.keys import headers_of
 from tests.support.reference import assert_envelope
 from tests.web.test_session_turn import Seen, kept, seen
 
@@ -65,6 +68,38 @@ def test_limits_of_users_hold() -> None:
     answers = [say(client, "one", user, **key).status_code for user in ("ann", "ann", "bob")]
     assert answers == [200, 429, 200]
     assert say(client, "one").status_code == 401
+
+
+def test_the_hooks_of_extensions_act_on_the_whole_conversation() -> None:
+    client = client_of()
+    histories: list[Any] = []
+
+    def history_modifier(history: dict[str, Any]) -> dict[str, Any]:
+        histories.append([turn[0] for turn in history["internal"]])
+        return history
+
+    shout = SimpleNamespace(
+        history_modifier=history_modifier,
+        input_modifier=lambda text: text + "?",
+        output_modifier=lambda text: text.upper(),
+    )
+    client.application.extensions["openai"].hooks = Hooks(lambda: [("shout", shout)])
+    assert [say(client, text).json["text"] for text in ("one", "two")] == ["ONE?", "TWO?"]
+    assert histories == [[], ["one"]]
+    assert [each["content"] for each in kept(client)[0]] == ["one", "ONE?", "two", "TWO?"]
+
+
+def test_limits_of_the_key_hold() -> None:
+    client, key = client_of(api_key="k", rpm=1), {"Authorization": "Bearer k"}
+    assert [say(client, "one", user, **key).status_code for user in ("ann", "bob")] == [200, 429]
+
+
+def test_the_same_user_of_another_key_is_another_one(seen: Seen, tmp_path: Path) -> None:
+    headers = headers_of(Settings(data_folder=str(tmp_path)), "alice", "bob")
+    client = client_of(data_folder=str(tmp_path))
+    for who in ("alice", "bob"):
+        assert say(client, f"I am {who}", **headers[who]).status_code == 200
+        assert seen[-1] == [("user", f"I am {who}")]
 
 
 def test_a_header_names_the_agent(seen: Seen, tmp_path: Path) -> None:

@@ -100,6 +100,14 @@ def test_counted_tokens_are_those_of_the_message(claude: anthropic.Anthropic) ->
     assert counted.input_tokens == usage.input_tokens > 20
 
 
+def test_side_requests_are_answered_under_the_name_that_agents_have_for_them() -> None:
+    settings = Settings(model_aliases="claude-haiku-4-5-20251001", strict_models=True)
+    client = create_app(settings, EchoEngine()).test_client()
+    answer = post(client, model="claude-haiku-4-5-20251001")
+    assert answer.json["content"][0]["text"] == "Hello"
+    assert post(client, model="claude-opus-4-5").status_code == 404
+
+
 def test_models_in_the_shape_of_its_clients(claude: anthropic.Anthropic) -> None:
     page = claude.models.list(limit=1000)
     assert [model.id for model in page] == ["echo", "gpt-3.5-turbo"]

@@ -72,6 +72,9 @@ def sdk(server: ServerProcess) -> openai.OpenAI:
 def test_the_list_and_what_is_loaded(server: ServerProcess, admin: Admin) -> None:
     names = admin.get("/model/list").json()["model_names"]
     assert {"openedai-tiny", "second"} <= set(names)
+    memory = admin.get("/model/list?memory=true").json()["memory"]
+    assert set(memory) == {"openedai-tiny", "second"}  # and nothing of the broken file
+    assert memory["second"] > GGUF.stat().st_size
     loaded = {"model_name": "openedai-tiny", "lora_names": [], "loader": "llama.cpp"}
     assert admin.get("/model/info").json() == loaded
     assert Admin(server, "user-key").get("/model/info").json() == loaded
@@ -100,7 +103,7 @@ def test_a_model_that_was_unloaded_is_loaded_for_the_next_answer(
 ) -> None:
     assert admin.post("/model/unload").json()["model_name"] is None
     # A load balancer must not take a server out that answers.
-    assert httpx.get(f"{server.url}/health").json() == {"status": "ok"}
+    assert httpx.get(f"{server.url}/health", timeout=60).json() == {"status": "ok"}
     with sdk(server) as client:
         assert not any(each.to_dict().get("loaded", True) for each in client.models.list().data)
         assert client.chat.completions.create(model="openedai-tiny", messages=HELLO).choices

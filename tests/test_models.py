@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.engines.protocol import EngineInfo, TemplateTraits, ThinkingTraits
+from extensions.openai.engines.protocol import (
+    Capability,
+    EngineInfo,
+    GenerateRequest,
+    Pieces,
+    TemplateTraits,
+    ThinkingTraits,
+)
 from extensions.openai.engines.swappable import SwappableEngine
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
+from tests.support.paced import PacedEngine
 from tests.support.reference import assert_envelope
 
 
@@ -35,6 +44,37 @@ def test_the_list_of_the_reference(client: FlaskClient) -> None:
         assert isinstance(model["owned_by"], str) and model["owned_by"]
         assert model["context_length"] == 8192
         assert "chat" in " ".join(model["capabilities"])
+
+
+def test_one_with_an_adapter_names_its_root() -> None:
+    app = create_app(Settings(), EchoEngine())
+    models = app.extensions["openai"].models
+    models.add("base", EchoEngine(name="base"))
+    models.add("base:legal", EchoEngine(name="base:legal"), root="base")
+    client = app.test_client()
+    assert client.get("/v1/models/base:legal").json["root"] == "base"
+    assert "root" not in client.get("/v1/models/base").json
+    assert ask(client, "base:legal").json["model"] == "base:legal"
+    assert ask(client, "base:other").status_code == 404
+
+
+def test_parameters_of_a_model_are_defaults_of_its_own() -> None:
+    seen: list[dict[str, Any]] = []
+
+    class Seeing(EchoEngine):
+        def generate(self, request: GenerateRequest) -> Pieces:
+            seen.append(dict(request.sampling))
+            yield from super().generate(request)
+
+    settings = Settings(sampling_defaults="temperature=0.9,min_p=0.1")
+    app = create_app(settings, EchoEngine())
+    app.extensions["openai"].models.add("cool", Seeing(name="cool"), sampling={"temperature": 0.25})
+    client = app.test_client()
+    body = {"model": "cool", "prompt": "x"}
+    client.post("/v1/completions", json=body)
+    client.post("/v1/completions", json={**body, "temperature": 0.5})
+    assert [each["temperature"] for each in seen] == [0.25, 0.5]
+    assert [each["min_p"] for each in seen] == [0.1, 0.1]
 
 
 def test_what_the_template_takes_is_said() -> None:
@@ -279,6 +319,30 @@ def test_while_the_model_loads_everything_says_so_and_the_pages_are_there() -> N
     assert client.get("/v1/models").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "capability"),
+    [
+        ("/v1/audio/speech", Capability.SPEECH),
+        ("/v1/embeddings", Capability.EMBEDDINGS),
+        ("/v1/rerank", Capability.RERANK),
+        ("/v1/images/generations", Capability.IMAGES),
+    ],
+)
+def test_a_model_that_is_being_loaded_is_not_one_that_is_not_there(
+    path: str, capability: Capability
+) -> None:
+    app = create_app(Settings(), PacedEngine())
+    client, models = app.test_client(), app.extensions["openai"].models
+    body = {"model": "x", "input": "x", "voice": "x", "prompt": "x", "query": "x"}
+    assert client.post(path, json={**body, "documents": ["x"]}).status_code == 501
+    models.expect([capability])
+    answer = client.post(path, json={**body, "documents": ["x"]})
+    assert answer.status_code == 503 and int(answer.headers["Retry-After"]) >= 1
+    assert assert_envelope(answer.json)["code"] == "model_loading"
+    models.expect([])
+    assert client.post(path, json={**body, "documents": ["x"]}).status_code == 501
+
+
 # Under their older name.
 
 
@@ -303,3 +367,36 @@ def test_an_unknown_engine_is_not_found(client: FlaskClient) -> None:
 def test_engines_while_there_is_no_model() -> None:
     client = create_app(Settings(), SwappableEngine()).test_client()
     assert client.get("/v1/engines").status_code == 503
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> FlaskClient:
+    """Two models and an agent of the second one."""
+    agents = tmp_path / "agents.yaml"
+    agents.write_text("agents: {helper: {system: 'Help.', model: second}}", encoding="utf-8")
+    settings = Settings(agents=str(agents), model_aliases="small")
+    app = create_app(settings, EchoEngine(name="main"))
+    app.extensions["openai"].models.add("second", EchoEngine(name="second"), ("gpt-4o",))
+    return app.test_client()
+
+
+def test_each_of_several_models_is_listed_and_answers(several: FlaskClient) -> None:
+    listed = several.get("/v1/models").json["data"]
+    assert [(each["id"], each.get("root")) for each in listed] == [
+        ("main", None),
+        ("gpt-3.5-turbo", "main"),
+        ("small", "main"),
+        ("second", None),
+        ("gpt-4o", "second"),
+        ("agent:helper", "second"),
+    ]
+    for model in listed:
+        assert several.get(f"/v1/models/{model['id']}").json == model
+        answer = ask(several, model["id"])
+        assert answer.json["model"] == model.get("root", model["id"])
+        assert answer.json["choices"][0]["message"]["content"] == "x"
+    for url in ("/v1/engines/second/completions", "/openai/deployments/gpt-4o/completions"):
+        assert ask(several, None, url).json["model"] == "second"
+    error = assert_envelope(ask(several, "secand").json, status=404)
+    assert error["code"] == "model_not_found" and "This server has `second`, " in error["message"]
+    assert several.get("/v1/internal/queue").json["slots"] == 8

@@ -28,7 +28,7 @@ def chat(**fields: Any) -> dict[str, Any]:
     return {"model": "paced", "messages": [{"role": "user", "content": "Hi"}], **fields}
 
 
-def wait_for(condition: Any, timeout: float = 10.0) -> None:
+def wait_for(condition: Any, timeout: float = 50.0) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -19,7 +19,7 @@ FOLDER = ROOT / "extensions" / "openai"
 ASK = """
 import json, urllib.request
 def ask(port, path="/v1/models"):
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=50) as answer:
         return json.load(answer)
 """
 

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import openai
+import orjson
 import pytest
 from flask.testing import FlaskClient
 
@@ -15,6 +16,7 @@ from extensions.openai.settings import Settings
 from extensions.openai.state.responses import Responses
 from extensions.openai.web.app import create_app
 from tests.conftest import Serve
+from tests.support.api import Api
 from tests.support.paced import PacedEngine
 from tests.support.reference import assert_envelope, fold_response, response_events
 from tests.support.wire import ask
@@ -41,6 +43,27 @@ def items(client: FlaskClient, id: str, **query: Any) -> Any:
     return answer.json
 
 
+def test_the_list() -> None:
+    client = create_app(Settings(store="memory"), EchoEngine()).test_client()
+    first, second, third = (made(client, input=text) for text in ("one", "two", "three"))
+    fourth = made(client, input="four", previous_response_id=second["id"])
+
+    def page(**query: Any) -> tuple[list[Any], bool]:
+        answer = client.get("/v1/responses", query_string=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json["data"], answer.json["has_more"]
+
+    assert page() == ([fourth, third, second, first], False)
+    assert page(order="asc", limit=2) == ([first, second], True)
+    assert page(after=third["id"]) == ([second, first], False)
+    for gone in (second, third):  # the second one stays for the fourth
+        assert client.delete(f"/v1/responses/{gone['id']}").status_code == 200
+        assert page(after=gone["id"], limit=1)[0][0]["id"] == first["id"]
+    assert page() == ([fourth, first], False)
+    unknown = client.get("/v1/responses?after=resp_1")
+    assert assert_envelope(unknown.json)["param"] == "after"
+
+
 # Through the client.
 
 
@@ -65,6 +88,21 @@ def test_a_conversation_of_stored_responses(sdk: openai.OpenAI) -> None:
         sdk.responses.retrieve(first.id)
     third = sdk.responses.create(model="echo", input="And", previous_response_id=second.id)
     assert len(list(sdk.responses.input_items.list(third.id))) == 5
+
+
+def test_a_chain_is_references_and_finds_its_prompt_in_the_cache(tiny: Api) -> None:
+    store = tiny.app.extensions["openai"].store.responses
+    before: Any = None
+    previous: Any = None
+    for turn in range(4):
+        asked = GOOD | {"input": f"Question {turn}?", "max_output_tokens": 16, "temperature": 0}
+        response = made(tiny.client, **asked, previous_response_id=previous)
+        usage, previous = response["usage"], response["id"]
+        if before is not None:
+            assert usage["input_tokens_details"]["cached_tokens"] >= 0.9 * before["input_tokens"]
+        (item,) = orjson.loads(store.get("local", previous).input)
+        assert item["content"][0]["text"] == asked["input"]
+        before = usage
 
 
 def test_every_kind_of_item_is_listed_as_the_client_knows_it(sdk: openai.OpenAI) -> None:
@@ -298,4 +336,5 @@ def test_the_events_of_a_stored_stream_come_again(serve: Serve) -> None:
     last = ask(port, "GET", f"{path}?stream=true&starting_after={len(events)}")
     assert last.body == b"data: [DONE]\n\n"
     answer = ask(port, "GET", f"{path}?starting_after=1")
-    assert assert_envelope(answer.json(), status=400)["param"] == "starting_after"
+    assert answer.json() == events[-1]["response"]
+    assert answer.headers["x-openedai-ignored"] == "starting_after"

@@ -32,6 +32,7 @@ from tests.support.process import ServerProcess
 from tests.support.reference import assert_envelope
 from tests.support.wire import ask
 
+HELLO = {"role": "user", "content": "Hello"}
 PAGE = "/v1/organization/usage/completions"
 DAY = 86400
 
@@ -212,8 +213,27 @@ def test_what_was_really_used_is_in_it(kept: Kept) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "tokens"),
+    [
+        ("completions", {"prompt": "abc", "max_tokens": 5}, ("prompt_tokens", "completion_tokens")),
+        ("chat/completions", {"messages": [HELLO]}, ("prompt_tokens", "completion_tokens")),
+        ("responses", {"input": "Hello"}, ("input_tokens", "output_tokens")),
+        ("messages", {"messages": [HELLO], "max_tokens": 50}, ("input_tokens", "output_tokens")),
+    ],
+)
+def test_every_dialect_counts(kept: Kept, path: str, body: Any, tokens: tuple[str, str]) -> None:
+    headers = {"Authorization": f"Bearer {kept.keys['bob']}"}
+    sent = {"model": "echo", **body}
+    with kept.client.post(f"/v1/{path}", json=sent, headers=headers) as answer:
+        usage = answer.json["usage"]
+    (total,) = kept.get("bob", "/v1/usage")["data"]
+    counted = (total["num_model_requests"], total["input_tokens"], total["output_tokens"])
+    assert counted == (1, *(usage[name] for name in tokens))
+
+
 def test_embeddings_have_a_page_of_their_own(kept: Kept) -> None:
-    kept.use("alice", route="POST /v1/embeddings", completion_tokens=0)
+    kept.use("alice", usage="embeddings", completion_tokens=0)
     page = kept.get("alice", "/v1/organization/usage/embeddings", start_time=kept.today)
     assert page["data"][0]["results"][0]["object"] == "organization.usage.embeddings.result"
     assert sums(kept.get("alice", start_time=kept.today)) == [[]]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import NotRequired
 
 from .engines.protocol import TokenLogprob
 from .generation.answer_head import AnswerHead, answer_head
@@ -15,6 +16,8 @@ from .generation.chat.request import ChatCompletionRequest
 from .generation.events import Event
 from .generation.logprobs import ChatLogprobs, chat_logprobs
 from .generation.plan import ChatPlan, Generation, Served, asked_of
+from .generation.stop_report import LOOP, StopReport, StopReporter
+from .generation.timings import Timings, timings_of
 from .generation.tools.calls import (
     CallDelta,
     CallFinish,
@@ -24,7 +27,9 @@ from .generation.tools.calls import (
     as_delta,
 )
 from .generation.usage import Usage, UsageCount
+from .observability.record import RequestRecord
 from .schemas import bad_request
+from .web.idempotent_request import sent_again
 from .web.responses.response import Response
 from .web.responses.streaming import OnComplete, respond
 from .web.routing.routes import MODEL, PathPrefixes, Route, endpoint
@@ -34,6 +39,9 @@ from .web.storing import Storing, answer_of
 if TYPE_CHECKING:
     from .web.context import RequestContext
 
+
+SILENCE_S = 30.0
+"""After so long a chunk without text is sent: there are clients that give up, and do not count comments."""
 
 ServiceTier = Literal["default", "flex"]
 
@@ -47,7 +55,7 @@ class Delta(CallDelta, total=False):
     refusal: None
 
 
-class ChunkChoice(TypedDict):
+class ChunkChoice(StopReport):
     """A part of one answer."""
 
     index: int
@@ -63,6 +71,7 @@ class ChatCompletionChunk(AnswerHead):
     choices: list[ChunkChoice]
     service_tier: NotRequired[ServiceTier]
     usage: NotRequired[Usage | None]
+    timings: NotRequired[Timings]
     store: NotRequired[Literal[False]]
     """False, on the last chunk, if the answer could not be stored."""
 
@@ -76,7 +85,7 @@ class AssistantAnswer(MessageCalls):
     reasoning_content: NotRequired[str]
 
 
-class ChatChoice(TypedDict):
+class ChatChoice(StopReport):
     """One answer."""
 
     index: int
@@ -92,6 +101,7 @@ class ChatCompletion(AnswerHead):
     choices: list[ChatChoice]
     service_tier: NotRequired[ServiceTier]
     usage: Usage
+    timings: NotRequired[Timings]
     metadata: NotRequired[dict[str, str]]
     store: NotRequired[Literal[False]]
     """False if the answer could not be stored."""
@@ -113,7 +123,7 @@ def create_chat_completion(context: RequestContext, body: ChatCompletionRequest)
     if body.service_tier == "flex":
         context.priority = "batch"
     body = served.settled(body)
-    turn = SessionTurn.of(context, body, served) if context.asks_for_session else None
+    turn = SessionTurn.of_chat(context, body, served) if context.asks_for_session else None
     chunks, fold = start_chat(body, served, turn)
     return respond(
         context,
@@ -132,10 +142,16 @@ def start_chat(
     Raises InvalidRequest.
     """
     if turn is None:
-        plan = _plan(body, served)
+        plan = plan_chat(body, served)
+        if body.prompt_length is not None:
+            from .generation.truncation import fitting  # loaded by requests that ask for it
+
+            plan = fitting(plan, body, served)
     else:
-        plan = turn.fitting(partial(_plan, body, served), served)
-    generation = plan.start(served)
+        if body.prompt_length is not None:  # the session leaves out its oldest turns
+            served.request.record.ignored.append("truncate_prompt_tokens")
+        plan = turn.fitting(partial(plan_chat, body, served), served)
+    generation = plan.start(served) if turn is None else turn.start(plan, served)
     chunks = _chunks(generation, body, plan, usage=body.shows_usage)
     return chunks, Fold(generation.usage, body.metadata)
 
@@ -148,9 +164,9 @@ def _keeping(
 ) -> OnComplete[Mapping[str, Any]] | None:
     """What is to be done with the whole answer; None: nothing."""
     if storing is None:
-        return None if turn is None else partial(_each_of, [turn.keep])
+        return None if turn is None else partial(_each_of, [turn.keep_chat])
     store = storing.when_complete(body, served)
-    return store if turn is None else partial(_each_of, [store, turn.keep])
+    return store if turn is None else partial(_each_of, [store, turn.keep_chat])
 
 
 def _each_of(
@@ -165,17 +181,17 @@ def _repeat(
 ) -> Response:
     """Send again what an earlier request with the same `Idempotency-Key` got."""
     context.record.answer = answer["id"]
-    response = respond(
-        context,
-        _chunks_of(answer, usage=body.shows_usage),
-        stream=bool(body.stream),
-        fold=_Finished(answer),
+    return sent_again(
+        respond(
+            context,
+            _chunks_of(answer, usage=body.shows_usage),
+            stream=bool(body.stream),
+            fold=_Finished(answer),
+        )
     )
-    response.headers["Idempotent-Replayed"] = "true"
-    return response
 
 
-def _plan(
+def plan_chat(
     body: ChatCompletionRequest, served: Served, earlier: Sequence[ChatMessage] = ()
 ) -> ChatPlan:
     """Make a neutral plan of the request; `earlier` is what its session had before.
@@ -198,7 +214,7 @@ def _plan(
         asked,
         partial(to_engine, body.messages, earlier=earlier),
         bool(body.continue_final_message),
-        body.plan,
+        body.tool_plan(served.tools_for(body.tools)),
         body.plan_thinking(served.info, served.thinking_budgets),
         body.chat_mode_for(served.info),
         about_text=asked.grammar_param.startswith("response_format"),
@@ -215,12 +231,25 @@ def _chunks(
     tier: ServiceTier | None = None
     if body.service_tier is not None:
         tier = "flex" if body.service_tier == "flex" else "default"
-    chunks, writer = _Chunks(head, tier, usage=usage), _ChoiceWriter(plan)
+    timed = count.record if body.timings_per_token else None
+    chunks, writer = (
+        _Chunks(head, tier, usage=usage, timed=timed),
+        _ChoiceWriter(plan, reports_stops=bool(body.return_stop_reason)),
+    )
+    silent_since = 0.0
     try:
         for event in events:
             if event is None:
-                yield None
+                now = time.monotonic()
+                silent_since = silent_since or now
+                is_due = now - silent_since >= SILENCE_S
+                if body.stream and is_due and not writer.has_ended:
+                    silent_since = now
+                    yield chunks.of(writer.silence())
+                else:
+                    yield None
                 continue
+            silent_since = 0.0
             count.add(event)
             for choice in writer.write(event):
                 yield chunks.of(choice)
@@ -245,7 +274,14 @@ def _chunks_of(
         yield chunks.of(
             {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": None}
         )
-        yield chunks.of({"index": index, "delta": {}, "logprobs": None, "finish_reason": finish})
+        last: ChunkChoice = {
+            "index": index,
+            "delta": {},
+            "logprobs": None,
+            "finish_reason": finish,
+        }
+        last.update(_report_in(choice))  # type: ignore[typeddict-item]  # a part of its keys
+        yield chunks.of(last)
     if usage:
         yield chunks.last(answer["usage"])
 
@@ -253,9 +289,16 @@ def _chunks_of(
 class _Chunks:
     """Makes the chunks of one answer."""
 
-    def __init__(self, head: AnswerHead, tier: ServiceTier | None, *, usage: bool) -> None:
-        """`usage`: the client asked for it, so all chunks have the field."""
-        self._head, self._tier, self._usage = head, tier, usage
+    def __init__(
+        self,
+        head: AnswerHead,
+        tier: ServiceTier | None,
+        *,
+        usage: bool,
+        timed: RequestRecord | None = None,
+    ) -> None:
+        """`usage`: the client asked for it, so all chunks have the field. `timed`: its times are reported."""
+        self._head, self._tier, self._usage, self._timed = head, tier, usage, timed
 
     def of(self, *choices: ChunkChoice) -> ChatCompletionChunk:
         """A chunk with these choices."""
@@ -272,6 +315,8 @@ class _Chunks:
             chunk["service_tier"] = self._tier
         if self._usage:
             chunk["usage"] = None
+        if self._timed is not None:
+            chunk["timings"] = timings_of(self._timed)
         return chunk
 
     def last(self, usage: Usage) -> ChatCompletionChunk:
@@ -284,13 +329,28 @@ class _Chunks:
 class _ChoiceWriter:
     """Writes events as choices of chunks."""
 
-    def __init__(self, plan: ChatPlan) -> None:
+    def __init__(self, plan: ChatPlan, *, reports_stops: bool) -> None:
+        self._reporter = StopReporter(plan.asked.stop_tokens) if reports_stops else None
         self._calls = ToolCallWriter(plan.tools) if plan.tools.shown else None
         self._shows_thoughts = plan.thinking.shown
         self._has_logprobs = plan.asked.alternatives is not None
+        self._count = plan.asked.n
         self._begun: set[int] = set()
+        self._ended: set[int] = set()
         self._waiting: dict[int, tuple[TokenLogprob, ...]] = {}
         """Log-probabilities of tokens without text: they go into the next chunk that has some."""
+
+    @property
+    def has_ended(self) -> bool:
+        return len(self._ended) == self._count
+
+    def silence(self) -> ChunkChoice:
+        """A choice that goes on and says nothing."""
+        index = next(each for each in range(self._count) if each not in self._ended)
+        role: Delta = {"role": "assistant", "content": "", "refusal": None}
+        delta: Delta = {} if index in self._begun else role
+        self._begun.add(index)
+        return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
 
     def write(self, event: Event) -> Iterator[ChunkChoice]:
         """Yield the choices that an event becomes, one for each chunk."""
@@ -301,7 +361,7 @@ class _ChoiceWriter:
             self._begun.add(event.index)
             content = None if parts and not event.text else ""
             yield self._choice(event, {"role": "assistant", "content": content, "refusal": None})
-        if event.logprobs:
+        if event.logprobs and self._has_logprobs:
             self._waiting[event.index] = self._waiting.get(event.index, ()) + event.logprobs
         if event.reasoning and self._shows_thoughts:
             yield self._choice(event, {"reasoning_content": event.reasoning})
@@ -311,9 +371,15 @@ class _ChoiceWriter:
             delta: Delta = {}
             delta.update(part)  # type: ignore[typeddict-item]  # a part of its keys
             yield self._choice(event, delta)
+        report: StopReport = LOOP if event.loop else {}
+        if self._reporter is not None:
+            report = self._reporter.add(event)
         if event.finish:
             finish = event.finish if self._calls is None else self._calls.finish(event)
-            yield self._choice(event, {}, finish)
+            last = self._choice(event, {}, finish)
+            last.update(report)  # type: ignore[typeddict-item]  # a part of its keys
+            self._ended.add(event.index)
+            yield last
 
     def _choice(self, event: Event, delta: Delta, finish: CallFinish | None = None) -> ChunkChoice:
         logprobs = None
@@ -378,6 +444,8 @@ class Fold:
         }
         if "service_tier" in last:
             completion["service_tier"] = last["service_tier"]
+        if "timings" in last:
+            completion["timings"] = last["timings"]
         if self._metadata is not None:
             completion["metadata"] = self._metadata
         return completion
@@ -393,6 +461,7 @@ class _ChoiceFold:
         self._calls: CallFold | None = None
         self._logprobs: ChatLogprobs | None = None
         self._finish: CallFinish | None = None
+        self._report: StopReport = {}
 
     def add(self, part: ChunkChoice) -> None:
         delta = part["delta"]
@@ -407,6 +476,7 @@ class _ChoiceFold:
                 self._logprobs = {"content": [], "refusal": None}
             self._logprobs["content"] += part["logprobs"]["content"]
         self._finish = part["finish_reason"]
+        self._report = _report_in(part)
 
     def choice(self) -> ChatChoice:
         calls = self._calls.whole() if self._calls else None
@@ -419,12 +489,21 @@ class _ChoiceFold:
             message["reasoning_content"] = "".join(self._reasoning)
         if calls:
             message.update(calls)  # type: ignore[typeddict-item]  # a part of its keys
-        return {
+        choice: ChatChoice = {
             "index": self._index,
             "message": message,
             "logprobs": self._logprobs,
             "finish_reason": self._finish,
         }
+        choice.update(self._report)  # type: ignore[typeddict-item]  # a part of its keys
+        return choice
+
+
+def _report_in(choice: StopReport) -> StopReport:
+    """The part of a choice that says what ended it, if it has one."""
+    if "stop_reason" not in choice:
+        return {}
+    return {"stop_reason": choice["stop_reason"], "stopping_word": choice["stopping_word"]}
 
 
 ROUTES = endpoint(
@@ -437,8 +516,10 @@ ROUTES = endpoint(
         PathPrefixes.MODEL,
         answer=ChatCompletion,
         body=ChatCompletionRequest,
+        once=True,
         example={"model": MODEL, "messages": [{"role": "user", "content": "What can you do?"}]},
         chunk=ChatCompletionChunk,
+        cached=True,
         scope="write",
     ),
 )

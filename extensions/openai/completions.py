@@ -6,10 +6,10 @@ from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AliasChoices, Discriminator, Field, Tag
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import NotRequired
 
 from .engines.protocol import EngineInfo, Finish
-from .generation.answer_head import AnswerHead, answer_head, head_of
+from .generation.answer_head import AnswerHead, answer_head
 from .generation.continue_prompt import Prompt
 from .generation.events import Event
 from .generation.logprobs import CompletionLogprobs, append_logprobs, completion_logprobs
@@ -17,8 +17,11 @@ from .generation.plan import Generation, PromptPlan, asked_of
 from .generation.request import MAX_TOKENS_ALIASES, ChoicesRequest
 from .generation.sampling.profiles import profile_of
 from .generation.sampling.unsupported_fields import IN_COMPLETIONS, NeutralValues
+from .generation.stop_report import LOOP, StopReport, StopReporter
+from .generation.timings import Timings, timings_of
 from .generation.usage import Usage, UsageCount
 from .schemas import bad_request
+from .web.context import SESSION_HEADER
 from .web.responses.response import Response
 from .web.responses.streaming import respond
 from .web.routing.routes import MODEL, PathPrefixes, Route, endpoint
@@ -131,7 +134,7 @@ class CompletionRequest(ChoicesRequest):
         return [tuple(each) if isinstance(each, list) else str(each) for each in prompt]
 
 
-class CompletionChoice(TypedDict):
+class CompletionChoice(StopReport):
     """One answer, or in a stream a part of it."""
 
     text: str
@@ -146,6 +149,7 @@ class Completion(AnswerHead):
     object: Literal["text_completion"]
     choices: list[CompletionChoice]
     usage: Usage
+    timings: NotRequired[Timings]
 
 
 class CompletionChunk(AnswerHead):
@@ -154,6 +158,7 @@ class CompletionChunk(AnswerHead):
     object: Literal["text_completion"]
     choices: list[CompletionChoice]
     usage: NotRequired[Usage | None]
+    timings: NotRequired[Timings]
 
 
 def create_completion(context: RequestContext, body: CompletionRequest) -> Response:
@@ -164,11 +169,18 @@ def create_completion(context: RequestContext, body: CompletionRequest) -> Respo
     `/v1/chat/completions`.
     """
     served = context.serve(body.model, body.timeout)
+    if context.session_header is not None:
+        context.record.ignored.append(SESSION_HEADER)  # a prompt has no turns
     body = served.settled(body)
-    generation = _plan(body, served.info).start(served)
+    plan = _plan(body, served.info)
+    if body.truncate_prompt_tokens is not None:
+        from .generation.truncation import truncated  # loaded by requests that ask for it
+
+        plan = truncated(plan, body.truncate_prompt_tokens, served)
+    generation = plan.start(served)
     return respond(
         context,
-        _chunks(generation, body.alternatives, usage=body.shows_usage),
+        _chunks(generation, body),
         stream=bool(body.stream),
         fold=Fold(generation.usage, (body.n or 1) * len(body.prompts)),
     )
@@ -194,18 +206,20 @@ def _plan(body: CompletionRequest, info: EngineInfo) -> PromptPlan:
         prompts,
         candidates,
         DEFAULT_MAX_TOKENS,
-        body.suffix,
+        body.suffix or None,
         bool(body.echo),
     )
 
 
 def _chunks(
-    generation: Generation, logprobs: int | None, *, usage: bool
+    generation: Generation, body: CompletionRequest
 ) -> Generator[CompletionChunk | None, None, None]:
     """Write events as chunks of the reference."""
     events, count = generation.events, generation.usage
+    logprobs, usage = body.alternatives, body.shows_usage
     head = answer_head("cmpl-", generation.info)
     count.record.answer = head["id"]
+    reporter = StopReporter(body.reported_stop_tokens) if body.return_stop_reason else None
     echoed: dict[int, int] = {}  # characters of the echoed prompt, by choice
 
     def chunk(*choices: CompletionChoice) -> CompletionChunk:
@@ -219,18 +233,24 @@ def _chunks(
         }
         if usage:
             made["usage"] = None
+        if body.timings_per_token:
+            made["timings"] = timings_of(count.record)
         return made
 
     def choice(event: Event) -> CompletionChoice:
         if event.echo:
             echoed[event.index] = len(event.text)
         at = 0 if event.echo else echoed.get(event.index, 0) + event.logprobs_at
-        return {
+        made: CompletionChoice = {
             "text": event.text,
             "index": event.index,
             "logprobs": None if logprobs is None else completion_logprobs(event.logprobs, at),
             "finish_reason": event.finish,
         }
+        if reporter is not None or event.loop:
+            report = LOOP if reporter is None else reporter.add(event)
+            made.update(report)  # type: ignore[typeddict-item]  # a part of its keys
+        return made
 
     try:
         for event in events:
@@ -265,6 +285,9 @@ class Fold:
             whole = self._choices.setdefault(part["index"], part)
             self._texts.setdefault(part["index"], []).append(part["text"])
             whole["finish_reason"] = part["finish_reason"]
+            if "stop_reason" in part:
+                whole["stop_reason"] = part["stop_reason"]
+                whole["stopping_word"] = part["stopping_word"]
             self._left -= part["finish_reason"] is not None
             if whole is not part and whole["logprobs"] is not None:
                 append_logprobs(whole["logprobs"], part["logprobs"])
@@ -276,12 +299,19 @@ class Fold:
     def whole(self) -> Completion:
         for index, parts in self._texts.items():
             self._choices[index]["text"] = "".join(parts)
-        return {
-            **head_of(self._last),
+        last = self._last
+        completion: Completion = {
+            "id": last["id"],
+            "created": last["created"],
+            "model": last["model"],
+            "system_fingerprint": last["system_fingerprint"],
             "object": "text_completion",
             "choices": [self._choices[index] for index in sorted(self._choices)],
             "usage": self._usage.total(),
         }
+        if "timings" in last:
+            completion["timings"] = last["timings"]
+        return completion
 
 
 ROUTES = endpoint(
@@ -296,6 +326,7 @@ ROUTES = endpoint(
         body=CompletionRequest,
         example={"model": MODEL, "prompt": "Once upon a time", "max_tokens": 40},
         chunk=CompletionChunk,
+        cached=True,
         scope="write",
     ),
 )

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from .dialects.responses.items import AnyItem, InputItem, ItemReference
-from .dialects.responses.request import Include, InputItemsQuery
+from .dialects.responses.request import Include, InputItemsQuery, ListQuery
 from .dialects.responses.stored_items import to_store
-from .errors import StoreOff
 from .generation.chat.request import Metadata
 from .schemas import bad_request
 from .schemas.validation import RequestModel
 from .state.pages import Page
+from .web.idempotent_request import stored_once
 from .web.lists import list_of
 from .web.responses.response import Response, json_response
 from .web.routing.routes import PathPrefixes, Route, endpoint
+from .web.stored_conversation import content_seal
 
 if TYPE_CHECKING:
-    from .state.conversations import Conversation, Conversations
+    from .state.conversations import Conversation
+    from .state.idempotency import Claim
     from .web.context import RequestContext
 
 MAX_ITEMS = 20
@@ -87,17 +90,36 @@ class ConversationItems(TypedDict):
     has_more: bool
 
 
+class ConversationList(TypedDict):
+    """A page of conversations; the ids are empty texts on an empty page."""
+
+    object: Literal["list"]
+    data: list[ConversationObject]
+    first_id: str
+    last_id: str
+    has_more: bool
+
+
 def create_conversation(context: RequestContext, body: NewConversation) -> Response:
     """Begin a conversation, which is kept until it is deleted."""
-    id = "conv_" + secrets.token_hex(24)
-    items = _to_store(body.items or ())
-    created = _stored(context).create(_owner(context), id, body.metadata or {}, items)
-    return json_response(_shown(created))
+    stored, owner = context.store.conversations, _owner(context)
+
+    def create(claim: Claim | None) -> Conversation:
+        id, items = "conv_" + secrets.token_hex(24), _to_store(context, body.items or ())
+        return stored.create(owner, id, body.metadata or {}, items, claim=claim)
+
+    return stored_once(context, body, create, partial(stored.get, owner), _shown)
+
+
+def list_conversations(context: RequestContext, query: ListQuery) -> Response:
+    """The conversations of the caller, the latest first. Not OpenAI's."""
+    page = context.store.conversations.listed(_owner(context), query.page)
+    return json_response(list_of(page.map(_shown)))
 
 
 def get_conversation(context: RequestContext, conversation_id: str) -> Response:
     """One conversation; 404 for one that is deleted, or is another key's."""
-    return json_response(_shown(_stored(context).get(_owner(context), conversation_id)))
+    return json_response(_shown(context.store.conversations.get(_owner(context), conversation_id)))
 
 
 def update_conversation(
@@ -105,13 +127,13 @@ def update_conversation(
 ) -> Response:
     """Change the metadata, and nothing else."""
     metadata = body.metadata or {}
-    changed = _stored(context).set_metadata(_owner(context), conversation_id, metadata)
+    changed = context.store.conversations.set_metadata(_owner(context), conversation_id, metadata)
     return json_response(_shown(changed))
 
 
 def delete_conversation(context: RequestContext, conversation_id: str) -> Response:
     """Delete a conversation and its items. Responses that were made in it stay."""
-    _stored(context).delete(_owner(context), conversation_id)
+    context.store.conversations.delete(_owner(context), conversation_id)
     deleted: DeletedConversation = {
         "id": conversation_id,
         "object": "conversation.deleted",
@@ -122,33 +144,35 @@ def delete_conversation(context: RequestContext, conversation_id: str) -> Respon
 
 def list_items(context: RequestContext, query: InputItemsQuery, conversation_id: str) -> Response:
     """The items of a conversation, the latest first."""
-    page = _stored(context).page(_owner(context), conversation_id, query.page)
+    page = context.store.conversations.page(_owner(context), conversation_id, query.page)
     return json_response(list_of(page))
 
 
 def create_items(context: RequestContext, body: NewItems, conversation_id: str) -> Response:
     """Put items behind those that are there: all of them, or none."""
-    added = _stored(context).add(_owner(context), conversation_id, _to_store(body.items))
-    return json_response(list_of(Page(tuple(added), False)))
+    stored, owner, id = context.store.conversations, _owner(context), conversation_id
+    stored.get(owner, id)  # a key lives on where the conversation is deleted
+
+    def add(claim: Claim | None) -> Sequence[Mapping[str, Any]]:
+        return stored.add(owner, id, _to_store(context, body.items), claim=claim)
+
+    added_before = partial(stored.added, owner, id)
+    return stored_once(context, body, add, added_before, _listed, path_id=id)
 
 
 def get_item(
     context: RequestContext, query: ItemQuery, conversation_id: str, item_id: str
 ) -> Response:
     """One item of a conversation."""
-    return json_response(_stored(context).item(_owner(context), conversation_id, item_id))
+    return json_response(
+        context.store.conversations.item(_owner(context), conversation_id, item_id)
+    )
 
 
 def delete_item(context: RequestContext, conversation_id: str, item_id: str) -> Response:
     """Delete an item; the answer is the conversation that it was in."""
-    left = _stored(context).delete_item(_owner(context), conversation_id, item_id)
+    left = context.store.conversations.delete_item(_owner(context), conversation_id, item_id)
     return json_response(_shown(left))
-
-
-def _stored(context: RequestContext) -> Conversations:
-    if not context.record.caller.stores:
-        raise StoreOff
-    return context.services.store.conversations
 
 
 def _owner(context: RequestContext) -> str:
@@ -164,12 +188,17 @@ def _shown(conversation: Conversation) -> ConversationObject:
     }
 
 
-def _to_store(items: Sequence[AnyItem]) -> list[dict[str, Any]]:
-    """Raises InvalidRequest for an item that only refers to one."""
+def _listed(items: Sequence[Mapping[str, Any]]) -> object:
+    return list_of(Page(tuple(items), False))
+
+
+def _to_store(context: RequestContext, items: Sequence[AnyItem]) -> list[dict[str, Any]]:
+    """Raises InvalidRequest for an item that only refers to one, and for what was not sealed here."""
     for at, item in enumerate(items):
         if isinstance(item, ItemReference):
             raise bad_request.unsupported(f"items[{at}]", "refers to an item; send it whole.")
-    return to_store(items)
+    seal = content_seal(context)
+    return to_store(seal.opened(item, f"items[{at}]") for at, item in enumerate(items))
 
 
 ONE = "/conversations/<conversation_id>"
@@ -182,9 +211,16 @@ ROUTES = endpoint(
         PathPrefixes.API,
         answer=ConversationObject,
         body=NewConversation,
+        once=True,
         body_optional=True,
         scope="write",
         example={"items": [GREETING], "metadata": {"topic": "greeting"}},
+    ),
+    Route(
+        *("GET", "/conversations", list_conversations, "List conversations"),
+        PathPrefixes.API,
+        answer=ConversationList,
+        query=ListQuery,
     ),
     Route(
         *("GET", ONE, get_conversation, "Get a conversation"),
@@ -216,6 +252,7 @@ ROUTES = endpoint(
         PathPrefixes.API,
         answer=ConversationItems,
         body=NewItems,
+        once=True,
         scope="write",
         example={"items": [GREETING]},
     ),

@@ -3,7 +3,10 @@
     APIError                      any error that a client can get
     ├── InvalidRequest       400  the request is not valid
     │   ├── ContextLengthExceeded
+    │   ├── FileQuotaExceeded
+    │   ├── InputTooLong
     │   ├── PreviousResponseNotFound
+    │   ├── ConversationLocked
     │   └── NotSupported          neither engine nor host supports the endpoint
     ├── Unauthorized         401  no key, or a wrong one
     ├── Forbidden            403  a Host or Origin that is not on the list
@@ -15,14 +18,18 @@
     ├── WebSocketRefused     426  the client asks for a WebSocket
     ├── BodyTooLarge         413
     ├── UnsupportedMediaType 415
+    ├── RangeNotSatisfiable  416  the content has no such part
     ├── RequestUnderWay      409  the same request is being answered
+    ├── RequestStopped       409  a client stopped it
+    ├── UpstreamRefused      422  the chat API that has the model refuses the request
     ├── IdempotencyMismatch  422  another request had the same Idempotency-Key
     ├── RequestTooSlow       408  the request did not arrive in time
     ├── RequestTimedOut      408  the answer took too long
     ├── RateLimited          429  the key has made too many requests
     │   ├── UnitsLimited
     │   ├── QuotaExceeded
-    │   └── TooManyWrongKeys
+    │   ├── TooManyWrongKeys
+    │   └── UpstreamLimited
     ├── ShareExceeded        429  the queue is full, and the caller has the most requests in it
     ├── InternalError        500  our fault; the reason is only in the log
     │   └── EngineFailed          the engine failed during the request
@@ -31,7 +38,11 @@
     │       ├── EngineOutOfMemory   503
     │       ├── EngineUnreachable   503
     │       ├── ExtensionFailed
-    │       └── ModelLoadFailed
+    │       ├── ModelLoadFailed
+    │       ├── UpstreamFailed      502  another server failed that has the model
+    │       │   └── UpstreamUnreachable
+    │       └── UpstreamTimeout     504
+    ├── NotConfigured        501  the operator has given no model for it
     └── Unavailable          503  try again after `retry_after` seconds
         ├── KeysUnreadable
         ├── LimitsUnavailable
@@ -43,6 +54,7 @@
         ├── QueueFull
         ├── QueueTimeout
         ├── RequestMemoryFull
+        ├── UpstreamBusy
         └── ShuttingDown
 
 Raise, never return, an error. The class defines `status`, `type` and `code`, the instance `message` and
@@ -159,6 +171,58 @@ class NotSupported(InvalidRequest):
     code = "not_supported"
 
 
+class NotConfigured(APIError):
+    """The endpoint exists, but the operator has given the server nothing to serve it with."""
+
+    status = 501
+    code = "not_configured"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        # Official clients would try again, and wait for nothing.
+        return {"x-should-retry": "false"}
+
+
+class FileQuotaExceeded(InvalidRequest):
+    """The key has as many bytes of files as it may have (`--store-megabytes files=...`)."""
+
+    code = "file_quota_exceeded"
+
+    def __init__(self, most: int) -> None:
+        """`most`: bytes."""
+        super().__init__(
+            f"This key would have more than {most >> 20} MiB of files; delete some first."
+        )
+
+
+class InputTooLong(InvalidRequest):
+    """A text is longer than the model can read."""
+
+    code = "context_length_exceeded"
+
+    def __init__(self, *, tokens: int, context_length: int, param: str, advice: str) -> None:
+        super().__init__(
+            f"This model's maximum context length is {context_length} tokens. However, '{param}' has "
+            f"{tokens} tokens. {advice}",
+            param=param,
+        )
+
+
+class RequestStopped(APIError):
+    """A client stopped the request before there was an answer."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "request_stopped"
+
+    def __init__(self) -> None:
+        super().__init__("The request was stopped.")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"x-should-retry": "false"}
+
+
 class Unauthorized(APIError):
     """No key, or a wrong one."""
 
@@ -258,6 +322,34 @@ class BodyTooLarge(APIError):
     code = "request_too_large"
 
 
+class ConversationLocked(InvalidRequest):
+    """Another response is being made in the conversation, and takes too long to wait for."""
+
+    code = "conversation_locked"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(
+            f"Another response is being made in the conversation '{id[:100]}'; ask again when it has ended.",
+            param="conversation",
+        )
+
+
+class RangeNotSatisfiable(APIError):
+    """The header `Range` asks for a part that the content does not have."""
+
+    status = 416
+    type = "invalid_request_error"
+    code = "range_not_satisfiable"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"There is no such range: the content has {size} bytes.")
+        self._size = size
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Content-Range": f"bytes */{self._size}"}
+
+
 class RequestUnderWay(APIError):
     """A request with the same `Idempotency-Key` is being answered."""
 
@@ -354,6 +446,20 @@ class TooManyWrongKeys(RateLimited):
     code = "too_many_wrong_keys"
 
 
+class UpstreamLimited(RateLimited):
+    """The server that has the model takes no more requests from this one now."""
+
+    code = "upstream_rate_limited"
+
+
+class UpstreamRefused(APIError):
+    """The chat API that has the model refuses the request."""
+
+    status = 422
+    type = "invalid_request_error"
+    code = "upstream_refused"
+
+
 class RequestTooSlow(APIError):
     """The head or body of the request did not arrive in time."""
 
@@ -438,6 +544,26 @@ class ModelLoadFailed(EngineFailed):
     code = "model_load_failed"
 
 
+class UpstreamFailed(EngineFailed):
+    """The server that has the model failed, or answered something that cannot be read."""
+
+    status = 502
+    code = "upstream_failed"
+
+
+class UpstreamUnreachable(UpstreamFailed):
+    """The server that has the model does not answer at its address."""
+
+    code = "upstream_unreachable"
+
+
+class UpstreamTimeout(EngineFailed):
+    """The server that has the model was silent for too long."""
+
+    status = 504
+    code = "upstream_timeout"
+
+
 class Unavailable(APIError):
     """The server cannot handle the request now; `retry_after` says when to try again."""
 
@@ -493,6 +619,72 @@ class ModelLoading(Unavailable):
     retry_after = 2
 
 
+class AgentUnavailable(Unavailable):
+    """An agent cannot answer now: its model is not loaded, or the settings do not allow what it is."""
+
+    code = "agent_unavailable"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"This agent cannot answer now: {why}. The operator can change that.")
+
+
+class ToolServerUnavailable(Unavailable):
+    """A tool server that the request names does not answer, or its extension is not active."""
+
+    code = "tool_server_unavailable"
+
+    def __init__(self, label: str) -> None:
+        super().__init__(f"The tool server '{label}' does not answer. Please try again later.")
+
+
+class AgentInFile(APIError):
+    """The operator's file has an agent with this name, which can be changed there only."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "agent_in_file"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The agent `{name}` is in the operator's file (--agents), and can be changed there only."
+        )
+
+
+class BatchEnded(APIError):
+    """A batch that has ended cannot be cancelled, paused or resumed."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "batch_ended"
+
+    def __init__(self, id: str, status: str) -> None:
+        super().__init__(f"The batch '{id}' has the status '{status}': it has ended.")
+
+
+class BatchFileInUse(APIError):
+    """A file cannot be deleted while a batch works with it."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "file_in_use"
+
+    def __init__(self, batch: str) -> None:
+        super().__init__(f"The batch '{batch}' works with this file; cancel it first.")
+
+
+class ModelInFile(APIError):
+    """The operator named this model at the start, and its files can be deleted there only."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "model_in_file"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The model `{name}` is named in the operator's file (--models), and stays while it is there."
+        )
+
+
 class ModelChanged(Unavailable):
     """The model was unloaded while the answer was being written."""
 
@@ -503,6 +695,13 @@ class ModelInUse(Unavailable):
     """The model cannot be changed now, because something besides the API uses it."""
 
     code = "model_in_use"
+
+
+class NoRoomForModel(Unavailable):
+    """The model is not loaded, and there is no room for it beside those that are."""
+
+    code = "no_room_for_model"
+    retry_after = 5
 
 
 class QueueFull(Unavailable):
@@ -516,6 +715,13 @@ class QueueTimeout(Unavailable):
     """The request has waited too long in the queue."""
 
     code = "queue_timeout"
+    retry_after = 5
+
+
+class UpstreamBusy(Unavailable):
+    """The server that has the model is overloaded, or starts or stops."""
+
+    code = "upstream_busy"
     retry_after = 5
 
 

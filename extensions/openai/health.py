@@ -106,7 +106,7 @@ def health_details(context: RequestContext) -> Response:
     """Details of the server. 200 even while the model loads."""
     services = context.services
     model = _model(services.models)
-    queue = services.scheduler.state()
+    queue = services.models.queue()
     answer: HealthDetails = {
         "status": _status(services.store) if model else "loading",
         "version": __version__,

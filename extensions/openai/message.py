@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 from typing_extensions import NotRequired, TypedDict
 
 from .chat import ChatCompletionChunk, Fold, start_chat
-from .errors import StoreOff
 from .generation.chat.request import ChatCompletionRequest
 from .schemas.validation import RequestModel
-from .web.responses.response import Response
+from .web.idempotent_request import IdempotentRequest, sent_again
+from .web.responses.response import Response, json_response
 from .web.responses.streaming import respond
 from .web.routing.routes import PathPrefixes, Route, endpoint
-from .web.session_turn import SessionTurn
+from .web.session_turn import Said, SessionTurn
 
 if TYPE_CHECKING:
     from .web.context import RequestContext
@@ -51,20 +53,24 @@ def create_message(context: RequestContext, body: MessageRequest) -> Response:
 
     The loaded model answers, or the agent that a header names.
     """
-    if not (context.services.store.keeps and context.record.caller.stores):
-        raise StoreOff
+    sessions, owner = context.store.sessions, context.record.caller.owner
+    request = IdempotentRequest(context, body, partial(sessions.turn, owner))
+    if request.earlier is not None:
+        return sent_again(json_response(_text_of(request.earlier.messages[-1])))
     said = {"role": "user", "content": body.text}
     chat = ChatCompletionRequest.model_validate({"messages": [said], "user": body.user_id})
     served = context.serve(context.services.models.loaded().name, None)
     chat = served.settled(chat)
-    turn = SessionTurn.in_session(context, chat, served, body.user_id)
+    turn = SessionTurn.in_session(
+        *(context, Said.in_chat(chat), served, body.user_id), by_user=True, request=request
+    )
     chunks, fold = start_chat(chat, served, turn)
     return respond(
         context,
         chunks,
         stream=False,
         fold=_TextOf(fold),
-        on_complete=lambda _: turn.keep(fold.whole()),
+        on_complete=lambda _: turn.keep_chat(fold.whole()),
     )
 
 
@@ -82,7 +88,11 @@ class _TextOf:
         return self._fold.has_ended
 
     def whole(self) -> MessageAnswer:
-        return {"text": self._fold.whole()["choices"][0]["message"]["content"] or ""}
+        return _text_of(self._fold.whole()["choices"][0]["message"])
+
+
+def _text_of(answer: Mapping[str, Any]) -> MessageAnswer:
+    return {"text": answer["content"] or ""}
 
 
 ROUTES = endpoint(
@@ -92,6 +102,7 @@ ROUTES = endpoint(
         PathPrefixes.ROOT,
         answer=MessageAnswer,
         body=MessageRequest,
+        once=True,
         scope="write",
         example={"text": "What can you do?", "user_id": "ann"},
     ),

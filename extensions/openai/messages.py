@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .dialects.messages.conversation import ThoughtsBack, to_messages
+from .dialects.messages.conversation import ThoughtsBack, answered, to_messages
 from .dialects.messages.errors import OVERLOADED, AnthropicError, envelope_of, status_of
 from .dialects.messages.message import AnthropicMessage, MessageEvent, TokenCount
 from .dialects.messages.request import ConversationFields, CountTokensRequest, MessagesRequest
 from .dialects.messages.signatures import ThoughtSigner
 from .dialects.messages.writer import MessageFold, MessageWriter, message_events
+from .generation.chat.session_history import as_said
 from .generation.plan import Asked, ChatPlan, Served, asked_of, asked_of_prompt
 from .models import ANTHROPIC_HEADER
-from .state.signing_key import signing_key
+from .state.keyring import keyring_of
 from .web.responses.dialects import Dialect
 from .web.responses.response import Response, json_response
 from .web.responses.sse import NamedEvents
 from .web.responses.streaming import respond
 from .web.routing.routes import MODEL, PathPrefixes, Route, endpoint
+from .web.session_in_dialect import in_session
+from .web.session_turn import SessionTurn
+from .web.storing import NOT_STORED
 
 if TYPE_CHECKING:
     from .web.context import RequestContext
@@ -30,7 +35,9 @@ def create_message(context: RequestContext, body: MessagesRequest) -> Response:
     body = served.settled(body)
     thoughts = _thoughts_of(context)
     asked = asked_of(body, alternatives="n_probs", logprobs="n_probs")
-    generation = _plan(body, asked, served, thoughts).start(served)
+    plan = _plan(body, asked, served, thoughts)
+    plan, turn = in_session(context, plan, served, user=body.end_user)
+    generation = plan.start(served) if turn is None else turn.start(plan, served)
     writer = MessageWriter(
         generation,
         thoughts.signer,
@@ -40,13 +47,20 @@ def create_message(context: RequestContext, body: MessagesRequest) -> Response:
     )
     events = message_events(generation, writer)
     # mypy infers no union of so many types.
-    return respond(context, events, stream=bool(body.stream), fold=MessageFold())  # type: ignore[misc]
+    return respond(  # type: ignore[misc]
+        context,
+        events,
+        stream=bool(body.stream),
+        fold=MessageFold(),
+        on_complete=None if turn is None else partial(_keep, turn),
+    )
 
 
 def count_message_tokens(context: RequestContext, body: CountTokensRequest) -> Response:
     """Count the tokens of the prompt that a message with these fields would have."""
     served = context.serve(body.model, None)
     plan = _plan(body, asked_of_prompt(body), served, _thoughts_of(context))
+    plan, _ = in_session(context, plan, served, user=None)
     count: TokenCount = {"input_tokens": plan.count_prompt(served)}
     return json_response(count)
 
@@ -55,7 +69,7 @@ def _plan(
     body: ConversationFields, asked: Asked, served: Served, thoughts: ThoughtsBack
 ) -> ChatPlan:
     """The request in no dialect's words. Raises InvalidRequest for what contradicts itself or cannot be."""
-    tools = body.tool_plan
+    tools = body.tool_plan(served.tools)
     deferred = {tool.name: tool for tool in tools.shown if tool.name in tools.deferred}
     return ChatPlan(
         asked,
@@ -67,9 +81,14 @@ def _plan(
     )
 
 
+def _keep(turn: SessionTurn, message: AnthropicMessage) -> Mapping[str, bool] | None:
+    """Keep the turn with its answer; say so where that fails."""
+    return None if turn.keep([as_said(answered(message))]) else NOT_STORED
+
+
 def _thoughts_of(context: RequestContext) -> ThoughtsBack:
-    key = signing_key(context.services.settings, "thoughts")
-    return ThoughtsBack(ThoughtSigner(key), context.record.ignored)
+    signer = ThoughtSigner(keyring_of(context.services.settings), context.record.caller.owner)
+    return ThoughtsBack(signer, context.record.ignored)
 
 
 ANTHROPIC = Dialect(
@@ -93,6 +112,7 @@ ROUTES = endpoint(
         answer=AnthropicMessage,
         body=MessagesRequest,
         chunk=MessageEvent,
+        cached=True,
         scope="write",
         example={"model": MODEL, "max_tokens": 64, "messages": [GREETING]},
     ),
@@ -105,6 +125,7 @@ ROUTES = endpoint(
         answer=TokenCount,
         body=CountTokensRequest,
         scope="write",
+        usage=None,
         example={"model": MODEL, "messages": [GREETING]},
     ),
     dialect=ANTHROPIC,

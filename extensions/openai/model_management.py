@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from .engines.model_manager import ModelManager, Template
 from .errors import NotSupported
@@ -26,10 +26,20 @@ class LoadedModel(TypedDict):
     loader: str
 
 
+class ModelsQuery(RequestModel):
+    """What to answer of the host's models."""
+
+    memory: bool = Field(
+        False, description="Whether to look into all files for the memory that they take."
+    )
+
+
 class ModelNames(TypedDict):
     """The models in the host's folder."""
 
     model_names: list[str]
+    memory: NotRequired[dict[str, int]]
+    """Bytes that a model takes at most when it is loaded, where that is known; if it was asked for."""
 
 
 class LoraNames(TypedDict):
@@ -75,9 +85,13 @@ def model_info(context: RequestContext) -> Response:
     return _loaded(_manager(context))
 
 
-def list_host_models(context: RequestContext) -> Response:
+def list_host_models(context: RequestContext, query: ModelsQuery) -> Response:
     """The names of all models that can be loaded."""
-    names: ModelNames = {"model_names": list(_manager(context).models())}
+    manager = _manager(context)
+    names: ModelNames = {"model_names": list(manager.models())}
+    if query.memory:
+        known = ((name, manager.memory(name)) for name in names["model_names"])
+        names["memory"] = {name: size for name, size in known if size is not None}
     return json_response(names)
 
 
@@ -151,7 +165,7 @@ ROUTES = endpoint(
     Route("GET", "/internal/model/info", model_info, "Show the loaded model", API, LoadedModel),
     Route(
         "GET", "/internal/model/list", list_host_models, "List models to load", API, ModelNames,
-        scope="admin",
+        query=ModelsQuery, scope="admin",
     ),
     Route(
         "POST", "/internal/model/load", load_model, "Load a model", API, LoadedModel,

@@ -12,8 +12,9 @@ from .web.responses.response import Response, json_response
 from .web.routing.routes import PathPrefixes, Route, endpoint
 
 if TYPE_CHECKING:
-    from .engines.protocol import EngineInfo, TemplateTraits
-    from .generation.agents import Agent
+    from .engines.protocol import TemplateTraits
+    from .generation.agents.agent import Agent
+    from .limits.served_models import ServedModel, ServedModels
     from .web.context import RequestContext
 
 
@@ -68,7 +69,7 @@ class Template(TypedDict):
 
 
 class Model(TypedDict):
-    """A model, or an alias of it (then `root` names the model)."""
+    """A model, or an alias of it, or it with an adapter (then `root` names the model)."""
 
     id: str
     object: Literal["model"]
@@ -79,8 +80,16 @@ class Model(TypedDict):
     """What requests may use; empty while it is not loaded."""
     loaded: NotRequired[bool]
     """False for a model that the host could load."""
+    state: NotRequired[Literal["not_loaded", "loading", "loaded", "unloading"]]
+    """Of a model that is loaded when a request names it."""
+    size: NotRequired[int]
+    """Bytes of memory that such a model takes, at most."""
+    pinned: NotRequired[bool]
+    """Whether such a model stays loaded when another one needs room."""
     description: NotRequired[str]
     root: NotRequired[str]
+    dimensions: NotRequired[int]
+    """The numbers of its vectors, if it makes embeddings."""
     template: NotRequired[Template]
     """What the model's chat template supports, found by trying it, if this server renders one."""
 
@@ -118,8 +127,8 @@ class AnthropicModelList(TypedDict):
 
 
 def list_models(context: RequestContext) -> Response:
-    """The loaded model, then its aliases, then models that the host could load, if the operator lists them.
-    Clients that send `anthropic-version` get Anthropic's shape."""
+    """Each model with its aliases, the default one first; then agents; then models that the host could load,
+    if the operator lists them. Clients that send `anthropic-version` get Anthropic's shape."""
     data = listed(context)
     if ANTHROPIC_HEADER in context.environ:
         return json_response(_anthropic_list(data))
@@ -159,16 +168,15 @@ def listed(context: RequestContext) -> list[Model]:
     """All names. Raises ModelLoading if there is no model."""
     models, others = context.services.models, _not_loaded(context)
     try:
-        served = models.loaded()
+        every = models.all()
     except ModelLoading:
         if not others:
             raise
         data = []
     else:
-        data = [_shape(name, served.info) for name in models.names(served)]
-        if (agents := context.services.agents) is not None:
-            open_to_caller = agents.open_to(context.record.caller)
-            data += [_shape_of_agent(agent, served.info) for agent in open_to_caller]
+        data = [_shape(models, name, served) for served in every for name in models.names(served)]
+        agents = context.services.agents.open_to(context.record.caller)
+        data += [_shape_of_agent(context, agent) for agent in agents]
     return [*data, *map(_shape_of_other, others)]
 
 
@@ -177,17 +185,18 @@ def found(context: RequestContext, id: str) -> Model:
     id = id.removesuffix("/")  # a path's last one, which other addresses may end with, too
     if id in _not_loaded(context):
         return _shape_of_other(id)
-    agents = context.services.agents
-    agent = None if agents is None else agents.chosen(id, None, context.record.caller)
+    agent = context.services.agents.chosen(id, None, context.record.caller)
     if agent is not None:
-        return _shape_of_agent(agent, context.services.models.loaded().info)
-    return _shape(id, context.services.models.find(id).info)
+        return _shape_of_agent(context, agent)
+    models = context.services.models
+    return _shape(models, id, models.find(id))
 
 
 def _not_loaded(context: RequestContext) -> list[str]:
     """Models that the host could load, if the operator lists them."""
-    model_manager = context.services.model_manager
-    if model_manager is None or not context.services.settings.list_host_models:
+    services = context.services
+    model_manager, settings = services.model_manager, services.settings
+    if model_manager is None or not (settings.list_host_models or services.host_models is not None):
         return []
     loaded = model_manager.loaded().model
     return [name for name in model_manager.models() if name != loaded]
@@ -204,30 +213,43 @@ def _shape_of_other(name: str) -> Model:
     }
 
 
-def _shape_of_agent(agent: Agent, info: EngineInfo) -> Model:
-    model = _shape(agent.id, info)
+def _shape_of_agent(context: RequestContext, agent: Agent) -> Model:
+    models = context.services.models
+    try:
+        served = models.of_agent(agent.definition.model)
+    except ModelLoading:
+        served = None
+    model = _shape_of_other(agent.id) if served is None else _shape(models, agent.id, served)
     model["owned_by"] = "operator"
     model.pop("description", None)
-    if agent.description:
-        model["description"] = agent.description
+    if agent.definition.description:
+        model["description"] = agent.definition.description
     return model
 
 
-def _shape(name: str, info: EngineInfo) -> Model:
+def _shape(models: ServedModels, name: str, served: ServedModel) -> Model:
+    info = served.info
     model: Model = {
         "id": name,
         "object": "model",
         "created": info.created,
         "owned_by": info.owned_by,
         "context_length": info.context_length,
-        "capabilities": list(info.capabilities),
+        "capabilities": list(models.capabilities(served)),
     }
+    if info.residence is not None:
+        model["loaded"] = info.residence.state == "loaded"
+        model["state"] = info.residence.state
+        model["size"] = info.residence.bytes
+        model["pinned"] = info.residence.pinned
+    if info.vectors is not None:
+        model["dimensions"] = info.vectors.dimensions
     if info.template is not None:
         model["template"] = _template(info.template)
     if info.description:
         model["description"] = info.description
-    if name != info.model:
-        model["root"] = info.model
+    if name != served.name or served.root is not None:
+        model["root"] = served.root or served.name
     return model
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 from typing_extensions import TypedDict
 
-from .errors import StoreOff
 from .schemas.figures import MEDIA_TYPE, NewPlot, written
 from .stored_completions import ONE, PartOfList
+from .web.idempotent_request import stored_once
 from .web.lists import list_of, page_of
 from .web.responses.response import Response, json_response
 from .web.routing.routes import PathPrefixes, Route, endpoint
@@ -59,11 +60,16 @@ def create_plot(
     context: RequestContext, body: NewPlot, completion_id: str, message_id: str
 ) -> Response:
     """Add a figure to a message. It is deleted with the chat."""
-    if not context.record.caller.stores:
-        raise StoreOff
-    figures = [written(body.figure)]
-    (plot,) = _stored(context).add(_owner(context), completion_id, message_id, figures)
-    return json_response(_shown(plot))
+    stored, figure = context.store.plots, written(body.figure)
+    message = (_owner(context), completion_id, message_id)
+    return stored_once(
+        context,
+        body,
+        lambda claim: stored.add(*message, figure, claim=claim),
+        partial(stored.get, *message),
+        _shown,
+        path_id=f"{completion_id}/{message_id}",
+    )
 
 
 def delete_plots(context: RequestContext, completion_id: str, message_id: str) -> Response:
@@ -113,6 +119,7 @@ ROUTES = endpoint(
         PathPrefixes.API,
         answer=PlotObject,
         body=NewPlot,
+        once=True,
         scope="write",
         example={"figure": BARS},
     ),

@@ -43,7 +43,7 @@ class CallerQueue(TypedDict):
 
 
 class Queue(TypedDict):
-    """The engine's load. `running` and `waiting` count choices, `requests_waiting` requests."""
+    """The load of all models. `running` and `waiting` count choices, `requests_waiting` requests."""
 
     object: Literal["queue"]
     slots: int
@@ -56,12 +56,13 @@ class Queue(TypedDict):
 
 
 def show_queue(context: RequestContext) -> Response:
-    """The engine's load, and the caller's own requests; with the scope admin, those of all callers."""
-    served = context.services.models.loaded()
-    state = served.scheduler.state()
+    """The load of all models, and the caller's own requests; with the scope admin, those of all callers."""
+    models = context.services.models
+    models.all()  # raises ModelLoading
+    state = models.queue()
     answer: Queue = {
         "object": "queue",
-        "slots": served.info.parallel,
+        "slots": models.slots,
         "running": state.running,
         "waiting": state.waiting,
         "requests_waiting": state.requests_waiting,
@@ -103,7 +104,8 @@ class Stopped(TypedDict):
 
 
 def stop_generation(context: RequestContext, body: StopRequest) -> Response:
-    """End generations early: each answer is what was generated so far, with the `finish_reason` `stop`."""
+    """End generations early: each answer is what was generated so far, with the `finish_reason` `stop`.
+    Embeddings and rerank end with the error `request_stopped`."""
     requests = context.services.active_requests.matching(
         lambda request: (
             _may_see(context, request.record.caller.name)

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from .errors import StoreOff
-from .state.pages import Page
 from .stored_completions import PartOfList
 from .web.lists import list_of
 from .web.responses.response import Response, json_response
 from .web.routing.routes import PathPrefixes, Route, endpoint
 
 if TYPE_CHECKING:
-    from .state.sessions import Session, Sessions
+    from .state.sessions import Session
     from .web.context import RequestContext
 
 
@@ -67,13 +65,13 @@ class DeletedSession(TypedDict):
 def list_sessions(context: RequestContext, query: SessionsQuery) -> Response:
     """The sessions of the caller's key, in the order in which they began."""
     owner = context.record.caller.owner
-    found = _stored(context).list(owner, query.page, agent=query.agent, name=query.session)
-    return json_response(list_of(Page(tuple(map(_shown, found.items)), found.has_more)))
+    found = context.store.sessions.list(owner, query.page, agent=query.agent, name=query.session)
+    return json_response(list_of(found.map(_shown)))
 
 
 def get_session(context: RequestContext, session_id: str) -> Response:
     """A session and what was said in it; 404 for one that is deleted, or is another key's."""
-    session, turns = _stored(context).get(context.record.caller.owner, session_id)
+    session, turns = context.store.sessions.get(context.record.caller.owner, session_id)
     messages = [message for turn in turns for message in turn.messages]
     answer: SessionWithMessages = {**_shown(session), "messages": messages}
     return json_response(answer)
@@ -81,15 +79,9 @@ def get_session(context: RequestContext, session_id: str) -> Response:
 
 def delete_session(context: RequestContext, session_id: str) -> Response:
     """Delete a session and all that was said in it. The next request with its name begins another one."""
-    _stored(context).delete(context.record.caller.owner, session_id)
+    context.store.sessions.delete(context.record.caller.owner, session_id)
     deleted: DeletedSession = {"id": session_id, "object": "session.deleted", "deleted": True}
     return json_response(deleted)
-
-
-def _stored(context: RequestContext) -> Sessions:
-    if not context.record.caller.stores:
-        raise StoreOff
-    return context.services.store.sessions
 
 
 def _shown(session: Session) -> SessionObject:

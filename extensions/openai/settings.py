@@ -51,7 +51,7 @@ SECTIONS: Mapping[str, str] = {
     "rpm": "Limits of keys",
     "store": "Stored objects",
     "model_aliases": "Models",
-    "sampling_defaults": "Parameters and answers",
+    "model_defaults": "Parameters and answers",
     "media_max_mb": "Pictures, sounds and files",
     "max_body_mb": "Load and time limits",
     "log_requests": "Logs and metrics",
@@ -70,6 +70,9 @@ STORE_DAYS = {
     "conversations": 0,
     "session_turns": 0,
     "sessions": 30,
+    "memories": 0,
+    "files": 0,
+    "batches": 30,
 }
 STORE_MEGABYTES = {
     "chats": 1024,
@@ -79,6 +82,9 @@ STORE_MEGABYTES = {
     "conversations": 64,
     "session_turns": 256,
     "sessions": 64,
+    "memories": 64,
+    "files": 10240,
+    "batches": 64,
 }
 
 RELOADABLE: dict[str, Any] = {"reloadable": True}
@@ -106,6 +112,11 @@ class Settings(BaseSettings):
         le=65535,
         description="TCP port; 0 chooses a free one.",
     )
+    unix_socket: str | None = Field(
+        None,
+        description="Listen on a unix socket at this path, in place of an address and a port, for programs "
+        "of this machine whom the folder's permissions let in.",
+    )
     public_api: bool = Field(
         False,
         description="Make the API public through a Cloudflare tunnel. Needs --api-key.",
@@ -126,7 +137,7 @@ class Settings(BaseSettings):
     endpoints: Names = Field(
         (),
         description="Serve only these endpoints, such as chat,models (docs/api.md lists the names). "
-        "Default: all but message.",
+        "Default: all but message, ollama and kobold.",
     )
     disabled_endpoints: Names = Field(
         (), description="Endpoints to switch off, such as docs,queue; they answer 404."
@@ -135,6 +146,14 @@ class Settings(BaseSettings):
         False,
         description="Serve POST /message: a text and its answer, in the session of a user "
         "(docs/sessions.md).",
+    )
+    ollama_api: bool = Field(
+        False,
+        description="Serve Ollama's own API, /api/chat and what belongs to it (docs/ollama.md).",
+    )
+    kobold_api: bool = Field(
+        False,
+        description="Serve KoboldCpp's own API, /api/v1/generate and what belongs to it (docs/kobold.md).",
     )
     allowed_hosts: HostNames = Field(
         ("host.docker.internal", "host.containers.internal"),
@@ -152,6 +171,11 @@ class Settings(BaseSettings):
         description="Proxies whose X-Forwarded-For, -Proto, -Host and -Prefix are trusted: addresses, "
         "networks, or the number of proxies before the server.",
         json_schema_extra=RELOADABLE,
+    )
+    middleware: Names = Field(
+        (),
+        description="Your own WSGI middleware, as MODULE:NAME: each is called with the application and "
+        "returns the one around it. The first is outermost.",
     )
     api_key: Key = Field(
         None,
@@ -175,6 +199,12 @@ class Settings(BaseSettings):
         description="The secret that signs named keys, at least 16 characters. Default: keys.secret in "
         "the data folder.",
         json_schema_extra=RELOADABLE,
+    )
+    secret_file: str | None = Field(
+        None,
+        description="The file with the server's own keys, which several servers may share: what one of "
+        "them seals for clients, all can open. Default: server.keys in the data folder, made when it is "
+        "first needed.",
     )
     wrong_keys: int = Field(
         30,
@@ -246,8 +276,8 @@ class Settings(BaseSettings):
         Pairs, numbers_for(STORE_MEGABYTES, "kind of stored objects", low=0, high=2**31)
     ] = Field(
         STORE_MEGABYTES,
-        description="MiB of stored objects of each kind for each key; beyond that its oldest are deleted. 0 "
-        "is no limit.",
+        description="MiB of stored objects of each kind for each key; beyond that its oldest are deleted, of "
+        "files new ones refused. 0 is no limit.",
         json_schema_extra=RELOADABLE,
     )
     store_synchronous: Literal["normal", "full"] = Field(
@@ -255,15 +285,27 @@ class Settings(BaseSettings):
         description="SQLite's durability: with `full`, each transaction waits for the disk, so that a power "
         "failure loses no acknowledged data; with `normal`, only a killed process loses none.",
     )
+    store_encryption: bool = Field(
+        False,
+        description="Encrypt the contents of stored objects, with a key for each owner that a key in "
+        "--secret-file encrypts (docs/store.md). What is stored already stays as it is until `openedai store "
+        "encrypt`.",
+    )
     sessions: Literal["off", "header", "user"] = Field(
         "header",
-        description="Which chats are turns of a session: those with a header that names one; `user`: also "
-        "those that name their `user` and have no such header (docs/sessions.md).",
+        description="Which requests are turns of a session: those with a header that names one; `user`: also "
+        "chats that name their `user` and have no such header (docs/sessions.md).",
         json_schema_extra=RELOADABLE,
     )
     session_headers: LowerNames = Field(
         (),
         description="Headers that name a session, besides x-openedai-session-key.",
+        json_schema_extra=RELOADABLE,
+    )
+    session_bound: Literal["summary", "drop"] = Field(
+        "summary",
+        description="What becomes of a session's oldest turns that the context has no place for: the model "
+        "summarises them, and the summary stands in their place; or they are deleted.",
         json_schema_extra=RELOADABLE,
     )
     session_messages: int = Field(
@@ -285,15 +327,111 @@ class Settings(BaseSettings):
         "requests choose as `agent:NAME` (docs/agents.md).",
         json_schema_extra=RELOADABLE,
     )
+    tool_servers: str | None = Field(
+        None,
+        description="A YAML file of tool servers (MCP servers, extensions with tools), whose tools this "
+        "server calls for requests that name them (docs/tools.md).",
+    )
+    upstreams: str | None = Field(
+        None,
+        description="A YAML file of other servers whose models are served here too, by their names "
+        "(docs/upstreams.md).",
+    )
     strict_models: bool = Field(
         False,
         description="Refuse model names that GET /v1/models does not list; else the loaded model answers to "
-        "any name. With --list-host-models names are always checked.",
+        "any name. With --list-host-models, and where several models are served, names are always checked.",
         json_schema_extra=RELOADABLE,
     )
     list_host_models: bool = Field(
         False,
         description="List all models of the host's folder, not only the loaded one.",
+    )
+    load_on_request: bool = Field(
+        False,
+        description="In a webui: a request that names a model of its folder loads it, in place of the one "
+        "that is loaded. GET /v1/models lists all, and names are checked (docs/models.md).",
+    )
+    embedding_model: str | None = Field(
+        None,
+        description="A model for POST /v1/embeddings, beside the chat model: a GGUF file, a name below "
+        "--model-dir, hf:OWNER/REPO[:FILE], or self for the chat model (docs/embeddings.md). In a webui: a "
+        "name for sentence-transformers.",
+    )
+    embedding_context: int = Field(
+        0,
+        ge=0,
+        le=1 << 20,
+        description="Tokens of one text to embed or rerank; 0: the model's own, up to 2048.",
+    )
+    embedding_dimensions: Literal["auto", "any", "full"] = Field(
+        "auto",
+        description="Whether requests may ask for shorter vectors: if the model is known to be made for it, "
+        "always, or never.",
+    )
+    embedding_device: str = Field(
+        "cpu",
+        description="In a webui: the device of the embedding model, such as cuda; auto: the best one.",
+    )
+    rerank_model: str | None = Field(
+        None,
+        description="A model for POST /v1/rerank, beside the chat model: a GGUF file, a name below "
+        "--model-dir, or hf:OWNER/REPO[:FILE].",
+    )
+    transcription_model: str | None = Field(
+        None,
+        description="A model for POST /v1/audio/transcriptions: the folder of a Whisper model in "
+        "CTranslate2's format, for faster-whisper (docs/audio.md). Needs the extra `audio`.",
+    )
+    transcription_device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="The device of --transcription-model."
+    )
+    transcription_minutes: int = Field(
+        60,
+        ge=1,
+        le=1440,
+        description="Minutes of the longest sound that --transcription-model takes; each takes 6 MiB of "
+        "memory while it is heard.",
+    )
+    transcribe_sounds: bool = Field(
+        False,
+        description="Give sounds in messages to a chat model that hears nothing as text, written down by "
+        "the model for transcriptions (docs/media.md).",
+        json_schema_extra=RELOADABLE,
+    )
+    speech_model: str | None = Field(
+        None,
+        description="The voices for POST /v1/audio/speech: a Piper voice (VOICE.onnx, with VOICE.onnx.json "
+        "beside it), a folder of them, or espeak-ng for that program (docs/audio.md). Needs the extra "
+        "`audio`.",
+    )
+    image_model: str | None = Field(
+        None,
+        description="A model for POST /v1/images/generations: a folder as diffusers keeps them, with "
+        "model_index.json (docs/images.md). Needs the extra `images`.",
+    )
+    image_device: str = Field(
+        "auto",
+        description="The device of --image-model, such as cuda or cpu; auto: a GPU where there is one.",
+    )
+    image_steps: int | None = Field(
+        None,
+        ge=1,
+        le=150,
+        description="Steps of a picture, unless the request says it. Default: the model's.",
+    )
+    image_cfg_scale: float | None = Field(
+        None,
+        ge=0,
+        le=30,
+        description="How closely pictures follow the prompt, unless the request says it; 0 for distilled "
+        "(turbo) models. Default: the model's.",
+    )
+    moderation_model: str | None = Field(
+        None,
+        description="The model that answers POST /v1/moderations by writing: a name of GET /v1/models, or "
+        "self for the default one (docs/moderation.md). It is held to the reference's categories.",
+        json_schema_extra=RELOADABLE,
     )
     require_model: bool = Field(
         True,
@@ -304,9 +442,21 @@ class Settings(BaseSettings):
         "on",
         description="Repair messages that the model's chat template refuses or omits; off: refuse them.",
     )
+    isolate_cache: Literal["auto", "users", "off"] = Field(
+        "auto",
+        description="auto: named keys share nothing that is kept of prompts, so that none learns by time "
+        "what another sends; users: nor do the users of a key; off: all share it.",
+        json_schema_extra=RELOADABLE,
+    )
     use_mock_api: bool = Field(
         False,
         description="Serve every endpoint from the echo engine, without a model.",
+    )
+    model_defaults: Literal["on", "off"] = Field(
+        "on",
+        description="Sampling that the model's files name holds for requests that do not set it; off: the "
+        "reference's does.",
+        json_schema_extra=RELOADABLE,
     )
     sampling_defaults: Pairs = Field(
         {},
@@ -340,6 +490,14 @@ class Settings(BaseSettings):
         ge=0,
         le=32000,
         description="The maximum of tokens of an answer; 0 is no limit.",
+        json_schema_extra=RELOADABLE,
+    )
+    loop_detection: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="End an answer once it has repeated one text that many times in a row, over 256 "
+        "characters or more; 0 is never. Requests may say otherwise with `loop_detection`.",
         json_schema_extra=RELOADABLE,
     )
     max_logprobs: int = Field(
@@ -421,6 +579,20 @@ class Settings(BaseSettings):
         description="The maximum of pixels of each side of a picture; a larger one is shrunk.",
         json_schema_extra=RELOADABLE,
     )
+    media_pdf_pages: int = Field(
+        200,
+        ge=0,
+        le=10_000,
+        description="The maximum of pages of a PDF in a message; 0: PDFs are refused. Needs the extra `pdf`.",
+        json_schema_extra=RELOADABLE,
+    )
+    media_pdf_seconds: float = Field(
+        10.0,
+        gt=0,
+        le=600,
+        description="Seconds of CPU time for the text of a PDF in a message.",
+        json_schema_extra=RELOADABLE,
+    )
     media_urls: bool = Field(
         False,
         description="Fetch pictures from http(s) URLs, from public addresses only.",
@@ -439,8 +611,22 @@ class Settings(BaseSettings):
         description="Seconds to fetch all pictures of a request.",
         json_schema_extra=RELOADABLE,
     )
+    answer_cache: int = Field(
+        0,
+        ge=0,
+        le=65536,
+        description="Keep so many MiB of answers in memory, and give them again to the same request of the "
+        "same key, if it is greedy or has a seed and is not streamed (docs/parameters.md); 0: none.",
+    )
     max_body_mb: int = Field(
-        20, ge=1, le=1024, description="The largest request body in MiB; a larger one gets 413."
+        32, ge=1, le=1024, description="The largest request body in MiB; a larger one gets 413."
+    )
+    max_file_mb: int = Field(
+        512,
+        ge=1,
+        le=8192,
+        description="The largest file that is uploaded, in MiB; a larger one gets 413. Longer bodies than "
+        "--max-body-mb are on disk while they arrive.",
     )
     request_memory_mb: int = Field(
         0,
@@ -469,6 +655,22 @@ class Settings(BaseSettings):
         ge=0,
         le=1024,
         description="Responses of each key that may be made in the background at once; 0 refuses them.",
+        json_schema_extra=RELOADABLE,
+    )
+    batch_lines: int = Field(
+        8,
+        ge=0,
+        le=1024,
+        description="Lines of batches that are answered at once, of all keys; 0 begins none. They get what "
+        "other requests leave of the model's slots.",
+        json_schema_extra=RELOADABLE,
+    )
+    conversation_wait: float = Field(
+        30.0,
+        ge=0,
+        le=86400,
+        description="Seconds that a response in a conversation waits until the one before it has ended, then "
+        "400.",
         json_schema_extra=RELOADABLE,
     )
     queue_timeout: float = Field(

@@ -11,7 +11,7 @@ from typing_extensions import NotRequired, TypedDict
 from .chat import ChatCompletion
 from .generation.chat.request import Metadata
 from .schemas.validation import RequestModel
-from .state.pages import Order, Page, PageQuery
+from .state.pages import Order, PageQuery
 from .web.lists import list_of, page_of
 from .web.responses.response import Response, json_response
 from .web.routing.routes import PathPrefixes, Route, endpoint
@@ -121,7 +121,7 @@ def list_chat_completions(context: RequestContext, query: ListQuery) -> Response
     found = _stored(context).list(
         _owner(context), query.page, model=query.model, metadata=query.metadata
     )
-    return json_response(list_of(Page(tuple(map(_shown, found.items)), found.has_more)))
+    return json_response(list_of(found.map(_shown)))
 
 
 def get_chat_completion(context: RequestContext, completion_id: str) -> Response:

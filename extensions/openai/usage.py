@@ -11,17 +11,17 @@ import binascii
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import Field
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from .access.caller import Limits
 from .errors import Forbidden, InvalidRequest, NotFound
 from .schemas import bad_request
 from .schemas.validation import RequestModel
 from .settings import KEY_LIMITS
-from .state.usage import Filter, UsageRow
+from .state.usage import AMOUNTS, Filter, UsageRow
 from .web.responses.response import Response, json_response
 from .web.routing.routes import PathPrefixes, Route, endpoint
 
@@ -100,13 +100,29 @@ class Result(TypedDict):
     service_tier: None
 
 
+class AmountResult(TypedDict):
+    """The same where something else than tokens is counted: one of `seconds`, `characters` and `images`."""
+
+    object: str
+    seconds: NotRequired[int]
+    characters: NotRequired[int]
+    images: NotRequired[int]
+    num_model_requests: int
+    project_id: None
+    user_id: str | None
+    api_key_id: str | None
+    model: str | None
+    source: NotRequired[None]
+    size: NotRequired[None]
+
+
 class Bucket(TypedDict):
     """A time range; without results if nothing was used."""
 
     object: Literal["bucket"]
     start_time: int
     end_time: int
-    results: list[Result]
+    results: list[Result] | list[AmountResult]
 
 
 class UsagePage(TypedDict):
@@ -159,6 +175,31 @@ def embeddings_usage(context: RequestContext, query: BucketsQuery) -> Response:
     return _buckets(context, query, "embeddings")
 
 
+def rerank_usage(context: RequestContext, query: BucketsQuery) -> Response:
+    """Tokens and requests of rerank, in time buckets. Not OpenAI's."""
+    return _buckets(context, query, "rerank")
+
+
+def moderations_usage(context: RequestContext, query: BucketsQuery) -> Response:
+    """Tokens and requests of moderations, in time buckets. The tokens are estimates."""
+    return _buckets(context, query, "moderations")
+
+
+def audio_transcriptions_usage(context: RequestContext, query: BucketsQuery) -> Response:
+    """Seconds of sounds and requests of transcriptions and translations, in time buckets."""
+    return _buckets(context, query, "audio_transcriptions")
+
+
+def audio_speeches_usage(context: RequestContext, query: BucketsQuery) -> Response:
+    """Characters and requests of speech, in time buckets."""
+    return _buckets(context, query, "audio_speeches")
+
+
+def images_usage(context: RequestContext, query: BucketsQuery) -> Response:
+    """Pictures and requests, in time buckets."""
+    return _buckets(context, query, "images")
+
+
 def usage(context: RequestContext, query: TotalsQuery) -> Response:
     """Everything in the requested time, by default since the beginning of the month, and the key's limits."""
     now = int(time.time())
@@ -202,7 +243,7 @@ def _buckets(context: RequestContext, query: BucketsQuery, kind: str) -> Respons
         first = _position(query.page) // width * width
     last = min(first + limit * width, -(-end // width) * width)
     by = [COLUMNS[name] for name in query.group_by or () if name in COLUMNS]
-    results: dict[int, list[Result]] = {}
+    results: dict[int, list[Any]] = {}
     chosen = _chosen(context, query)
     if not query.batch:
         found = context.services.usage_store.read(
@@ -249,7 +290,18 @@ def _chosen(context: RequestContext, query: FilterQuery) -> Filter:
     return Filter(keys, query.user_ids or (), query.models or ())
 
 
-def _result(used: UsageRow, kind: str, query: BucketsQuery) -> Result:
+def _result(used: UsageRow, kind: str, query: BucketsQuery) -> Result | AmountResult:
+    if kind in AMOUNTS:
+        amount: dict[str, Any] = {
+            "object": f"organization.usage.{kind}.result",
+            AMOUNTS[kind]: used.amount,
+            "num_model_requests": used.requests,
+            "project_id": None,
+            "user_id": used.user or None,
+            "api_key_id": used.key,
+            "model": used.model,
+        }
+        return cast(AmountResult, amount)
     return {
         "object": f"organization.usage.{kind}.result",
         "input_tokens": used.input_tokens,
@@ -305,6 +357,11 @@ def _routes() -> Iterator[Route]:
     pages: list[tuple[str, Any, str]] = [
         ("completions", completions_usage, "Usage of completions"),
         ("embeddings", embeddings_usage, "Usage of embeddings"),
+        ("rerank", rerank_usage, "Usage of rerank"),
+        ("moderations", moderations_usage, "Usage of moderations"),
+        ("audio_transcriptions", audio_transcriptions_usage, "Usage of transcriptions"),
+        ("audio_speeches", audio_speeches_usage, "Usage of speech"),
+        ("images", images_usage, "Usage of images"),
     ]
     for kind, handler, summary in pages:
         path = f"/organization/usage/{kind}"

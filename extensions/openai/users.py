@@ -31,9 +31,15 @@ class WhichKey(RequestModel):
 
 
 def erase_user(context: RequestContext, query: WhichKey, user: str) -> Response:
-    """Erase all that is stored of an end user, for good. A user who has nothing is erased as well."""
+    """Erase all that is stored of an end user, for good. A user who has nothing is erased as well.
+
+    With `--answer-cache` all answers that are kept are forgotten.
+    """
     from .state import users
 
+    cache = context.services.answer_cache
+    if cache is not None:
+        cache.clear()  # it does not know whose answers it has
     database = context.services.store.database
     receipt = users.erase_with_receipt(
         database, user=user, key=query.api_key_id, owners=_owners(context, query)

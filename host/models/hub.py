@@ -5,6 +5,7 @@ is ours, named after the content's etag, because the library's own download thro
 process ends, and a download of hours has to survive that.
 """
 
+import glob
 import logging
 import os
 import re
@@ -12,8 +13,8 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -60,9 +61,19 @@ class Listing:
     """Bytes by path; 0 where the hub does not say."""
 
 
-def find_or_download(request: Request, model_dir: Path, *, projector: bool = False) -> FoundModel:
+Watch = Callable[[Callable[[], int], int], None]
+"""Called with what counts the bytes that are there, and how many there will be."""
+
+
+def find_or_download(
+    request: Request,
+    model_dir: Path,
+    *,
+    projector: bool = False,
+    watch: Watch = lambda count, total: None,
+) -> FoundModel:
     """The model asked for, complete in `model_dir`/OWNER_REPO/; with it its projector, if `projector`
-    and the repository has one.
+    and the repository has one. `watch` is called once it is known what is downloaded.
 
     What is there already is used as it is, without any network. Raises HostError with one line for
     a wrong name, no network, a missing token, no space, a download that broke off (the part of it
@@ -72,7 +83,7 @@ def find_or_download(request: Request, model_dir: Path, *, projector: bool = Fal
     model = _choose(_complete_models(folder), request)
     if model is None:
         try:
-            model = _download(request, folder, projector)
+            model = _download(request, folder, projector, watch)
         except HostError:
             raise
         except Exception as error:
@@ -93,7 +104,7 @@ def is_complete(request: Request, model_dir: Path) -> bool:
     return _choose(_complete_models(request.folder(model_dir)), request) is not None
 
 
-def _download(request: Request, folder: Path, projector: bool) -> Model:
+def _download(request: Request, folder: Path, projector: bool, watch: Watch) -> Model:
     listing = _list(request)
     models = gguf_names.models(listing.sizes)
     model = _choose(models, request)
@@ -106,9 +117,20 @@ def _download(request: Request, folder: Path, projector: bool) -> Model:
     files = [*(encoder.files if encoder else ()), *model.files]
     wanted = [file for file in files if not _is_whole(folder / file, listing.sizes[file])]
     _check_space(folder, sum(listing.sizes[file] for file in wanted))
+    watch(lambda: _bytes_of(folder, files), sum(listing.sizes[file] for file in files))
     for file in wanted:
         _fetch(request.repo, file, listing.commit, folder)
     return model
+
+
+def _bytes_of(folder: Path, files: Iterable[str]) -> int:
+    """How much of these files is there."""
+    places = [place for file in files for place in folder.glob(f"{glob.escape(file)}*")]
+    found = 0
+    for place in places:
+        with suppress(FileNotFoundError):  # a part has just become the file
+            found += place.stat().st_size
+    return found
 
 
 def _list(request: Request) -> Listing:

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 from extensions.openai.engines.registry import ENGINES
+from extensions.openai.engines.tuning import Tuning
 from host.models import gguf_names
 from host.errors import HostError
 from host.folders import ROOT
@@ -41,7 +43,26 @@ def model_spec(options: HostOptions) -> ModelSpec:
         parallel=options.parallel,
         loras=tuple(lora(text, options.model_dir) for text in options.lora),
         mmproj=_mmproj(options, found),
+        tuning=_tuning(options),
+        chat_template=_chat_template(options),
+        task=options.task,
         catalog=FolderCatalog(options, found) if found else None,
+        beside=partial(_beside, options),
+    )
+
+
+def _beside(options: HostOptions, name: str) -> ModelSpec:
+    """Another model, for another purpose than the first one: without its adapters and its encoder."""
+    return model_spec(
+        replace(
+            options,
+            model=name,
+            lora=(),
+            mmproj=None,
+            no_mmproj=True,
+            chat_template_file=None,
+            task="auto",
+        )
     )
 
 
@@ -68,6 +89,8 @@ class FolderCatalog:
             model=str(found.path),
             lora=self.options.lora if first else (),
             mmproj=self.options.mmproj if first else None,
+            chat_template_file=self.options.chat_template_file if first else None,
+            task=self.options.task if first else "auto",
         )
         # The file would be named after itself, not after its folder.
         spec = model_spec(options)
@@ -86,6 +109,26 @@ class FolderCatalog:
                 if not gguf_names.is_projector(model.path.name):
                     found.setdefault(model.name, model)
         return found
+
+
+def _chat_template(options: HostOptions) -> str | None:
+    """Raises HostError if the file cannot be read."""
+    if options.chat_template_file is None:
+        return None
+    try:
+        return options.chat_template_file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise HostError(f"--chat-template-file: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise HostError("--chat-template-file: the file is not text in UTF-8") from error
+
+
+def _tuning(options: HostOptions) -> Tuning:
+    """Raises HostError if there is no such draft model."""
+    chosen = {each.name: getattr(options, each.name) for each in fields(Tuning)}
+    if options.draft_model is not None:
+        chosen["draft_model"] = find(options.draft_model, options.model_dir).path
+    return Tuning(**chosen)
 
 
 def find(name: str, model_dir: Path) -> FoundModel:

@@ -5,12 +5,15 @@ can show progress. Most of that time is waiting for the disk, and this wait can 
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from host.models.progress import Progress
 
 log = logging.getLogger(__name__)
+
+Watch = Callable[[float], None]
+"""Called with how much is read, from 0 to 1."""
 
 WORTH_IT = 256 << 20
 """Bytes; smaller files are loaded in the blink of an eye anyway."""
@@ -18,7 +21,13 @@ FITS = 0.8
 """The share of the free memory that the files may take, or the end would push out the beginning."""
 
 
-def read_ahead(files: Sequence[Path], free: int | None = None) -> bool:
+def _unwatched(share: float) -> None:
+    pass
+
+
+def read_ahead(
+    files: Sequence[Path], free: int | None = None, watch: Watch = _unwatched
+) -> bool:
     """Read the files; whether it was done. It is not for small files, nor for more than fits.
 
     `free` is the memory in bytes that may be used (default: asked from the system). A file that
@@ -30,7 +39,7 @@ def read_ahead(files: Sequence[Path], free: int | None = None) -> bool:
         total = sum(file.stat().st_size for file in files)
         if total < WORTH_IT or total > FITS * free:
             return False
-        _read(files, total)
+        _read(files, total, watch)
     except OSError as error:
         log.debug("no reading ahead: %s", error)
         return False
@@ -47,7 +56,7 @@ def free_memory(meminfo: Path = Path("/proc/meminfo")) -> int:
     return int(fields.get("MemAvailable", "0").split()[0]) * 1024
 
 
-def _read(files: Sequence[Path], total: int) -> None:
+def _read(files: Sequence[Path], total: int, watch: Watch) -> None:
     buffer = bytearray(8 << 20)
     done = 0
     progress = Progress(f"reading {files[0].name}", total)
@@ -56,4 +65,5 @@ def _read(files: Sequence[Path], total: int) -> None:
             while count := stream.readinto(buffer):
                 done += count
                 progress.update(done)
+                watch(done / total)
     progress.close()

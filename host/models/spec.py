@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from extensions.openai.engines.model_spec import Task
+from extensions.openai.engines.tuning import DEFAULT_TUNING, Tuning
+
+if TYPE_CHECKING:
+    from host.resident.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +43,17 @@ class ModelSpec:
     loras: tuple[Lora, ...] = ()
     mmproj: Path | None = None
     """The encoder of pictures or sounds, a GGUF file; None for text only."""
+    tuning: Tuning = DEFAULT_TUNING
+    chat_template: str | None = field(default=None, repr=False)
+    """The source of a chat template in place of the file's own."""
+    task: Task = "auto"
+    """What it is for."""
     catalog: ModelCatalog | None = field(default=None, compare=False, repr=False)
     """What may be loaded instead; None with a loader that reads no files."""
+    beside: Callable[[str], ModelSpec] | None = field(default=None, compare=False, repr=False)
+    """Find a further model, named as `--model` names one, and download it if need be. Raises HostError."""
+    plan: Plan | None = field(default=None, compare=False, repr=False)
+    """What may be loaded on request besides; None: nothing."""
 
 
 class ModelCatalog(Protocol):

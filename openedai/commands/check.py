@@ -154,6 +154,8 @@ def _address(start: Start) -> str:
 
 def _port(start: Start) -> str:
     settings = start.settings
+    if settings.unix_socket is not None:
+        return f"none, but the unix socket {settings.unix_socket}"
     port, host = settings.api_port, settings.listen_host
     host = host or ("0.0.0.0" if settings.listen else "127.0.0.1")
     if port == 0:

@@ -1,4 +1,4 @@
-"""`openedai store`: back up, check, export and erase what is stored."""
+"""`openedai store`: check, export and erase what is stored, change the server's keys."""
 
 from __future__ import annotations
 

@@ -32,8 +32,15 @@ def test_figures_of_a_round() -> None:
             "cpu_per_1000": 5,
             "cpu_per_request": 100,
             "peak_rss": 64,
+            "seconds": 2,
         }
     )
+
+
+def test_what_was_computed_is_told_if_every_answer_tells_it() -> None:
+    told, silent = Seen(200, total=1.0, computed=5), Seen(200, total=1.0)
+    assert figures_of([told, told], 0, 0)["computed"] == 10
+    assert "computed" not in figures_of([told, silent], 0, 0)
 
 
 def test_a_long_stream_is_looked_at_at_both_ends() -> None:

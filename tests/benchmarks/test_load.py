@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.load import Head, Plan, Seen, completion_tokens, request_bytes, run
+from benchmarks.load import Head, Plan, Seen, last_number, request_bytes, run
 from benchmarks.trivial import TOKENS, Trivial
 
 ONE = b'{"choices":[{"text":"a","finish_reason":"length"}],"usage":{"completion_tokens":1}}'
@@ -95,6 +95,9 @@ def test_heads_are_read() -> None:
 
 
 def test_the_last_usage_counts() -> None:
-    assert completion_tokens(b'{"completion_tokens":1}...{"completion_tokens": 42,"x":1}') == 42
-    assert completion_tokens(b'{"usage":null}') == 0
-    assert completion_tokens(b'"completion_tokens":null') == 0
+    def tokens(raw: bytes) -> int:
+        return last_number(raw, "completion_tokens")
+
+    assert tokens(b'{"completion_tokens":1}...{"completion_tokens": 42,"x":1}') == 42
+    assert tokens(b'{"usage":null}') == 0
+    assert tokens(b'"completion_tokens":null') == 0

@@ -9,9 +9,11 @@ import pytest
 
 from benchmarks import report
 from benchmarks.figures import Figures
-from benchmarks.report import BEGIN, END, ModelResults, write_into
+from benchmarks.report import MODELS, STORE, ModelResults, write_into
 from benchmarks.rounds import FLOOR
-from benchmarks.workloads import EMBEDDED, RANDOM
+from benchmarks.store import Cost, Full, Setup
+from benchmarks.switching import Round, Turn, table
+from benchmarks.workloads import EMBEDDED, RANDOM, STORED
 
 PEER = "llama-server"
 
@@ -54,6 +56,22 @@ def test_times_and_costs_are_told_of_each(found: ModelResults) -> None:
     assert row.endswith("| 0.100 | 0.050 | 50 | 4 |")
 
 
+def test_what_is_read_is_told_in_tokens(found: ModelResults) -> None:
+    burst = next(each for each in RANDOM if each.name == "burst-4")
+    figures = {"computed": 1650.0, "seconds": 0.5}
+    read = ModelResults("x", [burst], {burst.name: {"ours": [figures], PEER: [{"seconds": 1.0}]}})
+    (row,) = report.reading_table(read, [PEER]).splitlines()[2:]
+    assert row == "| 4 at once share 1,500 new tokens | 1,650 | - | 0.50 | 1.00 |"
+    assert report.speed_table(read, [PEER]).count("\n") == 1, "its tokens a second tell nothing"
+
+
+def test_each_round_reads_something_new() -> None:
+    burst = next(each for each in RANDOM if each.name == "burst-4")
+    once, again = burst.bodies(), burst.bodies()
+    starts = {body["prompt"][:14] for body in once}
+    assert len(starts) == 1 and starts != {body["prompt"][:14] for body in again}
+
+
 def test_the_plot_is_svg_with_a_bar_for_each_server(found: ModelResults) -> None:
     drawn = ElementTree.fromstring(report.plot([found, found], [PEER]))
     bars = [each for each in drawn.iter() if each.tag.endswith("rect") and "y" in each.attrib]
@@ -61,17 +79,41 @@ def test_the_plot_is_svg_with_a_bar_for_each_server(found: ModelResults) -> None
     assert any("A <model>" in (each.text or "") for each in drawn.iter())
 
 
-def test_results_take_the_place_of_those_before(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text(f"above\n{BEGIN}\nold\n{END}\nbelow\n")
-    write_into(page, "new")
-    assert page.read_text() == f"above\n{BEGIN}\n\nnew\n\n{END}\nbelow\n"
+def test_the_store_is_told_beside_what_stores_nothing() -> None:
+    plain = {"requests_per_second": 200.0, "first_p50": 5.0, "cpu_per_request": 2.0}
+    stored = {"requests_per_second": 150.0, "first_p50": 6.0, "cpu_per_request": 2.25}
+    cost = Cost(Setup("a model", (), 1, "full"), STORED[0], [plain] * 3, [stored] * 3)
+    row = report.store_table([cost]).splitlines()[2]
+    told = "| a model, short chats, 1 client | full | 200 | 0.750 | 5.00 | 6.00 | 2.00 | 2.25 |"
+    assert row == told
+    table = report.reads_table(Full(1000, 1.5, {"an item": (0.25, 1.75)})).splitlines()
+    assert table[0].startswith("| of 1,000 stored chats, 1.5 GiB |")
+    assert table[2] == "| an item | 0.2 | 1.8 |"
+
+
+@pytest.mark.parametrize("marks", [MODELS, STORE])
+def test_results_take_the_place_of_those_before(tmp_path: Path, marks: tuple[str, str]) -> None:
+    page, (begin, end) = tmp_path / "page.md", marks
+    page.write_text(f"above\n{begin}\nold\n{end}\nbelow\n")
+    write_into(page, "new", marks)
+    assert page.read_text() == f"above\n{begin}\n\nnew\n\n{end}\nbelow\n"
     page.write_text("no place")
     with pytest.raises(ValueError, match=r"page\.md"):
-        write_into(page, "new")
+        write_into(page, "new", marks)
 
 
 def test_workloads_have_names_of_their_own() -> None:
-    for workloads in (EMBEDDED, RANDOM):
+    for workloads in (EMBEDDED, RANDOM, STORED):
         assert len({each.name for each in workloads}) == len(workloads)
         assert all(len(each.bodies()) == each.requests for each in workloads)
+
+
+def test_switching_is_told_by_the_round_in_the_middle() -> None:
+    rounds = [
+        Round(Turn(10.0, 1.0, 2, 0), Turn(10.0 * ratio, 4.0, 9, failed))
+        for ratio, failed in ((1.5, 1), (1.1, 0), (1.2, 2))
+    ]
+    *_, grouped, in_turn, _, ratio = table(rounds).splitlines()
+    assert grouped == "| best grouping | 10.0 | 1.0 | 2 | 0 |"
+    assert in_turn == "| in turn | 12.0 | 4.0 | 9 | 3 |"
+    assert ratio == "In turn takes 1.20 times as long."

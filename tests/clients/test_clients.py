@@ -40,7 +40,7 @@ QUIET = {
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
-    process = ServerProcess("--threads", "1")
+    process = ServerProcess("--threads", "1", "--embedding-model", "self")
     process.wait_until_ready()
     yield process
     process.stop()

@@ -210,7 +210,7 @@ def test_the_dashboard_shows_what_is_there() -> None:
         assert panel["title"] and panel["description"]
         for target in panel["targets"]:
             expr, legend = target["expr"], target["legendFormat"]
-            by = set(re.findall(r"\w+", "".join(re.findall(r"by \(([^)]*)\)", expr)))) - {"le"}
+            by = set(re.findall(r"\w+", " ".join(re.findall(r"by \(([^)]*)\)", expr)))) - {"le"}
             for name in re.findall(r"\bopenedai_\w+", expr):
                 assert by <= labels_of(name), expr
             assert set(re.findall(r"{{(\w+)}}", legend)) <= by | {"instance"}, legend

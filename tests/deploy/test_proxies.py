@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 
@@ -124,7 +125,7 @@ def start_nginx(setup: Setup, folder: Path, prefix: bool = False) -> subprocess.
             "/etc/ssl/llm.example.key": str(setup.certificate.key),
             # Shorter than the silence of the tests, so that only comments can keep a stream open.
             "proxy_read_timeout 3600s": "proxy_read_timeout 1s",
-            "client_max_body_size 24m": "client_max_body_size 2m",
+            "client_max_body_size 36m": "client_max_body_size 2m",
         },
     )
     if prefix:
@@ -294,8 +295,9 @@ def test_a_path_of_its_own_in_nginx(certificate: Certificate, tmp_path: Path) ->
             wire.ask("GET", "/llm/")
             page = wire.answer(method="GET").body.decode()
             assert f"https://{NAME}:{setup.port}/llm/v1" in page
-            for path in re.findall(r'href="([^"]+)"', page):
-                local = path.removeprefix(f"https://{NAME}:{setup.port}")
+            here = f"https://{NAME}:{setup.port}"
+            for path in re.findall(r'(?:href|src)="([^"]+)"', page):
+                local = urljoin(f"{here}/llm/", path).removeprefix(here)
                 assert local.startswith("/llm/"), path
                 wire.ask("GET", local)
                 assert wire.answer(method="GET").status == 200, local

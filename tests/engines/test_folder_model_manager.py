@@ -229,3 +229,15 @@ def test_a_model_that_cannot_come_takes_nothing_away() -> None:
         models.load("broken", {}, Template())
     assert engine.info.model == "a" and files.made == ["a"]
     assert models.loaded().model == "a"
+
+
+def test_the_memory_that_a_model_takes() -> None:
+    files = Files()
+
+    def memory(spec: Model) -> int:
+        if spec.name == "broken":
+            raise RuntimeError("/secret/path is no model")
+        return len(spec.name)
+
+    models = FolderModelManager(SwappableEngine(), files, files.make, 1.0, memory=memory)
+    assert [models.memory(name) for name in models.models()] == [5, 1, 1, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from extensions.openai.engines import registry
 from extensions.openai.engines.echo import EchoEngine
-from extensions.openai.engines.model_spec import ModelLoadError, ModelSpec
+from extensions.openai.engines.model_spec import ModelLoadError, ModelOutline, ModelSpec
 from extensions.openai.engines.protocol import Engine
 from extensions.openai.engines.registry import ENGINES, EngineRow
 from extensions.openai.hosts.launch import Launcher
@@ -37,6 +38,14 @@ class Parrot:
     def check(cls, spec: ModelSpec) -> None:
         if cls.reason:
             raise ModelLoadError(cls.reason)
+
+    @staticmethod
+    def explain(spec: ModelSpec) -> Sequence[str]:
+        return (spec.name,)
+
+    @staticmethod
+    def outline(spec: ModelSpec) -> ModelOutline:
+        return ModelOutline(EchoEngine(name=spec.name).info, 0)
 
 
 @pytest.fixture
@@ -93,6 +102,11 @@ def test_each_row_leads_to_an_engine(loader: str) -> None:
     if row.reads_files:
         assert "needs a model file" in str(registry.fault(spec))
         with pytest.raises(ModelLoadError, match="needs a model file"):
+            registry.make(spec, Settings())
+        return
+    if row.module is None:
+        assert "loads no model" in str(registry.fault(spec))
+        with pytest.raises(ModelLoadError, match="loads no model"):
             registry.make(spec, Settings())
         return
     assert registry.fault(spec) is None

@@ -14,6 +14,7 @@ from extensions.openai.engines.protocol import (
     Engine,
     GenerateRequest,
     Message,
+    RepositoryFile,
     Scores,
     TokenLogprob,
 )
@@ -43,6 +44,9 @@ class Able(EchoEngine):
 
     def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
         return (*(before.encode() if isinstance(before, str) else before), 0, *after.encode())
+
+    def repository(self, files: Sequence[RepositoryFile]) -> tuple[int, ...]:
+        return tuple(b"".join(each.text.encode() for each in files))
 
     def close(self) -> None:
         self.closed += 1

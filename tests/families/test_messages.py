@@ -57,7 +57,9 @@ def ask(server: Served, script: str, output: list[Any] | None = None, **body: An
 
 def plain(message: Any) -> list[Any]:
     """The blocks without what chance made."""
-    dumped = [block.model_dump(exclude={"id", "parsed_output"}) for block in message.content]
+    dumped = [
+        block.model_dump(exclude={"id", "parsed_output", "signature"}) for block in message.content
+    ]
     return [*dumped, message.stop_reason]
 
 

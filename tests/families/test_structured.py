@@ -182,6 +182,17 @@ def test_a_strict_function_is_called_as_the_model_wants(server: Served) -> None:
     assert (answer.content, answer.calls, answer.finish) == ("The answer is 4.", [], "stop")
 
 
+# Arguments in JSON, and between tags.
+@families_that(lambda family: family.name in ("qwen3", "qwen35"))
+def test_a_strict_text_may_be_as_long_as_it_likes(server: Served) -> None:
+    """As claude-code's `Workflow` has it, where a client makes it strict."""
+    for high in (524_288, 524_288.0, 2**53 - 1):
+        city = {"type": "string", "maxLength": high}
+        parameters = {"type": "object", "properties": {"city": city}, "required": ["city"]}
+        strict = function("get_weather", parameters | {"additionalProperties": False}, strict=True)
+        assert server.whole("call", tools=[strict], **REPEATABLE).calls == [OSLO]
+
+
 def test_the_arguments_of_a_strict_function_match_its_schema(server: Served) -> None:
     other = {"type": "object", "properties": {"city": {"enum": ["Rome"]}}, "required": ["city"]}
     strict = function("get_weather", other | {"additionalProperties": False}, strict=True)

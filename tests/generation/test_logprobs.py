@@ -385,3 +385,23 @@ def test_the_last_token_allowed_may_be_the_end(tiny: Api) -> None:
             assert cut["choices"][0]["finish_reason"] == reason
             assert cut["usage"]["completion_tokens"] == limit
             assert cut["choices"][0]["message"] == free["choices"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("spelled", "offsets"),
+    [
+        ([b"a", b"\xc3", b"\xbc", b"b"], [0, 1, 1, 2]),
+        # Characters that are never completed, and one that is.
+        (
+            [b"\xf0\x9f", b"\x8e", b"\xf0\x9f", b"\x8e", b"\xf0\x9f", b"\x8c", b"\x8e", b"\xf0\x9f"],
+            [0, 0, 1, 1, 2, 2, 2, 3],
+        ),
+        ([b"\xe0", b"\x80", b"\xff\xff", b"x"], [0, 1, 2, 4]),
+        ([b"\xe6", b"", b"\x97\xa5x", b"y"], [0, 0, 0, 2]),
+    ],
+)  # fmt: skip
+def test_where_tokens_begin_that_are_no_whole_characters(
+    spelled: list[bytes], offsets: list[int]
+) -> None:
+    tokens = [TokenLogprob(each, -1.0, ()) for each in spelled]
+    assert completion_logprobs(tokens, 7)["text_offset"] == [7 + each for each in offsets]

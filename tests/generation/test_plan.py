@@ -157,3 +157,13 @@ def test_a_wire_type_says_what_it_asks_for() -> None:
     assert (found.n, found.seed, found.stops) == (3, 5, ("x",))
     assert (found.limit, found.names.tokens, found.grammar_param) == (7, "n_predict", "grammar")
     assert found.grammar is not None and not found.streamed
+
+
+def test_a_request_has_the_priority_that_it_asks_for() -> None:
+    on = served()
+    answer_of(prompt("Hello", priority=-3), on)
+    assert on.request.order == -3
+    assert (
+        asked_of(ChoicesRequest(priority=7), alternatives="n_probs", logprobs="n_probs").priority
+        == 7
+    )

@@ -102,7 +102,7 @@ def test_closing_ends_all_choices(count: int) -> None:
     events = start([answering(engine)] * count, slots=3)
     next(events)
     events.close()
-    assert engine.wait_for_active(0, 2.0)
+    assert engine.wait_for_active(0)
 
 
 def test_closing_while_nothing_is_said_ends_the_work() -> None:
@@ -113,7 +113,7 @@ def test_closing_while_nothing_is_said_ends_the_work() -> None:
     assert next(events) is None
     assert engine.wait_for_active(2)
     events.close()
-    assert engine.wait_for_active(0, 2.0)
+    assert engine.wait_for_active(0)
     again = start([pieces("free")], slots=2, scheduler=scheduler)
     assert texts(real(again)) == "free"
 
@@ -127,7 +127,7 @@ def test_the_first_error_ends_all_choices() -> None:
 
     with pytest.raises(InvalidRequest):
         real(start([answering(engine), refuse]))
-    assert engine.wait_for_active(0, 2.0)
+    assert engine.wait_for_active(0)
 
 
 def test_a_request_waits_for_its_slot_and_yields_none_meanwhile() -> None:

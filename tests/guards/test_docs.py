@@ -16,6 +16,8 @@ from extensions.openai.observability.metrics import METRICS
 from extensions.openai.schemas.bad_request import CODES
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import ENDPOINTS, ROUTES
+from tests.agents.cases import table
+from tests.agents.catalogue import IN_THE_MATRIX
 from tests.support.examples import NOT_RUN, examples
 from tests.support.process import ROOT
 
@@ -111,8 +113,12 @@ def test_every_example_says_how_it_is_tried() -> None:
             assert each.how is None, each.id
             continue
         assert each.language, f"{each.id}: a block without a language; is it `text`?"
-        known = each.how in ("run", "stand-in") or (each.how or "").startswith(NOT_RUN)
+        known = each.how in ("run", "stand-in", "agents") or (each.how or "").startswith(NOT_RUN)
         assert known, f"{each.id}: {each.how}"
+
+
+def test_the_matrix_of_agents_is_the_tests_own() -> None:
+    assert table(IN_THE_MATRIX) in read("coding-agents.md")
 
 
 def test_each_recipe_of_a_client_is_linked() -> None:

@@ -20,6 +20,58 @@ def client(**options: Any) -> FlaskClient:
     return create_app(Settings(**options), EchoEngine()).test_client()
 
 
+STORES_NOTHING_NEW = {
+    # The model answers, and nothing is kept (of a session: the header names the key as ignored).
+    *(
+        "/completions",
+        "/messages",
+        "/messages/count_tokens",
+        "/fim/completions",
+        "/infill",
+        "/embeddings",
+    ),
+    *("/rerank", "/v2/rerank", "/responses/compact", "/responses/input_tokens"),
+    *("/audio/transcriptions", "/audio/translations", "/audio/speech"),
+    *("/images/generations", "/images/edits", "/images/variations", "/moderations"),
+    *("/generate", "/api/extra/generate/stream", "/api/extra/generate/check"),
+    *("/api/extra/abort", "/api/extra/tokencount"),
+    *("/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/api/show"),
+    # Done twice it is as done once.
+    *("/chat/completions/<completion_id>", "/conversations/<conversation_id>"),
+    *("/responses/<response_id>/cancel", "/uploads/<upload_id>/cancel"),
+    "/batches/<batch_id>/cancel",
+    # A part that is sent twice is two parts, of which the file has one.
+    "/uploads/<upload_id>/parts",
+}
+"""Paths of POSTs without `Idempotency-Key`, besides those of tokens and of the server's own."""
+
+
+def test_every_post_that_stores_takes_an_idempotency_key() -> None:
+    """A new endpoint declares `once`, or is one of those that store nothing new."""
+    others = {
+        route.path
+        for route in ROUTES
+        if route.method == "POST" and not route.once and route.endpoint != "tokens"
+    }
+    assert {path for path in others if not path.startswith("/internal/")} == STORES_NOTHING_NEW
+    document = client(message_endpoint=True).get("/openapi.json").json["paths"]
+    taking = {
+        path
+        for path, operations in document.items()
+        for each in operations.get("post", {}).get("parameters", ())
+        if each["name"] == "Idempotency-Key" and each["in"] == "header"
+    }
+    assert {"/message", "/v1/chat/completions", "/v1/memories", "/v1/conversations"} <= taking
+
+
+def test_what_a_model_writes_is_counted() -> None:
+    """And begins by the short way, and loads a model again that idled."""
+    streams = [r for r in ROUTES if r.method == "POST" and r.chunk and r.scope == "write"]
+    assert [route.path for route in streams if route.usage is None] == []
+    dialects = {"/completions", "/chat/completions", "/responses", "/messages"}
+    assert dialects <= {route.path for route in streams if route.generates}
+
+
 def test_everything_off_but_chat() -> None:
     only = client(endpoints=("chat",))
     assert only.post("/v1/chat/completions", json=CHAT).status_code == 200

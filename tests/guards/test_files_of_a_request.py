@@ -24,7 +24,7 @@ from tests.conftest import Serve
 from tests.support.process import ROOT
 from tests.support.wire import ask
 
-FILES_OF_A_CHAT = 48
+FILES_OF_A_CHAT = 52
 MODULES_OF_MODELS = 7
 
 BESIDE = {"server/reaper.py"}

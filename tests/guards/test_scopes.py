@@ -17,13 +17,19 @@ from extensions.openai.access.signed_keys import Grant
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import ROUTES, create_app
+from extensions.openai.web.routing.routes import PathPrefixes
 from tests.support.reference import assert_error_of
 
 SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
 SETS = [frozenset(some) for size in (1, 2, 3) for some in combinations(SCOPES, size)]
 
-OPEN = {"/", "/favicon.ico", "/health", "/docs", "/redoc", "/openapi.json"}
-"""What needs no key, once and for all to see: these pages tell nothing that is secret."""
+OPEN = {
+    *("/", "/console/<path:file>", "/favicon.ico", "/health"),
+    *("/docs", "/redoc", "/openapi.json"),
+    *(f"{prefix}/images/files/<file_id>" for prefix in PathPrefixes.API.value),
+}
+"""What needs no key, once and for all to see: these pages tell nothing that is secret. A picture's address is
+secret itself."""
 ASSETS = "/<path:file>"
 
 
@@ -32,7 +38,9 @@ def locked(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[FlaskClient, dict[Any, str]]]:
     folder = tmp_path_factory.mktemp("keys")
-    settings = Settings(data_folder=str(folder), rpm=0, message_endpoint=True)
+    settings = Settings(
+        data_folder=str(folder), rpm=0, message_endpoint=True, ollama_api=True, kobold_api=True
+    )
     app = create_app(settings, EchoEngine())
     files = KeyFiles(folder)
     keys = {some: files.create(Grant("", "-".join(sorted(some)), some)) for some in SETS}

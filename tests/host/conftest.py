@@ -158,7 +158,7 @@ def hub(probe: Host) -> Iterator[FakeHub]:
         yield hub
 
 
-def wait_for(condition: object, seconds: float = 20.0) -> None:
+def wait_for(condition: object, seconds: float = 50.0) -> None:
     """Poll a callable until it is true."""
     assert callable(condition)
     deadline = time.monotonic() + seconds

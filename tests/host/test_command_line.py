@@ -65,7 +65,10 @@ def test_the_first_pass_leaves_unknown_flags_alone() -> None:
         (["--parallel", "0"], "argument --parallel: must be at least 1, not 0"),
         (["--ctx-size", "x"], "argument --ctx-size: a whole number was expected, not 'x'"),
         (["--ctx-size"], "argument --ctx-size: expected one argument"),
-        (["--loader", "x"], "argument --loader: llama.cpp or echo was expected, not 'x'"),
+        (
+            ["--loader", "x"],
+            "argument --loader: llama.cpp or echo or upstream was expected, not 'x'",
+        ),
         (["--extensions"], "argument --extensions: expected at least one argument"),
         (["--extensions", "a/b"], "argument --extensions: the name of a folder"),
         (["--api-port", "x"], "argument --api-port: invalid int value: 'x'"),
@@ -140,7 +143,7 @@ def test_help_lists_the_flags_of_extensions(probe: Host) -> None:
     order = [result.stdout.index(name) for name in ("Model:", "Extension probe:", "Program:")]
     assert order == sorted(order)
     assert max(map(len, result.stdout.splitlines())) < 80
-    assert "--loader {llama.cpp,echo}" in result.stdout
+    assert "--loader {llama.cpp,echo,upstream}" in result.stdout
     assert result.stdout.count("\n  python server.py") + 1 >= 3, "examples"
 
 

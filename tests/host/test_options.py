@@ -66,7 +66,7 @@ def test_mock_mode(mock: str, loader: str, expected: dict[str, str]) -> None:
         ("OPENEDAI_PARALLEL", "0", "must be at least 1, not 0"),
         ("OPENEDAI_THREADS", "1.5", "a whole number was expected, not '1.5'"),
         ("OPENEDAI_VERBOSE", "maybe", "true or false was expected, not 'maybe'"),
-        ("OPENEDAI_LOADER", "exllama", "llama.cpp or echo was expected, not 'exllama'"),
+        ("OPENEDAI_LOADER", "exllama", "llama.cpp or echo or upstream was expected, not 'exllama'"),
         ("OPENEDAI_EXTENSIONS", "../x", "the name of a folder below extensions/ was expected"),
         ("OPENEDAI_LORA", "'a", "No closing quotation"),
         ("USE_MOCK_API", "perhaps", "true or false was expected, not 'perhaps'"),

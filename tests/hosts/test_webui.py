@@ -118,8 +118,10 @@ def test_before_march_2026_the_webuis_flags_are_ours() -> None:
     with Webui("script.setup(); time.sleep(60)", *flags) as webui:
         webui.line(f":{port}/v1")
         url = f"http://127.0.0.1:{port}/v1/models"
-        assert httpx.get(url).status_code == 401
-        assert httpx.get(url, headers={"Authorization": "Bearer hush"}).status_code == 200
+        assert httpx.get(url, timeout=60).status_code == 401
+        assert (
+            httpx.get(url, headers={"Authorization": "Bearer hush"}, timeout=60).status_code == 200
+        )
 
 
 @pytest.mark.parametrize(
@@ -215,9 +217,9 @@ def test_a_page_that_starts_anew_keeps_the_server() -> None:
         # Nothing is said at the second time, as nothing has changed.
         assert str(other) in webui.line("OpenAI API")
         webui.line("ready")
-        assert httpx.get(f"http://127.0.0.1:{other}/health").status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{other}/health", timeout=60).status_code == 200
         with pytest.raises(httpx.ConnectError):
-            httpx.get(f"http://127.0.0.1:{port}/health")
+            httpx.get(f"http://127.0.0.1:{port}/health", timeout=60)
 
 
 def test_without_its_page_the_webui_lives_until_it_is_stopped() -> None:
@@ -227,7 +229,7 @@ def test_without_its_page_the_webui_lives_until_it_is_stopped() -> None:
     with Webui(program, "--nowebui", OPENEDAI_API_PORT=str(port)) as webui:
         webui.line("OpenAI API")
         url = f"http://127.0.0.1:{port}/health"
-        assert httpx.get(url).status_code == 200
+        assert httpx.get(url, timeout=60).status_code == 200
         assert webui.process.poll() is None
         webui.process.send_signal(signal.SIGINT)
         assert webui.process.wait(20) == 0
@@ -294,7 +296,7 @@ def test_where_the_webuis_own_api_did_not_start_ours_goes_on() -> None:
     port = free_port()
     with Webui(program, "--nowebui", "--api", own_api=True, OPENEDAI_API_PORT=str(port)) as webui:
         webui.line("no address")
-        assert httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{port}/health", timeout=60).status_code == 200
 
 
 def test_without_its_page_models_can_still_be_loaded() -> None:
@@ -363,7 +365,8 @@ def test_the_block_shows_where_the_api_is_and_never_the_key(
     finally:
         launcher.stop(5)
     assert url is not None and url in shown
-    assert "A key is set: clients must send it." in shown
+    console = url.removesuffix("v1")
+    assert f"A key is set: clients must send it. [Open the console]({console})" in shown
     assert "hush-hush" not in repr(shown)
     assert copied == [url, ""]
     later = [each.value() for each in made if callable(each.value)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import pytest
 
@@ -14,8 +14,13 @@ from extensions.openai.limits.background import BackgroundAnswers
 class Answer:
     """One that notes when it is stopped."""
 
+    is_stored = True
+
     def __init__(self) -> None:
         self.stopped = threading.Event()
+
+    def news(self) -> bytes | None:
+        return b"more"
 
     def stop(self) -> None:
         self.stopped.set()
@@ -40,8 +45,9 @@ def test_they_are_renewed_as_long_as_they_are_there() -> None:
     asked: list[list[str]] = []
     again = threading.Event()
 
-    def renew(ids: Sequence[str]) -> set[str]:
-        asked.append(list(ids))
+    def renew(news: Mapping[str, bytes | None]) -> set[str]:
+        asked.append(list(news))
+        assert set(news.values()) <= {b"more"}
         if len(asked) == 1:
             raise StoreUnavailable("full")
         if len(asked) == 3:
@@ -53,15 +59,18 @@ def test_they_are_renewed_as_long_as_they_are_there() -> None:
     kept, ended = Answer(), Answer()
     answers.add("me", "a", kept, 2)
     answers.add("me", "b", ended, 2)
-    assert again.wait(5) and ended.stopped.wait(5) and not kept.stopped.is_set()
-    assert {"a", "b"} in map(set, asked)
-    for id in ("a", "b"):
-        answers.remove("me", id)
+    unknown = Answer()
+    unknown.is_stored = False
+    answers.add("you", "c", unknown, 1)
+    assert again.wait(50) and ended.stopped.wait(50) and not kept.stopped.is_set()
+    assert {"a", "b"} in map(set, asked) and not unknown.stopped.is_set()
+    for owner, id in (("me", "a"), ("me", "b"), ("you", "c")):
+        answers.remove(owner, id)
     (leases,) = set(threading.enumerate()) - before
-    leases.join(5)
+    leases.join(50)
     assert not leases.is_alive()
     again.clear()
     asked.clear()
     answers.add("me", "a", kept, 2)  # and from the start
-    assert again.wait(5)
+    assert again.wait(50)
     answers.remove("me", "a")

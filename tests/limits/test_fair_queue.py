@@ -45,6 +45,19 @@ def test_users_of_a_key_share_its_turns() -> None:
     assert served(queue) == ["x0", "b0", "y0", "b1", "x1", "b2", "x2"]
 
 
+@given(st.lists(st.integers(-2, 2), max_size=12))
+@hypothesis_settings(max_examples=40, deadline=None)
+def test_an_order_holds_within_one_user_only(orders: list[int]) -> None:
+    queue = FairQueue[str]()
+    for at, order in enumerate(orders):
+        queue.add(f"x{at}", "alice", "x", order=order)
+        queue.add(f"y{at}", "alice", "y")
+    alone = sorted(range(len(orders)), key=lambda at: orders[at])  # equals stay as they came
+    turns = served(queue)
+    assert [item for item in turns if item[0] == "x"] == [f"x{at}" for at in alone]
+    assert [item[0] for item in turns] == ["x", "y"] * len(orders)
+
+
 def test_weights_are_shares_of_turns() -> None:
     queue = FairQueue[str]()
     for at in range(30):

@@ -34,15 +34,18 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Red
 
 
 @pytest.fixture(params=["memory", "redis"])
-def limiter(request: pytest.FixtureRequest) -> Limiter:
+def limiter(request: pytest.FixtureRequest) -> Iterator[Limiter]:
     if request.param == "memory":
-        return Limiter(Settings())
+        yield Limiter(Settings())
+        return
     server: redis.RedisServer = request.getfixturevalue("redis_server")
     import redis as client
 
     with client.Redis(port=server.port) as connection:
         connection.flushall()
-    return Limiter(Settings(limits_storage=server.url))
+    limiter = Limiter(Settings(limits_storage=server.url))
+    yield limiter
+    limiter.storage.close()
 
 
 def by(name: str = "alice", *, users: Limits | None = None, **limits: int) -> RequestRecord:
@@ -311,6 +314,12 @@ class TestStorage:
         ask(other, by("shared", rpm=2, tpm=100), 40)
         with pytest.raises(RateLimited):
             ask(one, by("shared", rpm=2))
+        one.storage.close()
+        other.storage.close()
+        import redis as client
+
+        with client.Redis(port=redis_server.port) as connection:
+            assert len(connection.client_list()) == 1  # the one that asks
 
     def test_one_that_does_not_answer_lets_nobody_in(
         self, caplog: pytest.LogCaptureFixture, tmp_path: Path
@@ -342,6 +351,7 @@ class TestStorage:
                 ask(limiter, by(rpm=5, tpm=100), 50)
             server.start()
             ask(limiter, by(rpm=5, tpm=100), 50)
+            limiter.storage.close()
         finally:
             server.stop()
 

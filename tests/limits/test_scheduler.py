@@ -93,6 +93,17 @@ def test_keys_take_turns() -> None:
     assert other.granted, "at the latest after one of the other key"
 
 
+def test_a_client_orders_its_own_requests() -> None:
+    scheduler = Scheduler(queue_limit=9)
+    running = scheduler.request_slot(1, CAROL)
+    later, sooner = (scheduler.request_slot(1, replace(ALICE, order=at)) for at in (5, -5))
+    other = scheduler.request_slot(1, replace(BOB, order=9))
+    scheduler.release(running)
+    assert sooner.wait()
+    scheduler.release(sooner)
+    assert other.wait() and waits(later)
+
+
 def test_several_choices_count_as_several() -> None:
     """A request with n = 4 holds four slots, so the next ones go to others."""
     scheduler = Scheduler(queue_limit=9)

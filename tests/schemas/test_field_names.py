@@ -57,8 +57,8 @@ def test_a_misspelt_field_is_refused(
 @pytest.mark.parametrize(
     "name",
     ["num_ctx", "options", "keep_alive", "ttl", "cache_prompt", "id_slot", "provider", "route", "transforms",
-     "plugins", "chat_id", "session_id", "top_n", "min_k", "format", "truncation_length", "cache_salt",
-     "speculative_ngram", "sampler_seed", "api_type", "api_server", "draft_model", "priority", "usage"],
+     "plugins", "chat_id", "session_id", "top_n", "min_k", "format", "truncation_length",
+     "speculative_ngram", "sampler_seed", "api_type", "api_server", "draft_model", "usage"],
 )  # fmt: skip
 def test_a_field_of_another_server_is_taken_and_named(api: Api, path: str, name: str) -> None:
     for stream in (False, True):

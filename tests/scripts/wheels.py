@@ -16,7 +16,7 @@ REQUIRED = {
     "prometheus-client": "0.21", "structlog": "25.1", "itsdangerous": "2.2", "filelock": "3.18",
     "limits": "5.0", "pyyaml": "6.0.2", "llguidance": "1.1", "typing-extensions": "4.13",
     "flask-openapi3-swagger": "5.20", "flask-openapi3-redoc": "5.20",
-    "sqlalchemy": "2.0.30", "alembic": "1.13",
+    "sqlalchemy": "2.0.30", "alembic": "1.13", "cryptography": "45.0",
 }  # fmt: skip
 """A version of each requirement of the extension."""
 REQUIRES = {"pydantic-settings": ["pydantic>=2"], "flask-cors": ["flask"]}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +211,64 @@ def test_a_full_disk_is_in_nobodys_way(serve: Serve, monkeypatch: pytest.MonkeyP
     answer = ask(port, "POST", "/v1/chat/completions", chat)
     assert answer.status == 200
     assert answer.json()["choices"][0]["message"]["content"] == text
+
+
+MIB = 1 << 20
+FORM = "multipart/form-data; boundary=b"
+
+
+def form_with(content: bytes) -> bytes:
+    purpose = b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nvision\r\n'
+    file = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    return purpose + file + content + b"\r\n--b--\r\n"
+
+
+def test_a_file_is_on_disk_while_it_arrives(serve: Serve, tmp_path: Path) -> None:
+    server = serve(
+        EchoEngine(), store="memory", max_body_mb=1, max_file_mb=4, data_folder=str(tmp_path)
+    )
+    content = os.urandom(3 * MIB)
+    form, port = form_with(content), server.port
+    with Wire(port) as wire:
+        head = {"Content-Type": FORM, "Content-Length": str(len(form))}
+        wire.request("POST", "/v1/files", headers=head)
+        wire.send(form[: 2 * MIB])
+        on_disk = f"{tmp_path}/#"  # a file without a name
+        wait_for(lambda: any(each.startswith(on_disk) for each in open_files()))
+        assert held(server) == 0
+        wire.send(form[2 * MIB :])
+        answer = wire.answer()
+    assert answer.status == 200, answer.body
+    got = ask(port, "GET", f"/v1/files/{answer.json()['id']}/content")
+    assert got.body == content
+    wait_for(lambda: not any(each.startswith(on_disk) for each in open_files()))
+    assert [*tmp_path.iterdir()] == []
+    # A longer one, and one of the same length for an address that takes no files.
+    for path, size in (("/v1/files", 7 * MIB), (COMPLETIONS, 3 * MIB)):
+        refused = head_only(port, path, Content_Type=FORM, Content_Length=str(size))
+        assert assert_envelope(refused.json(), status=413)["type"] == "invalid_request_error"
+    # One whose length is not known before, without end.
+    with Wire(port) as wire:
+        head = {"Content-Type": FORM, "Transfer-Encoding": "chunked"}
+        wire.request("POST", "/v1/files", headers=head)
+        with suppress(ConnectionError):
+            for _ in range(8):
+                wire.send(b"100000\r\n" + b"x" * MIB + b"\r\n")
+        assert wire.answer().status == 413
+
+
+def open_files() -> list[str]:
+    found = []
+    for each in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # it was closed meanwhile
+            found.append(str(each.readlink()))
+    return found
+
+
+def test_without_a_store_no_file_is_received(serve: Serve) -> None:
+    port = serve(EchoEngine(), store="off", max_body_mb=1, max_file_mb=4).port
+    refused = head_only(port, "/v1/files", Content_Type=FORM, Content_Length=str(3 * MIB))
+    assert assert_envelope(refused.json(), status=413)["type"] == "invalid_request_error"
 
 
 def test_a_body_is_read_in_any_portions() -> None:

@@ -160,7 +160,7 @@ def test_what_two_threads_send_is_sent_once(serve: Serve) -> None:
             loop.start()
             loop.join(0.1)
             assert loop.is_alive(), "it flushes what another thread is about to"
-        loop.join(5)
+        loop.join(50)
         assert not loop.is_alive()
 
 
@@ -194,7 +194,7 @@ def test_a_client_that_leaves_in_the_middle_of_its_stream(serve: Serve, after: i
         wire.request("POST", COMPLETIONS, {**body(stream=True, max_tokens=900), "model": "paced"})
         assert engine.wait_for_active(1)
         wire.until(b"data: ")
-    assert engine.wait_for_active(0, 5)
+    assert engine.wait_for_active(0)
 
 
 @pytest.mark.parametrize("after", [0, 3])
@@ -207,7 +207,7 @@ def test_a_client_that_leaves_while_nothing_comes(serve: Serve, after: int) -> N
         engine.gate.clear()
         wire.request("POST", COMPLETIONS, {**body(stream=True), "model": "paced"})
         assert engine.wait_for_active(1)
-    assert engine.wait_for_active(0, 5), "the gate stayed closed"
+    assert engine.wait_for_active(0), "the gate stayed closed"
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.005, 0.03])

@@ -28,7 +28,7 @@ def chat(**fields: Any) -> dict[str, Any]:
     return {"model": "paced", "messages": [{"role": "user", "content": "Hi"}], **fields}
 
 
-def wait_for(condition: Callable[[], bool], timeout: float = 15.0) -> None:
+def wait_for(condition: Callable[[], bool], timeout: float = 50.0) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -178,7 +178,7 @@ def test_a_reader_that_trickles_is_hung_up_on(
                 threading.Event().wait(0.05)
                 if engine.wait_for_active(0, 0.01):
                     raise ConnectionResetError
-    assert engine.wait_for_active(0, 10)
+    assert engine.wait_for_active(0)
     assert "did not read its answer" in caplog.text
 
 
@@ -242,5 +242,5 @@ def test_a_client_that_the_server_does_not_listen_to_is_seen_leaving(
         assert engine.wait_for_active(1)
         threading.Event().wait(0.5)
         wire.sock.shutdown(socket.SHUT_WR)
-        assert engine.wait_for_active(0, 10)
+        assert engine.wait_for_active(0)
     assert engine.started == 1

@@ -12,7 +12,9 @@ from extensions.openai.state import tables
 from extensions.openai.state.store import DEFAULT_TIMES, Store, StoreTimes
 
 Open = Callable[..., Store]
-lasting = pytest.mark.parametrize("where", ["sqlite", "postgresql"], indirect=True)
+lasting = pytest.mark.parametrize(
+    "where", ["sqlite", "postgresql", "encrypted sqlite", "encrypted postgresql"], indirect=True
+)
 """Only those that several servers share, and that are there after their end."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,38 @@ def test_it_is_opened_again_after_the_end(open_store: Open) -> None:
     assert ids(open_store())[0] == ["a"]
 
 
+def test_after_its_end_nothing_is_written_or_read(store: Store) -> None:
+    store.close()
+    with pytest.raises(StoreUnavailable):
+        store.chat_completions.add("local", chat("a"))
+    with pytest.raises(StoreUnavailable):
+        ids(store)
+
+
+def test_a_connection_in_use_at_the_end_is_closed_when_it_comes_back(postgres_server: Any) -> None:
+    store, other = (Store(Settings(store=postgres_server.new_database())) for _ in range(2))
+    for each in (store, other):
+        each.prepare()
+    with store.database.read() as connection:
+        name = connection.scalar(text("SELECT current_database()"))
+        store.close()
+        assert connections_to(other, name) == 1
+    assert connections_to(other, name) == 0
+    other.close()
+
+
+def connections_to(store: Store, name: str) -> int:
+    """The server ends a connection a moment after its client."""
+    count = text("SELECT count(*) FROM pg_stat_activity WHERE datname = :name")
+    for _ in range(100):
+        with store.database.read() as connection:
+            found = int(connection.execute(count, {"name": name}).scalar_one())
+        if found == 0:
+            break
+        threading.Event().wait(0.01)
+    return found
+
+
 def test_postgresql_that_goes_and_comes(
     postgres_server: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -168,10 +201,12 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
     """A bound on the file's pages fails as a full disk does; nothing half-written stays."""
     store = Store(Settings(data_folder=str(tmp_path)))
     store.chat_completions.add("local", chat("a"))
-    with store.database.read() as connection:
+
+    def fill(connection: Connection) -> None:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-    from dataclasses import replace
+
+    store.database.write(fill)
 
     with pytest.raises(StoreUnavailable):
         store.chat_completions.add("local", replace(chat("b"), completion=bytes(1 << 20)))

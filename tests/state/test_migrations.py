@@ -31,6 +31,12 @@ def test_the_steps_make_the_tables_of_today(store: Store) -> None:
     assert not [each for each in differences if "alembic_version" not in str(each)]
 
 
+def test_they_are_numbered_without_gaps() -> None:
+    """A database that has reached a step has all before it."""
+    numbers = [int(migrations.number(step)) for step in migrations.STEPS]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
 def test_kinds_have_the_columns_that_all_need() -> None:
     needed = {"seq", "id", "owner", "created", "bytes", "end_user", "safety_identifier"}
     for table in tables.KINDS.values():

@@ -25,7 +25,8 @@ def filled(store: Store) -> Store:
     store.chat_completions.add("me", CHAT, user="Ann")
     store.chat_completions.add("me", replace(CHAT, id="b"))
     for chat in ("a", "b"):
-        store.plots.add("me", chat, f"{chat}-1", [FIGURE, FIGURE])
+        for _ in range(2):
+            store.plots.add("me", chat, f"{chat}-1", FIGURE)
     return store
 
 
@@ -45,9 +46,13 @@ def test_what_a_message_has(filled: Store) -> None:
 
 
 def test_only_their_owner_finds_them(filled: Store) -> None:
+    id = filled.plots.list("me", "a", "a-1")[0].id
+    assert filled.plots.get("me", "a", "a-1", id).figure == FIGURE
     for call in (
         lambda: filled.plots.list("you", "a", "a-1"),
-        lambda: filled.plots.add("you", "a", "a-1", [FIGURE]),
+        lambda: filled.plots.add("you", "a", "a-1", FIGURE),
+        lambda: filled.plots.get("you", "a", "a-1", id),
+        lambda: filled.plots.get("me", "b", "b-1", id),
         lambda: filled.plots.delete("you", "a", "a-1"),
         lambda: filled.plots.list("me", "a", "b-1"),
         lambda: filled.plots.list("me", "a\0", "a-1"),

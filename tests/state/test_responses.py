@@ -73,7 +73,7 @@ def test_a_long_conversation_is_found_quickly(store: Store) -> None:
     chain(store, *map(str, range(1000)))
     begun = time.monotonic()
     assert turns(store, "999") == [str(at) for at in range(1000)]
-    assert time.monotonic() - begun < 2.0  # on a quiet machine 0.02
+    assert time.monotonic() - begun < 20  # on a quiet machine 0.02
 
 
 def test_another_owners_are_as_if_they_were_not_there(store: Store) -> None:
@@ -200,8 +200,14 @@ def test_a_response_is_under_way_as_long_as_its_server_says_so(store: Store) -> 
     store.responses.add("me", response("c"))
     lost = store.responses.get("me", "a")
     assert lost.is_lost and not lost.is_under_way
-    assert store.responses.renew(["a", "b", "c", "d"]) == {"a", "b"}
+    renewed = store.responses.renew({"a": b"events", "b": None, "c": b"late", "d": b"none"})
+    assert renewed == {"a", "b"}
     assert store.responses.get("me", "a").is_under_way
+    assert store.responses.get("me", "a").events == b"events"
+    assert store.responses.get("me", "c").events is None
+    ended = replace(lost, events=None)
+    assert store.responses.finish("me", ended)
+    assert store.responses.get("me", "a").events == b"events"
     done = store.responses.get("me", "c")
     assert not done.is_under_way and not done.is_lost
 

@@ -100,7 +100,7 @@ def test_whose_usage_is_nobody_s(usage_store: UsageStore) -> None:
 
 
 def test_embeddings_are_apart(usage_store: UsageStore) -> None:
-    usage_store.observe(record(route="POST /v1/embeddings", completion_tokens=0))
+    usage_store.observe(record(usage="embeddings", completion_tokens=0))
     usage_store.observe(record(route="POST /v1/chat/completions"))
     assert usage_store.read(0, 2**40, kind="embeddings")[0].output_tokens == 0
     assert usage_store.read(0, 2**40, kind="completions")[0].output_tokens == 5

@@ -5,6 +5,7 @@ The line above a block of code says it:
     <!-- example: run -->               run as it is printed
     <!-- example: stand-in -->          run with stand-ins (example_programs.py) for make, Docker, git, a
                                         model hub, cloudflared or a webui
+    <!-- example: agents -->            run by `make test-agents`, with the agent
     <!-- example: not run: REASON -->   with what holds it to the truth instead
 
 Blocks of the language `text` show what programs print or read, and are no examples.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import wave
+import zlib
 from base64 import b64encode
 from io import BytesIO
 from typing import Any
@@ -51,6 +52,37 @@ def wav_header(data: bytes, rate: int, bits: int = 8) -> bytes:
     head = struct.pack("<IHHIIHH", 16, 1, 1, rate, rate * bits // 8, bits // 8, bits)
     body = b"WAVEfmt " + head + b"data" + struct.pack("<I", len(data)) + data
     return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def pdf(*pages: bytes) -> bytes:
+    """A PDF whose pages have these contents, in the language of PDF; `line` makes one."""
+    kids = " ".join(f"{4 + 2 * at} 0 R" for at in range(len(pages)))
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Pages /Count {len(pages)} /Kids [{kids}] >>".encode(),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    for at, content in enumerate(pages):
+        objects.append(
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents %d 0 R "
+            b"/Resources << /Font << /F 3 0 R >> >> >>" % (5 + 2 * at)
+        )
+        packed = zlib.compress(content)
+        head = b"<< /Length %d /Filter /FlateDecode >> stream\n" % len(packed)
+        objects.append(head + packed + b"\nendstream")
+    made, places = b"%PDF-1.7\n", b""
+    for number, one in enumerate(objects, 1):
+        places += b"%010d 00000 n \n" % len(made)
+        made += b"%d 0 obj\n" % number + one + b"\nendobj\n"
+    size = len(objects) + 1
+    table = b"xref\n0 %d\n0000000000 65535 f \n" % size + places
+    end = b"trailer << /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (size, len(made))
+    return made + table + end
+
+
+def line(words: str) -> bytes:
+    """A page's content: one line of text."""
+    return b"BT /F 12 Tf 72 720 Td (%s) Tj ET" % words.encode("latin-1")
 
 
 def base64(data: bytes) -> str:

@@ -17,12 +17,14 @@ from extensions.openai.engines.protocol import (
 )
 
 TICK_S = 0.02  # seconds of silence after which None is yielded
+LONG = 1_000_000  # tokens
 
 
 class PacedEngine:
     """Says `words`, each after the gate has been opened; with `endless` the words come round again.
 
-    A token is a word; the prompt counts one token for each character.
+    A token is a word; the prompt counts one token for each character. What is endless ends with the context:
+    `LONG` of it is more than a test waits for.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class PacedEngine:
         endless: bool = False,
         pace: float = 0.0,
         fail_after: int | None = None,
+        context_length: int = 1000,
     ) -> None:
         self._words = tuple(words)
         self._endless = endless
@@ -48,14 +51,14 @@ class PacedEngine:
             model="paced",
             created=1,
             owned_by="tests",
-            context_length=1000,
+            context_length=context_length,
             sampler="llama.cpp",
             fingerprint="fp_paced",
             vocabulary_size=0x110000,
             parallel=parallel,
         )
 
-    def wait_for_active(self, count: int, timeout: float = 5.0) -> bool:
+    def wait_for_active(self, count: int, timeout: float = 50.0) -> bool:
         """Whether the number of answers under way becomes `count` within the time."""
         with self._condition:
             return self._condition.wait_for(lambda: self._active == count, timeout)

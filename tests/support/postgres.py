@@ -56,7 +56,7 @@ class PostgresServer:
         self._run("pg_ctl", "stop", "-w", "-m", "immediate")
 
     def close(self) -> None:
-        self._run("pg_ctl", "stop", "-w", "-m", "fast")
+        self.stop()  # any other way writes all databases to the disk first
         shutil.rmtree(self._folder)
 
     def new_database(self) -> str:

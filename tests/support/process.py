@@ -87,7 +87,7 @@ class ServerProcess:
     @property
     def model(self) -> str:
         """The name of the model it serves."""
-        with urllib.request.urlopen(f"{self.url}/v1/models", timeout=5) as answer:
+        with urllib.request.urlopen(f"{self.url}/v1/models", timeout=50) as answer:
             return str(json.load(answer)["data"][0]["id"])
 
     def signal(self, number: signal.Signals) -> None:

@@ -7,9 +7,30 @@ server-sent events.
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, get_args
+
+from pydantic import BaseModel
 
 Chunk = dict[str, Any]
+
+
+@cache
+def _event_types() -> Mapping[str, type[BaseModel]]:
+    """The official clients' types of events, which are made of the documents. Only those who check events
+    import them."""
+    from anthropic.types import RawMessageStreamEvent
+    from openai.types.responses import ResponseStreamEvent
+
+    unions = (get_args(each)[0] for each in (RawMessageStreamEvent, ResponseStreamEvent))
+    known = [each for union in unions for each in get_args(union)]
+    return {get_args(each.model_fields["type"].annotation)[0]: each for each in known}
+
+
+def assert_event(event: Chunk) -> None:
+    """Its type is one of the reference's, and so are its fields."""
+    _event_types()[event["type"]].model_validate(event)
 
 
 def assert_envelope(body: Any, *, status: int | None = None) -> dict[str, Any]:
@@ -56,8 +77,43 @@ def is_anthropic(path: str) -> bool:
     return path.rstrip("/").endswith(ends) and "/chat/completions/" not in path
 
 
+def is_ollama(path: str) -> bool:
+    """Whether an address is one of Ollama's own API."""
+    return path.startswith("/api/") and not is_kobold(path)
+
+
+def is_kobold(path: str) -> bool:
+    """Whether an address is one of KoboldCpp's own API."""
+    return path.startswith(("/api/v1/", "/api/latest/", "/api/extra/"))
+
+
+def assert_kobold_error(body: Any) -> dict[str, Any]:
+    """The text of an error of Kobold's. Source: LostRuins/koboldcpp, its OpenAPI document."""
+    assert set(body) == {"detail"} and set(body["detail"]) == {"msg", "type"}, body
+    assert body["detail"]["msg"] and body["detail"]["type"], body
+    return {"message": body["detail"]["msg"]}
+
+
+def kobold_events(data: bytes) -> list[Chunk]:
+    """The data of a stream whose events are all called `message`."""
+    assert data.endswith(b"\n\n"), data[-80:]
+    blocks = data.decode("utf-8").removesuffix("\n\n").split("\n\n")
+    assert all(block.startswith("event: message\ndata: ") for block in blocks)
+    return [json.loads(block.partition("data: ")[2]) for block in blocks]
+
+
+def assert_ollama_error(body: Any) -> dict[str, Any]:
+    """The text of an error of Ollama's. Source: ollama/ollama, docs/errors.md."""
+    assert set(body) == {"error"} and isinstance(body["error"], str) and body["error"], body
+    return {"message": body["error"]}
+
+
 def assert_error_of(path: str, body: Any, *, status: int) -> dict[str, Any]:
     """The error inside the envelope of the dialect that an address speaks."""
+    if is_ollama(path):
+        return assert_ollama_error(body)
+    if is_kobold(path):
+        return assert_kobold_error(body)
     if is_anthropic(path):
         return assert_anthropic_error(body, status=status)
     return assert_envelope(body, status=status)
@@ -82,10 +138,20 @@ def response_events(data: bytes) -> list[Chunk]:
     return named_events(data.removesuffix(done))
 
 
+def json_lines(data: bytes) -> list[Chunk]:
+    """The objects of a stream that has one a line."""
+    assert data.endswith(b"\n"), data[-80:]
+    return [json.loads(line) for line in data.decode("utf-8").removesuffix("\n").split("\n")]
+
+
 def events_of(path: str, data: bytes) -> list[Chunk]:
     """The data of a whole stream in the dialect that an address speaks."""
     if path.endswith("/responses"):
         return response_events(data)
+    if is_ollama(path):
+        return json_lines(data)
+    if is_kobold(path):
+        return kobold_events(data)
     return named_events(data) if is_anthropic(path) else sse_chunks(data)
 
 
@@ -288,15 +354,19 @@ def fold_response(events: list[Chunk]) -> dict[str, Any]:
             continue
         if kind == "output_item.added":
             assert not is_open and event["output_index"] == len(output)
-            assert event["item"]["status"] == "in_progress"
+            # The reference gives a compaction item no status.
+            assert event["item"].get("status") == (
+                None if event["item"]["type"] == "compaction" else "in_progress"
+            )
             output.append(json.loads(json.dumps(event["item"])))
             is_open = True
             continue
         assert is_open and event["output_index"] == len(output) - 1, kind
         item = output[-1]
         if kind == "output_item.done":
-            assert event["item"]["status"] in ("completed", "incomplete")
-            item["status"] = event["item"]["status"]
+            if "status" in item:
+                assert event["item"]["status"] in ("completed", "incomplete")
+                item["status"] = event["item"]["status"]
             item |= {k: v for k, v in event["item"].items() if k == "encrypted_content"}
             assert event["item"] == item
             is_open = False
@@ -307,7 +377,7 @@ def fold_response(events: list[Chunk]) -> dict[str, Any]:
     response = {**events[0]["response"], "output": output}
     ends = ("status", "completed_at", "incomplete_details", "usage")
     assert response | {name: last[name] for name in ends} == last
-    assert all(item["status"] == "completed" for item in output[:-1])
+    assert all(item.get("status", "completed") == "completed" for item in output[:-1])
     return dict(last)
 
 

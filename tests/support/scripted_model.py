@@ -47,11 +47,13 @@ class Script:
     in_bytes: bool = False
     loop: str = ""
     """Said after the text, for ever."""
+    sign: str = ""
+    """Words of the prompt's own that are its mark."""
 
     @property
     def mark(self) -> str:
         """What a prompt has to hold for this script."""
-        return f"say:{self.name}"
+        return self.sign or f"say:{self.name}"
 
 
 @dataclass(frozen=True, slots=True)

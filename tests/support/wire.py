@@ -11,7 +11,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-TIMEOUT = 10.0  # seconds that anything on a socket may take
+TIMEOUT = 40.0  # seconds that anything on a socket may take
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -9,15 +10,19 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import Connection
 
 from extensions.openai.access.key_files import KeyFiles
 from extensions.openai.access.signed_keys import Grant
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.settings import Settings
+from extensions.openai.state.databases.sqlite_file import FILE
+from extensions.openai.state.store import Store, StoreTimes
 from extensions.openai.web.app import create_app
 from tests.conftest import Serve
 from tests.support.api import Api
 from tests.support.paced import PacedEngine
+from tests.support.permissions import held_to_permissions
 from tests.support.reference import assert_envelope, sse_chunks
 from tests.support.wire import ask
 from tests.test_stored_completions import CHATS, WEATHER, body, client_of, listed
@@ -185,15 +190,88 @@ LONG = {str(n): "x" * 512 for n in range(16)}
 """Metadata that need pages of their own."""
 
 
+@pytest.mark.parametrize("what", [FILE, "."])
+def test_a_store_that_may_only_be_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    """The file, or its folder, as on a disk that is mounted so. It was made by an earlier start."""
+    earlier = client_of(store="sqlite", data_folder=str(tmp_path))
+    id = earlier.post(CHATS, json=body()).json["id"]
+    earlier.application.extensions["openai"].store.close()
+    place = tmp_path / what
+    place.chmod(place.stat().st_mode & ~0o222)
+    with held_to_permissions():
+        client = client_of(store="sqlite", data_folder=str(tmp_path))
+        for stream in (False, True):
+            answer = client.post(CHATS, json=body(stream=stream))
+            assert answer.status_code == 200
+            whole = sse_chunks(answer.data)[-1] if stream else answer.json
+            assert whole["store"] is False
+        assert answer.headers["x-openedai-ignored"] == "store"
+        assert client.get("/health").json == {"status": "degraded"}
+        assert client.get("/v1/internal/health").json["store"]["problem"]
+        refused = client.get(CHATS)
+        assert assert_envelope(refused.json, status=503)["code"] == "store_unavailable"
+        assert str(tmp_path) not in refused.text
+        assert caplog.text.count("the store cannot be opened") == 1
+        for each in (tmp_path, *tmp_path.glob(f"{FILE}*")):  # the log beside the file has its mode
+            each.chmod(0o700)
+        # Nothing has to be started again.
+        assert "store" not in client.post(CHATS, json=body()).json
+    assert client.get("/health").json == {"status": "ok"}
+    assert client.get(f"{CHATS}/{id}").status_code == 200
+    client.application.extensions["openai"].store.close()
+
+
+def test_a_store_that_may_only_be_read_from_now_on(tmp_path: Path) -> None:
+    """A disk that is mounted so because it has an error: what is stored can be read."""
+    client = client_of(store="sqlite", data_folder=str(tmp_path))
+    id = client.post(CHATS, json=body()).json["id"]
+    store = client.application.extensions["openai"].store
+    store.database.write(lambda c: c.exec_driver_sql("PRAGMA query_only = 1"))
+    assert client.post(CHATS, json=body()).json["store"] is False
+    assert client.get("/health").json == {"status": "degraded"}
+    problem = client.get("/v1/internal/health").json["store"]["problem"]
+    assert problem == "attempt to write a readonly database"
+    assert client.post(CHATS, json=body()).headers["x-openedai-ignored"] == "store"
+    assert client.get(f"{CHATS}/{id}").status_code == 200
+    assert client.delete(f"{CHATS}/{id}").status_code == 503
+    store.database.backend.engine.dispose()  # the one connection that may only read
+    assert "store" not in client.post(CHATS, json=body()).json
+    assert client.get("/health").json == {"status": "ok"}
+    store.close()
+
+
+def test_a_store_that_another_process_locks(tmp_path: Path) -> None:
+    client = client_of(store="sqlite", data_folder=str(tmp_path))
+    store = Store(Settings(data_folder=str(tmp_path)), StoreTimes(busy=0.1))
+    client.application.extensions["openai"].store = store
+    assert "store" not in client.post(CHATS, json=body()).json
+    locker = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    locker.execute("BEGIN IMMEDIATE")
+    assert client.post(CHATS, json=body()).json["store"] is False
+    assert client.post(CHATS, json=body()).headers["x-openedai-ignored"] == "store"
+    assert client.get("/v1/internal/health").json["store"]["problem"] == "database is locked"
+    assert len(client.get(CHATS).json["data"]) == 1
+    locker.execute("ROLLBACK")
+    locker.close()
+    assert "store" not in client.post(CHATS, json=body()).json
+    assert client.get("/health").json == {"status": "ok"}
+    store.close()
+
+
 def test_health_and_metrics_while_the_disk_is_full(tmp_path: Path) -> None:
     client = client_of(store="sqlite", data_folder=str(tmp_path))
     store = client.application.extensions["openai"].store
     assert b"openedai_store_objects" not in client.get("/metrics").data  # it is not open
     client.post(CHATS, json=body())
     assert b'openedai_store_objects{kind="chats"} 1.0' in client.get("/metrics").data
-    with store.database.read() as connection:
+
+    def fill(connection: Connection) -> None:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+    store.database.write(fill)
     full = client.post(CHATS, json=body(metadata=LONG))
     assert full.status_code == 200 and full.json["store"] is False
     assert client.get("/health").json == {"status": "degraded"}
@@ -204,8 +282,7 @@ def test_health_and_metrics_while_the_disk_is_full(tmp_path: Path) -> None:
     streamed = client.post(CHATS, json=body(metadata=LONG, stream=True))
     assert streamed.headers["x-openedai-ignored"] == "store"
     assert sse_chunks(streamed.data)[-1]["store"] is False
-    with store.database.read() as connection:
-        connection.exec_driver_sql("PRAGMA max_page_count = 100000")
+    store.database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count = 100000"))
     assert "store" not in client.post(CHATS, json=body()).json
     assert client.get("/health").json == {"status": "ok"}
     store.close()

@@ -33,13 +33,13 @@ class LlamaServer:
     ) -> None:
         self.model_path, self.shared = str(model), shared
         self.port, self._server = listener(model, context, slots, mmproj)
-        props = httpx.get(f"http://127.0.0.1:{self.port}/props").json()
+        props = httpx.get(f"http://127.0.0.1:{self.port}/props", timeout=60).json()
         self.bos_token, self.media_marker = props["bos_token"], props.get("media_marker")
-        models = httpx.get(f"http://127.0.0.1:{self.port}/v1/models").json()
+        models = httpx.get(f"http://127.0.0.1:{self.port}/v1/models", timeout=60).json()
         self.vocabulary_size = models["data"][0]["meta"]["n_vocab"]
 
     def _ask(self, path: str, **body: Any) -> Any:
-        answer = httpx.post(f"http://127.0.0.1:{self.port}{path}", json=body)
+        answer = httpx.post(f"http://127.0.0.1:{self.port}{path}", json=body, timeout=60)
         answer.raise_for_status()
         return answer.json()
 

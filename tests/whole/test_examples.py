@@ -17,6 +17,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from extensions.openai.settings import Settings
+from extensions.openai.state.store import Store
 from tests.host.fake_hub import FakeHub, Repository
 from tests.scripts.webui_layouts import plain_tree
 from tests.support import example_programs
@@ -168,6 +170,11 @@ def test_with_stand_ins(
         environment |= {"VIRTUAL_ENV": sys.prefix, "PIP_NO_INDEX": "1"}
     if "team-b" in code or "backup" in code:  # a key that was made before
         shell("openedai keys create --name team-b --user-limits rpm=3", tmp_path, environment)
+    if "store encrypt" in code:  # something was stored before
+        code = code.replace("/etc/openedai", str(tmp_path / "etc"))
+        store = Store(Settings(data_folder=environment["OPENEDAI_DATA_FOLDER"]))
+        assert store.database.size()
+        store.close()
     shell(code, tmp_path, environment, answers="a long password\n" * 2)
 
 

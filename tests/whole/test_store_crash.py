@@ -1,4 +1,4 @@
-"""The server is killed while clients store chats: nothing acknowledged is lost, nothing is half-written.
+"""The server is killed while clients store chats and files: nothing acknowledged is lost or half-written.
 
 `make test-crash` does it 200 times.
 """
@@ -27,7 +27,13 @@ from tests.support.process import ServerProcess
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "10"))
 SECONDS_A_ROUND = 15
 CLIENTS = 6
-CHATS = "/v1/chat/completions"
+CHATS, FILES = "/v1/chat/completions", "/v1/files"
+LONG = b"0123456789abcdef" * 50_000
+"""Of a few chunks."""
+FORM_HEAD = (
+    b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nvision\r\n'
+    b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+)
 
 
 def connected(port: int) -> closing[http.client.HTTPConnection]:
@@ -35,11 +41,13 @@ def connected(port: int) -> closing[http.client.HTTPConnection]:
 
 
 class Clients:
-    """Store chats until the server is gone, streamed and not, some with an idempotency key."""
+    """Store chats until the server is gone, streamed and not, some with an idempotency key; one of the
+    clients stores files."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self.acknowledged: list[str] = []
+        self.files: list[str] = []
         self._threads = [
             threading.Thread(target=self._run, args=(number,)) for number in range(CLIENTS)
         ]
@@ -55,7 +63,10 @@ class Clients:
         gone = contextlib.suppress(OSError, http.client.HTTPException)
         with connected(self._port) as connection, gone:
             for turn in range(100_000):
-                self._store(connection, f"{number}-{turn}", stream=turn % 2 == 0)
+                if number:
+                    self._store(connection, f"{number}-{turn}", stream=turn % 2 == 0)
+                else:
+                    self._upload(connection, LONG[turn:])
 
     def _store(self, connection: http.client.HTTPConnection, mark: str, *, stream: bool) -> None:
         body = {
@@ -78,6 +89,13 @@ class Clients:
                     # From here on the client may take the answer for complete.
                     self._acknowledge(json.loads(line.removeprefix(b"data: ")))
 
+    def _upload(self, connection: http.client.HTTPConnection, content: bytes) -> None:
+        form = FORM_HEAD + content + b"\r\n--b--\r\n"
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        connection.request("POST", FILES, form, headers)
+        with connection.getresponse() as answer:
+            self.files.append(json.loads(answer.read())["id"])
+
     def _acknowledge(self, answer: Any) -> None:
         assert "store" not in answer, answer
         self.acknowledged.append(answer["id"])
@@ -90,9 +108,10 @@ def checked_ids(path: Path) -> list[str]:
         assert database.execute("PRAGMA foreign_key_check").fetchall() == []
         if not database.execute("SELECT * FROM sqlite_master").fetchall():
             return []  # killed before it was made
-        sums = "SELECT owner, count(*), sum(bytes) FROM chat_completions GROUP BY owner"
-        told = "SELECT owner, objects, bytes FROM totals"
-        assert database.execute(sums).fetchall() == database.execute(told).fetchall()
+        for kind, table in (("chats", "chat_completions"), ("files", "files")):
+            sums = f"SELECT owner, count(*), sum(bytes) FROM {table} GROUP BY owner"
+            told = f"SELECT owner, objects, bytes FROM totals WHERE kind = '{kind}'"
+            assert database.execute(sums).fetchall() == database.execute(told).fetchall()
         for messages, completion in database.execute(
             "SELECT messages, completion FROM chat_completions"
         ):
@@ -101,6 +120,18 @@ def checked_ids(path: Path) -> list[str]:
         ends = database.execute("SELECT until FROM idempotency WHERE object IS NULL").fetchall()
         assert all(end <= time.time() + LEASE_SECONDS for (end,) in ends)
         return [id for (id,) in database.execute("SELECT id FROM chat_completions ORDER BY seq")]
+
+
+def whole_files(path: Path) -> set[str]:
+    """All that clients may find: none of them lacks a byte."""
+    content = "SELECT sum(length(data)) FROM file_chunks WHERE file = files.id"
+    with closing(sqlite3.connect(path)) as database:
+        if not database.execute("SELECT * FROM sqlite_master").fetchall():
+            return set()
+        query = f"SELECT id, bytes, ({content}) FROM files WHERE complete"
+        found = database.execute(query).fetchall()
+    assert all(said == there for _, said, there in found)
+    return {id for id, _, _ in found}
 
 
 def newest(port: int) -> list[str]:
@@ -114,6 +145,7 @@ def newest(port: int) -> list[str]:
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     chance = random.Random()
     acknowledged: set[str] = set()
+    files: set[str] = set()
 
     def start() -> ServerProcess:
         server = ServerProcess(
@@ -132,10 +164,12 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
         acknowledged |= set(clients.acknowledged)
         found = checked_ids(tmp_path / FILE)
         assert acknowledged <= set(found)
+        files |= set(clients.files)
+        assert files <= whole_files(tmp_path / FILE)
         server = start()
         assert newest(server.port) == found[-100:][::-1]
     server.stop()
-    assert len(acknowledged) > ROUNDS * CLIENTS  # it was under load
+    assert len(acknowledged) > ROUNDS * CLIENTS and files  # it was under load
 
 
 def test_what_it_made_in_the_background_has_failed(tmp_path: Path) -> None:

@@ -30,14 +30,17 @@ def open_files(pid: int) -> list[bytes]:
     return found
 
 
-@pytest.mark.parametrize("where", ["off", "sqlite"])
+@pytest.mark.parametrize("where", ["off", "sqlite", "encrypted"])
 def test_no_byte_is_left(where: str, tmp_path: Path) -> None:
-    """That the search finds what is there is shown by the other setting."""
+    """Nor in the clear, where what is stored is encrypted. That the search finds what is there is shown by
+    the other setting."""
+    encrypted = where == "encrypted"
     data, temporary = tmp_path / "data", tmp_path / "tmp"
     data.mkdir()
     temporary.mkdir()
     server = ServerProcess(
-        *("--loader", "echo", "--store", where, "--log-format", "json"),
+        *("--loader", "echo", "--store", "sqlite" if encrypted else where, "--log-format", "json"),
+        *(["--store-encryption"] if encrypted else []),
         environment={"OPENEDAI_DATA_FOLDER": str(data), "TMPDIR": str(temporary)},
     )
     try:
@@ -46,11 +49,11 @@ def test_no_byte_is_left(where: str, tmp_path: Path) -> None:
             body = {
                 "model": "m",
                 "messages": [{"role": "user", "content": MARK * 200}],
-                "metadata": {"key": MARK},
+                "metadata": {} if encrypted else {"key": MARK},
                 "store": True,
                 "stream": stream,
             }
-            key = f"{MARK}{stream}"
+            key = f"{'key' if encrypted else MARK}{stream}"
             answer = ask(server.port, "POST", "/v1/chat/completions", body, idempotency_key=key)
             assert answer.status == 200
             assert (b'"store":false' in answer.body) is (where == "off")

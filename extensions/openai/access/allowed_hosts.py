@@ -28,6 +28,8 @@ def bind_address(settings: Settings) -> str:
         raise SettingsError(f"{flag} lets other machines in, so it needs a key: {_hint(settings)}")
     if settings.public_api and not has_keys(settings):
         raise SettingsError(f"--public-api lets everyone in, so it needs a key: {_hint(settings)}")
+    if settings.public_api and settings.unix_socket is not None:
+        raise SettingsError("--public-api needs a port: leave out --unix-socket")
     return host
 
 

@@ -34,6 +34,14 @@ class KeysError(Exception):
     """The files cannot be read or written, or a name is wrong; the message is one clear line."""
 
 
+class NoSuchKey(KeysError):
+    """No key that is valid has this name."""
+
+
+class KeyExists(KeysError):
+    """A key that is valid has this name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One key, without the key itself."""
@@ -140,7 +148,7 @@ class KeyFiles:
             return frozenset({name})
         found = {each.grant.identity for each in self.entries() if each.grant.name == name}
         if not found:
-            raise KeysError(_none(name, ()))
+            raise NoSuchKey(_none(name, ()))
         return frozenset(map(owner_of, found))
 
     def create(self, grant: Grant) -> str:
@@ -148,7 +156,7 @@ class KeyFiles:
         with self._writing():
             entries, now = self.entries(), time.time()
             if any(each.grant.name == grant.name and each.valid(now) for each in entries):
-                raise KeysError(
+                raise KeyExists(
                     f"there is a key {grant.name} already: rotate it, or revoke it first"
                 )
             return self._add(entries, grant)
@@ -165,7 +173,7 @@ class KeyFiles:
             entries, now = self.entries(), time.time()
             valid = [each for each in entries if each.grant.name == name and each.valid(now)]
             if not valid:
-                raise KeysError(_none(name, entries))
+                raise NoSuchKey(_none(name, entries))
             grant = replace(change(valid[-1]), first_id=valid[-1].grant.identity)
             ends = int(now) + grace if grace else 0
             kept = tuple(
@@ -185,7 +193,7 @@ class KeyFiles:
                 each for each in entries if each.grant.name == name and each.valid(time.time())
             ]
             if not valid:
-                raise KeysError(_none(name, entries))
+                raise NoSuchKey(_none(name, entries))
             self._write(
                 tuple(
                     replace(each, ends=0) if each.grant.name == name else each for each in entries
@@ -197,7 +205,7 @@ class KeyFiles:
         """Raise KeysError if no key was made yet, before keys.lock is written: its existence means that there
         was a list."""
         if not self.entries():
-            raise KeysError(_none(name, ()))
+            raise NoSuchKey(_none(name, ()))
 
     def _add(self, entries: tuple[Entry, ...], grant: Grant) -> str:
         taken = {each.grant.id for each in entries}

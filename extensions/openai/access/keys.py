@@ -27,6 +27,7 @@ ALL: frozenset[Scope] = USE | {"admin"}
 ADMIN = Caller("admin", ALL)
 """The holder of the admin key."""
 IN_ENVIRON = {name: "HTTP_" + name.upper().replace("-", "_") for name in HEADERS}
+UNREADABLE = "Named keys cannot be checked at the moment; the operator can find details in the log."
 MAX_KEY_BYTES = 4096  # a named key has about 150
 
 
@@ -97,6 +98,27 @@ class Keys:
         self._attempts.add_valid(address, given)
         return found
 
+    def identify_again(self, caller: Caller) -> Caller:
+        """A caller that was identified before, as its key is now: for work that outlives its request.
+
+        Raises Unauthorized where its key is not valid any more, KeysUnreadable."""
+        shared = (self._local, self._local_user, ADMIN, self._key_holder, self._password_holder)
+        if not caller.identity:
+            found = next((each for each in shared if each.name == caller.name), caller)
+            return replace(found, scopes=found.scopes & caller.scopes)
+        try:
+            entries = self._files.entries()
+        except KeysError as error:
+            raise _unreadable(error) from None
+        now = time.time()
+        mine = [each for each in entries if each.grant.identity == caller.identity]
+        valid = [each.grant for each in mine if each.valid(now)]
+        if valid:
+            return self._holder(valid[-1])
+        if entries:
+            raise Unauthorized("The API key of this work was revoked, or has expired.")
+        return caller
+
     def is_shared(self, headers: Mapping[str, str | None]) -> bool:
         """Whether the request has the API key or the admin key. Never blocks, and counts no wrong key."""
         try:
@@ -134,20 +156,14 @@ class Keys:
             return (None if secret is None else verify(given, secret)), None
         except KeysError as error:
             log.error("named keys cannot be checked: %s", error)
-            return (
-                None,
-                "Named keys cannot be checked at the moment; the operator can find details in the log.",
-            )
+            return None, UNREADABLE
 
     def _holder(self, grant: Grant) -> Caller:
         """The caller of a named key. Raises Unauthorized if it is no longer valid."""
         try:
             ends = self._files.ends(grant.id)
         except KeysError as error:
-            log.error("named keys cannot be checked: %s", error)
-            raise KeysUnreadable(
-                "Named keys cannot be checked at the moment; the operator can find details in the log."
-            ) from None
+            raise _unreadable(error) from None
         now = time.time()
         if ends is not None and now >= ends:
             raise Unauthorized(
@@ -170,6 +186,11 @@ class Keys:
     def _limited(self, caller: Caller) -> Caller:
         """With the limits of the settings."""
         return replace(caller, limits=self._limits, user_limits=self._user_limits)
+
+
+def _unreadable(error: KeysError) -> KeysUnreadable:
+    log.error("named keys cannot be checked: %s", error)
+    return KeysUnreadable(UNREADABLE)
 
 
 def sent_keys(environ: Mapping[str, Any]) -> dict[str, str | None]:

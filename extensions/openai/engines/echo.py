@@ -7,18 +7,36 @@ end token, which counts. Sampler parameters are accepted and ignored.
 from __future__ import annotations
 
 import codecs
+import math
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..schemas import bad_request
 from ..settings import Settings
-from .model_spec import ModelSpec
-from .protocol import ChatRequest, EngineInfo, GenerateRequest, Piece, Pieces, PromptUsage
+from .encoders import Input, ScoreBatches, Scores, VectorBatches, Vectors
+from .model_spec import ModelOutline, ModelSpec
+from .protocol import (
+    Capability,
+    ChatRequest,
+    EngineInfo,
+    GenerateRequest,
+    Piece,
+    Pieces,
+    PromptUsage,
+    VectorTraits,
+)
 from .tokens.context_length import check_fits
 
 CONTEXT_LENGTH = 8192  # bytes
 VOCABULARY_SIZE = 256  # one token for each byte
 PARALLEL = 4
 CREATED = 1677610602  # a fixed date, as the whole engine is
+DIMENSIONS = 64
+CAPABILITIES = (
+    *(Capability.COMPLETION, Capability.CHAT),
+    *(Capability.EMBEDDINGS, Capability.RERANK),
+)
 USER, ASSISTANT, END = (
     "<|user|>",
     "<|assistant|>",
@@ -39,6 +57,8 @@ class EchoEngine:
             fingerprint="fp_echo",
             vocabulary_size=VOCABULARY_SIZE,
             parallel=PARALLEL,
+            capabilities=CAPABILITIES,
+            vectors=VectorTraits(DIMENSIONS, None),
         )
 
     @property
@@ -77,6 +97,23 @@ class EchoEngine:
     def detokenize(self, tokens: Sequence[int]) -> str:
         return _bytes(tokens).decode(errors="replace")
 
+    def embed(self, inputs: Sequence[Input]) -> VectorBatches:
+        """A vector says how often each byte is in the text, bytes that are DIMENSIONS apart together."""
+        for text in inputs:
+            data = text.encode() if isinstance(text, str) else _bytes(text)
+            yield Vectors((_counts(data),), len(data))
+
+    def score_documents(self, query: str, documents: Sequence[str]) -> ScoreBatches:
+        """How alike two texts are by their vectors."""
+        wanted = _counts(query.encode())
+        for text in documents:
+            pairs = zip(wanted, _counts(text.encode()), strict=True)
+            score = math.fsum(one * other for one, other in pairs)
+            yield Scores((score,), self.pair_tokens(query, text))
+
+    def pair_tokens(self, query: str, document: str) -> int:
+        return len(query.encode()) + len(document.encode())
+
     def close(self) -> None:
         """Nothing to free."""
 
@@ -86,8 +123,23 @@ def make(spec: ModelSpec, settings: Settings) -> EchoEngine:
     return EchoEngine(name=spec.name)
 
 
+def explain(spec: ModelSpec) -> Sequence[str]:
+    """Nothing is chosen for it."""
+    return ("no model: the echo engine answers",)
+
+
 def check(spec: ModelSpec) -> None:
     """There is no file to check."""
+
+
+def outline(spec: ModelSpec) -> ModelOutline:
+    """There is no file that takes memory."""
+    info = EchoEngine(name=spec.name).info
+    capabilities = (Capability.COMPLETION, Capability.CHAT)
+    info = replace(
+        info, sampler="openedai", capabilities=capabilities, vectors=None, is_remote=True
+    )
+    return ModelOutline(info, 0)
 
 
 def _answer(prompt: bytes) -> bytes:
@@ -99,6 +151,12 @@ def _answer(prompt: bytes) -> bytes:
         if USER.encode() in prompt
         else b""
     )
+
+
+def _counts(data: bytes) -> list[float]:
+    counts = Counter(byte % DIMENSIONS for byte in data)
+    length = math.sqrt(sum(count**2 for count in counts.values())) or 1.0
+    return [counts[at] / length for at in range(DIMENSIONS)]
 
 
 def _bytes(tokens: Sequence[int]) -> bytes:

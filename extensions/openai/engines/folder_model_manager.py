@@ -45,16 +45,18 @@ class FolderModelManager(Generic[S]):
         drain_timeout: float,
         *,
         fault: Callable[[S], str | None] = lambda spec: None,
+        memory: Callable[[S], int | None] = lambda spec: None,
     ) -> None:
         """`make` loads a model or raises an exception with the reason. Running answers get `drain_timeout`
-        seconds to end. `fault` says what is wrong with a model's files, without a path."""
+        seconds to end. `fault` says what is wrong with a model's files, without a path, and `memory` how
+        many bytes they take when they are loaded."""
         self._engine, self._catalog, self._make, self._drain_timeout = (
             engine,
             catalog,
             make,
             drain_timeout,
         )
-        self._fault = fault
+        self._fault, self._memory = fault, memory
         self._loader = ""
         self._loaded: S | None = None
         self._unloaded: S | None = None
@@ -69,6 +71,13 @@ class FolderModelManager(Generic[S]):
 
     def models(self) -> tuple[str, ...]:
         return self._catalog.names()
+
+    def memory(self, name: str) -> int | None:
+        try:
+            return self._memory(self._catalog.find(name))
+        except Exception as error:  # what its load would say, which is not what is wanted here
+            log.debug("the files of the model %s cannot be read: %s", name, error)
+            return None
 
     def load(self, name: str, options: Mapping[str, Any], template: Template) -> None:
         if options:

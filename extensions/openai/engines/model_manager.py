@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ..errors import InvalidRequest
 
+LOAD_FAILED = "The model could not be loaded; the server's log says why."
 FAILED = "The model could not be loaded, and none is loaded now; the server's log says why."
 
 
@@ -43,6 +44,9 @@ class ModelManager(Protocol):
 
     def models(self) -> tuple[str, ...]:
         """The names that `load` takes."""
+
+    def memory(self, name: str) -> int | None:
+        """Bytes that a model takes at most when it is loaded, as its files say; None: not known."""
 
     def load(self, name: str, options: Mapping[str, Any], template: Template) -> None:
         """Serve this model from now on; `options` are the loader's own.

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, get_args
+
+from .protocol import EngineInfo
+from .tuning import Tuning
+
+Task = Literal["auto", "text", "embeddings", "rerank"]
+"""What a model is for; auto: what its file says."""
+TASKS: tuple[Task, ...] = get_args(Task)
 
 
 class LoraFile(Protocol):
@@ -37,6 +45,22 @@ class ModelSpec(Protocol):
     def loras(self) -> Sequence[LoraFile]: ...
     @property
     def mmproj(self) -> Path | None: ...
+    @property
+    def tuning(self) -> Tuning: ...
+    @property
+    def chat_template(self) -> str | None: ...
+    @property
+    def task(self) -> Task: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOutline:
+    """What a model's files say before it is loaded."""
+
+    info: EngineInfo
+    """As of an engine whose model is in another process."""
+    bytes: int
+    """Memory that it takes, at most."""
 
 
 class ModelLoadError(Exception):

@@ -39,6 +39,12 @@ class Capability(str, Enum):
     INFILL = "infill"
     VISION = "vision"
     AUDIO = "audio"
+    EMBEDDINGS = "embeddings"
+    RERANK = "rerank"
+    TRANSCRIPTION = "transcription"
+    SPEECH = "speech"
+    IMAGES = "images"
+    MODERATION = "moderation"
     MODES = "modes"
     """A webui renders conversations as its UI would (see ChatMode)."""
 
@@ -46,10 +52,46 @@ class Capability(str, Enum):
         return self.value
 
 
+TASK_CAPABILITIES = frozenset(
+    {
+        Capability.EMBEDDINGS,
+        Capability.RERANK,
+        Capability.TRANSCRIPTION,
+        Capability.SPEECH,
+        Capability.IMAGES,
+        Capability.MODERATION,
+    }
+)
+"""What models do that write no text."""
+
 CUT = "\N{REPLACEMENT CHARACTER}"
 """The end of an answer whose token limit cuts a character."""
 BAN = -100.0
 """A bias at or below this bans the token."""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorTraits:
+    """What a model's embeddings are. Capability `embeddings`."""
+
+    dimensions: int
+    """The numbers of a vector."""
+    shorter: frozenset[int] | None = frozenset()
+    """How many of them may be asked for: the model was trained so that the first ones are a vector, too.
+    None: any number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Residence:
+    """How a model that comes and goes is, now."""
+
+    state: Literal["not_loaded", "loading", "loaded", "unloading"]
+    bytes: int
+    """What it takes when it is loaded."""
+    pinned: bool
+    """Whether it never goes to make room."""
+    progress: float | None = None
+    """How much of its files is read while it loads, from 0 to 1; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +132,28 @@ class EngineInfo:
     """The sampler's names for the parameters that the loaded model honours; None: all in its column."""
     template: TemplateTraits | None = None
     """What the model's chat template accepts; None where the engine does not render one."""
+    vectors: VectorTraits | None = None
+    """Of its embeddings; None where it makes none."""
+    is_remote: bool = False
+    """Whether another server has the model, its chat template and its tokens: the engine is a ChatAnswerer,
+    and no Tokenizer. The context length and the counts of tokens may be estimates."""
+    sampling: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """The defaults that its files have for sampling, by the sampler table's names, unchecked."""
+    residence: Residence | None = None
+    """None: it is loaded, and stays."""
+
+
+class SchemaGrammar(str):
+    """A grammar that was made of a JSON schema, and the schema that the client sent, for other servers."""
+
+    schema: Mapping[str, Any]
+    strict: bool
+    """Whether objects must not have properties that the schema does not name."""
+
+    def __new__(cls, text: str, schema: Mapping[str, Any], *, strict: bool) -> SchemaGrammar:
+        made = super().__new__(cls, text)
+        made.schema, made.strict = schema, strict
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +164,18 @@ class Media:
     format: Literal["png", "wav"]
     data: bytes = field(repr=False)
     """A complete file, re-encoded by this server: it can be decoded, and its size is sane."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUse:
+    """What an engine that keeps prompts may use of them."""
+
+    space: str = ""
+    """Prompts of different spaces share nothing, not even by time."""
+    choices: int = 1
+    """How many choices of the request continue the same prompt."""
+    group: int = 0
+    """The same number for those choices, and for no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +205,7 @@ class GenerateRequest:
     """Of the chat that the prompt was rendered from, for extensions of the host."""
     unstreamed: bool = field(default=False, kw_only=True)
     """The client gets only the complete answer: no text needs to be emitted early."""
+    cache: CacheUse = field(default=CacheUse(), kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +279,26 @@ class ChatRequest:
     """None: the model's own template."""
     unstreamed: bool = field(default=False, kw_only=True)
     """As in GenerateRequest."""
+    cache: CacheUse = field(default=CacheUse(), kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteChat:
+    """A conversation, and all that is asked of its answer, for an engine that answers it by itself."""
+
+    request: ChatRequest
+    demanded: tuple[str, ...] = ()
+    """The names of tools of which one must be called; empty: the model may choose."""
+    strict: frozenset[str] = frozenset()
+    """Functions whose arguments must match their schema."""
+    logprobs: int | None = None
+    """As in GenerateRequest."""
+    continued: Message | None = None
+    """The assistant's message that the answer continues; it is not among the request's."""
+    grammar_param: str = ""
+    """The field that the request's grammar came from."""
+    thought_tokens: int | None = None
+    """The most tokens of a thought; None: no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +308,8 @@ class PromptUsage:
     tokens: int
     cached: int = 0
     """How many of them were cached by an earlier request."""
+    is_estimate: bool = False
+    """Whether this and the tokens of the answer were estimated from texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +349,19 @@ class ToolCallDelta:
     name: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ServerCall:
+    """A call of a tool that this server makes itself."""
+
+    server: str
+    name: str
+    arguments: str
+    """The JSON text."""
+    result: str | None = None
+    """None: it is under way."""
+    failed: bool = False
+
+
 @dataclass(slots=True)
 class Piece:
     """Part of an answer, as soon as it is generated. Never modified; not frozen, because constructing a
@@ -262,7 +374,8 @@ class Piece:
     tokens: int = 0
     """Tokens sampled since the previous piece, including an end token."""
     prompt: PromptUsage | None = None
-    """Set on one piece of each answer, at the latest on the last."""
+    """Set on one piece of each answer, at the latest on the last. A remote engine may set an estimate first,
+    and later the count."""
     finish: Finish | None = None
     """Set on the last piece only."""
     logprobs: tuple[TokenLogprob, ...] = ()
@@ -273,6 +386,8 @@ class Piece:
     """This is the prompt, not an answer: stop strings do not apply to it."""
     thought_tokens: int = 0
     """Tokens of reasoning; each is also counted in `tokens` of this or an earlier piece."""
+    server_calls: tuple[ServerCall, ...] = ()
+    """Calls that this server makes itself: each once when it begins and once when it has ended."""
 
 
 Pieces = Generator["Piece | None", None, None]
@@ -317,6 +432,18 @@ class ChatEngine(Protocol):
         """The texts that end an answer, where the template writes them as plain text."""
 
 
+@runtime_checkable
+class ChatAnswerer(Protocol):
+    """Answers conversations by itself, with a chat template and tools of its own (`EngineInfo.is_remote`)."""
+
+    def answer(self, chat: RemoteChat) -> Pieces:
+        """The answer, taken apart into text, thought and calls.
+
+        Raises, at any piece, EngineFailed and what the other server says of the request.
+        """
+
+
+@runtime_checkable
 class Tokenizer(Protocol):
     """Converts between text and tokens."""
 
@@ -325,6 +452,15 @@ class Tokenizer(Protocol):
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of token ids; incomplete characters become U+FFFD."""
+
+
+@runtime_checkable
+class BareTokenizer(Protocol):
+    """Tokenizes texts that are no prompts."""
+
+    def bare_tokens(self, text: str, *, special: bool) -> tuple[int, ...]:
+        """The token ids of a text alone, without a start or end token. `special`: whether names of special
+        tokens in it become those tokens."""
 
 
 @runtime_checkable
@@ -338,12 +474,45 @@ class Scorer(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class RepositoryFile:
+    """A file, or a part of one, beside the one that is written."""
+
+    name: str
+    text: str
+
+
 @runtime_checkable
 class Infill(Protocol):
     """Capability `infill`."""
 
     def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
         """The prompt that asks for the text between two others."""
+
+    def repository(self, files: Sequence[RepositoryFile]) -> tuple[int, ...]:
+        """What goes before it: other files of the repository."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheCounts:
+    """What an engine keeps of prompts beside its slots, and what that has saved."""
+
+    bytes: int = 0
+    limit: int = 0
+    """How many bytes it may have."""
+    prompts: int = 0
+    hits: int = 0
+    """How often a prompt was continued from there."""
+    tokens: int = 0
+    """How many tokens were not computed again thanks to it."""
+
+
+@runtime_checkable
+class KeepsPrompts(Protocol):
+    """An engine that keeps prompts whose slot went to another request."""
+
+    @property
+    def cache_counts(self) -> CacheCounts: ...
 
 
 class Engine(TextEngine, ChatEngine, Tokenizer, Protocol):

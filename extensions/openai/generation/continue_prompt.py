@@ -15,11 +15,13 @@ from ..engines.protocol import (
     Piece,
     Pieces,
     PromptUsage,
+    RepositoryFile,
     Scorer,
     TokenLogprob,
     ask,
     run_on,
 )
+from ..engines.remote.estimates import prompt_estimate
 from ..engines.tokens.context_length import check_fits
 from ..schemas import bad_request
 from .grammar.check import compiled
@@ -72,9 +74,11 @@ def continue_prompt(
     suffix: str | None,
     echo: Echo | None,
     grammar_param: str,
+    files: Sequence[RepositoryFile] = (),
 ) -> Pieces:
-    """One choice: the prompt, if it is to be echoed, then what follows it.
+    """One choice: the prompt, if it is to be echoed, then what follows it, up to `suffix` if there is one.
 
+    `files`: of the repository; what does not fit is left out from the beginning.
     `grammar_param`: the field that the request's grammar came from.
     """
     if echo is not None:
@@ -82,11 +86,8 @@ def continue_prompt(
     if request.max_tokens == 0:
         yield _read_only(engine, request.prompt)
         return
-    if suffix:
-        before = request.prompt
-        request = replace(
-            request, prompt=ask(engine, Infill, lambda each: each.infill(before, suffix))
-        )
+    if suffix is not None:
+        request = replace(request, prompt=_between(engine, request, suffix, files))
     grammar = request.grammar
     if grammar is not None:
         yield from compiled(grammar, grammar_param, engine.info)
@@ -94,14 +95,33 @@ def continue_prompt(
     try:
         if grammar is None:
             yield from pieces
+        elif engine.info.is_remote:
+            from .chat.remote_check import checked_text  # for few completions
+
+            yield from checked_text(pieces, engine.info.owned_by, grammar, grammar_param)
         else:
             yield from enforced(pieces, grammar, grammar_param, engine.info.grammar_end)
     finally:
         pieces.close()
 
 
+def _between(
+    engine: Engine, request: GenerateRequest, suffix: str, files: Sequence[RepositoryFile]
+) -> tuple[int, ...]:
+    """The prompt that asks for the text between its own and the suffix."""
+    before = request.prompt
+    prompt = ask(engine, Infill, lambda each: each.infill(before, suffix))
+    if not files:
+        return prompt
+    context = ask(engine, Infill, lambda each: each.repository(files))
+    room = engine.info.context_length - (request.max_tokens or 1) - len(prompt)
+    return (*context[max(0, len(context) - max(0, room)) :], *prompt)
+
+
 def check_prompt(engine: Engine, info: EngineInfo, prompt: Prompt, max_tokens: int | None) -> None:
     """Refuse a prompt before earlier prompts of the request are answered."""
+    if info.is_remote:  # the other server checks it
+        return
     if not isinstance(prompt, str) and not all(0 <= id < info.vocabulary_size for id in prompt):
         raise bad_request.token_id_out_of_range("prompt", info.vocabulary_size)
     check_fits(prompt, max_tokens, info.context_length, engine.tokenize, info.longest_token)
@@ -109,7 +129,7 @@ def check_prompt(engine: Engine, info: EngineInfo, prompt: Prompt, max_tokens: i
 
 def longest_of(engine: Engine, prompts: Sequence[Prompt]) -> int:
     """The number of tokens of the longest prompt."""
-    return max(len(tokens_of(engine, prompt)) for prompt in prompts)
+    return max(_count(engine, prompt).tokens for prompt in prompts)
 
 
 def tokens_of(engine: Engine, prompt: Prompt) -> Sequence[int]:
@@ -119,4 +139,11 @@ def tokens_of(engine: Engine, prompt: Prompt) -> Sequence[int]:
 
 def _read_only(engine: Engine, prompt: Prompt) -> Piece:
     """An answer without tokens: max_tokens 0, useful to echo or count a prompt."""
-    return Piece(prompt=PromptUsage(len(tokens_of(engine, prompt))), finish="length")
+    return Piece(prompt=_count(engine, prompt), finish="length")
+
+
+def _count(engine: Engine, prompt: Prompt) -> PromptUsage:
+    """The tokens of a prompt; an estimate where another server has the tokenizer."""
+    if isinstance(prompt, str) and engine.info.is_remote:
+        return prompt_estimate([prompt])
+    return PromptUsage(len(tokens_of(engine, prompt)))

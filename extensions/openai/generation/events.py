@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from ..engines.protocol import Finish, PromptUsage, TokenLogprob, ToolCallDelta
+from ..engines.protocol import Finish, PromptUsage, ServerCall, TokenLogprob, ToolCallDelta
 
 
 @dataclass(slots=True)  # not frozen, as in `Piece`
@@ -26,6 +26,9 @@ class Event:
     echo: bool = False
     stop_string: str | None = None
     """The stop string that ended it, on its last event."""
+    loop: bool = False
+    """It was ended because it repeated itself."""
+    server_calls: tuple[ServerCall, ...] = ()
 
 
 Events = Generator["Event | None", None, None]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable, Sequence
 
 from typing_extensions import TypedDict
 
 from ..engines.protocol import LikelyToken, TokenLogprob
 from ..engines.tokens.vocabulary import is_text
+
+DECODER = codecs.getincrementaldecoder("utf-8")
 
 
 class TopLogprob(TypedDict):
@@ -48,7 +51,7 @@ def chat_logprobs(tokens: Iterable[TokenLogprob]) -> ChatLogprobs:
     return {
         "content": [
             {
-                "token": _shown(token.bytes, ""),
+                "token": shown_bytes(token.bytes, ""),
                 "logprob": token.logprob or 0.0,
                 "bytes": list(token.bytes),
                 "top_logprobs": [_alternative(other, token) for other in token.top],
@@ -71,14 +74,14 @@ def _same(other: LikelyToken, taken: TokenLogprob) -> bool:
 
 def _name(other: LikelyToken, taken: TokenLogprob, mark: str) -> str:
     if _same(other, taken):
-        return _shown(taken.bytes, mark)
-    return _shown(other.bytes, mark) or other.name
+        return shown_bytes(taken.bytes, mark)
+    return shown_bytes(other.bytes, mark) or other.name
 
 
 def completion_logprobs(tokens: Sequence[TokenLogprob], offset: int) -> CompletionLogprobs:
     """The legacy shape of tokens whose text begins at character `offset`."""
     return {
-        "tokens": [_shown(token.bytes, "bytes:") for token in tokens],
+        "tokens": [shown_bytes(token.bytes, "bytes:") for token in tokens],
         "token_logprobs": [token.logprob for token in tokens],
         "top_logprobs": [_legacy_top(token) for token in tokens],
         "text_offset": _offsets(tokens, offset),
@@ -100,27 +103,31 @@ def _legacy_top(token: TokenLogprob) -> dict[str, float] | None:
     if token.logprob is None:
         return None
     likeliest = {_name(other, token, "bytes:"): other.logprob for other in token.top}
-    return likeliest | {_shown(token.bytes, "bytes:"): token.logprob}
+    return likeliest | {shown_bytes(token.bytes, "bytes:"): token.logprob}
 
 
 def _offsets(tokens: Sequence[TokenLogprob], offset: int) -> list[int]:
     """The offset of each token; parts of one character share its offset."""
     offsets: list[int] = []
-    pending = b""
+    decoder = DECODER(errors="replace")
     for token in tokens:
-        offsets.append(offset)
-        pending += token.bytes
-        whole = len(pending)
-        while whole and not is_text(pending[:whole]):
-            whole -= 1
-        if len(pending) - whole >= 4:  # too long for a character: these bytes are not UTF-8
-            whole = len(pending)
-        offset += len(pending[:whole].decode(errors="replace"))
-        pending = pending[whole:]
+        begun = decoder.getstate()[0]
+        # What does not go on with the character before it ends that: it becomes a replacement character.
+        offsets.append(offset + (bool(begun) and not _goes_on(begun, token.bytes)))
+        offset += len(decoder.decode(token.bytes))
     return offsets
 
 
-def _shown(spelled: bytes, mark: str) -> str:
+def _goes_on(begun: bytes, data: bytes) -> bool:
+    """Whether these bytes are more of a character of which there is a part."""
+    try:
+        DECODER().decode(begun + data[:1])
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def shown_bytes(spelled: bytes, mark: str) -> str:
     """A token's text; bytes that are not UTF-8 are written as \\xNN, as OpenAI does."""
     if is_text(spelled):
         return spelled.decode()

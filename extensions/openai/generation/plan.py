@@ -10,11 +10,13 @@ Policy, limits, stop strings, grammars, hooks, seeds and the count of tokens are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from ..engines.protocol import (
+    CacheUse,
     Capability,
     ChatMode,
     ChatRequest,
@@ -23,15 +25,18 @@ from ..engines.protocol import (
     GenerateRequest,
     Message,
     Pieces,
+    RepositoryFile,
 )
 from ..limits.active_requests import ActiveRequest
 from ..limits.scheduler import Scheduler
 from ..schemas import bad_request
 from ..settings import Settings
-from .agents import Agent
+from .agents.agent import Agent
+from .agents.memory import MEMORY_TOOL, UserMemory
 from .answer_size import MAX_ANSWER_TOKENS, AnswerSize, Names
 from .best_of import best_of
-from .chat.answer import answer_chat, prompt_tokens
+from .cache_use import cache_use
+from .chat.answer import Answer, answer_chat, prompt_of, prompt_tokens
 from .chat.answer_shape import Wanted
 from .chat.messages import split_continued
 from .chat.reasoning import ThinkingPlan
@@ -40,15 +45,21 @@ from .events import Events
 from .grammar.constraints import ConstraintFields
 from .hooks.apply import hooked_chat, hooked_completion
 from .hooks.extension_hooks import Hooks
-from .media.reader import MediaReader, media_reader
+from .media.reader import Hear, MediaReader, media_reader
 from .request import GenerationRequest, needs
 from .run import run
 from .sampling.policy import Body, Policy
 from .sampling.profiles import to_native
 from .sampling.table import NativeSampling
-from .token_bias import Bias, token_biases
-from .tools.plan import ToolPlan
+from .stop_report import end_token_logprobs
+from .token_bias import Bias, only_these, token_biases
+from .tools.hosted_tools import tools_of_servers
+from .tools.plan import Offered, ToolPlan
+from .tools.running_here import ROUNDS, at_once, running_here
 from .usage import UsageCount
+
+if TYPE_CHECKING:
+    from .tools.servers.tool_servers import ToolServers  # with what reads their file
 
 RANDOM_SEED = -1
 
@@ -68,11 +79,49 @@ class Served:
     """Of the host's other extensions; None if there are none."""
     agent: Agent | None = None
     """The agent that answers; its parameters are in the policy."""
+    memory: UserMemory | None = None
+    """What the agent remembers of the user."""
+    hear: Hear | None = None
+    """Says what is said in sounds, if the model takes none; None: they are refused."""
+    tool_servers: ToolServers | None = None
+    """None: there are none."""
+
+    def media_reader(self) -> MediaReader:
+        """Reads the media of the request."""
+        check_wanted = self.request.check_wanted
+        return media_reader(self.settings, self.info.capabilities, check_wanted, self.hear)
 
     @property
     def thinking_budgets(self) -> Mapping[str, int]:
         """The operator's thinking budgets in tokens, by effort."""
         return self.policy.thinking_budgets
+
+    @property
+    def tools(self) -> tuple[Offered, ...]:
+        """The agent's, which the model may call besides those of the request."""
+        if self.agent is None:
+            return ()
+        if self.memory is None or Capability.TOOLS not in self.info.capabilities:
+            return self.agent.tools
+        return (replace(MEMORY_TOOL, runner=at_once(self.memory.run)), *self.agent.tools)
+
+    def tools_for(self, tools: Iterable[object] | None) -> tuple[Offered, ...]:
+        """The same, and those of the tool servers that the request names among its `tools`.
+
+        Raises InvalidRequest, ToolServerUnavailable."""
+        asked = tools_of_servers(tools) if tools else []
+        if self.tool_servers is None:
+            self.request.record.ignored += [f"{where}.mcp" for where, _ in asked]
+            return self.tools
+        return (*self.tools, *self.tool_servers.offered(asked, self.request))
+
+    @property
+    def system(self) -> str:
+        """What the agent puts before the conversation; an empty text: nothing."""
+        if self.agent is None:
+            return ""
+        remembered = "" if self.memory is None else self.memory.text
+        return "\n\n".join(filter(None, (self.agent.system, remembered)))
 
     def hooks_for(self, wanted: bool | None) -> Hooks | None:
         """The hooks to apply to a request with this value of its field `hooks`; None: no hooks."""
@@ -83,7 +132,9 @@ class Served:
 
     def extensions_for(self, wanted: bool | None) -> Hooks | None:
         """The same, whatever hooks they have."""
-        return self.hooks if self.settings.hooks and wanted is not False else None
+        if not self.settings.hooks or wanted is False:
+            return None
+        return self.hooks if self.agent is None else self.agent.hooks_of(self.hooks)
 
     def settled(self, body: Body) -> Body:
         """The request with the operator's policy applied. Raises InvalidRequest for what it forbids."""
@@ -124,15 +175,34 @@ class Asked:
     hooks: bool | None = None
     """Whether other extensions act on it; None: if the operator allows it."""
     streamed: bool = False
+    cache_salt: str = ""
+    """Only requests with the same one share what the engine keeps of prompts."""
+    stop_tokens: frozenset[int] = frozenset()
+    """End tokens that the client wants to be told apart."""
+    allowed_tokens: tuple[int, ...] = ()
+    """The only tokens that may be chosen; empty: all."""
+    repeats: int | None = None
+    """How often an answer may repeat itself before it is ended; 0: for ever; None: as the operator says."""
+    priority: int = 0
+    """The lowest one is first, of the same client's."""
 
     @property
     def several(self) -> bool:
         """Whether the answer holds more than the tokens of one choice."""
         return self.n > 1 or self.alternatives is not None
 
+    def engine_logprobs(self, info: EngineInfo, alternatives: int | None) -> int | None:
+        """What the engine reports; the client gets so many alternatives, or no log-probabilities."""
+        wants_more = alternatives is None and self.stop_tokens
+        return end_token_logprobs(info) if wants_more else alternatives
+
     def unstreamed(self, settings: Settings) -> bool:
         """Whether the client gets only the complete answer."""
         return not self.streamed or settings.output_hooks == "whole"
+
+    def cache_use(self, served: Served, choices: int) -> CacheUse:
+        """What so many choices of a prompt may use of earlier ones."""
+        return cache_use(served.request.record, served.settings, self.cache_salt, choices)
 
     def seeds(self, choices: int) -> Sequence[int | None]:
         """A seed for each choice: different ones, but the same in every run."""
@@ -166,6 +236,11 @@ def asked_of(
         logprobs,
         body.hooks,
         bool(body.stream),
+        body.cache_salt or "",
+        body.reported_stop_tokens,
+        tuple(body.allowed_token_ids or ()),
+        body.loop_detection,
+        body.priority or 0,
     )
 
 
@@ -187,14 +262,16 @@ class PromptPlan:
     default_limit: int | None = None
     """If the request sets no limit; None: as many tokens as fit."""
     suffix: str | None = None
-    """The text after the answer."""
+    """The text after the answer; None: the prompt is continued."""
     echo: bool = False
     """Whether the answer begins with the prompt."""
+    files: tuple[RepositoryFile, ...] = ()
+    """Of the repository, with a suffix."""
 
     def start(self, served: Served) -> Generation:
         """Start the generation. Raises InvalidRequest, ContextLengthExceeded."""
         asked, engine, info = self.asked, served.engine, served.info
-        if served.agent is not None and served.agent.system:
+        if served.agent is not None and served.agent.only_for_chats:
             raise bad_request.unsupported("model", "is an agent, which answers chats only.")
         self._check_capabilities(info)
         size = self._size(served)
@@ -208,14 +285,15 @@ class PromptPlan:
             to_native(asked.sampling, info, stops),
             grammar=asked.grammar,
             logit_bias=_biases(asked, engine, info),
-            logprobs=size.alternatives,
+            logprobs=asked.engine_logprobs(info, size.alternatives),
             unstreamed=asked.unstreamed(served.settings),
         )
         hooked = _Hooked.of(served, asked, stops)
         answers = [(prompt, self._answer(served, hooked, prompt)) for prompt in self.prompts]
         starts = [
-            partial(answer, replace(request, prompt=prompt, seed=seed))
+            partial(answer, replace(request, prompt=prompt, seed=seed, cache=cache))
             for prompt, answer in answers
+            for cache in (self.asked.cache_use(served, self.candidates),)
             for seed in asked.seeds(self.candidates)
         ]
         return _run(served, asked, starts, hooked.stops, self.candidates)
@@ -226,7 +304,7 @@ class PromptPlan:
             needs(info, Capability.LOGPROBS, asked.logprobs_param)
         if self.candidates > asked.n:
             needs(info, Capability.LOGPROBS, "best_of")
-        if self.suffix:
+        if self.suffix is not None:
             needs(info, Capability.INFILL, "suffix")
 
     def _size(self, served: Served) -> AnswerSize:
@@ -260,6 +338,7 @@ class PromptPlan:
             continue_prompt,
             engine,
             suffix=self.suffix,
+            files=self.files,
             echo=Echo(engine, prompt, asked.alternatives) if self.echo else None,
             grammar_param=asked.grammar_param,
         )
@@ -284,20 +363,53 @@ class ChatPlan:
     about_text: bool = False
     """The grammar applies to text only, not to demanded calls."""
 
+    def __post_init__(self) -> None:
+        if self.continues or self.asked.grammar is not None:
+            # Such an answer is one piece of text, and no place for calls that its client did not ask for.
+            object.__setattr__(self, "tools", self.tools.without_own)
+
     def count_prompt(self, served: Served) -> int:
         """The tokens of the prompt that would be read, media not counted. Raises InvalidRequest."""
         request, continued = self._request(served, served.policy.stops(self.asked, served.info))
         return prompt_tokens(served.engine, request, self._wanted(served, continued))
 
-    def start(self, served: Served) -> Generation:
-        """Start the generation. Raises InvalidRequest."""
+    def prompt(self, served: Served) -> str:
+        """The prompt that would be read, with a mark for each picture or sound. Raises InvalidRequest."""
+        request, continued = self._request(served, served.policy.stops(self.asked, served.info))
+        return prompt_of(served.engine, request, self._wanted(served, continued))
+
+    def start(self, served: Served, behind: UsageCount | None = None) -> Generation:
+        """Start the generation. `behind`: of the other ones that the request needed before.
+
+        Raises InvalidRequest."""
         asked = self.asked
         stops = served.policy.stops(asked, served.info)
         request, continued = self._request(served, stops)
         hooked = _Hooked.of(served, asked, stops)
         answer = self._answer(served, hooked, continued)
-        starts = [partial(answer, replace(request, seed=seed)) for seed in asked.seeds(asked.n)]
-        return _run(served, asked, starts, hooked.stops, asked.n)
+        cache = asked.cache_use(served, asked.n)
+        starts = [
+            partial(answer, replace(request, seed=seed, cache=cache))
+            for seed in asked.seeds(asked.n)
+        ]
+        generation = _run(served, asked, starts, hooked.stops, asked.n, behind)
+        return self._remembering(generation, request, served)
+
+    def _remembering(
+        self, generation: Generation, request: ChatRequest, served: Served
+    ) -> Generation:
+        """The same answer, of which extensions have the agent remember something."""
+        memory = served.memory
+        if memory is None:
+            return generation
+        from .hooks import memories  # most requests need none of it
+
+        hooks = served.extensions_for(self.asked.hooks)
+        if hooks is None or not hooks.having(memories.HOOK):
+            return generation
+        sent = request.messages[1:] if served.system else request.messages
+        events = memories.remembering(generation.events, sent, hooks, memory)
+        return replace(generation, events=events)
 
     def _request(
         self, served: Served, stops: tuple[str, ...]
@@ -305,13 +417,12 @@ class ChatPlan:
         """What the engine gets, and the message that is to be continued."""
         asked, engine, info = self.asked, served.engine, served.info
         limit, grammar = self._limit(served), self._grammar(info)
-        media = partial(
-            media_reader, served.settings, info.capabilities, served.request.check_wanted
-        )
-        messages, continued = self.messages(media), None
-        if served.agent is not None and served.agent.system:
-            messages = (Message("system", served.agent.system), *messages)
+        messages, continued = self.messages(served.media_reader), None
+        if system := served.system:
+            messages = (Message("system", system), *messages)
         if self.continues:
+            if self.tools.here:
+                raise bad_request.conflicting("continue_final_message", self.tools.param)
             messages, continued = split_continued(messages)
         request = ChatRequest(
             messages,
@@ -342,6 +453,8 @@ class ChatPlan:
         if tools.shown:
             enforced_calls = bool(tools.demanded or tools.inputs)
             needs(info, Capability.GRAMMAR if enforced_calls else Capability.TOOLS, tools.param)
+        if tools.demanded and self.asked.allowed_tokens:
+            raise bad_request.conflicting("allowed_token_ids", tools.param)
         if grammar is None:
             return None
         needs(info, Capability.GRAMMAR, self.asked.grammar_param)
@@ -355,7 +468,12 @@ class ChatPlan:
         self, served: Served, hooked: _Hooked, continued: Message | None
     ) -> Callable[[ChatRequest], Pieces]:
         engine = served.engine
-        answer = partial(answer_chat, wanted=self._wanted(served, continued))
+        answer: Answer = partial(answer_chat, wanted=self._wanted(served, continued))
+        if self.tools.here:
+            servers = served.tool_servers
+            answer = running_here(
+                answer, self.tools.here, ROUNDS if servers is None else servers.rounds
+            )
         if hooked.hooks is None:
             return partial(answer, engine)
         return partial(
@@ -369,7 +487,7 @@ class ChatPlan:
 
     def _wanted(self, served: Served, continued: Message | None) -> Wanted:
         return Wanted(
-            self.asked.alternatives,
+            self.asked.engine_logprobs(served.info, self.asked.alternatives),
             self.tools,
             continued,
             self.asked.grammar_param,
@@ -400,7 +518,13 @@ class _Hooked:
 
 def _biases(asked: Asked, engine: Engine, info: EngineInfo) -> tuple[tuple[int, float], ...]:
     """The biases by token id. Raises InvalidRequest for a key that is no token of the model."""
-    return token_biases(asked.biases, info, engine.tokenize) if asked.biases else ()
+    biases = token_biases(asked.biases, info, engine.tokenize) if asked.biases else ()
+    if not asked.allowed_tokens:
+        return biases
+    if asked.grammar is not None:
+        raise bad_request.conflicting("allowed_token_ids", asked.grammar_param)
+    ends_banned = bool(asked.sampling.ignore_eos)
+    return only_these(asked.allowed_tokens, biases, info, ends_banned=ends_banned)
 
 
 def _run(
@@ -409,11 +533,20 @@ def _run(
     starts: Sequence[Callable[[], Pieces]],
     stops: tuple[str, ...],
     candidates: int,
+    behind: UsageCount | None = None,
 ) -> Generation:
     request, info = served.request, served.info
+    request.order = asked.priority
+    usage = UsageCount(asked.n, request.record) if behind is None else behind
     events = run(
-        starts, scheduler=served.scheduler, request=request, slots=info.parallel, stops=stops
+        starts,
+        scheduler=served.scheduler,
+        request=request,
+        slots=info.parallel,
+        stops=stops,
+        first=usage.choices,
+        repeats=served.settings.loop_detection if asked.repeats is None else asked.repeats,
     )
     if candidates > asked.n:
         events = best_of(events, n=asked.n, candidates=candidates)
-    return Generation(events, info, UsageCount(asked.n, request.record))
+    return Generation(events, info, usage)

@@ -14,7 +14,7 @@ from ..schemas import bad_request
 from ..schemas.validation import RequestModel
 from .grammar.constraints import ConstraintFields, ResponseFormatField
 from .sampling.table import ROWS, NativeSampling
-from .sampling.unsupported_fields import SHARED, NeutralValues
+from .sampling.unsupported_fields import IN_OTHER_DIALECTS, NeutralValues
 from .token_bias import Bias
 
 MAX_TOKENS_ALIASES = ("max_tokens", "max_output_tokens")
@@ -23,7 +23,9 @@ NATIVE_LIMITS = ("max_new_tokens", "n_predict")
 NO_LIMIT = -1  # tokens
 REFERENCE_STOPS = 4
 MAX_BIASES = 10_000
+MAX_REPEATS = 64
 Stop = str | Annotated[list[str], Field(max_length=16)]
+AllowedIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=MAX_BIASES)]
 ManyIds = Annotated[list[int], Field(max_length=1024)]
 MoreStops = str | Annotated[list[str], Field(max_length=64)]
 
@@ -70,7 +72,7 @@ class StreamOptions(RequestModel):
 class GenerationRequest(ConstraintFields, NativeSampling):
     """The fields of all dialects, and the native sampler's."""
 
-    refused: ClassVar[NeutralValues] = SHARED
+    refused: ClassVar[NeutralValues] = IN_OTHER_DIALECTS
     least_tokens: ClassVar[int] = 1
     """Of an answer."""
 
@@ -129,6 +131,27 @@ class GenerationRequest(ConstraintFields, NativeSampling):
         None,
         description="The client's name for its user: the users of one key take turns in the queue.",
     )
+    cache_salt: str | None = Field(
+        None,
+        max_length=256,
+        description="What is kept of this prompt serves only requests of the same key with the same salt. "
+        "Not OpenAI's.",
+    )
+    loop_detection: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_REPEATS,
+        description="End the answer, with `length` and a `stop_reason` of `repetition`, once one text of up "
+        "to 512 characters has come that many times (2 or more) in a row, over 256 characters or more; 0: "
+        "never. Not OpenAI's.",
+    )
+    priority: int | None = Field(
+        None,
+        ge=-(2**31),
+        le=2**31 - 1,
+        description="Of the requests of one key and `user` that wait, the one with the lowest number is "
+        "first; default 0. It has no effect on those of others. Not OpenAI's.",
+    )
     timeout: float | None = Field(
         None,
         gt=0,
@@ -136,6 +159,12 @@ class GenerationRequest(ConstraintFields, NativeSampling):
         description="Seconds that the answer may take, waiting included; then 408. Not OpenAI's.",
     )
 
+    allowed_token_ids: AllowedIds | None = Field(
+        None,
+        validation_alias=AliasChoices("allowed_token_ids", "allowed_tokens"),
+        description="Only these tokens may be chosen, end tokens included: without one of them the answer "
+        "goes on to its limit. Not beside a grammar, a schema or demanded calls. Not OpenAI's.",
+    )
     custom_token_bans: str | None = Field(
         None,
         description="Token ids with commas between them that are never chosen, as webuis' clients send "
@@ -243,6 +272,11 @@ class GenerationRequest(ConstraintFields, NativeSampling):
         return self.model_copy(update={"ignore_eos": True})
 
     @property
+    def reported_stop_tokens(self) -> frozenset[int]:
+        """Tokens to tell apart in the report of what ended the answer."""
+        return frozenset()
+
+    @property
     def biases(self) -> list[Bias]:
         """What to add to logits, bans included."""
         pairs = [("logit_bias", key, bias) for key, bias in (self.logit_bias or {}).items()]
@@ -260,6 +294,27 @@ class ChoicesRequest(ResponseFormatField, GenerationRequest):
 
     n: int | None = Field(None, ge=1, le=128, description="Choices for each prompt. Default 1.")
     stream_options: StreamOptions | None = Field(None, description="Only with `stream`.")
+    truncate_prompt_tokens: int | None = Field(
+        None,
+        ge=-1,
+        description="Keep the last so many tokens of the prompt, of a chat the latest messages that have no "
+        "more; -1: as many as fit. What is left out is named in `x-openedai-ignored`. Default: a prompt that "
+        "does not fit is refused. Not OpenAI's.",
+    )
+    return_stop_reason: bool | None = Field(
+        None,
+        description="Report what ended each choice, as `stop_reason` (vLLM's: the stop string, one of "
+        "`stop_token_ids`, or null) and `stopping_word` (llama.cpp's). Not OpenAI's.",
+    )
+    timings_per_token: bool | None = Field(
+        None,
+        description="Report tokens and milliseconds so far as `timings`, in each chunk or once, under "
+        "llama.cpp's names. Not OpenAI's.",
+    )
+
+    @property
+    def reported_stop_tokens(self) -> frozenset[int]:
+        return frozenset(self.stop_token_ids or ()) if self.return_stop_reason else frozenset()
 
     @property
     def shows_usage(self) -> bool:

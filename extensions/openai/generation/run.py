@@ -14,6 +14,7 @@ from ..engines.protocol import Pieces
 from ..limits.active_requests import ActiveRequest
 from ..limits.scheduler import Scheduler
 from .events import Event, Events
+from .loop_detection import LoopDetector
 from .token_splitter import StoppedText
 
 
@@ -24,19 +25,22 @@ def run(
     request: ActiveRequest,
     slots: int,
     stops: Sequence[str] = (),
+    first: int = 0,
+    repeats: int = 0,
 ) -> Events:
     """Run every choice, at most `slots` at once, and yield their events interleaved.
 
-    `choices[i]` starts the engine for choice i. Closing the generator ends them all.
-    Raises, before the first event, the errors of the scheduler and the engine. If the request is `stopped`,
-    every choice ends early, with the reason `stop`.
+    `choices[i]` starts the engine for choice `first + i`; those before `first` are over. A choice that
+    repeats itself `repeats` times ends with the reason `length`; 0: none does. Closing the
+    generator ends them all. Raises, before the first event, the errors of the scheduler and the engine. If
+    the request is `stopped`, every choice ends early, with the reason `stop`.
     """
     if len(choices) == 1:
-        return _choice(0, choices[0], scheduler, request, slots, stops)
+        return _choice(first, choices[0], scheduler, request, slots, stops, repeats)
     return _interleave(
         [
-            partial(_choice, index, start, scheduler, request, slots, stops)
-            for index, start in enumerate(choices)
+            partial(_choice, index, start, scheduler, request, slots, stops, repeats)
+            for index, start in enumerate(choices, first)
         ],
         at_once=slots,
     )
@@ -49,6 +53,7 @@ def _choice(
     request: ActiveRequest,
     slots: int,
     stops: Sequence[str],
+    repeats: int,
 ) -> Events:
     """One choice: wait for a slot, then turn pieces into events up to the first stop string."""
     # Further choices of an admitted request are not refused.
@@ -64,7 +69,8 @@ def _choice(
         request.note_slot()
         pieces = start()
         try:
-            yield from _events(index, pieces, StoppedText(stops) if stops else None, request)
+            events = _events(index, pieces, StoppedText(stops) if stops else None, request)
+            yield from _without_loops(events, LoopDetector(repeats)) if repeats else events
         finally:
             pieces.close()
 
@@ -102,9 +108,22 @@ def _events(
             shown,
             piece.tool_calls,
             stop_string=stop,
+            server_calls=piece.server_calls,
         )
         shown += len(text)
         if finish is not None:
+            return
+
+
+def _without_loops(events: Events, detector: LoopDetector) -> Events:
+    """The events of one choice up to where it repeats itself, in its text, its thought, or what it calls."""
+    for event in events:
+        if event is not None and event.finish is None and not event.echo:
+            calls = "".join(call.arguments for call in event.tool_calls)
+            if detector.push(event.reasoning + event.text + calls):
+                event.finish, event.loop = "length", True
+        yield event
+        if event is not None and event.loop:
             return
 
 

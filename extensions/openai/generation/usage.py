@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from ..observability.record import RequestRecord
 from .events import Event
@@ -30,6 +30,8 @@ class Usage(TypedDict):
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
     completion_tokens_details: CompletionTokensDetails
+    estimated: NotRequired[bool]
+    """True: the server of the model counts no tokens, so these are estimated from the texts."""
 
 
 @dataclass(slots=True)
@@ -41,6 +43,10 @@ class UsageCount:
     """Records all tokens as they come."""
     _prompt: dict[int, int] = field(default_factory=dict)
     _cached: dict[int, int] = field(default_factory=dict)
+    _estimates: set[int] = field(default_factory=set)
+    """The choices whose tokens are estimated."""
+    _before: tuple[int, int] = (0, 0)
+    """Tokens of prompts that were read before, and those of them from the cache."""
     _completion: int = 0
     _reasoning: int = 0
 
@@ -50,19 +56,38 @@ class UsageCount:
             self.record.add_tokens(event.tokens)
         self._reasoning += event.thought_tokens
         if event.prompt is not None:
+            if event.prompt.is_estimate:
+                self._estimates.add(event.index)
+            elif self._estimates:
+                self._estimates.discard(event.index)
             at = event.index // self.n
             self._prompt[at] = event.prompt.tokens
             # Further choices find the prompt of the first one in the cache: that does not count as cached.
             self._cached[at] = min(self._cached.get(at, event.prompt.cached), event.prompt.cached)
-            self.record.prompt_tokens = sum(self._prompt.values())
-            self.record.cached_tokens = sum(self._cached.values())
+            self.record.prompt_tokens = self._before[0] + sum(self._prompt.values())
+            self.record.cached_tokens = self._before[1] + sum(self._cached.values())
+
+    def set_aside(self) -> None:
+        """What was counted belongs to something else that the request needed: its choices come behind."""
+        prompt, cached = self._before
+        self._before = prompt + sum(self._prompt.values()), cached + sum(self._cached.values())
+        self._prompt, self._cached = {}, {}
+
+    @property
+    def choices(self) -> int:
+        """How many choices there are so far; those of another generation come behind them."""
+        return len(self._prompt) * self.n
 
     def total(self) -> Usage:
-        prompt = sum(self._prompt.values())
-        return {
+        prompt = self._before[0] + sum(self._prompt.values())
+        cached = self._before[1] + sum(self._cached.values())
+        usage: Usage = {
             "prompt_tokens": prompt,
             "completion_tokens": self._completion,
             "total_tokens": prompt + self._completion,
-            "prompt_tokens_details": {"cached_tokens": sum(self._cached.values())},
+            "prompt_tokens_details": {"cached_tokens": cached},
             "completion_tokens_details": {"reasoning_tokens": self._reasoning},
         }
+        if self._estimates:
+            usage["estimated"] = True
+        return usage

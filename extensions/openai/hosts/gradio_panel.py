@@ -1,4 +1,4 @@
-"""The panel in a webui's UI: the API's URL, whether it needs a key, the tunnel, and copy buttons.
+"""The panel in a webui's UI: the API's URL, whether it needs a key, the console, the tunnel, copy buttons.
 
 Works with gradio 3 and 4. Never shows the key.
 """
@@ -68,6 +68,7 @@ def _address(gradio: Any, label: str, text: Any, missing: str, name: str) -> Non
 def _state(status: Status) -> str:
     if status.url is None:
         return f"**The API does not run.** {status.problem or ''}"
+    key = "No key is set: this machine only."
     if status.has_key:
-        return "A key is set: clients must send it."
-    return "No key is set: this machine only."
+        key = "A key is set: clients must send it."
+    return f"{key} [Open the console]({status.url.removesuffix('v1')})"

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..access.allowed_hosts import bind_address
 from ..access.keys import has_keys
@@ -17,29 +17,37 @@ from ..configuration.sources import reloaded
 from ..engines import model_spec, registry
 from ..engines.echo import EchoEngine
 from ..engines.folder_model_manager import FolderModelManager, ModelCatalog
+from ..engines.model_manager import ModelManager
 from ..engines.protocol import Engine
 from ..engines.swappable import SwappableEngine
 from ..engines.webui.model_manager import ChatModelManager
 from ..generation.hooks.extension_hooks import Hooks
 from ..observability import logs
 from ..outbound.tunnel import tunnel_for
-from ..server.server import APIServer, StartError
+from ..server.server import APIServer
+from ..server.start_error import StartError
 from ..settings import Settings, SettingsError
 from ..web.app import create_app
-from . import webui
+from ..web.services import Services
+from . import audio, encoders, images, webui
 from .host_settings import settings_in_force
 from .running_server import RunningServer
+
+if TYPE_CHECKING:
+    from .residents import Plan
 
 log = logging.getLogger("openedai")
 
 RESTART_TIMEOUT_S = 5.0  # for running answers when a webui restarts its UI, and us with it
 
 
-class ModelSpec(model_spec.ModelSpec, Protocol):
+class ModelSpec(encoders.Spec, Protocol):
     """The model chosen by our own host (`host.models.spec.ModelSpec`)."""
 
     @property
     def catalog(self) -> ModelCatalog[ModelSpec] | None: ...
+    @property
+    def plan(self) -> Plan | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +115,15 @@ class Launcher:
         app = create_app(settings, engine, tunnel)
         services = app.extensions["openai"]
         services.hooks = self._hooks()
+        if webui.inside() or settings.use_mock_api:
+            _serve_upstreams(services)
         if webui.inside() and not settings.use_mock_api:
             services.model_manager = ChatModelManager(engine, settings.drain_timeout)
+            if settings.load_on_request:
+                _load_on_request(services, services.model_manager)
+            encoders.load_webui_embedder(services)
+            audio.load_webui_audio(services)
+            images.load_webui_images(services)
         server = APIServer(app, settings)
         return RunningServer(flags, services, engine, server, tunnel)
 
@@ -118,6 +133,7 @@ class Launcher:
             log.setLevel(logging.DEBUG)
         running.server.start()
         running.services.store.start()
+        running.services.batches.start()
         if running.tunnel is not None:
             running.tunnel.start(running.server.url.removesuffix(settings.api_prefix))
             # For hosts that end without calling `stop`.
@@ -156,6 +172,7 @@ class Launcher:
         except SettingsError as error:
             log.error("the settings stay as they are: %s", error)
             return
+        _reload_upstreams(services)
         log.info("settings read again; changed: %s", ", ".join(new.changed) or "none")
         if new.kept:
             log.warning("these settings need a restart to change: %s", ", ".join(new.kept))
@@ -165,6 +182,35 @@ class Launcher:
         if self.running is None or self.running.services.settings.use_mock_api:
             return
         services = self.running.services
+        if services.settings.load_on_request:
+            raise SystemExit("--load-on-request is for a webui; here --models names models to load")
+        kinds = (each.wanted(services.settings) for each in (encoders, audio, images))
+        services.models.expect([capability for named in kinds for capability in named])
+        self._load(services, spec)
+        services.models.expect(())
+
+    def _load(self, services: Services, spec: ModelSpec) -> None:
+        """The chat model, and those beside it. Raises SystemExit."""
+        assert self.running is not None
+        try:
+            upstreams = _serve_upstreams(services)
+        except SettingsError as error:
+            raise SystemExit(str(error)) from error
+        others = upstreams + _serve_residents(services, spec)
+        try:
+            audio.load_audio(services)
+            images.load_images(services)
+        except model_spec.ModelLoadError as error:
+            raise SystemExit(str(error)) from error
+        if spec.loader == registry.UPSTREAM:
+            if not others:
+                raise SystemExit(
+                    "--loader upstream needs --upstreams FILE or --models, and a model in it"
+                )
+            models = services.models
+            writing = (name for name in others if models.find(name).writes)
+            models.lead(next(writing, others[0]))
+            return
 
         def make(spec: ModelSpec) -> Engine:
             return registry.make(spec, services.settings)
@@ -174,13 +220,16 @@ class Launcher:
         gc.collect()
         gc.freeze()
         try:
+            encoders.load_encoders(services, spec)
             self.running.engine.set(make(spec))
         except model_spec.ModelLoadError as error:
             raise SystemExit(str(error)) from error
         if spec.catalog is not None:
             drain_timeout, engine = services.settings.drain_timeout, self.running.engine
             model_manager = FolderModelManager(
-                engine, spec.catalog, make, drain_timeout, fault=registry.fault
+                *(engine, spec.catalog, make, drain_timeout),
+                fault=registry.fault,
+                memory=lambda spec: registry.outline(spec).bytes,
             )
             model_manager.begin(spec)
             services.model_manager = model_manager
@@ -204,6 +253,59 @@ def _webui_engine(settings: Settings) -> Engine:
     from ..engines.webui.engine import WebuiEngine
 
     return WebuiEngine(message_repair=settings.message_repair == "on")
+
+
+def _load_on_request(services: Services, manager: ModelManager) -> None:
+    from ..engines.resident.host_models import HostModels
+
+    services.host_models = HostModels(manager, services.engine)
+
+
+def _serve_upstreams(services: Services) -> list[str]:
+    """Serve the models of upstreams, and return their names. Raises SettingsError."""
+    settings = services.settings
+    if settings.upstreams is None:
+        return []
+    from ..engines.upstreams_file import UpstreamModels
+
+    services.upstreams = UpstreamModels()
+    services.upstreams.read(settings.upstreams)
+    for each in services.upstreams.models:
+        services.models.add(each.name, each.engine, each.aliases)
+    return [each.name for each in services.upstreams.models]
+
+
+def _reload_upstreams(services: Services) -> None:
+    """Read the file of upstreams again. An invalid one is logged and changes nothing."""
+    upstreams, path = services.upstreams, services.settings.upstreams
+    if upstreams is None or path is None:
+        return
+    before = [each.name for each in upstreams.models]
+    try:
+        upstreams.read(path)
+    except SettingsError as error:
+        log.error("the upstreams stay as they are: %s", error)
+        return
+    now = [(each.name, each.engine, each.aliases) for each in upstreams.models]
+    services.models.change(before, now)
+    log.info("upstreams read again; models: %s", ", ".join(name for name, *_ in now) or "none")
+
+
+def _serve_residents(services: Services, spec: ModelSpec) -> list[str]:
+    """Serve the models that are loaded on request, and return their names. Raises SystemExit."""
+    if spec.plan is None:
+        return []
+    from .residents import ServedResidents
+
+    try:
+        served = ServedResidents(services, spec.plan, spec)
+    except model_spec.ModelLoadError as error:
+        raise SystemExit(f"--models: {error}") from error
+    except SettingsError as error:
+        raise SystemExit(str(error)) from error
+    services.residents, services.library = served.residents, served
+    served.residents.preload()
+    return list(served.residents.names())
 
 
 def _under_own_host() -> bool:

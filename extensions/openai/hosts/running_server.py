@@ -17,6 +17,8 @@ from ..web.services import Services
 
 BANNER_COLUMNS = 79
 LABEL_COLUMNS = 11
+BATCHES_S = 2.0
+"""How long lines of batches may take to stop; their results so far are stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class RunningServer:
     def banner(self) -> str:
         """The base URL, the model, and a curl command to paste; never a key that the operator set. One line
         if the log is JSON."""
-        info = self.engine.info
+        info = self.services.models.loaded().info
         model = f"{info.model}, context of {info.context_length} tokens"
         key = self._generated_key()
         if self.services.settings.log_format == "json":
@@ -72,8 +74,10 @@ class RunningServer:
     def _curl_lines(self, model: str) -> tuple[str, ...]:
         locked = has_keys(self.services.settings)
         key = '  -H "Authorization: Bearer $OPENAI_API_KEY" \\'
+        path = self.server.socket_path
+        by_socket = "" if path is None else f"--unix-socket {path} "
         return (
-            f"Try        curl {self.url}/chat/completions \\",
+            f"Try        curl {by_socket}{self.url}/chat/completions \\",
             *((" " * LABEL_COLUMNS + key,) if locked else ()),
             f'             -H \'Content-Type: application/json\' -d \'{{"model": "{model}",',
             '             "messages": [{"role": "user", "content": "Hello!"}]}\'',
@@ -90,10 +94,17 @@ class RunningServer:
 
     def stop(self, timeout: float) -> None:
         """End answers and stop the server, in about `timeout` seconds if `drain_timeout` is shorter."""
+        self.services.batches.stop(BATCHES_S)
         self.server.stop(timeout)
         self.services.usage_store.flush()
         self.services.store.close()
+        self.services.limiter.storage.close()
         if self.tunnel is not None:
             self.tunnel.stop()
             atexit.unregister(self.tunnel.stop)
+        if self.services.host_models is not None:
+            self.services.host_models.close()
+        if self.services.tool_servers is not None:
+            self.services.tool_servers.close()
+        self.services.models.close()
         self.engine.close()

@@ -24,6 +24,8 @@ class ActiveRequest:
     record: RequestRecord = field(default_factory=RequestRecord)
     """What observers get."""
     priority: Priority = "interactive"
+    order: int = 0
+    """Among the waiting requests of its caller and user; the lowest one is first."""
     stopped: bool = False
     """A client asked to stop it: its choices end early, as if the model had ended them."""
     _deadline: float | None = None
@@ -45,12 +47,19 @@ class ActiveRequest:
     def request_slot(self, scheduler: Scheduler, slots: int, *, further: bool) -> SlotTicket:
         """Request a slot for a choice; `further`: it is not the first choice. Raises the errors of
         Scheduler.request_slot."""
-        priority = "batch" if self.record.caller.priority == "batch" else self.priority
-        claim = SlotRequest(self.record.caller, self.record.user, priority, further)
-        ticket = scheduler.request_slot(slots, claim)
+        ticket = scheduler.request_slot(slots, self._claim(further=further))
         if self._first_ticket is None:
             self._first_ticket = ticket
         return ticket
+
+    def request_side_slot(self, scheduler: Scheduler, slots: int) -> SlotTicket:
+        """Request a slot of another model, which makes something that the answer needs. Its place in that
+        queue is not the request's."""
+        return scheduler.request_slot(slots, self._claim(further=False))
+
+    def _claim(self, *, further: bool) -> SlotRequest:
+        priority = "batch" if self.record.caller.priority == "batch" else self.priority
+        return SlotRequest(self.record.caller, self.record.user, priority, further, self.order)
 
     def note_slot(self) -> None:
         """Record when the first choice got its slot."""
@@ -61,6 +70,11 @@ class ActiveRequest:
     def wants_slots(self) -> bool:
         """Whether it has requested a slot."""
         return self._first_ticket is not None
+
+    @property
+    def body_bytes(self) -> int:
+        """The size of its body; 0: not known."""
+        return 0
 
     def queue_position(self) -> tuple[int, int] | None:
         """Its place in the queue, and the queue's length; None: it is not waiting."""
@@ -96,6 +110,11 @@ class ActiveRequests:
         """Raises ShuttingDown if active answers must end now."""
         if self._ending:
             raise ShuttingDown("The server is shutting down; this answer is not complete.")
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether new requests are refused, because the server stops."""
+        return self._draining
 
     def drain(self, patience: float, ending: float) -> bool:
         """Refuse new requests and wait `patience` seconds for active ones; then end them and wait `ending`

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Generic, Protocol, TypeVar
 
 from ..errors import RateLimited, StoreUnavailable
 
-RENEWAL_SECONDS = 10.0
+RENEWAL_SECONDS = 1.0
+"""Within this time others see how far an answer is, and one that another server has ended stops here."""
 RETRY_AFTER_S = 5.0
 
 
 class BackgroundAnswer(Protocol):
     """One answer under way."""
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether others can know of it."""
+
+    def news(self) -> bytes | None:
+        """What others may read of it so far, if that is more than the last time."""
 
     def stop(self) -> None:
         """Another has ended it."""
@@ -26,10 +34,13 @@ class BackgroundAnswers(Generic[Answer]):
     """Those of one server. Thread-safe."""
 
     def __init__(
-        self, renew: Callable[[Sequence[str]], set[str]], *, renewal: float = RENEWAL_SECONDS
+        self,
+        renew: Callable[[Mapping[str, bytes | None]], set[str]],
+        *,
+        renewal: float = RENEWAL_SECONDS,
     ) -> None:
-        """`renew` notes that the answers with these ids are under way here, every `renewal` seconds, and
-        returns which of them still are; may raise StoreUnavailable."""
+        """`renew` notes every `renewal` seconds that the answers with these ids are under way here, and what
+        is new of each; it returns which of them still are. It may raise StoreUnavailable."""
         self._renew, self._renewal = renew, renewal
         self._lock = threading.Lock()
         self._answers: dict[tuple[str, str], Answer] = {}
@@ -68,10 +79,11 @@ class BackgroundAnswers(Generic[Answer]):
                 if not answers:
                     self._renewing = False
                     return
+            stored = {id: answer for (_, id), answer in answers.items() if answer.is_stored}
             try:
-                there = self._renew([id for _, id in answers])
+                there = self._renew({id: answer.news() for id, answer in stored.items()})
             except StoreUnavailable:
                 continue  # it is in the log; the next time may work
-            for (_, id), answer in answers.items():
+            for id, answer in stored.items():
                 if id not in there:
                     answer.stop()

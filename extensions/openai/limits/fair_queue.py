@@ -1,4 +1,5 @@
-"""A fair queue: fair between keys, fair between the users of a key, first come first served for each user.
+"""A fair queue: fair between keys, fair between the users of a key, and first come first served for each
+user, unless it gives its items an order.
 
 A pure data structure, without threads or clock. Next is the key with the fewest running items for its weight;
 equal keys take turns.
@@ -10,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 Item = TypeVar("Item", bound=Hashable)
 ROUNDING_TURNS = 1e-9  # of a turn; sums of fractions are not exact
@@ -45,6 +46,14 @@ class _Key(_Share, Generic[Item]):
     round: float = 0.0
 
 
+class _Place(NamedTuple):
+    """Where an item belongs."""
+
+    key: str
+    user: str | None
+    order: int
+
+
 class FairQueue(Generic[Item]):
     """Waiting items, and a count of the running ones. Not thread-safe.
 
@@ -57,7 +66,7 @@ class FairQueue(Generic[Item]):
         self._waiting = 0
         self._round = 0.0
         self._grants = 0
-        self._places: dict[Item, tuple[str, str | None]] = {}
+        self._places: dict[Item, _Place] = {}
 
     def __len__(self) -> int:
         """The number of waiting items."""
@@ -69,8 +78,10 @@ class FairQueue(Generic[Item]):
             for user in key.users.values():
                 yield from user.line
 
-    def add(self, item: Item, key: str, user: str | None = None, weight: int = 1) -> None:
-        """Add an item at the end of its user's line."""
+    def add(
+        self, item: Item, key: str, user: str | None = None, weight: int = 1, order: int = 0
+    ) -> None:
+        """Add an item to its user's line: behind all those whose order is not higher."""
         share = self._keys.setdefault(key, _Key())
         share.weight = weight
         if not share.waiting:
@@ -82,8 +93,11 @@ class FairQueue(Generic[Item]):
         if not line.waiting:
             line.due = max(line.due, share.round + 1)
         line.waiting += 1
-        line.line.append(item)
-        self._places[item] = key, user
+        at = len(line.line)
+        while at and self._places[line.line[at - 1]].order > order:
+            at -= 1
+        line.line.insert(at, item)
+        self._places[item] = _Place(key, user, order)
 
     def peek(self) -> Item | None:
         """The next item; None if none waits."""
@@ -111,8 +125,8 @@ class FairQueue(Generic[Item]):
         place = self._places.pop(item, None)
         if place is None:
             return
-        key = self._keys[place[0]]
-        user = key.users[place[1]]
+        key = self._keys[place.key]
+        user = key.users[place.user]
         waits = item in user.line
         if waits:
             user.line.remove(item)
@@ -121,9 +135,9 @@ class FairQueue(Generic[Item]):
             share.waiting -= waits
             share.running -= not waits
         if not user.waiting and not user.running:
-            del key.users[place[1]]
+            del key.users[place.user]
         if not key.waiting and not key.running:
-            del self._keys[place[0]]
+            del self._keys[place.key]
 
     def held(self) -> dict[str, tuple[int, int]]:
         """Running and waiting items of each key."""
@@ -131,7 +145,7 @@ class FairQueue(Generic[Item]):
 
     def ahead_of(self, item: Item) -> int:
         """An estimate of how many items will be served before this one, from turns alone."""
-        name, user_name = self._places[item]
+        name, user_name, _ = self._places[item]
         key = self._keys[name]
         user = key.users[user_name]
         at = user.line.index(item)

@@ -42,6 +42,8 @@ class SlotRequest:
     priority: Priority = "interactive"
     further: bool = False
     """For a further choice of an admitted request, which is never refused."""
+    order: int = 0
+    """Among those of the same caller and user that wait; the lowest one is first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,15 @@ class Scheduler:
         self._mean_hold_s = 1.0  # how long a slot is held, on average
         self._closed = False
 
+    @classmethod
+    def of(cls, settings: Settings) -> Scheduler:
+        """One with the operator's settings."""
+        return cls(
+            queue_limit=settings.queue_limit,
+            queue_timeout=settings.queue_timeout,
+            spare_seconds=settings.spare_seconds,
+        )
+
     def configure(self, settings: Settings) -> None:
         """Use these settings from now on; waiting requests keep their place."""
         self.queue_limit = settings.queue_limit
@@ -156,7 +167,8 @@ class Scheduler:
             self._slots = slots
             self._note_caller(request, now)
             line = self._lines[request.priority]
-            line.add(ticket, request.caller.name, request.user, request.caller.weight)
+            caller = request.caller
+            line.add(ticket, caller.name, request.user, caller.weight, request.order)
             self._grant(now)
             if not (ticket.granted or request.further):
                 self._refuse_over_limit(ticket)
@@ -348,6 +360,28 @@ class Scheduler:
             MIN_RETRY_AFTER_S,
             min(MAX_RETRY_AFTER_S, math.ceil(self._mean_hold_s * here / max(1, self._slots) / 2)),
         )
+
+
+def merged(states: Sequence[QueueState]) -> QueueState:
+    """Several queues as one."""
+    first, *rest = states
+    if not rest:
+        return first
+    callers: dict[str, CallerState] = {}
+    for state in states:
+        for name, each in state.callers.items():
+            before = callers.get(name, CallerState(0, 0))
+            callers[name] = CallerState(
+                before.running + each.running, before.waiting + each.waiting
+            )
+    return QueueState(
+        sum(state.slots for state in states),
+        sum(state.running for state in states),
+        sum(state.waiting for state in states),
+        sum(state.requests_waiting for state in states),
+        sum(state.limit for state in states),
+        callers,
+    )
 
 
 AccountKey = tuple[str, str | None]

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from typing import NamedTuple, Protocol, cast
 
 from limits.errors import StorageError
-from limits.storage import storage_from_string
+from limits.storage import RedisStorage, storage_from_string
 
 from ..errors import UsageUnreadable
 from ..settings import Settings, SettingsError
@@ -159,6 +159,11 @@ class CountStorage:
                 raise
             if used:
                 self._storage.incr(key, seconds, used)
+
+    def close(self) -> None:
+        """The server has ended: let go of Redis."""
+        if isinstance(self._storage, RedisStorage):
+            self._storage.storage.close()
 
     def failed(self, error: StorageError) -> None:
         """Log that the storage does not answer, but not too often."""

@@ -23,6 +23,7 @@ LIMIT_FIELDS = (
     "max_tokens",
     "max_new_tokens",
     "n_predict",
+    "max_length",
 )
 
 
@@ -39,7 +40,9 @@ def expected_tokens(body: RequestModel) -> int:
 
 def _most(body: RequestModel) -> int:
     """Tokens of one answer; none where the endpoint generates no text."""
-    fields = [name for name in LIMIT_FIELDS if name in type(body).model_fields]
+    kind = type(body)
+    # In some dialects it is a property, of what stands inside another field.
+    fields = [name for name in LIMIT_FIELDS if name in kind.model_fields or hasattr(kind, name)]
     given = [most for name in fields if (most := getattr(body, name)) is not None]
     if not given:
         return DEFAULT_ANSWER_TOKENS if fields else 0

@@ -182,6 +182,8 @@ class Capture:
         self._folder = folder
         self._redactor = redactor
         self._numbers = itertools.count()
+        self._files: dict[str, str] = {}
+        """Those of this start, by the id of their request."""
         self._lock = threading.Lock()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -201,6 +203,15 @@ class Capture:
 
         return _CapturedResponse(self._app(environ, start), exchange, self._write)
 
+    def read(self, id: str) -> bytes | None:
+        """What was written of the latest request with this id since the start, as JSON; None: nothing, or it
+        is deleted."""
+        name = self._files.get(id)
+        try:
+            return None if name is None else (self._folder / name).read_bytes()
+        except OSError:
+            return None
+
     def _write(self, exchange: _Exchange) -> None:
         content = orjson.dumps(
             exchange.redacted(self._redactor()), option=orjson.OPT_INDENT_2, default=str
@@ -213,8 +224,15 @@ class Capture:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
                 with os.fdopen(os.open(self._folder / name, flags, 0o600), "wb") as file:
                     file.write(content)
+                self._remember(exchange.id, name)
         except OSError as error:
             log.warning("a request could not be written to the debug folder: %s", error.strerror)
+
+    def _remember(self, id: str, name: str) -> None:
+        self._files.pop(id, None)
+        self._files[id] = name
+        if len(self._files) > MAX_FILES:
+            del self._files[next(iter(self._files))]
 
     def _delete_oldest(self) -> None:
         files = sorted(self._folder.glob("????????-??????-*.json"))
@@ -232,6 +250,12 @@ class _Exchange:
         self.status = ""
         self.headers: list[tuple[str, str]] = []
         self.response_body = _BodyPrefix()
+
+    @property
+    def id(self) -> str:
+        """The request's; empty where the application gave it none."""
+        found = (value for name, value in self.headers if name.lower() == "x-request-id")
+        return next(found, "")
 
     def redacted(self, redactor: Redactor) -> dict[str, Any]:
         environ, response = self._environ, self.response_body

@@ -9,20 +9,23 @@ from __future__ import annotations
 import platform
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.core import Metric as MetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from .. import __version__
-from ..errors import ModelLoading
-from ..limits.scheduler import Scheduler
+from ..engines.protocol import CacheCounts, Engine, KeepsPrompts, ask
+from ..engines.resident.model import Status
+from ..engines.router.targets import report_of
+from ..errors import EngineFailed, ModelLoading
+from ..limits.model_load import loads_of
 from ..limits.served_models import ServedModel, ServedModels
 from ..outbound.tunnel import Tunnel
 from ..state.store import Store
@@ -46,9 +49,11 @@ class Metric:
     meaning: str
     buckets: tuple[float, ...] = ()
     """Upper bounds of a histogram's buckets."""
+    is_read: bool = False
+    """Whether its values are read at each scrape, as a gauge's are."""
 
 
-ROUTE, MODEL = ("route",), ("model",)
+ROUTE, MODEL, TARGET = ("route",), ("model",), ("model", "target")
 
 METRICS: tuple[Metric, ...] = (
     Metric("requests_total", "counter", ("route", "status"), "Requests that have ended, by status."),
@@ -72,6 +77,20 @@ METRICS: tuple[Metric, ...] = (
     Metric("waiting", "gauge", (), "Requests in the queue."),
     Metric("queue_limit", "gauge", (), "Requests that may wait."),
     Metric("slots", "gauge", (), "Choices that can be generated at once; 0 while no model is loaded."),
+    Metric("load", "gauge", MODEL, "Choices that run or wait, for each slot; above 1, requests wait."),
+    Metric("prompt_cache_bytes", "gauge", (), "Bytes of prompts that are kept beside the slots."),
+    Metric("prompt_cache_limit_bytes", "gauge", (), "How many bytes they may have: --cache-ram."),
+    Metric("prompt_cache_hits", "gauge", (), "Prompts that went on from there since the model's start."),
+    Metric("prompt_cache_tokens_saved", "gauge", (), "Tokens not computed again thanks to that."),
+    Metric("target_up", "gauge", TARGET, "1 while a server of a model that several have gets requests."),
+    Metric("target_running", "gauge", TARGET, "Requests at it."),
+    Metric("target_requests_total", "counter", TARGET, "Requests that it got.", is_read=True),
+    Metric("target_failures_total", "counter", TARGET, "Requests that it failed at.", is_read=True),
+    Metric("model_loaded", "gauge", MODEL, "1 while a model is loaded that requests load."),
+    Metric("model_loads_total", "counter", MODEL, "How often it was loaded.", is_read=True),
+    Metric("model_load_failures_total", "counter", MODEL, "Loads that failed.", is_read=True),
+    Metric("model_load_seconds_total", "counter", MODEL, "What its loads took.", is_read=True),
+    Metric("model_waiting", "gauge", MODEL, "Requests that wait for it to be loaded."),
     Metric("store_objects", "gauge", ("kind",), "Stored objects; from the first use of the store."),
     Metric("store_bytes", "gauge", ("kind",), "Bytes of stored objects."),
     Metric("store_database_bytes", "gauge", (), "Bytes of the store's file and its log; not of PostgreSQL."),
@@ -91,14 +110,15 @@ class Metrics:
     def __init__(
         self,
         models: ServedModels,
-        scheduler: Scheduler,
         store: Store,
+        resident_models: Callable[[], list[Status]] = list,
         tunnel: Tunnel | None = None,
     ) -> None:
+        """`resident_models`: those that requests load."""
         self._registry = CollectorRegistry()
         self._served_models = models
-        self._scheduler = scheduler
         self._store = store
+        self._resident_models = resident_models
         self._tunnel = tunnel
         self._models = _Bounded()
         self._codes = _Bounded()
@@ -106,6 +126,8 @@ class Metrics:
         self._series: dict[str, Any] = {}
         self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
         for row in METRICS:
+            if row.is_read:
+                continue
             if row.kind == "counter":
                 self._series[row.name] = Counter(
                     PREFIX + row.name, row.meaning, row.labels, registry=self._registry
@@ -189,6 +211,34 @@ class Metrics:
         if size.database_bytes is not None:
             yield "store_database_bytes", (), size.database_bytes
 
+    def _read_targets(self) -> Iterator[tuple[str, tuple[str, ...], float]]:
+        found = [
+            ((served.name, each.name), each)
+            for served in self._served_models.available()
+            for each in report_of(served.engine)
+        ]
+        for labels, each in found:
+            yield "target_up", labels, each.state == "up"
+        for labels, each in found:
+            yield "target_running", labels, each.outstanding
+        for labels, each in found:
+            yield "target_requests_total", labels, each.requests
+        for labels, each in found:
+            yield "target_failures_total", labels, each.failures
+
+    def _read_residents(self) -> Iterator[tuple[str, tuple[str, ...], float]]:
+        every = self._resident_models()[:MAX_LABEL_VALUES]
+        read: Sequence[tuple[str, Callable[[Status], float]]] = (
+            ("model_loaded", lambda each: each.state == "loaded"),
+            ("model_loads_total", lambda each: each.loads.count),
+            ("model_load_failures_total", lambda each: each.loads.failures),
+            ("model_load_seconds_total", lambda each: each.loads.seconds),
+            ("model_waiting", lambda each: each.waiting),
+        )
+        for name, value in read:
+            for each in every:
+                yield name, (each.model.name,), value(each)
+
     def _read_gauges(self) -> Iterator[tuple[str, tuple[str, ...], float]]:
         """The name, label values and current value of each gauge."""
         served: ServedModel | None = None
@@ -196,16 +246,33 @@ class Metrics:
             served = self._served_models.loaded()
         except ModelLoading:
             pass  # `slots` and `info` show that
-        queue = self._scheduler.state()
+        queue = self._served_models.queue()
         yield "running", (), queue.running
         yield "waiting", (), queue.requests_waiting
         yield "queue_limit", (), queue.limit
-        yield "slots", (), served.info.parallel if served else 0
+        yield "slots", (), self._served_models.slots
+        for each in loads_of(self._served_models):
+            yield "load", (each.model,), each.load
+        if served is not None:
+            yield from _read_prompt_cache(served.engine)
+        yield from self._read_targets()
+        yield from self._read_residents()
         yield from self._read_store()
         if self._tunnel is not None:
             yield "tunnel_up", (), self._tunnel.state.state == "up"
         labels = (__version__, platform.python_version(), served.name if served else "")
         yield "info", labels, 1
+
+
+def _read_prompt_cache(engine: Engine) -> Iterator[tuple[str, tuple[str, ...], float]]:
+    try:
+        counts = ask(engine, KeepsPrompts, lambda keeper: keeper.cache_counts)
+    except EngineFailed:  # it keeps none
+        counts = CacheCounts()
+    yield "prompt_cache_bytes", (), counts.bytes
+    yield "prompt_cache_limit_bytes", (), counts.limit
+    yield "prompt_cache_hits", (), counts.hits
+    yield "prompt_cache_tokens_saved", (), counts.tokens
 
 
 class _WithoutCreationTimes(CollectorRegistry):
@@ -232,10 +299,11 @@ class _Gauges(Collector):
         """Empty, so that registration reads no values."""
         yield from ()
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[MetricFamily]:
         for name, values in groupby(self._read(), lambda read: read[0]):
             row = ROWS[name]
-            family = GaugeMetricFamily(PREFIX + name, row.meaning, labels=row.labels)
+            kind = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
+            family = kind(PREFIX + name, row.meaning, labels=row.labels)
             for _, labels, value in values:
                 family.add_metric(labels, value)
             yield family

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -19,6 +21,8 @@ class RequestRecord:
     id: str = ""
     route: str = ""
     """Method and path as the reference writes them: `POST /v1/chat/completions`."""
+    usage: str | None = "completions"
+    """How usage counts it (`completions`, `embeddings`, ...); None: not at all."""
     path: str = ""
     """Method and path of a wrong address, truncated; empty if there is a route."""
     address: str = ""
@@ -43,6 +47,8 @@ class RequestRecord:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    amount: int = 0
+    """Seconds of a sound, characters that were spoken, or pictures: what usage counts in place of tokens."""
     status: int = 0
     error: str | None = None
     """The `code` (or else the `type`) of the error that ended it, also inside a stream."""
@@ -59,7 +65,7 @@ class RequestRecord:
     @property
     def answered(self) -> bool:
         """Whether a model has at least read the prompt."""
-        return self.prompt_tokens + self.completion_tokens > 0
+        return self.prompt_tokens + self.completion_tokens + self.amount > 0
 
     @property
     def token_gap(self) -> float | None:
@@ -75,6 +81,40 @@ class RequestRecord:
             self.first_token = now
         self.last_token = now
         self.completion_tokens += tokens
+
+
+RECENT = 1000
+
+
+PROBES = ("GET /health", "GET /v1/internal/")
+"""Of load balancers, and of the console, which asks what this server has."""
+
+
+class RecentRecords:
+    """The latest requests that have ended: those that are no GET, and those that failed. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._kept: deque[tuple[int, RequestRecord]] = deque(maxlen=RECENT)
+        self._lock = threading.Lock()
+
+    @property
+    def ended(self) -> int:
+        """The number of the latest one."""
+        return self._kept[-1][0] if self._kept else 0
+
+    def observe(self, record: RequestRecord) -> None:
+        """Keep it; what polls the server would drive all others out."""
+        if record.route.startswith(PROBES):
+            return
+        if record.error or not record.route.startswith("GET "):
+            with self._lock:
+                self._kept.append((self.ended + 1, record))
+
+    def since(self, number: int) -> list[tuple[int, RequestRecord]]:
+        """Those that ended after the one with this number, the latest first."""
+        with self._lock:
+            kept = list(self._kept)
+        return [each for each in reversed(kept) if each[0] > number]
 
 
 Observer = Callable[[RequestRecord], None]

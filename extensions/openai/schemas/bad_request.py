@@ -27,6 +27,7 @@ CODES: Mapping[str, str] = {
     "array_below_min_length": "An array has too few elements.",
     "array_above_max_length": "An array has too many elements.",
     "empty_string": "A string is empty.",
+    "empty_file": "A file is empty.",
     "string_below_min_length": "A string is too short.",
     "string_above_max_length": "A string is too long.",
     "invalid_image_url": "A picture's URL is neither a data: URL with base64 nor http(s).",
@@ -38,7 +39,9 @@ CODES: Mapping[str, str] = {
     "image_too_large": "A picture has too many pixels.",
     "image_too_small": "A picture is only one pixel high or wide.",
     "image_parse_error": "A picture cannot be decoded.",
+    "moderation_blocked": "The image model has a filter of its own, which refuses the picture that it made.",
     "failed_to_download_image": "A picture could not be fetched from its URL.",
+    "invalid_encrypted_content": "Sealed content was not made by this server for this key, or was changed.",
     "unknown_parameter": "The field is unknown, and one letter away from a known one, or "
     "`--strict-parameters` is on.",
     "unsupported_parameter": "This server, or the loaded model, does not support the field's value.",
@@ -152,6 +155,15 @@ def not_unique(param: str, name: str) -> InvalidRequest:
         f"Invalid '{param}': the name '{name}' is used more than once.",
         param=param,
         code="invalid_value",
+    )
+
+
+def not_sealed_here(param: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid '{param}': this server did not make it for this key, or it was changed. Send the "
+        "conversation without it.",
+        param=param,
+        code="invalid_encrypted_content",
     )
 
 

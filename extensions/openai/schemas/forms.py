@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 
@@ -12,6 +13,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from .validation import RequestModel, check
 
+READ_BYTES = 256 << 10
 Body = TypeVar("Body", bound=RequestModel)
 
 
@@ -32,7 +34,23 @@ class Upload:
             core_schema.is_instance_schema(cls),
             custom_error_type="wrong_type",
             custom_error_message="a file",
+            serialization=core_schema.plain_serializer_function_ser_schema(cls.fingerprint),
         )
+
+    def fingerprint(self) -> list[str]:
+        """The same for files of the same name, type and content. It reads them, and leaves them at their
+        beginning."""
+        digest = hashlib.sha256()
+        for part in self.parts():
+            digest.update(part)
+        return [self.filename, self.content_type, digest.hexdigest()]
+
+    def parts(self) -> Iterator[bytes]:
+        """Its content, which is never whole in memory; then it is at its beginning again."""
+        self.file.seek(0)
+        while part := self.file.read(READ_BYTES):
+            yield part
+        self.file.seek(0)
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -64,21 +82,29 @@ def _member_of(name: str, key: str) -> re.Match[str] | None:
 def parse_form(
     model: type[Body], given: Iterable[tuple[str, str | Upload]], *, strict: bool = False
 ) -> Body:
-    """Validate a form; a list is several parts with the same name, or with `name[]`.
+    """Validate a form; a list is several parts with the same name, or with `name[]`, an object parts with
+    `name[member]`.
 
     Raises InvalidRequest, as `validation.parse`.
     """
     parts: dict[str, list[str | Upload]] = {}
-    for name, value in given:
-        parts.setdefault(name.removesuffix("[]"), []).append(value)
+    members: dict[str, dict[str, str | Upload | int]] = {}
     fields = model.model_fields
+    for name, value in given:
+        found = _MEMBER.fullmatch(name)
+        if found is not None and found[1] in fields:
+            number = isinstance(value, str) and _READERS["int"][0].fullmatch(value)
+            members.setdefault(found[1], {})[found[2]] = int(number[0]) if number else value
+        else:
+            parts.setdefault(name.removesuffix("[]"), []).append(value)
     values = {
         name: _typed(str(fields[name].annotation) if name in fields else "", each, each)
         for name, each in parts.items()
     }
-    return check(model, values, strict=strict)
+    return check(model, values | members, strict=strict)
 
 
+_MEMBER = re.compile(r"(\w+)\[(\w+)\]")
 _NUMBER = re.compile(r"-?\d{1,18}(\.\d{1,18})?")
 _READERS: Mapping[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {
     "int": (re.compile(r"-?\d{1,18}"), int),

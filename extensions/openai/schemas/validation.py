@@ -79,6 +79,9 @@ class RequestModel(RequestPart):
     elsewhere: ClassVar[Mapping[str, str]] = {}
     """Fields of other endpoints, with the endpoint's name."""
 
+    checked_later: ClassVar[frozenset[str]] = frozenset()
+    """Further known fields, which another model checks when the body is used."""
+
     @property
     def left_out(self) -> list[str]:
         """The paths of known values without effect here, for a response header."""
@@ -259,6 +262,8 @@ def _check_unknown(body: RequestModel, strict: bool) -> None:
         if name in others:  # another name of a field that was also given
             if value is not None and value != getattr(body, others[name]):
                 raise bad_request.conflicting(name, others[name])
+        elif name in body.checked_later:
+            pass
         elif name in body.refused:
             if value is not None and value not in body.refused[name]:
                 raise bad_request.unsupported(name, "is not supported by this server yet.")
@@ -302,7 +307,13 @@ def _log_once(message: str, name: str) -> None:
 
 @cache
 def _known_names(model: type[RequestModel]) -> frozenset[str]:
-    return frozenset({*model.model_fields, *_other_names(model), *model.refused})
+    own = model.model_fields.keys() | model.checked_later
+    return frozenset({*own, *_other_names(model), *model.refused})
+
+
+def all_names(model: type[RequestModel]) -> frozenset[str]:
+    """The names of all fields that a body may have."""
+    return _known_names(model) | model.elsewhere.keys()
 
 
 @cache

@@ -1,11 +1,13 @@
-"""Request bodies: in memory, never in files, with a limit on all of them together."""
+"""Request bodies: in memory, with a limit on all of them together. Only those with files are on disk."""
 
 from __future__ import annotations
 
 import io
 import threading
 from collections import deque
-from typing import Any
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, cast
 
 from waitress.utilities import Error
 
@@ -91,6 +93,57 @@ class Body:
                 self._parts.clear()
 
 
+class FileBody:
+    """A body with files while it arrives; waitress's interface of a buffer. Its file has no name, so that
+    nothing is left of it when the process ends."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """`folder`: for the file; None: where temporary files are."""
+        self._folder = folder
+        self._file: BinaryIO | None = None
+        self._size = 0
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return self._size
+
+    def append(self, data: bytes) -> bool:
+        """Add data; False if there is no place for it."""
+        with self._lock:
+            if self._closed:
+                return False
+            try:
+                file = self._opened()
+                file.seek(
+                    0, io.SEEK_END
+                )  # the head is looked at meanwhile, which asks for the file
+                file.write(data)
+            except OSError:
+                return False
+            self._size += len(data)
+        return True
+
+    def getfile(self) -> BinaryIO:
+        with self._lock:
+            file = self._opened()
+            file.seek(0)
+            return file
+
+    def close(self) -> None:
+        """Free it. Thread-safe, and safe to call again."""
+        with self._lock:
+            self._closed = True
+            if self._file is not None:
+                self._file.close()
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            # Closed with the body.
+            self._file = cast(BinaryIO, TemporaryFile(dir=self._folder))  # noqa: SIM115
+        return self._file
+
+
 class _Reader(io.RawIOBase):
     """Reads a body's parts and frees each, so that no body is in memory twice."""
 
@@ -118,7 +171,7 @@ class FixedBody:
     completed = False
     error: Error | None = None
 
-    def __init__(self, length: int, body: Body) -> None:
+    def __init__(self, length: int, body: Body | FileBody) -> None:
         self._remaining = length
         self._body = body
 
@@ -134,8 +187,8 @@ class FixedBody:
         self.completed = not self._remaining
         return len(part)
 
-    def getfile(self) -> io.RawIOBase:
+    def getfile(self) -> io.RawIOBase | BinaryIO:
         return self._body.getfile()
 
-    def getbuf(self) -> Body:
+    def getbuf(self) -> Body | FileBody:
         return self._body

@@ -16,7 +16,7 @@ from waitress.channel import HTTPChannel
 from ..web.head_check import BodyDecision, HeadCheck
 from .bodies import BodyMemory
 from .limits import DEFAULT_LIMITS
-from .parser import StrictParser
+from .parser import FileBodies, StrictParser
 from .socket_state import is_readable_within, peer_has_closed
 from .task import AnswerTask, EnvelopeErrorTask, TooSlow
 
@@ -73,6 +73,8 @@ class Channel(HTTPChannel):
 
     body_memory: BodyMemory
     """Shared by all connections; each server sets it on its own subclass."""
+    file_bodies: FileBodies
+    """Likewise."""
     head_check: HeadCheck
     """Likewise."""
     limits = DEFAULT_LIMITS
@@ -117,7 +119,9 @@ class Channel(HTTPChannel):
         self.send_mark: tuple[float, int] | None = None
         """A time and `bytes_sent` then, from which the reaper measures the client's speed."""
         self._loop = server
-        self.parser_class: Any = partial(StrictParser, memory=self.body_memory)
+        self.parser_class: Any = partial(
+            StrictParser, memory=self.body_memory, files=self.file_bodies
+        )
         super().__init__(_QuietServer(server, self), *args, **kwargs)  # type: ignore[arg-type]
 
     @property

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -17,16 +20,29 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
 
 from ..errors import APIError, Unavailable
-from .bodies import Body, BodyMemory, BodyMemoryFull, FixedBody
+from .bodies import Body, BodyMemory, BodyMemoryFull, FileBody, FixedBody
 
 REQUEST_LINE = re.compile(rb"[!-~]+ [!-~\x80-\xff]+ HTTP/1\.([01])")
 BARE = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
 CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[\t -~\x80-\xff]*)?")  # its size and extensions
 TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*")
 BAD_REQUEST_LINE = "The request line must be METHOD TARGET HTTP/1.1"
+FORM = "multipart/form-data"
 MAX_LENGTH_DIGITS = 15
 MAX_CHUNK_HEADER_BYTES = 1024
 MAX_TRAILER_BYTES = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class FileBodies:
+    """How bodies with files are received, which may be longer than others."""
+
+    wanted: Callable[[str, str], bool]
+    """Whether the body of a form is one, by method and path."""
+    adjustments: Any
+    """waitress's, with how long they may be."""
+    folder: Callable[[], Path | None]
+    """Where they are while they arrive; None: where temporary files are."""
 
 
 class StrictParser(HTTPRequestParser):
@@ -38,6 +54,8 @@ class StrictParser(HTTPRequestParser):
     command: Any = ""  # a string, whatever the stubs say
     _scanned = 0  # bytes of the head without a bare line feed
 
+    _on_disk = False  # while its body arrives
+
     waits = False
     """The client sends its body only after 100 Continue."""
     head_checked = False
@@ -47,9 +65,10 @@ class StrictParser(HTTPRequestParser):
     refusal: APIError | None = None
     """The reason, if already known."""
 
-    def __init__(self, adj: Any, memory: BodyMemory) -> None:
+    def __init__(self, adj: Any, memory: BodyMemory, files: FileBodies) -> None:
         super().__init__(adj)
         self._memory = memory
+        self._files = files
 
     def received(self, data: bytes) -> int:
         consumed = super().received(data)
@@ -96,14 +115,19 @@ class StrictParser(HTTPRequestParser):
         self.headers.pop("UPGRADE", None)  # type: ignore[attr-defined]  # it is a dict
         # The channel sends 100 Continue once the body is wanted.
         self.waits, self.expect_continue = self.expect_continue, False
+        body: Body | FileBody = Body(self._memory)
+        kind = self.headers.get("CONTENT_TYPE", "")
+        if kind.lower().startswith(FORM) and self._files.wanted(self.command, self.path):
+            self.adj, body = self._files.adjustments, FileBody(self._files.folder())
+            self._on_disk = True
         if self.chunked:
-            self.body_rcv: Any = ChunkedBody(Body(self._memory), self.adj.max_request_body_size)
+            self.body_rcv: Any = ChunkedBody(body, self.adj.max_request_body_size)
         elif self.body_rcv is not None:
-            self.body_rcv = FixedBody(self.content_length, Body(self._memory))
+            self.body_rcv = FixedBody(self.content_length, body)
 
     def admit_body(self) -> None:
         """Receive the body, if there is memory for it."""
-        if not self._memory.would_fit(self.content_length):
+        if not self._on_disk and not self._memory.would_fit(self.content_length):
             self.error = BodyMemoryFull("")
 
     def refuse_body(self, refusal: APIError | None) -> None:
@@ -152,7 +176,7 @@ def _check_framing(fields: dict[bytes, list[bytes]], *, newer: bool) -> None:
 class ChunkedBody:
     """A chunked body, decoded into a buffer while it arrives; waitress's interface of a receiver."""
 
-    def __init__(self, buffer: Body, max_bytes: int) -> None:
+    def __init__(self, buffer: Body | FileBody, max_bytes: int) -> None:
         self._buffer = buffer
         self._allowed = max_bytes
         self._line = b""
@@ -220,5 +244,5 @@ class ChunkedBody:
     def getfile(self) -> Any:
         return self._buffer.getfile()
 
-    def getbuf(self) -> Body:
+    def getbuf(self) -> Body | FileBody:
         return self._buffer

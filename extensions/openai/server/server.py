@@ -10,22 +10,27 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from copy import copy
 from functools import partial
 from typing import Any
 
 from flask import Flask
-from waitress.server import TcpWSGIServer, create_server
+from waitress.server import BaseWSGIServer, create_server
 
 from ..access.allowed_hosts import bind_address
-from ..errors import APIError
 from ..settings import Settings
+from ..system.data_folder import folder_for_temporary_files
 from ..system.machine import memory_bytes, open_files, raise_file_limit
+from ..web.head_check import HeadCheck
 from ..web.services import Services
 from .acceptor import Acceptor
 from .bodies import BodyMemory
 from .channel import Channel
 from .limits import DEFAULT_LIMITS, ServerLimits
+from .parser import FileBodies
 from .reaper import Reaper
+from .start_error import StartError
+from .unix_socket import local_peer, remove_socket, unix_listener
 from .waitress_contract import IncompatibleWaitress, check_instances
 from .worker_pool import WorkerPool
 
@@ -38,10 +43,6 @@ OTHER_FILES = 32  # besides connections: models, keys, usage, llama.cpp's socket
 MAX_UNREAD_BYTES = 1 << 20  # of an answer
 READ_BYTES = 64 << 10  # at once from a connection
 ACCEPT_BACKLOG_S = 0.5  # at most, for connections that wait to be accepted
-
-
-class StartError(Exception):
-    """The server cannot start; the message is one clear line."""
 
 
 class APIServer:
@@ -58,10 +59,14 @@ class APIServer:
         self._limits = limits
         self._services: Services = app.extensions["openai"]
         self._workers = WorkerPool(self._max_threads, limits.idle_thread)
-        host = bind_address(settings)
-        self.host = host
-        sockets = _listen(host, settings.api_port)
-        self.port: int = sockets[0].getsockname()[1]
+        self.host = bind_address(settings)
+        self.socket_path = settings.unix_socket
+        """The unix socket that it listens on; None: it has a port."""
+        if self.socket_path is not None:
+            sockets, self.port = [unix_listener(self.socket_path)], 0
+        else:
+            sockets = _listen(self.host, settings.api_port)
+            self.port = sockets[0].getsockname()[1]
         self._sockets: dict[int, Any] = {}
         connections = _connections(limits.connections)
         server = create_server(
@@ -88,7 +93,6 @@ class APIServer:
             clear_untrusted_proxy_headers=False,
             ident=None,
         )
-        channel = _channel_class(BodyMemory(_request_memory(settings)), app, limits)
         self.listeners = list(_listeners(server, self._sockets))
         try:
             check_instances(self.listeners[0])
@@ -96,8 +100,12 @@ class APIServer:
             for listening in sockets:
                 listening.close()
             raise StartError(str(error)) from error
+        listener: Any
+        channel = _channel_class(settings, self.listeners[0].adj, app, limits)
         for listener in self.listeners:
             listener.channel_class = channel
+            if self.socket_path is not None:
+                listener.fix_addr = local_peer
         self._server = server
         # Above seven ninths of the maximum, idle ones are closed early.
         self._reaper = Reaper(
@@ -111,6 +119,8 @@ class APIServer:
     @property
     def url(self) -> str:
         """The API's URL on this machine, including the prefix."""
+        if self.socket_path is not None:
+            return f"http://localhost{self._settings.api_prefix}"
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
         if ":" in host and not host.startswith("["):
             host = f"[{host}]"
@@ -148,7 +158,7 @@ class APIServer:
         if self._stopped:
             return
         self._stopped = True
-        self._services.scheduler.close()
+        self._services.models.refuse_new()
         limits = self._limits
         drain_timeout = max(
             0.0, min(self._settings.drain_timeout, timeout - limits.ending - limits.flushing)
@@ -170,6 +180,8 @@ class APIServer:
                 trigger.pull_trigger(self._server.close)
             self._thread.join(limits.flushing)
         self._server.close()  # if the loop has not done it
+        if self.socket_path is not None:
+            remove_socket(self.socket_path)
 
     def _stop_listening(self) -> None:
         """Accept no more connections; on open ones new requests get a 503."""
@@ -196,11 +208,9 @@ class APIServer:
 
     def _max_threads(self) -> int:
         """Enough for all running and waiting requests, and some for requests that never wait."""
-        try:
-            running = self._services.models.loaded().info.parallel
-        except APIError:  # no model is loaded yet
-            running = 1
-        return running + self._services.settings.queue_limit + self._settings.http_threads
+        models = self._services.models
+        waiting = models.count * self._services.settings.queue_limit
+        return max(1, models.slots) + waiting + self._settings.http_threads
 
     def _flush(self) -> None:
         """Wait until everything that was written is sent."""
@@ -223,10 +233,21 @@ def _connections(wanted: int) -> int:
     return found
 
 
-def _channel_class(memory: BodyMemory, app: Flask, limits: ServerLimits) -> type[Channel]:
+def _channel_class(
+    settings: Settings, adjustments: Any, app: Flask, limits: ServerLimits
+) -> type[Channel]:
     """The class of this server's channels."""
-    head_check = app.extensions["openai_head_check"]
-    shared = {"body_memory": memory, "head_check": head_check, "limits": limits}
+    head_check: HeadCheck = app.extensions["openai_head_check"]
+    longer = copy(adjustments)
+    longer.max_request_body_size = (settings.max_file_mb + 2) << 20
+    shared = {
+        "body_memory": BodyMemory(_request_memory(settings)),
+        "file_bodies": FileBodies(
+            head_check.takes_files, longer, partial(folder_for_temporary_files, settings)
+        ),
+        "head_check": head_check,
+        "limits": limits,
+    }
     return type("ServerChannel", (Channel,), shared)
 
 
@@ -256,8 +277,8 @@ def _is_busy(channel: Channel) -> bool:
     return bool(channel.requests or channel.total_outbufs_len)
 
 
-def _listeners(server: Any, sockets: dict[int, Any]) -> Iterable[TcpWSGIServer]:
-    found = [entry for entry in sockets.values() if isinstance(entry, TcpWSGIServer)]
+def _listeners(server: Any, sockets: dict[int, Any]) -> Iterable[BaseWSGIServer]:
+    found = [entry for entry in sockets.values() if isinstance(entry, BaseWSGIServer)]
     return found or [server]
 
 

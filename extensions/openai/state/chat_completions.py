@@ -24,11 +24,13 @@ from .idempotency import Claim, finish
 from .objects import person, plain
 from .pages import Page, PageQuery
 from .plots import attach
+from .statements import Statement
 from .stored_chat import StoredChat
 from .tables import chat_completion_metadata as pairs
 from .tables import chat_completions as table
 
 KIND = "chats"
+ADD_PAIR = Statement(insert(pairs))
 NO_FIGURES: Mapping[str, Sequence[bytes]] = {}
 WORTH_COUNTING = 2000
 """Chats with a pair of metadata; of more it does not matter how many there are."""
@@ -109,7 +111,7 @@ class ChatCompletions:
 
             by = aliases[0].c.seq if aliases else None
             found = objects.page(connection, KIND, owner, page, narrow, by)
-        return Page(tuple(map(StoredChat.of, found.items)), found.has_more)
+        return found.map(StoredChat.of)
 
     def set_metadata(self, owner: str, id: str, metadata: Mapping[str, str]) -> StoredChat:
         """Put other metadata in the place of what is there. Raises StoredObjectNotFound."""
@@ -151,8 +153,8 @@ def _add_pairs(connection: Connection, owner: str, seq: int, metadata: Mapping[s
     if metadata:
         # Two names may become one where a NUL is written otherwise.
         unique = {(plain(key), plain(value)) for key, value in metadata.items()}
-        rows = [{"owner": owner, "key": k, "value": v, "seq": seq} for k, v in unique]
-        connection.execute(insert(pairs), rows)
+        for key, value in unique:
+            ADD_PAIR.run(connection, {"owner": owner, "key": key, "value": value, "seq": seq})
 
 
 def _text(metadata: Mapping[str, str]) -> str:

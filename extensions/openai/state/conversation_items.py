@@ -11,6 +11,7 @@ import orjson
 from sqlalchemy import Connection, select
 
 from . import objects
+from .idempotency import Claim, finish
 from .objects import person, plain
 from .tables import conversation_items as items
 
@@ -26,16 +27,29 @@ def adding(
     *,
     user: str | None = None,
     safety_identifier: str | None = None,
+    claim: Claim | None = None,
 ) -> Writing:
     """What puts items behind those of a conversation, all or none; it returns them as they are stored.
+    `claim` is of the idempotency key of a request that only adds items.
 
     It raises StoredObjectNotFound where there is no such conversation."""
 
     def work(connection: Connection) -> list[Item]:
         objects.find(connection, "conversations", owner, conversation)
-        return _add(connection, owner, conversation, said, person(user), person(safety_identifier))
+        people = person(user), person(safety_identifier)
+        added = _add(connection, owner, conversation, said, *people)
+        if claim is not None:
+            # Their numbers, as clients may choose the ids: a short text in any case.
+            finish(connection, claim, orjson.dumps([*added]).decode())
+        return [*added.values()]
 
     return work
+
+
+def added_before(object: str) -> list[int]:
+    """The numbers of the items for which a finished key stands."""
+    numbers: list[int] = orjson.loads(object)
+    return numbers
 
 
 def _add(
@@ -45,16 +59,15 @@ def _add(
     said: Sequence[Item],
     end_user: str | None,
     safety_identifier: str | None,
-) -> list[Item]:
-    """The items; one whose id is taken gets another."""
+) -> dict[int, Item]:
+    """The items by their numbers; one whose id is taken gets another."""
     now = int(time.time())
     taken = _taken(connection, conversation, [plain(item["id"]) for item in said])
-    added: list[Item] = []
+    added: dict[int, Item] = {}
     for item in said:
         if plain(item["id"]) in taken:
             item = {**item, "id": item["id"].partition("_")[0] + "_" + secrets.token_hex(16)}
         taken.add(plain(item["id"]))
-        added.append(item)
         body = orjson.dumps(item)
         values = {
             "id": plain(item["id"]),
@@ -66,7 +79,7 @@ def _add(
             "conversation": conversation,
             "item": body,
         }
-        objects.add(connection, "conversation_items", values)
+        added[objects.add(connection, "conversation_items", values)] = item
     return added
 
 

@@ -12,8 +12,9 @@ from sqlalchemy import Connection, RowMapping, Select, select, update
 
 from ..errors import StoredObjectNotFound
 from . import objects
-from .conversation_items import Item, adding
+from .conversation_items import Item, added_before, adding
 from .database import Database
+from .idempotency import Claim, finish
 from .objects import plain
 from .pages import Page, PageQuery
 from .tables import conversation_items as items
@@ -40,9 +41,15 @@ class Conversations:
         self._database = database
 
     def create(
-        self, owner: str, id: str, metadata: Mapping[str, str], said: Sequence[Item]
+        self,
+        owner: str,
+        id: str,
+        metadata: Mapping[str, str],
+        said: Sequence[Item],
+        *,
+        claim: Claim | None = None,
     ) -> Conversation:
-        """A new one, with these items."""
+        """A new one, with these items. `claim` is of the request's idempotency key."""
         conversation = Conversation(id, int(time.time()), metadata)
         written = _text(metadata)
         values = {
@@ -58,6 +65,8 @@ class Conversations:
         def work(connection: Connection) -> None:
             objects.add(connection, KIND, values)
             adding(owner, id, said)(connection)
+            if claim is not None:
+                finish(connection, claim, id)
 
         self._database.write(work)
         return conversation
@@ -65,6 +74,12 @@ class Conversations:
     def get(self, owner: str, id: str) -> Conversation:
         with self._database.read() as connection:
             return _conversation(objects.find(connection, KIND, owner, id))
+
+    def listed(self, owner: str, query: PageQuery) -> Page[Conversation]:
+        """Those of an owner."""
+        with self._database.read() as connection:
+            found = objects.page(connection, KIND, owner, query)
+        return found.map(_conversation)
 
     def set_metadata(self, owner: str, id: str, metadata: Mapping[str, str]) -> Conversation:
         """Put other metadata in the place of what is there."""
@@ -86,8 +101,7 @@ class Conversations:
         """With all its items."""
 
         def work(connection: Connection) -> None:
-            row = objects.find(connection, KIND, owner, id)
-            objects.remove(connection, KIND, [row])
+            objects.remove_one(connection, KIND, owner, id)
 
         self._database.write(work)
 
@@ -99,17 +113,25 @@ class Conversations:
         *,
         user: str | None = None,
         safety_identifier: str | None = None,
+        claim: Claim | None = None,
     ) -> list[Item]:
-        """Put items behind those that are there, all or none of them; return them as they are stored."""
-        work = adding(owner, id, said, user=user, safety_identifier=safety_identifier)
-        return self._database.write(work)
+        """Put items behind those that are there, all or none of them; return them as they are stored.
+        `claim` is of the request's idempotency key."""
+        people = {"user": user, "safety_identifier": safety_identifier}
+        return self._database.write(adding(owner, id, said, **people, claim=claim))
+
+    def added(self, owner: str, id: str, object: str) -> list[dict[str, Any]]:
+        """The items for which a request's finished key stands, as far as they are still there."""
+        numbers = added_before(object)
+        with self._database.read() as connection:
+            which = _of(id).where(items.c.owner == owner, items.c.seq.in_(numbers))
+            return _read(connection, which.order_by(items.c.seq))
 
     def items(self, owner: str, id: str) -> list[dict[str, Any]]:
         """All of them, the oldest first."""
         with self._database.read() as connection:
             objects.find(connection, KIND, owner, id)
-            rows = _of(id).order_by(items.c.seq)
-            return [orjson.loads(row) for row in connection.execute(rows).scalars()]
+            return _read(connection, _of(id).order_by(items.c.seq))
 
     def page(self, owner: str, id: str, query: PageQuery) -> Page[dict[str, Any]]:
         with self._database.read() as connection:
@@ -119,13 +141,13 @@ class Conversations:
                 seq = _item(connection, owner, id, query.after, "after")["seq"]
                 rows = rows.where(items.c.seq > seq if query.order == "asc" else items.c.seq < seq)
             order = items.c.seq if query.order == "asc" else items.c.seq.desc()
-            found = connection.execute(rows.order_by(order).limit(query.limit + 1)).scalars().all()
-        shown = tuple(orjson.loads(item) for item in found[: query.limit])
-        return Page(shown, len(found) > query.limit)
+            found = _read(connection, rows.order_by(order).limit(query.limit + 1))
+        return Page(tuple(found[: query.limit]), len(found) > query.limit)
 
     def item(self, owner: str, id: str, item: str) -> dict[str, Any]:
         with self._database.read() as connection:
-            found: dict[str, Any] = orjson.loads(_item(connection, owner, id, item)["item"])
+            seq = _item(connection, owner, id, item)["seq"]
+            (found,) = _read(connection, _of(id).where(items.c.seq == seq))
             return found
 
     def delete_item(self, owner: str, id: str, item: str) -> Conversation:
@@ -139,7 +161,11 @@ class Conversations:
 
 
 def _of(conversation: str) -> Select[Any]:
-    return select(items.c.item).where(items.c.conversation == conversation)
+    return select(items).where(items.c.conversation == conversation)
+
+
+def _read(connection: Connection, which: Select[Any]) -> list[dict[str, Any]]:
+    return [orjson.loads(row["item"]) for row in objects.rows(connection, ITEMS, which)]
 
 
 def _item(

@@ -8,17 +8,20 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Generic, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from ..errors import StoreUnavailable
+from .encryption import OPTION, Encryption
+from .statements import execute
 
 log = logging.getLogger("openedai")
 
 T = TypeVar("T")
+CLOSED = "The store is closed."
 MAX_TOGETHER = 256
 """Writes that share one transaction."""
 
@@ -36,6 +39,9 @@ class Backend(Protocol):
     def prepare(self) -> None:
         """Make the tables, or bring them to the newest step. Raises SettingsError."""
 
+    def writing(self) -> AbstractContextManager[Connection]:
+        """A connection in one of `writer`'s transactions, which ends with the block; one block at a time."""
+
     def reason(self, error: BaseException) -> str:
         """Why the database failed, without anything of what was stored in it."""
 
@@ -51,12 +57,16 @@ class Backend(Protocol):
 class Database:
     """Thread-safe. What fails in the database itself is raised as StoreUnavailable."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, encryption: Encryption) -> None:
         self.backend = backend
+        self.encryption = encryption
+        for engine in (backend.engine, backend.writer):
+            engine.update_execution_options(**{OPTION: encryption})
         self._lock = threading.Lock()
         self._waiting: list[_Write[object]] = []
         self._turn = threading.RLock()
         self._problem: str | None = None
+        self._closed = False
 
     @property
     def problem(self) -> str | None:
@@ -89,6 +99,8 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection for reading, in one transaction."""
+        if self._closed:
+            raise StoreUnavailable(CLOSED)
         try:
             if self.backend.one_connection:
                 with self._turn, self.backend.engine.begin() as connection:
@@ -116,13 +128,18 @@ class Database:
             raise self._unavailable(error) from None
 
     def close(self) -> None:
-        """No call may come after it."""
+        """Later calls raise StoreUnavailable."""
         with self._turn:
+            self._closed = True
             self.backend.close()
 
     def _commit(self, batch: list[_Write[object]]) -> None:
+        if self._closed:
+            for each in batch:
+                each.fail(StoreUnavailable(CLOSED))
+            return
         try:
-            with self.backend.writer.begin() as connection:
+            with self.backend.writing() as connection:
                 for each in batch:
                     each.run(connection, alone=len(batch) == 1)
         except _Undone:  # the only one there was
@@ -169,20 +186,23 @@ class _Write(Generic[T]):
     def run(self, connection: Connection, *, alone: bool) -> None:
         """Do it. Raises SQLAlchemyError where the database fails: some failures of SQLite end the whole
         transaction, so that nothing may be done in it any more."""
+        if not alone:
+            execute(connection, "SAVEPOINT one")
         try:
-            if alone:
-                self._result = self._work(connection)
-                return
-            with connection.begin_nested():
-                self._result = self._work(connection)
+            self._result = self._work(connection)
         except IntegrityError as error:
             self._error = error
         except DBAPIError:
             raise
         except Exception as error:
             self._error = error
-        if alone and self._error is not None:
-            raise _Undone
+        if alone:
+            if self._error is not None:
+                raise _Undone
+            return
+        if self._error is not None:
+            execute(connection, "ROLLBACK TO SAVEPOINT one")
+        execute(connection, "RELEASE SAVEPOINT one")
 
     def fail(self, error: Exception) -> None:
         self._error = error

@@ -20,6 +20,7 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from ..errors import IdempotencyMismatch, RequestUnderWay, StoreUnavailable
 from .database import Database
+from .encryption import encryption_of
 from .tables import idempotency as table
 
 LEASE_SECONDS = 30
@@ -58,6 +59,7 @@ class Idempotency:
 
         def work(connection: Connection) -> str | None:
             now = int(time.time())
+            written = encryption_of(connection).fingerprint(connection, owner, fingerprint)
             mine = (table.c.owner == owner, table.c.key == key)
             connection.execute(delete(table).where(*mine, table.c.until <= now))
             row = connection.execute(select(table).where(*mine)).one_or_none()
@@ -66,13 +68,13 @@ class Idempotency:
                     insert(table).values(
                         owner=owner,
                         key=key,
-                        fingerprint=fingerprint,
+                        fingerprint=written,
                         holder=claim.holder,
                         until=now + self._lease,
                     )
                 )
                 return None
-            if row.fingerprint != fingerprint:
+            if row.fingerprint not in (written, fingerprint):
                 raise IdempotencyMismatch
             if row.object is None:
                 raise RequestUnderWay

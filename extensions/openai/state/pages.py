@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 T = TypeVar("T")
+U = TypeVar("U")
 Order = Literal["asc", "desc"]
 
 
@@ -23,3 +25,7 @@ class PageQuery:
 class Page(Generic[T]):
     items: tuple[T, ...]
     has_more: bool
+
+    def map(self, make: Callable[[T], U]) -> Page[U]:
+        """The page with what is made of each item."""
+        return Page(tuple(make(item) for item in self.items), self.has_more)

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from ..errors import StoredObjectNotFound
 from ..schemas import bad_request
 from ..schemas.figures import MAX_PLOTS
 from . import objects
 from .database import Database
+from .encryption import Row
+from .idempotency import Claim, finish
 from .stored_chat import StoredChat
 from .tables import plots as table
 
 KIND, CHATS = "plots", "chats"
-
-
-Row = RowMapping | Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,35 +38,48 @@ class Plots:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, owner: str, chat: str, message: str, figures: Sequence[bytes]) -> list[Plot]:
-        """Put figures behind those that a message has, all or none. Raises InvalidRequest for too many."""
+    def add(
+        self, owner: str, chat: str, message: str, figure: bytes, *, claim: Claim | None = None
+    ) -> Plot:
+        """Put a figure behind those that a message has; `claim` is of the request's idempotency key.
+
+        Raises InvalidRequest if it has as many as it may."""
         self._check(owner, chat, message)
 
-        def work(connection: Connection) -> list[Plot]:
-            row = objects.find(connection, CHATS, owner, chat)
+        def work(connection: Connection) -> Plot:
+            row = objects.find_row(connection, CHATS, owner, chat)
             there = len(connection.execute(select(table.c.seq).where(*_of(message, row))).all())
-            if there + len(figures) > MAX_PLOTS:
-                raise bad_request.wrong_length(
-                    "plots", "array", there + len(figures), high=MAX_PLOTS
-                )
-            return [attach(connection, row, message, figure) for figure in figures]
+            if there >= MAX_PLOTS:
+                raise bad_request.wrong_length("plots", "array", there + 1, high=MAX_PLOTS)
+            plot = attach(connection, row, message, figure)
+            if claim is not None:
+                finish(connection, claim, plot.id)
+            return plot
 
         return self._database.write(work)
+
+    def get(self, owner: str, chat: str, message: str, id: str) -> Plot:
+        """One of a message. Raises StoredObjectNotFound."""
+        with self._database.read() as connection:
+            row = objects.find(connection, KIND, owner, id)
+        if (row["chat"], row["message"]) != (chat, message):
+            raise StoredObjectNotFound(id)
+        return _plot(row)
 
     def list(self, owner: str, chat: str, message: str) -> list[Plot]:
         """Those of a message, in the order in which they were added."""
         with self._database.read() as connection:
             row = _chat_with(connection, owner, chat, message)
-            rows = select(table).where(*_of(message, row)).order_by(table.c.seq)
-            found = connection.execute(rows).mappings().all()
-        return [Plot(each["id"], each["created"], each["figure"]) for each in found]
+            which = select(table).where(*_of(message, row)).order_by(table.c.seq)
+            found = objects.rows(connection, KIND, which)
+        return list(map(_plot, found))
 
     def delete(self, owner: str, chat: str, message: str) -> None:
         """All of a message."""
         self._check(owner, chat, message)
 
         def work(connection: Connection) -> None:
-            row = objects.find(connection, CHATS, owner, chat)
+            row = objects.find_row(connection, CHATS, owner, chat)
             rows = select(table.c.seq, table.c.owner, table.c.bytes).where(*_of(message, row))
             objects.remove(connection, KIND, connection.execute(rows).mappings().all())
 
@@ -99,12 +109,16 @@ def attach(connection: Connection, chat: Row, message: str, figure: bytes) -> Pl
     return plot
 
 
-def _chat_with(connection: Connection, owner: str, chat: str, message: str) -> RowMapping:
+def _plot(row: Row) -> Plot:
+    return Plot(row["id"], row["created"], row["figure"])
+
+
+def _chat_with(connection: Connection, owner: str, chat: str, message: str) -> Row:
     row = objects.find(connection, CHATS, owner, chat)
     if message not in StoredChat.of(row).said():
         raise StoredObjectNotFound(message)
     return row
 
 
-def _of(message: str, chat: RowMapping) -> tuple[ColumnElement[bool], ...]:
+def _of(message: str, chat: Row) -> tuple[ColumnElement[bool], ...]:
     return (table.c.chat == chat["id"], table.c.message == message)

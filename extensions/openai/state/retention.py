@@ -26,7 +26,11 @@ from sqlalchemy import (
 
 from . import objects
 from .database import Database
-from .tables import KINDS, deleted, idempotency, responses, totals
+from .files import CHUNKS, CHUNKS_TOGETHER, ended
+from .files import KIND as FILES
+from .stored_batch import ACTIVE
+from .stored_batch import KIND as BATCHES
+from .tables import KINDS, batches, deleted, file_chunks, files, idempotency, responses, totals
 
 log = logging.getLogger("openedai")
 
@@ -70,12 +74,15 @@ class Sweeper:
             self._database.write(nothing)
         retention, stop, swept = self._retention(), stop or threading.Event(), 0
         now = int(time.time())
+        for kind in (CHUNKS, FILES):
+            swept += self._repeat(partial(_ended, kind=kind, batch=self._batch), stop)
         for kind in KINDS:
             if days := retention.days.get(kind, 0):
                 swept += self._repeat(
                     partial(_expired, kind=kind, before=now - days * DAY, batch=self._batch), stop
                 )
-            if most := retention.bytes_per_owner.get(kind, 0):
+            most = retention.bytes_per_owner.get(kind, 0)
+            if most and kind != FILES:  # of these, new ones are refused
                 swept += self._repeat(
                     partial(_surplus, kind=kind, most=most, batch=self._batch), stop
                 )
@@ -125,6 +132,14 @@ def _expired(connection: Connection, kind: str, before: int, batch: int) -> Foun
     return _first(connection, kind, old, created, batch)
 
 
+def _ended(connection: Connection, kind: str, batch: int) -> Found:
+    """Some files that have expired, or will never be complete; before them, their chunks."""
+    over = ended(int(time.time()))
+    if kind == CHUNKS:
+        over, batch = exists().where(files.c.id == file_chunks.c.file, over), CHUNKS_TOGETHER
+    return _first(connection, kind, over, KINDS[kind].c.seq, batch)
+
+
 def _surplus(connection: Connection, kind: str, most: int, batch: int) -> Found:
     """Some of the oldest of one owner with more than `most` bytes."""
     over = (totals.c.kind == kind, totals.c.bytes > most)
@@ -150,6 +165,8 @@ def _first(
     if kind == "responses":  # none that is being made
         until = responses.c.until
         which = and_(which, or_(until.is_(None), until < int(time.time())))
+    if kind == BATCHES:  # none that has not ended
+        which = and_(which, batches.c.status.not_in(ACTIVE))
     rows = connection.execute(columns.where(which).order_by(order).limit(batch)).mappings().all()
     chosen, left = [], min(bytes, BATCH_BYTES)
     for row in rows:

@@ -13,6 +13,8 @@ from sqlalchemy import Connection, RowMapping, Select, select, update
 
 from . import objects
 from .database import Database
+from .encryption import Row
+from .idempotency import Claim, finish
 from .objects import person, plain
 from .pages import Page, PageQuery
 from .tables import session_turns as turns
@@ -64,6 +66,8 @@ class Change:
     """Turns from this number on are deleted."""
     behind: int = 0
     """Turns up to this number are deleted: the context has no place for them."""
+    summary: Message | None = None
+    """Stands for these, in the place of the last one, if one person said all of it."""
 
 
 class Sessions:
@@ -87,11 +91,12 @@ class Sessions:
         user: str | None = None,
         safety_identifier: str | None = None,
         named_by_user: bool = False,
+        claim: Claim | None = None,
     ) -> None:
         """Add what was said, and begin the session if there is none. When this returns it is committed.
 
         The oldest turns go where there would be too much. `named_by_user`: the session is erased with the
-        user."""
+        user. `claim` is of the request's idempotency key, which stands for the last turn."""
         now = int(time.time())
         people = {"end_user": person(user), "safety_identifier": person(safety_identifier)}
 
@@ -103,10 +108,11 @@ class Sessions:
                 id = row["id"]
                 connection.execute(update(table).where(table.c.seq == row["seq"]).values(used=now))
                 _cut(connection, id, change)
+            turn = ""
             for messages in _by_turn(change.said):
-                body = orjson.dumps(messages)
+                body, turn = orjson.dumps(messages), "turn_" + secrets.token_hex(16)
                 values = {
-                    "id": "turn_" + secrets.token_hex(16),
+                    "id": turn,
                     "owner": key.owner,
                     "created": now,
                     "bytes": len(body),
@@ -115,8 +121,15 @@ class Sessions:
                 }
                 objects.add(connection, TURNS, values | people)
             _shorten(connection, id, max_messages)
+            if claim is not None:
+                finish(connection, claim, turn)
 
         self._database.write(work)
+
+    def turn(self, owner: str, id: str) -> Turn:
+        """One turn, by the id that an idempotency key stands for. Raises StoredObjectNotFound."""
+        with self._database.read() as connection:
+            return _turn(objects.find(connection, TURNS, owner, id))
 
     def get(self, owner: str, id: str) -> tuple[Session, tuple[Turn, ...]]:
         """Raises StoredObjectNotFound."""
@@ -138,7 +151,7 @@ class Sessions:
 
         with self._database.read() as connection:
             found = objects.page(connection, KIND, owner, query, narrow)
-        return Page(tuple(map(_session, found.items)), found.has_more)
+        return found.map(_session)
 
     def delete(self, owner: str, id: str) -> None:
         """With all that was said in it. Raises StoredObjectNotFound."""
@@ -180,23 +193,40 @@ def _by_turn(said: Sequence[Message]) -> list[list[Message]]:
 
 
 def _turns(connection: Connection, id: str) -> tuple[Turn, ...]:
-    rows = select(turns.c.seq, turns.c.messages).where(turns.c.session == id).order_by(turns.c.seq)
-    return tuple(
-        Turn(row.seq, tuple(orjson.loads(row.messages))) for row in connection.execute(rows)
-    )
+    return tuple(map(_turn, _rows(connection, id)))
 
 
-def _rows(connection: Connection, id: str) -> Sequence[RowMapping]:
-    rows = select(turns).where(turns.c.session == id).order_by(turns.c.seq)
-    return connection.execute(rows).mappings().all()
+def _turn(row: Row) -> Turn:
+    return Turn(row["seq"], tuple(orjson.loads(row["messages"])))
+
+
+def _rows(connection: Connection, id: str) -> list[Row]:
+    which = select(turns).where(turns.c.session == id).order_by(turns.c.seq)
+    return objects.rows(connection, TURNS, which)
 
 
 def _cut(connection: Connection, id: str, change: Change) -> None:
     """Delete the turns that a change leaves out."""
     last = objects.HIGHEST if change.instead_of is None else change.instead_of
-    going = [row for row in _rows(connection, id) if not change.behind < row["seq"] < last]
+    rows = _rows(connection, id)
+    going = [row for row in rows if not change.behind < row["seq"] < last]
+    old = [row for row in rows if row["seq"] <= change.behind]
+    people = {(row["end_user"], row["safety_identifier"]) for row in old}
+    if change.summary is not None and len(people) == 1:
+        # It is erased with the one whose words are in it.
+        _replace(connection, old[-1], change.summary)
+        going.remove(old[-1])
     if going:
         objects.remove(connection, TURNS, going)
+
+
+def _replace(connection: Connection, row: Row, message: Message) -> None:
+    """Put a message in the place of a turn."""
+    body = orjson.dumps([message])
+    values = {"messages": body, "bytes": len(body)}
+    objects.change(connection, TURNS, row, values)
+    objects.free_keys(connection, TURNS, [row])  # it is no request's answer any more
+    objects.count(connection, TURNS, row["owner"], 0, len(body) - row["bytes"])
 
 
 def _shorten(connection: Connection, id: str, max_messages: int) -> None:
@@ -214,5 +244,5 @@ def _shorten(connection: Connection, id: str, max_messages: int) -> None:
         objects.remove(connection, TURNS, rows[:at])
 
 
-def _session(row: RowMapping) -> Session:
+def _session(row: Row) -> Session:
     return Session(row["id"], row["agent"], row["name"], row["created"], row["used"])

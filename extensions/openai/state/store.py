@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,16 +15,22 @@ from ..settings import Settings, SettingsError
 from ..system.data_folder import data_folder
 from . import migrations
 from .databases import sqlite_file
+from .keyring import keyring_file, keyring_of
 
 if TYPE_CHECKING:
+    from .agents import StoredAgents
+    from .batches import Batches
     from .chat_completions import ChatCompletions
     from .conversations import Conversations
     from .database import Backend, Database
+    from .files import Files
     from .idempotency import Idempotency
+    from .memories import Memories
     from .plots import Plots
     from .responses import Responses
     from .retention import Retention
     from .sessions import Sessions
+    from .uploads import Uploads
 
 log = logging.getLogger("openedai")
 
@@ -63,12 +70,18 @@ class Store:
         self._where = _where(settings)
         self._lock = threading.RLock()
         self._database: Database | None = None
+        self._agents: StoredAgents | None = None
         self._chats: ChatCompletions | None = None
         self._plots: Plots | None = None
         self._responses: Responses | None = None
         self._conversations: Conversations | None = None
         self._sessions: Sessions | None = None
+        self._memories: Memories | None = None
+        self._files: Files | None = None
+        self._uploads: Uploads | None = None
+        self._batches: Batches | None = None
         self._idempotency: Idempotency | None = None
+        self._unopened: str | None = None
         self._sweeps = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -92,9 +105,17 @@ class Store:
         return data_folder(self._settings) / sqlite_file.FILE if self._where == "sqlite" else None
 
     @property
+    def is_there(self) -> bool:
+        """Whether there may be anything in it; where there is no file yet, reading would make one."""
+        if self._database is not None:
+            return True
+        path = self.path
+        return self.kind == "postgresql" if path is None else path.exists()
+
+    @property
     def problem(self) -> str | None:
         """Why nothing can be written now, in a few words; None where nothing is known to be wrong."""
-        return None if self._database is None else self._database.problem
+        return self._unopened if self._database is None else self._database.problem
 
     def measure(self) -> StoreSize | None:
         """How much it holds, if it is open: this opens nothing. None also where it cannot be read."""
@@ -108,6 +129,16 @@ class Store:
             return StoreSize(by_kind, self._database.size())
         except StoreUnavailable:
             return None
+
+    @property
+    def agents(self) -> StoredAgents:
+        """Raises StoreOff, StoreUnavailable."""
+        if self._agents is None:
+            with self._lock:
+                from .agents import StoredAgents
+
+                self._agents = StoredAgents(self.database)
+        return self._agents
 
     @property
     def chat_completions(self) -> ChatCompletions:
@@ -160,6 +191,46 @@ class Store:
         return self._sessions
 
     @property
+    def memories(self) -> Memories:
+        """Raises StoreOff, StoreUnavailable."""
+        if self._memories is None:
+            with self._lock:
+                from .memories import Memories
+
+                self._memories = Memories(self.database)
+        return self._memories
+
+    @property
+    def files(self) -> Files:
+        """Raises StoreOff, StoreUnavailable."""
+        if self._files is None:
+            with self._lock:
+                from .files import Files
+
+                self._files = Files(self.database)
+        return self._files
+
+    @property
+    def uploads(self) -> Uploads:
+        """Raises StoreOff, StoreUnavailable."""
+        if self._uploads is None:
+            with self._lock:
+                from .uploads import Uploads
+
+                self._uploads = Uploads(self.database, self.files)
+        return self._uploads
+
+    @property
+    def batches(self) -> Batches:
+        """Raises StoreOff, StoreUnavailable."""
+        if self._batches is None:
+            with self._lock:
+                from .batches import Batches
+
+                self._batches = Batches(self.database)
+        return self._batches
+
+    @property
     def idempotency(self) -> Idempotency:
         """Raises StoreOff, StoreUnavailable."""
         if self._idempotency is None:
@@ -182,7 +253,8 @@ class Store:
 
     def prepare(self) -> None:
         """Find out whether the store can be used, and bring it to the newest schema. Costs next to nothing
-        where there is no store yet, or a file that is as it should be. Raises SettingsError."""
+        where there is no store yet, or a file that is as it should be. A file that cannot be opened now is no
+        reason not to answer. Raises SettingsError."""
         if self._where == "sqlite":
             path = self.path
             assert path is not None
@@ -194,13 +266,25 @@ class Store:
                 log.warning("nothing is stored: %s", error)
                 self._where = "off"
                 return
-            found = sqlite_file.revision_in(path)
-            if found is not None and migrations.missing(found):
-                self._backend_prepared().close()
+            try:
+                self._prepare_file(path)
+            except sqlite_file.StoreNotOpen as error:
+                self._note_unopened(error)
         elif self._where not in ("off", "memory"):
-            from .database import Database
+            self._database = self._opened()
+        if self._where not in ("off", "memory"):
+            try:
+                self._check_keys()
+            except SettingsError:
+                self.close()
+                raise
 
-            self._database = Database(self._backend_prepared())
+    def _prepare_file(self, path: Path) -> None:
+        found = sqlite_file.revision_in(path)
+        if found is not None and migrations.missing(found):
+            self._backend_prepared().close()
+        if sqlite_file.is_encrypted(path):
+            self._database = self._opened()
 
     def start(self) -> None:
         """The server runs: delete from now on what may not be kept any longer."""
@@ -215,7 +299,7 @@ class Store:
         self._settings = settings
 
     def close(self) -> None:
-        """The server has ended; no call may come after it."""
+        """The server has ended; later calls raise StoreUnavailable."""
         self._stop.set()
         if self._idempotency is not None:
             self._idempotency.close()
@@ -224,18 +308,48 @@ class Store:
         if self._database is not None:
             self._database.close()
 
-    def _open(self) -> Database:
+    def _opened(self) -> Database:
+        """Raises SettingsError."""
         from .database import Database
+        from .encryption import Encryption
 
+        encrypts = self._settings.store_encryption
+        encryption = Encryption(partial(keyring_of, self._settings), encrypts=encrypts)
+        return Database(self._backend_prepared(), encryption)
+
+    def _check_keys(self) -> None:
+        """Raises SettingsError where what is stored could not be decrypted, or what is to be encrypted not
+        after a restart."""
+        file = keyring_file(self._settings)
+        if self._database is not None:
+            from .encryption import check_keys
+
+            with self._database.read() as connection:
+                check_keys(connection, file)
+        if self._settings.store_encryption and not file.lasts():
+            raise SettingsError(f"setting store_encryption: cannot write the key to {file.path}")
+
+    def _open(self) -> Database:
         if not self.keeps:
             raise StoreOff
+        if self._stop.is_set():
+            raise StoreUnavailable("The store is closed.")
         try:
-            return Database(self._backend_prepared())
+            opened = self._opened()
         except SettingsError as error:
-            log.error("the store cannot be opened: %s", error)
+            self._note_unopened(error)
             raise StoreUnavailable(
                 "The store cannot be opened; the operator can find details in the log."
             ) from None
+        if self._unopened is not None:
+            log.info("the store is open now")
+            self._unopened = None
+        return opened
+
+    def _note_unopened(self, error: SettingsError) -> None:
+        if self._unopened is None:
+            log.error("the store cannot be opened: %s", error)
+        self._unopened = "it cannot be opened; the log says why"
 
     def _backend_prepared(self) -> Backend:
         backend = self._backend()

@@ -28,7 +28,7 @@ class StoredResponse:
     item_ids: Sequence[str] = ()
     """Of all items of both, to find them by."""
     events: bytes | None = None
-    """Those that it was streamed in, compressed; None: it was not."""
+    """Those that it is or was streamed in so far, compressed; None: it is not."""
     until: int | None = None
     """While it is made in the background: the time, in Unix seconds, by which its server says so again."""
 

@@ -165,7 +165,134 @@ session_turns = Table(
     sqlite_autoincrement=True,
 )
 
+memories = Table(
+    "memories",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("owner", Text, nullable=False),
+    Column("created", Number, nullable=False),
+    Column("bytes", Number, nullable=False),
+    Column("end_user", Text),
+    Column("safety_identifier", Text),
+    Column("agent", Text, nullable=False),
+    Column("fact", LargeBinary, nullable=False),
+    Index("memories_owner", "owner", "seq"),
+    Index("memories_created", "created"),
+    Index("memories_agent", "owner", "agent", "end_user", "seq"),
+    sqlite_autoincrement=True,
+)
+"""What agents remember; `end_user` is whom a fact is about."""
+
+files = Table(
+    "files",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("owner", Text, nullable=False),
+    Column("created", Number, nullable=False),
+    Column("bytes", Number, nullable=False),
+    Column("end_user", Text),
+    Column("safety_identifier", Text),
+    Column("purpose", Text, nullable=False),
+    Column("complete", Boolean, nullable=False),
+    Column("expires", Number),
+    Column("about", LargeBinary, nullable=False),
+    Index("files_owner", "owner", "seq"),
+    Index("files_created", "created"),
+    Index("files_expires", "expires"),
+    sqlite_autoincrement=True,
+)
+"""`bytes` are those of the content, which is in `file_chunks`. One that is not `complete`, or has expired, is
+not found."""
+
+file_chunks = Table(
+    "file_chunks",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("owner", Text, nullable=False),
+    Column("created", Number, nullable=False),
+    Column("bytes", Number, nullable=False),
+    Column("end_user", Text),
+    Column("safety_identifier", Text),
+    Column("file", Text, nullable=False),
+    Column("at", Number, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Index("file_chunks_owner", "owner", "seq"),
+    Index("file_chunks_created", "created"),
+    Index("file_chunks_file", "file", "at", unique=True),
+    sqlite_autoincrement=True,
+)
+"""`at` is where in the file a chunk begins. Its `bytes` are 0: they count with the file."""
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("owner", Text, nullable=False),
+    Column("created", Number, nullable=False),
+    Column("bytes", Number, nullable=False),
+    Column("end_user", Text),
+    Column("safety_identifier", Text),
+    Column("status", Text, nullable=False),
+    Column("paused", Boolean, nullable=False),
+    Column("ends", Number, nullable=False),
+    Column("holder", Text),
+    Column("until", Number, nullable=False),
+    Column("input_file", Text, nullable=False),
+    Column("output_file", Text),
+    Column("error_file", Text),
+    Column("total", Number, nullable=False),
+    Column("completed", Number, nullable=False),
+    Column("failed", Number, nullable=False),
+    Column("prompt_tokens", Number, nullable=False),
+    Column("cached_tokens", Number, nullable=False),
+    Column("completion_tokens", Number, nullable=False),
+    Column("reasoning_tokens", Number, nullable=False),
+    Column("about", LargeBinary, nullable=False),
+    Index("batches_owner", "owner", "seq"),
+    Index("batches_created", "created"),
+    Index("batches_status", "status", "seq"),
+    sqlite_autoincrement=True,
+)
+"""`ends`: when its window does. `holder` and `until`: the server that looks through its file, or ends it, and
+the time by which that says that it still does."""
+
+batch_lines = Table(
+    "batch_lines",
+    metadata,
+    Column(
+        "batch",
+        Number,
+        ForeignKey("batches.seq", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("number", Number, primary_key=True, autoincrement=False),
+    Column("at", Number, nullable=False),
+    Column("length", Number, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("prefix", Text, nullable=False),
+    Column("done", Boolean, nullable=False),
+    Column("holder", Text),
+    Column("until", Number, nullable=False),
+    Index("batch_lines_name", "batch", "name", unique=True),
+    Index("batch_lines_next", "batch", "done", "prefix", "number"),
+    sqlite_with_rowid=False,
+)
+"""Where the lines of a batch's file are. `name` stands for the `custom_id`, `prefix` for what the prompt
+begins with; both are keyed hashes. `holder` and `until` as above: the server that answers it."""
+
+RAW = frozenset({"data"})
+"""Contents that are any bytes; all others are JSON."""
+
 for _table in (
+    memories,
+    files,
+    file_chunks,
+    batches,
     chat_completions,
     plots,
     responses,
@@ -218,6 +345,17 @@ chat_completion_metadata = Table(
 )
 """The pairs of `metadata`, for the filter of lists."""
 
+agents = Table(
+    "agents",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("definition", LargeBinary, nullable=False),
+    Column("created", Number, nullable=False),
+    Column("updated", Number, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Agents are the operator's, and no key's objects."""
+
 totals = Table(
     "totals",
     metadata,
@@ -242,6 +380,17 @@ deleted = Table(
 )
 """Where deleted objects stood, for a day: a client may delete a page, and ask for the one behind it."""
 
+data_keys = Table(
+    "data_keys",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("server_key", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The keys that owners' contents are encrypted with, themselves encrypted with a server key, whose id is
+`server_key`."""
+
 idempotency = Table(
     "idempotency",
     metadata,
@@ -256,7 +405,8 @@ idempotency = Table(
     sqlite_with_rowid=False,
 )
 """The `Idempotency-Key` of requests that store something. Of one under way `object` is null, and its server
-renews `until`; that of one with an object is a day later. `holder` is the one request that may change it."""
+renews `until`; that of one with an object (its id, or an array of items' `seq`) is a day later. `holder` is
+the one request that may change it."""
 
 KINDS: Mapping[str, Table] = {
     "plots": plots,
@@ -266,7 +416,11 @@ KINDS: Mapping[str, Table] = {
     "conversations": conversations,
     "session_turns": session_turns,
     "sessions": sessions,
+    "memories": memories,
+    "batches": batches,
+    "file_chunks": file_chunks,
+    "files": files,
 }
 """The kinds of objects, under the names that settings and receipts give them. Each table has the columns
 seq, id, owner, created, bytes, end_user and safety_identifier. What goes with another stands before it, so
-that receipts count it."""
+that receipts count it; and what writes into another, so that an erased batch begins no new file."""

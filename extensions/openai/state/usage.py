@@ -11,7 +11,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,11 +40,22 @@ ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, input = input
     cached = cached + excluded.cached, output = output + excluded.output
 """
 COLUMNS = ("key", "user", "model")
+AMOUNTS: Mapping[str, str] = {
+    "audio_transcriptions": "seconds",
+    "audio_speeches": "characters",
+    "images": "images",
+}
+"""Kinds of requests that count something else than tokens: it stands in the column `input`."""
+_KINDS = ", ".join(f"'{kind}'" for kind in AMOUNTS)
+SUMS = (
+    f"sum(requests), sum(CASE WHEN kind IN ({_KINDS}) THEN 0 ELSE input END), sum(cached), sum(output), "
+    f"sum(CASE WHEN kind IN ({_KINDS}) THEN input ELSE 0 END)"
+)
 
 Line = tuple[int, str, str, str, str]
 """minute (Unix seconds), kind, key, user ('' for none), model."""
 Counts = tuple[int, int, int, int]
-"""requests, and tokens of prompts, of those cached, and of answers."""
+"""requests, and tokens of prompts, of those cached, and of answers; see AMOUNTS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +70,8 @@ class UsageRow:
     input_tokens: int
     cached_tokens: int
     output_tokens: int
+    amount: int = 0
+    """Seconds, characters or pictures; of one kind only if one is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +136,18 @@ class UsageStore:
 
     def observe(self, record: RequestRecord) -> None:
         """A request has ended. One that no model has answered is no usage."""
-        if self._path is None or record.model is None:
+        kind = record.usage
+        if self._path is None or record.model is None or kind is None:
             return
         if not record.answered and (record.status >= 400 or record.cancelled):
             return
         minute = int(time.time()) // 60 * 60
-        kind = "embeddings" if record.route.endswith("/embeddings") else "completions"
         user = short_user(record.user) if record.user else ""
         line = (minute, kind, record.caller.name, user, record.model)
-        counts = (1, record.prompt_tokens, record.cached_tokens, record.completion_tokens)
+        if kind in AMOUNTS:
+            counts = (1, record.amount, 0, 0)
+        else:
+            counts = (1, record.prompt_tokens, record.cached_tokens, record.completion_tokens)
         with self._condition:
             if not self._pending:
                 self._condition.notify_all()
@@ -195,8 +211,7 @@ class UsageStore:
                 parameters += allowed
         query = (
             f"SELECT {bucket} AS bucket, {', '.join(c if c in by else 'NULL' for c in COLUMNS)}, "
-            "sum(requests), sum(input), sum(cached), sum(output) FROM usage "
-            f"WHERE {' AND '.join(where)} GROUP BY {', '.join(['bucket', *by])} "
+            f"{SUMS} FROM usage WHERE {' AND '.join(where)} GROUP BY {', '.join(['bucket', *by])} "
             f"ORDER BY {', '.join(['bucket', *by])}"
         )
         rows = self._fetched(query, parameters)

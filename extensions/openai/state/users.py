@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from base64 import b64encode
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -14,9 +15,10 @@ from sqlalchemy import ColumnElement, Connection, LargeBinary, RowMapping, or_, 
 from ..limits.rate_limits import short_user
 from . import objects
 from .database import Database
+from .encryption import Row, destroy_key, key_owners
 from .objects import plain
 from .operations.erasure import Erasure
-from .tables import KINDS
+from .tables import KINDS, RAW
 
 log = logging.getLogger("openedai")
 
@@ -49,8 +51,23 @@ def erase(
         counts[kind] = 0
         while gone := database.write(work):
             counts[kind] += gone
+    if user is None:
+        _destroy_keys(database, owners)
     database.tidy()
     return counts
+
+
+def _destroy_keys(database: Database, owners: Collection[str] | None) -> None:
+    """Destroy the keys of owners who have nothing any more; without `owners`, of all such."""
+
+    def work(connection: Connection) -> None:
+        for owner in key_owners(connection) if owners is None else owners:
+            there = (select(table.c.seq).where(table.c.owner == owner) for table in KINDS.values())
+            # Another server may have stored something meanwhile.
+            if not any(connection.execute(which.limit(1)).first() for which in there):
+                destroy_key(connection, owner)
+
+    database.write(work)
 
 
 def erase_with_receipt(
@@ -84,9 +101,10 @@ def export(
         while True:
             with database.read() as connection:
                 rows = _some(connection, kind, user, owners, seq, batch)
+                shown = database.encryption.decrypted(connection, kind, rows)
             if not rows:
                 break
-            for row in rows:
+            for row in shown:
                 yield orjson.dumps(_exported(kind, row)) + b"\n"
             seq = rows[-1]["seq"]
 
@@ -110,13 +128,15 @@ def _some(
     return list(connection.execute(rows).mappings().all())
 
 
-def _exported(kind: str, row: RowMapping) -> Mapping[str, Any]:
-    """A row by its columns; what is JSON in them stays JSON."""
+def _exported(kind: str, row: Row) -> Mapping[str, Any]:
+    """A row by its columns; what is JSON in them stays JSON, other bytes are base64."""
     shown: dict[str, Any] = {"kind": kind}
     for column in KINDS[kind].c:
         name = str(column.name)  # the library has a class of its own for names
         value = row[name]
         is_json = isinstance(column.type, LargeBinary) or name == JSON_TEXT
-        if name not in ("seq", "bytes", "events"):  # events only repeat the response
+        if name in RAW:
+            shown[name] = b64encode(value).decode()
+        elif name not in ("seq", "bytes", "events"):  # events only repeat the response
             shown[name] = orjson.Fragment(value) if is_json else value
     return shown

@@ -24,6 +24,12 @@ def _folder(name: str) -> Path:
     return Path(name).expanduser()
 
 
+def folder_for_temporary_files(settings: Settings) -> Path | None:
+    """The data folder, if it exists; None: the system's, which may be in memory."""
+    folder = data_folder(settings)
+    return folder if folder.is_dir() else None
+
+
 def make_private(folder: Path) -> None:
     """Create the folder, for its owner only, unless it exists. Raises OSError."""
     missing = [each for each in (folder, *folder.absolute().parents) if not each.exists()]

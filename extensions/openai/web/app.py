@@ -13,22 +13,43 @@ from flask_cors import CORS
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from .. import (
+    agents,
+    batches,
+    callers,
     chat,
     completions,
     conversations,
+    embeddings,
+    files,
+    fim,
     health,
     home,
+    images,
+    infill,
+    kobold,
     legacy_engines,
+    load,
+    memories,
     message,
     messages,
     metrics,
     model_management,
     models,
+    moderations,
+    named_keys,
+    ollama,
     plots,
+    recent_requests,
     request_queue,
+    rerank,
+    resident_models,
     responses,
     sessions,
+    speech,
     stored_completions,
+    tokens,
+    transcriptions,
+    uploads,
     usage,
     users,
 )
@@ -45,6 +66,8 @@ from ..outbound.tunnel import Tunnel
 from ..settings import Settings, SettingsError
 from ..state.store import Store
 from ..system.data_folder import data_folder
+from .batches.line_requests import LineRequests
+from .batches.runner import BatchRunner
 from .context import IGNORED_HEADER, RequestContext
 from .documentation import api_pages
 from .fast_path import FastPath
@@ -54,6 +77,7 @@ from .responses.error_response import error_response
 from .responses.response import Response
 from .routing.route_table import RouteTable
 from .routing.routes import Route
+from .routing.rule import MatchingRule
 from .routing.served_endpoints import served_endpoints
 from .routing.wrong_address import WrongAddresses, logged
 from .services import Services
@@ -66,25 +90,46 @@ ENDPOINTS = (
     responses,
     conversations,
     messages,
+    fim,
+    infill,
+    embeddings,
+    rerank,
+    transcriptions,
+    speech,
+    images,
+    moderations,
     models,
     stored_completions,
     plots,
     sessions,
+    memories,
     message,
+    files,
+    uploads,
+    batches,
+    tokens,
     usage,
     users,
+    agents,
+    callers,
+    load,
+    named_keys,
+    recent_requests,
     request_queue,
     model_management,
+    resident_models,
     health,
     metrics,
     home,
     legacy_engines,
+    ollama,
+    kobold,
 )
 """In the order of the OpenAPI document."""
 ROUTES: tuple[Route, ...] = tuple(route for endpoint in ENDPOINTS for route in endpoint.ROUTES)
 EXPOSED = [
     *("x-request-id", "request-id", "openai-processing-ms", "retry-after", "retry-after-ms"),
-    IGNORED_HEADER,
+    *(IGNORED_HEADER, "x-openedai-answer-cache"),
     *HEADERS,
 ]
 """Response headers that pages of other origins may read."""
@@ -92,6 +137,7 @@ EXPOSED = [
 
 class _App(Flask):
     response_class = Response
+    url_rule_class = MatchingRule
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Skip Flask's check for coroutines: no view is one."""
@@ -117,6 +163,7 @@ def create_app(
         settings, {*(route.endpoint for route in routes), api_pages.ENDPOINT}
     )
     pipeline = RequestPipeline(services, endpoints)
+    services.batches = BatchRunner(services, LineRequests(services, pipeline, routes))
     table, direct = RouteTable(app.url_map), dict[str, Route]()
     for route in routes:
         for address in route.addresses.value:
@@ -134,6 +181,10 @@ def create_app(
     if settings.debug:
         _capture(app, services)
     _allow_pages(app, settings)
+    if settings.middleware:
+        from .middleware import wrapped  # loaded where the operator has some
+
+        app.wsgi_app = wrapped(app.wsgi_app, settings.middleware)  # type: ignore[assignment,method-assign]
     proxies = TrustedProxies(app.wsgi_app, settings)
     services.reloaders.append(proxies.configure)
     app.wsgi_app = proxies  # type: ignore[method-assign]
@@ -150,11 +201,7 @@ def _services(
     routes: Iterable[Route],
 ) -> Services:
     """What all requests share. Raises SettingsError."""
-    scheduler = Scheduler(
-        queue_limit=settings.queue_limit,
-        queue_timeout=settings.queue_timeout,
-        spare_seconds=settings.spare_seconds,
-    )
+    scheduler = Scheduler.of(settings)
     policy, store = read_policy(settings), Store(settings)
     store.prepare()
     services = Services(settings, engine, scheduler, policy, store, tunnel=tunnel)
@@ -162,7 +209,12 @@ def _services(
     quiet = {route.name for route in routes if route.scope is None or route.path == "/metrics"}
     request_log = RequestLog(settings, frozenset(quiet))
     services.observers.append(request_log)
-    services.reloaders += [store.configure, scheduler.configure, request_log.configure]
+    services.reloaders += [store.configure, request_log.configure]
+    if settings.answer_cache:
+        from .kept_answers import KeptAnswers  # loaded where the operator wants it
+
+        cache = services.answer_cache = KeptAnswers(settings.answer_cache << 20)
+        services.reloaders.append(lambda settings: cache.clear())
     return services
 
 
@@ -202,6 +254,9 @@ def _flask_hooks(
         dialect = table.dialect_of(route, request.environ)
         g.context = RequestContext.of(services, request.environ, dialect)
         pipeline.begin(g.context)
+        # The server drops `Upgrade`; each client of WebSockets sends this, too (RFC 6455, 4.1).
+        if request.method == "GET" and "sec-websocket-key" in request.headers:
+            raise WebSocketRefused
 
     def finish(response: Response) -> Response:
         # A server would send a file itself and close it without calling `end`.
@@ -217,9 +272,6 @@ def _flask_hooks(
             return error.get_response()  # type: ignore[return-value]
         if not isinstance(error, (NotFound, MethodNotAllowed)):
             return refuse(error)
-        # The server drops `Upgrade`; each client of WebSockets sends this, too (RFC 6455, 4.1).
-        if "sec-websocket-key" in request.headers:
-            return refuse(WebSocketRefused())
         method, path = request.method, request.path
         g.context.record.path = logged(method, path)
         if isinstance(error, NotFound):
@@ -247,7 +299,8 @@ def _capture(app: Flask, services: Services) -> None:
     chosen = settings.debug_folder
     folder = Path(chosen).expanduser() if chosen else data_folder(settings) / "debug"
     try:
-        app.wsgi_app = Capture(app.wsgi_app, folder, redactor)  # type: ignore[method-assign]
+        services.capture = Capture(app.wsgi_app, folder, redactor)
+        app.wsgi_app = services.capture  # type: ignore[method-assign]
     except OSError as error:
         raise SettingsError(
             f"setting debug_folder: cannot make {folder}: {error.strerror}"

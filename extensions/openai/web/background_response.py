@@ -11,11 +11,11 @@ import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..dialects.responses.event_record import record_of
+from ..dialects.responses.event_record import EventRecord, recorded_events
 from ..dialects.responses.request import ResponsesRequest
 from ..dialects.responses.response import Response, ResponseEvent, Status
 from ..dialects.responses.writer import ResponseFold, ResponseWriter
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("openedai")
 
 LAST = frozenset({"response.completed", "response.incomplete", "response.failed"})
+LOOK_S = 0.5
+"""Between two looks at what another server makes."""
 CANCEL_S = 2.0
 """How long a cancelled answer may take to end by itself, so that what there is of it is stored."""
 LOST = "The server ended while it worked on this response."
@@ -64,7 +66,11 @@ class BackgroundResponse:
         self._cancelled = False
         self._changed = threading.Condition()
         self._lines: list[bytes] = []
+        self._record = EventRecord()
+        self._told = 0
         self._over = False
+        self.is_stored = False
+        """Whether others can know of it."""
 
     @property
     def status(self) -> Status:
@@ -85,7 +91,8 @@ class BackgroundResponse:
         services, owner = context.services, context.record.caller.owner
         services.background.add(owner, id, self, services.settings.background_answers)
         try:
-            self._conversation.begin(begun, self._body)
+            self._conversation.begin(begun, self._body, self.news())
+            self.is_stored = True
             context.record.streamed = self.is_streamed
             answering = context.go_on()
             name = "openai-background"
@@ -107,6 +114,14 @@ class BackgroundResponse:
             if len(self._lines) <= at and not self._over:
                 self._changed.wait(TICK_S)
             return self._lines[at:], self._over
+
+    def news(self) -> bytes | None:
+        """The record of its events so far, if others may read them and there are more than the last time."""
+        with self._changed:
+            if not self.is_streamed or len(self._lines) == self._told:
+                return None
+            self._told = len(self._lines)
+            return self._record.whole()
 
     def stop(self) -> None:
         """It is not wanted any more."""
@@ -179,8 +194,10 @@ class BackgroundResponse:
             response = self._stored(event["response"], event["sequence_number"])
             if response is not event["response"]:
                 event = _failed(response, event["sequence_number"])
+        line = orjson.dumps(event)
         with self._changed:
-            self._lines.append(orjson.dumps(event))
+            self._lines.append(line)
+            self._record.add(event)
             self._over = event["type"] in LAST
             self._changed.notify_all()
 
@@ -189,8 +206,8 @@ class BackgroundResponse:
         kind = {"completed": "response.completed", "incomplete": "response.incomplete"}.get(
             response["status"], "response.failed"
         )
-        last = {"type": kind, "sequence_number": number, "response": response}
-        events = record_of([*self._lines, orjson.dumps(last)]) if self.is_streamed else None
+        last: Any = {"type": kind, "sequence_number": number, "response": response}
+        events = self._record.whole(last) if self.is_streamed else None
         try:
             if self._conversation.finish(response, self._body, events):
                 return response
@@ -202,6 +219,34 @@ class BackgroundResponse:
 
 def _failed(response: Response, number: int) -> ResponseEvent:
     return {"type": "response.failed", "sequence_number": number, "response": response}
+
+
+def follow_stored(context: RequestContext, stored: StoredResponse, after: int) -> web.Response:
+    """The events in the store behind the one with this number, and those that another server adds."""
+    events = _stored_events(context, stored, after + 1)
+    # mypy infers no union of so many types.
+    return respond(context, events, stream=True, fold=ResponseFold())  # type: ignore[misc]
+
+
+def _stored_events(
+    context: RequestContext, stored: StoredResponse, at: int
+) -> Generator[ResponseEvent | None, None, None]:
+    """Events from this number on, and None while there are none."""
+    while True:
+        assert stored.events is not None
+        there = recorded_events(stored.events)
+        yield from there[at:]
+        at = max(at, len(there))
+        if stored.until is None:
+            break
+        due = time.monotonic() + LOOK_S
+        while time.monotonic() < due:
+            time.sleep(TICK_S)
+            yield None
+        stored, _ = find(context, stored.id)
+    if there[-1]["type"] not in LAST:
+        # Another server ended it than the one that made it.
+        yield _failed(orjson.loads(stored.response), at)
 
 
 class _Reader:
@@ -233,8 +278,12 @@ class _Reader:
             yield orjson.loads(line)
 
 
-def find(context: RequestContext, id: str) -> tuple[StoredResponse, BackgroundResponse | None]:
-    """A stored response, and what makes it, if that is under way here. Raises StoredObjectNotFound."""
+Found = tuple[StoredResponse, BackgroundResponse | None]
+"""A stored response, and what makes it, if that is under way here."""
+
+
+def find(context: RequestContext, id: str) -> Found:
+    """Raises StoredObjectNotFound."""
     owner, responses = context.record.caller.owner, context.services.store.responses
     stored = responses.get(owner, id)
     if stored.until is None:

@@ -6,19 +6,28 @@ import re
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from werkzeug.wsgi import get_host
 
+from ..engines.protocol import Capability, EngineInfo, Residence
+from ..errors import AgentUnavailable, StoreOff, StoreUnavailable
+from ..generation.agents.agent import Agent
+from ..generation.agents.memory import UserMemory
+from ..generation.media.reader import Hear
 from ..generation.plan import Served
 from ..limits.active_requests import ActiveRequest
 from ..limits.rate_limits import Admission
 from ..observability.record import RequestRecord, notify
 from ..schemas import bad_request
 from ..schemas.field_names import header_of
+from ..state.store import Store
 from .responses.dialects import OPENAI, Dialect
 from .responses.response import Response
 from .services import Services
+
+if TYPE_CHECKING:
+    from ..engines.resident.host_models import HostModels
 
 IGNORED_HEADER = "x-openedai-ignored"
 """Names the fields of a request that are unknown or unavailable here, and were ignored."""
@@ -36,6 +45,16 @@ class Closable(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class PartialAnswer:
+    """An answer under way, as its client may look at it."""
+
+    key: str
+    """The client's name for it."""
+    parts: list[str] = field(default_factory=list)
+    """Of the text so far."""
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class RequestContext(ActiveRequest):
     """One request from its head to its end; the first argument of handlers."""
@@ -51,6 +70,10 @@ class RequestContext(ActiveRequest):
     """What it uses of its caller's limits; None if there are none."""
     goes_on: bool = False
     """Whether its work goes on when its client is answered; what does the work ends it then."""
+    max_body: int = 0
+    """Bytes that its body may have."""
+    partial: PartialAnswer | None = None
+    """What its client may look at while the answer is made."""
     _held: tuple[Closable, ...] = ()
     """To be closed at the end, such as uploaded files."""
     _client_disconnected: Callable[[], bool] | None = field(init=False)
@@ -77,10 +100,23 @@ class RequestContext(ActiveRequest):
         return root + self.services.settings.api_prefix
 
     @property
+    def body_bytes(self) -> int:
+        """As in ActiveRequest."""
+        length = self.environ.get("CONTENT_LENGTH") or ""
+        return int(length) if length.isdecimal() else 0
+
+    @property
     def is_pushed(self) -> bool:
         """Whether the server sends what is written at once, instead of iterating over the response; waitress
         does."""
         return self._client_disconnected is not None
+
+    @property
+    def store(self) -> Store:
+        """The store, for what is the caller's. Raises StoreOff for a caller of whom nothing is stored."""
+        if not self.record.caller.stores:
+            raise StoreOff
+        return self.services.store
 
     def begin(self) -> None:
         """Register it as active. Raises ShuttingDown."""
@@ -93,31 +129,108 @@ class RequestContext(ActiveRequest):
         exceeds the operator's limit.
         """
         services, settings = self.services, self.services.settings
-        served = services.models.loaded()
+        models, name = services.models, self.model or model or None
+        agent, header = None, self.agent_header
+        if header is not None or (name is not None and ":" in name):
+            agent = services.agents.chosen(name, header, self.record.caller)
+        if services.host_models is not None:
+            named = name if agent is None else agent.definition.model
+            self._take_turn(services.host_models, named, timeout)
+        served = models.choose(name) if agent is None else models.of_agent(agent.definition.model)
+        if served is None:
+            raise AgentUnavailable("its model is not loaded")
         self.record.model = served.name  # also if the request is refused
-        name = self.model or model or None
-        agent = None
-        if services.agents is not None:
-            agent = services.agents.chosen(name, self.agent_header, self.record.caller)
+        if agent is None:
+            models.check(name, served)
+        if not served.writes:
+            raise bad_request.unsupported("model", f"names {served.name}, which writes no text.")
+        self._limit_time(timeout)
+        policy = services.policy.for_model(served.info)
+        info = policy.with_fingerprint(served.info)
+        if served.sampling:
+            policy = policy.with_defaults(served.sampling, 0)
         if agent is not None:
-            name = agent.model or served.name
-        services.models.check(name, served)
-        most = settings.request_timeout
+            policy = policy.with_defaults(agent.sampling, agent.definition.max_tokens)
+        engine, scheduler = served.engine, served.scheduler
+        memory = None if agent is None else self._memory_of(agent)
+        hear = self._hearing(info) if settings.transcribe_sounds else None
+        return Served(
+            engine,
+            info,
+            policy,
+            settings,
+            scheduler,
+            self,
+            services.hooks,
+            agent,
+            memory,
+            hear,
+            services.tool_servers,
+        )
+
+    def _take_turn(self, host: HostModels, name: str | None, timeout: float | None) -> None:
+        """Wait until the host has the model loaded, and keep it loaded until the end of the request. Raises
+        ModelLoadFailed, and what check_wanted raises."""
+        if name is not None and self.services.models.is_added(name):
+            return
+        self._limit_time(timeout)
+        lease = host.lease(name)
+        if lease is not None:
+            self.close_at_end(lease)
+            while lease.wait() is None:
+                self.check_wanted()
+
+    def _hearing(self, info: EngineInfo) -> Hear | None:
+        """For a model that takes no sounds, where there is another one that writes them down."""
+        hearer = self.services.models.first_with(Capability.TRANSCRIPTION)
+        if hearer is None or Capability.AUDIO in info.capabilities:
+            return None
+        transcripts = self.services.transcripts
+        return lambda sound: transcripts.of(sound, hearer.engine, hearer.scheduler, self)
+
+    def _memory_of(self, agent: Agent) -> UserMemory | None:
+        """What the agent remembers of the user that the request names; None where it remembers nothing."""
+        record, store = self.record, self.services.store
+        if not agent.definition.memory or record.user is None:
+            return None
+        if store.keeps and record.caller.stores:
+            from ..state.memories import MemoryKey  # with the database's library
+
+            key = MemoryKey(record.caller.owner, agent.name, record.user)
+            try:
+                return UserMemory(store.memories, key)
+            except StoreUnavailable:
+                pass  # it is in the log, and the client has its answer nevertheless
+        record.ignored.append("memory")
+        return None
+
+    def serve_able(
+        self, capability: Capability, model: str | None, timeout: float | None
+    ) -> Served:
+        """The same with a model for something else than text. Raises NotConfigured if there is none."""
+        services = self.services
+        served = services.models.able(capability, self.model or model or None)
+        self.record.model = served.name
+        self._limit_time(timeout)
+        engine, info, scheduler = served.engine, served.info, served.scheduler
+        return Served(engine, info, services.policy, services.settings, scheduler, self, None)
+
+    def _limit_time(self, timeout: float | None) -> None:
+        most = self.services.settings.request_timeout
         if most and timeout is not None and timeout > most:
             raise bad_request.out_of_range("timeout", timeout, low=None, high=most)
         self.limit_time(timeout or most)
-        policy = services.policy
-        info = policy.with_fingerprint(served.info)
-        if agent is not None:
-            policy = policy.with_defaults(agent.sampling, agent.max_tokens)
-        engine, scheduler = served.engine, served.scheduler
-        return Served(engine, info, policy, settings, scheduler, self, services.hooks, agent)
+
+    def awaited_model(self) -> Residence | None:
+        """The model that its answer waits for; None: it is loaded, or always there."""
+        model = self.record.model
+        residence = None if model is None else self.services.models.residence(model)
+        return None if residence is None or residence.state == "loaded" else residence
 
     @property
     def agent_header(self) -> str | None:
         """The agent that a header names."""
-        agents = self.services.agents
-        return None if agents is None else self._first_header(agents.headers)
+        return self._first_header(self.services.agents.file.headers)
 
     @property
     def session_header(self) -> str | None:

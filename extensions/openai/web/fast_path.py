@@ -39,7 +39,7 @@ class FastPath:
     def suits(route: Route, rule: str) -> bool:
         """Whether a route may skip Flask: it generates, and its path has no parameters."""
         is_fixed = "<" not in rule and route.query is None
-        return route.method == "POST" and route.chunk is not None and is_fixed
+        return route.generates and is_fixed
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         route = self._routes.get(environ.get("PATH_INFO", ""))

@@ -88,6 +88,11 @@ class HeadCheck:
         self._valid.add(keys)
         return _by_type(route, environ)
 
+    def takes_files(self, method: str, path: str) -> bool:
+        """Whether a body for this address may be long, and is to be on disk while it arrives."""
+        route = self._routes.find(method, path)
+        return route is not None and route.takes_files and self._services.store.keeps
+
     def _route(self, environ: Mapping[str, Any]) -> Route | None:
         return self._routes.find(environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""))
 

@@ -15,6 +15,7 @@ from werkzeug.wsgi import get_content_length
 from ..errors import InvalidRequest, RequestMemoryFull
 from ..schemas.forms import Upload, parse_form
 from ..schemas.validation import RequestModel
+from ..system.data_folder import folder_for_temporary_files
 
 if TYPE_CHECKING:
     from werkzeug.datastructures import FileStorage
@@ -35,8 +36,11 @@ def read_form(context: RequestContext, model: type[RequestModel], stream: Binary
     Raises InvalidRequest, RequestMemoryFull.
     """
 
+    folder = folder_for_temporary_files(context.services.settings)
+    place = None if folder is None else str(folder)
+
     def spool(*_: object, **__: object) -> IO[bytes]:
-        file = cast(IO[bytes], SpooledTemporaryFile(SPOOLED_BYTES))  # noqa: SIM115  # closed at the end
+        file = cast(IO[bytes], SpooledTemporaryFile(SPOOLED_BYTES, dir=place))  # noqa: SIM115  # closed at the end
         context.close_at_end(file)
         return file
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, BinaryIO, cast
 
 from werkzeug.exceptions import HTTPException
@@ -28,6 +29,8 @@ from .services import Services
 
 REFUSAL = "openedai.refusal"
 """Key of the WSGI environment: the error of the check of the head, from before the body was read."""
+CALLER = "openedai.caller"
+"""Key of the WSGI environment: the caller of a request that the server makes for it, as of a batch's line."""
 
 
 class RequestPipeline:
@@ -65,7 +68,7 @@ class RequestPipeline:
         werkzeug's HTTPException.
         """
         services, record = self._services, context.record
-        record.route = route.name
+        record.route, record.usage = route.name, route.usage
         context.model = model
         if route.endpoint not in self._endpoints:
             raise switched_off(route.endpoint)
@@ -85,8 +88,13 @@ class RequestPipeline:
         if admission is not None and route.scope == "write":
             body = arguments.get("body")
             admission.take(body if isinstance(body, RequestModel) else None)
-        if route.chunk is not None and services.model_manager is not None:
+        if route.generates and services.model_manager is not None:
             services.model_manager.reload_if_unloaded()
+        if services.answer_cache is not None and route.cached:
+            from .answer_cache import cached  # loaded where the operator wants it
+
+            make = partial(route.handler, context, **arguments)
+            return cached(services.answer_cache, context, route, arguments.get("body"), make)
         return route.handler(context, **arguments)
 
     def finish(self, context: RequestContext, response: Response) -> None:
@@ -100,7 +108,11 @@ class RequestPipeline:
         environ, record = context.environ, context.record
         if (refusal := environ.get(REFUSAL)) is not None:
             raise refusal
-        record.caller = self._services.keys.identify(sent_keys(environ), record.address)
+        keys, known = self._services.keys, environ.get(CALLER)
+        if known is None:
+            record.caller = keys.identify(sent_keys(environ), record.address)
+        else:
+            record.caller = keys.identify_again(known)
         check_scope(record.caller, scope)
 
     def _body(
@@ -152,13 +164,14 @@ def check_body_type(route: Route, environ: Mapping[str, Any]) -> None:
 def _read_body(context: RequestContext, route: Route) -> RequestModel | BinaryIO:
     """The fields of the body, or the body itself if the route takes bytes.
 
-    Raises APIError, and werkzeug's RequestEntityTooLarge for one of more than `max_body_mb`.
+    Raises APIError, and werkzeug's RequestEntityTooLarge for one that is too long.
     """
     environ, settings = context.environ, context.services.settings
     check_body_type(route, environ)
-    stream = cast(
-        BinaryIO, get_input_stream(environ, max_content_length=settings.max_body_mb << 20)
-    )
+    # A form is a little longer than the file in it.
+    most = settings.max_file_mb + 1 if route.takes_files else settings.max_body_mb
+    context.max_body = most << 20
+    stream = cast(BinaryIO, get_input_stream(environ, max_content_length=context.max_body))
     if route.body is None:
         return stream
     if route.body_format == "form":

@@ -1,28 +1,22 @@
-"""What is done with an answer that its client asks to store. Used by the endpoint `chat`.
-
-Source of `Idempotency-Key`: draft-ietf-httpapi-idempotency-key-header-07. What is compared is the request as
-it was understood, not its bytes.
-"""
+"""What is done with an answer that its client asks to store. Used by the endpoint `chat`."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..errors import StoredObjectNotFound, StoreUnavailable
+from ..errors import StoreUnavailable
 from ..generation.chat.request import ChatCompletionRequest
 from ..generation.hooks.plots import figures_of, may_have_figures
-from ..schemas import bad_request
 from ..state.stored_chat import StoredChat
+from .idempotent_request import IdempotentRequest
 
 if TYPE_CHECKING:
     from ..generation.hooks.extension_hooks import Hooks
     from ..generation.plan import Served
-    from ..state.idempotency import Claim
     from .context import RequestContext
     from .responses.streaming import OnComplete
 
@@ -37,8 +31,6 @@ ASKED = ("request_id", "input_user", *SAMPLING, *STRUCTURED)
 MEDIA = {"image_url": ("image_url", "url"), "input_audio": ("input_audio", "data"),
          "file": ("file", "file_data")}  # fmt: skip
 """Where the parts of messages hold what is large."""
-KEY_HEADER = "HTTP_IDEMPOTENCY_KEY"
-MAX_KEY_LENGTH = 255
 
 
 class Storing:
@@ -51,23 +43,14 @@ class Storing:
         self._store = context.services.store
         self._owner = context.record.caller.owner
         self._may = self._store.keeps and context.record.caller.stores
-        self._claim: Claim | None = None
-        self.earlier: StoredChat | None = None
-        """What the same request, with its key, has stored before; it is to be answered again."""
+        self._request = IdempotentRequest(context, sent, self._get)
         if not self._may or self._store.problem is not None:
             context.record.ignored.append("store")
-        key = context.environ.get(KEY_HEADER)
-        if key is not None and self._may:
-            self._begin(_checked(key), sent)
 
-    def close(self) -> None:
-        """The request has ended: where nothing was stored, its key may be used again."""
-        if self._claim is not None:
-            claim, self._claim = self._claim, None
-            try:
-                self._store.idempotency.release(claim)
-            except StoreUnavailable:
-                pass  # it is in the log; the claim ends by itself
+    @property
+    def earlier(self) -> StoredChat | None:
+        """What the same request, with its key, has stored before; it is to be answered again."""
+        return self._request.earlier
 
     def when_complete(
         self, body: ChatCompletionRequest, served: Served
@@ -88,7 +71,7 @@ class Storing:
                     chat,
                     user=body.user,
                     safety_identifier=body.safety_identifier,
-                    claim=self._claim,
+                    claim=self._request.claim,
                     figures=figures,
                 )
             except StoreUnavailable:
@@ -96,29 +79,13 @@ class Storing:
                 if "store" not in self._context.record.ignored:
                     self._context.record.ignored.append("store")
                 return NOT_STORED
-            if self._claim is not None:
-                self._store.idempotency.settle(self._claim)
-                self._claim = None
+            self._request.settle()
             return None
 
         return keep
 
-    def _begin(self, key: str, sent: ChatCompletionRequest) -> None:
-        try:
-            found = self._store.idempotency.begin(
-                self._owner,
-                key,
-                _fingerprint(sent, self._context),
-            )
-            if not isinstance(found, str):
-                self._claim = found
-                self._context.close_at_end(self)
-                return
-            self.earlier = self._store.chat_completions.get(self._owner, found)
-        except StoreUnavailable:
-            pass  # it is in the log, and the answer says that it is not stored
-        except StoredObjectNotFound:
-            self._begin(key, sent)  # it was deleted just now, and its key with it
+    def _get(self, id: str) -> StoredChat:
+        return self._store.chat_completions.get(self._owner, id)
 
 
 def _figures(chat: StoredChat, hooks: Hooks | None) -> dict[str, list[bytes]]:
@@ -134,22 +101,6 @@ def answer_of(chat: StoredChat, body: ChatCompletionRequest) -> dict[str, Any]:
     stored: dict[str, Any] = orjson.loads(chat.completion)
     answer = {name: value for name, value in stored.items() if name not in ASKED}
     return answer if body.metadata is None else answer | {"metadata": dict(chat.metadata)}
-
-
-def _checked(key: str) -> str:
-    """Raises InvalidRequest."""
-    if not 0 < len(key) <= MAX_KEY_LENGTH:
-        raise bad_request.wrong_length(
-            "Idempotency-Key", "string", len(key), low=1, high=MAX_KEY_LENGTH
-        )
-    return key
-
-
-def _fingerprint(body: ChatCompletionRequest, context: RequestContext) -> str:
-    """The same for requests that mean the same, by their address and their headers too."""
-    named = (context.model, context.agent_header, context.session_header)
-    meant = [*named, body.model_dump(mode="json", exclude_unset=True)]
-    return hashlib.sha256(orjson.dumps(meant, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def _stored(

@@ -10,4 +10,12 @@ const provider = createOpenAI({ baseURL, apiKey: "none" });
 const stream = streamText({ model: provider.chat("openedai-tiny"), prompt: "What can you do?" });
 for await (const text of stream.textStream) process.stdout.write(text);
 // Over Responses:
-console.log((await generateText({ model: provider("openedai-tiny"), prompt: "What can you do?" })).text);
+const answer = await generateText({ model: provider("openedai-tiny"), prompt: "What can you do?" });
+console.log(answer.text);
+const previousResponseId = answer.providerMetadata.openai.responseId;
+const following = streamText({
+  model: provider("openedai-tiny"),
+  prompt: "And what else?",
+  providerOptions: { openai: { previousResponseId } },
+});
+for await (const text of following.textStream) process.stdout.write(text);

@@ -16,6 +16,15 @@ console.log(
         roles: ["chat", "edit", "apply"],
         useLegacyCompletionsEndpoint: true,
       },
+      {
+        name: "OpenedAI vectors",
+        provider: "openai",
+        model: "openedai-tiny-embeddings",
+        apiBase: "http://127.0.0.1:5001/v1",
+        apiKey: "none",
+        roles: ["embed"],
+        embedOptions: { maxChunkSize: 512, maxBatchSize: 64 },
+      },
     ],
   }),
 );

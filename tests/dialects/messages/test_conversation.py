@@ -14,9 +14,11 @@ from extensions.openai.engines.protocol import Media, Message, ToolCall
 from extensions.openai.errors import InvalidRequest
 from extensions.openai.generation.media.reader import MediaReader
 from extensions.openai.schemas.validation import check
+from extensions.openai.state.keyring import Keyring
 from tests.support import media
 
-SIGNER = ThoughtSigner(b"k" * 32)
+KEYS = Keyring([b"k" * 32])
+SIGNER = ThoughtSigner(KEYS, "local")
 
 
 def parsed(messages: list[Any], **body: Any) -> MessagesRequest:
@@ -27,7 +29,7 @@ def translated(
     *messages: Any, ignored: list[str] | None = None, tools: Any = None, **body: Any
 ) -> list[Message]:
     request = parsed(list(messages), tools=tools, **body)
-    plan = request.tool_plan
+    plan = request.tool_plan()
     deferred = {tool.name: tool for tool in plan.shown if tool.name in plan.deferred}
     thoughts = ThoughtsBack(SIGNER, [] if ignored is None else ignored)
     return list(to_messages(request, deferred, thoughts, lambda: MediaReader(("vision",))))
@@ -148,8 +150,8 @@ def test_a_deferred_tool_is_described_where_it_is_named() -> None:
     result = {"type": "tool_result", "tool_use_id": "1", "content": [reference]}
     tools = [{**DEFERRED, "defer_loading": True}, {**DEFERRED, "name": "read"}]
     request = parsed([user(result)], tools=tools)
-    assert [tool.name for tool in request.tool_plan.listed] == ["read"]
-    assert [tool.name for tool in request.tool_plan.shown] == ["grep", "read"]
+    assert [tool.name for tool in request.tool_plan().listed] == ["read"]
+    assert [tool.name for tool in request.tool_plan().shown] == ["grep", "read"]
     (output,) = translated(user(result), tools=tools)
     assert orjson.loads(output.content or "") == {
         "type": "function",
@@ -159,10 +161,10 @@ def test_a_deferred_tool_is_described_where_it_is_named() -> None:
 
 def test_a_deferred_tool_that_nothing_names_is_none() -> None:
     request = parsed([user(text("x"))], tools=[{**DEFERRED, "defer_loading": True}])
-    assert request.tool_plan.shown == ()
+    assert request.tool_plan().shown == ()
 
 
-@pytest.mark.parametrize("signature", [None, "", "Eq8B", ThoughtSigner(b"o").sign("Look.")])
+@pytest.mark.parametrize("signature", [None, "", "Eq8B", ThoughtSigner(KEYS, "bob").sign("Look.")])
 def test_a_thought_that_this_server_did_not_sign_is_not_shown_again(signature: Any) -> None:
     ignored: list[str] = []
     thought = {"type": "thinking", "thinking": "Look.", "signature": signature}

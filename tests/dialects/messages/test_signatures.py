@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import zlib
 from base64 import b64decode, b64encode
 
 import pytest
 
 from extensions.openai.dialects.messages.signatures import ThoughtSigner
+from extensions.openai.state.keyring import Keyring
 
-SIGNER = ThoughtSigner(b"k" * 32)
+KEYS = Keyring([b"k" * 32])
+SIGNER = ThoughtSigner(KEYS, "local")
 THOUGHT = "Two and two: 四 🙂\n"
 
 
@@ -28,9 +31,13 @@ def test_another_thought_is_not(text: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["sign", "carry"])
-def test_a_signature_is_that_of_one_key(form: str) -> None:
-    other = ThoughtSigner(b"o" * 32)
-    assert SIGNER.thought(THOUGHT, getattr(other, form)(THOUGHT)) is None
+def test_a_signature_is_that_of_one_key_and_one_owner(form: str) -> None:
+    for other in (ThoughtSigner(Keyring([b"o" * 32]), "local"), ThoughtSigner(KEYS, "bob")):
+        assert SIGNER.thought(THOUGHT, getattr(other, form)(THOUGHT)) is None
+
+
+def test_a_thought_cannot_be_read_from_its_signature() -> None:
+    assert zlib.compress(THOUGHT.encode()) not in b64decode(SIGNER.carry(THOUGHT))
 
 
 @pytest.mark.parametrize("at", [0, 1, 20, 33, 40])

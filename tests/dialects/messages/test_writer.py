@@ -13,8 +13,9 @@ from extensions.openai.engines.protocol import PromptUsage, ToolCallDelta
 from extensions.openai.generation.events import Event
 from extensions.openai.generation.plan import Generation
 from extensions.openai.generation.usage import UsageCount
+from extensions.openai.state.keyring import Keyring
 
-SIGNER = ThoughtSigner(b"k" * 32)
+SIGNER = ThoughtSigner(Keyring([b"k" * 32]), "local")
 
 
 def written(*events: Event | None, **options: Any) -> list[Any]:

@@ -18,7 +18,8 @@ from tests.support import media
 def translated(*items: Any, **body: Any) -> list[Message]:
     request = check(ResponsesRequest, {"input": list(items), **body})
     placed = [(f"input[{at}]", item) for at, item in enumerate(request.items)]
-    return list(to_messages(request.instructions, placed, lambda: MediaReader(("vision",))))
+    said = request.instructions, placed, lambda: MediaReader(("vision",))
+    return list(to_messages(*said, names=request.tool_names))
 
 
 def user(*parts: Any) -> dict[str, Any]:
@@ -182,3 +183,21 @@ def test_what_a_provider_did_is_left_out_and_named() -> None:
     request = check(ResponsesRequest, {"input": items})
     assert request.left_out == ["input[1].web_search_call"]
     assert [message.content for message in translated(*items)] == ["x", "y"]
+
+
+def test_calls_have_the_names_that_the_model_knows() -> None:
+    find = {"type": "function", "name": "find"}
+    tools = [
+        {"type": "namespace", "name": "crm", "tools": [find, {**find, "name": "f"}]},
+        {"type": "namespace", "name": "web", "tools": [{**find, "type": "custom"}]},
+    ]
+    found = {"type": "custom_tool_call", "call_id": "c2", "name": "find", "input": "x"}
+    reply = translated(
+        {**CALL, "name": "find", "namespace": "crm"},
+        {**CALL, "namespace": "crm"},
+        {**found, "namespace": "web"},
+        {**CALL, "name": "gone", "namespace": "old"},
+        tools=tools,
+    )
+    names = [call.name for message in reply for call in message.tool_calls]
+    assert names == ["crm__find", "f", "web__find", "gone"]

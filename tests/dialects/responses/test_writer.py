@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from extensions.openai.dialects.responses.encrypted_content import ContentSeal
+from extensions.openai.dialects.responses.items import ReasoningItem
 from extensions.openai.dialects.responses.request import ResponsesRequest
 from extensions.openai.dialects.responses.writer import ResponseWriter, response_events
 from extensions.openai.engines.echo import EchoEngine
@@ -23,13 +25,16 @@ from extensions.openai.generation.events import Event
 from extensions.openai.generation.plan import Generation
 from extensions.openai.generation.usage import UsageCount
 from extensions.openai.schemas.validation import check
+from extensions.openai.state.keyring import Keyring
 from tests.support.reference import fold_response
 
 
 def writer_of(*events: Event | None, **body: Any) -> tuple[Generation, ResponseWriter]:
     generation = Generation(iterate(events), EchoEngine().info, UsageCount(1))
     request = check(ResponsesRequest, {"input": "x", **body})
-    return generation, ResponseWriter(generation, request, request.tool_plan.custom)
+    return generation, ResponseWriter(
+        generation.usage, generation.info, request, request.tool_plan().custom
+    )
 
 
 def iterate(events: tuple[Event | None, ...]) -> Any:
@@ -125,6 +130,48 @@ def test_a_thought_a_text_and_calls() -> None:
     assert len({each["call_id"] for each in (first, second, third)}) == 3
     assert {each["status"] for each in response["output"]} == {"completed"}
     assert response["usage"]["output_tokens_details"] == {"reasoning_tokens": 2}
+
+
+def test_calls_of_the_same_name_tell_their_namespaces() -> None:
+    tools = [
+        {"type": "namespace", "name": "crm", "tools": [FUNCTION]},
+        {"type": "namespace", "name": "web", "tools": [{"type": "custom", "name": "f"}]},
+    ]
+    events = written(
+        call(0, "web__f", '{"input": "x"}'),
+        call(1, "crm__f", "{}"),
+        Event(0, tokens=1, finish="tool_calls"),
+        tools=tools,
+    )
+    output = fold_response(events)["output"]
+    called = [(item["type"], item["namespace"], item["name"]) for item in output]
+    assert called == [("custom_tool_call", "web", "f"), ("function_call", "crm", "f")]
+
+
+@pytest.mark.parametrize("finish", ["stop", "length"])
+def test_a_thought_is_sealed_once_it_is_whole(finish: Any) -> None:
+    seal = ContentSeal(lambda: Keyring([b"k" * 32]), "local")
+    thought = Event(0, reasoning="Look.", tokens=1, thought_tokens=1, finish=finish)
+    generation, _ = writer_of(thought)
+    request = check(ResponsesRequest, {"input": "x"})
+    writer = ResponseWriter(generation.usage, generation.info, request, seal=seal.thought)
+    events: list[Any] = list(response_events(generation, writer))
+    added, done = (
+        next(event["item"] for event in events if event["type"] == f"response.output_item.{kind}")
+        for kind in ("added", "done")
+    )
+    assert "encrypted_content" not in added
+    assert fold_response(events)["output"][0] == done
+    back = check(ResponsesRequest, {"input": [done | {"content": [], "summary": []}]}).items[0]
+    opened = seal.opened(back, "input[0]")
+    assert isinstance(opened, ReasoningItem) and opened.encrypted_content is None
+    assert [part.text for part in opened.content or ()] == ["Look."]
+    with pytest.raises(InvalidRequest) as refusal:
+        ContentSeal(seal.keyring, "bob").opened(back, "input[0]")
+    assert (refusal.value.code, refusal.value.param) == (
+        "invalid_encrypted_content",
+        "input[0].encrypted_content",
+    )
 
 
 def test_a_call_is_named_before_its_arguments() -> None:

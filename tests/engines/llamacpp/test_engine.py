@@ -41,7 +41,8 @@ def test_it_changes_with_the_model_and_what_shapes_its_answers(
     template = TEMPLATE.replace("assistant", "bot")
     others = [
         reported(random_model, context_length=512),
+        reported(random_model, chat_template=template),
         reported(write_model(tmp_path / "weights.gguf", seed=2)),
         reported(write_model(tmp_path / "template.gguf", template=template)),
     ]
-    assert len({first, *others}) == 4
+    assert len({first, *others}) == 5

@@ -11,6 +11,7 @@ import pytest
 from extensions.openai.engines.llamacpp.stream_reader import (
     AnswerReader,
     LogprobReader,
+    Place,
     Spelling,
     TokenReader,
 )
@@ -112,7 +113,7 @@ def test_a_character_that_is_cut(last: Chunk, hidden: int) -> None:
     assert text_of(read(AnswerReader(), chunk("a", 1), last)) == "a" + CUT
     asked = []
 
-    def hidden_text(output: str, tokens: int) -> str:
+    def hidden_text(output: str, tokens: int, place: Place) -> str:
         asked.append((output, tokens))
         return " " + CUT
 

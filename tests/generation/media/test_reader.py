@@ -285,8 +285,7 @@ AT = "messages[0].content[1]"
         (sound(b"ID3" + bytes(2000), "mp3"), ".input_audio.data", "invalid_value"),
         ({"type": "file", "file": {"file_id": "file-1"}}, ".file.file_id", "unsupported_parameter"),
         ({"type": "file", "file": {}}, ".file.file_data", "missing_required_parameter"),
-        (file(b"%PDF-1.4 text", "a.pdf"), ".file.file_data", "unsupported_parameter"),
-        (file(b"%PDF-1.4 text", None), ".file.file_data", "unsupported_parameter"),
+        (file(b"no PDF \xff", "a.pdf"), ".file.file_data", "unsupported_parameter"),
         (file(b"\x00\x01", "a.txt"), ".file.file_data", "unsupported_parameter"),
         (file(b"\xff\xfe", None), ".file.file_data", "unsupported_parameter"),
         (file(picture("red"), "a.png"), ".file.file_data", "unsupported_parameter"),
@@ -477,9 +476,9 @@ def test_a_client_that_leaves_ends_the_fetch(seeing: Api, serve: Serve, stream: 
             data = json.dumps(body).encode()
             head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(data)}"
             client.sendall(head.encode() + b"\r\nContent-Type: application/json\r\n\r\n" + data)
-            assert slow.asked_once.wait(10)
+            assert slow.asked_once.wait(50)
             assert not slow.left.is_set()
-        assert slow.left.wait(10)
+        assert slow.left.wait(50)
 
 
 def test_many_at_once_see_each_their_own(embedded_model: Path | None, encoder: Path) -> None:

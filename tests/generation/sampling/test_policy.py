@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,54 @@ def test_a_preset_goes_between_request_and_defaults(tmp_path: Path) -> None:
     chosen = applied(rules, preset="calm", repetition_penalty=1.2)
     assert (chosen.temperature, chosen.repetition_penalty, chosen.top_k) == (0.2, 1.2, 9)
     assert applied(rules).temperature == 0.7
+
+
+def test_what_the_files_of_a_model_say_goes_behind_the_operators_defaults() -> None:
+    info = replace(EchoEngine().info, sampling={"temperature": 0.6, "top_k": 20})
+    rules = policy(sampling_defaults="temperature=0.7").for_model(info)
+    assert (applied(rules).temperature, applied(rules).top_k) == (0.7, 20)
+    assert applied(rules, top_k=3).top_k == 3
+
+
+def test_what_the_files_of_a_model_say_can_be_left_out() -> None:
+    info = replace(EchoEngine().info, sampling={"top_k": 20})
+    off = policy(model_defaults="off")
+    assert applied(off.for_model(info)).top_k is None
+    assert off.with_fingerprint(info) != policy().with_fingerprint(info)
+
+
+def test_a_model_of_the_same_name_has_its_own_files() -> None:
+    rules, info = policy(), EchoEngine().info
+    for value in (20, 30):
+        other = replace(info, sampling={"top_k": value})
+        assert applied(rules.for_model(other)).top_k == value
+    assert applied(rules.for_model(info)).top_k is None
+
+
+def test_what_of_a_models_files_cannot_be_used_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    written = {"temperature": 1.8, "top_p": "much", "words": 3, "top_k": 20}
+    info = replace(EchoEngine().info, sampling=written)
+    rules = policy(sampling_limits="temperature=1.5")
+    for _ in range(2):
+        found = applied(rules.for_model(info))
+        assert (found.temperature, found.top_p, found.top_k) == (None, None, 20)
+    said = [each.getMessage() for each in caplog.records]
+    assert len(said) == 3 and all(each.endswith("not used") for each in said)
+
+
+def test_what_an_operator_or_a_model_says_may_be_outside_the_reference() -> None:
+    info = replace(EchoEngine().info, sampling={"temperature": 2.5})
+    strict = policy(strict_parameters="true")
+    assert applied(strict.for_model(info)).temperature == 2.5
+    assert applied(strict.for_model(info), temperature=2.0).temperature == 2.0
+    forced = policy(strict_parameters="true", sampling_forced="temperature=3")
+    assert applied(forced).temperature == 3
+    for rules in (strict.for_model(info), forced):
+        with pytest.raises(APIError) as refused:
+            applied(rules, temperature=2.5)
+        assert (refused.value.status, refused.value.param) == (400, "temperature")
 
 
 def test_an_unknown_preset_is_refused() -> None:

@@ -529,7 +529,7 @@ def test_adaptive_p_prefers_tokens_near_its_target(tiny: Api) -> None:
 
     def mean(**body: Any) -> float:
         reported = tiny.complete(
-            "Once upon a time", seed=5, max_tokens=60, logprobs=0, ignore_eos=True, **body
+            "Once upon a time", seed=5, max_tokens=60, logprobs=0, ignore_eos=True, min_p=0, **body
         )
         logprobs = reported["choices"][0]["logprobs"]["token_logprobs"]
         return sum(math.exp(each) for each in logprobs) / len(logprobs)

@@ -18,7 +18,7 @@ FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type":
 
 def offered(*tools: Any) -> list[str]:
     body = check(ChatCompletionRequest, {"messages": as_messages("Hello"), "tools": list(tools)})
-    return [tool.name for tool in body.plan.shown]
+    return [tool.name for tool in body.tool_plan().shown]
 
 
 @pytest.mark.parametrize(

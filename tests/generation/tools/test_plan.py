@@ -139,7 +139,7 @@ def test_tools_are_described_in_text_where_the_template_has_no_place_for_them(no
 
 
 ODD_SCHEMAS = {
-    "a bound": {"type": "string", "maxLength": 65536},
+    "a bound": {"type": "string", "minLength": 2**31},
     "not": {"not": {"type": "null"}},
     "names": {"type": "object", "propertyNames": {"pattern": "^[a-z]+$"}},
     "anything": True,
@@ -166,6 +166,15 @@ def test_a_schema_that_cannot_be_enforced_is_refused_where_it_has_to_be(
     choice = {"required": "required", "named": named("other"), "strict": "auto"}[demand]
     error = tiny.refused(CHAT, tools=[TOOLS[0], other], tool_choice=choice)
     assert error["param"].startswith("tools[1].function.parameters")
+
+
+@pytest.mark.parametrize("high", [524_288, 2**53 - 1])
+def test_a_text_may_have_any_length_at_most(tiny: Api, high: int) -> None:
+    """As claude-code's `Workflow` has it, where a client makes it strict."""
+    schema = an_object(script={"type": "string", "maxLength": high})
+    tools = [function("workflow", schema, strict=True)]
+    answer = tiny.chat("Hello", tools=tools, tool_choice="required", max_tokens=400)
+    assert assert_calls(answer["choices"][0], {"workflow": schema}) == 1
 
 
 @pytest.mark.parametrize("choice", [None, "auto"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -107,3 +108,17 @@ def test_how_much_is_waited_for(tmp_path: Path) -> None:
             assert made.execute("PRAGMA journal_mode").fetchone() == ("wal",)
             assert made.execute("PRAGMA secure_delete").fetchone() == (1,)
             assert made.execute("PRAGMA auto_vacuum").fetchone() == (2,)
+
+
+def test_another_process_that_makes_the_same_file_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("CREATE TABLE made (x)")
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("INSERT INTO made VALUES (1)")
+        ends = threading.Timer(0.1, other.execute, ["COMMIT"])
+        ends.start()
+        with closing(connect(path)) as connection:
+            assert connection.execute("SELECT count(*) FROM made").fetchone() == (1,)
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        ends.join()

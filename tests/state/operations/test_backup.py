@@ -16,8 +16,8 @@ import pytest
 from extensions.openai.access.key_files import KeyFiles
 from extensions.openai.access.signed_keys import Grant, verify
 from extensions.openai.settings import Settings
+from extensions.openai.state.keyring import keyring_of
 from extensions.openai.state.operations.backup import BackupError, back_up
-from extensions.openai.state.signing_key import signing_key
 from tests.support.process import ROOT, ServerProcess
 from tests.support.wire import ask
 
@@ -112,10 +112,10 @@ def test_what_another_program_writes_is_whole_or_not_in_the_copy(tmp_path: Path)
 def test_keys_of_the_copy_are_valid(tmp_path: Path) -> None:
     files = KeyFiles(tmp_path / "data")
     key = files.create(Grant("", "alice", frozenset({"read"})))
-    made = signing_key(Settings(data_folder=str(files.folder)), "a purpose")
-    names = ("keys.json", "keys.secret", "signing.key")
+    made = keyring_of(Settings(data_folder=str(files.folder)))
+    names = ("keys.json", "keys.secret", "server.keys")
     assert back_up(files.folder, tmp_path / "copy") == names
-    assert signing_key(Settings(data_folder=str(tmp_path / "copy")), "a purpose") == made
+    assert keyring_of(Settings(data_folder=str(tmp_path / "copy"))).newest == made.newest
     copied = KeyFiles(tmp_path / "copy")
     secret = copied.secret()
     assert secret is not None and verify(key.encode(), secret)

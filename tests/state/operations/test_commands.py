@@ -44,7 +44,8 @@ def test_check(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, "check") == 0
     assert (
         "0 plots, 6 chats, 0 responses, 0 conversation_items, 0 conversations, 0 session_turns, "
-        "0 sessions of 2 owners" in capsys.readouterr().out
+        "0 sessions, 0 memories, 0 batches, 0 file_chunks, 0 files of 2 owners"
+        in capsys.readouterr().out
     )
     with closing(sqlite3.connect(folder / FILE)) as database, database:
         database.execute("UPDATE totals SET objects = 5 WHERE owner = 'local'")
@@ -130,3 +131,19 @@ def test_where_there_is_no_store(
 def test_by_the_console_script(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert openedai(["store", "check", "--data-folder", str(folder)]) == 0
     assert "6 chats" in capsys.readouterr().out
+
+
+def test_a_new_server_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "shared" / "keys"
+    words = ["rotate", "--secret-file", str(file)]
+    assert run(tmp_path, *words) == run(tmp_path, *words) == 0
+    first, second = file.read_text().split()
+    assert capsys.readouterr().err == f"made a new key in {file}\n" * 2
+    assert run(tmp_path, *words, "--forget") == 0
+    (third,) = file.read_text().split()
+    assert third not in (first, second)
+    assert "; 2 older ones are gone" in capsys.readouterr().err
+    file.write_text("x")
+    assert run(tmp_path, *words) == 2
+    assert capsys.readouterr().err == f"error: cannot change {file}: it holds no keys\n"
+    assert file.read_text() == "x"

@@ -9,6 +9,7 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -208,8 +209,8 @@ def test_files_of_a_form_that_is_refused_are_closed(
     opened: list[Any] = []
     real = tempfile.SpooledTemporaryFile
 
-    def spool(size: int) -> Any:
-        opened.append(real(size))
+    def spool(size: int, dir: str | None) -> Any:
+        opened.append(real(size, dir=dir))
         return opened[-1]
 
     monkeypatch.setattr(multipart, "SpooledTemporaryFile", spool)
@@ -221,7 +222,7 @@ def test_a_full_disk_is_told_without_its_path(
     notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body, content_type = encoded(form(b"x" * MIB))
-    monkeypatch.setattr(tempfile, "tempdir", "/nowhere/at/all")
+    monkeypatch.setattr(multipart, "folder_for_temporary_files", lambda _: Path("/nowhere/at/all"))
     answer = client_of(notes).post("/v1/notes", data=body, content_type=content_type, buffered=True)
     assert answer.status_code == 503 and "nowhere" not in answer.text
     assert assert_envelope(answer.json)["code"] == "request_memory_full"

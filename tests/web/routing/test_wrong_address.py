@@ -10,13 +10,15 @@ from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import ROUTES, create_app
 from extensions.openai.web.routing.wrong_address import NOT_SERVED, logged
-from tests.support.reference import assert_envelope
+from tests.support.reference import assert_envelope, assert_ollama_error
 
 
 def message(method: str, path: str, status: int = 404, **options: Any) -> str:
     client = create_app(Settings(**options), EchoEngine()).test_client()
     answer = client.open(path, method=method)
     assert answer.status_code == status
+    if path.startswith("/api/"):
+        return str(assert_ollama_error(answer.json)["message"])
     return str(assert_envelope(answer.json, status=status)["message"])
 
 
@@ -36,13 +38,13 @@ def message(method: str, path: str, status: int = 404, **options: Any) -> str:
         ("GET", "/v1/chat/completions/x/message", "this server has no such endpoint."),
         ("GET", "/v1", "this is the base URL"),
         ("GET", "/v1/", "such as /v1/models"),
-        ("POST", "/v1/embeddings", "this version of the server does not have that endpoint."),
-        ("POST", "/embeddings", "this version of the server does not have that endpoint."),
+        ("POST", "/v1/evals", "this version of the server does not have that endpoint."),
+        ("POST", "/evals", "this version of the server does not have that endpoint."),
+        ("POST", "/api/pull", "use POST /v1/internal/models/download."),
+        ("POST", "/embedding", "use POST /v1/embeddings."),
+        ("POST", "/reranking", "use POST /v1/rerank."),
         ("POST", "/v1/response", "Did you mean POST /v1/responses?"),
-        ("POST", "/v1/images/generations", "does not have that endpoint."),
-        ("POST", "/api/chat", "use POST /v1/chat/completions."),
-        ("GET", "/api/tags", "use GET /v1/models."),
-        ("POST", "/v1/internal/encode", "does not have that endpoint."),
+        ("DELETE", "/api/delete", "use DELETE /v1/internal/models/{model}."),
         ("GET", "/wp-login.php", "this server has no such endpoint."),
     ],
 )
@@ -75,6 +77,7 @@ def test_what_is_said_not_to_be_here_is_not_here() -> None:
         ("GET", "/v1/completions", "Use POST."),
         ("POST", "/v1/models", "Use GET."),
         ("DELETE", "/health", "Use GET."),
+        ("POST", "/v1/responses/resp_1", "Use DELETE or GET."),
     ],
 )
 def test_a_wrong_method_is_told_the_right_one(method: str, path: str, hint: str) -> None:

@@ -31,6 +31,7 @@ from .content import (
     UserMessage,
     blocks_of,
 )
+from .message import AnthropicMessage
 from .request import ConversationFields, is_billing
 from .signatures import ThoughtSigner
 
@@ -66,6 +67,21 @@ def to_messages(
         translation.of(message, f"messages[{at}]") for at, message in enumerate(body.messages)
     )
     return (*_system(body.system), *conversation)
+
+
+def answered(message: AnthropicMessage) -> Message:
+    """An answer as a message of the conversation that goes on from it."""
+    texts, thoughts, calls = "", "", []
+    for block in message["content"]:
+        if block["type"] == "text":
+            texts += block["text"]
+        elif block["type"] == "thinking":
+            thoughts += block["thinking"]
+        else:
+            arguments = orjson.dumps(block["input"]).decode()
+            calls.append(ToolCall(block["id"], block["name"], arguments))
+    text = texts if texts or not calls else None
+    return Message("assistant", text, tool_calls=tuple(calls), reasoning=thoughts or None)
 
 
 def _check_last(messages: Sequence[MessageParam]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from ...generation.usage import UsageCount
 
@@ -59,6 +59,8 @@ class MessageUsage(TypedDict):
     cache_read_input_tokens: int
     output_tokens: int
     output_tokens_details: OutputTokensDetails
+    estimated: NotRequired[bool]
+    """As in chat's usage. Not Anthropic's."""
 
 
 class AnthropicMessage(TypedDict):
@@ -72,6 +74,8 @@ class AnthropicMessage(TypedDict):
     stop_reason: StopReason | None
     stop_sequence: str | None
     usage: MessageUsage
+    store: NotRequired[Literal[False]]
+    """False if the turn of a session could not be kept. Not Anthropic's."""
 
 
 class MessageStart(TypedDict):
@@ -130,6 +134,8 @@ class MessageDelta(TypedDict):
     type: Literal["message_delta"]
     delta: Ending
     usage: MessageUsage
+    store: NotRequired[Literal[False]]
+    """False if the turn of a session could not be kept. Not Anthropic's."""
 
 
 class MessageStop(TypedDict):
@@ -161,7 +167,7 @@ def usage_of(count: UsageCount) -> MessageUsage:
     """The tokens so far, in Anthropic's words."""
     usage = count.total()
     cached = usage["prompt_tokens_details"]["cached_tokens"]
-    return {
+    found: MessageUsage = {
         "input_tokens": usage["prompt_tokens"] - cached,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": cached,
@@ -170,3 +176,6 @@ def usage_of(count: UsageCount) -> MessageUsage:
             "thinking_tokens": usage["completion_tokens_details"]["reasoning_tokens"]
         },
     }
+    if "estimated" in usage:
+        found["estimated"] = usage["estimated"]
+    return found

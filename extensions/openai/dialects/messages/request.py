@@ -5,7 +5,7 @@ Source: Anthropic API reference, "Create a Message" and "Count tokens in a Messa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, Field
@@ -15,7 +15,7 @@ from ...generation.chat.reasoning import Budget, ThinkingPlan, plan_thinking
 from ...generation.chat.request import MAX_MESSAGES
 from ...generation.grammar.constraints import ConstraintFields, json_constraint
 from ...generation.request import GenerationRequest, MoreStops
-from ...generation.tools.plan import ToolPlan
+from ...generation.tools.plan import Offered, ToolPlan
 from ...schemas.validation import RequestModel, Unsupported
 from .content import (
     HostedBlock,
@@ -126,10 +126,9 @@ class ConversationFields(ConstraintFields):
                     found.append(f"messages[{at}].content[{index}].{part.type}")
         return found
 
-    @property
-    def tool_plan(self) -> ToolPlan:
-        """What to do about tools. Raises InvalidRequest for what cannot be done."""
-        return plan_message_tools(self.tools, self.tool_choice, self._referenced)
+    def tool_plan(self, agents: Sequence[Offered] = ()) -> ToolPlan:
+        """What to do about tools, with those of an agent. Raises InvalidRequest for what cannot be done."""
+        return plan_message_tools(self.tools, self.tool_choice, self._referenced, agents)
 
     @property
     def _referenced(self) -> frozenset[str]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from ...engines.protocol import Tool
-from ...generation.tools.plan import Offered, ToolChoice, ToolPlan, plan_tools
+from ...generation.tools.plan import Offered, ToolChoice, ToolPlan, plan_tools, with_agents
 from ...generation.tools.request import check_choice_has_tools
 from ...schemas.validation import RequestModel
 
@@ -104,12 +104,14 @@ def plan_message_tools(
     tools: Sequence[ToolParam | HostedToolParam] | None,
     choice: AutoChoice | AnyChoice | NamedChoice | NoChoice | None,
     referenced: Collection[str],
+    agents: Sequence[Offered] = (),
 ) -> ToolPlan:
-    """What the fields ask for; `referenced`: the names that `tool_reference` blocks hold.
+    """What the fields ask for, besides the tools of an agent; `referenced`: the names that `tool_reference`
+    blocks hold.
 
     Raises InvalidRequest for what cannot be done.
     """
-    offered = list(_offered(tools or (), referenced))
+    offered = with_agents(agents, list(_offered(tools or (), referenced)))
     wanted = _choice(choice)
     check_choice_has_tools(wanted.mode, offered, tools)
     single = isinstance(choice, (AutoChoice, AnyChoice)) and choice.disable_parallel_tool_use

@@ -7,14 +7,12 @@ then message_delta, message_stop
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from typing import Any
-
-from pydantic_core import from_json
 
 from ...engines.protocol import ToolCallDelta
 from ...generation.answer_head import answer_head
 from ...generation.events import Event
 from ...generation.plan import Generation
+from ...generation.tools.calls import arguments_object
 from ...generation.tools.plan import new_call_id
 from .message import (
     AnthropicMessage,
@@ -209,13 +207,4 @@ class MessageFold:
         elif block["type"] == "thinking":
             block["thinking"] = text
         else:
-            block["input"] = _input(text)
-
-
-def _input(text: str) -> dict[str, Any]:
-    """The input of a call; of one that a limit on tokens has cut as much as there is."""
-    try:
-        found = from_json(text, allow_partial=True) if text.strip() else {}
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+            block["input"] = arguments_object(text)

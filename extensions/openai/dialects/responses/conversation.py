@@ -26,6 +26,9 @@ from .items import (
     ReasoningItem,
     Refusal,
 )
+from .response import Response
+from .stored_items import from_store
+from .tools import NO_TOOLS, ToolNames
 
 AnyPart = InputText | InputImage | InputFile | OutputText | Refusal
 
@@ -34,14 +37,22 @@ def to_messages(
     instructions: str | None,
     items: Sequence[tuple[str, AnyItem]],
     reader: Callable[[], MediaReader],
+    *,
+    names: ToolNames = NO_TOOLS,
 ) -> tuple[Message, ...]:
-    """The messages for an engine, in their order; each item with its place in the request. Raises
-    InvalidRequest, naming the place."""
+    """The messages for an engine, in their order; each item with its place in the request. Calls have the
+    `names` that the model knows. Raises InvalidRequest, naming the place."""
     media = sum(_media_in(item) for _, item in items)
-    translation = _Translation(MediaReader() if not media else reader())
+    translation = _Translation(MediaReader() if not media else reader(), names)
     translation.media.check_count(media, "input")
     system = [Message("system", instructions)] if instructions else []
     return tuple(with_ids([*system, *translation.messages(items)]))
+
+
+def answered(response: Response, names: ToolNames) -> tuple[Message, ...]:
+    """A response as the messages of the conversation that goes on from it."""
+    items = from_store([dict(item) for item in response["output"]])
+    return to_messages(None, [("output", item) for item in items], MediaReader, names=names)
 
 
 def _media_in(item: AnyItem) -> int:
@@ -58,6 +69,7 @@ def _parts(content: str | Sequence[AnyPart] | None) -> Iterable[AnyPart]:
 @dataclass(frozen=True, slots=True)
 class _Translation:
     media: MediaReader
+    names: ToolNames
 
     def messages(self, items: Iterable[tuple[str, AnyItem]]) -> Iterator[Message]:
         """What the model thought, said and called in one turn is one message."""
@@ -84,11 +96,13 @@ class _Translation:
             texts = [part.text for part in item.content or item.summary or ()]
             return Message("assistant", None, reasoning="".join(texts) or None)
         if isinstance(item, FunctionCallItem):
-            call = ToolCall(item.call_id, item.name, item.arguments)
+            name = self.names.for_model(item.name, item.namespace)
+            call = ToolCall(item.call_id, name, item.arguments)
             return Message("assistant", None, tool_calls=(call,))
         if isinstance(item, CustomCallItem):
             arguments = orjson.dumps({"input": item.input}).decode()
-            call = ToolCall(item.call_id, item.name, arguments)
+            name = self.names.for_model(item.name, item.namespace)
+            call = ToolCall(item.call_id, name, arguments)
             return Message("assistant", None, tool_calls=(call,))
         if isinstance(item, MessageItem) and item.role == "assistant":
             # What the model has said itself is put together as it came, without anything between.

@@ -16,6 +16,7 @@ from ...generation.media.images import Detail
 from ...schemas.validation import RequestPart
 
 Status = Literal["in_progress", "completed", "incomplete"]
+MAX_SEALED_CHARACTERS = 20_971_520
 
 
 class InputText(RequestPart):
@@ -140,7 +141,7 @@ class ReasoningItem(RequestPart):
     summary: list[SummaryText] | None = None
     content: list[ReasoningText] | None = None
     encrypted_content: str | None = None
-    """Without effect: this server sends none, and cannot read those of others."""
+    """The thought, sealed by this server; it counts instead of the content."""
     status: Status | None = None
 
 
@@ -152,11 +153,17 @@ class ItemReference(RequestPart):
 
 
 class CompactionItem(RequestPart):
-    """A conversation that was made shorter."""
+    """A conversation that was made shorter: it stands for all items before it."""
 
     type: Literal["compaction"]
-    encrypted_content: str
+    encrypted_content: str = Field(max_length=MAX_SEALED_CHARACTERS)
     id: str | None = None
+
+
+class CompactionTrigger(RequestPart):
+    """Asks for a compaction item in place of an answer; the last item."""
+
+    type: Literal["compaction_trigger"]
 
 
 class HostedItem(RequestPart):
@@ -176,6 +183,7 @@ KNOWN: Mapping[str, str] = {
     "reasoning": "<reasoning>",
     "item_reference": "<item_reference>",
     "compaction": "<compaction>",
+    "compaction_trigger": "<compaction_trigger>",
 }
 _HOSTED = re.compile(
     r"\w+_call(_output)?|mcp_\w+|tool_search_output|program(_output)?|additional_tools"
@@ -219,6 +227,7 @@ InputItem = Annotated[
     | Annotated[ReasoningItem, Tag("<reasoning>")]
     | Annotated[ItemReference, Tag("<item_reference>")]
     | Annotated[CompactionItem, Tag("<compaction>")]
+    | Annotated[CompactionTrigger, Tag("<compaction_trigger>")]
     | Annotated[HostedItem, Tag("<hosted>")],
     Discriminator(_form),
     BeforeValidator(_known),
@@ -231,5 +240,6 @@ AnyItem = (
     | ReasoningItem
     | ItemReference
     | CompactionItem
+    | CompactionTrigger
     | HostedItem
 )

@@ -5,13 +5,18 @@ from __future__ import annotations
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Literal
 
+from ...engines.protocol import ServerCall
 from ...generation.logprobs import ChatTokenLogprob
 from ...generation.tools.calls import custom_input
 from ...generation.tools.plan import new_call_id
 from .response import (
     ItemStatus,
+    McpCallEvent,
     OutputItem,
+    OutputReasoning,
     OutputTextPart,
     ReasoningTextPart,
     ResponseEvent,
@@ -19,6 +24,7 @@ from .response import (
 
 Number = Callable[[], int]
 """The number of the next event."""
+Seal = Callable[[str], str]
 
 
 def new_id(prefix: str) -> str:
@@ -134,18 +140,29 @@ class OpenMessage(OpenItem):
 class OpenReasoning(OpenItem):
     """What the model thinks."""
 
-    def __init__(self, index: int, number: Number) -> None:
+    def __init__(self, index: int, number: Number, seal: Seal | None = None) -> None:
+        """`seal` makes the `encrypted_content`, where that is wanted."""
         super().__init__(new_id("rs_"), index, number)
         self._begun = False
+        self._seal = seal
 
     def item(self, status: ItemStatus) -> OutputItem:
-        return {
+        item: OutputReasoning = {
             "id": self.id,
             "type": "reasoning",
             "status": status,
             "summary": [],
             "content": [self._part()] if self._begun else [],
         }
+        if self._seal is not None and status != "in_progress":
+            item["encrypted_content"] = self._sealed
+        return item
+
+    @cached_property
+    def _sealed(self) -> str:
+        """Of the whole thought, once: each time it would be another text."""
+        assert self._seal is not None
+        return self._seal(self.text)
 
     def begin(self) -> Iterator[ResponseEvent]:
         yield from super().begin()
@@ -272,3 +289,60 @@ class OpenCall(OpenItem):
             "output_index": self.index,
             "input": text,
         }
+
+
+class OpenMcpCall(OpenItem):
+    """A call of a tool server's tool, while this server makes it."""
+
+    def __init__(self, index: int, number: Number, call: ServerCall) -> None:
+        super().__init__(new_id("mcp_"), index, number)
+        self._call = call
+
+    def item(self, status: ItemStatus) -> OutputItem:
+        call = self._call
+        return {
+            "id": self.id,
+            "type": "mcp_call",
+            "status": "failed" if call.failed else status,
+            "server_label": call.server,
+            "name": call.name,
+            "arguments": call.arguments,
+            "output": None if call.failed else call.result,
+            "error": call.result if call.failed else None,
+        }
+
+    def begin(self) -> Iterator[ResponseEvent]:
+        yield from super().begin()
+        yield self._event("in_progress")
+        yield {
+            "type": "response.mcp_call_arguments.delta",
+            "sequence_number": self.number(),
+            "item_id": self.id,
+            "output_index": self.index,
+            "delta": self._call.arguments,
+        }
+        yield {
+            "type": "response.mcp_call_arguments.done",
+            "sequence_number": self.number(),
+            "item_id": self.id,
+            "output_index": self.index,
+            "arguments": self._call.arguments,
+        }
+
+    def has_ended(self, call: ServerCall) -> None:
+        """What came of it."""
+        self._call = call
+
+    def end(self, status: ItemStatus) -> Iterator[ResponseEvent]:
+        if self._call.result is not None:
+            yield self._event("failed" if self._call.failed else "completed")
+        yield from super().end(status)
+
+    def _event(self, kind: Literal["in_progress", "completed", "failed"]) -> ResponseEvent:
+        event: McpCallEvent = {
+            "type": f"response.mcp_call.{kind}",  # type: ignore[typeddict-item]  # all are
+            "sequence_number": self.number(),
+            "item_id": self.id,
+            "output_index": self.index,
+        }
+        return event

@@ -5,7 +5,7 @@ Source: OpenAI API reference, "Create a model response" and "Get input token cou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, Field
@@ -15,23 +15,31 @@ from ...generation.chat.reasoning import ReasoningEffort, ThinkingPlan, plan_thi
 from ...generation.chat.request import Metadata
 from ...generation.grammar.constraints import ConstraintFields, json_constraint, object_constraint
 from ...generation.request import GenerationRequest
-from ...generation.tools.hosted_tools import HostedTool
-from ...generation.tools.plan import ToolPlan
+from ...generation.tools.plan import Offered, ToolPlan
 from ...schemas import bad_request
 from ...schemas.validation import RequestModel, Unsupported
 from ...state.pages import Order, PageQuery
-from .items import CompactionItem, HostedItem, InputItem, MessageItem
-from .tools import MAX_TOOLS, Name, ToolChoiceParam, ToolParam, plan_response_tools
+from .items import CompactionTrigger, HostedItem, InputItem, MessageItem
+from .tools import (
+    MAX_TOOLS,
+    Name,
+    ToolChoiceParam,
+    ToolNames,
+    ToolParam,
+    is_left_out,
+    plan_response_tools,
+)
 
 MAX_ITEMS = 16_384
 DEFAULT_PAGE, MAX_PAGE = 20, 100
-REFERENCE_MIN_TOKENS = 16
+REFERENCE_MIN_TOKENS, REFERENCE_MIN_THRESHOLD = 16, 1000
 AS_SENT: tuple[Any, ...] = (
     {},
     {"context_compression": "auto"},
     {"context_compression": "disabled"},
 )
 """Options of pictures that want none to be made smaller."""
+ServiceTier = Literal["auto", "default", "flex", "scale", "priority", "fast"]
 Include = Literal[
     "file_search_call.results",
     "web_search_call.results",
@@ -97,8 +105,8 @@ class StreamOptions(RequestModel):
 class ContextManagement(RequestModel):
     """What is to be done to a conversation that grows."""
 
-    type: str
-    compact_threshold: int | None = None
+    type: Literal["compaction"]
+    compact_threshold: int | None = Field(None, ge=1)
 
 
 class ConversationParam(RequestModel):
@@ -164,7 +172,7 @@ class PromptFields(ConstraintFields):
         found = [
             f"tools[{at}].{tool.type}"
             for at, tool in enumerate(self.tools or ())
-            if isinstance(tool, HostedTool)
+            if is_left_out(tool)
         ]
         for at, item in enumerate(self.items):
             if isinstance(item, HostedItem):
@@ -179,10 +187,19 @@ class PromptFields(ConstraintFields):
         return self.input or []
 
     @property
-    def tool_plan(self) -> ToolPlan:
-        """What to do about tools. Raises InvalidRequest for what cannot be done."""
+    def asks_for_compaction(self) -> bool:
+        """Whether the answer is to be a compaction item, and nothing else."""
+        return bool(self.items) and isinstance(self.items[-1], CompactionTrigger)
+
+    @property
+    def tool_names(self) -> ToolNames:
+        """The names of the tools as the model sees them."""
+        return ToolNames.of(self.tools)
+
+    def tool_plan(self, agents: Sequence[Offered] = ()) -> ToolPlan:
+        """What to do about tools, with those of an agent. Raises InvalidRequest for what cannot be done."""
         parallel = self.parallel_tool_calls is not False
-        return plan_response_tools(self.tools, self.tool_choice, parallel=parallel)
+        return plan_response_tools(self.tools, self.tool_choice, parallel=parallel, agents=agents)
 
     def thinking_plan(self, info: EngineInfo, budgets: Mapping[str, int]) -> ThinkingPlan:
         """Whether and how much to think. Raises InvalidRequest for more than the model can."""
@@ -190,17 +207,15 @@ class PromptFields(ConstraintFields):
         return plan_thinking({"reasoning.effort": effort}, {}, {}, info, budgets)
 
     def check_input(self) -> None:
-        """Raises InvalidRequest where there is nothing to answer, and for what only its maker can read."""
+        """Raises InvalidRequest where there is nothing to answer."""
         goes_on = self.previous_response_id is not None or self.conversation is not None
         if self.previous_response_id is not None and self.conversation is not None:
             raise bad_request.conflicting("previous_response_id", "conversation")
         if not self.items and not self.instructions and not goes_on:
             raise bad_request.missing("input")
-        for at, item in enumerate(self.items):
-            if isinstance(item, CompactionItem):
-                raise bad_request.unsupported(
-                    f"input[{at}].encrypted_content", "was not made by this server."
-                )
+        for at, item in enumerate(self.items[:-1]):
+            if isinstance(item, CompactionTrigger):
+                raise bad_request.unsupported(f"input[{at}]", "must be the last item.")
 
     def _constraints(self) -> Iterator[tuple[str, str]]:
         wanted = None if self.text is None else self.text.format
@@ -235,8 +250,9 @@ class ResponsesRequest(PromptFields, GenerationRequest):
     )
     include: list[Include] | None = Field(
         None,
-        description="`message.output_text.logprobs`: the log-probability of each token. All others have no "
-        "effect: there is nothing of the kind, and no `encrypted_content`.",
+        description="`message.output_text.logprobs`: the log-probability of each token. "
+        "`reasoning.encrypted_content`: each thought also sealed, for clients that let nothing be stored. "
+        "All others have no effect: there is nothing of the kind.",
     )
     store: bool | None = Field(
         None,
@@ -254,9 +270,9 @@ class ResponsesRequest(PromptFields, GenerationRequest):
     )
     metadata: Metadata | None = Field(None, description="Told again in the response.")
     max_tool_calls: int | None = Field(
-        None, ge=1, description="Without effect: it is about tools that a provider runs."
+        None, ge=0, description="Without effect: it is about tools that a provider runs."
     )
-    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = Field(
+    service_tier: ServiceTier | None = Field(
         None,
         description="`flex`: batch work, which gets what other requests leave over. All others are the one "
         "tier `default`.",
@@ -267,7 +283,7 @@ class ResponsesRequest(PromptFields, GenerationRequest):
         description="Where there is no `user`: takes turns in the queue as one.",
     )
     prompt_cache_key: str | None = Field(
-        None, description="Taken and without effect: all prompts share one cache."
+        None, description="Taken and without effect: what prompts share is found without it."
     )
     prompt_cache_retention: Literal["in_memory", "24h"] | None = Field(
         None, description="Taken and without effect."
@@ -277,7 +293,9 @@ class ResponsesRequest(PromptFields, GenerationRequest):
     )
     context_management: list[ContextManagement] | None = Field(
         None,
-        description="Nothing is compacted; named in the header `x-openedai-ignored`.",
+        description="`compaction`: a prompt of `compact_threshold` tokens is made shorter before it is "
+        "answered, and the response begins with a compaction item. The least threshold is 1000 with "
+        "`--strict-parameters`; without one, it is three quarters of the context.",
     )
     client_metadata: dict[str, Any] | None = Field(
         None, description="Taken and without effect; codex sends it."
@@ -293,10 +311,6 @@ class ResponsesRequest(PromptFields, GenerationRequest):
         None,
         description="Pictures go to the model as they are; `context_compression: enabled` is refused.",
     )
-
-    @property
-    def left_out(self) -> list[str]:
-        return super().left_out + ["context_management"] * bool(self.context_management)
 
     @property
     def limit(self) -> tuple[int | None, str]:
@@ -319,21 +333,35 @@ class ResponsesRequest(PromptFields, GenerationRequest):
             raise bad_request.out_of_range(
                 "max_output_tokens", least, low=REFERENCE_MIN_TOKENS, high=None
             )
+        for at, each in enumerate(self.context_management or ()):
+            threshold = each.compact_threshold
+            if threshold is not None and threshold < REFERENCE_MIN_THRESHOLD:
+                raise bad_request.out_of_range(
+                    f"context_management[{at}].compact_threshold",
+                    threshold,
+                    low=REFERENCE_MIN_THRESHOLD,
+                    high=None,
+                )
 
 
-class InputItemsQuery(RequestModel):
-    """Which part of the list of a response's input to answer."""
+class ListQuery(RequestModel):
+    """Which part of a list to answer."""
 
     after: str | None = Field(None, description="The `id` that the page begins behind.")
-    limit: int | None = Field(None, ge=1, le=MAX_PAGE, description="Items on the page. Default 20.")
+    limit: int | None = Field(None, ge=1, le=MAX_PAGE, description="How many. Default 20.")
     order: Order | None = Field(
-        None, description="`asc`: in the order of the conversation; or `desc` (default)."
+        None, description="`asc`: the oldest first; or `desc` (default): the latest first."
     )
-    include: list[Include] | None = Field(None, description="Taken and without effect.")
 
     @property
     def page(self) -> PageQuery:
         return PageQuery(self.after, self.limit or DEFAULT_PAGE, self.order or "desc")
+
+
+class InputItemsQuery(ListQuery):
+    """Which part of the list of a response's input to answer."""
+
+    include: list[Include] | None = Field(None, description="Taken and without effect.")
 
 
 class ResponseQuery(RequestModel):
@@ -346,7 +374,24 @@ class ResponseQuery(RequestModel):
         description="True: the events that it is or was streamed in; refused where there are none.",
     )
     starting_after: int | None = Field(
-        None, ge=0, description="With `stream`: only the events behind the one with this number."
+        None,
+        ge=0,
+        description="With `stream`: only the events behind the one with this number. Without effect and "
+        "named in `x-openedai-ignored` without it.",
+    )
+
+
+class CompactRequest(PromptFields):
+    """Compact a conversation: what a response's request holds, but for how it is to be answered."""
+
+    model: str | None = Field(None, description="A name that GET /v1/models lists.")
+    service_tier: ServiceTier | None = Field(None, description="As in a response.")
+    prompt_cache_key: str | None = Field(None, description="Taken and without effect.")
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = Field(
+        None, description="Taken and without effect."
+    )
+    prompt_cache_options: dict[str, Any] | None = Field(
+        None, description="Taken and without effect."
     )
 
 

@@ -57,6 +57,7 @@ class OutputReasoning(TypedDict):
     status: ItemStatus
     summary: list[Any]
     content: list[ReasoningTextPart]
+    encrypted_content: NotRequired[str]
 
 
 class OutputFunctionCall(TypedDict):
@@ -83,7 +84,35 @@ class OutputCustomCall(TypedDict):
     namespace: NotRequired[str]
 
 
-OutputItem = OutputMessage | OutputReasoning | OutputFunctionCall | OutputCustomCall
+class OutputMcpCall(TypedDict):
+    """A call of a tool server's tool, which this server has made."""
+
+    id: str
+    type: Literal["mcp_call"]
+    status: ItemStatus | Literal["failed"]
+    server_label: str
+    name: str
+    arguments: str
+    output: str | None
+    error: str | None
+
+
+class OutputCompaction(TypedDict):
+    """What stands for all items before it, and only this server can read."""
+
+    id: str
+    type: Literal["compaction"]
+    encrypted_content: str
+
+
+OutputItem = (
+    OutputMessage
+    | OutputReasoning
+    | OutputFunctionCall
+    | OutputCustomCall
+    | OutputMcpCall
+    | OutputCompaction
+)
 
 
 class InputTokensDetails(TypedDict):
@@ -107,6 +136,8 @@ class ResponseUsage(TypedDict):
     output_tokens: int
     output_tokens_details: OutputTokensDetails
     total_tokens: int
+    estimated: NotRequired[bool]
+    """As in chat's usage. Not OpenAI's."""
 
 
 class ResponseError(TypedDict):
@@ -248,6 +279,31 @@ class CallDelta(TypedDict):
     delta: str
 
 
+class McpCallEvent(TypedDict):
+    type: Literal[
+        "response.mcp_call.in_progress", "response.mcp_call.completed", "response.mcp_call.failed"
+    ]
+    sequence_number: int
+    item_id: str
+    output_index: int
+
+
+class McpArgumentsDelta(TypedDict):
+    type: Literal["response.mcp_call_arguments.delta"]
+    sequence_number: int
+    item_id: str
+    output_index: int
+    delta: str
+
+
+class McpArgumentsDone(TypedDict):
+    type: Literal["response.mcp_call_arguments.done"]
+    sequence_number: int
+    item_id: str
+    output_index: int
+    arguments: str
+
+
 class ArgumentsDone(TypedDict):
     type: Literal["response.function_call_arguments.done"]
     sequence_number: int
@@ -283,6 +339,9 @@ ResponseEvent = (
     | ReasoningDone
     | CallDelta
     | ArgumentsDone
+    | McpCallEvent
+    | McpArgumentsDelta
+    | McpArgumentsDone
     | InputDone
     | ErrorEvent
 )
@@ -293,6 +352,16 @@ class InputItems(TypedDict):
 
     object: Literal["list"]
     data: list[dict[str, Any]]
+    first_id: str
+    last_id: str
+    has_more: bool
+
+
+class ResponseList(TypedDict):
+    """A page of stored responses; the ids are empty texts on an empty page."""
+
+    object: Literal["list"]
+    data: list[Response]
     first_id: str
     last_id: str
     has_more: bool
@@ -311,6 +380,16 @@ class InputTokens(TypedDict):
 
     object: Literal["response.input_tokens"]
     input_tokens: int
+
+
+class CompactedConversation(TypedDict):
+    """Items to go on from in place of a conversation."""
+
+    id: str
+    object: Literal["response.compaction"]
+    created_at: int
+    output: list[dict[str, Any]]
+    usage: ResponseUsage
 
 
 def begun(body: ResponsesRequest, info: EngineInfo, *, store: bool) -> Response:
@@ -373,7 +452,7 @@ def _sampling(body: ResponsesRequest, name: str) -> float:
 def usage_of(count: UsageCount) -> ResponseUsage:
     """The tokens, in the words of Responses."""
     usage = count.total()
-    return {
+    found: ResponseUsage = {
         "input_tokens": usage["prompt_tokens"],
         "input_tokens_details": {
             "cached_tokens": usage["prompt_tokens_details"]["cached_tokens"],
@@ -385,6 +464,9 @@ def usage_of(count: UsageCount) -> ResponseUsage:
         },
         "total_tokens": usage["total_tokens"],
     }
+    if "estimated" in usage:
+        found["estimated"] = usage["estimated"]
+    return found
 
 
 def now() -> int:

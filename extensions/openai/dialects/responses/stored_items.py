@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from .items import (
     AnyItem,
     CompactionItem,
+    CompactionTrigger,
     HostedItem,
     InputItem,
     ItemReference,
@@ -25,6 +26,7 @@ PREFIXES: Mapping[str, str] = {
     "custom_tool_call": "ctc_",
     "custom_tool_call_output": "ctco_",
     "reasoning": "rs_",
+    "compaction": "cmp_",
 }
 _ITEMS: TypeAdapter[list[AnyItem]] = TypeAdapter(list[InputItem])
 
@@ -38,7 +40,7 @@ def to_store(items: Iterable[AnyItem], taken: Iterable[str | None] = ()) -> list
     ids = set(taken)
     stored = []
     for item in items:
-        if not isinstance(item, (HostedItem, ItemReference, CompactionItem)):
+        if not isinstance(item, (HostedItem, ItemReference, CompactionTrigger)):
             stored.append(_stored(item, ids))
             ids.add(stored[-1]["id"])
     return stored
@@ -53,7 +55,8 @@ def _stored(item: AnyItem, taken: Collection[str | None]) -> dict[str, Any]:
     stored: dict[str, Any] = item.model_dump(mode="json", exclude_none=True)
     if not stored.get("id") or stored["id"] in taken:
         stored["id"] = new_id(PREFIXES[stored["type"]])
-    stored.setdefault("status", "completed")
+    if not isinstance(item, CompactionItem):
+        stored.setdefault("status", "completed")
     if isinstance(item, MessageItem):
         stored["content"] = _parts(stored["content"], item.role)
     elif isinstance(item, ReasoningItem):

@@ -7,10 +7,10 @@ background response.queued comes before response.in_progress.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from itertools import count
 
-from ...engines.protocol import TokenLogprob, ToolCallDelta
+from ...engines.protocol import EngineInfo, ServerCall, TokenLogprob, ToolCallDelta
 from ...errors import (
     APIError,
     ContextLengthExceeded,
@@ -22,18 +22,28 @@ from ...errors import (
 from ...generation.events import Event
 from ...generation.logprobs import ChatTokenLogprob, chat_logprobs
 from ...generation.plan import Generation
+from ...generation.usage import UsageCount
 from .errors import param_of
 from .event_record import EventRecord
-from .output import OpenCall, OpenItem, OpenMessage, OpenReasoning
+from .output import OpenCall, OpenItem, OpenMcpCall, OpenMessage, OpenReasoning, Seal, new_id
 from .request import ResponsesRequest
-from .response import ItemStatus, OutputItem, Response, ResponseEvent, begun, now, usage_of
-from .tools import namespaces
+from .response import (
+    ItemStatus,
+    OutputCompaction,
+    OutputItem,
+    Response,
+    ResponseEvent,
+    begun,
+    now,
+    usage_of,
+)
+
+ResponseEvents = Generator[ResponseEvent | None, None, None]
+"""The events of a response; None as among those of a generation."""
 
 
-def response_events(
-    generation: Generation, writer: ResponseWriter
-) -> Generator[ResponseEvent | None, None, None]:
-    """The events of an answer under way; None as among those of a generation."""
+def response_events(generation: Generation, writer: ResponseWriter) -> ResponseEvents:
+    """The events of an answer under way."""
     events = generation.events
     try:
         for event in events:
@@ -50,21 +60,25 @@ class ResponseWriter:
 
     def __init__(
         self,
-        generation: Generation,
+        usage: UsageCount,
+        info: EngineInfo,
         body: ResponsesRequest,
         custom: frozenset[str] = frozenset(),
         *,
         store: bool = False,
         record: EventRecord | None = None,
+        seal: Seal | None = None,
     ) -> None:
-        """`custom`: the tools whose input is text; `store`: the response is to be stored; `record` gets all
-        events but those of a failure."""
-        self._usage = generation.usage
-        self._response = begun(body, generation.info, store=store)
+        """`usage` counts the events of the answer, by `info`'s model. `custom`: the tools whose input is
+        text; `store`: the response is to be stored; `record` gets all events but those of a failure; `seal`
+        makes the `encrypted_content` of thoughts, where that is wanted."""
+        self._usage = usage
+        self._response = begun(body, info, store=store)
         self._usage.record.answer = self._response["id"]
         self._custom = custom
         self._record = record
-        self._namespaces: Mapping[str, str] = namespaces(body.tools)
+        self._names = body.tool_names
+        self._seal = seal
         self._numbers = count()
         self._output: list[OutputItem] = []
         self._open: OpenItem | None = None
@@ -78,6 +92,10 @@ class ResponseWriter:
     def write(self, event: Event) -> Iterator[ResponseEvent]:
         """What an event of the generation adds to the response."""
         return self._recorded(self._write(event))
+
+    def compaction(self, sealed: str) -> Iterator[ResponseEvent]:
+        """An item that stands for all that the response goes on from."""
+        return self._recorded(self._compaction(sealed))
 
     def queued(self) -> Iterator[ResponseEvent]:
         """The first events of a response in the background."""
@@ -106,8 +124,26 @@ class ResponseWriter:
             yield from self._say(event.text)
         for part in event.tool_calls:
             yield from self._add_call(part)
+        for call in event.server_calls:
+            yield from self._add_server_call(call)
         if event.finish is not None:
             yield from self._end(event)
+
+    def _compaction(self, sealed: str) -> Iterator[ResponseEvent]:
+        yield from self._begin()
+        item: OutputCompaction = {
+            "id": new_id("cmp_"),
+            "type": "compaction",
+            "encrypted_content": sealed,
+        }
+        for kind in ("added", "done"):
+            yield {
+                "type": f"response.output_item.{kind}",  # type: ignore[typeddict-item]  # both are
+                "sequence_number": self._number(),
+                "output_index": len(self._output),
+                "item": item,
+            }
+        self._output.append(item)
 
     def _silence(self) -> Iterator[ResponseEvent]:
         if self._is_queued and self._usage.record.admitted is None:
@@ -147,7 +183,7 @@ class ResponseWriter:
 
     def _think(self, text: str) -> Iterator[ResponseEvent]:
         if not isinstance(self._open, OpenReasoning):
-            yield from self._enter(OpenReasoning(self._next_index(), self._number))
+            yield from self._enter(OpenReasoning(self._next_index(), self._number, self._seal))
         assert isinstance(self._open, OpenReasoning)
         yield self._open.add(text)
 
@@ -160,17 +196,26 @@ class ResponseWriter:
     def _add_call(self, part: ToolCallDelta) -> Iterator[ResponseEvent]:
         if not isinstance(self._open, OpenCall) or self._call != part.index:
             self._call = part.index
-            name = part.name or ""
+            known = part.name or ""
+            name, namespace = self._names.from_model(known)
             opened = OpenCall(
                 self._next_index(),
                 self._number,
                 name,
-                self._namespaces.get(name),
-                is_custom=name in self._custom,
+                namespace,
+                is_custom=known in self._custom,
             )
             yield from self._enter(opened)
         assert isinstance(self._open, OpenCall)
         yield from self._open.add(part.arguments)
+
+    def _add_server_call(self, call: ServerCall) -> Iterator[ResponseEvent]:
+        if call.result is None:
+            yield from self._enter(OpenMcpCall(self._next_index(), self._number, call))
+            return
+        assert isinstance(self._open, OpenMcpCall)
+        self._open.has_ended(call)
+        yield from self._leave("completed")
 
     def _next_index(self) -> int:
         return len(self._output) + (self._open is not None)

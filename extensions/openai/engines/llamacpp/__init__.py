@@ -48,13 +48,19 @@ cannot be switched off, so it is bound to a unix socket in a private folder, beh
   continues in a new call each time a prompt token is sampled for the first time (`penalty_restart.py`; the
   cache makes that cheap: 300 tokens after a prompt of 479 took as long as without). *Samplers* with unknown
   names are silently skipped by llama.cpp, so names are checked first.
-- *Several choices* are separate generations (the second finds the prompt in the cache), because llama.cpp
-  counts the tokens of only one.
+- *Several choices* are separate generations, because llama.cpp counts the tokens of only one. One of them
+  reads the prompt, up to its last token; what its slot holds then is saved to a file in memory, and restored
+  into the slots of the others. The same is done for requests that come while another one reads a prompt that
+  begins like theirs (`prompt_cache/`). A slot that goes to another prompt is saved likewise, in place of
+  llama.cpp's own cache, which tells no callers apart, gives away what it has once only, and empties idle
+  slots that share the KV cache.
 - *Tiny models* run on one thread; on a busy machine a second one makes such short steps slower.
 - *Media* are passed to llama.cpp as bytes, never as a URL, which it would fetch. They are decoded and encoded
   again here (`generation/media/`), because llama.cpp aborts the process on a sound of one sample and does
   not know WebP. With an encoder loaded, xllamacpp's completion call takes neither token ids nor media, so
   they go through the socket.
 - *Reproducible*: the same request gives the same answer, greedy or seeded, alone or among others. Only with a
-  shared cache rounding depends on what else runs, and a seeded answer may, rarely, differ.
+  shared cache rounding depends on what else runs, and a seeded answer may, rarely, differ; likewise with
+  weights for which llama.cpp has different code for one and for several tokens (Q4_K). A request with a seed
+  uses nothing that was read before; its choices use what one of them has read.
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,16 +21,20 @@ from ..model_spec import ModelLoadError
 from ..penalties import PromptCounts
 from ..protocol import (
     CUT,
+    CacheCounts,
     Capability,
     ChatRequest,
     EngineInfo,
     GenerateRequest,
     Pieces,
+    RepositoryFile,
     Scores,
     TokenLogprob,
 )
 from ..tokens.context_length import check_fits
 from ..tokens.gguf import GGUFHeader
+from ..tokens.infill import infill_tokens, repository_tokens
+from ..tuning import DEFAULT_TUNING, SAME_ANSWERS, Tuning
 from .grammar.matched_answers import MatchedAnswers
 from .grammar.shared_tokenizer import shared_tokenizer
 from .grammar.trial import end_of_grammars, follows_grammars
@@ -38,13 +42,18 @@ from .loading.fingerprint import fingerprint
 from .loading.loaded_model import LoadedModel
 from .loading.memory import memory_need
 from .loading.model_files import read_files
-from .loading.params import BATCH_TOKENS, params_for
+from .loading.own_sampling import own_sampling
+from .loading.params import least_kept, params_for, prompt_cache_bytes
 from .loading.template import load_template
 from .penalty_restart import PenaltyRestart
+from .prompt_cache.cache import PromptCache
+from .prompt_cache.disk import Disk
+from .prompt_cache.prompt import Prompt, RequestPrompt, request_prompt
+from .prompt_cache.readings import LEAST_SHARED
+from .prompt_cache.slot_pool import SlotPool
 from .request_values import RANDOM_SEED, biases_of, encoded, seed_of
 from .session import CompletionSession
-from .slot_pool import SlotPool
-from .stream_reader import AnswerReader, LogprobReader, Spelling, TokenReader
+from .stream_reader import AnswerReader, LogprobReader, Place, Spelling, TokenReader
 from .token_scoring import hidden_text, score_token
 
 log = logging.getLogger("openedai")
@@ -62,7 +71,7 @@ class LlamaCppEngine:
     context for each of `parallel` answers if that fits into a quarter of the machine's memory. Otherwise it
     holds fewer, the answers share it, and one whose worst case does not fit waits. `mmproj` is the model's
     encoder of pictures or sounds. `message_repair`: whether to repair messages that the chat template
-    refuses.
+    refuses. `chat_template`: the source of one to use in place of the file's own.
     """
 
     def __init__(
@@ -77,8 +86,11 @@ class LlamaCppEngine:
         loras: Sequence[tuple[Path, float]] = (),
         mmproj: Path | None = None,
         message_repair: bool = True,
+        chat_template: str | None = None,
+        tuning: Tuning = DEFAULT_TUNING,
+        prompt_cache: int | None = None,
     ) -> None:
-        version = _checked_version(parallel=parallel, threads=threads)
+        version = checked_version(parallel=parallel, threads=threads)
         header, cache = read_files(
             model,
             context_length=context_length,
@@ -86,20 +98,53 @@ class LlamaCppEngine:
             parallel=parallel,
             loras=loras,
             mmproj=mmproj,
+            tuning=tuning,
+            chat_template=chat_template,
         )
         context, slots = cache.context, cache.slots
         if context < context_length:
             log.warning("the model was made for %d tokens: --ctx-size is cut to that", context)
         params = params_for(
-            model, cache, gpu_layers=gpu_layers, threads=threads, loras=loras, mmproj=mmproj
+            model,
+            cache,
+            gpu_layers=gpu_layers,
+            threads=threads,
+            loras=loras,
+            mmproj=mmproj,
+            tuning=tuning,
         )
-        files = [model, *(lora for lora, _ in loras), *([mmproj] if mmproj else [])]
-        log.info("%s", memory_need(header, files, cache, params.cache_ram_mib))
+        further = [each for each in (mmproj, tuning.draft_model) if each is not None]
+        files = [model, *(lora for lora, _ in loras), *further]
+        if prompt_cache is None:
+            prompt_cache = prompt_cache_bytes(model, tuning)
+        token_bytes = tuning.kv_bytes(header.kv_bytes_per_token)
+        log.info("%s", memory_need(token_bytes, files, cache, prompt_cache))
+        sampling = own_sampling(model, header)
+        digest = fingerprint(
+            [model, mmproj] if mmproj else [model],
+            *(version, name, context, loras),
+            *_changing(tuning, chat_template),
+            *sampling.items(),
+        )
+        disk = None
+        if tuning.cache_disk is not None:
+            disk = Disk(tuning.cache_disk, digest, tuning.cache_disk_size << 20)
         self.model = loaded = LoadedModel(model, header, params, mmproj)
-        self.slots = SlotPool(context * cache.contexts if cache.shared else None, slots)
+        self.cache = PromptCache(
+            SlotPool(context * cache.contexts if cache.shared else None, slots),
+            loaded,
+            limit=prompt_cache,
+            bytes_per_token=token_bytes,
+            least=least_kept(model),
+            disk=disk,
+        )
         self._closed = threading.Event()
         self._template = load_template(
-            header, bos=loaded.start_text, eos=loaded.end_text, repair=message_repair
+            header,
+            bos=loaded.start_text,
+            eos=loaded.end_text,
+            repair=message_repair,
+            chosen=chat_template,
         )
         grammar_end = self._grammar_end()
         self.matched: MatchedAnswers | None = None
@@ -107,17 +152,17 @@ class LlamaCppEngine:
         if grammar_end is None:
             self.matched = MatchedAnswers(
                 loaded.listener, loaded.vocabulary, loaded.end_tokens, loaded.plain_tokens,
-                self.slots, self._closed,
+                self.cache, self._closed,
             )  # fmt: skip
-        files = [model, mmproj] if mmproj else [model]
         self._info = self._describe(
             name,
             model,
             header,
             min(context, loaded.context_length),
-            fingerprint(files, version, name, context, loras),
+            digest,
             parallel,
             grammar_end or "",
+            sampling,
         )
         # A thread inside llama.cpp while the interpreter shuts down would abort the process.
         atexit.register(self._free)
@@ -131,6 +176,7 @@ class LlamaCppEngine:
         fingerprint: str,
         parallel: int,
         grammar_end: str,
+        sampling: Mapping[str, Any],
     ) -> EngineInfo:
         model, traits = self.model, self._template.traits
         return EngineInfo(
@@ -149,6 +195,7 @@ class LlamaCppEngine:
             template=traits,
             end_tokens=model.end_tokens,
             grammar_end=grammar_end,
+            sampling=sampling,
             token_bytes=model.vocabulary.tokens,
         )
 
@@ -188,8 +235,12 @@ class LlamaCppEngine:
         prompt_tokens = check_fits(prompt, request.max_tokens, context, self.tokenize, longest)
         if request.grammar is not None and self.matched is not None:
             return self._generate_matched(request, prompt, self.matched)
-        body = self._body(request)
-        body |= {"prompt": prompt, "return_progress": prompt_tokens > BATCH_TOKENS}
+        known = self._known(request, prompt)
+        body = self._body(request, known)
+        body |= {
+            "prompt": known.prompt.ids or prompt,
+            "return_progress": prompt_tokens > LEAST_SHARED,
+        }
         limit, exact, counts = request.max_tokens, False, None
         if self._counts_answer(request):
             tokens = self.tokenize(prompt) if isinstance(prompt, str) else prompt
@@ -207,7 +258,7 @@ class LlamaCppEngine:
             # A query would not follow the grammar.
             hidden_text = partial(self._hidden_text, prompt) if request.grammar is None else None
             plain = AnswerReader(limit, spelling.end_texts(), hidden_text)
-            return self._run(body, cache_tokens, plain, "prompt")
+            return self._run(request, body, known, cache_tokens, plain)
         if alternatives is None:
             reader = TokenReader(prompt, spelling, limit)
         else:
@@ -217,7 +268,7 @@ class LlamaCppEngine:
         body |= {"n_probs": max(1, alternatives or 0), "n_predict": reader.wanted}
         body["preserved_tokens"] = self._preserved(spelling)
         restart = PenaltyRestart(counts, body, reader) if exact and counts else None
-        return self._run(body, cache_tokens, reader, "prompt", restart)
+        return self._run(request, body, known, cache_tokens, reader, restart)
 
     def _generate_matched(
         self, request: GenerateRequest, prompt: str | Sequence[int], matched: MatchedAnswers
@@ -226,8 +277,9 @@ class LlamaCppEngine:
         rest = self._info.context_length - len(tokens)
         limit = rest if request.max_tokens is None else min(request.max_tokens, rest)
         penalised = self._counts_answer(request)
-        body = self._body(replace(request, grammar=None)) | {"stream": False}
-        return matched.answer(request, body, tokens, limit, penalised=penalised)
+        known = self._known(request, tuple(tokens))
+        body = self._body(replace(request, grammar=None), known) | {"stream": False}
+        return matched.answer(request, body, known, limit, penalised=penalised)
 
     def _counts_answer(self, request: GenerateRequest) -> bool:
         """Whether a penalty counts the whole answer, as OpenAI's do; llama.cpp would count the prompt too."""
@@ -256,7 +308,8 @@ class LlamaCppEngine:
             "prompt_string": request.prompt,
             "multimodal_data": [encoded(media) for media in request.media],
         }
-        body = self._body(request) | {"prompt": prompt, "return_progress": True}
+        known = self._known(request, request.prompt)
+        body = self._body(request, known) | {"prompt": prompt, "return_progress": True}
         if self._counts_answer(request):
             tokens = self.text_tokens(str(request.prompt))
             body["logit_bias"] += PromptCounts(tokens, request.sampling).bias()
@@ -269,7 +322,7 @@ class LlamaCppEngine:
             reader = LogprobReader((), spelling, limit, request.logprobs, score_token=None)
             body["n_predict"] = reader.wanted
             body["preserved_tokens"] = self._preserved(spelling)
-        return self._run(body, self._info.context_length, reader, "messages")
+        return self._run(request, body, known, self._info.context_length, reader)
 
     def render(self, request: ChatRequest) -> str:
         prompt = self._template.render(request, media_mark=self.model.media_mark)
@@ -286,29 +339,32 @@ class LlamaCppEngine:
 
     def score(self, tokens: Sequence[int], alternatives: int) -> Scores:
         self.model.check_ids(tokens, "prompt")
-        with self.slots.reserve(len(tokens) + 1) as reservation:
+        with self.cache.slots.reserve(len(tokens) + 1) as reservation:
             while not reservation.wait(TICK_S):
                 yield None
+            # What was asked before is not reused: a prompt is scored by its own queries.
+            self.cache.lend(reservation.slot, Prompt(space=str(id(reservation))))
+            place = {"id_slot": reservation.slot.id}
             for at, token in enumerate(tokens):
                 text = self.model.vocabulary.name(token)
                 if at == 0:
                     yield TokenLogprob(text, None, id=token)
                 else:
-                    yield replace(self._score_token(tokens[:at], token, alternatives), bytes=text)
+                    scored = self._score_token(tokens[:at], token, alternatives, place)
+                    yield replace(scored, bytes=text)
 
     def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
         special = self.model.vocabulary.special
-        head = self.model.plain_tokens(before) if isinstance(before, str) else before
-        return (
-            special["fim_pre"],
-            *head,
-            special["fim_suf"],
-            *self.model.plain_tokens(after),
-            special["fim_mid"],
-        )
+        return infill_tokens(special, self.model.plain_tokens, before, after)
+
+    def repository(self, files: Sequence[RepositoryFile]) -> tuple[int, ...]:
+        return repository_tokens(self.model.vocabulary.special, self.model.plain_tokens, files)
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         return self.model.tokenize(text)
+
+    def bare_tokens(self, text: str, *, special: bool) -> tuple[int, ...]:
+        return self.model.tokens_in(text) if special else self.model.plain_tokens(text)
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         return self.model.detokenize(tokens)
@@ -318,14 +374,20 @@ class LlamaCppEngine:
             return
         self._closed.set()
         atexit.unregister(self._free)
-        self.slots.wait_until_empty(CLOSE_TIMEOUT_S)
+        self.cache.slots.wait_until_empty(CLOSE_TIMEOUT_S)
         shared_tokenizer.release(self, self.model.memory)
         self._free()
 
     def _free(self) -> None:
         self._closed.set()
-        self.slots.wait_until_empty(CLOSE_TIMEOUT_S)
+        self.cache.slots.wait_until_empty(CLOSE_TIMEOUT_S)
+        self.cache.close()
         self.model.free()
+
+    @property
+    def cache_counts(self) -> CacheCounts:
+        """What the cache in this machine's memory holds and has saved."""
+        return self.cache.counts()
 
     @cached_property
     def _hidden(self) -> frozenset[str]:
@@ -347,21 +409,33 @@ class LlamaCppEngine:
         """The special tokens that llama.cpp should report by name."""
         return sorted((spelling.marks & self._hidden) | spelling.reported)
 
-    def _body(self, request: GenerateRequest) -> dict[str, Any]:
+    def _body(self, request: GenerateRequest, prompt: RequestPrompt) -> dict[str, Any]:
         if request.logit_bias:
             self.model.check_ids([token for token, _ in request.logit_bias], "logit_bias")
         body = _body_of(request)
+        body["cache_prompt"] = not prompt.exact or prompt.choices > 1
         marks = self._hidden & set(request.marks)
         if marks:
             body["preserved_tokens"] = sorted(marks)
         return body
 
+    def _known(self, request: GenerateRequest, prompt: str | tuple[int, ...]) -> RequestPrompt:
+        model = self.model
+        return request_prompt(
+            request,
+            prompt,
+            self.tokenize,
+            media_mark=model.media_mark,
+            by_tokens=model.has_checkpoints,
+        )
+
     def _run(
         self,
+        request: GenerateRequest,
         body: dict[str, Any],
+        prompt: RequestPrompt,
         cache_tokens: int,
         reader: AnswerReader,
-        param: str,
         restart: PenaltyRestart | None = None,
     ) -> Pieces:
         answer = CompletionSession(
@@ -369,18 +443,24 @@ class LlamaCppEngine:
             body,
             reader,
             restart,
-            self.slots,
+            self.cache,
+            prompt,
             cache_tokens,
             self._closed,
-            param,
+            "messages" if request.media else "prompt",
             self,
         )
         return iterate_callback(answer.produce)
 
-    def _score_token(self, before: Sequence[int], token: int, alternatives: int) -> TokenLogprob:
-        return score_token(self.model.complete, self.model.vocabulary, before, token, alternatives)
+    def _score_token(
+        self, before: Sequence[int], token: int, alternatives: int, place: Place
+    ) -> TokenLogprob:
+        model = self.model
+        return score_token(model.complete, model.vocabulary, before, token, alternatives, place)
 
-    def _hidden_text(self, prompt: str | Sequence[int], text: str, hidden: int) -> str:
+    def _hidden_text(
+        self, prompt: str | Sequence[int], text: str, hidden: int, place: Place
+    ) -> str:
         """See AnswerReader."""
         if isinstance(prompt, str):
             before = self.tokenize(prompt + text)
@@ -389,12 +469,21 @@ class LlamaCppEngine:
         if len(before) + hidden >= self._info.context_length:
             return CUT
         try:
-            return hidden_text(self.model.complete, self.model.vocabulary, before, hidden)
+            model = self.model
+            return hidden_text(model.complete, model.vocabulary, before, hidden, place)
         except APIError:  # already logged; the answer itself is complete
             return CUT
 
 
-def _checked_version(*, parallel: int, threads: int) -> str:
+def _changing(tuning: Tuning, chat_template: str | None) -> tuple[object, ...]:
+    """The choices that change answers, if there are any."""
+    unlike = {name: getattr(DEFAULT_TUNING, name) for name in SAME_ANSWERS}
+    found = replace(tuning, **unlike)
+    tuned = () if found == DEFAULT_TUNING else (found,)
+    return tuned if chat_template is None else (*tuned, chat_template)
+
+
+def checked_version(*, parallel: int, threads: int) -> str:
     """The version of xllamacpp. Raises ModelLoadError if it is missing, or for more than llama.cpp can do."""
     try:
         import xllamacpp
@@ -420,9 +509,6 @@ def _body_of(request: GenerateRequest) -> dict[str, Any]:
         "n_predict": -1 if limit is None else limit,
         "logit_bias": biases_of(request.logit_bias) if request.logit_bias else [],
         "stream": True,
-        # A cached prompt differs from a newly read one in the last bit; a request with a seed must get the
-        # same answer every time.
-        "cache_prompt": seed is None or request.answer_prefix_length > 0,
         "timings_per_token": True,  # the exact token count with every piece
         # `return_progress` is for prompts of several steps: a callback after each, so that reading can be
         # aborted. For a single step it would only cost time.

@@ -29,6 +29,9 @@ class PrivateListener(LlamaServer):
         _remove_stale_folders()
         self._folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
         self.path = self._folder / SOCKET_NAME
+        self.slots_folder = self._folder / "slots"
+        """For llama.cpp's files of what slots hold."""
+        self.slots_folder.mkdir(mode=0o700)
         self.key = secrets.token_hex(32)
         super().__init__(self.path, self.key)
 

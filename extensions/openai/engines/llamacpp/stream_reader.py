@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,12 +21,15 @@ log = logging.getLogger("openedai")
 
 MIN_LOGPROB = -9999.0  # OpenAI's value for an impossible token
 
-ScoreToken = Callable[[Sequence[int], int, int], TokenLogprob]
-"""Scores a token: takes the tokens before it, the token, and the number of alternatives to report."""
+Place = Mapping[str, Any]
+"""llama.cpp's fields for the slot that a query uses."""
 
-HiddenText = Callable[[str, int], str]
-"""The text of unreported tokens of an incomplete character: takes the answer's text so far and their
-number."""
+ScoreToken = Callable[[Sequence[int], int, int, Place], TokenLogprob]
+"""Scores a token: takes the tokens before it, the token, the number of alternatives to report, and where."""
+
+HiddenText = Callable[[str, int, Place], str]
+"""The text of unreported tokens of an incomplete character: takes the answer's text so far, their number, and
+where to query."""
 
 Known = tuple[int, bytes, dict[str, Any] | None]
 """An identified token: its id, its text, and llama.cpp's entry for it, if any."""
@@ -88,6 +91,11 @@ class AnswerReader:
         self._is_prompt_reported = False
         self.reread = 0
         """Prompt tokens that were not in the cache."""
+        self.cached: int | None = None
+        """How many tokens of the prompt were known before this answer began to read it; None: as many as
+        llama.cpp reports."""
+        self.place: Place = {}
+        """Where queries about tokens go."""
         self.finished = False
         self.should_stop = False
         """Whether to stop llama.cpp here, though it could continue."""
@@ -115,7 +123,7 @@ class AnswerReader:
             text += (
                 CUT
                 if self._hidden_text is None
-                else self._hidden_text("".join(self._texts), hidden)
+                else self._hidden_text("".join(self._texts), hidden, self.place)
             )
         self.total += tokens
         if finish is None and text and self.total == self._limit:
@@ -148,8 +156,10 @@ class AnswerReader:
         if self._is_prompt_reported:
             return tokens, None
         self._is_prompt_reported = True
-        cached = timings["cache_n"]
-        return tokens, PromptUsage(timings["prompt_n"] + cached, cached)
+        size, cached = timings["prompt_n"] + timings["cache_n"], timings["cache_n"]
+        return tokens, PromptUsage(
+            size, cached if self.cached is None else min(self.cached, cached)
+        )
 
 
 class TokenReader(AnswerReader):
@@ -281,7 +291,7 @@ class LogprobReader(TokenReader):
                 whole = unscored + spelled
                 found.append(token_logprob(entry, whole, self._alternatives, vocabulary))
             elif self._score is not None:
-                found.append(self._score(context, id, self._alternatives))
+                found.append(self._score(context, id, self._alternatives, self.place))
             else:
                 unscored += spelled
             context.append(id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -23,19 +23,20 @@ def score_token(
     before: Sequence[int],
     token: int,
     alternatives: int,
+    place: Mapping[str, Any] = {},
 ) -> TokenLogprob:
     """The log-probability of a token after others: sample one token, forced to be this one.
 
     Part of a character is never reported, so then another token is sampled, and this one is looked up among
-    the likeliest, at worst among all. Raises EngineFailed.
+    the likeliest, at worst among all. `place`: llama.cpp's fields for the slot. Raises EngineFailed.
     """
     spelled = vocabulary.tokens[token]
     if is_text(spelled):
-        entry = _sample(complete, before, token, max(1, alternatives))
+        entry = _sample(complete, before, token, max(1, alternatives), place)
         if entry["id"] == token:
             return token_logprob(entry, spelled, alternatives, vocabulary)
     for count in (max(alternatives, LIKELIEST_TOKENS), len(vocabulary.tokens)):
-        entry = _sample(complete, before, vocabulary.ids[b"a"], count)
+        entry = _sample(complete, before, vocabulary.ids[b"a"], count, place)
         for other in entry["top_logprobs"]:
             if other["id"] == token:
                 likely = {**entry, "logprob": other["logprob"]}
@@ -44,7 +45,11 @@ def score_token(
 
 
 def hidden_text(
-    complete: Complete, vocabulary: Vocabulary, before: Sequence[int], hidden: int
+    complete: Complete,
+    vocabulary: Vocabulary,
+    before: Sequence[int],
+    hidden: int,
+    place: Mapping[str, Any] = {},
 ) -> str:
     """The text of the last tokens of an answer, which llama.cpp has not reported because its last character
     is incomplete: that of the likeliest tokens that leave it so. Raises EngineFailed.
@@ -53,7 +58,7 @@ def hidden_text(
     """
     context, spelled = list(before), b""
     for _ in range(hidden):
-        entry = _sample(complete, context, vocabulary.ids[b"a"], LIKELIEST_TOKENS)
+        entry = _sample(complete, context, vocabulary.ids[b"a"], LIKELIEST_TOKENS, place)
         likeliest = (int(other["id"]) for other in entry["top_logprobs"])
         fitting = (id for id in likeliest if is_incomplete(spelled + vocabulary.tokens[id]))
         token = next(fitting, None)
@@ -64,7 +69,9 @@ def hidden_text(
     return spelled.decode(errors="replace")
 
 
-def _sample(complete: Complete, before: Sequence[int], token: int, count: int) -> dict[str, Any]:
+def _sample(
+    complete: Complete, before: Sequence[int], token: int, count: int, place: Mapping[str, Any]
+) -> dict[str, Any]:
     """llama.cpp's entry for `token` after others, with the `count` likeliest ones."""
     answers: list[dict[str, Any]] = []
     body = {
@@ -75,6 +82,7 @@ def _sample(complete: Complete, before: Sequence[int], token: int, count: int) -
         "n_probs": count,
         "stream": True,
         "cache_prompt": True,
+        **place,
     }
 
     def receive(data: bytes) -> bool:

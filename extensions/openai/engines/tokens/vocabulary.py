@@ -130,12 +130,16 @@ _FILL_IN = {
     "fim_pre": ("<|fim_prefix|>", "<fim_prefix>", "<▁PRE>"),
     "fim_suf": ("<|fim_suffix|>", "<fim_suffix>", "<▁SUF>"),
     "fim_mid": ("<|fim_middle|>", "<fim_middle>", "<▁MID>"),
+    "fim_rep": ("<|repo_name|>", "<reponame>", "<repo_name>"),
+    "fim_sep": ("<|file_sep|>", "<file_sep>"),
 }
 
 _SPECIAL = {
     "fim_pre": ("prefix_token_id", "fim_pre_token_id"),
     "fim_suf": ("suffix_token_id", "fim_suf_token_id"),
     "fim_mid": ("middle_token_id", "fim_mid_token_id"),
+    "fim_rep": ("fim_rep_token_id",),
+    "fim_sep": ("fim_sep_token_id",),
 }
 
 

@@ -14,7 +14,7 @@ import copy
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -30,9 +30,11 @@ from ..protocol import (
     GenerateRequest,
     Piece,
     Pieces,
+    RepositoryFile,
     Scores,
     TokenLogprob,
 )
+from ..tokens.infill import Plain, infill_tokens, repository_tokens
 from ..tokens.tokenizer_view import TokenizerView
 from .answers.by_text import answer_by_text
 from .answers.by_tokens import answer_by_tokens
@@ -142,20 +144,21 @@ class WebuiEngine:
         return b"".join(map(vocabulary.name, tokens)).decode(errors="replace")
 
     def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
+        return infill_tokens(*self._without_start(), before, after)
+
+    def repository(self, files: Sequence[RepositoryFile]) -> tuple[int, ...]:
+        return repository_tokens(*self._without_start(), files)
+
+    def _without_start(self) -> tuple[Mapping[str, int], Plain]:
+        """The special tokens, and what makes tokens of a text that is no prompt."""
         loaded, known = self._lookup.now()
-        special, start = known.view.vocabulary.special, _start_token(loaded, known.view)
+        start = _start_token(loaded, known.view)
 
         def plain(text: str) -> tuple[int, ...]:
             tokens = known.encode(loaded, text)
             return tokens[1:] if tokens[:1] == (start,) else tokens
 
-        return (
-            special["fim_pre"],
-            *(plain(before) if isinstance(before, str) else before),
-            special["fim_suf"],
-            *plain(after),
-            special["fim_mid"],
-        )
+        return known.view.vocabulary.special, plain
 
     # Answers
 

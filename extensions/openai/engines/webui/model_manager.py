@@ -38,9 +38,9 @@ class ChatModelManager:
 
     def loaded(self) -> Loaded:
         shared = _module("shared")
-        name = shared.model_name if shared.model is not None else None
+        name = shared.model_name if shared.model is not None else NONE
         loader = str(getattr(shared.args, "loader", None) or "")
-        return Loaded(name, tuple(shared.lora_names), loader)
+        return Loaded(None if name == NONE else name, tuple(shared.lora_names), loader)
 
     def models(self) -> tuple[str, ...]:
         return _names(_module("utils").get_available_models())
@@ -72,6 +72,9 @@ class ChatModelManager:
     def unload(self) -> None:
         with self._generation_stopped():
             _unload()
+
+    def memory(self, name: str) -> int | None:
+        return None
 
     def loads_on_demand(self) -> bool:
         return False

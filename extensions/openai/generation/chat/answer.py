@@ -19,6 +19,7 @@ from ...engines.protocol import (
     Pieces,
     ThinkingTraits,
 )
+from ...engines.remote.estimates import chat_estimate
 from ...engines.tokens.context_length import NORMALIZATION_GROWTH, check_can_fit, max_tokens_of
 from ...errors import ContextLengthExceeded
 from ..grammar.check import Part, compiled
@@ -50,6 +51,7 @@ from .reasoning_reader import (
     opened_in,
     tags_of,
 )
+from .remote_answer import answer_remotely
 
 OWN_SHAPE = CallShape(CALL_OPENING + '{"name": "', '", "arguments": ', "}" + CALL_CLOSING)
 """The form of a call that a model is asked for where its template shows no tools."""
@@ -72,6 +74,9 @@ def answer_chat(
     Raises, before the first piece, ContextLengthExceeded and what `Engine.render` raises.
     """
     info = engine.info
+    if info.is_remote:
+        yield from answer_remotely(engine, _with_thought_settled(request, wanted), prompt, wanted)
+        return
     texts = [message.content or "" for message in request.messages]
     check_can_fit(
         texts,
@@ -99,6 +104,7 @@ def answer_chat(
         marks=shape.marks,
         chat_mode=request.chat_mode,
         unstreamed=request.unstreamed,
+        cache=request.cache,
     )
     if shape.grammar is not None or shape.strict is not None:
         yield from _check_grammars(shape, request, wanted, info)
@@ -110,14 +116,21 @@ def answer_chat(
 
 
 def prompt_tokens(engine: Engine, request: ChatRequest, wanted: Wanted) -> int:
-    """The tokens of the prompt that an answer would continue. Raises what `Engine.render` raises."""
+    """The tokens of the prompt that an answer would continue; an estimate where another server makes it.
+    Raises what `Engine.render` raises."""
+    if engine.info.is_remote:
+        return chat_estimate(request).tokens
+    return len(engine.tokenize(prompt_of(engine, request, wanted)))
+
+
+def prompt_of(engine: Engine, request: ChatRequest, wanted: Wanted) -> str:
+    """The prompt that an answer would continue. Raises what `Engine.render` raises."""
     info = engine.info
     request = _with_thought_settled(request, wanted)
     texts = [message.content or "" for message in request.messages]
     longest = MAX_COUNTED_CONTEXTS * info.context_length
     check_can_fit(texts, None, longest, info.longest_token, param="messages")
-    shape = _shape(engine.render(request), request, wanted, info, engine.turn_ends(request))
-    return len(engine.tokenize(shape.prompt))
+    return _shape(engine.render(request), request, wanted, info, engine.turn_ends(request)).prompt
 
 
 def _with_thought_settled(request: ChatRequest, wanted: Wanted) -> ChatRequest:
@@ -241,12 +254,13 @@ def _thought_form(thinking: ThinkingTraits | None, opened: ThoughtTags | None) -
 def _call_reader(
     plan: ToolPlan, wanted: Wanted, format: AnswerFormat, *, enforced: bool
 ) -> PartReader:
-    if not plan.shown:
+    if not (plan.shown and (tools := plan.callable)):
         return TextReader()
     if enforced:
         return enforced_reader(plan)
     bare = wanted.bare_calls or format.bare
-    return CallReader(plan.shown, format.forms, parallel=plan.max_calls > 1, bare=bare)
+    parallel = plan.max_calls > 1
+    return CallReader(tools, format.forms, hidden=plan.hidden, parallel=parallel, bare=bare)
 
 
 def _continued(

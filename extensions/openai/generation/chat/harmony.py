@@ -55,12 +55,18 @@ class ChannelReader:
     plain = False
 
     def __init__(
-        self, begun: str = "", *, tools: Collection[str] = (), parallel: bool = True
+        self,
+        begun: str = "",
+        *,
+        tools: Collection[str] = (),
+        hidden: Collection[str] = (),
+        parallel: bool = True,
     ) -> None:
-        """`begun`: what the prompt has of the answer. `tools`: the names of the functions that were offered.
-        `parallel`: false ends the answer with its first call."""
+        """`begun`: what the prompt has of the answer. `tools`: the names of the functions that were offered;
+        `hidden`: of those that may not be called. `parallel`: false ends the answer with its first call."""
         self._begun = begun
         self._tools = tools
+        self._hidden = hidden
         self._parallel = parallel
         self._held = HeldText()
         self._kind: Kind | None = None
@@ -144,6 +150,8 @@ class ChannelReader:
             parts.append(Part("mark", source))
 
     def _is_function(self, namespace: str | None, name: str) -> bool:
+        if name in self._hidden:
+            return False
         return name in self._tools or (bool(self._tools) and namespace is not None)
 
     def _add(self, text: str, parts: list[Part]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from ...engines.chat_template.reasoning_probe import HARMONY
 from ...engines.protocol import ChatRequest, Message
 from ..tools.enforcing.demanded_calls import enforced_reader
+from ..tools.plan import ToolPlan
 from .answer_shape import AnswerShape, Wanted
 from .harmony import (
     CALL_BEGIN,
@@ -24,7 +25,6 @@ from .reasoning_budget import HARMONY_FINAL, HARMONY_NEXT, HARMONY_THINKING, for
 def harmony_shape(prompt: str, request: ChatRequest, wanted: Wanted) -> AnswerShape:
     """How the engine is asked where answers and calls have channels of their own."""
     plan, grammar, param = wanted.tools, request.grammar, wanted.grammar_param
-    names = frozenset(tool.name for tool in plan.shown)
     if wanted.continued is not None:
         return _continued(prompt, request, wanted, wanted.continued)
     if plan.inputs or (plan.shown and grammar is not None):  # in our own format, as text
@@ -37,7 +37,7 @@ def harmony_shape(prompt: str, request: ChatRequest, wanted: Wanted) -> AnswerSh
     elif grammar is not None or (wanted.thinks is False and not plan.shown):
         begin = FINAL_CHANNEL  # behind it there is no call any more
     if begin and not wanted.thinks:
-        reader = ChannelReader(begin, tools=names, parallel=plan.max_calls > 1)
+        reader = _reader(plan, begin)
         return AnswerShape(prompt + begin, grammar, param, MARKS, reader, MESSAGE_ENDS)
     form = form_of(HARMONY_THINKING, calls=bool(plan.shown))
     if begin:
@@ -47,7 +47,7 @@ def harmony_shape(prompt: str, request: ChatRequest, wanted: Wanted) -> AnswerSh
         grammar,
         param,
         MARKS,
-        ChannelReader(tools=names, parallel=plan.max_calls > 1),
+        _reader(plan),
         MESSAGE_ENDS if grammar is not None else (),
         form if grammar is not None or wanted.budget else None,
         staged=grammar is not None,
@@ -59,7 +59,6 @@ def _continued(prompt: str, request: ChatRequest, wanted: Wanted, message: Messa
     """As `harmony_shape`, of an answer that has begun. A call that is demanded comes right behind that, or
     behind its thought."""
     plan, grammar, param, begin = wanted.tools, request.grammar, wanted.grammar_param, ""
-    names = frozenset(tool.name for tool in plan.shown)
     thinking = bool(message.reasoning and not message.content)
     begun = prompt + _begun(message)
     if plan.demanded and plan.inputs:  # in our own format, as text
@@ -72,11 +71,7 @@ def _continued(prompt: str, request: ChatRequest, wanted: Wanted, message: Messa
     if not thinking and begin:
         begun = f"{begun}{HARMONY_NEXT}{CALL_BEGIN}" if message.content else prompt + CALL_BEGIN
     if not thinking:
-        reader = (
-            ChannelReader(CALL_BEGIN, tools=names, parallel=plan.max_calls > 1)
-            if begin
-            else TextReader()
-        )
+        reader = _reader(plan, CALL_BEGIN) if begin else TextReader()
         return AnswerShape(begun, grammar, param, MARKS, reader, MESSAGE_ENDS)
     form = form_of(HARMONY_THINKING, calls=bool(plan.shown))
     form = replace(form, ends=(HARMONY_NEXT + begin,)) if begin else form
@@ -85,12 +80,17 @@ def _continued(prompt: str, request: ChatRequest, wanted: Wanted, message: Messa
         grammar,
         param,
         MARKS,
-        ChannelReader(HARMONY[0], tools=names, parallel=plan.max_calls > 1),
+        _reader(plan, HARMONY[0]),
         MESSAGE_ENDS if grammar is not None else (),
         form if grammar is not None or wanted.budget else None,
         opened=True,
         staged=grammar is not None,
     )
+
+
+def _reader(plan: ToolPlan, begun: str = "") -> ChannelReader:
+    names = frozenset(tool.name for tool in plan.shown)
+    return ChannelReader(begun, tools=names, hidden=plan.hidden, parallel=plan.max_calls > 1)
 
 
 def _begun(message: Message) -> str:

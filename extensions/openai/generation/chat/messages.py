@@ -242,10 +242,16 @@ def to_engine(
         media = make_reader()
         media.check_count(count)
     plain = [_plain(message, f"messages[{at}]", media) for at, message in enumerate(messages)]
-    if earlier:
-        first = next((at for at, each in enumerate(plain) if each.role != "system"), len(plain))
-        plain[first:first] = [_plain(message, "session", FILES_ONLY) for message in earlier]
-    return tuple(with_ids(plain))
+    return tuple(with_ids(behind_instructions(plain, earlier) if earlier else plain))
+
+
+def behind_instructions(
+    messages: Sequence[Message], earlier: Sequence[ChatMessage]
+) -> list[Message]:
+    """The messages with `earlier` ones behind the instructions at their beginning."""
+    first = next((at for at, each in enumerate(messages) if each.role != "system"), len(messages))
+    before = [_plain(message, "session", FILES_ONLY) for message in earlier]
+    return [*messages[:first], *before, *messages[first:]]
 
 
 def _media_parts(message: ChatMessage) -> int:

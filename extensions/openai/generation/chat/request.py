@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -14,7 +14,7 @@ from ...schemas.validation import RequestModel, Unsupported
 from ..request import MAX_TOKENS_ALIASES, NO_LIMIT, ChoicesRequest, needs
 from ..sampling.unsupported_fields import IN_CHAT, NeutralValues
 from ..tools.hosted_tools import HostedTool
-from ..tools.plan import ToolPlan
+from ..tools.plan import Offered, ToolPlan
 from ..tools.request import (
     AnyTool,
     ChatToolChoice,
@@ -37,6 +37,8 @@ MAX_MESSAGES = 8192
 TOOL_FIELDS = {"tools", "tool_choice", "functions", "function_call"}
 NO_TOOLS = ToolPlan()
 NO_THINKING_PLAN = ThinkingPlan()
+ALL_THAT_FITS = -1
+"""Of `truncate_prompt_tokens`."""
 TEMPLATE_OWN = {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"}
 
 
@@ -146,6 +148,11 @@ class ChatCompletionRequest(ThinkingFields, ChoicesRequest):
         None,
         description="False only with `continue_final_message`, as vLLM's clients send it. Not OpenAI's.",
     )
+    truncation: Literal["auto", "disabled"] | None = Field(
+        None,
+        description="`auto`: `truncate_prompt_tokens` of -1, under the name that it has in Responses. Not "
+        "OpenAI's.",
+    )
     modalities: list[Literal["text", "audio"]] | None = Field(
         None, min_length=1, description="Text only; `audio` is refused."
     )
@@ -172,7 +179,7 @@ class ChatCompletionRequest(ThinkingFields, ChoicesRequest):
         description="Who asks, as `user`; by either of them stored chats are found to be erased.",
     )
     prompt_cache_key: str | None = Field(
-        None, description="Taken and without effect: all prompts share one cache."
+        None, description="Taken and without effect: what prompts share is found without it."
     )
     prompt_cache_retention: Literal["in_memory", "24h"] | None = Field(
         None, description="Taken and without effect."
@@ -187,6 +194,15 @@ class ChatCompletionRequest(ThinkingFields, ChoicesRequest):
     web_search_options: Annotated[dict[str, Any] | None, Unsupported()] = Field(
         None, description="Refused."
     )
+
+    @property
+    def prompt_length(self) -> int | None:
+        """The most tokens of the prompt, older messages being left out; None: it is taken as it is."""
+        if self.truncation != "auto":
+            return self.truncate_prompt_tokens
+        if self.truncate_prompt_tokens is not None:
+            raise bad_request.conflicting("truncation", "truncate_prompt_tokens")
+        return ALL_THAT_FITS
 
     @property
     def limit(self) -> tuple[int | None, str]:
@@ -239,20 +255,25 @@ class ChatCompletionRequest(ThinkingFields, ChoicesRequest):
     @property
     def left_out(self) -> list[str]:
         hosted = enumerate(self.tools or ())
-        return [f"tools[{at}].{t.type}" for at, t in hosted if isinstance(t, HostedTool)]
+        return [
+            f"tools[{at}].{t.type}"
+            for at, t in hosted
+            if isinstance(t, HostedTool) and t.is_left_out
+        ]
 
-    @property
-    def plan(self) -> ToolPlan:
-        """What to do about tools. Raises InvalidRequest for what cannot be done."""
-        if TOOL_FIELDS.isdisjoint(self.model_fields_set):
+    def tool_plan(self, agents: Sequence[Offered] = ()) -> ToolPlan:
+        """What to do about tools, with those of an agent. Raises InvalidRequest for what cannot be done."""
+        if not agents and TOOL_FIELDS.isdisjoint(self.model_fields_set):
             return NO_TOOLS
         parallel = self.parallel_tool_calls is not False
         if self.functions is None and self.function_call in (None, "none", "auto"):
-            return plan_chat_tools(self.tools, self.tool_choice, parallel=parallel)
+            return plan_chat_tools(self.tools, self.tool_choice, parallel=parallel, agents=agents)
         if self.tools is not None or self.tool_choice is not None:
             raise bad_request.conflicting("functions", "tools")
         tools = [FunctionTool(type="function", function=each) for each in self.functions or ()]
-        return plan_chat_tools(tools, self.function_call, parallel=False, legacy=True)
+        return plan_chat_tools(
+            tools, self.function_call, parallel=False, legacy=True, agents=agents
+        )
 
     def plan_thinking(self, info: EngineInfo, budgets: Mapping[str, int]) -> ThinkingPlan:
         """Whether and how much to think, and all that the chat template is given besides the messages.

@@ -10,9 +10,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...engines.protocol import Message as EngineMessage
+
 INSTRUCTIONS = ("system", "developer")
 Message = Mapping[str, Any]
 """As clients send it."""
+
+
+def as_said(message: EngineMessage) -> dict[str, Any]:
+    """A message of another dialect as chats have it, without what is no text."""
+    said: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.reasoning:
+        said["reasoning_content"] = message.reasoning
+    if message.tool_calls:
+        said["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in message.tool_calls
+        ]
+    if message.role == "tool":
+        said["tool_call_id"] = message.tool_call_id
+    return said
 
 
 def instructions(sent: Sequence[Message]) -> int:

@@ -19,6 +19,7 @@ MAX_ALTERNATIVES = 4_000  # in a whole grammar
 MAX_NESTING = 64  # of brackets
 MAX_PATTERN_LENGTH = 8_192  # characters of a regular expression
 MAX_REPETITIONS = 10_000  # the largest count in a grammar or pattern
+MAX_COUNT = 2**31 - 1  # the largest in a keyword of a schema, which costs the same whatever it is
 MAX_SCHEMA_SIZE = 20_000  # values in a schema, all levels together
 MAX_SCHEMA_TEXT = 512 << 10  # characters of its strings and keys, together
 MAX_SCHEMA_DEPTH = 96  # of nested objects and arrays

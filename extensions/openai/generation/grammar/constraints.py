@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, Field
 
+from ...engines.protocol import SchemaGrammar
 from ...errors import InvalidRequest
 from ...schemas import bad_request
 from ...schemas.validation import RequestModel
@@ -241,11 +242,11 @@ def object_constraint(where: str) -> tuple[str, str]:
 
 
 def _json(schema: Mapping[str, Any] | None, where: str, *, strict: bool | None = False) -> str:
-    schema = {} if schema is None else schema
+    sent = schema = {} if schema is None else schema
     if strict:
         check_enforceable(schema, where)  # before it is processed
         schema = closed(schema)
-    return "start: " + json_rule(schema, where)
+    return SchemaGrammar("start: " + json_rule(schema, where), sent, strict=bool(strict))
 
 
 def _regex(pattern: str, where: str) -> str:

@@ -92,6 +92,12 @@ class _Matching:
         return self._matcher.get_error()
 
 
+def matches(text: str, grammar: str) -> bool:
+    """Whether a whole text matches a grammar that is known to be good."""
+    matching, data = _Matching(grammar), text.encode()
+    return matching.consume(data) == len(data) and matching.complete
+
+
 def read_here(grammar: str) -> str:
     """The problem of a simple grammar (`compiling/simple_grammars.py`); empty: it is valid."""
     return LLMatcher(_bytes(), grammar, log_level=0).get_error()[:MAX_PROBLEM_CHARACTERS].strip()

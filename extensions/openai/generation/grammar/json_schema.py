@@ -17,11 +17,11 @@ import orjson
 
 from ...schemas import bad_request
 from .bounds import (
+    MAX_COUNT,
     MAX_ENUM,
     MAX_MULTIPLE,
     MAX_PROPERTIES,
     MAX_REFS,
-    MAX_REPETITIONS,
     MAX_SCHEMA_DEPTH,
     MAX_SCHEMA_SIZE,
     MAX_SCHEMA_TEXT,
@@ -41,7 +41,8 @@ Path = tuple[str | int, ...]
 
 _VALUES = ("const", "enum", "default", "examples")  # keywords whose values are data, not schemas
 _TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
-_COUNTS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
+_LEAST = ("minItems", "minLength", "minProperties")
+_MOST = ("maxItems", "maxLength", "maxProperties")
 _SCHEMA = ("items", "additionalProperties", "additionalItems", "unevaluatedItems", "not", "if", "then",
            "else", "contains", "propertyNames", "unevaluatedProperties", "contentSchema")  # fmt: skip
 _SCHEMAS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")  # lists
@@ -187,11 +188,11 @@ def _check_node(node: Mapping[str, Any], path: Path, param: str) -> None:
             refuse(where, "it ends with a backslash.")
     for pattern in _dict(node.get("patternProperties")):
         check_pattern(pattern, place(param, (*path, "patternProperties", pattern[:64])))
-    for name in _COUNTS:
+    for name in _LEAST:
         count = node.get(name)
-        if isinstance(count, (int, float)) and count > MAX_REPETITIONS:
+        if isinstance(count, (int, float)) and count > MAX_COUNT:
             where = place(param, (*path, name))
-            raise bad_request.out_of_range(where, count, low=None, high=MAX_REPETITIONS)
+            raise bad_request.out_of_range(where, count, low=None, high=MAX_COUNT)
     multiple = node.get("multipleOf")
     if isinstance(multiple, (int, float)) and _digits(multiple) > MAX_MULTIPLE:
         where = place(param, (*path, "multipleOf"))
@@ -315,7 +316,9 @@ def _as_enforced(schema: Any, exclusion: Exclusion) -> Any:
             name in _NEUTRAL or name == "if" or (name == "$schema" and _STANDARD not in str(value))
         ):
             continue
-        elif name in _COUNTS and isinstance(value, float) and value.is_integer():
+        elif name in _MOST and isinstance(value, (int, float)) and value > MAX_COUNT:
+            continue  # no answer is that long
+        elif name in (*_LEAST, *_MOST) and isinstance(value, float) and value.is_integer():
             written[name] = int(value)
         elif name in _VALUES:
             written[name] = value

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -53,6 +53,16 @@ class Hooks:
     rewriting: set[str] = field(default_factory=set, compare=False)
     """Extensions that, at the end, changed text that was already sent."""
 
+    def only(self, names: Collection[str]) -> Hooks:
+        """These extensions alone. Raises ExtensionFailed if one of them is not there."""
+        there = {name for name, _ in self.extensions()}
+        if missing := [name for name in names if name not in there]:
+            raise ExtensionFailed(
+                f"The agent answers with the extension '{missing[0]}' only, which is not active."
+            )
+        chosen = partial(_chosen, self.extensions, frozenset(names))
+        return replace(self, extensions=chosen)
+
     def having(self, *names: str) -> list[tuple[str, Any]]:
         """The extensions that have one of these hooks."""
         skipped = self.applied()
@@ -82,6 +92,12 @@ class Hooks:
     def run(self, state: State, *, is_chat: bool) -> HookRun:
         """The hooks for one answer."""
         return HookRun(self, state, is_chat)
+
+
+def _chosen(
+    extensions: Callable[[], Iterable[tuple[str, Any]]], names: Collection[str]
+) -> list[tuple[str, Any]]:
+    return [each for each in extensions() if each[0] in names]
 
 
 HOOK_NAMES = (

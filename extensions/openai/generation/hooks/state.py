@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from ...engines.protocol import EngineInfo, Native
 from ..sampling.table import PARAMETERS
+from ..sampling.upstream_fields import FIELDS
 
 State = dict[str, Any]
 """What hooks get and may change: sampler parameters under the UI's names, and the UI's settings."""
@@ -20,11 +22,11 @@ def state_of(
     info: EngineInfo,
 ) -> State:
     """The state of a request for hooks; `settings` are the UI's further values."""
-    named: State = {}
-    for row in PARAMETERS:
-        column = row.native.get(info.sampler)
-        if column is not None and column.name in sampling:
-            named[_ui_name(row.name)] = sampling[column.name]
+    named = {
+        name: sampling[native]
+        for name, native in _names(info.sampler).items()
+        if native in sampling
+    }
     return {
         **_UI_DEFAULTS,
         **settings,
@@ -56,6 +58,16 @@ def _ui_name(row: str) -> str:
     return _UI_NAMES.get(row, row)
 
 
+@cache
+def _names(sampler: str) -> Mapping[str, str]:
+    """The parameters of a sampler, or of a kind of other servers: a UI's names, and its own."""
+    if sampler in FIELDS:
+        return {_ui_name(row): name for row, name in FIELDS[sampler].items()}
+    return {
+        _ui_name(row.name): row.native[sampler].name for row in PARAMETERS if sampler in row.native
+    }
+
+
 _UI_NAMES = {row.name: row.native["webui"].name for row in PARAMETERS if "webui" in row.native}
 _NOT_SAMPLING = (
     "max_new_tokens",
@@ -70,11 +82,7 @@ _NOT_SAMPLING = (
 def changed_sampling(before: State, after: State, info: EngineInfo) -> dict[str, Any]:
     """Parameters that hooks have set, under the engine's names; unknown ones only if the engine accepts all
     of a UI's."""
-    columns = {
-        _ui_name(row.name): row.native[info.sampler].name
-        for row in PARAMETERS
-        if info.sampler in row.native
-    }
+    columns = _names(info.sampler)
     accepts_all = info.sampler.startswith("webui")
     return {
         columns.get(name, name): value

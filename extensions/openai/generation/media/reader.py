@@ -11,7 +11,7 @@ import mimetypes
 import re
 from base64 import b64decode
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ...engines.protocol import Capability, Media
@@ -21,6 +21,7 @@ from ...schemas import bad_request
 from ...settings import Settings
 from .audio import read_sound
 from .images import Detail, read_picture
+from .pdf import PdfReader
 
 MIB = 1 << 20
 DATA_URL = re.compile(
@@ -30,15 +31,18 @@ MAX_URL_HEAD_CHARACTERS = 1024  # characters of an address that are looked at fo
 TEXT_TYPES = re.compile(
     r"text/.+|application/((.+\+)?(json|xml|yaml)|x-yaml|toml|javascript|x-sh|sql|x-ndjson|jsonl)"
 )
+ANY_FILE_TYPES = ("application/octet-stream", "application/pdf")  # by their bytes
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # that no text file has
 
+Hear = Callable[[Media], str]
+"""What is said in a sound."""
 Fetch = Callable[[str, str], bytes]
 """The bytes at an http(s) address, and the field that holds it, for errors. Raises InvalidRequest."""
 
 
 @dataclass(frozen=True, slots=True)
 class MediaReader:
-    """What of one request's media is taken, and how. The default takes files with text only."""
+    """What of one request's media is taken, and how. The default takes files only."""
 
     capabilities: Collection[str] = ()
     """The engine's: `vision` and `audio` are looked for."""
@@ -50,6 +54,9 @@ class MediaReader:
     """Pixels that a picture keeps of each side."""
     fetch: Fetch | None = None
     """None: http(s) addresses are refused."""
+    hear: Hear | None = None
+    """For a model that takes no sounds; None: they are refused."""
+    pdf: PdfReader = field(default_factory=PdfReader)
 
     def check_count(self, count: int, param: str = "messages") -> None:
         """Raises InvalidRequest when a request has more media than it may. `param`: the field with them."""
@@ -98,31 +105,38 @@ class MediaReader:
         data = self._decoded(payload, param, "invalid_base64_image", "image_file_too_large")
         return read_picture(data, detail, param, most=self.max_side)
 
-    def sound(self, data: str, format: Literal["wav", "mp3"], where: str) -> Media:
-        """A sound in base64."""
-        if Capability.AUDIO not in self.capabilities:
+    def sound(self, data: str, format: Literal["wav", "mp3"], where: str) -> str | Media:
+        """A sound in base64, or what is said in it, for a model that takes no sounds."""
+        is_heard = Capability.AUDIO in self.capabilities
+        if not is_heard and self.hear is None:
             raise _not_taken(where, "input_audio", "sounds")
         param = f"{where}.input_audio.data"
-        return read_sound(self._decoded(data, param), format, param)
+        sound = read_sound(self._decoded(data, param), format, param)
+        return sound if is_heard or self.hear is None else self.hear(sound)
 
     def file(self, name: str | None, data: str, where: str, field: str = "file.file_data") -> str:
-        """A file that holds text, as the text that the model is given. `data`: base64, or a data: URL."""
+        """A file of text or a PDF, as the text that the model is given. `data`: base64, or a data: URL."""
         param = f"{where}.{field}"
         kind, payload = _data_url(data)
         guessed = mimetypes.guess_type(name or "")[0]
         for given in (kind, guessed):
-            if given and given != "application/octet-stream" and not TEXT_TYPES.fullmatch(given):
-                raise bad_request.unsupported(param, "is not of a type that holds plain text.")
+            if given and given not in ANY_FILE_TYPES and not TEXT_TYPES.fullmatch(given):
+                raise bad_request.unsupported(param, "is not of a type that holds text.")
         content = self._decoded(payload, param)
+        return file_text(name, self._text(content, param))
+
+    def _text(self, content: bytes, param: str) -> str:
+        if content.startswith(b"%PDF-"):
+            return self.pdf.text(content, param)
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError:
             text = "\0"
-        if CONTROL_CHARACTERS.search(text) or text.startswith("%PDF-"):
+        if CONTROL_CHARACTERS.search(text):
             raise bad_request.unsupported(
-                param, "is no text in UTF-8, and this server takes no other files."
+                param, "is neither text in UTF-8 nor a PDF, and this server takes no other files."
             )
-        return file_text(name, text)
+        return text
 
     def _decoded(
         self,
@@ -158,7 +172,10 @@ def file_text(name: str | None, text: str) -> str:
 
 
 def media_reader(
-    settings: Settings, capabilities: Collection[str], check_wanted: Callable[[], None]
+    settings: Settings,
+    capabilities: Collection[str],
+    check_wanted: Callable[[], None],
+    hear: Hear | None = None,
 ) -> MediaReader:
     """For one request. `check_wanted` raises when the client no longer waits."""
     most = settings.media_max_mb * MIB
@@ -167,7 +184,8 @@ def media_reader(
         rules = FetchRules(settings.media_urls, settings.media_hosts, most, settings.media_timeout)
         fetch = Fetcher(rules, check_wanted).get
     parts, side = settings.media_max_parts, settings.media_max_side
-    return MediaReader(capabilities, most, parts, side, fetch)
+    pdf = PdfReader(settings.media_pdf_pages, settings.media_pdf_seconds, check_wanted)
+    return MediaReader(capabilities, most, parts, side, fetch, hear, pdf)
 
 
 def _data_url(url: str) -> tuple[str | None, str]:

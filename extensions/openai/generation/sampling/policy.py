@@ -50,8 +50,13 @@ class Policy:
     thinking_budgets: Mapping[str, int] = field(default_factory=dict)
     """The thinking budget in tokens for each reasoning effort; -1 is no limit."""
     role_stops: Literal["auto", "always", "never"] = "auto"
+    model_defaults: bool = True
+    """Whether the defaults in a model's files hold."""
     fingerprint_salt: str = ""
     """Changes whenever a setting that shapes answers changes; empty if there is none."""
+    _by_model: dict[str, tuple[Mapping[str, Any], Policy]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def with_fingerprint(self, info: EngineInfo) -> EngineInfo:
         """The info with a fingerprint that includes the operator's settings."""
@@ -59,6 +64,17 @@ class Policy:
             return info
         both = hashlib.sha256((info.fingerprint + self.fingerprint_salt).encode()).hexdigest()
         return replace(info, fingerprint="fp_" + both[:10])
+
+    def for_model(self, info: EngineInfo) -> Policy:
+        """The policy with the defaults that the model's files have, behind the operator's own."""
+        if not info.sampling or not self.model_defaults:
+            return self
+        known = self._by_model.get(info.model)
+        if known is None or known[0] is not info.sampling:
+            own = _of_files(info, self.limits)
+            known = info.sampling, replace(self, defaults={**own, **self.defaults})
+            self._by_model[info.model] = known
+        return known[1]
 
     def with_defaults(self, values: Mapping[str, Any], max_tokens: int) -> Policy:
         """The policy with these values where a request gives none, before the operator's own defaults;
@@ -80,13 +96,13 @@ class Policy:
             raise bad_request.unsupported(
                 "stream", "was switched off by the operator of this server."
             )
+        body.check_limits(strict=self.strict, lenient=self.lenient_limits)
         given = {name for name in body.model_fields_set if getattr(body, name) is not None}
         added = {**self.defaults, **self._preset(body.preset)}
         update = {name: value for name, value in added.items() if name not in given}
         update.update(self.forced)
         if update:
             body = body.model_copy(update=update)
-        body.check_limits(strict=self.strict, lenient=self.lenient_limits)
         for name, limit in self.limits.items():
             value = getattr(body, name, None)
             if value is not None and value > limit:
@@ -132,7 +148,7 @@ def read_policy(settings: Settings) -> Policy:
     defaults = _values(settings.sampling_defaults, "setting sampling_defaults")
     forced = _values(settings.sampling_forced, "setting sampling_forced")
     presets = _presets(settings.preset_folder)
-    shaping = (defaults, forced, presets, settings.role_stops)
+    shaping = (defaults, forced, presets, settings.role_stops, settings.model_defaults)
     policy = Policy(
         defaults,
         forced,
@@ -145,7 +161,8 @@ def read_policy(settings: Settings) -> Policy:
         settings.lenient_limits,
         settings.thinking_budgets,
         settings.role_stops,
-        "" if shaping == ({}, {}, {}, "auto") else repr(shaping),
+        settings.model_defaults == "on",
+        "" if shaping == ({}, {}, {}, "auto", "on") else repr(shaping),
     )
     _check_limits(policy.defaults, limits, "setting sampling_defaults")
     _check_limits(policy.forced, limits, "setting sampling_forced")
@@ -163,6 +180,18 @@ def checked_values(
     values = _values(given, where)
     _check_limits(values, limits, where)
     return values
+
+
+def _of_files(info: EngineInfo, limits: Mapping[str, float]) -> Mapping[str, Any]:
+    """Those of a model's values that can be used; the log names the others."""
+    where = f"the sampling in the files of {info.model}"
+    found: dict[str, Any] = {}
+    for name, value in info.sampling.items():
+        try:
+            found.update(checked_values({name: value}, limits, where))
+        except SettingsError as error:
+            log.warning("%s; not used", error)
+    return found
 
 
 def _check_limits(values: Mapping[str, Any], limits: Mapping[str, float], where: str) -> None:

@@ -18,6 +18,7 @@ from ...engines.protocol import EngineInfo, Native
 from ...schemas import bad_request
 from .sampler_names import IN_LLAMA_CPP
 from .table import LLAMACPP, PARAMETERS, ROWS, WEBUI_2023, WEBUI_2026, Parameter
+from .upstream_fields import FIELDS
 
 WINDOWS = ("repetition_penalty_range", "dry_penalty_last_n")  # in tokens; -1 is the context
 
@@ -188,6 +189,8 @@ def cached_native(
 
 
 def _native(request: object, info: EngineInfo, stops: tuple[str, ...]) -> Native:
+    if info.sampler in FIELDS:
+        return _as_given(request, FIELDS[info.sampler], info.honours)
     profile = profile_of(info)
     values = {row.name: _value(row, request, info) for row in PARAMETERS}
     requested = frozenset(row.name for row in PARAMETERS if _given(row, request) != row.default)
@@ -207,6 +210,21 @@ def _native(request: object, info: EngineInfo, stops: tuple[str, ...]) -> Native
     if profile.stops_name is not None:
         native[profile.stops_name] = list(stops)
     return native | _named(values, requested, info.sampler)
+
+
+def _as_given(request: object, names: Mapping[str, str], honoured: frozenset[str] | None) -> Native:
+    """What the request gives, for a server of these names with defaults of its own; `honoured`: as in
+    EngineInfo."""
+    native = {}
+    for row in PARAMETERS:
+        value = getattr(request, row.name, None)
+        if value is None:
+            continue
+        if row.name in names and (honoured is None or row.name in honoured):
+            native[names[row.name]] = value
+        elif _given(row, request) != row.default:
+            raise bad_request.unsupported(row.name, "is not supported by the server of this model.")
+    return native
 
 
 def _honoured(row: Parameter, info: EngineInfo, profile: Profile) -> bool:

@@ -30,8 +30,6 @@ SHARED: NeutralValues = {
     "no_stop_trim": (False,),
     "t_max_predict_ms": (0, -1),
     # Which tokens may come.
-    "allowed_token_ids": ([],),
-    "allowed_tokens": ([],),
     "logits_processors": ([],),
     "custom_logit_processor": (),
     "guided_whitespace_pattern": (),
@@ -59,10 +57,10 @@ SHARED: NeutralValues = {
     "return_tokens_as_token_ids": (False,),
     "return_hidden_states": (False,),
     # What becomes of the prompt.
-    "truncate_prompt_tokens": (),
     "n_keep": (0, -1),
     "add_bos_token": (True,),
 }
+IN_OTHER_DIALECTS: NeutralValues = {**SHARED, "truncate_prompt_tokens": ()}
 IN_COMPLETIONS: NeutralValues = {
     **SHARED,
     "add_special_tokens": (True,),

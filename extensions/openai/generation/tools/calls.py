@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
+from pydantic_core import from_json
 from typing_extensions import NotRequired, Required, TypedDict
 
 from ...engines.protocol import ToolCallDelta
@@ -93,7 +94,7 @@ class ToolCallWriter:
             self._called.add(event.index)
             place = event.index, part.index
             if part.name in self._plan.custom:
-                self._custom[place] = [new_call_id(), part.name or "", ""]
+                self._custom[place] = [part.id or new_call_id(), part.name or "", ""]
             if place in self._custom:
                 self._custom[place][2] += part.arguments
             elif self._plan.legacy:
@@ -122,7 +123,7 @@ def _tool_call(part: ToolCallDelta) -> ToolCallChunk:
         return {"index": part.index, "function": _function(part)}
     return {
         "index": part.index,
-        "id": new_call_id(),
+        "id": part.id or new_call_id(),
         "type": "function",
         "function": _function(part),
     }
@@ -146,6 +147,15 @@ def custom_input(arguments: str) -> str:
     # Without a grammar a model may have written any JSON.
     has_input = isinstance(decoded, dict) and "input" in decoded
     return _input_text(decoded["input"]) if has_input else arguments
+
+
+def arguments_object(text: str) -> dict[str, Any]:
+    """The arguments of a call; of one that a limit on tokens has cut as much as there is."""
+    try:
+        found = from_json(text, allow_partial=True) if text.strip() else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _input_text(value: object) -> str:

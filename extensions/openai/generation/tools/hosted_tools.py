@@ -8,7 +8,8 @@ Sources: OpenAI API reference, tools of Responses; Anthropic's server tools, who
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Literal
 
 from pydantic import ConfigDict
 
@@ -42,6 +43,51 @@ class HostedTool(RequestModel):
 
     type: str
 
+    @property
+    def is_left_out(self) -> bool:
+        return True
+
+
+class McpToolNames(RequestModel):
+    """Some of a server's tools."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    tool_names: list[str] | None = None
+
+
+class McpTool(HostedTool):
+    """The tools of one of the operator's tool servers, by its label. A server at an address of the client's
+    is left out."""
+
+    type: Literal["mcp"]
+    server_label: str | None = None
+    server_url: str | None = None
+    connector_id: str | None = None
+    tunnel_id: str | None = None
+    allowed_tools: list[str] | McpToolNames | None = None
+    require_approval: Any = None
+
+    @property
+    def is_left_out(self) -> bool:
+        address = self.server_url or self.connector_id or self.tunnel_id
+        return self.server_label is None or address is not None
+
+    @property
+    def allowed_names(self) -> list[str] | None:
+        """The only ones that the request wants; None: all."""
+        given = self.allowed_tools
+        return given.tool_names if isinstance(given, McpToolNames) else given
+
+
+def tools_of_servers(tools: Iterable[object] | None) -> list[tuple[str, McpTool]]:
+    """Those of a request's tools that are of this server's tool servers, with their places."""
+    return [
+        (f"tools[{at}]", tool)
+        for at, tool in enumerate(tools or ())
+        if isinstance(tool, McpTool) and not tool.is_left_out
+    ]
+
 
 def form_of_tool(value: Any) -> str | None:
     """The union member that a tool is; None for an unknown type."""
@@ -50,7 +96,7 @@ def form_of_tool(value: Any) -> str | None:
     if not isinstance(value, dict):
         return "function"  # whose type then reports the error
     kind = value.get("type")
-    if kind in ("function", "custom", "namespace"):
+    if kind in ("function", "custom", "namespace", "mcp"):
         return str(kind)
     return "hosted" if isinstance(kind, str) and _HOSTED.fullmatch(kind) else None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -43,6 +43,28 @@ class InputGrammar:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a call that the server made."""
+
+    text: str
+    """What the model is told."""
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Makes the calls of a tool here."""
+
+    run: Callable[[str], Generator[None, None, Outcome]]
+    """Gets the arguments as JSON. Yields at least every `callback_bridge.TICK_S` until the result is there;
+    closing it ends the call."""
+    server: str | None = None
+    """The tool server's label; None: the tool is part of this server, and clients do not see its calls."""
+    name: str = ""
+    """What the tool server calls the tool."""
+
+
+@dataclass(frozen=True, slots=True)
 class Offered:
     """A tool that a request offers, independent of the dialect."""
 
@@ -59,6 +81,8 @@ class Offered:
     """Whether its arguments must match their schema even if the call is optional."""
     deferred: bool = False
     """The conversation describes it, not the prompt's list of tools."""
+    runner: Runner | None = None
+    """Makes its calls in this server, so a request can neither demand nor name it; None: the client does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +120,10 @@ class ToolPlan:
     """The request's field with each tool's schema or grammar, by the tool's name."""
     deferred: frozenset[str] = frozenset()
     """Tools that the conversation describes, so the list of tools does not."""
+    hidden: frozenset[str] = frozenset()
+    """Tools that were offered and that this answer may not call."""
+    here: Mapping[str, Runner] = field(default_factory=dict)
+    """Those of `shown` whose calls the server makes, by name."""
     legacy: bool = False
     """Request and answer are in the older form of `functions`."""
 
@@ -103,6 +131,34 @@ class ToolPlan:
     def param(self) -> str:
         """The request's field with the tools."""
         return "functions" if self.legacy else "tools"
+
+    @property
+    def without_own(self) -> ToolPlan:
+        """The same without the tools that are part of this server."""
+        own = [name for name, runner in self.here.items() if runner.server is None]
+        if not own:
+            return self
+        shown = tuple(tool for tool in self.shown if tool.name not in own)
+        here = {name: runner for name, runner in self.here.items() if name not in own}
+        return replace(self, shown=shown, here=here)
+
+    @property
+    def callable(self) -> tuple[Tool, ...]:
+        """Those of the shown tools that this answer may call."""
+        return tuple(tool for tool in self.shown if tool.name not in self.hidden)
+
+    def only_shown(self) -> ToolPlan:
+        """The plan for an answer without calls, whose prompt has the tools nevertheless."""
+        names = frozenset(tool.name for tool in self.shown)
+        return replace(
+            self,
+            hidden=self.hidden | names,
+            demanded=(),
+            strict=frozenset(),
+            inputs={},
+            schemas={},
+            here={},
+        )
 
     @property
     def listed(self) -> tuple[Tool, ...]:
@@ -155,6 +211,12 @@ CALL_CLOSING = "\n</tool_call>"
 ANY_OBJECT = "%json " + json.dumps({"type": "object", "x-guidance": WHITESPACE})
 
 
+def with_agents(agents: Sequence[Offered], offered: Sequence[Offered]) -> list[Offered]:
+    """The tools of an agent, then those of a request, which stand for the agent's of the same names."""
+    named = {each.tool.name for each in offered}
+    return [*(each for each in agents if each.tool.name not in named), *offered]
+
+
 def plan_tools(
     offered: Sequence[Offered], choice: ToolChoice, *, parallel: bool, legacy: bool = False
 ) -> ToolPlan:
@@ -170,6 +232,9 @@ def plan_tools(
         places[each.tool.name] = f"{each.where}.{each.schema_field}"
     if not offered or choice.mode == "none":
         return ToolPlan(legacy=legacy)
+    here = {each.tool.name: each.runner for each in offered if each.runner is not None}
+    run_here = tuple(each.tool for each in offered if each.runner is not None)
+    offered = [each for each in offered if each.runner is None]
     inputs = {
         each.tool.name: _input_rule(each.input, places[each.tool.name])
         for each in offered
@@ -177,15 +242,18 @@ def plan_tools(
     }
     plan = ToolPlan(
         tuple(each.tool for each in offered),
-        frozenset(each.tool.name for each in offered if each.is_custom),
-        inputs,
+        custom=frozenset(each.tool.name for each in offered if each.is_custom),
+        inputs=inputs,
         max_calls=MAX_CALLS if parallel else 1,
         strict=frozenset(each.tool.name for each in offered if each.strict),
         places=places,
         deferred=frozenset(each.tool.name for each in offered if each.deferred),
         legacy=legacy,
     )
-    return _with_schemas(_with_choice(plan, choice))
+    plan = _with_schemas(_with_choice(plan, choice))
+    if not here or plan.demanded:
+        return plan
+    return replace(plan, shown=(*run_here, *plan.shown), here=here)
 
 
 def _with_choice(plan: ToolPlan, choice: ToolChoice) -> ToolPlan:
@@ -199,6 +267,7 @@ def _with_choice(plan: ToolPlan, choice: ToolChoice) -> ToolPlan:
     return replace(
         plan,
         shown=wanted,
+        hidden=frozenset(tool.name for tool in plan.shown) - names,
         inputs={name: rule for name, rule in plan.inputs.items() if name in names},
         demanded=wanted if choice.mode == "required" else (),
         strict=plan.strict & names,

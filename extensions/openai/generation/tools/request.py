@@ -14,8 +14,16 @@ from ...engines.protocol import Tool
 from ...schemas import bad_request
 from ...schemas.validation import RequestModel
 from ..grammar.constraints import Name
-from .hosted_tools import HOSTED, HostedTool, form_of_tool, nested
-from .plan import CUSTOM_PARAMETERS, InputGrammar, Offered, ToolChoice, ToolPlan, plan_tools
+from .hosted_tools import HOSTED, HostedTool, McpTool, form_of_tool, nested
+from .plan import (
+    CUSTOM_PARAMETERS,
+    InputGrammar,
+    Offered,
+    ToolChoice,
+    ToolPlan,
+    plan_tools,
+    with_agents,
+)
 
 
 class FunctionDefinition(RequestModel):
@@ -85,6 +93,7 @@ AnyTool = Annotated[
     Annotated[FunctionTool, Tag("function")]
     | Annotated[CustomTool, Tag("custom")]
     | Annotated[Namespace, Tag("namespace")]
+    | Annotated[McpTool, Tag("mcp")]
     | Annotated[HostedTool, Tag("hosted")],
     Discriminator(
         form_of_tool,
@@ -152,13 +161,15 @@ def plan_chat_tools(
     *,
     parallel: bool,
     legacy: bool = False,
+    agents: Sequence[Offered] = (),
 ) -> ToolPlan:
-    """Plan `tools` and `tool_choice` (`legacy`: `functions` and `function_call`).
+    """Plan `tools` and `tool_choice` (`legacy`: `functions` and `function_call`), besides the tools of an
+    agent.
 
     Raises InvalidRequest if they cannot be fulfilled.
     """
     param, choice_param = ("functions", "function_call") if legacy else ("tools", "tool_choice")
-    offered = list(offered_tools(tools or (), param, legacy=legacy))
+    offered = with_agents(agents, list(offered_tools(tools or (), param, legacy=legacy)))
     check_choice_has_tools(choice, offered, tools, param, choice_param)
     return plan_tools(offered, _choice(choice, choice_param), parallel=parallel, legacy=legacy)
 
@@ -171,7 +182,7 @@ def check_choice_has_tools(
     choice_param: str = "tool_choice",
 ) -> None:
     """Raise InvalidRequest if calls are demanded and there are no tools."""
-    if offered or choice in (None, "none", "auto"):
+    if choice in (None, "none", "auto") or any(each.runner is None for each in offered):
         return
     raise bad_request.unsupported(
         choice_param,

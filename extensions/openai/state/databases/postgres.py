@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from ...settings import SettingsError
 from .. import migrations
+from .closing import close_all
 
 WRITERS = 0x6F70656E656461  # the number of the advisory lock: "openeda"
 MILLISECONDS = 10_000  # that a statement may wait or take
@@ -58,6 +61,9 @@ class Postgres:
                 f"setting store: cannot use the database: {self.reason(error)}"
             ) from None
 
+    def writing(self) -> AbstractContextManager[Connection]:
+        return self.writer.begin()
+
     def reason(self, error: BaseException) -> str:
         """The kind of failure; the driver's own words may hold values."""
         cause = getattr(error, "orig", None) or error
@@ -74,7 +80,7 @@ class Postgres:
         """PostgreSQL cleans up by itself."""
 
     def close(self) -> None:
-        self.engine.dispose()
+        close_all(self.engine)
 
 
 def _take_turn(connection: Connection) -> None:

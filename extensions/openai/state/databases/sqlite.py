@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -11,7 +13,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool, StaticPool
 
 from .. import migrations
+from ..statements import execute
 from . import sqlite_file
+from .closing import close_all
 from .sqlite_file import StoreFileError, Synchronous
 
 log = logging.getLogger("openedai")
@@ -19,6 +23,7 @@ log = logging.getLogger("openedai")
 READERS = 4  # connections that stay open
 PAGES_GIVEN_BACK = 2000  # at once, of 4 KiB
 CHECKPOINT_MILLISECONDS = 50  # to wait for readers
+EXCLUSIVE = "BEGIN IMMEDIATE"
 BEGIN = "openedai_begin"
 """The option of an engine that says how its transactions begin."""
 
@@ -41,6 +46,7 @@ class SqliteFile:
             max_overflow=1000,  # as many as there are threads
         )
         self.writer = _exclusive(self.engine)
+        self._writing: Connection | None = None
 
     def prepare(self) -> None:
         sqlite_file.check_place(self.path.parent)
@@ -62,6 +68,23 @@ class SqliteFile:
         sqlite_file.copy(self.path, target)
         log.info("the store gets a newer schema; a copy of it as it was is %s", target)
 
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """On one connection, which stays: to take one of the pool's costs as much as to store a chat. So
+        does a transaction of SQLAlchemy's, which begins only if something is run through it."""
+        connection, self._writing = self._writing or self.writer.connect(), None
+        try:
+            execute(connection, EXCLUSIVE)
+            yield connection
+            if connection.in_transaction():
+                connection.commit()
+            else:
+                execute(connection, "COMMIT")
+        except BaseException:
+            connection.close()  # which rolls back
+            raise
+        self._writing = connection
+
     def reason(self, error: BaseException) -> str:
         return _reason(error)
 
@@ -80,7 +103,9 @@ class SqliteFile:
             connection.invalidate()  # its timeout is another one
 
     def close(self) -> None:
-        self.engine.dispose()
+        if self._writing is not None:
+            self._writing.close()
+        close_all(self.engine)
 
 
 class Memory:
@@ -96,6 +121,9 @@ class Memory:
         with self.writer.begin() as connection:
             migrations.upgrade(connection)
 
+    def writing(self) -> AbstractContextManager[Connection]:
+        return self.writer.begin()
+
     def reason(self, error: BaseException) -> str:
         return _reason(error)
 
@@ -108,7 +136,7 @@ class Memory:
         _give_back(self.engine.raw_connection())
 
     def close(self) -> None:
-        self.engine.dispose()
+        close_all(self.engine)
 
 
 def _in_memory() -> sqlite3.Connection:
@@ -134,9 +162,12 @@ def _exclusive(engine: Engine) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get(BEGIN, "BEGIN"))
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        if not driver.in_transaction:
+            execute(connection, connection.get_execution_options().get(BEGIN, "BEGIN"))
 
-    return engine.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
+    return engine.execution_options(**{BEGIN: EXCLUSIVE})
 
 
 def _reason(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,9 @@ from .. import migrations
 
 FILE = "store.sqlite3"
 BUSY = 5.0  # seconds to wait for another process that writes
+LOG_PAGES = 8192
+"""Pages in the write-ahead log, of 4 KiB, after which a write brings them into the file and waits for the
+disk."""
 MOUNTS = Path("/proc/self/mountinfo")
 NETWORK = frozenset(
     "nfs nfs4 cifs smb2 smb3 smbfs ncpfs afs ceph glusterfs lustre gpfs beegfs orangefs ocfs2 gfs2 "
@@ -29,6 +33,10 @@ class StoreFileError(SettingsError):
     """The file cannot be used; the message is one line that says what to do."""
 
 
+class StoreNotOpen(StoreFileError):
+    """The file cannot be opened now, for reasons that may pass: permissions, or the disk."""
+
+
 def connect(
     path: Path, synchronous: Synchronous = "normal", busy: float = BUSY
 ) -> sqlite3.Connection:
@@ -38,14 +46,27 @@ def connect(
     connection = sqlite3.connect(path, timeout=busy, isolation_level=None, check_same_thread=False)
     try:
         configure(connection)
-        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        if mode != "wal":
+        if _write_ahead(connection, busy) != "wal":
             raise sqlite3.OperationalError("the file system does not support a write-ahead log")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _write_ahead(connection: sqlite3.Connection, busy: float) -> str:
+    """Switch to a write-ahead log. Where another process does so at the same time, SQLite does not wait by
+    itself: each would wait for the other."""
+    end = time.monotonic() + busy
+    while True:
+        try:
+            return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
 
 
 def configure(connection: sqlite3.Connection) -> None:
@@ -73,7 +94,7 @@ def check_place(folder: Path) -> None:
 def revision_in(path: Path) -> str | None:
     """The step of the schema that a file has reached; None for one that is empty or not there.
 
-    Raises StoreFileError for what is no store, damaged, newer, or cannot be read.
+    Raises StoreFileError for what is no store, damaged or newer, StoreNotOpen for what cannot be read.
     """
     if not path.exists() or not path.stat().st_size:
         return None
@@ -95,12 +116,25 @@ def revision_in(path: Path) -> str | None:
             "move the file away"
         ) from None
     except sqlite3.OperationalError as error:
-        raise StoreFileError(f"setting store: cannot open {path}: {error}") from None
+        raise StoreNotOpen(f"setting store: cannot open {path}: {error}") from None
     except sqlite3.DatabaseError as error:
         raise StoreFileError(
             f"setting store: {path} is damaged ({error}); put a backup in its place, or move it away"
         ) from None
     return revision
+
+
+def is_encrypted(path: Path) -> bool:
+    """Whether a store has encrypted contents, or had some. `revision_in` has found that it is one."""
+    if not path.exists() or not path.stat().st_size:
+        return False
+    with closing(
+        sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY)
+    ) as db:
+        there = "SELECT 1 FROM sqlite_master WHERE name = 'data_keys'"
+        return bool(
+            db.execute(there).fetchone() and db.execute("SELECT 1 FROM data_keys").fetchone()
+        )
 
 
 def copy(source: Path, target: Path) -> None:

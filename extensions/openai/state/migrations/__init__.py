@@ -21,6 +21,11 @@ STEPS = (
     "m0006_background",
     "m0007_sessions",
     "m0008_plots",
+    "m0009_agents",
+    "m0010_memories",
+    "m0011_data_keys",
+    "m0012_files",
+    "m0013_batches",
 )
 """Modules of this package, each with `upgrade(op)`."""
 

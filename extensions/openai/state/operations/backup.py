@@ -9,11 +9,11 @@ from pathlib import Path
 
 from ...access import key_files
 from ...system.data_folder import hand_over, make_private, write_private
-from .. import signing_key, usage
+from .. import keyring, usage
 from ..databases import sqlite_file
 
 # A key's secret is made before the list that it is on, so a list is never copied without its secret.
-KEY_FILES = (key_files.LIST, key_files.SECRET, signing_key.FILE)
+KEY_FILES = (key_files.LIST, key_files.SECRET, keyring.FILE)
 DATABASES = (usage.FILE, sqlite_file.FILE)
 
 

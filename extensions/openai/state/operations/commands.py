@@ -20,8 +20,11 @@ from ...access.key_files import KeyFiles, KeysError
 from ...configuration.sources import load
 from ...errors import StoreUnavailable
 from ...settings import Settings, SettingsError
+from ..keyring import keyring_file
 from ..store import Store
 
+FLAGS = ("data_folder", "store", "secret_file")
+"""The server's settings that all commands take."""
 FAULTY = 1
 """The exit status of `check` where it finds something."""
 HELP = """examples:
@@ -51,9 +54,7 @@ def main(argv: Sequence[str], program: str) -> int:
     if given.run is None:
         parser.print_help()
         return 0
-    flags = {
-        name: getattr(given, name) for name in ("data_folder", "store") if getattr(given, name)
-    }
+    flags = {name: getattr(given, name) for name in FLAGS if getattr(given, name)}
     try:
         status: int = given.run(load({}, flags), given)
     except (CommandError, KeysError, SettingsError, StoreUnavailable) as error:
@@ -106,6 +107,37 @@ def erase(settings: Settings, given: argparse.Namespace) -> int:
             owners=_owners(settings, given),
         )
     print(json.dumps(receipt))
+    return 0
+
+
+def encrypt(settings: Settings, given: argparse.Namespace) -> int:
+    """Encrypt what was stored before store_encryption was on."""
+    from . import encrypting
+
+    with _opened(settings.model_copy(update={"store_encryption": True})) as store:
+        done = encrypting.encrypt(store.database)
+    print(f"encrypted {done.objects:,} objects", file=sys.stderr)
+    if not settings.store_encryption:
+        print("what a server without --store-encryption stores is in the clear", file=sys.stderr)
+    return 0
+
+
+def rotate(settings: Settings, given: argparse.Namespace) -> int:
+    """Make a new server key, with which all is sealed from now on."""
+    file = keyring_file(settings)
+    file.rotate()
+    store = Store(settings)
+    is_file = store.path is not None and store.path.exists()
+    if is_file or store.kind == "postgresql":
+        from .encrypting import rewrap
+
+        with _opened(settings) as opened:
+            rewrap(opened.database)
+    gone = file.forget() if given.forget else 0
+    kept = (
+        f"; {gone} older ones are gone, and what they have sealed is void" if given.forget else ""
+    )
+    print(f"made a new key in {file.path}{kept}", file=sys.stderr)
     return 0
 
 
@@ -167,6 +199,11 @@ def _parser(program: str) -> _Parser:
     shared.add_argument(
         "--store", metavar="WHERE", help="the server's setting store (or OPENEDAI_STORE)"
     )
+    shared.add_argument(
+        "--secret-file",
+        metavar="FILE",
+        help="the server's setting secret_file (or OPENEDAI_SECRET_FILE)",
+    )
     parser = _Parser(
         prog=program,
         description="What clients have stored.",
@@ -175,7 +212,7 @@ def _parser(program: str) -> _Parser:
         parents=[shared],
         allow_abbrev=False,
     )
-    parser.set_defaults(run=None, data_folder=None, store=None)
+    parser.set_defaults(run=None, **dict.fromkeys(FLAGS))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     def command(name: str, run: Callable[..., int], text: str) -> _Parser:
@@ -201,4 +238,11 @@ def _parser(program: str) -> _Parser:
         )
         if name == "erase":
             made.add_argument("--all", action="store_true", help="everything")
+    command("encrypt", encrypt, "encrypt what was stored in the clear; may be interrupted")
+    rotated = command(
+        "rotate", rotate, "make a new server key, with which all is sealed from now on"
+    )
+    rotated.add_argument(
+        "--forget", action="store_true", help="the older keys, too: what they have sealed is void"
+    )
     return parser

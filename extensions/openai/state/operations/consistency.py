@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
-from sqlalchemy import Connection, LargeBinary, Row, func, select
+from sqlalchemy import Connection, RowMapping, func, select
 
+from ...errors import StoreUnavailable
 from .. import migrations
 from ..database import Database
-from ..tables import KINDS, totals
+from ..encryption import CONTENTS
+from ..tables import KINDS, RAW, totals
 
 BATCH = 500
+COMPRESSED = frozenset({"events"})
+"""Contents that are lines of JSON, compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +63,30 @@ def check(database: Database) -> Report:
 
 
 def _unreadable(database: Database, kind: str) -> list[str]:
-    """The objects whose bodies are no JSON."""
+    """The objects whose contents cannot be decrypted, or are no JSON."""
     faults: list[str] = []
     table, seq = KINDS[kind], 0
-    bodies = [column for column in table.c if isinstance(column.type, LargeBinary)]
     while True:
         with database.read() as connection:
-            rows = _after(connection, kind, seq)
+            which = select(table).where(table.c.seq > seq).order_by(table.c.seq).limit(BATCH)
+            rows = connection.execute(which).mappings().all()
+            faults += [each for row in rows if (each := _fault(database, connection, kind, row))]
         if not rows:
             return faults
-        for row in rows:
-            try:
-                for column in bodies:
-                    orjson.loads(row._mapping[column])
-            except orjson.JSONDecodeError:
-                faults.append(f"{row.id} cannot be read")
-        seq = rows[-1].seq
+        seq = rows[-1]["seq"]
 
 
-def _after(connection: Connection, kind: str, seq: int) -> Sequence[Row[Any]]:
-    table = KINDS[kind]
-    rows = select(table).where(table.c.seq > seq).order_by(table.c.seq).limit(BATCH)
-    return connection.execute(rows).all()
+def _fault(database: Database, connection: Connection, kind: str, row: RowMapping) -> str | None:
+    try:
+        (shown,) = database.encryption.decrypted(connection, kind, [row])
+        for column in CONTENTS[kind]:
+            content = shown[column]
+            if column in COMPRESSED:
+                content = content and b"[%s]" % b",".join(zlib.decompress(content).splitlines())
+            if content is not None and column not in RAW:
+                orjson.loads(content)
+    except StoreUnavailable:
+        return f"{row['id']} cannot be decrypted"
+    except (orjson.JSONDecodeError, zlib.error):
+        return f"{row['id']} cannot be read"
+    return None

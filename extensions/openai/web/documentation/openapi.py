@@ -15,6 +15,7 @@ from ... import __version__
 from ...errors import APIError, all_errors
 from ...generation.sampling.table import OPENAI, ROWS
 from ...schemas.validation import RequestModel
+from ..idempotent_request import MAX_KEY_LENGTH
 from ..multipart import FORM
 from ..routing.routes import MODEL, BodyFormat, PathPrefixes, Route
 
@@ -22,6 +23,13 @@ BODY_TYPES: Mapping[BodyFormat, str] = {
     "json": "application/json",
     "form": FORM,
     "bytes": "application/octet-stream",
+}
+IDEMPOTENCY_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A request that is sent again with its key gets the answer to the first one.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH},
 }
 REF = "#/components/schemas/{model}"
 MARK = "Not OpenAI's"
@@ -120,8 +128,10 @@ def _operation(route: Route, reference: dict[Any, Any], model: str) -> dict[str,
     content: dict[str, Any] = {route.media: {"schema": {"type": "string"}}}
     if route.answer is not None:
         content = {"application/json": {"schema": reference[route.answer]}}
+    content.update((kind, {"schema": {"type": "string"}}) for kind in route.media_types)
     if route.chunk is not None:
-        content["text/event-stream"] = {"schema": reference[route.chunk]}
+        kind, _, _ = route.dialect.events.content_type.partition(";")
+        content[kind] = {"schema": reference[route.chunk]}
     envelope = {"application/json": {"schema": reference[route.dialect.error_type]}}
     operation: dict[str, Any] = {
         "tags": [_tag(route)[0]],
@@ -147,6 +157,8 @@ def _operation(route: Route, reference: dict[Any, Any], model: str) -> dict[str,
     ]
     if route.query is not None:
         parameters += _query(route.query)
+    if route.once:
+        parameters.append(IDEMPOTENCY_KEY)
     if parameters:
         operation["parameters"] = parameters
     if route.has_body:
@@ -208,10 +220,14 @@ def _statuses(route: Route) -> dict[int, str]:
         possible |= {400, 404}
     if route.has_body:
         possible |= {413, 415}
-    if route.chunk is not None:
+    if route.generates:
         possible.add(408)
+    if route.has_body and route.usage not in (None, "completions"):
+        possible |= {408, 409, 501}
     if route.has_body or "<" in route.path:
         possible.add(404)
+    if route.once:
+        possible |= {409, 422}
     found: dict[int, str] = {}
     for error in all_errors():
         if error.status in possible:

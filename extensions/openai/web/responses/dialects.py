@@ -29,6 +29,8 @@ class Dialect:
     client_header: str | None = None
     """The header, in a request's environment, that its clients send; it tells them apart where an address has
     no dialect of its own."""
+    elsewhere: tuple[str, ...] = ()
+    """In paths of the same API that this server does not have, which its clients may ask nevertheless."""
     head: Callable[[str], Mapping[str, str]] | None = None
     """Makes headers of every response of the request's id; None: the dialect has none of its own."""
 

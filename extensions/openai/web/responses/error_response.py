@@ -52,8 +52,7 @@ def failed() -> InternalError:
 def _translated(context: RequestContext, error: HTTPException) -> APIError:
     """Translate werkzeug's error into an APIError."""
     if error.code == 413:
-        most = context.services.settings.max_body_mb
-        return BodyTooLarge(f"The body of the request is larger than {most} MiB.")
+        return BodyTooLarge(f"The body of the request is larger than {context.max_body >> 20} MiB.")
     if error.code is not None and error.code < 500:
         return InvalidRequest(error.description or error.name)
     log.error("request %s failed: %s", context.record.id, error.name)

@@ -6,14 +6,14 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ...engines.callback_bridge import run_inline
 from ...errors import APIError
 from ..context import ClientGone, RequestContext
 from .error_response import error_response, failed
 from .response import Response, json_response
-from .sse import queue_comment
+from .sse import KEEP_ALIVE, loading_comment, queue_comment
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -42,6 +42,18 @@ class Folding(Protocol[Seen, Made]):
 
     def whole(self) -> Made:
         """The whole object, with the usage even if the stream does not show it."""
+
+
+class OneChunk(Generic[Whole]):
+    """The object itself, which comes as one chunk."""
+
+    has_ended = True
+
+    def add(self, chunk: Whole) -> None:
+        self._whole = chunk
+
+    def whole(self) -> Whole:
+        return self._whole
 
 
 class StreamWriter(Protocol[Sent]):
@@ -79,7 +91,20 @@ def respond(
     if stream:
         completing = None if on_complete is None else (fold, on_complete)
         events = _events(context, chunks, completing, telling)
-        return _PushedEvents(events, context) if context.is_pushed else _pulled(events)
+        return _PushedEvents(events, context) if context.is_pushed else _pulled(events, context)
+
+    collect(context, chunks, fold)
+    whole = fold.whole()
+    more = None if on_complete is None else on_complete(whole)
+    return json_response({**whole, **more} if more else whole)
+
+
+def collect(
+    context: RequestContext,
+    chunks: Generator[Chunk | None, None, None],
+    fold: Folding[Chunk, Any],
+) -> None:
+    """Add up `chunks`, as long as the client waits for the answer."""
 
     def keep(chunk: Chunk | None) -> None:
         context.check_wanted()
@@ -87,9 +112,6 @@ def respond(
             fold.add(chunk)
 
     run_inline(chunks, keep)
-    whole = fold.whole()
-    more = None if on_complete is None else on_complete(whole)
-    return json_response({**whole, **more} if more else whole)
 
 
 Events = Generator["bytes | None", None, None]
@@ -99,18 +121,20 @@ Events = Generator["bytes | None", None, None]
 class _EventStream(Response):
     """`parts` of the body, if the server iterates over them."""
 
-    def __init__(self, events: Events, parts: Iterable[bytes] = ()) -> None:
-        super().__init__(parts, content_type="text/event-stream; charset=utf-8")
+    def __init__(
+        self, events: Events, context: RequestContext, parts: Iterable[bytes] = ()
+    ) -> None:
+        super().__init__(parts, content_type=context.dialect.events.content_type)
         self.headers["Cache-Control"] = "no-cache"
         self.headers["X-Accel-Buffering"] = "no"
         self.call_on_close(events.close)
 
 
-def _pulled(events: Events) -> Response:
+def _pulled(events: Events, context: RequestContext) -> Response:
     """Events for a server that iterates over them; created when the first event arrives."""
     ready = (event for event in events if event)  # an empty part would end a chunked body
     first = next(ready)
-    return _EventStream(events, chain([first], ready))
+    return _EventStream(events, context, chain([first], ready))
 
 
 class _PushedEvents(_EventStream):
@@ -121,7 +145,7 @@ class _PushedEvents(_EventStream):
     """
 
     def __init__(self, events: Events, context: RequestContext) -> None:
-        super().__init__(events)
+        super().__init__(events, context)
         self._events = events
         self._context = context
 
@@ -178,7 +202,7 @@ def _events(
     """One event for each chunk; an error is the last event, or is raised if it would be the first."""
     record, keep_alive = context.record, context.services.settings.keep_alive
     events, (fold, on_complete) = context.dialect.events, completing or (None, None)
-    last, write, completed = events.last, events.event, False
+    is_last, write, completed = events.is_last, events.event, False
 
     def complete() -> Mapping[str, object]:
         """Call this before the client can know that the answer is complete. Return fields to add to the chunk
@@ -197,7 +221,7 @@ def _events(
             if chunk is not None:
                 if fold is not None:
                     fold.add(chunk)
-                tells = (last and chunk["type"] in last) or (fold is not None and fold.has_ended)
+                tells = is_last(chunk) or (fold is not None and fold.has_ended)
                 if tells and not completed:
                     chunk = {**chunk, **complete()}
                 yield write(chunk)
@@ -232,10 +256,24 @@ def _events(
 def _silence(context: RequestContext, telling: StreamWriter[Any] | None) -> Iterator[bytes]:
     """What to send during a long silence."""
     events = context.dialect.events
+    comment = _comment(context) if events.comments else None
     if telling is not None:
         yield from map(events.event, telling.silence())
-    else:
-        yield events.silence or queue_comment(context.queue_position())
+    elif events.silence is not None:
+        yield events.silence
+    if comment is not None:
+        yield comment
+    elif telling is None and events.silence is None:
+        yield KEEP_ALIVE
+
+
+def _comment(context: RequestContext) -> bytes | None:
+    """What a request waits for, if it does."""
+    position = context.queue_position()
+    if position is not None:
+        return queue_comment(position)
+    residence = context.awaited_model()
+    return None if residence is None else loading_comment(residence)
 
 
 def _failure(

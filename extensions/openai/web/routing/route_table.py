@@ -21,12 +21,14 @@ class RouteTable:
     def __init__(self, rules: Map) -> None:
         self._routes: dict[str, Route] = {}
         self._dialects_by_header: dict[str, Dialect] = {}
+        self._dialects_elsewhere: dict[str, Dialect] = {}
         self._adapter = rules.bind("localhost")
 
     def add(self, name: str, route: Route) -> None:
         self._routes[name] = route
         if route.dialect.client_header is not None:
             self._dialects_by_header[route.dialect.client_header] = route.dialect
+        self._dialects_elsewhere |= dict.fromkeys(route.dialect.elsewhere, route.dialect)
 
     def named(self, name: str | None) -> Route | None:
         """None if the rule belongs to no route, as those of /docs."""
@@ -50,8 +52,10 @@ class RouteTable:
         return next(known, own)
 
     def dialect_at(self, path: str) -> Dialect:
-        """The dialect of the route at a path, for any method; OpenAI's if there is none."""
+        """The dialect of the route at a path, for any method, or of an API that has a path there; else
+        OpenAI's."""
         for method in self._adapter.allowed_methods(path):
             if (route := self.find(method, path)) is not None:
                 return route.dialect
-        return OPENAI
+        known = (each for part, each in self._dialects_elsewhere.items() if part in path)
+        return next(known, OPENAI)

@@ -13,45 +13,30 @@ CHAT = "use POST /v1/chat/completions"
 NOT_SERVED: Mapping[str, str] = {
     # OpenAI's API
     "assistants": CHAT,
-    "audio": "",
-    "batches": "",
+    "audio/voices": "",
+    "audio/voice_consents": "",
     "containers": "",
     "edits": CHAT,
-    "embeddings": "",
     "evals": "",
-    "files": "",
     "fine_tuning": "",
     "fine-tunes": "",
-    "images": "",
-    "moderations": "",
     "realtime": "",
     "threads": CHAT,
-    "uploads": "",
     "vector_stores": "",
     "videos": "",
     # Ollama's
-    "api/chat": CHAT,
-    "api/generate": "use POST /v1/completions",
-    "api/tags": "use GET /v1/models",
-    "api/show": "use GET /v1/models",
-    "api/embed": "",
-    "api/embeddings": "",
+    "api/pull": "use POST /v1/internal/models/download",
+    "api/delete": "use DELETE /v1/internal/models/{model}",
+    "api/create": "",
+    "api/copy": "",
+    "api/push": "",
+    "api/blobs": "",
     # llama-server's
     "completion": "use POST /v1/completions",
-    "infill": "use `suffix` of POST /v1/completions",
     "props": "use GET /v1/models",
     "slots": "use GET /v1/internal/queue",
-    "tokenize": "",
-    "detokenize": "",
-    "apply-template": "",
-    "rerank": "",
-    "reranking": "",
-    # text-generation-webui's
-    "internal/encode": "",
-    "internal/decode": "",
-    "internal/token-count": "",
-    "internal/logits": "use `logprobs`",
-    "internal/chat-prompt": "",
+    "embedding": "use POST /v1/embeddings",
+    "reranking": "use POST /v1/rerank",
 }
 """Prefixes of paths that other servers have and this one does not, and the endpoint to use instead."""
 
@@ -81,8 +66,13 @@ class WrongAddresses:
             f"Invalid URL ({method[:40]} {path[:MAX_SHOWN]}): {self._hint(path[:MAX_SHOWN])}"
         )
 
-    def wrong_method(self, method: str, path: str, allowed: Iterable[str]) -> MethodNotAllowed:
-        """A route has this path, but another method."""
+    def wrong_method(
+        self, method: str, path: str, allowed: Iterable[str]
+    ) -> MethodNotAllowed | NotFound:
+        """A route has this path, but another method. Where ids stand there may also be another server's
+        endpoint."""
+        if self._elsewhere(path.removeprefix(self._prefix)) is not None:
+            return self.not_found(method, path)
         return MethodNotAllowed(
             f"Not allowed to {method[:40]} on {path[:MAX_SHOWN]}.", frozenset(allowed)
         )

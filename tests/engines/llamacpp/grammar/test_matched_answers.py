@@ -146,4 +146,4 @@ def test_leaving_ends_the_work(engine: LlamaCppEngine) -> None:
     while next(pieces) is None:
         pass
     pieces.close()
-    assert engine.slots.wait_until_empty(5)
+    assert engine.cache.slots.wait_until_empty(5)

@@ -31,10 +31,10 @@ def sized(path: Path, size: int) -> Path:
 def test_it_is_what_llama_cpp_says_of_a_well_known_model(tmp_path: Path) -> None:
     """`llama_kv_cache: size = 1024.00 MiB (8192 cells, 32 layers)` for Llama 3.1 8B."""
     file = sized(tmp_path / "model.gguf", 4_920_000_000)
-    need = memory_need(LLAMA_3_1_8B, [file], Cache(8192, 1, 2), 512)
+    need = memory_need(LLAMA_3_1_8B.kv_bytes_per_token, [file], Cache(8192, 1, 2), 512 << 20)
     assert need.contexts == 1024 << 20
     assert str(need) == "needs 6.5 GB: weights 4.9, 1 context 1.1, cache 0.5"
-    four = memory_need(LLAMA_3_1_8B, [file], Cache(8192, 4, 4), 512)
+    four = memory_need(LLAMA_3_1_8B.kv_bytes_per_token, [file], Cache(8192, 4, 4), 512 << 20)
     assert str(four) == "needs 9.8 GB: weights 4.9, 4 contexts 4.3, cache 0.5"
 
 
@@ -43,7 +43,7 @@ def test_all_files_count(tmp_path: Path) -> None:
     sized(tmp_path / "big-00002-of-00002.gguf", 500)
     sized(tmp_path / "other-00002-of-00002.gguf", 7000)
     encoder = sized(tmp_path / "mmproj.gguf", 30)
-    need = memory_need(LLAMA_3_1_8B, [first, encoder], Cache(1, 1, 1), 0)
+    need = memory_need(LLAMA_3_1_8B.kv_bytes_per_token, [first, encoder], Cache(1, 1, 1), 0)
     assert need.weights == 1530
 
 

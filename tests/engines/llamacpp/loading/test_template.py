@@ -51,6 +51,20 @@ def test_what_is_no_template_is_left_for_chatml(tmp_path: Path) -> None:
         engine.close()
 
 
+def test_the_operators_own_takes_its_place(random_model: Path) -> None:
+    own = "{% for m in messages %}[{{ m.content }}]{% endfor %}"
+    engine = LlamaCppEngine(random_model, name="own", threads=1, parallel=1, chat_template=own)
+    try:
+        assert engine.render(ChatRequest((Message("user", "a"),))) == "[a]"
+    finally:
+        engine.close()
+
+
+def test_one_that_is_none_stops_the_load(random_model: Path) -> None:
+    with pytest.raises(ModelLoadError, match="template in --chat-template-file cannot be used"):
+        LlamaCppEngine(random_model, name="own", chat_template="{% for m in messages %}")
+
+
 @pytest.mark.parametrize("repair", [True, False])
 def test_messages_are_mended_where_the_operator_lets_them(tmp_path: Path, repair: bool) -> None:
     model = write_model(tmp_path / "strict.gguf", template=source_of("gemma3"))

@@ -187,6 +187,17 @@ def test_text_behind_a_call_is_kept_without_the_spaces_between(behind: str) -> N
         assert (text, calls) == (behind, [A]), parts
 
 
+@pytest.mark.parametrize(("form", "before", "output", "calls"), OUTPUT)
+def test_a_call_of_a_hidden_tool_stays_text(
+    form: str, before: str, output: str, calls: list[Any]
+) -> None:
+    for parts in splits(before + output):
+        reader = CallReader(TOOLS[:0], hidden=NAMES)
+        text, _, found, pieces = read(apart(pieces_of(parts), reader))
+        assert (text, found) == (before + output, []), parts
+        assert pieces[-1].finish == "stop"
+
+
 UNION = Tool(
     "set",
     None,
@@ -507,6 +518,13 @@ def test_channels_are_told_apart(output: str, thought: str, text: str, calls: li
         found = read(apart(pieces_of(parts), ChannelReader(tools=NAMES)))
         assert found[:3] == (text, thought, calls), parts
         assert found[3][-1].finish == ("tool_calls" if calls else "stop")
+
+
+def test_a_hidden_function_is_not_called() -> None:
+    for parts in splits(CALL):
+        reader = ChannelReader(tools=["now"], hidden=["get_weather"])
+        text, _, calls, pieces = read(apart(pieces_of(parts), reader))
+        assert (text, calls, pieces[-1].finish) == ("", [], "stop")
 
 
 def test_arguments_are_streamed_as_they_are_written() -> None:

@@ -19,7 +19,8 @@ from ...tokens.grammar_tokenizer import grammar_tokenizer
 from ...tokens.tokenizer_view import TokenizerView
 from ...tokens.vocabulary import Vocabulary
 from ..client import LlamaServer
-from ..slot_pool import SlotPool
+from ..prompt_cache.cache import PromptCache
+from ..prompt_cache.prompt import RequestPrompt
 from .segments import GrammarGeneration
 
 
@@ -32,39 +33,42 @@ class MatchedAnswers:
         vocabulary: Vocabulary,
         ends: frozenset[int],
         encode: Callable[[str], Sequence[int]],
-        slots: SlotPool,
+        cache: PromptCache,
         closed: threading.Event,
     ) -> None:
         """`ends`: the tokens that end an answer, at least one; `encode`: tokenizes a text without adding
         tokens; `closed` is set when the engine closes."""
         matching: LLTokenizer = grammar_tokenizer(vocabulary, sorted(ends), None, encode)
         self._view = TokenizerView(vocabulary, ends, matching)
-        self._server, self._slots, self._closed = server, slots, closed
+        self._server, self._cache, self._closed = server, cache, closed
 
     def answer(
         self,
         request: GenerateRequest,
         body: dict[str, Any],
-        tokens: Sequence[int],
+        known: RequestPrompt,
         limit: int,
         *,
         penalised: bool,
     ) -> Pieces:
-        """Continue a prompt of these tokens, which must fit; the rest as in `GrammarGeneration.run`."""
+        """Continue a prompt of known tokens, which must fit; the rest as in `GrammarGeneration.run`."""
+        prompt, tokens = known.prompt, known.prompt.ids
 
         def produce(emit: Emit[Piece | None]) -> None:
             def watched(piece: Piece | None) -> bool:
                 return emit(piece) or self._closed.is_set()
 
             # Twice: scoring a token beside an answer takes a slot too.
-            with self._slots.reserve(2 * (len(tokens) + limit)) as reservation:
+            with self._cache.slots.reserve(2 * (len(tokens) + limit), prompt) as reservation:
                 while not reservation.wait(TICK_S):
                     if watched(None):
                         return
                 generation = GrammarGeneration(
                     self._server, request, self._view, watched, skip_special=True
                 )
-                generation.run(body, tokens, limit, penalised=penalised)
+                self._cache.lend(reservation.slot, prompt)
+                place = {"id_slot": reservation.slot.id}
+                generation.run(body | place, tokens, limit, penalised=penalised)
             if self._closed.is_set() and not generation.finished:
                 raise model_changed()
 

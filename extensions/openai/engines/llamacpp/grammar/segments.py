@@ -253,7 +253,8 @@ class GrammarGeneration:
         if alternatives is None:
             return None
         vocabulary = self._view.vocabulary
-        found = score_token(self._complete, vocabulary, self._tokens, token, alternatives)
+        place = {"id_slot": self._body["id_slot"]} if "id_slot" in self._body else {}
+        found = score_token(self._complete, vocabulary, self._tokens, token, alternatives, place)
         return replace(found, bytes=self._text.spelling_of(token))
 
     def _end(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from ...tokens.gguf import GGUFHeader
 from ...tokens.vocabulary import Vocabulary, read_vocabulary
 from ..client import Complete
 from ..private_listener import PrivateListener
+from ..prompt_cache.checkpoints import checkpoint_offsets, keeps_checkpoints
 
 log = logging.getLogger("openedai")
 
@@ -33,6 +35,7 @@ class LoadedModel:
         self.listener = PrivateListener()
         params.hostnames = [str(self.listener.path)]
         params.api_keys = [self.listener.key]
+        params.slot_save_path = f"{self.listener.slots_folder}{os.sep}"
         params.verbosity = 3 if log.isEnabledFor(logging.DEBUG) else -1
         try:
             self.memory: Any = xllamacpp.Server(params)
@@ -63,6 +66,11 @@ class LoadedModel:
         """Replaces an empty prompt: the token that begins (or else ends) a document."""
         self.adds_start = self.tokenize("x")[:1] == self.tokens_in(self.start_text)
         """Whether the tokenizer puts the start token before a prompt."""
+        self.has_checkpoints = keeps_checkpoints(
+            self.listener, self.listener.slots_folder, self.document_start
+        )
+        """Whether llama.cpp goes on from checkpoints, as what a slot holds cannot be cut at any token."""
+        self.checkpoint_offsets = checkpoint_offsets(params.n_batch, params.n_ubatch)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...tokens.gguf import GGUFHeader
 from ...tokens.gguf_checks import PART
 from .params import Cache
 
@@ -24,8 +23,8 @@ class MemoryNeed:
     cache: Cache
 
     @classmethod
-    def of(cls, weights: int, header: GGUFHeader, cache: Cache, prompts: int) -> MemoryNeed:
-        contexts = header.kv_bytes_per_token * cache.context * cache.contexts
+    def of(cls, weights: int, token_bytes: int, cache: Cache, prompts: int) -> MemoryNeed:
+        contexts = token_bytes * cache.context * cache.contexts
         return cls(weights, contexts, prompts, cache)
 
     def __str__(self) -> str:
@@ -39,12 +38,11 @@ class MemoryNeed:
         )
 
 
-def memory_need(
-    header: GGUFHeader, files: Iterable[Path], cache: Cache, prompts_mib: int
-) -> MemoryNeed:
-    """The memory for a model; `files` also holds its adapters and its encoder."""
+def memory_need(token_bytes: int, files: Iterable[Path], cache: Cache, prompts: int) -> MemoryNeed:
+    """The memory for a model. `token_bytes`: of its KV cache for each token; `files` also holds its adapters
+    and its encoder."""
     weights = sum(part.stat().st_size for file in files for part in _parts(file))
-    return MemoryNeed.of(weights, header, cache, prompts_mib << 20)
+    return MemoryNeed.of(weights, token_bytes, cache, prompts)
 
 
 def _parts(file: Path) -> list[Path]:

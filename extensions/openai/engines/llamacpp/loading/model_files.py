@@ -6,10 +6,11 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...chat_template import TooCostlyTemplate
+from ...chat_template import BadTemplate
 from ...model_spec import ModelLoadError
 from ...tokens.gguf import BadModelFile, GGUFHeader
 from ...tokens.gguf_checks import check_memory, read_encoder, read_lora, read_model
+from ...tuning import DEFAULT_TUNING, Tuning
 from .params import Cache, all_memory, cache_for
 from .template import load_template
 
@@ -24,6 +25,8 @@ def read_files(
     parallel: int = 4,
     loras: Sequence[tuple[Path, float]] = (),
     mmproj: Path | None = None,
+    tuning: Tuning = DEFAULT_TUNING,
+    chat_template: str | None = None,
 ) -> tuple[GGUFHeader, Cache]:
     """The model's header and the cache for it.
 
@@ -38,13 +41,15 @@ def read_files(
         # An answer and a query beside it need two. A further one is not added: llama.cpp computes only
         # adjacent slots in one step, and it would make gaps.
         slots = max(2, parallel)
-        cache = cache_for(header.context_length, context_length, header.kv_bytes_per_token, slots)
+        kv_bytes = tuning.kv_bytes(header.kv_bytes_per_token)
+        cache = cache_for(header.context_length, context_length, kv_bytes, slots)
+        if tuning.draft_model is not None:
+            read_model(tuning.draft_model)
         check_memory(header, model.name, cache.context, all_memory(gpu_layers))
-        load_template(header)
+        load_template(header, chosen=chat_template)
     except BadModelFile as error:
         raise ModelLoadError(str(error)) from error
-    except TooCostlyTemplate as error:
-        raise ModelLoadError(
-            f"The chat template in {model.name} cannot be used: {error}"
-        ) from error
+    except BadTemplate as error:
+        where = model.name if chat_template is None else "--chat-template-file"
+        raise ModelLoadError(f"The chat template in {where} cannot be used: {error}") from error
     return header, cache

@@ -8,14 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from ....system.machine import memory_bytes
+from ...tuning import DEFAULT_TUNING, Tuning
+from .tuning import tune
 
 DEFAULT_CONTEXT_TOKENS = 8192  # unless the model has fewer or --ctx-size asks for more
-BATCH_TOKENS = 512  # of a prompt per step; work ends within a step once the client has left
 TINY_MODEL_BYTES = 64 << 20
 """A smaller model runs on one thread: its steps are so short that on a busy machine threads would mostly wait
 for each other."""
-PROMPT_CACHE_MIB = 512  # host memory for prompts whose slot went to another request
-TINY_PROMPT_CACHE_MIB = 16  # the same for a tiny model, which reads prompts quickly
+TINY_PROMPT_CACHE = 16 << 20
+"""Memory for prompts of a tiny model whose slot went to another request: it reads them quickly."""
+PROMPT_CACHE_PART, MAX_PROMPT_CACHE = 8, 8 << 30
+"""The same for others: this part of the machine's memory, and at most so many bytes."""
+CHECKPOINTS = 4
+"""Of a slot, in models that need them: enough to go back to the last two prompts. Each has the whole state of
+the recurrent layers, up to 150 MB, and copies of the slot have them too."""
+LEAST_KEPT, TINY_LEAST_KEPT = 32, 256
+"""So many tokens are worth a copy in that memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +56,9 @@ def params_for(
     threads: int = 0,
     loras: Sequence[tuple[Path, float]] = (),
     mmproj: Path | None = None,
+    tuning: Tuning = DEFAULT_TUNING,
 ) -> Any:
-    """xllamacpp's CommonParams, without the address to listen on. Raises ImportError."""
+    """xllamacpp's CommonParams, without the address to listen on. Raises ImportError, ModelLoadError."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -59,22 +68,22 @@ def params_for(
     # With separate slots, answers are bit-identical whatever else runs.
     params.kv_unified = cache.shared
     params.kv_unified_per_slot = cache.context if cache.shared else 0
-    params.n_batch = BATCH_TOKENS
-    params.n_ubatch = BATCH_TOKENS
     params.n_gpu_layers = gpu_layers
     if mmproj is not None:
         params.mmproj.path = str(mmproj)
         params.mmproj_use_gpu = gpu_layers != 0
-    params.cache_ram_mib = PROMPT_CACHE_MIB
+    # Prompts whose slot goes to another request are kept by `prompt_cache`, which tells callers apart.
+    # llama.cpp's own cache would also empty idle slots that share the KV cache.
+    params.cache_ram_mib = 0
+    params.n_ctx_checkpoints = CHECKPOINTS
     params.prefill_assistant = False
     # We render prompts, so that llama.cpp never runs the model's own template, which may be hostile.
     params.chat_template = "chatml"
-    if model.stat().st_size < TINY_MODEL_BYTES:
-        params.cache_ram_mib = TINY_PROMPT_CACHE_MIB
-        threads = threads or 1
+    threads = threads or (1 if is_tiny(model) else 0)
     if threads:
         params.cpuparams.n_threads = threads
         params.cpuparams_batch.n_threads = threads
+    tune(params, tuning, gpu_layers)
     params.lora_adapters = [
         xllamacpp.CommonAdapterLoraInfo(str(path), scale) for path, scale in loras
     ]
@@ -84,6 +93,24 @@ def params_for(
     params.cors_origins = ""
     params.warmup = False
     return params
+
+
+def is_tiny(model: Path) -> bool:
+    return model.stat().st_size < TINY_MODEL_BYTES
+
+
+def least_kept(model: Path) -> int:
+    """How many tokens of a prompt are worth a copy."""
+    return TINY_LEAST_KEPT if is_tiny(model) else LEAST_KEPT
+
+
+def prompt_cache_bytes(model: Path, tuning: Tuning) -> int:
+    """Memory for prompts whose slot went to another request."""
+    if tuning.cache_ram >= 0:
+        return tuning.cache_ram << 20
+    if is_tiny(model):
+        return TINY_PROMPT_CACHE
+    return min(memory_bytes() // PROMPT_CACHE_PART, MAX_PROMPT_CACHE)
 
 
 def _contexts_that_fit(bytes_per_context: int, wanted: int) -> int:

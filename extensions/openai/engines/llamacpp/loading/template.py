@@ -17,12 +17,20 @@ KEY = "tokenizer.chat_template"
 
 
 def load_template(
-    header: GGUFHeader, *, bos: str = "", eos: str = "", repair: bool = True
+    header: GGUFHeader,
+    *,
+    bos: str = "",
+    eos: str = "",
+    repair: bool = True,
+    chosen: str | None = None,
 ) -> ChatTemplate:
-    """The file's own template; ChatML if it has none, or an invalid one.
+    """The template that the operator has chosen, or else the file's own; ChatML if it has none, or an invalid
+    one.
 
-    Raises TooCostlyTemplate for one that exceeds the bounds.
+    Raises TooCostlyTemplate for one that exceeds the bounds, BadTemplate for a chosen one that is invalid.
     """
+    if chosen is not None:
+        return ChatTemplate(chosen, bos=bos, eos=eos, repair=repair)
     sources = {
         key: text
         for key, text in header.metadata.items()

@@ -22,7 +22,7 @@ from ...failures import model_changed
 from ...llamacpp.client import LlamaServer, chunk_of
 from ...llamacpp.grammar.segments import GrammarGeneration
 from ...llamacpp.request_values import biases_of, encoded
-from ...llamacpp.stream_reader import AnswerReader, LogprobReader, Spelling, to_api_error
+from ...llamacpp.stream_reader import AnswerReader, LogprobReader, Place, Spelling, to_api_error
 from ...llamacpp.token_scoring import hidden_text, score_token
 from ...protocol import CUT, Capability, GenerateRequest, Piece, TokenLogprob
 from ...tokens.tokenizer_view import TokenizerView
@@ -167,13 +167,13 @@ class LlamaServerGeneration:
         return "".join(texts)
 
     def _hidden_text(
-        self, server: LlamaServer, tokens: Sequence[int], text: str, hidden: int
+        self, server: LlamaServer, tokens: Sequence[int], text: str, hidden: int, place: Place
     ) -> str:
         """See AnswerReader."""
         body = {"content": text, "add_special": False, "parse_special": True}
         try:
             before = [*tokens, *server.ask("/tokenize", body)["tokens"]]
-            return hidden_text(server.complete, self._job.view.vocabulary, before, hidden)
+            return hidden_text(server.complete, self._job.view.vocabulary, before, hidden, place)
         except APIError:  # the context may be full; the answer itself is complete
             return CUT
 

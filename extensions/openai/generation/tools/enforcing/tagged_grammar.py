@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ...grammar.bounds import MAX_COUNT
 from ...grammar.constraints import ANYTHING
 from ...grammar.json_schema import json_rule
 from ...grammar.lark import class_member, literal
@@ -75,10 +76,21 @@ def _value(schema: Any, shared: Mapping[str, Any], behind: str) -> str:
         if isinstance(schema, dict) and isinstance(schema.get("pattern"), str):
             return f"{regex_terminal(schema['pattern'])} {behind}"
         if isinstance(schema, dict) and ("minLength" in schema or "maxLength" in schema):
-            low, high = schema.get("minLength", 0), schema.get("maxLength", "")
-            return f"/(.|\\n){{{low},{high}}}/ {behind}"
+            return f"/(.|\\n){_lengths(schema)}/ {behind}"
         return "any_value"
     return f"{json_rule({**schema, **shared}, 'tools')} {behind}"
+
+
+def _lengths(schema: Mapping[str, Any]) -> str:
+    """A string's bounds, as a regular expression has them."""
+    low, high = (schema.get(name) for name in ("minLength", "maxLength"))
+    if isinstance(high, (int, float)) and high > MAX_COUNT:
+        high = None
+    return f"{{{_whole(low or 0)},{'' if high is None else _whole(high)}}}"
+
+
+def _whole(count: Any) -> Any:
+    return int(count) if isinstance(count, float) and count.is_integer() else count
 
 
 def _is_union(schema: Mapping[str, Any]) -> bool:

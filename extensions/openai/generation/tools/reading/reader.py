@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 
 from ....engines.protocol import Finish, Tool, ToolCallDelta
@@ -47,12 +47,14 @@ class CallReader:
         tools: Sequence[Tool],
         forms: Sequence[CallForm] = FORMS,
         *,
+        hidden: Collection[str] = (),
         parallel: bool = True,
         bare: bool = True,
     ) -> None:
-        """`parallel`: false ends the answer after its first call. `bare`: an answer that is only the JSON of
-        a call is a call, even in a fenced block of code."""
+        """`hidden`: names whose calls stay text. `parallel`: false ends the answer after its first call.
+        `bare`: an answer that is only the JSON of a call is a call, even in a fenced block of code."""
         self._tools = {tool.name: tool for tool in tools}
+        self._hidden = hidden
         self._forms = [form for form in forms if bare or not form.bare]
         self._openings = tuple(dict.fromkeys(f.opening for f in self._forms if not f.bare))
         self._closings = tuple(dict.fromkeys(f.closing for f in self._forms if f.closing))
@@ -362,9 +364,10 @@ class CallReader:
 
     def _read(self, form: CallForm, text: str) -> list[ParsedCall]:
         try:
-            return form.read(text, self._tools)
+            calls = form.read(text, self._tools)
         except ValueError:
             return []
+        return [] if any(call.name in self._hidden for call in calls) else calls
 
     def _delta(self, call: ParsedCall) -> ToolCallDelta:
         self.called += 1

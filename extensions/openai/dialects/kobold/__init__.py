@@ -1,0 +1,1 @@
+"""KoboldAI's API, as KoboldCpp has it."""

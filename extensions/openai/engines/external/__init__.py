@@ -1,0 +1,1 @@
+"""Chat APIs that do not speak OpenAI's, as engines."""

@@ -1,0 +1,1 @@
+"""What engines share whose model runs in another server: HTTP, events, failures, estimates."""

@@ -1,0 +1,1 @@
+"""Other servers that speak OpenAI's API, as engines."""

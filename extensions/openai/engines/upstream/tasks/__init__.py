@@ -1,0 +1,1 @@
+"""What models of other servers do besides writing text: a module each."""
