@@ -1,4 +1,4 @@
-"""The server is killed while clients store chats and files: nothing acknowledged is lost or half-written.
+"""The server is killed while clients store things: nothing acknowledged is lost or half-written.
 
 `make test-crash` does it 200 times.
 """
@@ -14,12 +14,16 @@ import signal
 import sqlite3
 import threading
 import time
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
+from extensions.openai import __main__ as operator
+from extensions.openai.schemas.figures import MAX_PLOTS
 from extensions.openai.state.databases.sqlite_file import FILE
 from extensions.openai.state.idempotency import LEASE_SECONDS
 from tests.support.process import ServerProcess
@@ -27,6 +31,7 @@ from tests.support.process import ServerProcess
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "10"))
 SECONDS_A_ROUND = 15
 CLIENTS = 6
+TURNS_OF_A_SESSION = 40
 CHATS, FILES = "/v1/chat/completions", "/v1/files"
 LONG = b"0123456789abcdef" * 50_000
 """Of a few chunks."""
@@ -202,9 +207,116 @@ def test_what_it_made_in_the_background_has_failed(tmp_path: Path) -> None:
     assert page["data"][0]["content"][0]["text"] == "Hello"
 
 
-def asked(connection: http.client.HTTPConnection, method: str, path: str, body: Any = None) -> Any:
+def asked(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: Any = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> Any:
     sent = None if body is None else json.dumps(body)
-    connection.request(method, path, sent, {"Content-Type": "application/json"})
+    connection.request(method, path, sent, {"Content-Type": "application/json", **headers})
     with connection.getresponse() as answer:
         assert answer.status == 200, answer.read()
         return json.loads(answer.read())
+
+
+class KeptByRequest:
+    """Clients that keep plots, memories and turns of a session until the server is gone."""
+
+    def __init__(self, port: int, round_: int) -> None:
+        self._port, self._round = port, round_
+        self.plots: list[str] = []
+        self.memories: list[str] = []
+        self.said: dict[str, list[str]] = {}
+        """What each session was told, in its order."""
+        works = (self._draw, self._remember, self._talk, self._talk)
+        self._threads = [
+            threading.Thread(target=self._run, args=(work, number))
+            for number, work in enumerate(works)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join(30)
+            assert not thread.is_alive()
+
+    def _run(self, work: Callable[[http.client.HTTPConnection, int], None], number: int) -> None:
+        gone = contextlib.suppress(OSError, http.client.HTTPException)
+        with connected(self._port) as connection, gone:
+            work(connection, number)
+
+    def _draw(self, connection: http.client.HTTPConnection, number: int) -> None:
+        said = {"model": "m", "messages": [{"role": "user", "content": "a table"}], "store": True}
+        chat = asked(connection, "POST", CHATS, said)["id"]
+        messages = f"{CHATS}/{chat}/messages"
+        message = asked(connection, "GET", messages)["data"][0]["id"]
+        for turn in range(MAX_PLOTS):
+            figure = {"data": [{"type": "bar", "x": [self._round, turn], "y": [1, 2]}]}
+            plot = asked(connection, "POST", f"{messages}/{message}/plots", {"figure": figure})
+            self.plots.append(plot["id"])
+
+    def _remember(self, connection: http.client.HTTPConnection, number: int) -> None:
+        for turn in range(100_000):
+            fact = {"agent": "companion", "user": f"{self._round}-{turn}", "text": f"fact {turn}"}
+            self.memories.append(asked(connection, "POST", "/v1/memories", fact)["id"])
+
+    def _talk(self, connection: http.client.HTTPConnection, number: int) -> None:
+        for turn in range(100_000):
+            name = f"{self._round}-{number}-{turn // TURNS_OF_A_SESSION}"
+            said = self.said.setdefault(name, [])
+            body = {"model": "m", "messages": [{"role": "user", "content": f"turn {turn}"}]}
+            asked(connection, "POST", CHATS, body, {"x-openedai-session-key": name})
+            said.append(f"turn {turn}")
+
+
+def kept_ids(path: Path, table: str) -> set[str]:
+    with closing(sqlite3.connect(path)) as database:
+        return {id for (id,) in database.execute(f"SELECT id FROM {table}")}
+
+
+def told_to(path: Path, session: str) -> list[str]:
+    """What a session has of its user, each with an answer behind it."""
+    query = """SELECT messages FROM session_turns WHERE session IN (SELECT id FROM sessions WHERE name = ?)
+        ORDER BY seq"""
+    told = []
+    with closing(sqlite3.connect(path)) as database:
+        for (messages,) in database.execute(query, (session,)):
+            said, answer = json.loads(messages)
+            assert (said["role"], answer["role"]) == ("user", "assistant") and answer["content"]
+            told.append(said["content"])
+    return told
+
+
+@pytest.mark.timeout(60 + ROUNDS * SECONDS_A_ROUND)
+def test_killed_while_plots_memories_and_turns_are_kept(tmp_path: Path) -> None:
+    agents = tmp_path / "agents.yaml"
+    agents.write_text("agents: {companion: {system: You remember., memory: true}}")
+    data = tmp_path / "data"
+    chance = random.Random()
+    plots: set[str] = set()
+    memories: set[str] = set()
+    turns = 0
+    for round_ in range(max(ROUNDS // 5, 1)):
+        server = ServerProcess(
+            *("--loader", "echo", "--agents", str(agents)),
+            environment={"OPENEDAI_DATA_FOLDER": str(data)},
+        )
+        server.wait_until_ready()
+        clients = KeptByRequest(server.port, round_)
+        time.sleep(chance.uniform(0.3, 1.2))
+        server.signal(signal.SIGKILL)
+        clients.join()
+        server.stop()
+        plots |= set(clients.plots)
+        memories |= set(clients.memories)
+        assert operator.main(["store", "check", "--data-folder", str(data)]) == 0
+        assert plots <= kept_ids(data / FILE, "plots")
+        assert memories <= kept_ids(data / FILE, "memories")
+        for name, said in clients.said.items():
+            # The last one may be there without its client's knowing.
+            assert told_to(data / FILE, name)[: len(said)] == said
+            turns += len(said)
+    assert plots and memories and turns
