@@ -363,3 +363,28 @@ def answers(url: str) -> bool:
         return httpx.get(url, timeout=5).status_code == 200
     except httpx.TransportError:
         return False
+
+
+def test_requests_load_what_they_name(checkout: Checkout) -> None:
+    server = Webui(checkout, settings={f"{checkout.name}-load_on_request": True})
+    try:
+        with openai.OpenAI(
+            base_url=f"{server.url}/v1", api_key="unused", max_retries=0, timeout=500
+        ) as client:
+            both = {checkout.model, checkout.other}
+            assert both <= {each.id for each in client.models.list().data}
+
+            def answered(name: str) -> tuple[str, str]:
+                whole = chat(client, model=name)
+                return whole.model, whole.choices[0].message.content or ""
+
+            wanted = [checkout.other, checkout.model] * 4
+            with ThreadPoolExecutor(8) as pool:
+                found = list(pool.map(answered, wanted))
+            assert [name for name, _ in found] == wanted
+            # Both have the same weights.
+            assert len({text for _, text in found}) == 1 and found[0][1]
+            with pytest.raises(openai.NotFoundError):
+                chat(client, model="no-such-model")
+    finally:
+        server.stop()
