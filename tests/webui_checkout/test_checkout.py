@@ -366,7 +366,8 @@ def answers(url: str) -> bool:
 
 
 def test_requests_load_what_they_name(checkout: Checkout) -> None:
-    server = Webui(checkout, settings={f"{checkout.name}-load_on_request": True})
+    settings = {f"{checkout.name}-load_on_request": True}
+    server = Webui(checkout, page="nowebui" not in checkout.flags, settings=settings)
     try:
         with openai.OpenAI(
             base_url=f"{server.url}/v1", api_key="unused", max_retries=0, timeout=500
