@@ -657,8 +657,8 @@ class BatchEnded(APIError):
     type = "invalid_request_error"
     code = "batch_ended"
 
-    def __init__(self, id: str, status: str) -> None:
-        super().__init__(f"The batch '{id}' has the status '{status}': it has ended.")
+    def __init__(self, action: str, status: str) -> None:
+        super().__init__(f"Cannot {action} a batch with the status '{status}'.")
 
 
 class BatchFileInUse(APIError):

@@ -113,7 +113,7 @@ class Batches:
             if row["status"] in ("validating", "in_progress"):
                 change(connection, row, "cancelling")
             elif row["status"] not in ("cancelling", "cancelled"):
-                raise BatchEnded(id, row["status"])
+                raise BatchEnded("cancel", row["status"])
 
         self._database.write(work)
         return self.get(owner, id)
@@ -128,7 +128,7 @@ class Batches:
             if row is None:
                 raise StoredObjectNotFound(id)
             if row.status not in ACTIVE:
-                raise BatchEnded(id, row.status)
+                raise BatchEnded("pause" if paused else "resume", row.status)
             mine = table.c.seq == row.seq
             connection.execute(update(table).where(mine).values(paused=paused))
             owner: str = row.owner

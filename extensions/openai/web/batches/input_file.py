@@ -8,7 +8,7 @@ Source: the reference, "The request input object"; its guide to batches for the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,12 @@ PREFIX_CHARACTERS = (64, 256, 1024, 4096, 16384)
 """Prompts whose first so many characters are the same are answered one after the other."""
 PREFIX_BYTES = 4
 """Of the hash for each of these."""
+REQUIRED: Mapping[str, Sequence[str]] = {
+    "/v1/chat/completions": ("messages",),
+    "/v1/messages": ("messages", "max_tokens"),
+    "/v1/embeddings": ("input",),
+}
+"""Fields of a body without which there is no answer."""
 PROMPT_FIELDS = ("model", "instructions", "system", "tools", "messages", "input", "prompt")
 """What the prompt is made of, about in the order in which a template writes it."""
 
@@ -114,14 +120,28 @@ def parse_line(data: bytes | None, endpoint: str) -> RequestLine:
     if _field(line, "method", str) != "POST":
         raise LineProblem("invalid_method", "'method' must be 'POST'.", "method")
     if _field(line, "url", str) != endpoint:
-        message = f"'url' must be the endpoint of the batch, '{endpoint}'."
+        message = f"'url' does not match the endpoint of the batch, '{endpoint}'."
         raise LineProblem("invalid_url", message, "url")
     body = _field(line, "body", dict)
     try:
         orjson.dumps(body)
     except orjson.JSONEncodeError:  # which goes less deep than reading
         raise LineProblem("invalid_value", "'body' is nested too deeply.", "body") from None
+    _check_body(body, endpoint)
     return RequestLine(custom_id, body)
+
+
+def _check_body(body: Mapping[str, Any], endpoint: str) -> None:
+    """Find what makes an answer impossible, whatever else the body says. Raises LineProblem."""
+    if body.get("stream"):
+        message = "Streaming is not supported in batches."
+        raise LineProblem("streaming_unsupported", message, "body.stream")
+    if body.get("background"):
+        message = "Answers in the background are not supported in batches."
+        raise LineProblem("invalid_request", message, "body.background")
+    for name in REQUIRED.get(endpoint, ()):
+        if name not in body:
+            raise LineProblem("invalid_request", f"'body.{name}' is missing.", f"body.{name}")
 
 
 def _field(line: Mapping[str, Any], name: str, kind: type) -> Any:

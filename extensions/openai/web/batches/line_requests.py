@@ -18,7 +18,6 @@ from ...errors import (
     ShuttingDown,
     UpstreamUnreachable,
 )
-from ...schemas import bad_request
 from ..context import ClientGone, RequestContext
 from ..pipeline import CALLER, RequestPipeline
 from ..responses.error_response import error_response
@@ -33,8 +32,6 @@ ENGINE_S = 5.0
 """Until a model may be there again whose process or server has ended, or memory be free."""
 LATER = frozenset({429, 503})
 """Statuses with which a server says that it can answer later."""
-NOT_HERE = ("stream", "background")
-"""Fields whose answers would not be there when the request has ended."""
 
 
 class LineStopped(Exception):
@@ -84,7 +81,6 @@ class LineRequests:
         failure: Exception | None = None
         try:
             context.begin()
-            _check(body)
             response = self._pipeline.answer(context, route)
         except Exception as error:
             failure, response = error, error_response(context, error)
@@ -113,12 +109,6 @@ def _seconds_until_later(failure: Exception | None, context: RequestContext) -> 
         return None
     seconds: float | None = getattr(failure, "retry_after", ENGINE_S)
     return seconds
-
-
-def _check(body: Mapping[str, Any]) -> None:
-    for name in NOT_HERE:
-        if body.get(name):
-            raise bad_request.unsupported(name, "is not possible in a batch.")
 
 
 def _environ(path: str, data: bytes, caller: Caller, stopped: Callable[[], bool]) -> dict[str, Any]:
