@@ -33,6 +33,7 @@ STORES_NOTHING_NEW = {
     *("/rerank", "/v2/rerank", "/responses/compact", "/responses/input_tokens"),
     *("/audio/transcriptions", "/audio/translations", "/audio/speech"),
     *("/images/generations", "/images/edits", "/images/variations", "/moderations"),
+    *("/decisions", "/systemone"),
     *("/generate", "/api/extra/generate/stream", "/api/extra/generate/check"),
     *("/api/extra/abort", "/api/extra/tokencount"),
     *("/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/api/show"),

@@ -464,26 +464,25 @@ class ChatPlan:
             raise bad_request.conflicting(self.asked.grammar_param.partition(".")[0], "tools")
         return grammar
 
+    def answer_as(self, wanted: Wanted) -> Answer:
+        """How the engine is asked."""
+        return partial(answer_chat, wanted=wanted)
+
     def _answer(
         self, served: Served, hooked: _Hooked, continued: Message | None
     ) -> Callable[[ChatRequest], Pieces]:
         engine = served.engine
-        answer: Answer = partial(answer_chat, wanted=self._wanted(served, continued))
+        answer = self.answer_as(self._wanted(served, continued))
         if self.tools.here:
             servers = served.tool_servers
             answer = running_here(
                 answer, self.tools.here, ROUNDS if servers is None else servers.rounds
             )
-        if hooked.hooks is None:
+        hooks, stops = hooked.hooks, hooked.early
+        if hooks is None:
             return partial(answer, engine)
-        return partial(
-            hooked_chat,
-            hooked.hooks,
-            engine,
-            answer=answer,
-            stops=hooked.early,
-            continues=self.continues,
-        )
+        asking = partial(hooked_chat, hooks, engine, answer=answer, stops=stops)
+        return partial(asking, continues=self.continues)
 
     def _wanted(self, served: Served, continued: Message | None) -> Wanted:
         return Wanted(
