@@ -7,6 +7,7 @@
     │   ├── InputTooLong
     │   ├── PreviousResponseNotFound
     │   ├── ConversationLocked
+    │   ├── EventsGone
     │   └── NotSupported          neither engine nor host supports the endpoint
     ├── Unauthorized         401  no key, or a wrong one
     ├── Forbidden            403  a Host or Origin that is not on the list
@@ -21,6 +22,7 @@
     ├── RangeNotSatisfiable  416  the content has no such part
     ├── RequestUnderWay      409  the same request is being answered
     ├── RequestStopped       409  a client stopped it
+    ├── StreamInUse          409  a stream with this name is under way
     ├── UpstreamRefused      422  the chat API that has the model refuses the request
     ├── IdempotencyMismatch  422  another request had the same Idempotency-Key
     ├── RequestTooSlow       408  the request did not arrive in time
@@ -334,6 +336,19 @@ class ConversationLocked(InvalidRequest):
         )
 
 
+class EventsGone(InvalidRequest):
+    """A stream is to go on from an event behind which some are not kept any more."""
+
+    code = "events_gone"
+
+    def __init__(self, first: int) -> None:
+        """`first`: the number of the oldest one that is kept."""
+        super().__init__(
+            f"The events of this stream before number {first} are not kept any more (--stream-replay-mb).",
+            param="starting_after",
+        )
+
+
 class RangeNotSatisfiable(APIError):
     """The header `Range` asks for a part that the content does not have."""
 
@@ -348,6 +363,19 @@ class RangeNotSatisfiable(APIError):
     @property
     def headers(self) -> dict[str, str]:
         return {"Content-Range": f"bytes */{self._size}"}
+
+
+class StreamInUse(APIError):
+    """A stream with the name that a request gives its own is under way."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "stream_in_use"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(
+            f"The stream '{id}' is under way: resume it (GET /v1/streams/{id}), or stop it (DELETE)."
+        )
 
 
 class RequestUnderWay(APIError):

@@ -158,6 +158,7 @@ ROUTES = endpoint(
         body=StopRequest,
         example={"id": "chatcmpl-123"},
         body_optional=True,
+        beside=True,
         scope="write",
     ),
 )

@@ -391,6 +391,7 @@ ROUTES = endpoint(
     Route(
         *("GET", ONE, get_response, "Get a model response"),
         PathPrefixes.API,
+        beside=True,
         answer=Response,
         query=ResponseQuery,
         chunk=ResponseEvent,
@@ -404,6 +405,7 @@ ROUTES = endpoint(
     Route(
         *("POST", f"{ONE}/cancel", cancel_response, "Cancel a response"),
         PathPrefixes.API,
+        beside=True,
         answer=Response,
         scope="write",
     ),

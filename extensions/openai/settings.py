@@ -654,7 +654,23 @@ class Settings(BaseSettings):
         32,
         ge=0,
         le=1024,
-        description="Responses of each key that may be made in the background at once; 0 refuses them.",
+        description="Responses that each key may have made in the background at once, and streams that can "
+        "be resumed; 0 refuses them.",
+        json_schema_extra=RELOADABLE,
+    )
+    stream_replay_mb: int = Field(
+        8,
+        ge=0,
+        le=65536,
+        description="MiB of events to keep of the streams of each key that can be resumed, and of each of "
+        "them (docs/streams.md); 0: none can.",
+        json_schema_extra=RELOADABLE,
+    )
+    stream_replay_seconds: float = Field(
+        300.0,
+        ge=0,
+        le=86400,
+        description="Seconds that a stream can be resumed after it has ended.",
         json_schema_extra=RELOADABLE,
     )
     batch_lines: int = Field(

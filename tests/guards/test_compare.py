@@ -9,13 +9,14 @@ from extensions.openai.generation.chat.request import ChatCompletionRequest
 from extensions.openai.schemas.validation import all_names
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import ROUTES
+from extensions.openai.web.context import STREAM_HEADER
 from host.options import OPTIONS
 from tests.support.process import ROOT
 
 PAGE = (ROOT / "docs" / "compare.md").read_text(encoding="utf-8")
 CELLS = {"yes", "partial", "no", "?", "thru"}
 COLUMNS = 11
-HEADERS = {"Idempotency-Key"}
+HEADERS = {"Idempotency-Key", STREAM_HEADER}
 
 
 def rows() -> list[list[str]]:

@@ -75,11 +75,14 @@ def two(where: str, tmp_path: Path) -> Iterator[Two]:
     session = client.get("/v1/sessions", headers=headers["alice"]).json["first_id"]
     fact = {"agent": "secret", "user": "ann", "text": "secret"}
     memory = client.post("/v1/memories", json=fact, headers=headers["alice"]).json["id"]
+    stream = f"stream-{'5ec7' * 8}"
+    left = {**headers["alice"], "x-openedai-stream-id": stream}
+    assert client.post(CHATS, json={**body("secret"), "stream": True}, headers=left).text
     form = {"purpose": "vision", "file": (io.BytesIO(b"secret"), "secret.txt")}
     file = client.post("/v1/files", data=form, headers=headers["alice"], buffered=True).json["id"]
     new = {"filename": "secret", "purpose": "vision", "bytes": 6, "mime_type": "text/plain"}
     upload = client.post("/v1/uploads", json=new, headers=headers["alice"]).json["id"]
-    stored = (session, plot, memory, file, upload)
+    stored = (session, plot, memory, file, upload, stream)
     ids = (made, f"{made}-1", answered["id"], begun, *stored, *items)
     yield Two(client, headers, ids)
     client.application.extensions["openai"].store.close()
@@ -181,6 +184,18 @@ def test_the_same_idempotency_key_is_another_one(two: Two) -> None:
         assert made.status_code == 200 and made.json["id"] != two.ids[0]
 
 
+def test_the_same_stream_id_is_another_one(two: Two) -> None:
+    stream = two.ids[9]
+    assert stream.startswith("stream-")
+    left = {**two.headers["bob"], "x-openedai-stream-id": stream}
+    made = two.client.post(CHATS, json={**body("mine"), "stream": True}, headers=left)
+    assert made.status_code == 200
+    for who, said in (("alice", "secret"), ("bob", "mine")):
+        status, text = two.ask("GET", f"/v1/streams/{stream}", who)
+        parts = re.findall(r'"content":"([^"]*)"', text)
+        assert (status, "".join(parts)) == (200, said)
+
+
 changes = st.sampled_from(
     [
         str.upper,
@@ -227,6 +242,8 @@ def test_what_is_nearly_an_id_is_none(two: Two, change: Any, which: int) -> None
             ("GET", f"/v1/files/{asked}/content", None),
             ("DELETE", f"/v1/files/{asked}", None),
             ("GET", f"/v1/files?after={asked}", None),
+            ("GET", f"/v1/streams/{asked}", None),
+            ("DELETE", f"/v1/streams/{asked}", None),
         ):
             answer = two.client.open(path, method=method, json=sent, headers=two.headers[who])
             assert answer.status_code in (404, 405), (method, path, answer.text)

@@ -22,6 +22,7 @@ BY_LENGTH = sorted(KEY_LIMITS, key=lambda name: KEY_LIMITS[name].seconds)
 ON_ARRIVAL = tuple(name for name in BY_LENGTH if KEY_LIMITS[name].unit == "requests")
 """Limits that count a request as such, before its body is read. The shortest first, so that what one refuses
 is not counted in a longer one."""
+LATER = tuple(name for name in ON_ARRIVAL if KEY_LIMITS[name].period != "at once")
 OF_BODIES = {
     name: UNITS[KEY_LIMITS[name].unit] for name in reversed(BY_LENGTH) if name not in ON_ARRIVAL
 }
@@ -70,15 +71,16 @@ class Admission:
         """Whether the body has to be read first, as each user has limits of its own."""
         return any(self._record.caller.user_limits.values())
 
-    def count_request(self, user: str | None) -> None:
+    def count_request(self, user: str | None, *, beside: bool = False) -> None:
         """The key is right: count the request, of its user first, so that a user who asks too often takes
-        nothing away from the others. Raises RateLimited, LimitsUnavailable."""
+        nothing away from the others. `beside`: it is about one that is under way, and may come while that
+        is. Raises RateLimited, LimitsUnavailable."""
         caller = self._record.caller
         if user and caller.user_limits:
             self._accounts.append(Account(caller.name, short_user(user), caller.user_limits))
         self._accounts.append(Account(caller.name, None, caller.limits))
         for account in self._accounts:
-            for name in ON_ARRIVAL:
+            for name in LATER if beside else ON_ARRIVAL:
                 self._take(account, name, 1)
 
     def take(self, body: RequestModel | None) -> None:

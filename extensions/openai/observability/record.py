@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..access.caller import ANONYMOUS, Caller
@@ -44,6 +44,9 @@ class RequestRecord:
     last_token: float | None = None
     ended: float | None = None
     """When the answer was sent completely, or the client left."""
+    progress: Mapping[str, int] | None = None
+    """How far a long prompt is read, while it is: tokens in `total`, in the `cache`, `processed` (with those
+    of the cache), and milliseconds in `time_ms`."""
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
@@ -73,6 +76,11 @@ class RequestRecord:
         if self.first_token is None or self.last_token is None or self.completion_tokens < 2:
             return None
         return (self.last_token - self.first_token) / (self.completion_tokens - 1)
+
+    def note_progress(self, progress: Mapping[str, int]) -> None:
+        """A prompt is read so far; of several prompts the one that is furthest counts."""
+        if self.progress is None or progress["processed"] >= self.progress["processed"]:
+            self.progress = progress
 
     def add_tokens(self, tokens: int) -> None:
         """Count newly sampled tokens."""

@@ -48,6 +48,7 @@ from .. import (
     sessions,
     speech,
     stored_completions,
+    streams,
     systemone,
     tokens,
     transcriptions,
@@ -70,7 +71,7 @@ from ..state.store import Store
 from ..system.data_folder import data_folder
 from .batches.line_requests import LineRequests
 from .batches.runner import BatchRunner
-from .context import IGNORED_HEADER, RequestContext
+from .context import IGNORED_HEADER, STREAM_HEADER, RequestContext
 from .documentation import api_pages
 from .fast_path import FastPath
 from .head_check import HeadCheck
@@ -92,6 +93,7 @@ ENDPOINTS = (
     responses,
     conversations,
     messages,
+    streams,
     fim,
     infill,
     embeddings,
@@ -133,7 +135,7 @@ ENDPOINTS = (
 ROUTES: tuple[Route, ...] = tuple(route for endpoint in ENDPOINTS for route in endpoint.ROUTES)
 EXPOSED = [
     *("x-request-id", "request-id", "openai-processing-ms", "retry-after", "retry-after-ms"),
-    *(IGNORED_HEADER, "x-openedai-answer-cache"),
+    *(IGNORED_HEADER, STREAM_HEADER, "x-openedai-answer-cache"),
     *HEADERS,
 ]
 """Response headers that pages of other origins may read."""

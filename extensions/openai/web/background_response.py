@@ -22,6 +22,7 @@ from ..dialects.responses.writer import ResponseFold, ResponseWriter
 from ..engines.callback_bridge import TICK_S, run_inline
 from ..errors import APIError, InvalidRequest, StoreUnavailable
 from ..state.stored_response import StoredResponse
+from .event_log import EventLog
 from .responses import response as web
 from .responses.error_response import failed
 from .responses.streaming import respond
@@ -64,11 +65,10 @@ class BackgroundResponse:
         self._conversation = conversation
         self._due = 0.0
         self._cancelled = False
-        self._changed = threading.Condition()
-        self._lines: list[bytes] = []
+        self._log = EventLog()
+        self._recording = threading.Lock()
         self._record = EventRecord()
         self._told = 0
-        self._over = False
         self.is_stored = False
         """Whether others can know of it."""
 
@@ -86,7 +86,7 @@ class BackgroundResponse:
         """Begin, and answer its client. Raises RateLimited, StoreUnavailable."""
         for event in self._writer.queued():
             self._append(event)
-        begun: Response = orjson.loads(self._lines[-1])["response"]
+        begun: Response = orjson.loads(self._log.since(0)[0][-1])["response"]
         context, id = self._context, begun["id"]
         services, owner = context.services, context.record.caller.owner
         services.background.add(owner, id, self, services.settings.background_answers)
@@ -105,22 +105,15 @@ class BackgroundResponse:
 
     def follow(self, context: RequestContext, after: int = -1) -> web.Response:
         """The events behind the one with this number, those that are there and those that come."""
-        reader = _Reader(self, after)
+        reader = _Reader(self._log, after)
         return respond(context, reader.events(), stream=True, fold=ResponseFold(), telling=reader)
-
-    def lines(self, at: int) -> tuple[list[bytes], bool]:
-        """The events from this number on, after a short wait for one; whether there are no more to come."""
-        with self._changed:
-            if len(self._lines) <= at and not self._over:
-                self._changed.wait(TICK_S)
-            return self._lines[at:], self._over
 
     def news(self) -> bytes | None:
         """The record of its events so far, if others may read them and there are more than the last time."""
-        with self._changed:
-            if not self.is_streamed or len(self._lines) == self._told:
+        with self._recording:
+            if not self.is_streamed or self._log.count == self._told:
                 return None
-            self._told = len(self._lines)
+            self._told = self._log.count
             return self._record.whole()
 
     def stop(self) -> None:
@@ -129,8 +122,7 @@ class BackgroundResponse:
 
     def wait(self, seconds: float) -> bool:
         """Whether it is over within this time."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._over, seconds)
+        return self._log.wait(seconds)
 
     def _run(self, owner: str, id: str) -> None:
         context, last = self._context, None
@@ -156,16 +148,14 @@ class BackgroundResponse:
 
     def _end(self, last: Iterable[ResponseEvent]) -> None:
         try:
-            if not self._over:
+            if not self._log.is_over:
                 for event in last:
                     self._append(event)
         finally:
-            with self._changed:
-                self._over = True
-                self._changed.notify_all()
+            self._log.end()
 
     def _deliver(self, event: ResponseEvent | None) -> None:
-        if self._over:
+        if self._log.is_over:
             return
         if event is None or event["type"] not in LAST:
             self._context.check_wanted()
@@ -195,11 +185,9 @@ class BackgroundResponse:
             if response is not event["response"]:
                 event = _failed(response, event["sequence_number"])
         line = orjson.dumps(event)
-        with self._changed:
-            self._lines.append(line)
+        with self._recording:
             self._record.add(event)
-            self._over = event["type"] in LAST
-            self._changed.notify_all()
+            self._log.append(line, last=event["type"] in LAST)
 
     def _stored(self, response: Response, number: int) -> Response:
         """The response as it is stored now: what it has become, or what another has made of it."""
@@ -252,20 +240,17 @@ def _stored_events(
 class _Reader:
     """One client that reads the events of a response."""
 
-    def __init__(self, answer: BackgroundResponse, after: int) -> None:
-        self._answer = answer
+    def __init__(self, log: EventLog, after: int) -> None:
+        self._log = log
         self._at = after + 1
 
     def events(self) -> Generator[ResponseEvent | None, None, None]:
-        while True:
-            lines, over = self._answer.lines(self._at)
-            for line in lines:
+        for line in self._log.read(self._at):
+            if line is None:
+                yield None
+            else:
                 self._at += 1
                 yield orjson.loads(line)
-            if over and not lines:
-                return
-            if not lines:
-                yield None
 
     def silence(self) -> Iterator[ResponseEvent]:
         """None: what makes the response writes events into a silence."""
@@ -273,8 +258,8 @@ class _Reader:
 
     def failure(self, error: APIError) -> Iterator[ResponseEvent]:
         """The server ends: so does the response, and its own last events are the ones to send."""
-        self._answer.wait(1.0)
-        for line in self._answer.lines(self._at)[0]:
+        self._log.wait(1.0)
+        for line in self._log.since(self._at)[0]:
             yield orjson.loads(line)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 IGNORED_HEADER = "x-openedai-ignored"
 """Names the fields of a request that are unknown or unavailable here, and were ignored."""
 SESSION_HEADER = "x-openedai-session-key"
+STREAM_HEADER = "x-openedai-stream-id"
+"""Names the stream of a request, which its client may leave and resume."""
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -72,6 +74,8 @@ class RequestContext(ActiveRequest):
     """Whether its work goes on when its client is answered; what does the work ends it then."""
     max_body: int = 0
     """Bytes that its body may have."""
+    resumable: Callable[[Generator[bytes | None, None, None]], Response] | None = None
+    """Sends events as a stream that its client names, and may resume; None: it does not ask for that."""
     partial: PartialAnswer | None = None
     """What its client may look at while the answer is made."""
     _held: tuple[Closable, ...] = ()

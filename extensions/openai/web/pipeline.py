@@ -29,6 +29,7 @@ from .services import Services
 
 REFUSAL = "openedai.refusal"
 """Key of the WSGI environment: the error of the check of the head, from before the body was read."""
+STREAM_ID = "HTTP_X_OPENEDAI_STREAM_ID"
 CALLER = "openedai.caller"
 """Key of the WSGI environment: the caller of a request that the server makes for it, as of a batch's line."""
 
@@ -76,10 +77,14 @@ class RequestPipeline:
             self._identify(context, route.scope)
         if record.caller.is_limited:
             context.admission = services.limiter.admission(record)
+        if route.generates and STREAM_ID in context.environ:
+            from .resumable_stream import resumable  # few ask for it
+
+            context.resumable = resumable(context, context.environ[STREAM_ID])
         admission = context.admission
         counts_user = admission is not None and admission.needs_user and route.has_body
         if admission is not None and not counts_user:
-            admission.count_request(None)
+            admission.count_request(None, beside=route.beside)
         if route.query is not None:
             arguments["query"] = parse_query(route.query, query)
         if route.has_body:
@@ -123,14 +128,14 @@ class RequestPipeline:
             body = _read_body(context, route)
         except (APIError, HTTPException):
             if counting is not None:
-                counting.count_request(None)
+                counting.count_request(None, beside=route.beside)
             raise
         record = context.record
         if isinstance(body, RequestModel):
             record.user = body.end_user
             record.ignored = [*body.left_out, *ignored_fields(body)]
         if counting is not None:
-            counting.count_request(record.user)
+            counting.count_request(record.user, beside=route.beside)
         return body
 
 

@@ -16,6 +16,7 @@ from ..generation.hooks.extension_hooks import Hooks
 from ..generation.sampling.policy import Policy, read_policy
 from ..limits.active_requests import ActiveRequests
 from ..limits.background import BackgroundAnswers
+from ..limits.kept_streams import KeptStreams
 from ..limits.rate_limits import Limiter
 from ..limits.scheduler import Scheduler
 from ..limits.served_models import ServedModels
@@ -70,6 +71,8 @@ class Services:
     limiter: Limiter = field(init=False)
     active_requests: ActiveRequests = field(default_factory=ActiveRequests)
     background: BackgroundAnswers[Any] = field(init=False)
+    streams: KeptStreams[Any] = field(default_factory=KeptStreams)
+    """Those that can be resumed."""
     batches: BatchWork = field(init=False)
     """Set before the first request."""
     hooks: Hooks | None = None

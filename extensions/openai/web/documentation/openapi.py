@@ -15,6 +15,7 @@ from ... import __version__
 from ...errors import APIError, all_errors
 from ...generation.sampling.table import OPENAI, ROWS
 from ...schemas.validation import RequestModel
+from ..context import STREAM_HEADER
 from ..idempotent_request import MAX_KEY_LENGTH
 from ..multipart import FORM
 from ..routing.routes import MODEL, BodyFormat, PathPrefixes, Route
@@ -30,6 +31,13 @@ IDEMPOTENCY_KEY: dict[str, Any] = {
     "required": False,
     "description": "A request that is sent again with its key gets the answer to the first one.",
     "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH},
+}
+STREAM_ID: dict[str, Any] = {
+    "name": STREAM_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Names the stream, which may then be left and resumed (docs/streams.md).",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:+=-]{1,128}$"},
 }
 REF = "#/components/schemas/{model}"
 MARK = "Not OpenAI's"
@@ -159,6 +167,8 @@ def _operation(route: Route, reference: dict[Any, Any], model: str) -> dict[str,
         parameters += _query(route.query)
     if route.once:
         parameters.append(IDEMPOTENCY_KEY)
+    if route.generates and route.dialect.events.comments:
+        parameters.append(STREAM_ID)
     if parameters:
         operation["parameters"] = parameters
     if route.has_body:
@@ -221,7 +231,7 @@ def _statuses(route: Route) -> dict[int, str]:
     if route.has_body:
         possible |= {413, 415}
     if route.generates:
-        possible.add(408)
+        possible |= {408, 409}
     if route.has_body and route.usage not in (None, "completions"):
         possible |= {408, 409, 501}
     if route.has_body or "<" in route.path:

@@ -136,6 +136,11 @@ def queue_comment(position: tuple[int, int]) -> bytes:
     return b": queued, position %d of %d\n\n" % position
 
 
+def reading_comment(progress: Mapping[str, int]) -> bytes:
+    """A comment for a stream whose prompt is read: how much of it."""
+    return b": reading the prompt, %d %%\n\n" % (100 * progress["processed"] // progress["total"])
+
+
 def loading_comment(residence: Residence) -> bytes:
     """A comment for a stream whose request waits for its model."""
     if residence.state != "loading":

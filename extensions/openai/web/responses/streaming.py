@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ...engines.callback_bridge import run_inline
 from ...errors import APIError
-from ..context import ClientGone, RequestContext
+from ..context import STREAM_HEADER, ClientGone, RequestContext
 from .error_response import error_response, failed
 from .response import Response, json_response
-from .sse import KEEP_ALIVE, loading_comment, queue_comment
+from .sse import KEEP_ALIVE, loading_comment, queue_comment, reading_comment
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -91,12 +91,19 @@ def respond(
     if stream:
         completing = None if on_complete is None else (fold, on_complete)
         events = _events(context, chunks, completing, telling)
-        return _PushedEvents(events, context) if context.is_pushed else _pulled(events, context)
+        return send(events, context) if context.resumable is None else context.resumable(events)
 
+    if context.resumable is not None:
+        context.record.ignored.append(STREAM_HEADER)
     collect(context, chunks, fold)
     whole = fold.whole()
     more = None if on_complete is None else on_complete(whole)
     return json_response({**whole, **more} if more else whole)
+
+
+def send(events: Events, context: RequestContext) -> Response:
+    """Send encoded events as they come."""
+    return _PushedEvents(events, context) if context.is_pushed else _pulled(events, context)
 
 
 def collect(
@@ -133,8 +140,8 @@ class _EventStream(Response):
 def _pulled(events: Events, context: RequestContext) -> Response:
     """Events for a server that iterates over them; created when the first event arrives."""
     ready = (event for event in events if event)  # an empty part would end a chunked body
-    first = next(ready)
-    return _EventStream(events, context, chain([first], ready))
+    first = [event for event in [next(ready, None)] if event is not None]
+    return _EventStream(events, context, chain(first, ready))
 
 
 class _PushedEvents(_EventStream):
@@ -172,6 +179,8 @@ class _PushedEvents(_EventStream):
         try:
             run_inline(self._events, deliver)
             deliver(None)
+            if write is None:  # there was nothing to send
+                start_response(self.status, self.headers.to_wsgi_list())
         except Exception as error:
             if write is not None:
                 raise
@@ -248,7 +257,7 @@ def _events(
             error = failed()
         record.error = error.code or error.type
         context.allow_another()
-        yield from _failure(context, error, telling)
+        yield from failure_of(context, error, telling)
     finally:
         chunks.close()
 
@@ -256,7 +265,7 @@ def _events(
 def _silence(context: RequestContext, telling: StreamWriter[Any] | None) -> Iterator[bytes]:
     """What to send during a long silence."""
     events = context.dialect.events
-    comment = _comment(context) if events.comments else None
+    comment = comment_of(context) if events.comments else None
     if telling is not None:
         yield from map(events.event, telling.silence())
     elif events.silence is not None:
@@ -267,17 +276,20 @@ def _silence(context: RequestContext, telling: StreamWriter[Any] | None) -> Iter
         yield KEEP_ALIVE
 
 
-def _comment(context: RequestContext) -> bytes | None:
+def comment_of(context: RequestContext) -> bytes | None:
     """What a request waits for, if it does."""
     position = context.queue_position()
     if position is not None:
         return queue_comment(position)
+    record = context.record
+    if record.progress is not None and record.first_token is None:
+        return reading_comment(record.progress)
     residence = context.awaited_model()
     return None if residence is None else loading_comment(residence)
 
 
-def _failure(
-    context: RequestContext, error: APIError, telling: StreamWriter[Any] | None
+def failure_of(
+    context: RequestContext, error: APIError, telling: StreamWriter[Any] | None = None
 ) -> Iterator[bytes]:
     """The last events of an answer that failed after it had begun."""
     dialect = context.dialect

@@ -81,6 +81,8 @@ class Route:
     once: bool = False
     """Whether a request that comes again with its `Idempotency-Key` is done once; the handler sees to that,
     with `web/idempotent_request.py`."""
+    beside: bool = False
+    """Whether it follows or ends other requests of its key, and is not counted among those at once."""
     cached: bool = False
     """Whether `--answer-cache` keeps its answers; they are made of the body alone."""
     usage: UsageKind | None = "completions"
