@@ -5,10 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from typing_extensions import NotRequired
-
+from .dialects.chat_shapes import (
+    AssistantAnswer,
+    ChatChoice,
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChunkChoice,
+    Delta,
+    ServiceTier,
+)
 from .engines.protocol import TokenLogprob
 from .generation.answer_head import AnswerHead, answer_head
 from .generation.chat.messages import ChatMessage, to_engine
@@ -16,13 +23,12 @@ from .generation.chat.request import ChatCompletionRequest
 from .generation.events import Event
 from .generation.logprobs import ChatLogprobs, chat_logprobs
 from .generation.plan import ChatPlan, Generation, Served, asked_of
+from .generation.prompt_progress import ProgressReporter, PromptProgress
 from .generation.stop_report import LOOP, StopReport, StopReporter
-from .generation.timings import Timings, timings_of
+from .generation.timings import timings_of
 from .generation.tools.calls import (
-    CallDelta,
     CallFinish,
     CallFold,
-    MessageCalls,
     ToolCallWriter,
     as_delta,
 )
@@ -42,69 +48,6 @@ if TYPE_CHECKING:
 
 SILENCE_S = 30.0
 """After so long a chunk without text is sent: there are clients that give up, and do not count comments."""
-
-ServiceTier = Literal["default", "flex"]
-
-
-class Delta(CallDelta, total=False):
-    """What a chunk adds to the message; the first one of a choice carries the role."""
-
-    role: Literal["assistant"]
-    content: str | None
-    reasoning_content: str
-    refusal: None
-
-
-class ChunkChoice(StopReport):
-    """A part of one answer."""
-
-    index: int
-    delta: Delta
-    logprobs: ChatLogprobs | None
-    finish_reason: CallFinish | None
-
-
-class ChatCompletionChunk(AnswerHead):
-    """The data of one event; `usage` is there when it was asked for, and null on all but the last."""
-
-    object: Literal["chat.completion.chunk"]
-    choices: list[ChunkChoice]
-    service_tier: NotRequired[ServiceTier]
-    usage: NotRequired[Usage | None]
-    timings: NotRequired[Timings]
-    store: NotRequired[Literal[False]]
-    """False, on the last chunk, if the answer could not be stored."""
-
-
-class AssistantAnswer(MessageCalls):
-    """The message of one answer; content is null where there are only calls."""
-
-    role: Literal["assistant"]
-    content: str | None
-    refusal: None
-    reasoning_content: NotRequired[str]
-
-
-class ChatChoice(StopReport):
-    """One answer."""
-
-    index: int
-    message: AssistantAnswer
-    logprobs: ChatLogprobs | None
-    finish_reason: CallFinish | None
-
-
-class ChatCompletion(AnswerHead):
-    """The whole answer."""
-
-    object: Literal["chat.completion"]
-    choices: list[ChatChoice]
-    service_tier: NotRequired[ServiceTier]
-    usage: Usage
-    timings: NotRequired[Timings]
-    metadata: NotRequired[dict[str, str]]
-    store: NotRequired[Literal[False]]
-    """False if the answer could not be stored."""
 
 
 def create_chat_completion(context: RequestContext, body: ChatCompletionRequest) -> Response:
@@ -236,10 +179,14 @@ def _chunks(
         _Chunks(head, tier, usage=usage, timed=timed),
         _ChoiceWriter(plan, reports_stops=bool(body.return_stop_reason)),
     )
+    wants_progress = body.return_progress and body.stream
+    reporter = ProgressReporter(count.record) if wants_progress else None
     silent_since = 0.0
     try:
         for event in events:
             if event is None:
+                if reporter is not None and (progress := reporter.new()):
+                    yield chunks.reading(writer.silence(), progress)
                 now = time.monotonic()
                 silent_since = silent_since or now
                 is_due = now - silent_since >= SILENCE_S
@@ -251,6 +198,8 @@ def _chunks(
                 continue
             silent_since = 0.0
             count.add(event)
+            if reporter is not None and (progress := reporter.end()):
+                yield chunks.reading(writer.silence(), progress)
             for choice in writer.write(event):
                 yield chunks.of(choice)
         if usage:
@@ -317,6 +266,12 @@ class _Chunks:
             chunk["usage"] = None
         if self._timed is not None:
             chunk["timings"] = timings_of(self._timed)
+        return chunk
+
+    def reading(self, choice: ChunkChoice, progress: PromptProgress) -> ChatCompletionChunk:
+        """A chunk that says how far the prompt is read."""
+        chunk = self.of(choice)
+        chunk["prompt_progress"] = progress
         return chunk
 
     def last(self, usage: Usage) -> ChatCompletionChunk:

@@ -14,6 +14,7 @@ from .generation.continue_prompt import Prompt
 from .generation.events import Event
 from .generation.logprobs import CompletionLogprobs, append_logprobs, completion_logprobs
 from .generation.plan import Generation, PromptPlan, asked_of
+from .generation.prompt_progress import ProgressReporter, PromptProgress
 from .generation.request import MAX_TOKENS_ALIASES, ChoicesRequest
 from .generation.sampling.profiles import profile_of
 from .generation.sampling.unsupported_fields import IN_COMPLETIONS, NeutralValues
@@ -159,6 +160,7 @@ class CompletionChunk(AnswerHead):
     choices: list[CompletionChoice]
     usage: NotRequired[Usage | None]
     timings: NotRequired[Timings]
+    prompt_progress: NotRequired[PromptProgress]
 
 
 def create_completion(context: RequestContext, body: CompletionRequest) -> Response:
@@ -237,6 +239,11 @@ def _chunks(
             made["timings"] = timings_of(count.record)
         return made
 
+    def reading(progress: PromptProgress) -> CompletionChunk:
+        made = chunk(choice(Event(0)))
+        made["prompt_progress"] = progress
+        return made
+
     def choice(event: Event) -> CompletionChoice:
         if event.echo:
             echoed[event.index] = len(event.text)
@@ -252,12 +259,18 @@ def _chunks(
             made.update(report)  # type: ignore[typeddict-item]  # a part of its keys
         return made
 
+    wants_progress = body.return_progress and body.stream
+    progress = ProgressReporter(count.record) if wants_progress else None
     try:
         for event in events:
             if event is None:
+                if progress is not None and (read := progress.new()):
+                    yield reading(read)
                 yield None
                 continue
             count.add(event)
+            if progress is not None and (read := progress.end()):
+                yield reading(read)
             if event.text or event.finish or event.logprobs:
                 yield chunk(choice(event))
         if usage:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 from typing_extensions import NotRequired, TypedDict
 
-from .chat import ChatCompletionChunk, Fold, start_chat
+from .chat import Fold, start_chat
+from .dialects.chat_shapes import ChatCompletionChunk
 from .generation.chat.request import ChatCompletionRequest
 from .schemas.validation import RequestModel
 from .web.idempotent_request import IdempotentRequest, sent_again

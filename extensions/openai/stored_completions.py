@@ -8,7 +8,7 @@ import orjson
 from pydantic import Field
 from typing_extensions import NotRequired, TypedDict
 
-from .chat import ChatCompletion
+from .dialects.chat_shapes import ChatCompletion
 from .generation.chat.request import Metadata
 from .schemas.validation import RequestModel
 from .state.pages import Order, PageQuery

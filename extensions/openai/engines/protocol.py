@@ -176,6 +176,9 @@ class CacheUse:
     """How many choices of the request continue the same prompt."""
     group: int = 0
     """The same number for those choices, and for no others."""
+    on_progress: Callable[[Mapping[str, int]], None] | None = field(default=None, compare=False)
+    """Called while a long prompt is read, with llama.cpp's `total`, `cache`, `processed` and `time_ms`; from
+    any thread."""
 
 
 @dataclass(frozen=True, slots=True)

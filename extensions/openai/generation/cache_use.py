@@ -13,6 +13,7 @@ _groups = count(1)
 
 def cache_use(record: RequestRecord, settings: Settings, salt: str, choices: int) -> CacheUse:
     """For one prompt that `choices` choices of a request continue. `salt`: the request's part of the space.
+    How far it is read goes into the record.
 
     How long a prompt takes tells whether its beginning is known. So named keys share nothing, unless the
     operator says so: one key's client cannot find out, letter by letter, what another's sends.
@@ -22,4 +23,4 @@ def cache_use(record: RequestRecord, settings: Settings, salt: str, choices: int
         space.append(record.caller.identity)
     if settings.isolate_cache == "users":
         space.append(record.user or "")
-    return CacheUse("\0".join(space), choices, next(_groups))
+    return CacheUse("\0".join(space), choices, next(_groups), record.note_progress)

@@ -311,6 +311,11 @@ class ChoicesRequest(ResponseFormatField, GenerationRequest):
         description="Report tokens and milliseconds so far as `timings`, in each chunk or once, under "
         "llama.cpp's names. Not OpenAI's.",
     )
+    return_progress: bool | None = Field(
+        None,
+        description="With `stream`: report how far the prompt is read, as `prompt_progress`, under "
+        "llama.cpp's names. Not OpenAI's.",
+    )
 
     @property
     def reported_stop_tokens(self) -> frozenset[int]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ...protocol import GenerateRequest
 
@@ -76,6 +76,8 @@ class RequestPrompt:
     """Whether a copy of it can be made."""
     exact: bool = False
     """Whether it must be read in the same way each time: only choices of the same request share it."""
+    on_progress: Callable[[Mapping[str, int]], None] | None = field(default=None, compare=False)
+    """See CacheUse."""
 
 
 def request_prompt(
@@ -100,6 +102,7 @@ def request_prompt(
             use.space,
             movable=False,
             exact=exact,
+            on_progress=use.on_progress,
         )
     ids: tuple[int, ...] = ()
     if not isinstance(prompt, str):
@@ -110,7 +113,9 @@ def request_prompt(
         or (not exact and len(prompt) > LONG_TEXT)
     ):
         ids = tokenize(prompt)
-    return RequestPrompt(Prompt(space, text, ids), use.space, choices, exact=exact)
+    return RequestPrompt(
+        Prompt(space, text, ids), use.space, choices, exact=exact, on_progress=use.on_progress
+    )
 
 
 def _with_digests(text: str, mark: str, request: GenerateRequest) -> str:

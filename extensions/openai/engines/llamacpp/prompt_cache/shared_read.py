@@ -84,6 +84,8 @@ class SharedRead:
 
     def progressed(self, progress: dict[str, Any]) -> bool:
         """Take note of llama.cpp's progress; True: stop, as others wait for a part (see `share`)."""
+        if self._request.on_progress is not None:
+            self._request.on_progress(progress)
         if self.known is None:
             self.known = progress["cache"]
         if self._reading is None:

@@ -208,16 +208,17 @@ class LlamaServerGeneration:
         body |= {"preserved_tokens": list(self._job.request.marks)}
         param = "messages" if self._job.request.media else "prompt"
         failures: list[Exception] = []
+        report = self._job.request.cache.on_progress
 
         def receive(data: bytes) -> bool:
             chunk = chunk_of(data)
             if "error" in chunk:
                 failures.append(to_api_error(chunk["error"], param))
                 return True
-            return (
-                emit(None if "prompt_progress" in chunk else reader.read(chunk))
-                or reader.should_stop
-            )
+            progress = chunk.get("prompt_progress")
+            if progress is not None and report is not None:
+                report(progress)
+            return emit(None if progress else reader.read(chunk)) or reader.should_stop
 
         server.complete(orjson.dumps(body), receive, partial(emit, None))
         if failures:
