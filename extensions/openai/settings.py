@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from .configuration.key_limits import KeyLimit, key_limits
 from .configuration.values import (
     HostNames,
+    HTTPAddress,
     Key,
     LowerNames,
     Names,
@@ -750,6 +751,11 @@ class Settings(BaseSettings):
         "key",
         description="GET /metrics for Prometheus: with a key if the server has one, open to everyone, or "
         "off.",
+    )
+    otel_endpoint: HTTPAddress = Field(
+        None,
+        description="Send traces to this OpenTelemetry collector over OTLP/HTTP, such as "
+        "http://127.0.0.1:4318. Needs the extra `otel` (docs/operations.md).",
     )
     debug: bool = Field(
         False,

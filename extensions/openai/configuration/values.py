@@ -199,5 +199,12 @@ def _prefix(value: str) -> str:
     return value
 
 
+def _http_address(value: str | None) -> str | None:
+    if value is not None and not value.startswith(("http://", "https://")):
+        raise ValueError("must look like http://127.0.0.1:4318")
+    return value
+
+
+HTTPAddress = Annotated[str | None, AfterValidator(_http_address)]
 PathPrefix = Annotated[str, AfterValidator(_prefix)]
 ValidationStatus = Annotated[Literal[400, 422], BeforeValidator(_number)]

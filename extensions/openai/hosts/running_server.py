@@ -99,6 +99,8 @@ class RunningServer:
         self.services.usage_store.flush()
         self.services.store.close()
         self.services.limiter.storage.close()
+        if self.services.tracing is not None:
+            self.services.tracing.close()
         if self.tunnel is not None:
             self.tunnel.stop()
             atexit.unregister(self.tunnel.stop)

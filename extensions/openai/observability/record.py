@@ -36,6 +36,8 @@ class RequestRecord:
     """The id of the answer, such as `chatcmpl-...`."""
     model: str | None = None
     """The name of the model that answered."""
+    traceparent: str | None = None
+    """The trace that the client's header names (W3C), where traces are sent."""
     streamed: bool = False
     started: float = field(default_factory=time.monotonic)
     admitted: float | None = None

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, g, request
 from flask_cors import CORS
@@ -84,6 +84,9 @@ from .routing.rule import MatchingRule
 from .routing.served_endpoints import served_endpoints
 from .routing.wrong_address import WrongAddresses, logged
 from .services import Services
+
+if TYPE_CHECKING:
+    from ..observability.tracing import Tracing
 
 log = logging.getLogger("openedai")
 
@@ -216,12 +219,27 @@ def _services(
     request_log = RequestLog(settings, frozenset(quiet))
     services.observers.append(request_log)
     services.reloaders += [store.configure, request_log.configure]
+    if settings.otel_endpoint:
+        services.tracing = _tracing(settings.otel_endpoint)
+        services.observers.append(services.tracing.observe)
     if settings.answer_cache:
         from .kept_answers import KeptAnswers  # loaded where the operator wants it
 
         cache = services.answer_cache = KeptAnswers(settings.answer_cache << 20)
         services.reloaders.append(lambda settings: cache.clear())
     return services
+
+
+def _tracing(endpoint: str) -> Tracing:
+    """Raises SettingsError without the packages."""
+    try:
+        from ..observability.tracing import Tracing  # loaded where the operator wants it
+
+        return Tracing.to(endpoint)
+    except ImportError as error:
+        raise SettingsError(
+            "setting otel_endpoint: traces need packages: pip install 'openedai[otel]'"
+        ) from error
 
 
 def _allow_pages(app: Flask, settings: Settings) -> None:

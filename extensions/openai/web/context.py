@@ -93,6 +93,8 @@ class RequestContext(ActiveRequest):
         given = environ.get("HTTP_X_REQUEST_ID", "")
         record = RequestRecord(given if SANE_REQUEST_ID.fullmatch(given) else new_request_id())
         record.address = environ.get("REMOTE_ADDR") or ""
+        if services.tracing is not None:
+            record.traceparent = environ.get("HTTP_TRACEPARENT")
         return cls(record, services=services, environ=environ, dialect=dialect)
 
     @property

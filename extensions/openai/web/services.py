@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ..generation.media.transcripts import Transcripts
     from ..generation.tools.servers.tool_servers import ToolServers
     from ..observability.capture import Capture
+    from ..observability.tracing import Tracing
     from .kept_answers import KeptAnswers
 
 
@@ -98,6 +99,8 @@ class Services:
     tool_servers: ToolServers | None = field(init=False, default=None)
     """Whose tools this server calls; None: there are none."""
     tunnel: Tunnel | None = None
+    tracing: Tracing | None = None
+    """Sends traces to a collector; None: without `--otel-endpoint`. Set before the first request."""
     answer_cache: KeptAnswers | None = None
     """Answers to give again; None: without `--answer-cache`. Set before the first request."""
     reloaders: list[Callable[[Settings], None]] = field(default_factory=list)
