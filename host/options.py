@@ -224,7 +224,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "ctx-size",
         context_length,
-        "context length in tokens (default: the model's own, up to 8192)",
+        "context length in tokens (default: the model's own, or what a quarter of the memory holds of it)",
         "N",
     ),
     Option(

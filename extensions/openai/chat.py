@@ -153,15 +153,16 @@ def plan_chat(
         alternatives="top_logprobs" if body.logprobs else "n_probs",
         logprobs="logprobs" if body.logprobs else "n_probs",
     )
-    return ChatPlan(
+    plan = ChatPlan(
         asked,
         partial(to_engine, body.messages, earlier=earlier),
         bool(body.continue_final_message),
         body.tool_plan(served.tools_for(body.tools)),
         body.plan_thinking(served.info, served.thinking_budgets),
-        body.chat_mode_for(served.info),
+        body.chat_mode_for(served),
         about_text=asked.grammar_param.startswith("response_format"),
     )
+    return body.in_character(plan, served)
 
 
 def _chunks(

@@ -328,6 +328,12 @@ class Settings(BaseSettings):
         "requests choose as `agent:NAME` (docs/agents.md).",
         json_schema_extra=RELOADABLE,
     )
+    character_folder: str | None = Field(
+        None,
+        description="A folder of characters (YAML, JSON, PNG cards), which chats choose with `character`, "
+        "`mode` and their kin, as with a webui (docs/characters.md). Inside a webui its own are used.",
+        json_schema_extra=RELOADABLE,
+    )
     tool_servers: str | None = Field(
         None,
         description="A YAML file of tool servers (MCP servers, extensions with tools), whose tools this "

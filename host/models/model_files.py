@@ -46,6 +46,7 @@ def model_spec(options: HostOptions) -> ModelSpec:
         tuning=_tuning(options),
         chat_template=_chat_template(options),
         task=options.task,
+        shares_memory=options.models is not None,
         catalog=FolderCatalog(options, found) if found else None,
         beside=partial(_beside, options),
     )

@@ -33,7 +33,7 @@ class ModelSpec:
     path: Path | None
     """The GGUF file, or the first of its shards; None with a loader that reads none."""
     context_length: int
-    """Tokens; 0 means the model's own, up to 8192."""
+    """Tokens; 0 means the model's own, or what memory holds of it."""
     gpu_layers: int
     """Layers to put on the GPU; -1 means as many as fit."""
     threads: int
@@ -48,6 +48,8 @@ class ModelSpec:
     """The source of a chat template in place of the file's own."""
     task: Task = "auto"
     """What it is for."""
+    shares_memory: bool = False
+    """With models that requests load: its context does not grow with the memory."""
     catalog: ModelCatalog | None = field(default=None, compare=False, repr=False)
     """What may be loaded instead; None with a loader that reads no files."""
     beside: Callable[[str], ModelSpec] | None = field(default=None, compare=False, repr=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from extensions.openai.engines.resident.library import Watch
@@ -11,7 +11,7 @@ from extensions.openai.engines.resident.model import Child, Report, ResidentMode
 from host.errors import HostError
 from host.models.model_files import files_of
 from host.models.spec import ModelSpec
-from host.options import HostOptions
+from host.options import LEAST_CONTEXT, HostOptions
 from host.resident.rows import Row, arguments_of, read_rows, row_of
 
 
@@ -35,7 +35,11 @@ class Plan:
         """Start the process of a model; `flags` are of the extension. Raises ModelLoadError."""
         from host.resident.child import ChildProcess
 
-        return ChildProcess(model, [*flags, *arguments_of(row.options, row.spec)], report)
+        spec, context = row.spec, model.info.context_length
+        if not spec.context_length and context >= LEAST_CONTEXT:
+            # By itself it would take as much as the memory holds, and its room was not counted for that.
+            spec = replace(spec, context_length=context)
+        return ChildProcess(model, [*flags, *arguments_of(row.options, spec)], report)
 
     def fetch(self, source: str, watch: Watch) -> Row:
         """Download a model, if it is not there yet. Raises HostError, without a path."""

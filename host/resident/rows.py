@@ -194,6 +194,7 @@ def arguments_of(options: HostOptions, spec: ModelSpec) -> list[str]:
     fixed = replace(
         options,
         model=str(spec.path) if spec.path is not None else options.model,
+        ctx_size=spec.context_length,
         mmproj=None if spec.mmproj is None else str(spec.mmproj),
         draft_model=None if spec.tuning.draft_model is None else str(spec.tuning.draft_model),
         lora=tuple(f"{lora.path}:{lora.scale}" for lora in spec.loras),

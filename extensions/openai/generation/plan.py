@@ -482,7 +482,9 @@ class ChatPlan:
         if hooks is None:
             return partial(answer, engine)
         asking = partial(hooked_chat, hooks, engine, answer=answer, stops=stops)
-        return partial(asking, continues=self.continues)
+        return partial(
+            asking, continues=self.continues, logprobs=self.asked.alternatives is not None
+        )
 
     def _wanted(self, served: Served, continued: Message | None) -> Wanted:
         return Wanted(

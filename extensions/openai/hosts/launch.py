@@ -146,7 +146,7 @@ class Launcher:
     def _hooks(self) -> Hooks:
         """The hooks of the host's other extensions."""
         if not webui.inside():
-            return Hooks(lambda: self._companions)
+            return Hooks(lambda: self._companions, replies=True)
         from ..engines.webui import findings, ui_state
 
         return Hooks(ui_state.extensions, ui_state.ui_settings, findings.applied_hooks)

@@ -67,11 +67,12 @@ CLOSE_TIMEOUT_S = 3.0  # for running answers to notice that the engine closes
 class LlamaCppEngine:
     """One GGUF model in memory. Thread-safe; each running answer has its own thread.
 
-    `context_length` is what one request may use (0: the model's own, up to 8192). The KV cache holds a whole
-    context for each of `parallel` answers if that fits into a quarter of the machine's memory. Otherwise it
-    holds fewer, the answers share it, and one whose worst case does not fit waits. `mmproj` is the model's
-    encoder of pictures or sounds. `message_repair`: whether to repair messages that the chat template
-    refuses. `chat_template`: the source of one to use in place of the file's own.
+    `context_length` is what one request may use (0: the model's own, as far as a quarter of the machine's
+    memory holds one for each of `parallel` answers, and 8192 at least; `shares_memory`: at most). If the
+    memory does not hold them all, the KV cache has fewer, the answers share it, and one whose worst case does
+    not fit waits. `mmproj` is the model's encoder of pictures or sounds. `message_repair`: whether to repair
+    messages that the chat template refuses. `chat_template`: the source of one to use in place of the file's
+    own.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class LlamaCppEngine:
         chat_template: str | None = None,
         tuning: Tuning = DEFAULT_TUNING,
         prompt_cache: int | None = None,
+        shares_memory: bool = False,
     ) -> None:
         version = checked_version(parallel=parallel, threads=threads)
         header, cache = read_files(
@@ -100,6 +102,7 @@ class LlamaCppEngine:
             mmproj=mmproj,
             tuning=tuning,
             chat_template=chat_template,
+            shares_memory=shares_memory,
         )
         context, slots = cache.context, cache.slots
         if context < context_length:

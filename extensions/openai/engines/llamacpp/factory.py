@@ -31,6 +31,7 @@ def make(spec: ModelSpec, settings: Settings) -> LlamaCppEngine | LlamaCppEncode
         mmproj=spec.mmproj,
         tuning=spec.tuning,
         chat_template=spec.chat_template,
+        shares_memory=spec.shares_memory,
         message_repair=settings.message_repair == "on",
     )
 
@@ -50,6 +51,7 @@ def check(spec: ModelSpec) -> None:
         mmproj=spec.mmproj,
         tuning=spec.tuning,
         chat_template=spec.chat_template,
+        shares_memory=spec.shares_memory,
     )
 
 
@@ -68,6 +70,7 @@ def explain(spec: ModelSpec) -> Sequence[str]:
         mmproj=spec.mmproj,
         tuning=spec.tuning,
         chat_template=spec.chat_template,
+        shares_memory=spec.shares_memory,
     )
     further = (spec.mmproj, spec.tuning.draft_model, *(path for path, _ in loras))
     lines = explained(
@@ -79,6 +82,7 @@ def explain(spec: ModelSpec) -> Sequence[str]:
         threads=spec.threads,
         gpu_layers=spec.gpu_layers,
         tuning=spec.tuning,
+        shares_memory=spec.shares_memory,
     )
     return tuple(lines)
 
@@ -98,6 +102,7 @@ def outline(spec: ModelSpec) -> ModelOutline:
         mmproj=spec.mmproj,
         tuning=spec.tuning,
         chat_template=spec.chat_template,
+        shares_memory=spec.shares_memory,
     )
     further = (spec.mmproj, spec.tuning.draft_model, *(path for path, _ in loras))
     return outlined(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, Field
 
@@ -25,6 +26,9 @@ from ..tools.request import (
 )
 from .messages import ChatMessage, TextPart
 from .reasoning import DEFAULT_BUDGET, THINKING_FIELDS, ThinkingFields, ThinkingPlan
+
+if TYPE_CHECKING:
+    from ..plan import ChatPlan, Served
 
 Metadata = Annotated[
     dict[
@@ -109,7 +113,8 @@ class ChatCompletionRequest(ThinkingFields, ChoicesRequest):
         "both. Default `instruct`, or `chat` where a character is given. Not OpenAI's.",
     )
     character: str | None = Field(
-        None, description="A character of the webui, by its name. Not OpenAI's."
+        None,
+        description="A character of the webui, or of `--character-folder`, by its name. Not OpenAI's.",
     )
     instruction_template: str | None = Field(
         None,
@@ -224,8 +229,32 @@ class ChatCompletionRequest(ThinkingFields, ChoicesRequest):
             )
         return None
 
-    def chat_mode_for(self, info: EngineInfo) -> ChatMode | None:
+    def in_character(self, plan: ChatPlan, served: Served) -> ChatPlan:
+        """The plan, as a dialogue with a character of the operator's folder if the request asks for one.
+        Raises InvalidRequest."""
+        folder, mode = self._own_characters(served), self._mode
+        if folder is None or mode == "instruct":
+            return plan
+        from ..characters.dialogue import as_dialogue, cast_of  # for few chats
+
+        cast = cast_of(Path(folder), self.character, self._mode_values)
+        return as_dialogue(plan, cast, mode, self.chat_instruct_command)
+
+    def _own_characters(self, served: Served) -> str | None:
+        """The operator's folder, where the engine's host has no characters."""
+        info, folder = served.info, served.settings.character_folder
+        has_others = Capability.MODES in info.capabilities or info.is_remote
+        return None if has_others or self.instruction_template is not None else folder
+
+    @property
+    def _mode(self) -> Literal["instruct", "chat", "chat-instruct"]:
+        return self.mode or ("chat" if self.character is not None else "instruct")
+
+    def chat_mode_for(self, served: Served) -> ChatMode | None:
         """As in the host's UI, if the request asks for that."""
+        if self._mode != "instruct" and self._own_characters(served) is not None:
+            return None
+        info = served.info
         wanted = {
             "mode": self.mode if self.mode != "instruct" else None,
             "character": self.character,
@@ -236,8 +265,7 @@ class ChatCompletionRequest(ThinkingFields, ChoicesRequest):
         if not given and not (values and Capability.MODES in info.capabilities):
             return None
         needs(info, Capability.MODES, next(iter(given), ""))
-        mode = self.mode or ("chat" if self.character is not None else "instruct")
-        return ChatMode(mode, self.character, self.instruction_template, values)
+        return ChatMode(self._mode, self.character, self.instruction_template, values)
 
     @property
     def _mode_values(self) -> dict[str, str]:

@@ -17,6 +17,7 @@ from ...engines.protocol import (
 from ..chat.answer import Answer
 from .extension_hooks import Hooks
 from .history import Conversation
+from .replies import check_reply, reply
 from .state import (
     State,
     changed_context,
@@ -37,9 +38,10 @@ def hooked_chat(
     *,
     stops: Sequence[str],
     continues: bool,
+    logprobs: bool = False,
 ) -> Pieces:
     """Answer messages with `answer` and all hooks. `continues`: the answer continues a message of the
-    assistant, and there is no new user message.
+    assistant, and there is no new user message; `logprobs`: the client wants them.
 
     Raises EngineFailed if a hook fails; later hooks are not called then.
     """
@@ -82,9 +84,14 @@ def hooked_chat(
         request = replace(request, messages=plain)
     if prompt is not None or prefix:
         prompt = (engine.render(request) if prompt is None else str(prompt)) + prefix
-    yield from _closing(
-        run.apply_to(answer(engine, request, prompt), stops, live=not request.unstreamed)
-    )
+    replier = run.replier()
+    if replier is None:
+        pieces = answer(engine, request, prompt)
+    else:
+        check_reply(request.grammar, request.logit_bias, request.tools, logprobs)
+        text = engine.render(request) if prompt is None else prompt
+        pieces = reply(replier, engine, text, run.state, stops, is_chat=True)
+    yield from _closing(run.apply_to(pieces, stops, live=not request.unstreamed))
 
 
 def hooked_completion(
@@ -107,7 +114,13 @@ def hooked_completion(
         max_tokens=changed_limit(before, run.state, request.max_tokens),
         seed=changed_seed(before, run.state, request.seed),
     )
-    yield from _closing(run.apply_to(answer(request), stops, live=not request.unstreamed))
+    replier = run.replier()
+    if replier is None or not isinstance(request.prompt, str):
+        pieces = answer(request)
+    else:
+        check_reply(request.grammar, request.logit_bias, request.logprobs is not None)
+        pieces = reply(replier, engine, request.prompt, run.state, stops, is_chat=False)
+    yield from _closing(run.apply_to(pieces, stops, live=not request.unstreamed))
 
 
 def _state_of(hooks: Hooks, request: ChatRequest | GenerateRequest, info: EngineInfo) -> State:

@@ -13,7 +13,10 @@ as many arguments as it takes, because newer versions pass more.
 - `stream_modifier(pieces, state)`, which only this server calls: maps an iterator of texts to a generator,
   while they arrive. An extension with this hook is not also called with the whole output
 
-The host itself applies `custom_generate_reply`, `tokenizer_modifier` and `logits_processor_modifier`, inside
+- `custom_generate_reply(prompt, original_prompt, state, stopping_strings, is_chat)`: answers in the model's
+  place; yields the whole text so far (`replies.py`). Only where the host has no generator of its own
+
+A webui itself applies `custom_generate_reply`, `tokenizer_modifier` and `logits_processor_modifier`, inside
 its generator.
 """
 
@@ -47,7 +50,8 @@ class Hooks:
     `ChatMode`, or None."""
     applied: Callable[[], frozenset[str]] = frozenset
     """The names of hooks that the host itself applies to our requests."""
-
+    replies: bool = False
+    """Whether to call `custom_generate_reply`, as the host does not."""
     live: bool = True
     """Whether to send answers while they are written, if an output_modifier allows it."""
     rewriting: set[str] = field(default_factory=set, compare=False)
@@ -75,7 +79,7 @@ class Hooks:
     @property
     def any(self) -> bool:
         """Whether there are hooks to apply."""
-        return bool(self.having(*HOOK_NAMES))
+        return bool(self.having(*HOOK_NAMES)) or bool(self.replies and self.having(REPLY))
 
     @property
     def change_output(self) -> bool:
@@ -100,6 +104,7 @@ def _chosen(
     return [each for each in extensions() if each[0] in names]
 
 
+REPLY = "custom_generate_reply"
 HOOK_NAMES = (
     "history_modifier",
     "state_modifier",
@@ -124,6 +129,10 @@ class HookRun:
         """The functions called `hook`, with error handling."""
         for name, module in self.hooks.having(hook):
             yield guarded(name, hook, getattr(module, hook))
+
+    def replier(self) -> Callable[..., Any] | None:
+        """The first extension's function that answers in the model's place."""
+        return next(self.each(REPLY), None) if self.hooks.replies else None
 
     def text(self, hook: str, text: str) -> str:
         """Apply hooks that map text to text."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import xllamacpp
 
 from extensions.openai.engines.llamacpp import factory
 from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
@@ -14,6 +16,7 @@ from extensions.openai.engines.tokens.gguf import read_header
 from extensions.openai.engines.tuning import DEFAULT_TUNING, Tuning
 from host.main import main
 from host.models.spec import ModelSpec
+from tests.support.random_model import write_model
 
 
 def spec(
@@ -71,6 +74,86 @@ def test_slots_that_share(random_model: Path, monkeypatch: pytest.MonkeyPatch) -
     context = 2048 * read_header(random_model).kv_bytes_per_token
     monkeypatch.setattr(params, "memory_bytes", lambda: 4 * context)
     assert "slots: 4 share one context," in "\n".join(factory.explain(spec(random_model)))
+
+
+LONG = 65536  # tokens that a model was made for
+HELD = 10240  # what memory holds of them
+
+
+@pytest.fixture
+def long_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model that was made for more than a quarter of the memory holds in four slots."""
+    file = tmp_path / "long.gguf"
+    write_model(file, context=LONG)
+    held = 4 * HELD * read_header(file).kv_bytes_per_token
+    monkeypatch.setattr(params, "memory_bytes", lambda: 4 * (held + 1000))
+    monkeypatch.setattr(params, "SPARE_BYTES", 0)
+    return file
+
+
+def context_said(spec: ModelSpec) -> str:
+    (line,) = [each for each in factory.explain(spec) if each.startswith("context: ")]
+    return line
+
+
+def test_the_context_is_what_memory_holds(long_model: Path) -> None:
+    asked = spec(long_model)
+    assert context_said(asked) == (
+        f"context: {HELD} tokens (of the {LONG} that the model was made for, see --ctx-size; what memory "
+        "holds for each of 4 slots)"
+    )
+    engine = LlamaCppEngine(long_model, name="x")
+    assert engine.info.context_length == HELD
+    engine.close()
+    assert factory.outline(asked).info.context_length == HELD
+
+
+@pytest.mark.parametrize("asked", [256, 8192, HELD + 256, LONG])
+def test_what_the_operator_asks_for_is_exact(long_model: Path, asked: int) -> None:
+    assert context_said(spec(long_model, context=asked)) == f"context: {asked} tokens (--ctx-size)"
+
+
+def test_enough_memory_gives_the_models_own(
+    long_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(params, "memory_bytes", lambda: 1 << 40)
+    assert context_said(spec(long_model)) == f"context: {LONG} tokens (the model's own)"
+
+
+def test_what_shares_its_memory_does_not_grow(
+    long_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(params, "memory_bytes", lambda: 1 << 40)
+    shared = replace(spec(long_model), shares_memory=True)
+    assert context_said(shared).startswith("context: 8192 tokens (") and "--models" in context_said(
+        shared
+    )
+    slow = spec(long_model, tuning=Tuning(flash_attn="off"))
+    assert context_said(slow).startswith("context: 8192 tokens (")
+
+
+def test_memory_for_less_than_the_least_context(
+    long_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = read_header(long_model).kv_bytes_per_token
+    monkeypatch.setattr(params, "memory_bytes", lambda: 4 * 8192 * token)
+    assert context_said(spec(long_model)).startswith("context: 8192 tokens (")
+    assert "slots: 4 share one context" in "\n".join(factory.explain(spec(long_model)))
+
+
+@pytest.mark.parametrize(
+    ("layers", "card", "context"),
+    [(-1, 9216, 9216), (-1, LONG, HELD), (0, 0, HELD), (-1, 0, 8192)],
+)
+def test_a_gpu_keeps_room_for_its_layers(
+    layers: int, card: int, context: int, long_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`card`: the tokens for each of 4 slots that a GPU's memory holds beside the weights."""
+    held = card * 4 * read_header(long_model).kv_bytes_per_token
+    memory = long_model.stat().st_size + held
+    devices = [{"type": "GPU", "memory_total": memory}, {"type": "CPU", "memory_total": 1 << 40}]
+    monkeypatch.setattr(xllamacpp, "get_device_info", lambda: devices)
+    assert context_said(spec(long_model, layers=layers)).startswith(f"context: {context} tokens")
 
 
 def test_it_refuses_what_the_start_would(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ def explain(
     threads: int,
     gpu_layers: int,
     tuning: Tuning,
+    shares_memory: bool = False,
 ) -> Iterator[str]:
     """Lines for the operator. `asked_context`, `threads`: as the operator has set them, or 0."""
     token_bytes, prompts = (
@@ -31,7 +32,8 @@ def explain(
         prompt_cache_bytes(model, tuning),
     )
     yield f"{memory_need(token_bytes, files, cache, prompts)}; the machine has {gigabytes(memory_bytes())}"
-    yield f"context: {cache.context} tokens ({_why_context(header.context_length, asked_context)})"
+    why = _why_context(header.context_length, asked_context, cache, shares_memory=shares_memory)
+    yield f"context: {cache.context} tokens ({why})"
     if cache.shared:
         contexts = "one context" if cache.contexts == 1 else f"{cache.contexts} contexts"
         yield (
@@ -75,11 +77,18 @@ def _why_layers(gpu_layers: int, tuning: Tuning) -> str:
     return f"as many layers as leave {free} MiB of each free, if there is one (--fit-target, --gpu-layers)"
 
 
-def _why_context(trained: int, asked: int) -> str:
+def _why_context(trained: int, asked: int, cache: Cache, *, shares_memory: bool) -> str:
     if asked and trained and asked > trained:
         return f"the model was made for no more, --ctx-size asks for {asked}"
     if asked:
         return "--ctx-size"
-    if trained and trained <= DEFAULT_CONTEXT_TOKENS:
+    if cache.context == trained:
         return "the model's own"
-    return f"the default; the model was made for {trained or 'an unknown number'}, see --ctx-size"
+    if not trained:
+        return "the default, as its file does not say what it was made for, see --ctx-size"
+    of = f"of the {trained} that the model was made for, see --ctx-size"
+    if shares_memory:
+        return f"{of}, as --models shares the memory"
+    if cache.context == DEFAULT_CONTEXT_TOKENS:
+        return f"{of}; memory holds no more for each of {cache.slots} slots"
+    return f"{of}; what memory holds for each of {cache.slots} slots"

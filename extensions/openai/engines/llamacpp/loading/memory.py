@@ -41,8 +41,12 @@ class MemoryNeed:
 def memory_need(token_bytes: int, files: Iterable[Path], cache: Cache, prompts: int) -> MemoryNeed:
     """The memory for a model. `token_bytes`: of its KV cache for each token; `files` also holds its adapters
     and its encoder."""
-    weights = sum(part.stat().st_size for file in files for part in _parts(file))
-    return MemoryNeed.of(weights, token_bytes, cache, prompts)
+    return MemoryNeed.of(weight_bytes(files), token_bytes, cache, prompts)
+
+
+def weight_bytes(files: Iterable[Path]) -> int:
+    """The size of a model's files, and of its adapters and its encoder."""
+    return sum(part.stat().st_size for file in files for part in _parts(file))
 
 
 def _parts(file: Path) -> list[Path]:

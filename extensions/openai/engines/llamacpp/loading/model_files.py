@@ -11,7 +11,8 @@ from ...model_spec import ModelLoadError
 from ...tokens.gguf import BadModelFile, GGUFHeader
 from ...tokens.gguf_checks import check_memory, read_encoder, read_lora, read_model
 from ...tuning import DEFAULT_TUNING, Tuning
-from .params import Cache, all_memory, cache_for
+from .memory import weight_bytes
+from .params import Cache, all_memory, cache_for, room_for_contexts
 from .template import load_template
 
 log = logging.getLogger("openedai")
@@ -27,8 +28,10 @@ def read_files(
     mmproj: Path | None = None,
     tuning: Tuning = DEFAULT_TUNING,
     chat_template: str | None = None,
+    shares_memory: bool = False,
 ) -> tuple[GGUFHeader, Cache]:
-    """The model's header and the cache for it.
+    """The model's header and the cache for it. `shares_memory`: with models that are loaded besides, so that
+    its context does not grow with the memory.
 
     Raises ModelLoadError for a file that llama.cpp must not see: some make it abort the process.
     """
@@ -42,7 +45,12 @@ def read_files(
         # adjacent slots in one step, and it would make gaps.
         slots = max(2, parallel)
         kv_bytes = tuning.kv_bytes(header.kv_bytes_per_token)
-        cache = cache_for(header.context_length, context_length, kv_bytes, slots)
+        room = 0
+        if not shares_memory:
+            further = [*(lora for lora, _ in loras), mmproj, tuning.draft_model]
+            weights = weight_bytes([model, *(each for each in further if each is not None)])
+            room = room_for_contexts(weights, gpu_layers, tuning)
+        cache = cache_for(header.context_length, context_length, kv_bytes, slots, room)
         if tuning.draft_model is not None:
             read_model(tuning.draft_model)
         check_memory(header, model.name, cache.context, all_memory(gpu_layers))

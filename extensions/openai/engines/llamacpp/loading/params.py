@@ -11,7 +11,11 @@ from ....system.machine import memory_bytes
 from ...tuning import DEFAULT_TUNING, Tuning
 from .tuning import tune
 
-DEFAULT_CONTEXT_TOKENS = 8192  # unless the model has fewer or --ctx-size asks for more
+DEFAULT_CONTEXT_TOKENS = 8192
+"""At least, unless the model has fewer or --ctx-size says something else."""
+CONTEXT_STEP = 256  # llama.cpp rounds contexts up to it
+SPARE_BYTES = 1 << 30
+"""Of the memory, for all that is neither weights nor caches."""
 TINY_MODEL_BYTES = 64 << 20
 """A smaller model runs on one thread: its steps are so short that on a busy machine threads would mostly wait
 for each other."""
@@ -41,11 +45,31 @@ class Cache:
         return self.contexts < self.slots
 
 
-def cache_for(trained: int, requested: int, bytes_per_token: int, slots: int) -> Cache:
+def cache_for(
+    trained: int, requested: int, bytes_per_token: int, slots: int, room: int = 0
+) -> Cache:
     """The cache for a model trained for `trained` tokens (0: unknown). `requested`: the operator's context
-    length (0: the default)."""
-    context = min(trained or DEFAULT_CONTEXT_TOKENS, requested or DEFAULT_CONTEXT_TOKENS)
+    length (0: as many tokens as fit into `room`, in bytes, for each slot)."""
+    context = requested
+    if not requested:
+        fitting = room // max(1, bytes_per_token * slots)
+        context = max(DEFAULT_CONTEXT_TOKENS, fitting - fitting % CONTEXT_STEP)
+    context = min(context, trained or requested or DEFAULT_CONTEXT_TOKENS)
     return Cache(context, _contexts_that_fit(bytes_per_token * context, slots), slots)
+
+
+def room_for_contexts(weights: int, gpu_layers: int, tuning: Tuning) -> int:
+    """Bytes that contexts may take by themselves beside a model's weights: a quarter of the memory at most.
+
+    It depends on nothing that changes while the machine runs, so the same start chooses the same."""
+    if tuning.flash_attn == "off":  # then a step's memory grows with the context, too
+        return 0
+    memory = memory_bytes()
+    room = min(memory // 4, memory - weights - SPARE_BYTES)
+    cards = _cards(gpu_layers)
+    if cards:  # a longer context must not take the place of layers
+        room = min(room, cards - weights - SPARE_BYTES)
+    return max(0, room)
 
 
 def params_for(
@@ -120,9 +144,12 @@ def _contexts_that_fit(bytes_per_context: int, wanted: int) -> int:
 
 def all_memory(gpu_layers: int) -> int:
     """Bytes available to a model: this machine's memory, and that of its GPUs if they are used."""
+    return memory_bytes() + _cards(gpu_layers)
+
+
+def _cards(gpu_layers: int) -> int:
+    """Bytes of all GPUs, if they are used."""
     import xllamacpp
 
     cards = xllamacpp.get_device_info() if gpu_layers else []
-    return memory_bytes() + sum(
-        int(card.get("memory_total", 0)) for card in cards if "GPU" in str(card.get("type"))
-    )
+    return sum(int(card.get("memory_total", 0)) for card in cards if "GPU" in str(card.get("type")))

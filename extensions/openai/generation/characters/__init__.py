@@ -1,0 +1,1 @@
+"""Characters of the operator's folder, for engines whose host has none."""
