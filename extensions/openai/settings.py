@@ -600,6 +600,21 @@ class Settings(BaseSettings):
         description="Seconds of CPU time for the text of a PDF in a message.",
         json_schema_extra=RELOADABLE,
     )
+    media_video_frames: int = Field(
+        8,
+        ge=0,
+        le=64,
+        description="The pictures that a model gets of a video in a message; 0: videos are refused. Needs "
+        "the extra `video`.",
+        json_schema_extra=RELOADABLE,
+    )
+    media_video_seconds: float = Field(
+        20.0,
+        gt=0,
+        le=600,
+        description="Seconds of CPU time for the pictures of a video in a message.",
+        json_schema_extra=RELOADABLE,
+    )
     media_urls: bool = Field(
         False,
         description="Fetch pictures from http(s) URLs, from public addresses only.",

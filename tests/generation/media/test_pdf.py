@@ -12,7 +12,7 @@ from pypdf import PdfReader, PdfWriter
 
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.generation.media import pdf as pdf_module
-from extensions.openai.generation.media import pdf_worker
+from extensions.openai.generation.media import pdf_worker, worker
 from extensions.openai.generation.media.pdf import PdfReader as Reader
 from tests.support.api import Api
 from tests.support.media import base64, data_url, file, line, pdf, user
@@ -133,14 +133,14 @@ def test_a_client_that_leaves_ends_the_reading() -> None:
     reader = Reader(cpu_seconds=60, check_wanted=leave)
     with pytest.raises(Left):
         reader.text(SLOW, "param")
-    taken = [pdf_module.places.acquire(timeout=50) for _ in range(pdf_module.MAX_AT_ONCE)]
+    taken = [worker.places.acquire(timeout=50) for _ in range(worker.MAX_AT_ONCE)]
     try:
         assert all(taken), "a place was not given back"
         with pytest.raises(Left):
             reader.text(TWO_PAGES, "param")
     finally:
         for _ in taken:
-            pdf_module.places.release()
+            worker.places.release()
 
 
 def encrypted(password: str) -> bytes:

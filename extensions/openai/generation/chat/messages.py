@@ -68,6 +68,33 @@ class AudioPart(_ContentPart):
     input_audio: InputAudio
 
 
+class VideoURL(RequestPart):
+    """Where a video is: in a data: URL with base64, or at an http(s) address."""
+
+    url: str
+
+
+class VideoPart(_ContentPart):
+    """A video, for models that can see: they are given pictures of it. Not OpenAI's."""
+
+    type: Literal["video_url"]
+    video_url: VideoURL
+
+
+class InputVideo(RequestPart):
+    """A video in base64."""
+
+    data: str
+    format: str | None = None
+
+
+class InputVideoPart(_ContentPart):
+    """The same, in another form."""
+
+    type: Literal["input_video"]
+    input_video: InputVideo
+
+
 class FileData(RequestPart):
     """A file in base64, or as a data: URL."""
 
@@ -83,11 +110,12 @@ class FilePart(_ContentPart):
     file: FileData
 
 
-MediaPart = ImagePart | AudioPart | FilePart
+MediaPart = ImagePart | AudioPart | VideoPart | InputVideoPart | FilePart
 Text = Annotated[list[TextPart], Field(min_length=1, max_length=MAX_PARTS)]
 Content = str | Text
 UserPart = Annotated[
-    TextPart | RefusalPart | ImagePart | AudioPart | FilePart, Field(discriminator="type")
+    TextPart | RefusalPart | ImagePart | AudioPart | VideoPart | InputVideoPart | FilePart,
+    Field(discriminator="type"),
 ]
 UserContent = str | Annotated[list[UserPart], Field(min_length=1, max_length=MAX_PARTS)]
 ToolContent = str | Annotated[list[UserPart], Field(max_length=MAX_PARTS)] | None
@@ -319,10 +347,21 @@ def _parts(
     """Text is joined with nothing between: no character is added to what was sent."""
     if content is None or isinstance(content, str):
         return None if content is None else [content]
-    return [_part(part, f"{where}[{at}]", media) for at, part in enumerate(content)]
+    found: list[str | Media] = []
+    for at, part in enumerate(content):
+        place = f"{where}[{at}]"
+        if isinstance(part, VideoPart):
+            found += media.video(part.video_url.url, place, "video_url.url", part.type)
+        elif isinstance(part, InputVideoPart):
+            found += media.video(part.input_video.data, place, "input_video.data", part.type)
+        else:
+            found.append(_part(part, place, media))
+    return found
 
 
-def _part(part: UserPart, where: str, media: MediaReader) -> str | Media:
+def _part(
+    part: TextPart | RefusalPart | ImagePart | AudioPart | FilePart, where: str, media: MediaReader
+) -> str | Media:
     if isinstance(part, TextPart):
         return part.text
     if isinstance(part, RefusalPart):

@@ -22,6 +22,7 @@ from ...settings import Settings
 from .audio import read_sound
 from .images import Detail, read_picture
 from .pdf import PdfReader
+from .video import VideoReader
 
 MIB = 1 << 20
 DATA_URL = re.compile(
@@ -57,6 +58,7 @@ class MediaReader:
     hear: Hear | None = None
     """For a model that takes no sounds; None: they are refused."""
     pdf: PdfReader = field(default_factory=PdfReader)
+    videos: VideoReader = field(default_factory=VideoReader)
 
     def check_count(self, count: int, param: str = "messages") -> None:
         """Raises InvalidRequest when a request has more media than it may. `param`: the field with them."""
@@ -113,6 +115,22 @@ class MediaReader:
         param = f"{where}.input_audio.data"
         sound = read_sound(self._decoded(data, param), format, param)
         return sound if is_heard or self.hear is None else self.hear(sound)
+
+    def video(self, url: str, where: str, field: str, kind: str) -> list[str | Media]:
+        """A video from a data: URL, from an http(s) address, or in base64, as pictures with their times."""
+        if Capability.VISION not in self.capabilities:
+            raise _not_taken(where, kind, "pictures")
+        param = f"{where}.{field}"
+        self.videos.check(param)
+        if url[:8].lower().startswith(("http://", "https://")):
+            if self.fetch is None:
+                raise bad_request.unsupported(
+                    param,
+                    "is an http(s) address, and this server fetches none; send the video itself, as "
+                    "data:video/mp4;base64,...",
+                )
+            return self.videos.pictures(self.fetch(url, param), param)
+        return self.videos.pictures(self._decoded(_data_url(url)[1], param), param)
 
     def file(self, name: str | None, data: str, where: str, field: str = "file.file_data") -> str:
         """A file of text or a PDF, as the text that the model is given. `data`: base64, or a data: URL."""
@@ -185,7 +203,9 @@ def media_reader(
         fetch = Fetcher(rules, check_wanted).get
     parts, side = settings.media_max_parts, settings.media_max_side
     pdf = PdfReader(settings.media_pdf_pages, settings.media_pdf_seconds, check_wanted)
-    return MediaReader(capabilities, most, parts, side, fetch, hear, pdf)
+    frames, seconds = settings.media_video_frames, settings.media_video_seconds
+    videos = VideoReader(frames, seconds, side, check_wanted)
+    return MediaReader(capabilities, most, parts, side, fetch, hear, pdf, videos)
 
 
 def _data_url(url: str) -> tuple[str | None, str]:
