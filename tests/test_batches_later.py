@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,12 +18,12 @@ from extensions.openai.errors import EngineOutOfMemory
 from extensions.openai.observability.record import RequestRecord
 from extensions.openai.settings import Settings
 from extensions.openai.state.stored_batch import Batch
-from extensions.openai.state.tables import batch_lines
+from extensions.openai.state.tables import batch_lines, batches
 from extensions.openai.web.app import ROUTES, create_app
 from extensions.openai.web.batches import line_requests, runner
 from extensions.openai.web.pipeline import RequestPipeline
 from extensions.openai.web.services import Services
-from tests.support.batches import PATIENCE_S, batch_of, chat_line, read_lines, settled
+from tests.support.batches import PATIENCE_S, batch_of, chat_line, lines_in, read_lines, settled
 from tests.support.keys import headers_of
 from tests.support.paced import PacedEngine
 
@@ -32,7 +33,12 @@ ROUTE = "POST /v1/chat/completions"
 class Engine(PacedEngine):
     """It has no memory for poison."""
 
+    def __init__(self, parallel: int) -> None:
+        super().__init__(parallel=parallel)
+        self.asked: list[str] = []
+
     def generate(self, request: GenerateRequest) -> Pieces:
+        self.asked.append(str(request.prompt))
         if "poison" in request.prompt:
             raise EngineOutOfMemory("The memory is full.")
         return super().generate(request)
@@ -44,7 +50,7 @@ class Here:
     def __init__(self, folder: Path, **options: Any) -> None:
         self.settings = Settings(**{"data_folder": str(folder), "rpm": 0, **options})
         self.keys = headers_of(self.settings, "ann", "bob")
-        self.engine = Engine(parallel=4)
+        self.engine = Engine(4)
         self.engine.gate.clear()
         self.client = create_app(self.settings, self.engine).test_client()
         self.services: Services = self.client.application.extensions["openai"]
@@ -142,6 +148,47 @@ def test_keys_take_turns(start: Callable[..., Here]) -> None:
     assert turns.count("bob") == 6 and turns[:6].count("bob") >= 2
 
 
+def test_batches_of_a_key_take_turns(start: Callable[..., Here]) -> None:
+    here = start(batch_lines=1)
+    here.begin(*(chat_line(f"{n}", "one") for n in range(6)))
+    assert here.engine.wait_for_active(1, PATIENCE_S)
+    others = [here.begin(*(chat_line(f"{n}", text) for n in range(3))) for text in ("two", "three")]
+    for other in others:
+        while here.now(other).status != "in_progress":
+            pass
+    here.services.batches.wake()
+    here.end()
+    asked = here.engine.asked
+    # The two that waited come first, then all three in turn while each has lines.
+    assert asked[0] == "one" and sorted(asked[1:3]) == ["three", "two"]
+    for turn in (asked[3:6], asked[6:9]):
+        assert sorted(turn) == ["one", "three", "two"]
+    assert asked[9:] == ["one"] * 3
+
+
+def test_a_window_that_is_over(start: Callable[..., Here]) -> None:
+    here = start(batch_lines=2)
+    made = here.begin(
+        chat_line("wrong", "x", temperature="hot"), *(chat_line(f"{n}", "x") for n in range(5))
+    )
+    assert here.engine.wait_for_active(2, PATIENCE_S)
+    while not here.now(made).failed:
+        pass
+    database = here.services.store.database
+    database.write(lambda connection: connection.execute(update(batches).values(ends=1)))
+    here.services.batches.wake()
+    settled(here.client.application)  # though the gate is closed
+    assert here.engine.wait_for_active(0)
+    more = {"headers": here.keys["ann"]}
+    done = here.client.get(f"/v1/batches/{made.id}", **more).get_json()
+    assert done["status"] == "expired" and done["expired_at"] >= done["created_at"]
+    assert done["request_counts"] == {"total": 6, "completed": 0, "failed": 6}
+    lines = lines_in(here.client, done["error_file_id"], **more)
+    codes = {line["custom_id"]: line["error"] and line["error"]["code"] for line in lines}
+    assert len(lines) == 6 and codes.pop("wrong") is None
+    assert codes == dict.fromkeys(map(str, range(5)), "batch_expired")
+
+
 def test_a_line_that_makes_the_engine_fail_is_tried_some_times(
     start: Callable[..., Here],
 ) -> None:
@@ -164,6 +211,58 @@ def test_time_in_the_queue_is_not_that_of_a_line(start: Callable[..., Here]) -> 
     here.services.store.batches.cancel(waits.owner, waits.id)
     here.end()
     assert here.now(made).completed == 3 and here.now(waits).status == "cancelled"
+
+
+def test_a_line_gives_its_slot_to_a_request_and_is_answered_again(
+    start: Callable[..., Here],
+) -> None:
+    here = start()
+    made = here.begin(*(chat_line(f"{n}", "x") for n in range(5)))
+    assert here.engine.wait_for_active(3, PATIENCE_S)
+    url, more = "/v1/chat/completions", {"headers": here.keys["bob"]}
+    body = {"model": "paced", "messages": [{"role": "user", "content": "Hi"}]}
+    with ThreadPoolExecutor(2) as pool:
+        chats = [
+            pool.submit(here.client.application.test_client().post, url, json=body, **more)
+            for _ in range(2)
+        ]
+        # One of the three lines is ended for the second one, and goes on waiting for a slot.
+        here.wait(lambda: any(each.cancelled for each in here.lines))
+        assert here.engine.wait_for_active(4, PATIENCE_S)
+        assert here.now(made).completed == 0
+        here.engine.gate.set()
+        assert [each.result().status_code for each in chats] == [200, 200]
+    here.end()
+    done = here.now(made)
+    assert (done.status, done.completed, done.failed) == ("completed", 5, 0)
+    assert here.engine.started == 5 + 2 + sum(each.cancelled for each in here.lines)
+
+
+def test_a_line_gives_its_slot_up_so_often_only(
+    start: Callable[..., Here], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "MAX_YIELDS", 0)
+    here = start()
+    made = here.begin(*(chat_line(f"{n}", "x") for n in range(3)))
+    assert here.engine.wait_for_active(3, PATIENCE_S)
+    body = {"model": "paced", "messages": [{"role": "user", "content": "Hi"}]}
+    with ThreadPoolExecutor(2) as pool:
+        chats = [
+            pool.submit(
+                here.client.application.test_client().post,
+                "/v1/chat/completions",
+                json=body,
+                headers=here.keys["bob"],
+            )
+            for _ in range(2)
+        ]
+        queue = here.services.models.queue
+        while queue().waiting < 1:
+            pass
+        here.engine.gate.set()
+        assert [each.result().status_code for each in chats] == [200, 200]
+    here.end()
+    assert here.now(made).completed == 3 and not any(each.cancelled for each in here.lines)
 
 
 @pytest.mark.parametrize("refused", ["openai-batch", "openai-batch-line"])
@@ -192,7 +291,7 @@ def test_a_server_sees_batches_of_a_store_that_another_made(
     start: Callable[..., Here], tmp_path: Path
 ) -> None:
     here = start(batch_lines=0)
-    other = create_app(Settings(data_folder=str(tmp_path)), Engine()).extensions["openai"]
+    other = create_app(Settings(data_folder=str(tmp_path)), Engine(1)).extensions["openai"]
     assert not other.store.is_there
     pipeline = RequestPipeline(other, frozenset(each.endpoint for each in ROUTES))
     lines = line_requests.LineRequests(other, pipeline, ROUTES)

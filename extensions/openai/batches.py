@@ -155,7 +155,7 @@ def create_batch(context: RequestContext, body: NewBatch) -> Response:
     """Answer the requests in a file, when there is nothing else to do. What is wrong with the file is in the
     batch's `errors`, soon after."""
     from .state.stored_batch import NewBatch as Stored
-    from .web.batches.runner import written_caller
+    from .web.batches.line_requests import written_caller
 
     batches, owner = context.store.batches, context.record.caller.owner
     after = body.output_expires_after

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -35,6 +36,7 @@ def request(
     return SlotRequest(caller, user, "batch" if batch else "interactive")
 
 
+BATCH = request("night", batch=True)
 ALICE, BOB, CAROL = request("alice"), request("bob"), request("carol")
 
 
@@ -208,6 +210,66 @@ def test_batch_work_is_not_starved(slots: int) -> None:
         running.append(scheduler.request_slot(slots, ALICE))
         scheduler.release(running.pop(0))
     assert batch.granted
+
+
+def test_batch_work_does_not_begin_before_the_first_token_of_another() -> None:
+    scheduler = Scheduler(queue_limit=50)
+    alice, running = scheduler.request_slot(4, ALICE), scheduler.request_slot(4, BATCH)
+    assert alice.granted and waits(running)
+    alice.begin()
+    assert running.granted
+    bob = scheduler.request_slot(4, BOB)
+    waiting = scheduler.request_slot(4, BATCH)
+    assert bob.granted and waits(waiting)
+    scheduler.release(running)
+    assert waits(waiting)
+    scheduler.release(bob)  # an answer without tokens
+    assert waiting.granted
+
+
+def test_batch_work_that_waits_for_first_tokens_is_not_starved() -> None:
+    scheduler = Scheduler(queue_limit=50)
+    reading = scheduler.request_slot(4, ALICE)
+    waiting, others = scheduler.request_slot(4, BATCH), 0
+    while waits(waiting):
+        other = scheduler.request_slot(4, ALICE)
+        scheduler.release(reading)
+        reading, others = other, others + 1
+        assert others < TURNS_PER_BATCH_TURN
+    assert others > TURNS_PER_BATCH_TURN // 2
+
+
+def test_what_can_be_done_again_gives_its_slot_back() -> None:
+    asked: list[str] = []
+    scheduler = Scheduler(queue_limit=50)
+
+    def lines(*names: str) -> list[SlotTicket]:
+        made = [replace(BATCH, give_back=partial(asked.append, name)) for name in names]
+        return [scheduler.request_slot(3, each) for each in made]
+
+    first, second, third = lines("first", "second", "third")
+    alice = scheduler.request_slot(3, ALICE)
+    assert alice.granted and waits(third) and asked == []
+    bob, carol = scheduler.request_slot(3, BOB), scheduler.request_slot(3, CAROL)
+    assert asked == ["second", "first"]  # the latest one had done least
+    scheduler.request_slot(3, BOB)
+    assert asked == ["second", "first"]  # each is asked once
+    scheduler.release(second)
+    scheduler.release(first)
+    assert bob.granted and carol.granted and waits(third)
+
+
+def test_a_turn_of_batch_work_is_not_asked_back() -> None:
+    asked: list[str] = []
+    scheduler = Scheduler(queue_limit=50)
+    running = scheduler.request_slot(1, ALICE)
+    line = scheduler.request_slot(1, replace(BATCH, give_back=partial(asked.append, "line")))
+    while waits(line):
+        following = scheduler.request_slot(1, ALICE)
+        scheduler.release(running)
+        running = following
+    scheduler.request_slot(1, BOB)
+    assert line.granted and asked == []
 
 
 def test_batch_work_gives_up_its_place_in_a_full_queue() -> None:

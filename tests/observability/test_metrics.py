@@ -21,6 +21,7 @@ from extensions.openai.settings import Settings
 from extensions.openai.state.store import Store
 from extensions.openai.web.app import create_app
 from tests.conftest import Serve
+from tests.support.batches import batch_of, chat_line, settled, wait_for
 from tests.support.paced import PacedEngine
 from tests.support.reference import assert_envelope
 from tests.support.wire import ask, streaming
@@ -112,6 +113,42 @@ def test_every_row_is_in_the_page_or_waits_for_its_first_value() -> None:
         assert f"# TYPE {PREFIX}{row.name} {kind}" in text
     assert "process_resident_memory_bytes" in text
     assert "_created" not in text, "a second series for each counter"
+
+
+def test_batches() -> None:
+    engine = PacedEngine(parallel=4)
+    engine.gate.clear()
+    here = create_app(Settings(store="memory", batch_lines=2), engine).test_client()
+    lines = [chat_line(f"{n}", "x") for n in range(5)]
+    made = batch_of(here, b"".join([chat_line("wrong", "x", temperature="hot"), *lines]))
+    other = batch_of(here, b"".join(lines))
+    wait_for(here, made["id"], lambda each: each["request_counts"]["failed"] == 1)
+    wait_for(here, other["id"], lambda each: each["status"] == "in_progress")
+
+    def now(name: str, **labels: str) -> float:
+        return value(parse(here.get("/metrics").get_data(as_text=True)), name, **labels)
+
+    assert now("batches", status="in_progress") == 2
+    assert now("batches", status="validating") == now("batch_lines", state="completed") == 0
+    assert (now("batch_lines", state="failed"), now("batch_lines", state="open")) == (1, 10)
+    assert now("batch_oldest_seconds") >= 0
+    assert now("batch_file_bytes", purpose="batch") > now(
+        "batch_file_bytes", purpose="batch_output"
+    )
+    assert now("batch_file_bytes", purpose="batch_output") > 0
+    engine.gate.set()
+    settled(here.application)
+    for name in ("in_progress", "cancelling", "finalizing", "validating"):
+        assert now("batches", status=name) == 0
+    assert now("batch_lines", state="open") == now("batch_oldest_seconds") == 0
+
+
+def test_batches_of_a_store_that_fails() -> None:
+    here = client(store="memory")
+    here.get("/v1/batches")
+    here.application.extensions["openai"].store.database.close()
+    answer = here.get("/metrics")
+    assert answer.status_code == 200 and b"openedai_batches" not in answer.data
 
 
 def test_openmetrics_when_asked_for() -> None:

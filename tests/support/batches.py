@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 PATIENCE_S = 60.0
 """Only a test that fails waits so long."""
@@ -25,8 +26,8 @@ def chat_line(custom_id: str, text: str, **more: Any) -> bytes:
     return line_of(custom_id, {"model": "echo", "messages": messages, **more})
 
 
-def file_of(client: FlaskClient, content: bytes, **more: Any) -> str:
-    """Upload it; its id."""
+def upload(client: FlaskClient, content: bytes, **more: Any) -> TestResponse:
+    """Send it as the input file of a batch."""
     # The test client itself would leave a long form open.
     parts = (
         b'--END\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n',
@@ -36,7 +37,12 @@ def file_of(client: FlaskClient, content: bytes, **more: Any) -> str:
     )
     kind = "multipart/form-data; boundary=END"
     form = b"".join(parts)
-    sent = client.post("/v1/files", data=form, content_type=kind, buffered=True, **more)
+    return client.post("/v1/files", data=form, content_type=kind, buffered=True, **more)
+
+
+def file_of(client: FlaskClient, content: bytes, **more: Any) -> str:
+    """Upload it; its id."""
+    sent = upload(client, content, **more)
     assert sent.status_code == 200, sent.data
     id: str = sent.get_json()["id"]
     return id

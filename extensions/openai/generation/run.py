@@ -12,7 +12,7 @@ from functools import partial
 from ..engines.callback_bridge import Emit, iterate_callback, run_inline
 from ..engines.protocol import Pieces
 from ..limits.active_requests import ActiveRequest
-from ..limits.scheduler import Scheduler
+from ..limits.scheduler import Scheduler, SlotTicket
 from .events import Event, Events
 from .loop_detection import LoopDetector
 from .token_splitter import StoppedText
@@ -69,14 +69,19 @@ def _choice(
         request.note_slot()
         pieces = start()
         try:
-            events = _events(index, pieces, StoppedText(stops) if stops else None, request)
+            stopping = StoppedText(stops) if stops else None
+            events = _events(index, pieces, stopping, request, ticket)
             yield from _without_loops(events, LoopDetector(repeats)) if repeats else events
         finally:
             pieces.close()
 
 
 def _events(
-    index: int, pieces: Pieces, stopping: StoppedText | None, request: ActiveRequest
+    index: int,
+    pieces: Pieces,
+    stopping: StoppedText | None,
+    request: ActiveRequest,
+    ticket: SlotTicket,
 ) -> Events:
     """The events of one choice, up to its first stop string, if it has any."""
     shown = 0
@@ -110,6 +115,8 @@ def _events(
             stop_string=stop,
             server_calls=piece.server_calls,
         )
+        if not ticket.has_begun:
+            ticket.begin()
         shown += len(text)
         if finish is not None:
             return

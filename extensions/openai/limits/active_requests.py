@@ -28,6 +28,8 @@ class ActiveRequest:
     """Among the waiting requests of its caller and user; the lowest one is first."""
     stopped: bool = False
     """A client asked to stop it: its choices end early, as if the model had ended them."""
+    give_back: Callable[[], None] | None = None
+    """Called when another request needs its slot; None: it keeps that."""
     _deadline: float | None = None
     _time_limit: float = 0.0
     _first_ticket: SlotTicket | None = None
@@ -59,7 +61,8 @@ class ActiveRequest:
 
     def _claim(self, *, further: bool) -> SlotRequest:
         priority = "batch" if self.record.caller.priority == "batch" else self.priority
-        return SlotRequest(self.record.caller, self.record.user, priority, further, self.order)
+        about = (self.record.caller, self.record.user, priority, further, self.order)
+        return SlotRequest(*about, self.give_back)
 
     def note_slot(self) -> None:
         """Record when the first choice got its slot."""

@@ -2,7 +2,8 @@
 
 slots         as many choices run at once as the engine allows
 fair queue    keys share the slots by weight, the users of a key share its part, each in order of arrival
-batch         gets what interactive requests leave over, never the last free slot
+batch         gets what interactive requests leave over, never the last free slot, and none while one of them
+              waits for its first token; what can be done again gives its slot back to one that waits
 spare slots   while several callers are active, none exceeds its share to take the last two slots, and one
               slot stays free for callers served just now: a light user need not wait for a heavy user's
               answer to end, nor share each step of the model with many of them
@@ -15,7 +16,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -44,6 +45,8 @@ class SlotRequest:
     """For a further choice of an admitted request, which is never refused."""
     order: int = 0
     """Among those of the same caller and user that wait; the lowest one is first."""
+    give_back: Callable[[], None] | None = None
+    """Asks its holder to release the slot: its work can be done again. It must not wait for anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,9 @@ class SlotTicket:
         self.since = now
         """When it was created, or granted."""
         self.granted = False
+        self.has_begun = False
+        self.keeps_slot = request.give_back is None
+        self.is_asked_back = False
         self._refusal: APIError | None = None
         self._settled = threading.Event()
 
@@ -92,6 +98,16 @@ class SlotTicket:
     def position(self) -> tuple[int, int] | None:
         """Its place in the queue, from 1, and the queue's length; None once it is granted or refused."""
         return self._scheduler.position(self)
+
+    def begin(self) -> None:
+        """Its first token is there."""
+        self._scheduler.note_begun(self)
+
+    def ask_back(self) -> None:
+        """Its slot is for another one, once it is released."""
+        self.keeps_slot = self.is_asked_back = True
+        if self.request.give_back is not None:
+            self.request.give_back()
 
     def grant(self, now: float) -> None:
         self.granted, self.since = True, now
@@ -195,6 +211,13 @@ class Scheduler:
             self._lines[ticket.request.priority].remove(ticket)
             self._grant(now)
 
+    def note_begun(self, ticket: SlotTicket) -> None:
+        """Its first token is there: batch requests need not wait for it any more."""
+        ticket.has_begun = True
+        if len(self._lines["batch"]):
+            with self._lock:
+                self._grant(time.monotonic())
+
     def review(self, ticket: SlotTicket) -> None:
         """Check a waiting ticket again: a spare slot may be free by now, or its time is up."""
         now = time.monotonic()
@@ -254,11 +277,25 @@ class Scheduler:
             ticket = line.take() if line is not None else None
             if ticket is None:
                 return
+            if line is batch and len(interactive):
+                ticket.keeps_slot = True  # it had to wait long enough
             self._interactive_turns = (
                 self._interactive_turns + 1 if len(batch) and line is not batch else 0
             )
             self._running.add(ticket)
             ticket.grant(now)
+        if len(interactive):
+            self._ask_back(len(interactive))
+
+    def _ask_back(self, waiting: int) -> None:
+        """Ask for slots of work that can be done again, the latest first: as many as requests wait."""
+        if len(self._running) < self._slots:
+            return
+        can = [each for each in self._running if each.request.give_back is not None]
+        waiting -= sum(each.is_asked_back for each in can)
+        can = sorted((each for each in can if not each.keeps_slot), key=_since, reverse=True)
+        for each in can[: max(0, waiting)]:
+            each.ask_back()
 
     def _next_line(self, now: float) -> FairQueue[SlotTicket] | None:
         """The line that gets a free slot now; None: the slot stays free."""
@@ -267,13 +304,22 @@ class Scheduler:
         first = interactive.peek()
         if first is None:
             leftover = batch.peek()
-            stays_free = is_last or (
-                leftover is not None and self._stays_free(leftover.request, now)
+            stays_free = (
+                is_last
+                or self._is_one_reading()
+                or (leftover is not None and self._stays_free(leftover.request, now))
             )
             return None if stays_free else batch
         if len(batch) and self._interactive_turns >= TURNS_PER_BATCH_TURN - 1:
             return batch
         return None if self._stays_free(first.request, now) else interactive
+
+    def _is_one_reading(self) -> bool:
+        """Whether an interactive request waits for its first token: prompts of batch requests are read in the
+        same steps. Batch requests wait for some of these, not for ever."""
+        return self._interactive_turns < TURNS_PER_BATCH_TURN - 1 and any(
+            each.request.priority == "interactive" and not each.has_begun for each in self._running
+        )
 
     def _note_caller(self, request: SlotRequest, now: float) -> None:
         self._last_seen[_account_of(request)] = now, request.caller.weight

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -95,6 +96,10 @@ METRICS: tuple[Metric, ...] = (
     Metric("store_bytes", "gauge", ("kind",), "Bytes of stored objects."),
     Metric("store_database_bytes", "gauge", (), "Bytes of the store's file and its log; not of PostgreSQL."),
     Metric("store_failing", "gauge", (), "1 while the store cannot be written."),
+    Metric("batches", "gauge", ("status",), "Batches that have not ended, by status."),
+    Metric("batch_lines", "gauge", ("state",), "Lines of these: completed, failed, open."),
+    Metric("batch_oldest_seconds", "gauge", (), "The age of the oldest of these; 0: there is none."),
+    Metric("batch_file_bytes", "gauge", ("purpose",), "Bytes of the files that batches read and write."),
     Metric("tunnel_up", "gauge", (), "1 while the tunnel is connected; only with --public-api."),
     Metric("info", "gauge", ("version", "python", "model"), "Always 1; versions and model as labels."),
 )  # fmt: skip
@@ -211,6 +216,20 @@ class Metrics:
         if size.database_bytes is not None:
             yield "store_database_bytes", (), size.database_bytes
 
+    def _read_batches(self) -> Iterator[tuple[str, tuple[str, ...], float]]:
+        totals = self._store.batch_totals()
+        if totals is None:
+            return
+        for status, count in totals.by_status.items():
+            yield "batches", (status,), count
+        yield "batch_lines", ("completed",), totals.completed
+        yield "batch_lines", ("failed",), totals.failed
+        yield "batch_lines", ("open",), totals.open_lines
+        age = 0.0 if totals.oldest is None else max(0.0, time.time() - totals.oldest)
+        yield "batch_oldest_seconds", (), age
+        for purpose, size in totals.file_bytes.items():
+            yield "batch_file_bytes", (purpose,), size
+
     def _read_targets(self) -> Iterator[tuple[str, tuple[str, ...], float]]:
         found = [
             ((served.name, each.name), each)
@@ -258,6 +277,7 @@ class Metrics:
         yield from self._read_targets()
         yield from self._read_residents()
         yield from self._read_store()
+        yield from self._read_batches()
         if self._tunnel is not None:
             yield "tunnel_up", (), self._tunnel.state.state == "up"
         labels = (__version__, platform.python_version(), served.name if served else "")

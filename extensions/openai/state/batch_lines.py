@@ -13,20 +13,70 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    bindparam,
+    delete,
+    insert,
+    literal_column,
+    null,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from . import objects
 from .database import Database
 from .encryption import Row
 from .files import append, begin_growing
-from .stored_batch import KIND, Batch, IndexedLine, LineResult, NewLine, Status, batch_of
+from .statements import Selection, Statement
+from .stored_batch import COUNTS, KIND, Batch, IndexedLine, LineResult, NewLine, Status
+from .tables import Number, batches
 from .tables import batch_lines as table
-from .tables import batches
 
 LEASE_SECONDS = 10
 """Within this time a server says again that it works on something."""
 MAX_SKEW_S = 60
 """By how much the clocks of servers on one database may differ, when one has claims of another."""
+
+_THIS = (table.c.batch == bindparam("of_batch"), table.c.number == bindparam("of_number"))
+_FREE = or_(
+    table.c.until <= bindparam("now", type_=Number),
+    table.c.until > bindparam("skewed", type_=Number),
+)
+STATE = Selection(
+    select(
+        *(batches.c.status, batches.c.paused, batches.c.ends, batches.c.owner),
+        *(batches.c.output_file, batches.c.error_file),
+        *(batches.c.total, batches.c.completed, batches.c.failed),
+    ).where(batches.c.seq == bindparam("of_batch"))
+)
+NEXT = Selection(
+    select(table.c.number, table.c.at, table.c.length)
+    .where(table.c.batch == bindparam("of_batch"), table.c.done.is_(False), _FREE)
+    .order_by(table.c.prefix, table.c.number)
+    .limit(bindparam("most", type_=Number))
+    .offset(literal_column("0"))
+)
+CLAIM = Statement(
+    update(table).where(*_THIS).values(holder=bindparam("by"), until=bindparam("then"))
+)
+DONE = Statement(
+    update(table)
+    .where(*_THIS, table.c.done.is_(False), table.c.holder == bindparam("by"))
+    .values(done=true(), holder=null())
+)
+COUNTED = Statement(
+    update(batches)
+    .where(batches.c.seq == bindparam("of_batch"))
+    .values(
+        output_file=bindparam("output"),
+        error_file=bindparam("error"),
+        **{name: batches.c[name] + bindparam(f"new_{name}", type_=Number) for name in COUNTS[1:]},
+    )
+)
 
 
 class BatchLines:
@@ -75,21 +125,18 @@ class BatchLines:
         """Some lines for this server to answer: those that nobody answers, alike ones together."""
 
         def work(connection: Connection) -> list[IndexedLine]:
-            now = int(time.time())
-            row = connection.execute(
-                select(batches).where(batches.c.seq == batch.seq)
-            ).one_or_none()
-            if row is None or row.status != "in_progress" or row.paused or row.ends <= now:
+            now, this = int(time.time()), {"of_batch": batch.seq}
+            state = next(iter(STATE.rows(connection, this)), None)
+            if state is None or state["status"] != "in_progress" or state["paused"]:
                 return []
-            free = has_run_out(table.c.until, now, self._lease)
-            open = (table.c.batch == batch.seq, table.c.done.is_(False), free)
-            which = select(table.c.number, table.c.at, table.c.length).where(*open)
-            which = which.order_by(table.c.prefix, table.c.number).limit(most)
-            found = [IndexedLine(*row) for row in connection.execute(which)]
-            held = {"holder": holder, "until": now + self._lease}
-            for line in found:
-                connection.execute(update(table).where(*_is(batch, line.number)).values(**held))
-            return found
+            if state["ends"] <= now:
+                return []
+            free = {"now": now, "skewed": now + self._lease + MAX_SKEW_S}
+            rows = NEXT.rows(connection, {**this, **free, "most": most})
+            claimed = {**this, "by": holder, "then": now + self._lease}
+            for row in rows:
+                CLAIM.run(connection, {**claimed, "of_number": row["number"]})
+            return [IndexedLine(**row) for row in rows]
 
         return self._database.write(work)
 
@@ -121,17 +168,12 @@ class BatchLines:
         the batch."""
 
         def work(connection: Connection) -> bool:
-            mine = (*_is(batch, result.number), table.c.done.is_(False), table.c.holder == holder)
-            done = update(table).where(*mine).values(done=True, holder=None)
-            if connection.execute(done).rowcount != 1:
+            mine = {"of_batch": batch.seq, "of_number": result.number, "by": holder}
+            if DONE.run(connection, mine).rowcount != 1:
                 return False
-            _keep(connection, batch.seq, [result])
-            row = (
-                connection.execute(select(batches).where(batches.c.seq == batch.seq))
-                .mappings()
-                .one()
-            )
-            if row["status"] == "in_progress" and row["completed"] + row["failed"] == row["total"]:
+            state = _keep(connection, batch, [result])
+            left = state["total"] - state["completed"] - state["failed"] - 1
+            if state["status"] == "in_progress" and not left:
                 found = objects.find(connection, KIND, batch.owner, batch.id)
                 change(connection, found, "completed", also=("finalizing",))
             return True
@@ -158,7 +200,7 @@ class BatchLines:
                 if connection.execute(done.values(done=True, holder=None)).rowcount == 1:
                     kept.append(result)
             if kept:
-                _keep(connection, batch.seq, kept)
+                _keep(connection, batch, kept)
 
         self._database.write(work)
 
@@ -191,32 +233,26 @@ def change(
     objects.change(connection, KIND, row, {"about": orjson.dumps(written), **changed})
 
 
-def _keep(connection: Connection, seq: int, results: Sequence[LineResult]) -> None:
-    """Append to the files of a batch, and count."""
-    for succeeded in (True, False):
-        mine = [each for each in results if each.succeeded is succeeded]
-        if not mine:
-            continue
-        row = connection.execute(select(batches).where(batches.c.seq == seq)).mappings().one()
-        column = "output_file" if succeeded else "error_file"
-        data = b"".join(each.written + b"\n" for each in mine)
+def _keep(connection: Connection, batch: Batch, results: Sequence[LineResult]) -> Row:
+    """Append to the files of a batch, and count. What it was before."""
+    [state] = STATE.rows(connection, {"of_batch": batch.seq})
+    files = {"output": state["output_file"], "error": state["error_file"]}
+    for name, succeeded in (("output", True), ("error", False)):
+        data = b"".join(each.written + b"\n" for each in results if each.succeeded is succeeded)
         # A file that was deleted meanwhile is begun again.
-        file = row[column] if append(connection, row["owner"], row[column], data) else None
-        if file is None:
-            file = _begin_file(connection, row, succeeded=succeeded)
-            append(connection, row["owner"], file, data)
-        counted: dict[str, Any] = {column: file}
-        name = "completed" if succeeded else "failed"
-        counted[name] = batches.c[name] + len(mine)
-        for kind in ("prompt", "cached", "completion", "reasoning"):
-            used = sum(getattr(each.tokens, kind) for each in mine)
-            counted[f"{kind}_tokens"] = batches.c[f"{kind}_tokens"] + used
-        connection.execute(update(batches).where(batches.c.seq == seq).values(**counted))
+        if data and not append(connection, state["owner"], files[name], data):
+            files[name] = _begin_file(connection, batch, succeeded=succeeded)
+            append(connection, state["owner"], files[name], data)
+    completed = sum(each.succeeded for each in results)
+    new = {"new_completed": completed, "new_failed": len(results) - completed}
+    for kind in ("prompt", "cached", "completion", "reasoning"):
+        new[f"new_{kind}_tokens"] = sum(getattr(each.tokens, kind) for each in results)
+    COUNTED.run(connection, {"of_batch": batch.seq, **files, **new})
+    return state
 
 
-def _begin_file(connection: Connection, row: Row, *, succeeded: bool) -> str:
+def _begin_file(connection: Connection, batch: Batch, *, succeeded: bool) -> str:
     """A file for results; it is there while it grows."""
-    batch = batch_of(objects.find(connection, KIND, row["owner"], row["id"]))
     name = f"{batch.id}_{'output' if succeeded else 'error'}.jsonl"
     seconds = batch.output_seconds
     expires = None if seconds is None else int(time.time()) + seconds

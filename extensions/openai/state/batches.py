@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, func, or_, select, update
 
 from ..errors import BatchEnded, RateLimited, StoredObjectNotFound
 from . import objects
@@ -18,12 +18,24 @@ from .database import Database
 from .encryption import Row
 from .idempotency import Claim, finish
 from .pages import Page, PageQuery
-from .stored_batch import ACTIVE, COUNTS, KIND, Batch, NewBatch, Status, batch_of
+from .stored_batch import (
+    ACTIVE,
+    COUNTS,
+    KIND,
+    Batch,
+    BatchTotals,
+    NewBatch,
+    Status,
+    batch_of,
+)
 from .tables import batch_lines as lines
 from .tables import batches as table
+from .tables import files
 
 MAX_ACTIVE = 100
 """Batches of one key that have not ended."""
+PURPOSES = ("batch", "batch_output")
+"""Of the files that batches read and write."""
 ROUND = 1000
 """Batches of all keys that servers look at."""
 
@@ -92,6 +104,26 @@ class Batches:
         which = select(table).where(table.c.status.in_(ACTIVE)).order_by(table.c.seq).limit(ROUND)
         with self._database.read() as connection:
             return [batch_of(row) for row in objects.rows(connection, KIND, which)]
+
+    def totals(self) -> BatchTotals:
+        """Of those of all owners that have not ended, and of the files of all batches."""
+        columns = (func.count(), func.min(table.c.created))
+        counts = (func.sum(table.c.total), func.sum(table.c.completed), func.sum(table.c.failed))
+        which = select(table.c.status, *columns, *counts).where(table.c.status.in_(ACTIVE))
+        sizes = select(files.c.purpose, func.sum(files.c.bytes)).where(
+            files.c.purpose.in_(PURPOSES), files.c.complete.is_(True)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(which.group_by(table.c.status)).all()
+            of_files = connection.execute(sizes.group_by(files.c.purpose)).all()
+        return BatchTotals(
+            by_status=dict.fromkeys(ACTIVE, 0) | {row[0]: row[1] for row in rows},
+            oldest=min((row[2] for row in rows), default=None),
+            lines=sum(int(row[3]) for row in rows),
+            completed=sum(int(row[4]) for row in rows),
+            failed=sum(int(row[5]) for row in rows),
+            file_bytes=dict.fromkeys(PURPOSES, 0) | {row[0]: int(row[1]) for row in of_files},
+        )
 
     def uses(self, owner: str, file: str) -> str | None:
         """The id of a batch that has not ended and works with this file."""

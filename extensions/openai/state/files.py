@@ -18,14 +18,27 @@ from functools import partial
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from ..errors import FileQuotaExceeded, StoredObjectNotFound
 from . import objects
 from .database import Database
-from .encryption import Row
+from .encryption import Row, encryption_of
 from .idempotency import Claim, finish
 from .pages import Page, PageQuery
+from .statements import Selection, Statement
 from .tables import deleted, file_chunks
 from .tables import files as table
 
@@ -38,6 +51,20 @@ CHUNKS_TOGETHER = 32
 """Chunks that one transaction deletes."""
 SHORT_TOGETHER = 256
 """Short chunks, as of the lines of a batch's output, that are read together."""
+
+CHUNK_AT = Selection(
+    select(file_chunks)
+    .where(file_chunks.c.file == bindparam("of_file"), file_chunks.c.at <= bindparam("place"))
+    .order_by(file_chunks.c.at.desc())
+    .limit(literal_column("1"))
+    .offset(literal_column("0"))
+)
+_MINE = (
+    *(table.c.id == bindparam("this"), table.c.owner == bindparam("of")),
+    table.c.complete.is_(True),
+)
+SIZE = Selection(select(table.c.bytes).where(*_MINE))
+GROW = Statement(update(table).where(*_MINE).values(bytes=bindparam("size")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,14 +260,15 @@ def begin_growing(
 
 def append(connection: Connection, owner: str, id: str | None, data: bytes) -> bool:
     """Put bytes at the end of a file; whether it is there."""
-    mine = (table.c.id == id, table.c.owner == owner, table.c.complete.is_(True))
-    size: int | None = connection.execute(select(table.c.bytes).where(*mine)).scalar()
-    if id is None or size is None:
+    mine = {"this": id, "of": owner}
+    found = SIZE.rows(connection, mine) if id is not None else []
+    if id is None or not found:
         return False
+    size: int = found[0]["bytes"]
     for part in chunked((data,)):
         put(connection, owner, id, size, part)
         size += len(part)
-    connection.execute(update(table).where(*mine).values(bytes=size))
+    GROW.run(connection, {**mine, "size": size})
     objects.count(connection, KIND, owner, 0, len(data))
     return True
 
@@ -267,16 +295,16 @@ def _chunk_at(connection: Connection, owner: str, id: str, at: int) -> bytes:
     """The bytes of a file from this one on, up to the end of its chunk, or of a later one if it is short."""
     about = orjson.loads(_find(connection, owner, id)["about"])
     place = _place(about, at)
-    mine = select(file_chunks).where(file_chunks.c.file == id)
-    which = mine.where(file_chunks.c.at <= place).order_by(file_chunks.c.at.desc()).limit(1)
-    rows = objects.rows(connection, CHUNKS, which)
+    found = CHUNK_AT.rows(connection, {"of_file": id, "place": place})
+    rows = encryption_of(connection).decrypted(connection, CHUNKS, found)
     data: bytes = rows[0]["data"][place - rows[0]["at"] :] if rows else b""
     if not data:
         raise StoredObjectNotFound(id)
     if len(rows[0]["data"]) < CHUNK_BYTES and "stretches" not in about:
         last = _last_of_short(connection, id, place)
         between = and_(file_chunks.c.at > place, file_chunks.c.at <= last)
-        more = objects.rows(connection, CHUNKS, mine.where(between).order_by(file_chunks.c.at))
+        behind = select(file_chunks).where(file_chunks.c.file == id, between)
+        more = objects.rows(connection, CHUNKS, behind.order_by(file_chunks.c.at))
         data += b"".join(row["data"] for row in more)
     return data
 

@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    RowMapping,
     Select,
+    bindparam,
     delete,
     func,
     insert,
@@ -26,7 +26,7 @@ from ..errors import StoredObjectNotFound
 from ..limits.rate_limits import short_user
 from .encryption import Row, encryption_of
 from .pages import Page, PageQuery
-from .statements import Insert, Statement
+from .statements import Insert, Selection, Statement
 from .tables import (
     KINDS,
     conversation_items,
@@ -57,6 +57,12 @@ COUNT = Statement(
     )
 )
 INSERT = {kind: Insert(table) for kind, table in KINDS.items()}
+FIND = {
+    kind: Selection(
+        select(table).where(table.c.id == bindparam("this"), table.c.owner == bindparam("of"))
+    )
+    for kind, table in KINDS.items()
+}
 
 
 def add(connection: Connection, kind: str, values: Mapping[str, Any]) -> int:
@@ -105,17 +111,12 @@ def find(connection: Connection, kind: str, owner: str, id: str) -> Row:
     return encryption_of(connection).decrypted(connection, kind, [row])[0]
 
 
-def find_row(connection: Connection, kind: str, owner: str, id: str) -> RowMapping:
+def find_row(connection: Connection, kind: str, owner: str, id: str) -> Row:
     """The same without its contents, which may be encrypted. Raises StoredObjectNotFound."""
-    table = KINDS[kind]
-    row = (
-        connection.execute(select(table).where(table.c.id == plain(id), table.c.owner == owner))
-        .mappings()
-        .one_or_none()
-    )
-    if row is None:
+    found = FIND[kind].rows(connection, {"this": plain(id), "of": owner})
+    if not found:
         raise StoredObjectNotFound(id)
-    return row
+    return found[0]
 
 
 def page(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert
+from sqlalchemy import Boolean, Connection, Select, Table, insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import Executable
@@ -57,6 +57,25 @@ class Insert:
         # Where the statement does not return the number, the driver knows it.
         seq: int = cursor.lastrowid if cursor.description is None else cursor.fetchone()[0]
         return seq
+
+
+class Selection:
+    """Reads rows. Thread-safe."""
+
+    def __init__(self, which: Select[Any]) -> None:
+        self._statement = Statement(which)
+        columns = which.selected_columns
+        self._names = [column.name for column in columns]
+        self._truths = [column.name for column in columns if isinstance(column.type, Boolean)]
+
+    def rows(self, connection: Connection, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """By the names of their columns. Raises DBAPIError."""
+        read = self._statement.run(connection, values).fetchall()
+        found = [dict(zip(self._names, row, strict=True)) for row in read]
+        for row in found:
+            for name in self._truths:
+                row[name] = bool(row[name])  # SQLite has numbers for them
+        return found
 
 
 def execute(connection: Connection, statement: str, values: Any = ()) -> Any:

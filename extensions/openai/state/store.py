@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .responses import Responses
     from .retention import Retention
     from .sessions import Sessions
+    from .stored_batch import BatchTotals
     from .uploads import Uploads
 
 log = logging.getLogger("openedai")
@@ -127,6 +128,15 @@ class Store:
             with self._database.read() as connection:
                 by_kind = sums(connection)
             return StoreSize(by_kind, self._database.size())
+        except StoreUnavailable:
+            return None
+
+    def batch_totals(self) -> BatchTotals | None:
+        """Of batches and their files, if it is open. None also where it cannot be read."""
+        if self._database is None:
+            return None
+        try:
+            return self.batches.totals()
         except StoreUnavailable:
             return None
 

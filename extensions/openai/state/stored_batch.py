@@ -83,6 +83,24 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchTotals:
+    """All batches together that have not ended."""
+
+    by_status: Mapping[Status, int]
+    oldest: int | None
+    """Unix seconds: when the oldest one was made; None: there is none."""
+    lines: int
+    completed: int
+    failed: int
+    file_bytes: Mapping[str, int]
+    """Of the files of all batches, also those that have ended, by purpose."""
+
+    @property
+    def open_lines(self) -> int:
+        return self.lines - self.completed - self.failed
+
+
+@dataclass(frozen=True, slots=True)
 class IndexedLine:
     """Where a line of the input file is."""
 

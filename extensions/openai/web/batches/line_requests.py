@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,10 @@ class LineStopped(Exception):
     """The line is not wanted any more, or the server stops."""
 
 
+class LineYielded(Exception):
+    """Another request needed its slot: it has to be answered again."""
+
+
 class LineNotYet(Exception):
     """The line can be answered later: its key is at a limit, the server is busy, or no model is there."""
 
@@ -69,15 +74,26 @@ class LineRequests:
         self._routes = {each.name: each for each in routes if each.method == "POST"}
 
     def answer(
-        self, caller: Caller, endpoint: str, body: Mapping[str, Any], stopped: Callable[[], bool]
+        self,
+        caller: Caller,
+        endpoint: str,
+        body: Mapping[str, Any],
+        stopped: Callable[[], bool],
+        *,
+        yields: bool = False,
     ) -> LineAnswer:
         """`stopped` says whether it is not wanted any more; then its work ends within a step of the model.
+        `yields`: so it does when an interactive request waits for a slot.
 
-        Raises LineStopped, LineNotYet."""
+        Raises LineStopped, LineYielded, LineNotYet."""
         services, route = self._services, self._routes[f"POST {endpoint}"]
-        environ = _environ(endpoint, orjson.dumps(body), caller, stopped)
+        needed = threading.Event()
+        environ = _environ(
+            *(endpoint, orjson.dumps(body), caller), lambda: needed.is_set() or stopped()
+        )
         context = RequestContext.of(services, environ, route.dialect)
         context.priority = "batch"
+        context.give_back = needed.set if yields else None
         failure: Exception | None = None
         try:
             context.begin()
@@ -88,7 +104,7 @@ class LineRequests:
         with response:
             data = response.get_data()
         if isinstance(failure, (ClientGone, ShuttingDown)):
-            raise LineStopped
+            raise LineYielded if needed.is_set() and not stopped() else LineStopped
         answer = LineAnswer(response.status_code, context.record.id, data, context.record)
         if (seconds := _seconds_until_later(failure, context)) is not None:
             is_failed = isinstance(failure, EngineFailed) and failure.status in LATER
@@ -126,4 +142,31 @@ def _environ(path: str, data: bytes, caller: Caller, stopped: Callable[[], bool]
         "wsgi.input": io.BytesIO(data),
         "waitress.client_disconnected": stopped,
         CALLER: caller,
+    }
+
+
+def caller_of(written: Any) -> Caller:
+    """The key of a batch, as `written_caller` wrote it."""
+    return Caller(
+        written["name"],
+        frozenset(written["scopes"]),
+        written["weight"],
+        "batch",
+        written["limits"],
+        written["user_limits"],
+        written["identity"],
+        written["stores"],
+    )
+
+
+def written_caller(caller: Caller) -> dict[str, Any]:
+    """A key as it is stored with a batch: what it may, and nothing of the key itself."""
+    return {
+        "name": caller.name,
+        "scopes": sorted(caller.scopes),
+        "weight": caller.weight,
+        "limits": dict(caller.limits),
+        "user_limits": dict(caller.user_limits),
+        "identity": caller.identity,
+        "stores": caller.stores,
     }

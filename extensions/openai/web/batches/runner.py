@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ...access.caller import Caller
 from ...errors import APIError, StoredObjectNotFound, StoreUnavailable
 from ..services import Services
-from .line_requests import LineNotYet, LineRequests, LineStopped
+from .line_requests import LineNotYet, LineRequests, LineStopped, LineYielded, caller_of
 
 if TYPE_CHECKING:
     from ...state.stored_batch import Batch, IndexedLine, LineResult
+    from .line_requests import LineAnswer
 
 log = logging.getLogger("openedai")
 
@@ -33,6 +33,8 @@ AGAIN_S = 1.0
 """After what failed in the store."""
 MAX_FAILURES = 5
 """Of the engine, at the same line: it may be what makes the engine fail."""
+MAX_YIELDS = 3
+"""How often a line gives its slot to another request, and begins again."""
 SOON_S = 0.2
 """Between two tries to end the same batch, or to find its last lines."""
 
@@ -54,6 +56,8 @@ class _OpenLine:
     batch: Batch
     line: IndexedLine
     stopped: bool = False
+    yields: int = 0
+    """How often it gave its slot to another request."""
 
 
 @dataclass(slots=True)
@@ -316,23 +320,29 @@ class BatchRunner:
         from ...state.stored_batch import LineResult
         from .results import answered, tokens_of
 
-        batch, line = open_line.batch, open_line.line
-        request = self._request(batch, line)
-        services = self._services
-
-        def stopped() -> bool:
-            return open_line.stopped or services.active_requests.is_draining
-
+        line, request = open_line.line, self._request(open_line.batch, open_line.line)
         try:
-            answer = self._requests.answer(
-                caller_of(batch.caller), batch.endpoint, request["body"], stopped
-            )
+            answer = self._answered_request(open_line, request["body"])
         except LineNotYet as error:
             if error.failed is None or not self._has_failed_often(open_line):
                 raise
             answer = error.failed
         written = answered(request["custom_id"], answer)
         return LineResult(line.number, written, answer.status < 400, tokens_of(answer))
+
+    def _answered_request(self, open_line: _OpenLine, body: dict[str, Any]) -> LineAnswer:
+        """Raises LineStopped, LineNotYet."""
+        batch, services = open_line.batch, self._services
+
+        def stopped() -> bool:
+            return open_line.stopped or services.active_requests.is_draining
+
+        about = (caller_of(batch.caller), batch.endpoint, body, stopped)
+        while True:
+            try:
+                return self._requests.answer(*about, yields=open_line.yields < MAX_YIELDS)
+            except LineYielded:
+                open_line.yields += 1
 
     def _has_failed_often(self, open_line: _OpenLine) -> bool:
         failures, line = self._state.failures, (open_line.batch.seq, open_line.line.number)
@@ -416,30 +426,3 @@ class BatchRunner:
         return not any(
             each.seq == batch.seq and each.status == batch.status for each in self._state.batches
         )
-
-
-def caller_of(written: Any) -> Caller:
-    """The key of a batch, as `written_caller` wrote it."""
-    return Caller(
-        written["name"],
-        frozenset(written["scopes"]),
-        written["weight"],
-        "batch",
-        written["limits"],
-        written["user_limits"],
-        written["identity"],
-        written["stores"],
-    )
-
-
-def written_caller(caller: Caller) -> dict[str, Any]:
-    """A key as it is stored with a batch: what it may, and nothing of the key itself."""
-    return {
-        "name": caller.name,
-        "scopes": sorted(caller.scopes),
-        "weight": caller.weight,
-        "limits": dict(caller.limits),
-        "user_limits": dict(caller.user_limits),
-        "identity": caller.identity,
-        "stores": caller.stores,
-    }
