@@ -50,8 +50,9 @@ lint: $(FOR_CHECK) ## format, lint and types, of the tests too
 test: $(FOR_TEST) ## set up and run all tests: make test ARGS="tests/host -x"
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
-test-crash: $(FOR_TEST) ## kill the server while clients store, 200 times: make test-crash COUNT=1000
-	@CRASH_ROUNDS=$(or $(COUNT),200) $(BIN)/python -m pytest tests/whole/test_store_crash.py tests/whole/test_batch_crash.py $(ARGS)
+test-crash: $(FOR_TEST) ## kill the server while clients store, 200 times, and in a batch, 50 times: make test-crash COUNT=1000
+	@CRASH_ROUNDS=$(or $(COUNT),200) $(BIN)/python -m pytest tests/whole/test_store_crash.py $(ARGS)
+	@CRASH_ROUNDS=$(or $(COUNT),50) CRASH_LINES=2000 $(BIN)/python -m pytest tests/whole/test_batch_crash.py $(ARGS)
 
 test-cache: $(FOR_TEST) ## compare answers with those of a server that remembers nothing, 2,000 steps: make test-cache COUNT=200
 	@OPENEDAI_CACHE_STEPS=$(or $(COUNT),2000) $(BIN)/python -m pytest tests/engines/llamacpp/prompt_cache/test_random_use.py $(ARGS)

@@ -123,6 +123,11 @@ def test_endpoints_in_their_own_form(
         (b"\n\n[1]", "invalid_json_line", 3),
         (b'{"custom_id": "\xff"}', "invalid_json_line", 1),
         (b'{"custom_id": "\\ud800", "method": "POST"}', "invalid_json_line", 1),
+        (GOOD + chat_line("b", "HERE").replace(b"HERE", b"\\udc00"), "invalid_json_line", 2),
+        (GOOD + chat_line("b", "HERE").replace(b"HERE", b"\xed\xa0\x80"), "invalid_json_line", 2),
+        (GOOD + b"\x00", "invalid_json_line", 2),
+        (GOOD.replace(b"\n", b"\r") + chat_line("b", "x"), "invalid_json_line", 1),
+        (b"\xff\xfe" + GOOD.decode().strip().encode("utf-16-le"), "invalid_json_line", 1),
         (b"[" * 100_000, "invalid_json_line", 1),
         (b'{"method": "POST"}', "missing_required_parameter", 1),
         (GOOD.replace(b'"good"', b"7"), "invalid_type", 1),
@@ -151,6 +156,26 @@ def test_wrong_lines_without_end_are_named_up_to_a_bound(client: FlaskClient) ->
     done = result_of(client, b"wrong\n" * 50_000)
     lines = [error["line"] for error in done["errors"]["data"]]
     assert lines == list(range(1, 101))
+
+
+def test_the_same_name_without_end_is_named_up_to_a_bound(client: FlaskClient) -> None:
+    done = result_of(client, GOOD * 20_000)
+    errors = done["errors"]["data"]
+    assert [error["line"] for error in errors] == list(range(2, 102))
+    assert {error["code"] for error in errors} == {"duplicate_custom_id"}
+
+
+def test_lines_of_20_megabytes(client: FlaskClient) -> None:
+    """They are as long as a request may be, and answered as that would be."""
+    content = chat_line("long", "x " * (10 << 20)) + GOOD
+    done = result_of(client, content)
+    assert done["request_counts"]["total"] == 2 and done["status"] == "completed"
+    lines = [
+        *lines_in(client, done["output_file_id"]),
+        *lines_in(client, done["error_file_id"]),
+    ]
+    found = {line["custom_id"]: line["response"]["status_code"] for line in lines}
+    assert found == {"good": 200, "long": 400} and len(lines) == 2
 
 
 def test_other_ways_to_write_a_file(client: FlaskClient) -> None:
