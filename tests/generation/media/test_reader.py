@@ -289,7 +289,7 @@ AT = "messages[0].content[1]"
         (file(b"\x00\x01", "a.txt"), ".file.file_data", "unsupported_parameter"),
         (file(b"\xff\xfe", None), ".file.file_data", "unsupported_parameter"),
         (file(picture("red"), "a.png"), ".file.file_data", "unsupported_parameter"),
-        ({"type": "video_url", "video_url": {"url": "x"}}, ".type", "invalid_value"),
+        ({"type": "hologram", "hologram": {"url": "x"}}, ".type", "invalid_value"),
     ],
 )
 def test_what_cannot_be_taken_is_refused_by_its_place(

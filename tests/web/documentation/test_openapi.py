@@ -85,6 +85,10 @@ def stored(client: httpx.Client, path: str, name: str) -> str:
         response = client.post("/v1/responses", json={"model": "m", "input": "Hi"})
         return str(response.json()["id"])
     body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+    if "/streams/" in path:
+        named = {"x-openedai-stream-id": "s"}
+        assert client.post(CHATS, json=body | {"stream": True}, headers=named).is_success
+        return "s"
     session = {"x-openedai-session-key": "s"}
     chat = client.post(CHATS, json=body | {"store": True}, headers=session)
     if "/sessions/" in path:
