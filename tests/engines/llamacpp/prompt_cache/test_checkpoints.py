@@ -11,8 +11,12 @@ import pytest
 
 from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
 from extensions.openai.engines.llamacpp.prompt_cache.checkpoints import (
-    checkpoint_offsets,
-    settled_length,
+    NONE,
+    after_reading,
+    end_before,
+    kept,
+    longest_sound,
+    rewound,
 )
 from extensions.openai.engines.protocol import GenerateRequest, TokenLogprob
 from extensions.openai.engines.tuning import Tuning
@@ -74,13 +78,29 @@ def test_nor_does_one_that_is_a_token_longer_than_what_prompts_share(
     check(engine, other[:200] + text(7, 30))
 
 
-def test_settling_ends_before_no_checkpoint() -> None:
-    """llama.cpp's `checkpoint_offsets`: 4 + n_ubatch and 4, n_batch at most."""
-    assert checkpoint_offsets(512, 512) == (512, 4)
-    assert checkpoint_offsets(2048, 512) == (516, 4)
-    assert settled_length(100, {96}) == 99
-    assert settled_length(100, {100, 101}) == 98
-    assert settled_length(100, {100, 99}) == 97
+def test_what_is_read_to_drop_checkpoints_ends_otherwise() -> None:
+    assert rewound((7, 8, 9)) == (7, 8, 0)
+    assert rewound((7, 8, 0)) == (7, 8, 1)
+
+
+def test_which_checkpoints_have_a_whole_window() -> None:
+    """One is made four tokens before a prompt's end, and one where reading began."""
+    known = after_reading(NONE, 0, 300)
+    assert known == ((0, True), (296, True))
+    known = after_reading(known, 295, 360)
+    assert known == ((0, True), (296, True), (295, False), (356, True))
+    assert after_reading(known, 359, 362) == (*known, (359, False)), "no room for one at the end"
+    assert after_reading(known, 359, None) == (*known, (359, False)), "not read to the end"
+    assert after_reading(known, None, 400) is None
+    assert kept(known, 296) == ((0, True), (296, True), (295, False))
+    for shared, sound in ((400, 400), (356, 356), (355, 294), (296, 294), (294, 294)):
+        assert longest_sound(shared, known) == sound
+
+
+def test_how_far_to_read_behind_a_checkpoint() -> None:
+    assert end_before(295, 300) is None, "one is made at 296"
+    assert end_before(295, 297) is None, "none can be chosen that begins at 295"
+    assert end_before(295, 298) == end_before(295, 299) == 297
 
 
 def test_a_window_is_whole_behind_a_copy_and_a_checkpoint(tmp_path: Path) -> None:

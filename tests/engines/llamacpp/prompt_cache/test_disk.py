@@ -62,7 +62,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def written(folder: Path, source: Path, limit: int = 1 << 20) -> Path:
-    Disk(folder, "fp", limit).write(Prompt("ann", "text", (1, 2)), 2, frozenset({1}), False, source)
+    Disk(folder, "fp", limit).write(Prompt("ann", "text", (1, 2)), 2, ((1, True),), False, source)
     (path,) = folder.iterdir()
     return path
 
@@ -116,12 +116,12 @@ def test_the_oldest_files_make_room(tmp_path: Path, source: Path) -> None:
     folder = tmp_path / "disk"
     disk = Disk(folder, "fp", 2 * len(STATE) + 1200)
     for number in range(4):
-        disk.write(Prompt("ann", "", (number,)), 1, frozenset(), False, source)
+        disk.write(Prompt("ann", "", (number,)), 1, (), False, source)
         for age, state in enumerate(reversed(disk.states())):
             os.utime(state.path, ns=(0, 10**9 * (9 - age)))
     assert [state.head.prompt.ids for state in disk.states()] == [(2,), (3,)]
     assert sum(file.stat().st_size for file in folder.iterdir()) <= disk.limit
-    Disk(folder, "fp", 100).write(Prompt("ann", "", (9,)), 1, frozenset(), False, source)
+    Disk(folder, "fp", 100).write(Prompt("ann", "", (9,)), 1, (), False, source)
     assert len(disk.states()) == 2, "what never fits drops nothing"
 
 
@@ -139,6 +139,6 @@ def test_a_full_disk_is_a_line_in_the_log(
 
     disk = Disk(tmp_path / "disk", "fp", 1 << 20)
     monkeypatch.setattr("shutil.copyfileobj", full)
-    disk.write(Prompt("ann", "secret words", (1,)), 1, frozenset(), False, source)
+    disk.write(Prompt("ann", "secret words", (1,)), 1, (), False, source)
     assert "No space left" in caplog.text and "secret" not in caplog.text
     assert not list((tmp_path / "disk").iterdir())

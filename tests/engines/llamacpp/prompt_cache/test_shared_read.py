@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from tests.support.random_model import write_model
 GREEDY = {"temperature": 0.0}
 BEGINNING = 1200  # tokens of a long prompt; in these models each letter is one
 LATE = 50.0
+CHOICES = 4  # as many as slots
 
 
 class Counted:
@@ -88,6 +90,27 @@ class Counted:
 
     def following(self) -> int:
         return self.engine.cache.readings.following
+
+    def held(self) -> tuple[threading.Event, threading.Event]:
+        """The next prompt that is read sets the first event, and waits for the second one."""
+        reading, go = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            reading.set()
+            assert go.wait(LATE)
+
+        self.on_progress = hold
+        return reading, go
+
+    def all_slots_are_free(self) -> bool:
+        return wait_until(lambda: len(self.engine.cache.slots.idle()) == CHOICES)
+
+
+def wait_until(happened: Callable[[], bool]) -> bool:
+    until = time.monotonic() + LATE
+    while not happened() and time.monotonic() < until:
+        time.sleep(0.001)
+    return happened()
 
 
 WRITERS = {
@@ -172,6 +195,47 @@ def test_a_follower_goes_on_when_the_reader_leaves(counted: Counted) -> None:
         first.close()
         go.set()
         assert answer.result(LATE)[1].tokens == len(shared) + 1
+
+
+def test_a_choice_that_is_cancelled_frees_its_slot(any_counted: Counted) -> None:
+    counted, prompt = any_counted, text(20, 500)
+    request = GenerateRequest(prompt, 12, GREEDY, cache=CacheUse(choices=CHOICES, group=20))
+    leaving = counted.engine.generate(replace(request, max_tokens=1000))
+    with ThreadPoolExecutor(CHOICES) as pool:
+        others = [pool.submit(counted.answer, request) for _ in range(CHOICES - 1)]
+        assert any(piece is not None for piece in leaving), "it has begun to answer"
+        leaving.close()
+        texts = {other.result(LATE)[0] for other in others}
+    assert counted.all_slots_are_free()
+    alone = GenerateRequest(prompt, 12, GREEDY, seed=1)
+    assert texts == {counted.answer(alone)[0]}, "as without anything known"
+    with ThreadPoolExecutor(CHOICES) as pool:
+        again = [found for found, _ in pool.map(counted.answer, [request] * CHOICES)]
+    assert set(again) == texts, "also in the slot of the one that left"
+
+
+@pytest.mark.parametrize("staying", [CHOICES - 1, 0])
+def test_a_client_that_hangs_up_during_a_fork(any_counted: Counted, staying: int) -> None:
+    """The choice that reads for all is left, and some or all of those that wait for it."""
+    counted, prompt = any_counted, text(30 + staying, BEGINNING)
+    request = GenerateRequest(prompt, 6, GREEDY, cache=CacheUse(choices=CHOICES, group=30))
+    reading, go = counted.held()
+    left = [counted.engine.generate(request)]
+    assert next(left[0]) is None and reading.wait(LATE)
+    counted.on_progress = lambda: None
+    with ThreadPoolExecutor(CHOICES) as pool:
+        answers = [pool.submit(counted.answer, request) for _ in range(staying)]
+        left += [counted.engine.generate(request) for _ in range(CHOICES - 1 - staying)]
+        assert all(next(each) is None for each in left[1:])
+        assert wait_until(lambda: counted.following() == CHOICES - 1)
+        for each in left:
+            each.close()
+        go.set()
+        texts = {answer.result(LATE)[0] for answer in answers}
+    assert counted.all_slots_are_free() and counted.following() == 0
+    expected, _ = counted.answer(GenerateRequest(prompt, 6, GREEDY, seed=1))
+    assert texts <= {expected} and bool(texts) == bool(staying)
+    assert counted.answer(request)[0] == expected
 
 
 def test_unrelated_requests_make_one_call_each(counted: Counted) -> None:

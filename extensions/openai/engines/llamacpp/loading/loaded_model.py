@@ -17,7 +17,7 @@ from ...tokens.gguf import GGUFHeader
 from ...tokens.vocabulary import Vocabulary, read_vocabulary
 from ..client import Complete
 from ..private_listener import PrivateListener
-from ..prompt_cache.checkpoints import checkpoint_offsets, keeps_checkpoints
+from ..prompt_cache.checkpoints import keeps_checkpoints
 
 log = logging.getLogger("openedai")
 
@@ -70,7 +70,8 @@ class LoadedModel:
             self.listener, self.listener.slots_folder, self.document_start
         )
         """Whether llama.cpp goes on from checkpoints, as what a slot holds cannot be cut at any token."""
-        self.checkpoint_offsets = checkpoint_offsets(params.n_batch, params.n_ubatch)
+        self.has_window = self.has_checkpoints and header.number("attention.sliding_window") > 0
+        """Whether some of its layers see the last tokens only."""
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

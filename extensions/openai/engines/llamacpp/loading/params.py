@@ -100,6 +100,8 @@ def params_for(
     # llama.cpp's own cache would also empty idle slots that share the KV cache.
     params.cache_ram_mib = 0
     params.n_ctx_checkpoints = CHECKPOINTS
+    # Those go first that are oldest, however near they are to others: `prompt_cache/checkpoints.py`.
+    params.checkpoint_min_step = 0
     params.prefill_assistant = False
     # We render prompts, so that llama.cpp never runs the model's own template, which may be hostile.
     params.chat_template = "chatml"

@@ -14,7 +14,7 @@ import orjson
 from ....errors import APIError
 from ...protocol import CacheCounts
 from ..loading.loaded_model import LoadedModel
-from .checkpoints import settled_length
+from .checkpoints import NONE, OFFSET, after_reading, end_before, kept, longest_sound, rewound
 from .disk import Disk
 from .forgotten import Forgotten
 from .prompt import EMPTY, Prompt, shared_length
@@ -151,42 +151,66 @@ class PromptCache:
     def settle(
         self, slot: Slot, prompt: Prompt, receive: Callable[[bytes], bool] = lambda _: False
     ) -> None:
-        """Leave no checkpoint in the slot that is of other tokens than the prompt's: see `checkpoints`.
-
-        What is read up to one token before the end of what both share has none that is longer."""
+        """Leave no checkpoint in the slot that misleads llama.cpp with this prompt: see `checkpoints`."""
         reach = slot.reach
         if not self.has_checkpoints or reach == EMPTY:
-            return
-        if reach is not None and reach.begins(prompt):
             return
         shared = 0
         if reach is not None and reach.space == prompt.space:
             shared = shared_length(reach.ids, prompt.ids)
-        if shared <= self.least:
+        sound = shared
+        if self._model.has_window:
+            sound = longest_sound(min(shared, len(prompt.ids) - OFFSET), slot.checkpoints)
+        if reach is not None and reach.begins(prompt) and sound == shared:
+            return
+        if sound <= self.least:
             self.empty(slot)
             return
-        length = settled_length(shared, slot.checkpoints)
-        part = prompt.cut(length)
-        self.has_read(slot, length)  # also where the client leaves meanwhile
-        self.read(part, {"id_slot": slot.id, "cache_prompt": True}, receive)
-        slot.content, slot.tokens, slot.movable, slot.reach = part, length, True, part
-        slot.checkpoints = frozenset(each for each in slot.checkpoints if each <= length)
+        part = self.rewind(slot, prompt.cut(sound), receive)
+        slot.content, slot.tokens, slot.movable = part.cut(len(part.ids) - 1), len(part.ids), True
+        slot.reach = part
 
-    def has_read(self, slot: Slot, tokens: int) -> None:
-        """Take note of the checkpoints that reading a prompt of so many tokens may have left in the slot."""
-        if self.has_checkpoints:
-            slot.checkpoints |= {tokens - each for each in self._model.checkpoint_offsets}
+    def rewind(self, slot: Slot, part: Prompt, receive: Callable[[bytes], bool]) -> Prompt:
+        """Drop all checkpoints of more tokens than those of `part`, with which what the slot holds begins.
+        Returns what it holds then, but for the last token; that may be less."""
+        while True:
+            asked = Prompt(part.space, "", rewound(part.ids))
+            slot.checkpoints = kept(slot.checkpoints, len(part.ids))
+            start = self.read(slot, asked, {"id_slot": slot.id, "cache_prompt": True}, receive)
+            if start is None or not self._model.has_window:
+                return part
+            if (end := end_before(start, len(part.ids))) is None:
+                return part
+            part = part.cut(end)
 
     def empty(self, slot: Slot) -> None:
         """Let the slot forget what it holds."""
         self._model.listener.ask(f"/slots/{slot.id}?action=erase", {})
         slot.content, slot.tokens, slot.movable, slot.reach = EMPTY, 0, True, EMPTY
-        slot.checkpoints = frozenset()
+        slot.checkpoints = NONE
         slot.history = History()
 
-    def read(self, prompt: Prompt, place: dict[str, Any], receive: Callable[[bytes], bool]) -> None:
+    def read(
+        self,
+        slot: Slot,
+        prompt: Prompt,
+        place: dict[str, Any],
+        receive: Callable[[bytes], bool],
+    ) -> int | None:
         """Read a prompt of known tokens, and no more. `place`: llama.cpp's fields for the slot; `receive`
-        gets its progress and returns True to stop. Raises ValueError, RuntimeError."""
+        gets its progress and returns True to stop. Returns how many tokens were there before; None if it was
+        stopped. Raises ValueError, RuntimeError."""
+        start: int | None = None
+        stopped = False
+
+        def take(data: bytes) -> bool:
+            nonlocal start, stopped
+            progress = orjson.loads(data).get("prompt_progress")
+            if start is None and progress is not None:
+                start = progress["cache"]
+            stopped = receive(data)
+            return stopped
+
         body = {
             **place,
             "prompt": prompt.ids,
@@ -195,7 +219,19 @@ class PromptCache:
             "timings_per_token": True,
             "return_progress": True,
         }
-        self._model.complete(orjson.dumps(body), receive)
+        self._model.complete(orjson.dumps(body), take)
+        self.has_read(slot, start, None if stopped else len(prompt.ids))
+        return None if stopped else start
+
+    def has_read(self, slot: Slot, start: int | None, length: int | None) -> None:
+        """Take note of the checkpoints that reading leaves in the slot. `start`: how many tokens were there;
+        None: that is not known. `length`: of the prompt; None: it was not read to the end."""
+        if self.has_checkpoints:
+            known = after_reading(slot.checkpoints, start, length)
+            if known is None:
+                slot.reach = None
+            else:
+                slot.checkpoints = known
 
     def publish(self, slot: Slot, prompt: Prompt) -> bool:
         """Copy what the slot holds, all of this prompt, for others that begin so; False: there is no room."""

@@ -19,11 +19,12 @@ from typing import BinaryIO
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ...model_spec import ModelLoadError
+from .checkpoints import Checkpoints
 from .prompt import Prompt
 
 log = logging.getLogger("openedai")
 
-MAGIC = b"openedai prompt state 2\n"
+MAGIC = b"openedai prompt state 3\n"
 SUFFIX = ".promptstate"
 MAX_HEAD_BYTES = 64 << 20
 BLOCK_BYTES = 1 << 20
@@ -40,7 +41,7 @@ class Head(BaseModel):
     text: str
     ids: tuple[int, ...]
     tokens: int
-    checkpoints: frozenset[int]
+    checkpoints: Checkpoints
     beginning: bool
     bytes: int
     digest: str
@@ -105,7 +106,7 @@ class Disk:
         self,
         prompt: Prompt,
         tokens: int,
-        checkpoints: frozenset[int],
+        checkpoints: Checkpoints,
         beginning: bool,
         source: Path,
     ) -> None:

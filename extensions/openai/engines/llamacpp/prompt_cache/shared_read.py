@@ -33,6 +33,8 @@ class SharedRead:
         """Whether that goes on with what the slot held."""
         self.went_on = False
         """Whether llama.cpp was asked to read more in this slot than the prompt."""
+        self._start: int | None = None
+        """Where the last call began to read; None: that is not known."""
         self.known: int | None = None
         """How many tokens of the prompt were known before, once that is clear."""
 
@@ -80,6 +82,7 @@ class SharedRead:
             if not (self._goes_on and self.slot.history.last):
                 self.slot.history = self._cache.history_of(self._prompt)
             self.slot.history.used(self.slot.taken)
+        self._start = None
         return {"id_slot": self.slot.id, "cache_prompt": body["cache_prompt"] and usable}
 
     def progressed(self, progress: dict[str, Any]) -> bool:
@@ -88,6 +91,8 @@ class SharedRead:
             self._request.on_progress(progress)
         if self.known is None:
             self.known = progress["cache"]
+        if self._start is None:
+            self._start = progress["cache"]
         if self._reading is None:
             return False
         self._reading.position = progress["processed"]
@@ -97,7 +102,9 @@ class SharedRead:
         """Read as far as others want it, and let them have that; False if no client waits for it."""
         while self._reading is not None and (wanted := self._reading.wanted):
             size = min(max(wanted, self._reading.position), len(self._prompt.ids))
-            if not self._publish(size):
+            # llama.cpp may have read more than it told, and made checkpoints there.
+            self._cache.has_read(self.slot, self._start, None)
+            if not self._rewound(size) or not self._publish(size) or not self._settle():
                 return False
         return True
 
@@ -115,10 +122,11 @@ class SharedRead:
             return  # it holds what it held
         slot, prompt, tokens = self.slot, self._prompt, 0
         slot.reach = None
-        self._cache.has_read(slot, len(prompt.ids))
         if not self.went_on and (timings is not None or self.known is not None):
             text = "" if prompt.ids else prompt.text
             slot.reach = Prompt(self._request.space, text, prompt.ids)
+        start = self._start if timings is None else timings["cache_n"]
+        self._cache.has_read(slot, start, None if timings is None else len(prompt.ids))
         if timings is not None:
             tokens = timings["cache_n"] + timings["prompt_n"] + timings["predicted_n"]
         elif self._reading is not None:
@@ -145,15 +153,23 @@ class SharedRead:
             if not done:
                 # It may hold a part of this prompt, which others must not find.
                 self.slot.content, self.slot.tokens = Prompt(self._prompt.space), 0
+                self.slot.reach = None
         return done
+
+    def _rewound(self, tokens: int) -> bool:
+        """See `PromptCache.rewind`; False if no client waits for it."""
+        if not self._cache.has_checkpoints:
+            return True
+        reader = _PartReader(self)
+        self._cache.rewind(self.slot, self._prompt.cut(tokens), reader.receive)
+        return reader.completed()
 
     def _publish(self, tokens: int) -> bool:
         """Read so many tokens and let those that follow have them; False if no client waits for it."""
         assert self._reading is not None
         part = self._prompt.cut(tokens)
-        self._cache.has_read(self.slot, tokens)
         reader = _PartReader(self)
-        self._cache.read(part, self.fields({"cache_prompt": True}), reader.receive)
+        self._cache.read(self.slot, part, self.fields({"cache_prompt": True}), reader.receive)
         if not reader.completed():
             return False
         self._reading.position = tokens

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from .checkpoints import NONE, Checkpoints
 from .prompt import EMPTY, Prompt
 
 LEAST_SIMILAR = 0.1
@@ -71,8 +72,8 @@ class Slot:
     """Whether its content may be kept elsewhere."""
     reach: Prompt | None = EMPTY
     """What its checkpoints are of: beginnings of this prompt, maybe all of it. None: that is not known."""
-    checkpoints: frozenset[int] = frozenset()
-    """The lengths of those that there may be."""
+    checkpoints: Checkpoints = NONE
+    """What is known of them."""
     history: History = field(default_factory=History)
     """Of what it holds."""
     taken: int = 0

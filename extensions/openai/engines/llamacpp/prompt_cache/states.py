@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from ...protocol import CacheCounts
+from .checkpoints import NONE, Checkpoints
 from .disk import Disk, DiskState
 from .forgotten import Forgotten
 from .prompt import Prompt
@@ -26,7 +27,7 @@ class State:
     tokens: int
     file: StateFile | None
     """None: it is on the disk only."""
-    checkpoints: frozenset[int] = frozenset()
+    checkpoints: Checkpoints = NONE
     """As in `Slot`."""
     beginning: bool = False
     """Whether it was made to be shared: it is kept when a longer one is added."""
