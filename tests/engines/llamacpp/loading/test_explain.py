@@ -42,10 +42,10 @@ def test_it_says_what_the_start_says(random_model: Path, caplog: pytest.LogCaptu
 
 
 def test_it_says_what_the_operator_has_set(random_model: Path) -> None:
-    tuning = Tuning(cache_ram=7, cache_type_k="q8_0", batch_size=64, speculative="ngram-simple")
+    tuning = Tuning(cache_ram=7, cache_type_k="bf16", batch_size=64, speculative="ngram-simple")
     said = "\n".join(factory.explain(spec(random_model, context=512, threads=3, tuning=tuning)))
     for line in (
-        *("context: 512 tokens (--ctx-size)", "threads: 3 (--threads)", "keys q8_0, values f16"),
+        *("context: 512 tokens (--ctx-size)", "threads: 3 (--threads)", "keys bf16, values f16"),
         *("7 MiB beside the slots, set (--cache-ram)", "batch: 64 tokens", "guesses: checked"),
     ):
         assert line in said

@@ -11,6 +11,7 @@ from ...model_spec import ModelLoadError
 from ...tokens.gguf import BadModelFile, GGUFHeader
 from ...tokens.gguf_checks import check_memory, read_encoder, read_lora, read_model
 from ...tuning import DEFAULT_TUNING, Tuning
+from .going_together import check_cache_types, check_draft
 from .memory import weight_bytes
 from .params import Cache, all_memory, cache_for, room_for_contexts
 from .template import load_template
@@ -52,7 +53,9 @@ def read_files(
             room = room_for_contexts(weights, gpu_layers, tuning)
         cache = cache_for(header.context_length, context_length, kv_bytes, slots, room)
         if tuning.draft_model is not None:
-            read_model(tuning.draft_model)
+            draft = read_model(tuning.draft_model)
+            check_draft(header, model.name, draft, tuning.draft_model.name)
+        check_cache_types(header, model.name, tuning)
         check_memory(header, model.name, cache.context, all_memory(gpu_layers))
         load_template(header, chosen=chat_template)
     except BadModelFile as error:
