@@ -51,7 +51,7 @@ from .prompt_cache.disk import Disk
 from .prompt_cache.prompt import Prompt, RequestPrompt, request_prompt
 from .prompt_cache.readings import LEAST_SHARED
 from .prompt_cache.slot_pool import SlotPool
-from .request_values import RANDOM_SEED, biases_of, encoded, seed_of
+from .request_values import body_of, encoded
 from .session import CompletionSession
 from .stream_reader import AnswerReader, LogprobReader, Place, Spelling, TokenReader
 from .token_scoring import hidden_text, score_token
@@ -59,7 +59,6 @@ from .token_scoring import hidden_text, score_token
 log = logging.getLogger("openedai")
 
 MAX_SLOTS, MAX_THREADS = 256, 512  # llama.cpp's own limits
-LLGUIDANCE = "%llguidance {}\n"  # says that a grammar is Lark and not GBNF
 MAX_REPORTED_TOKENS = 300  # special tokens that one request asks llama.cpp to report by name
 CLOSE_TIMEOUT_S = 3.0  # for running answers to notice that the engine closes
 
@@ -415,7 +414,7 @@ class LlamaCppEngine:
     def _body(self, request: GenerateRequest, prompt: RequestPrompt) -> dict[str, Any]:
         if request.logit_bias:
             self.model.check_ids([token for token, _ in request.logit_bias], "logit_bias")
-        body = _body_of(request)
+        body = body_of(request)
         body["cache_prompt"] = not prompt.exact or prompt.choices > 1
         marks = self._hidden & set(request.marks)
         if marks:
@@ -424,13 +423,15 @@ class LlamaCppEngine:
 
     def _known(self, request: GenerateRequest, prompt: str | tuple[int, ...]) -> RequestPrompt:
         model = self.model
-        return request_prompt(
+        found = request_prompt(
             request,
             prompt,
             self.tokenize,
             media_mark=model.media_mark,
             by_tokens=model.has_checkpoints,
         )
+        model.forget_text()
+        return found
 
     def _run(
         self,
@@ -501,21 +502,3 @@ def checked_version(*, parallel: int, threads: int) -> str:
         if value > maximum:
             raise ModelLoadError(f"--{flag} may be {maximum} at most")
     return str(xllamacpp.__version__)
-
-
-def _body_of(request: GenerateRequest) -> dict[str, Any]:
-    """The request to llama.cpp without the prompt."""
-    seed, limit = request.seed, request.max_tokens
-    body = {
-        **request.sampling,
-        "seed": RANDOM_SEED if seed is None else seed_of(seed),
-        "n_predict": -1 if limit is None else limit,
-        "logit_bias": biases_of(request.logit_bias) if request.logit_bias else [],
-        "stream": True,
-        "timings_per_token": True,  # the exact token count with every piece
-        # `return_progress` is for prompts of several steps: a callback after each, so that reading can be
-        # aborted. For a single step it would only cost time.
-    }
-    if request.grammar is not None:
-        body["grammar"] = LLGUIDANCE + request.grammar
-    return body

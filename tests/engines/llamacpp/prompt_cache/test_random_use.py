@@ -35,7 +35,7 @@ LIKELIEST = 5
 EXACT = Tuning(cache_type_k="f32", cache_type_v="f32", flash_attn="off", batch_size=128)
 """Without the KV cache's rounding, a prompt that is read in other parts differs in the last bits only."""
 NEAR = 1e-4
-"""How far logarithms of probabilities may be apart. Rounding makes 8e-6 of it at most, in all kinds of
+"""How far logarithms of probabilities may be apart. Rounding makes 2e-5 of it at most, in all kinds of
 models; one token of another prompt among hundreds makes 1e-3 and more."""
 SLOTS, CONVERSATIONS, CONTEXT = 3, 6, 2048
 SYSTEM, LONGEST, WORTH_SHARING, WORTH_A_COPY = 260, 500, 64, 16
