@@ -13,7 +13,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from . import reading, report, store, switching, upstream
+from . import guesses, reading, report, store, switching, upstream
 from .figures import figures_of
 from .footprint import footprint
 from .load import Plan, Seen
@@ -80,6 +80,9 @@ def main() -> None:
         if "switching" in options.parts and options.only is None:
             text, raw["switching"] = _switching(options.rounds)
             pages.append((report.SWITCHING, text))
+        if "guesses" in options.parts and options.only is None:
+            text, raw["guesses"] = _guesses(options.rounds)
+            pages.append((report.GUESSES, text))
     except (DidNotStart, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"error: {error}")
     print("\n\n".join(text for _, text in pages))
@@ -96,7 +99,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="default 5")
     parser.add_argument("--parallel", type=int, default=4, help="slots of each server; default 4")
-    parts = ["embedded", "random", "reading", "store", "upstream", "switching"]
+    parts = ["embedded", "random", "reading", "store", "upstream", "switching", "guesses"]
     parser.add_argument("--parts", nargs="+", default=parts, choices=parts, help="default: all")
     parser.add_argument("--only", help="one workload of a model by its name, such as streams-4")
     parser.add_argument(
@@ -178,6 +181,16 @@ def _switching(rounds: int) -> tuple[str, object]:
         f"the end: {os.getloadavg()[0]:.1f}."
     )
     return f"{text}\n\n{switching.table(found)}", [asdict(each) for each in found]
+
+
+def _guesses(rounds: int) -> tuple[str, object]:
+    """What guessing ahead is worth, as the page shows it and as figures."""
+    found = guesses.measured(BUILD, rounds, _tell)
+    text = (
+        f"Measured on {machine()}; commit {_commit()}; 135M parameters, one client, the middle of {rounds} "
+        f"rounds. Load of the machine at the end: {os.getloadavg()[0]:.1f}."
+    )
+    return f"{text}\n\n{guesses.table(found)}", [asdict(each) for each in found]
 
 
 def _commit() -> str:

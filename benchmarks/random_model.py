@@ -15,13 +15,14 @@ VOCABULARY, CONTEXT = 49152, 8192
 SPREAD = 0.02  # of the weights, as models are initialised
 
 
-def write_model(path: Path, seed: int = 1) -> Path:
-    """Write the model to `path` and return it; about 145 MB."""
+def write_model(path: Path, seed: int = 1, layers: int = LAYERS) -> Path:
+    """Write the model to `path` and return it; about 145 MB. Fewer `layers` are the first of
+    the same."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("random-135m")
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(WIDTH)
-    writer.add_block_count(LAYERS)
+    writer.add_block_count(layers)
     writer.add_feed_forward_length(INNER)
     writer.add_head_count(HEADS)
     writer.add_head_count_kv(KV_HEADS)
@@ -44,7 +45,7 @@ def write_model(path: Path, seed: int = 1) -> Path:
     kv_width = WIDTH // HEADS * KV_HEADS
     add("token_embd.weight", VOCABULARY, WIDTH)  # the output is tied to it
     add_ones("output_norm.weight")
-    for layer in range(LAYERS):
+    for layer in range(layers):
         block = f"blk.{layer}."
         add_ones(block + "attn_norm.weight")
         add_ones(block + "ffn_norm.weight")

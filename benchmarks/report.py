@@ -33,6 +33,10 @@ SWITCHING = (
     "<!-- begin of what `make bench` writes about models on request -->",
     "<!-- end of what `make bench` writes about models on request -->",
 )
+GUESSES = (
+    "<!-- begin of what `make bench` writes about guesses -->",
+    "<!-- end of what `make bench` writes about guesses -->",
+)
 OURS = "ours"
 COLOURS = {OURS: "#1f6feb", FLOOR: "#8c959f", "llama-server": "#2da44e"}
 OTHER_COLOURS = ("#bf8700", "#8250df")

@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks import report
 from benchmarks.figures import Figures
+from benchmarks.guesses import TEXTS, Guessed
+from benchmarks.guesses import table as table_of_guesses
 from benchmarks.report import MODELS, STORE, ModelResults, write_into
 from benchmarks.rounds import FLOOR
 from benchmarks.store import Cost, Full, Setup
@@ -117,3 +119,14 @@ def test_switching_is_told_by_the_round_in_the_middle() -> None:
     assert grouped == "| best grouping | 10.0 | 1.0 | 2 | 0 |"
     assert in_turn == "| in turn | 12.0 | 4.0 | 9 | 3 |"
     assert ratio == "In turn takes 1.20 times as long."
+
+
+def test_guesses_beside_none() -> None:
+    first, second = TEXTS
+    found = [
+        Guessed("off", {first: 10.0, second: 20.0}, True),
+        Guessed("draft model", {first: 25.0, second: 15.0}, False),
+    ]
+    _, _, plain, drafted = table_of_guesses(found).splitlines()
+    assert plain == "| off | 10.0, 1.00 | 20.0, 1.00 | yes |"
+    assert drafted == "| draft model | 25.0, 2.50 | 15.0, 0.75 | no |"
