@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 import pytest
+from sqlalchemy import select
 
 from extensions.openai import __main__ as operator
 from extensions.openai.errors import StoredObjectNotFound, StoreUnavailable
@@ -318,6 +319,23 @@ def test_what_was_there_before_is_encrypted_in_steps(
     assert consistency.check(store.database).faults == ()
     store.close()
     assert files_with(SAID, tmp_path) == []
+
+
+@pytest.mark.parametrize("begin", [b"\0\1", b"\0\2"])
+def test_bytes_that_begin_as_encrypted_ones_do_are_encrypted_later(
+    start: Start, begin: bytes
+) -> None:
+    store, content = start(encryption=False), begin + SAID.encode()
+    new = NewFile("a", "text/plain", "vision", len(content))
+    file = store.files.add("alice", new, [content])
+    store.close()
+    store = start()
+    encrypting.encrypt(store.database)
+    with store.database.read() as connection:
+        (stored,) = connection.execute(select(tables.file_chunks.c.data)).scalars()
+    # What begins as an encrypted content does, and is marked as a clear one, was in the clear.
+    assert stored.startswith(MARK) and SAID.encode() not in stored
+    assert b"".join(store.files.read("alice", file.id)) == content
 
 
 def test_without_the_setting_what_is_encrypted_can_be_read(start: Start) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from sqlalchemy import text
 
@@ -59,6 +61,20 @@ def test_what_was_kept_is_read(store: Store) -> None:
         assert content(store, made.id, first, length) == LONG[first : first + length]
     assert content(store, add(store, b"").id) == b""
     assert counted(store) == (2, 3)
+
+
+@pytest.mark.parametrize("begin", [b"\0\1", b"\0\2", b"\0\2\0\1", b"\0\2\0\2", b"\0"])
+def test_bytes_that_begin_as_encrypted_ones_do(store: Store, begin: bytes) -> None:
+    whole = begin + b"a" * (CHUNK_BYTES - len(begin))
+    data = whole + whole + begin
+    made = add(store, data)
+    assert content(store, made.id) == data
+    assert content(store, made.id, 1, 1) == data[1:2]
+    assert content(store, made.id, 2 * CHUNK_BYTES) == begin
+    assert counted(store) == (1, 3)
+    lines = map(orjson.loads, export(store.database, owners=["me"]))
+    chunks = (each["data"] for each in lines if each["kind"] == "file_chunks")
+    assert b"".join(map(b64decode, chunks)) == data
 
 
 def test_lists_are_by_purpose(store: Store) -> None:

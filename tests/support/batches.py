@@ -26,12 +26,20 @@ def chat_line(custom_id: str, text: str, **more: Any) -> bytes:
     return line_of(custom_id, {"model": "echo", "messages": messages, **more})
 
 
-def upload(client: FlaskClient, content: bytes, **more: Any) -> TestResponse:
-    """Send it as the input file of a batch."""
+def upload(
+    client: FlaskClient,
+    content: bytes,
+    name: str = "in.jsonl",
+    *,
+    purpose: str = "batch",
+    **more: Any,
+) -> TestResponse:
+    """Send it as a file."""
     # The test client itself would leave a long form open.
+    field = "--END\r\nContent-Disposition: form-data; name="
     parts = (
-        b'--END\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n',
-        b'--END\r\nContent-Disposition: form-data; name="file"; filename="in.jsonl"\r\n\r\n',
+        f'{field}"purpose"\r\n\r\n{purpose}\r\n'.encode(),
+        f'{field}"file"; filename="{name}"\r\n\r\n'.encode(),
         content,
         b"\r\n--END--\r\n",
     )
@@ -40,9 +48,9 @@ def upload(client: FlaskClient, content: bytes, **more: Any) -> TestResponse:
     return client.post("/v1/files", data=form, content_type=kind, buffered=True, **more)
 
 
-def file_of(client: FlaskClient, content: bytes, **more: Any) -> str:
+def file_of(client: FlaskClient, content: bytes, name: str = "in.jsonl", **more: Any) -> str:
     """Upload it; its id."""
-    sent = upload(client, content, **more)
+    sent = upload(client, content, name, **more)
     assert sent.status_code == 200, sent.data
     id: str = sent.get_json()["id"]
     return id

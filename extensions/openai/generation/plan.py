@@ -45,7 +45,7 @@ from .events import Events
 from .grammar.constraints import ConstraintFields
 from .hooks.apply import hooked_chat, hooked_completion
 from .hooks.extension_hooks import Hooks
-from .media.reader import Hear, MediaReader, media_reader
+from .media.reader import NO_SOURCES, MediaReader, MediaSources, media_reader
 from .request import GenerationRequest, needs
 from .run import run
 from .sampling.policy import Body, Policy
@@ -81,15 +81,15 @@ class Served:
     """The agent that answers; its parameters are in the policy."""
     memory: UserMemory | None = None
     """What the agent remembers of the user."""
-    hear: Hear | None = None
-    """Says what is said in sounds, if the model takes none; None: they are refused."""
+    sources: MediaSources = NO_SOURCES
+    """Where media come from besides the body."""
     tool_servers: ToolServers | None = None
     """None: there are none."""
 
     def media_reader(self) -> MediaReader:
         """Reads the media of the request."""
-        check_wanted = self.request.check_wanted
-        return media_reader(self.settings, self.info.capabilities, check_wanted, self.hear)
+        takes, check_wanted = self.info.capabilities, self.request.check_wanted
+        return media_reader(self.settings, takes, check_wanted, self.sources)
 
     @property
     def thinking_budgets(self) -> Mapping[str, int]:

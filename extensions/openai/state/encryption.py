@@ -33,7 +33,7 @@ from ..errors import StoreUnavailable
 from ..settings import SettingsError
 from .keyring import Keyring, KeyringFile, NotOurs
 from .statements import Statement
-from .tables import KINDS, data_keys
+from .tables import KINDS, RAW, data_keys
 
 log = logging.getLogger("openedai")
 
@@ -41,7 +41,9 @@ Row = RowMapping | Mapping[str, Any]
 OPTION = "openedai_encryption"
 """The option of a connection that says how its contents are encrypted."""
 MARK = b"\0\1"
-"""No JSON begins so, and nothing that is compressed."""
+"""No JSON begins so, and nothing that is compressed. The bytes of files may: see CLEAR."""
+CLEAR = b"\0\2"
+"""Before bytes in the clear that begin with one of the two marks."""
 KEY_BYTES, NONCE_BYTES = 32, 12
 FIND_KEY = Statement(select(data_keys.c.key).where(data_keys.c.owner == bindparam("of")))
 CONTENTS: Mapping[str, tuple[str, ...]] = {
@@ -49,6 +51,8 @@ CONTENTS: Mapping[str, tuple[str, ...]] = {
     for kind, table in KINDS.items()
 }
 """The columns of each kind that are encrypted: all that hold what was said."""
+BYTES = frozenset(kind for kind, columns in CONTENTS.items() if RAW.intersection(columns))
+"""The kinds that hold any bytes."""
 PLACES: Mapping[str, tuple[str, ...]] = {
     "plots": ("chat", "message"),
     "conversation_items": ("conversation",),
@@ -72,7 +76,7 @@ class Encryption:
     ) -> Mapping[str, Any]:
         """Values as they are to be written, of an object with these ids. In a transaction that writes."""
         if not self.encrypts:
-            return values
+            return _marked_clear(values)
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         cipher = AESGCM(
@@ -98,6 +102,8 @@ class Encryption:
                 if owner not in keys:
                     keys[owner] = self._key(connection, owner)
                 row = {**row, **_decrypted(kind, columns, row, keys[owner])}
+            elif kind in BYTES:
+                row = {**row, **{name: clear(row[name]) for name in RAW if name in row}}
             found.append(row)
         return found
 
@@ -145,6 +151,20 @@ def encryption_of(connection: Connection) -> Encryption:
 
 def is_encrypted(content: object) -> bool:
     return isinstance(content, bytes) and content.startswith(MARK)
+
+
+def clear(content: bytes) -> bytes:
+    """A content in the clear, as it was before it was written."""
+    return content.removeprefix(CLEAR)
+
+
+def _marked_clear(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    marked = {name: CLEAR + values[name] for name in RAW if _needs_mark(values.get(name))}
+    return {**values, **marked} if marked else values
+
+
+def _needs_mark(content: bytes | None) -> bool:
+    return content is not None and content.startswith((MARK, CLEAR))
 
 
 def check_keys(connection: Connection, file: KeyringFile) -> None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from werkzeug.wsgi import get_host
 
 from ..engines.protocol import Capability, EngineInfo, Residence
-from ..errors import AgentUnavailable, StoreOff, StoreUnavailable
+from ..errors import AgentUnavailable, StoredObjectNotFound, StoreOff, StoreUnavailable
 from ..generation.agents.agent import Agent
 from ..generation.agents.memory import UserMemory
-from ..generation.media.reader import Hear
+from ..generation.media.reader import Hear, MediaSources
+from ..generation.media.stored_files import NamedFile
 from ..generation.plan import Served
 from ..limits.active_requests import ActiveRequest
 from ..limits.rate_limits import Admission
@@ -170,9 +171,20 @@ class RequestContext(ActiveRequest):
             services.hooks,
             agent,
             memory,
-            hear,
+            MediaSources(hear, self.find_file),
             services.tool_servers,
         )
+
+    def find_file(self, id: str, param: str) -> NamedFile:
+        """The caller's file that a field of its request names. Raises StoredObjectNotFound, StoreOff,
+        StoreUnavailable."""
+        files, owner = self.store.files, self.record.caller.owner
+        try:
+            file = files.get(owner, id)
+        except StoredObjectNotFound:
+            raise StoredObjectNotFound(id, param=param) from None
+        content = files.read(owner, id, 0, file.size)
+        return NamedFile(file.name, file.media_type, file.purpose, file.size, content)
 
     def _take_turn(self, host: HostModels, name: str | None, timeout: float | None) -> None:
         """Wait until the host has the model loaded, and keep it loaded until the end of the request. Raises

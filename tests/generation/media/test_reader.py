@@ -283,7 +283,6 @@ AT = "messages[0].content[1]"
         (sound(wav_header(b"\0" * 9000, 1)), ".input_audio.data", "invalid_value"),
         (sound(wav_header(b"\0" * 4000 * 601, 4000)), ".input_audio.data", "invalid_value"),
         (sound(b"ID3" + bytes(2000), "mp3"), ".input_audio.data", "invalid_value"),
-        ({"type": "file", "file": {"file_id": "file-1"}}, ".file.file_id", "unsupported_parameter"),
         ({"type": "file", "file": {}}, ".file.file_data", "missing_required_parameter"),
         (file(b"no PDF \xff", "a.pdf"), ".file.file_data", "unsupported_parameter"),
         (file(b"\x00\x01", "a.txt"), ".file.file_data", "unsupported_parameter"),

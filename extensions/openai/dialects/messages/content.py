@@ -54,7 +54,7 @@ class TextSource(RequestPart):
 
 
 class FileSource(RequestPart):
-    """A file that a provider keeps; this server has none of them."""
+    """A file that was uploaded before."""
 
     type: Literal["file"]
     file_id: str

@@ -18,6 +18,7 @@ from .content import (
     Base64Source,
     ContentSource,
     DocumentBlock,
+    FileSource,
     ImageBlock,
     MessageParam,
     SearchResultBlock,
@@ -36,6 +37,7 @@ from .request import ConversationFields, is_billing
 from .signatures import ThoughtSigner
 
 MEDIA = (ImageBlock, DocumentBlock)
+FILE_ID = "source.file_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,12 +209,12 @@ class _Translation:
 
     def _picture(self, block: ImageBlock, where: str) -> Media:
         source = block.source
+        if isinstance(source, FileSource):
+            return self.media.stored_image(source.file_id, None, where, FILE_ID, "image")
         if isinstance(source, Base64Source):
             url, field = f"data:{source.media_type};base64,{source.data}", "source.data"
-        elif source.type == "url":
-            url, field = source.url, "source.url"
         else:
-            raise _no_files(f"{where}.source.file_id")
+            url, field = source.url, "source.url"
         return self.media.image(url, None, where, field, "image")
 
     def _document(self, block: DocumentBlock, where: str) -> Parts:
@@ -228,19 +230,13 @@ class _Translation:
             parts = self._parts(
                 (part, f"{where}.source.content[{at}]") for at, part in enumerate(inner)
             )
-        elif source.type == "url":
+        elif isinstance(source, FileSource):
+            parts = [self.media.stored_file(block.title, source.file_id, where, FILE_ID)]
+        else:
             raise bad_request.unsupported(
                 f"{where}.source.url", "is an address, and this server fetches no documents."
             )
-        else:
-            raise _no_files(f"{where}.source.file_id")
         return [block.context, *parts] if block.context else parts
-
-
-def _no_files(param: str) -> Exception:
-    return bad_request.unsupported(
-        param, "names a stored file, and this server has none; send the file itself."
-    )
 
 
 def _described(tool: Tool) -> str:

@@ -128,16 +128,24 @@ class _Translation:
 
     def _part(self, part: AnyPart, where: str) -> str | Media:
         if isinstance(part, InputImage):
+            if part.file_id is not None:
+                _check_alone(part.image_url, where, "image_url")
+                return self.media.stored_image(
+                    part.file_id, part.detail, where, "file_id", "input_image"
+                )
             if part.image_url is None:
-                raise _no_file(f"{where}.file_id", part.file_id, f"{where}.image_url")
+                raise bad_request.missing(f"{where}.image_url")
             return self.media.image(part.image_url, part.detail, where, "image_url", "input_image")
         if isinstance(part, InputFile):
             if part.file_url is not None:
                 raise bad_request.unsupported(
                     f"{where}.file_url", "is an address, and this server fetches no files."
                 )
+            if part.file_id is not None:
+                _check_alone(part.file_data, where, "file_data")
+                return self.media.stored_file(part.filename, part.file_id, where, "file_id")
             if part.file_data is None:
-                raise _no_file(f"{where}.file_id", part.file_id, f"{where}.file_data")
+                raise bad_request.missing(f"{where}.file_data")
             return self.media.file(part.filename, part.file_data, where, "file_data")
         return _text_of(part) or ""
 
@@ -148,12 +156,10 @@ def _text_of(part: AnyPart) -> str | None:
     return part.text if isinstance(part, (InputText, OutputText)) else None
 
 
-def _no_file(param: str, id: str | None, missing: str) -> Exception:
-    if id is None:
-        return bad_request.missing(missing)
-    return bad_request.unsupported(
-        param, "names a stored file, and this server has none; send the file itself."
-    )
+def _check_alone(other: str | None, where: str, name: str) -> None:
+    """Raises InvalidRequest where a part holds what its `file_id` names as well."""
+    if other is not None:
+        raise bad_request.conflicting(f"{where}.file_id", name)
 
 
 def _goes_on(turn: Message, following: Message) -> bool:

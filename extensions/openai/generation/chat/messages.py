@@ -96,7 +96,7 @@ class InputVideoPart(_ContentPart):
 
 
 class FileData(RequestPart):
-    """A file in base64, or as a data: URL."""
+    """A file in base64 or as a data: URL, or the id of one that was uploaded."""
 
     filename: str | None = None
     file_data: str | None = None
@@ -370,14 +370,14 @@ def _part(
         return media.image(part.image_url.url, part.image_url.detail, where)
     if isinstance(part, AudioPart):
         return media.sound(part.input_audio.data, part.input_audio.format, where)
-    if part.file.file_id is not None:
-        raise bad_request.unsupported(
-            f"{where}.file.file_id",
-            "names a stored file, and this server has none; send file_data.",
-        )
-    if part.file.file_data is None:
+    file = part.file
+    if file.file_id is not None:
+        if file.file_data is not None:
+            raise bad_request.conflicting(f"{where}.file.file_id", "file_data")
+        return media.stored_file(file.filename, file.file_id, where)
+    if file.file_data is None:
         raise bad_request.missing(f"{where}.file.file_data")
-    return media.file(part.file.filename, part.file.file_data, where)
+    return media.file(file.filename, file.file_data, where)
 
 
 def split_continued(messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], Message]:

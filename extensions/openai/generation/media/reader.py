@@ -22,6 +22,7 @@ from ...settings import Settings
 from .audio import read_sound
 from .images import Detail, read_picture
 from .pdf import PdfReader
+from .stored_files import PICTURE_PURPOSES, TEXT_PURPOSES, Find, NamedFile, StoredFiles
 from .video import VideoReader
 
 MIB = 1 << 20
@@ -42,6 +43,19 @@ Fetch = Callable[[str, str], bytes]
 
 
 @dataclass(frozen=True, slots=True)
+class MediaSources:
+    """What a request's media come from besides its body."""
+
+    hear: Hear | None = None
+    """Says what is said in sounds, if the model takes none; None: they are refused."""
+    find: Find | None = None
+    """Finds the caller's files; None: requests cannot name any."""
+
+
+NO_SOURCES = MediaSources()
+
+
+@dataclass(frozen=True, slots=True)
 class MediaReader:
     """What of one request's media is taken, and how. The default takes files only."""
 
@@ -59,6 +73,8 @@ class MediaReader:
     """For a model that takes no sounds; None: they are refused."""
     pdf: PdfReader = field(default_factory=PdfReader)
     videos: VideoReader = field(default_factory=VideoReader)
+    stored: StoredFiles | None = None
+    """Those that the caller has uploaded; None: they are refused."""
 
     def check_count(self, count: int, param: str = "messages") -> None:
         """Raises InvalidRequest when a request has more media than it may. `param`: the field with them."""
@@ -136,12 +152,35 @@ class MediaReader:
         """A file of text or a PDF, as the text that the model is given. `data`: base64, or a data: URL."""
         param = f"{where}.{field}"
         kind, payload = _data_url(data)
-        guessed = mimetypes.guess_type(name or "")[0]
-        for given in (kind, guessed):
-            if given and given not in ANY_FILE_TYPES and not TEXT_TYPES.fullmatch(given):
-                raise bad_request.unsupported(param, "is not of a type that holds text.")
+        _check_type(kind, name, param)
         content = self._decoded(payload, param)
         return file_text(name, self._text(content, param))
+
+    def stored_file(
+        self, name: str | None, id: str, where: str, field: str = "file.file_id"
+    ) -> str:
+        """The same of a file that the caller has uploaded, under its own name if none is given."""
+        param = f"{where}.{field}"
+        file, content = self._stored(id, param, TEXT_PURPOSES)
+        _check_type(file.media_type.partition(";")[0].strip().lower(), file.name, param)
+        return file_text(name or file.name, self._text(content, param))
+
+    def stored_image(
+        self, id: str, detail: Detail | None, where: str, field: str, kind: str
+    ) -> Media:
+        """A picture that the caller has uploaded, or that was made here for it."""
+        if Capability.VISION not in self.capabilities:
+            raise _not_taken(where, kind, "pictures")
+        param = f"{where}.{field}"
+        _, content = self._stored(id, param, PICTURE_PURPOSES)
+        return read_picture(content, detail, param, most=self.max_side)
+
+    def _stored(self, id: str, param: str, purposes: Collection[str]) -> tuple[NamedFile, bytes]:
+        if self.stored is None:
+            raise bad_request.unsupported(
+                param, "names a stored file, which is not possible here; send the file itself."
+            )
+        return self.stored.read(id, param, purposes)
 
     def _text(self, content: bytes, param: str) -> str:
         if content.startswith(b"%PDF-"):
@@ -193,7 +232,7 @@ def media_reader(
     settings: Settings,
     capabilities: Collection[str],
     check_wanted: Callable[[], None],
-    hear: Hear | None = None,
+    sources: MediaSources,
 ) -> MediaReader:
     """For one request. `check_wanted` raises when the client no longer waits."""
     most = settings.media_max_mb * MIB
@@ -205,7 +244,10 @@ def media_reader(
     pdf = PdfReader(settings.media_pdf_pages, settings.media_pdf_seconds, check_wanted)
     frames, seconds = settings.media_video_frames, settings.media_video_seconds
     videos = VideoReader(frames, seconds, side, check_wanted)
-    return MediaReader(capabilities, most, parts, side, fetch, hear, pdf, videos)
+    stored, hear = None, sources.hear
+    if sources.find is not None:
+        stored = StoredFiles(sources.find, most, settings.max_body_mb * MIB)
+    return MediaReader(capabilities, most, parts, side, fetch, hear, pdf, videos, stored)
 
 
 def _data_url(url: str) -> tuple[str | None, str]:
@@ -216,6 +258,13 @@ def _data_url(url: str) -> tuple[str | None, str]:
     if found is None or not found["base64"]:
         return None, url
     return (found["type"] or "text/plain").lower(), url[found.end() :]
+
+
+def _check_type(kind: str | None, name: str | None, param: str) -> None:
+    """Raises InvalidRequest where a media type, or that of a file's name, is of nothing that holds text."""
+    for given in (kind, mimetypes.guess_type(name or "")[0]):
+        if given and given not in ANY_FILE_TYPES and not TEXT_TYPES.fullmatch(given):
+            raise bad_request.unsupported(param, "is not of a type that holds text.")
 
 
 def _not_taken(where: str, kind: str, things: str) -> InvalidRequest:

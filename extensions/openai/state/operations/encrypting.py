@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, or_, s
 
 from .. import objects
 from ..database import Database
-from ..encryption import CONTENTS, MARK
+from ..encryption import CONTENTS, MARK, clear
 from ..tables import KINDS
 
 BATCH, BATCH_BYTES = 200, 8 << 20
@@ -78,4 +78,4 @@ def _is_clear(kind: str) -> ColumnElement[bool]:
 
 def _clear(kind: str, row: RowMapping) -> dict[str, bytes]:
     contents = {name: row[name] for name in CONTENTS[kind] if row[name] is not None}
-    return {name: each for name, each in contents.items() if not each.startswith(MARK)}
+    return {name: clear(each) for name, each in contents.items() if not each.startswith(MARK)}
