@@ -85,9 +85,13 @@ class Lifecycle:
                 signal.signal(each, _noticed)
             self.install()
 
+    def begin_work(self) -> None:
+        """From now on the main thread ends the process after a stop, by `wait`."""
+        self._serving.set()
+
     def wait(self) -> int:
         """Block until a stop was asked for and is over; the exit status."""
-        self._serving.set()
+        self.begin_work()
         self._stopped.wait()
         return 0
 

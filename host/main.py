@@ -37,6 +37,19 @@ def main(
     0 after a stop by signal, `REFUSED` when the start is refused. Must be called in the main
     thread, once in a process, because it takes over the signals.
     """
+    return run(argv, prog, Lifecycle.wait, reading)
+
+
+def run(
+    argv: Sequence[str] | None,
+    prog: str,
+    work: Callable[[Lifecycle], int],
+    reading: Callable[[Sequence[Path]], bool] = read_ahead,
+    *,
+    banner: bool = True,
+) -> int:
+    """The same with other `work` than to wait for the stop: it returns the exit status, soon after a stop
+    was asked for. `banner`: whether what is served is told before."""
     running: list[Extension] = []
     lifecycle = Lifecycle(
         lambda seconds: extension_loader.stop_all(running, seconds),
@@ -44,7 +57,8 @@ def main(
     )
     lifecycle.install()
     try:
-        if not _start(sys.argv[1:] if argv is None else argv, prog, running, lifecycle, reading):
+        given = sys.argv[1:] if argv is None else argv
+        if not _start(given, prog, running, lifecycle, reading, banner=banner):
             return 0
     except HostError as error:
         if not lifecycle.stopping:
@@ -53,7 +67,14 @@ def main(
             extension_loader.stop_all(running, HOOK_SECONDS)
             return REFUSED
         # What failed did so because it was being stopped, and that was asked for.
-    return lifecycle.wait()
+        return lifecycle.wait()
+    lifecycle.begin_work()
+    status = work(lifecycle)
+    if lifecycle.stopping:
+        lifecycle.wait()
+    else:
+        extension_loader.stop_all(running, HOOK_SECONDS)
+    return status
 
 
 def _start(
@@ -62,6 +83,8 @@ def _start(
     running: list[Extension],
     lifecycle: Lifecycle,
     reading: Callable[[Sequence[Path]], bool],
+    *,
+    banner: bool,
 ) -> bool:
     """Everything up to the banner; False if there is nothing to run. Adds to `running` what has to be
     stopped. Raises HostError."""
@@ -92,7 +115,7 @@ def _start(
         log.info("loading %s", shared.model.name)
     with lifecycle.native():
         extension_loader.load_model(running, shared.model)
-    if not lifecycle.stopping:
+    if banner and not lifecycle.stopping:
         say(extension_loader.banners(running))
     return True
 

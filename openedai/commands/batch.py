@@ -1,136 +1,147 @@
-"""`openedai batch`: answer a file of requests, on a server that runs or with a model of one's own.
+"""`openedai batch`: answer a file of requests, on a server that runs or with a model in this process.
 
-Plain HTTP of the standard library: any server with OpenAI's files and batches will do.
+A batch has the checksum of its file among its metadata, so that the same command goes on with it.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import http.client
+import hashlib
 import json
 import os
-import secrets
 import shlex
-import socket
-import subprocess
 import sys
 import time
-import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-CHUNK_BYTES = 1 << 18
+from openedai.batch_progress import Progress
+from openedai.batch_server import CHUNK_BYTES, Answer, BatchFailure, NoServer, Server
+
 POLL_S = (0.2, 2.0)
 """Between two looks at the batch: at first, and later."""
-STOP_S = 30.0
-"""For our own server to end."""
+STOP_POLL_S = 0.05
+"""Between two looks whether Ctrl-C was pressed, in our own process."""
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it."""
 ENDED = ("completed", "failed", "expired", "cancelled")
-
-
-class BatchFailure(Exception):
-    """There are no results; the message is one line."""
+MARK = "openedai_file"
+"""The metadata that say which file a batch is of."""
+LOOKED_AT = 100
+"""Batches among which that of the same file is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """A server's files and batches."""
+class Command:
+    """What was typed."""
 
+    file: str
+    output: str | None
+    window: str
     base_url: str
-    key: str | None
+    names_server: bool
+    """Whether the user has said which server."""
+    own: Sequence[str] | None
+    """Flags of `openedai run`; None: none were given."""
 
-    def ask(
-        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
-    ) -> Any:
-        """The JSON of the answer. Raises BatchFailure."""
-        with self._answer(method, path, body, headers or {}) as answer:
-            return json.loads(answer.read())
+    def again(self, batch: str, output: str, *, in_process: bool) -> str:
+        """The command that goes on with a batch."""
+        words = ["openedai", "batch", self.file if in_process else batch, "-o", output]
+        if self.own is not None:
+            words += ["--", *self.own]
+        elif self.names_server:
+            words += ["--base-url", self.base_url]
+        return shlex.join(words)
 
-    def upload(self, path: Path) -> str:
-        """The id of the file."""
-        mark = secrets.token_hex(16)
-        field = f"--{mark}\r\nContent-Disposition: form-data; name="
-        head = f'{field}"purpose"\r\n\r\nbatch\r\n{field}"file"; filename="batch.jsonl"\r\n\r\n'
-        before, after = head.encode(), f"\r\n--{mark}--\r\n".encode()
-        with path.open("rb") as file:
-            size = len(before) + os.fstat(file.fileno()).st_size + len(after)
-            headers = {
-                "Content-Type": f"multipart/form-data; boundary={mark}",
-                "Content-Length": str(size),
-            }
-            parts = _parts(before, file, after)
-            return str(self.ask("POST", "/files", parts, headers)["id"])
 
-    def download(self, file: str, target: BinaryIO) -> None:
-        """Append the content of a file."""
-        with self._answer("GET", f"/files/{file}/content", None, {}) as answer:
-            while data := answer.read(CHUNK_BYTES):
-                target.write(data)
-
-    @contextlib.contextmanager
-    def _answer(
-        self, method: str, path: str, body: Any, headers: dict[str, str]
-    ) -> Iterator[http.client.HTTPResponse]:
-        url = urllib.parse.urlsplit(self.base_url)
-        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-        if isinstance(body, dict):
-            body, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
-        if self.key:
-            headers = {**headers, "Authorization": f"Bearer {self.key}"}
-        try:
-            with contextlib.closing(kind(url.netloc)) as connection:
-                connection.request(method, url.path + path, body, headers)
-                with connection.getresponse() as answer:
-                    if answer.status != 200:
-                        raise BatchFailure(_refusal(answer))
-                    yield answer
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise BatchFailure(
-                f"no server answers at {self.base_url} ({error}); start one with: openedai run, or "
-                "name a model behind --"
-            ) from None
+class Interrupted(Exception):
+    """Ctrl-C was pressed."""
 
 
 def main(argv: Sequence[str], program: str) -> int:
     """0: all lines were answered; 1: some were not; 2: none."""
-    words, own = list(argv), None
-    if "--" in words:
-        at = words.index("--")
-        words, own = words[:at], words[at + 1 :]
-    given = _parser(program).parse_args(words)
+    command = _command(argv, program)
     key = os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENEDAI_API_KEY")
     try:
-        with _server(given.base_url, key, own) as server:
-            return _run(server, given, own)
-    except KeyboardInterrupt:  # before there was a batch
+        if command.own is None:
+            server = Server(command.base_url, key)
+            try:
+                return _run(server, command, time.sleep, in_process=False)
+            except NoServer:
+                if command.names_server:
+                    raise
+            print(
+                f"no server answers at {command.base_url}; answering in this process",
+                file=sys.stderr,
+            )
+        return _in_process(command, key)
+    except (KeyboardInterrupt, Interrupted):  # before there was a batch
         return INTERRUPTED
     except (BatchFailure, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def _run(server: Server, given: argparse.Namespace, own: Sequence[str] | None) -> int:
-    """Make the batch, or go on with one, and write its results. `own`: the flags of our own server."""
-    if given.file.startswith("batch_") and not Path(given.file).exists():
-        batch, output = server.ask("GET", f"/batches/{given.file}"), f"{given.file}.jsonl"
-    else:
-        path = Path(given.file)
-        new = {
-            "endpoint": _endpoint(path),
-            "completion_window": given.window,
-            "input_file_id": server.upload(path),
-        }
-        batch, output = server.ask("POST", "/batches", new), f"{path.with_suffix('')}.results.jsonl"
-    output = given.output or output
-    again = shlex.join(["openedai", "batch", batch["id"], "-o", output, *_behind(own)])
+def _in_process(command: Command, key: str | None) -> int:
+    """Answer with the whole application in this process, and no port."""
+    from extensions.openai.hosts.in_process import InProcess
+    from extensions.openai.hosts.launch import launcher
+    from host.lifecycle import Lifecycle
+    from host.main import run
+
+    class Local(Server):
+        """The application."""
+
+        __slots__ = ()
+
+        @contextlib.contextmanager
+        def _sent(
+            self, method: str, path: str, body: Any, headers: dict[str, str]
+        ) -> Iterator[Answer]:
+            running = launcher.running
+            if running is None or not isinstance(running.server, InProcess):
+                raise BatchFailure("the extension openai is not among --extensions")
+            prefix = running.services.settings.api_prefix
+            asked = running.server.ask(method, f"{prefix}/v1{path}", body, headers)
+            with contextlib.closing(asked) as answer:
+                yield answer
+
+    def work(lifecycle: Lifecycle) -> int:
+        def pause(seconds: float) -> None:
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                if lifecycle.stopping:
+                    raise Interrupted
+                time.sleep(STOP_POLL_S)
+
+        try:
+            return _run(Local("this process", key), command, pause, in_process=True)
+        except (BatchFailure, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except Interrupted:
+            return INTERRUPTED
+
+    launcher.listens = False
+    # A line of the log for each line of the file would hide how far it is.
+    flags = ["--no-log-requests", *(command.own or ())]
+    return run(flags, "openedai batch FILE --", work, banner=False)
+
+
+def _run(
+    server: Server, command: Command, pause: Callable[[float], None], *, in_process: bool
+) -> int:
+    """Make the batch, or go on with one, and write its results."""
+    batch, output = _batch(server, command)
+    output = command.output or output
+    again = command.again(batch["id"], output, in_process=in_process)
     try:
-        batch = _wait(server, batch)
-    except KeyboardInterrupt:
-        goes_on = "it goes on; for its results" if own is None else "to go on with it"
+        batch = _wait(server, batch, pause)
+    except (KeyboardInterrupt, Interrupted):
+        goes_on = "to go on with it" if in_process else "it goes on; for its results"
         print(f"\n{goes_on}: {again}", file=sys.stderr)
         return INTERRUPTED
     except BatchFailure as error:
@@ -146,35 +157,40 @@ def _run(server: Server, given: argparse.Namespace, own: Sequence[str] | None) -
     return 0 if batch["status"] == "completed" and not counts["failed"] else 1
 
 
-def _behind(own: Sequence[str] | None) -> Sequence[str]:
-    return () if own is None else ("--", *own)
+def _batch(server: Server, command: Command) -> tuple[Any, str]:
+    """The batch, and where its results go unless the user says so: that of an id, one of the same file that
+    has not ended, or a new one."""
+    path = Path(command.file)
+    if command.file.startswith("batch_") and not path.exists():
+        return server.ask("GET", f"/batches/{command.file}"), f"{command.file}.jsonl"
+    output = f"{path.with_suffix('')}.results.jsonl"
+    endpoint, mark = _endpoint(path), _checksum(path)
+    for batch in server.ask("GET", f"/batches?limit={LOOKED_AT}")["data"]:
+        is_same = (batch["metadata"] or {}).get(MARK) == mark and batch["endpoint"] == endpoint
+        if is_same and batch["status"] not in (*ENDED, "cancelling"):
+            counts = batch["request_counts"]
+            done = counts["completed"] + counts["failed"]
+            print(f"going on with {batch['id']}: {done} lines are done", file=sys.stderr)
+            return batch, output
+    new = {
+        "endpoint": endpoint,
+        "completion_window": command.window,
+        "input_file_id": server.upload(path),
+        "metadata": {MARK: mark},
+    }
+    return server.ask("POST", "/batches", new), output
 
 
-def _wait(server: Server, batch: Any) -> Any:
+def _wait(server: Server, batch: Any, pause: Callable[[float], None]) -> Any:
     """The batch when it has ended; a line tells how far it is."""
-    began, pause = time.monotonic(), POLL_S[0]
+    progress, seconds = Progress(sys.stderr), POLL_S[0]
     while batch["status"] not in ENDED:
-        time.sleep(pause)
-        pause = min(POLL_S[1], pause * 1.5)
+        pause(seconds)
+        seconds = min(POLL_S[1], seconds * 1.5)
         batch = server.ask("GET", f"/batches/{batch['id']}")
-        if sys.stderr.isatty():
-            line = _progress(batch, time.monotonic() - began)
-            print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
-    if sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr)
+        progress.show(batch, time.monotonic())
+    progress.end()
     return batch
-
-
-def _progress(batch: Any, seconds: float) -> str:
-    counts = batch["request_counts"]
-    total, done = counts["total"], counts["completed"] + counts["failed"]
-    line = f"{batch['status']}: {done}/{total}"
-    if counts["failed"]:
-        line += f", {counts['failed']} errors"
-    if done and total:
-        left = seconds / done * (total - done)
-        line += f", {done / max(seconds, 0.1):.1f}/s, {left:.0f} s left"
-    return line
 
 
 def _errors(batch: Any) -> str:
@@ -197,68 +213,38 @@ def _endpoint(path: Path) -> str:
     raise BatchFailure(f"{path}: its first line is no request with a `url`")
 
 
-@contextlib.contextmanager
-def _server(base_url: str, key: str | None, own: Sequence[str] | None) -> Iterator[Server]:
-    """The server that runs, or one of our own with these flags."""
-    if own is None:
-        yield Server(base_url, key)
-        return
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "openedai", "run", *own]
-    command += ["--listen-host", "127.0.0.1", "--api-port", str(port)]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        _wait_until_ready(child, port)
-        yield Server(f"http://127.0.0.1:{port}/v1", key)
-    finally:
-        child.terminate()
-        try:
-            child.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while data := file.read(CHUNK_BYTES):
+            digest.update(data)
+    return digest.hexdigest()
 
 
-def _wait_until_ready(child: subprocess.Popen[bytes], port: int) -> None:
-    """Raises BatchFailure."""
-    while child.poll() is None:
-        connection = contextlib.closing(http.client.HTTPConnection("127.0.0.1", port))
-        with contextlib.suppress(OSError, http.client.HTTPException), connection as asking:
-            asking.request("GET", "/health")
-            with asking.getresponse() as answer:
-                if answer.status == 200:
-                    return
-        time.sleep(0.1)
-    raise BatchFailure("the server did not start")
+def _command(argv: Sequence[str], program: str) -> Command:
+    words, own = list(argv), None
+    if "--" in words:
+        at = words.index("--")
+        words, own = words[:at], words[at + 1 :]
+    given = _parser(program).parse_args(words)
+    base_url = given.base_url or os.environ.get("OPENAI_BASE_URL")
+    names_server = base_url is not None
+    base_url = (base_url or _default_url()).rstrip("/")
+    return Command(given.file, given.output, given.window, base_url, names_server, own)
 
 
-def _parts(before: bytes, file: BinaryIO, after: bytes) -> Iterator[bytes]:
-    yield before
-    while data := file.read(CHUNK_BYTES):
-        yield data
-    yield after
-
-
-def _refusal(answer: http.client.HTTPResponse) -> str:
-    try:
-        message = str(json.loads(answer.read())["error"]["message"])
-    except (ValueError, LookupError, TypeError):
-        message = answer.reason
-    hint = "; set OPENAI_API_KEY to a key of the server" if answer.status == 401 else ""
-    return f"the server answered {answer.status}: {' '.join(message.split())}{hint}"
+def _default_url() -> str:
+    port = os.environ.get("OPENEDAI_API_PORT") or os.environ.get("OPENEDAI_PORT") or "5001"
+    return f"http://127.0.0.1:{port}/v1"
 
 
 def _parser(program: str) -> argparse.ArgumentParser:
-    port = os.environ.get("OPENEDAI_API_PORT") or os.environ.get("OPENEDAI_PORT") or "5001"
-    base_url = os.environ.get("OPENAI_BASE_URL") or f"http://127.0.0.1:{port}/v1"
     parser = argparse.ArgumentParser(
         prog=program,
         usage=f"{program} FILE.jsonl [-o OUT.jsonl] [-- MODEL, flags of run]",
         description="Answer a file of requests. The key is taken from OPENAI_API_KEY.",
-        epilog="Behind -- stands what `openedai run` takes: then a server is started for this batch alone. "
-        "Ctrl-C leaves the batch to the server; its id in place of the file waits for it again.",
+        epilog="Behind -- stands what `openedai run` takes: then, and where no server answers and none is "
+        "named, this process answers the file itself. After Ctrl-C the same command goes on.",
     )
     parser.add_argument("file", metavar="FILE", help="a request on each line; or the id of a batch")
     parser.add_argument("-o", "--output", metavar="OUT", help="where the results go")
@@ -266,7 +252,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "--window", default="24h", metavar="TIME", help="hours or days for it (default: 24h)"
     )
     parser.add_argument(
-        "--base-url", default=base_url, type=lambda url: url.rstrip("/"), metavar="URL",
-        help="the server (default: %(default)s, or OPENAI_BASE_URL)",
+        "--base-url", metavar="URL",
+        help=f"the server (default: OPENAI_BASE_URL, or {_default_url()})",
     )  # fmt: skip
     return parser

@@ -31,6 +31,7 @@ from ..web.app import create_app
 from ..web.services import Services
 from . import audio, encoders, images, webui
 from .host_settings import settings_in_force
+from .in_process import InProcess
 from .running_server import RunningServer
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class Launcher:
 
     def __init__(self, running: RunningServer | None = None) -> None:
         self.running = running
+        self.listens = True
+        """Whether there is a server; else only this process can ask. Set before `setup`."""
         self._problem: str | None = None
         self._companions: tuple[tuple[str, Any], ...] = ()
 
@@ -111,7 +114,7 @@ class Launcher:
             engine.set(EchoEngine())
         elif webui.inside():
             engine.set(_webui_engine(settings))
-        tunnel = tunnel_for(settings)
+        tunnel = tunnel_for(settings) if self.listens else None
         app = create_app(settings, engine, tunnel)
         services = app.extensions["openai"]
         services.hooks = self._hooks()
@@ -124,7 +127,7 @@ class Launcher:
             encoders.load_webui_embedder(services)
             audio.load_webui_audio(services)
             images.load_webui_images(services)
-        server = APIServer(app, settings)
+        server = APIServer(app, settings) if self.listens else InProcess(app)
         return RunningServer(flags, services, engine, server, tunnel)
 
     def _start(self, running: RunningServer) -> None:

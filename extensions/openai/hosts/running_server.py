@@ -14,6 +14,7 @@ from ..engines.swappable import SwappableEngine
 from ..outbound.tunnel import Tunnel
 from ..server.server import APIServer
 from ..web.services import Services
+from .in_process import InProcess
 
 BANNER_COLUMNS = 79
 LABEL_COLUMNS = 11
@@ -29,7 +30,7 @@ class RunningServer:
     """Settings from our own host's command line; they take precedence when settings are reloaded."""
     services: Services
     engine: SwappableEngine
-    server: APIServer
+    server: APIServer | InProcess
     tunnel: Tunnel | None = None
 
     @property

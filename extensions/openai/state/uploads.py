@@ -29,6 +29,8 @@ from .tables import files as table
 
 SECONDS = 3600
 """Until an upload expires that is not completed."""
+MIN_SENT_BYTES = 64 << 10
+"""What parts of a short upload may have together: some are sent several times."""
 STRETCH = 1 << 40
 """Positions of one part; none is that long."""
 
@@ -181,9 +183,9 @@ def _next_number(connection: Connection, owner: str, id: str, length: int) -> in
     number: int = about["upload"]["next"]
     about["upload"]["next"] = number + 1
     about["upload"]["sent"] += length
-    if about["upload"]["sent"] > 2 * row["bytes"]:
+    if about["upload"]["sent"] > max(2 * row["bytes"], MIN_SENT_BYTES):
         raise InvalidRequest(
-            f"The upload was to have {row['bytes']} bytes, and twice as many were sent.",
+            f"The upload was to have {row['bytes']} bytes, and more than twice as many were sent.",
             param="data",
             code="invalid_value",
         )
