@@ -19,6 +19,7 @@ from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import ROUTES, create_app
 from extensions.openai.web.routing.routes import MODEL, Route
+from tests.support.batches import chat_line, file_of, line_of, result_of
 from tests.support.keys import headers_of
 from tests.support.reference import assert_envelope
 from tests.test_stored_completions import CHATS, body
@@ -82,7 +83,10 @@ def two(where: str, tmp_path: Path) -> Iterator[Two]:
     file = client.post("/v1/files", data=form, headers=headers["alice"], buffered=True).json["id"]
     new = {"filename": "secret", "purpose": "vision", "bytes": 6, "mime_type": "text/plain"}
     upload = client.post("/v1/uploads", json=new, headers=headers["alice"]).json["id"]
-    stored = (session, plot, memory, file, upload, stream)
+    line = chat_line("secret", "secret") + chat_line("wrong", "secret", temperature="hot")
+    batch = result_of(client, line, headers=headers["alice"])
+    of_batch = (batch["id"], *(batch[f"{name}_file_id"] for name in ("input", "output", "error")))
+    stored = (session, plot, memory, file, upload, stream, *of_batch)
     ids = (made, f"{made}-1", answered["id"], begun, *stored, *items)
     yield Two(client, headers, ids)
     client.application.extensions["openai"].store.close()
@@ -155,6 +159,73 @@ def test_each_place_of_each_endpoint(two: Two) -> None:
     assert kept.status_code == 200 and kept.json["metadata"] == {"k": "v"}
     kept = two.client.get(f"/v1/responses/{two.ids[2]}", headers=two.headers["alice"])
     assert kept.status_code == 200 and "secret" in kept.text
+
+
+def chat_part(id: str) -> tuple[str, dict[str, Any]]:
+    part = {"type": "file", "file": {"file_id": id}}
+    return CHATS, {"messages": [{"role": "user", "content": [part]}]}
+
+
+def response_part(id: str) -> tuple[str, dict[str, Any]]:
+    part = {"type": "input_file", "file_id": id}
+    return "/v1/responses", {"input": [{"role": "user", "content": [part]}]}
+
+
+def counted_part(id: str) -> tuple[str, dict[str, Any]]:
+    path, body = response_part(id)
+    return f"{path}/input_tokens", body
+
+
+def result_part(id: str) -> tuple[str, dict[str, Any]]:
+    output = [{"type": "input_file", "file_id": id}]
+    item = {"type": "function_call_output", "call_id": "c", "output": output}
+    return "/v1/responses", {"input": [item]}
+
+
+def message_part(id: str) -> tuple[str, dict[str, Any]]:
+    part = {"type": "document", "source": {"type": "file", "file_id": id}}
+    return "/v1/messages", {"max_tokens": 9, "messages": [{"role": "user", "content": [part]}]}
+
+
+PARTS = (chat_part, response_part, counted_part, result_part, message_part)
+"""Places deep in a body that name a file."""
+
+
+@pytest.mark.parametrize("where", ["sqlite", "encrypted postgresql"], indirect=True)
+def test_files_that_messages_name(two: Two) -> None:
+    files = [id for id in two.ids if id.startswith("file-")]
+    assert len(files) == 4
+    for place in PARTS:
+        for id in (*files, two.ids[0]):
+            answers = []
+            for each in (id, never(id)):
+                path, body = place(each)
+                answers.append(shown(two.ask("POST", path, json={"model": "echo", **body}), id))
+            assert answers[0] == answers[1] and answers[0][0] == 404, (place, id)
+
+
+@pytest.mark.parametrize("where", ["memory"], indirect=True)
+def test_files_that_batches_and_their_lines_name(two: Two) -> None:
+    def ended(file: str) -> Any:
+        headers = two.headers["bob"]
+        done = result_of(two.client, b"", input_file_id=file, headers=headers)
+        files = (done["output_file_id"], done["error_file_id"])
+        read = [two.ask("GET", f"/v1/files/{id}/content") for id in files if id is not None]
+        kept = {name: done[name] for name in ("status", "errors", "request_counts", "model")}
+        return kept, [(status, text) for status, text in read]
+
+    def same(one: str, other: str, id: str) -> bool:
+        found = [shown((200, str(ended(file))), id) for file in (one, other)]
+        return found[0] == found[1]
+
+    for id in two.ids:
+        assert same(id, never(id), id), id
+        lines = []
+        for each in (id, never(id)):
+            path, body = chat_part(each)
+            line = line_of("a", {"model": "echo", **body}, path)
+            lines.append(file_of(two.client, line, headers=two.headers["bob"]))
+        assert same(lines[0], lines[1], id), id
 
 
 @pytest.mark.parametrize("where", ["memory"], indirect=True)
@@ -244,6 +315,11 @@ def test_what_is_nearly_an_id_is_none(two: Two, change: Any, which: int) -> None
             ("GET", f"/v1/files?after={asked}", None),
             ("GET", f"/v1/streams/{asked}", None),
             ("DELETE", f"/v1/streams/{asked}", None),
+            ("GET", f"/v1/batches/{asked}", None),
+            ("POST", f"/v1/batches/{asked}/cancel", None),
+            ("GET", f"/v1/batches?after={asked}", None),
+            ("POST", f"/v1/uploads/{asked}/cancel", None),
+            ("POST", f"/v1/uploads/{asked}/complete", {"part_ids": []}),
         ):
             answer = two.client.open(path, method=method, json=sent, headers=two.headers[who])
             assert answer.status_code in (404, 405), (method, path, answer.text)
