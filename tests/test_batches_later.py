@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -141,8 +142,13 @@ def test_lines_of_a_revoked_key_are_a_401(start: Callable[..., Here]) -> None:
 
 def test_keys_take_turns(start: Callable[..., Here]) -> None:
     here = start(batch_lines=1)
-    here.begin(*(chat_line(f"{n}", "x") for n in range(6)))
-    here.begin(*(chat_line(f"{n}", "x") for n in range(6)), key="bob")
+    begun = [
+        here.begin(*(chat_line(f"{n}", "x") for n in range(6)), key=key) for key in ("ann", "bob")
+    ]
+    ends, pause = time.monotonic() + PATIENCE_S, threading.Event()
+    while any(here.now(each).status != "in_progress" for each in begun):
+        assert time.monotonic() < ends
+        pause.wait(0.01)
     here.end()
     turns = [each.caller.name for each in here.lines]
     assert turns.count("bob") == 6 and turns[:6].count("bob") >= 2

@@ -16,6 +16,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from extensions.openai.settings import Settings
+from extensions.openai.state import uploads
 from extensions.openai.state.files import CHUNK_BYTES
 from extensions.openai.state.operations.consistency import check
 from extensions.openai.state.retention import Retention, Sweeper
@@ -188,9 +189,13 @@ def test_one_key_does_not_see_those_of_another(tmp_path: Path) -> None:
     assert cancelled.status_code == 200
 
 
-def test_no_more_comes_than_twice_the_file(client: FlaskClient) -> None:
-    id = begun(client, bytes=3)
-    assert [add(client, id, b"abc").status_code for _ in range(2)] == [200, 200]
+@pytest.mark.parametrize(("size", "most"), [(3, 8), (5, 10)])
+def test_no_more_comes_than_twice_the_file(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, size: int, most: int
+) -> None:
+    monkeypatch.setattr(uploads, "MIN_SENT_BYTES", 8)
+    id = begun(client, bytes=size)
+    assert [add(client, id, b"ab").status_code for _ in range(most // 2)] == [200] * (most // 2)
     assert assert_envelope(add(client, id, b"d").json, status=400)["param"] == "data"
 
 

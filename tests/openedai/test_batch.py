@@ -121,7 +121,7 @@ def test_in_this_process(tmp_path: Path, flags: list[str], embedded_model: Path 
     behind = ["--", *flags] if flags else []
     status, said = ran(tmp_path / "data", file, "-o", out, *behind)
     assert status == 1 and "3 answers, 1 errors" in said
-    assert ("answering in this process" in said) is not flags
+    assert ("answering in this process" in said) is (not flags)
     assert "POST /v1/chat/completions" not in said
     lines = {line["custom_id"]: line for line in read_lines(out.read_bytes())}
     assert lines.keys() == {"0", "1", "2", "bad"}
