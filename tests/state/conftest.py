@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from extensions.openai.settings import Settings
-from extensions.openai.state import tables
+from extensions.openai.state import batch_users, tables
 from extensions.openai.state.store import DEFAULT_TIMES, Store, StoreTimes
 
 Open = Callable[..., Store]
@@ -20,7 +20,7 @@ lasting = pytest.mark.parametrize(
 
 def gone(**counts: int) -> dict[str, int]:
     """What a receipt says of objects that were erased."""
-    return dict.fromkeys(tables.KINDS, 0) | counts
+    return dict.fromkeys((*tables.KINDS, *batch_users.KINDS), 0) | counts
 
 
 @pytest.fixture

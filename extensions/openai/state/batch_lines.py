@@ -32,7 +32,7 @@ from .database import Database
 from .encryption import Row
 from .files import append, begin_growing
 from .statements import Selection, Statement
-from .stored_batch import COUNTS, KIND, Batch, IndexedLine, LineResult, NewLine, Status
+from .stored_batch import ANY_LENGTH, COUNTS, KIND, Batch, IndexedLine, LineResult, NewLine, Status
 from .tables import Number, batches
 from .tables import batch_lines as table
 
@@ -46,6 +46,9 @@ _FREE = or_(
     table.c.until <= bindparam("now", type_=Number),
     table.c.until > bindparam("skewed", type_=Number),
 )
+_LENGTH = bindparam("of_length", type_=Number)
+_SAME = or_(literal_column(str(ANY_LENGTH)) == _LENGTH, table.c.length == _LENGTH)
+"""That the request was not erased meanwhile."""
 STATE = Selection(
     select(
         *(batches.c.status, batches.c.paused, batches.c.ends, batches.c.owner),
@@ -65,7 +68,7 @@ CLAIM = Statement(
 )
 DONE = Statement(
     update(table)
-    .where(*_THIS, table.c.done.is_(False), table.c.holder == bindparam("by"))
+    .where(*_THIS, table.c.done.is_(False), table.c.holder == bindparam("by"), _SAME)
     .values(done=true(), holder=null())
 )
 COUNTED = Statement(
@@ -169,6 +172,7 @@ class BatchLines:
 
         def work(connection: Connection) -> bool:
             mine = {"of_batch": batch.seq, "of_number": result.number, "by": holder}
+            mine["of_length"] = result.length
             if DONE.run(connection, mine).rowcount != 1:
                 return False
             state = _keep(connection, batch, [result])
@@ -196,7 +200,8 @@ class BatchLines:
             now, kept = int(time.time()), []
             for result in results:
                 open = (table.c.done.is_(False), has_run_out(table.c.until, now, self._lease))
-                done = update(table).where(*_is(batch, result.number), *open)
+                same = () if result.length == ANY_LENGTH else (table.c.length == result.length,)
+                done = update(table).where(*_is(batch, result.number), *open, *same)
                 if connection.execute(done.values(done=True, holder=None)).rowcount == 1:
                     kept.append(result)
             if kept:
@@ -238,11 +243,12 @@ def _keep(connection: Connection, batch: Batch, results: Sequence[LineResult]) -
     [state] = STATE.rows(connection, {"of_batch": batch.seq})
     files = {"output": state["output_file"], "error": state["error_file"]}
     for name, succeeded in (("output", True), ("error", False)):
-        data = b"".join(each.written + b"\n" for each in results if each.succeeded is succeeded)
-        # A file that was deleted meanwhile is begun again.
-        if data and not append(connection, state["owner"], files[name], data):
-            files[name] = _begin_file(connection, batch, succeeded=succeeded)
-            append(connection, state["owner"], files[name], data)
+        for each in (each for each in results if each.succeeded is succeeded):
+            said = (each.written + b"\n", each.people)
+            # A file that was deleted meanwhile is begun again.
+            if not append(connection, state["owner"], files[name], *said):
+                files[name] = _begin_file(connection, batch, succeeded=succeeded)
+                append(connection, state["owner"], files[name], *said)
     completed = sum(each.succeeded for each in results)
     new = {"new_completed": completed, "new_failed": len(results) - completed}
     for kind in ("prompt", "cached", "completion", "reasoning"):

@@ -229,15 +229,23 @@ def begin(
     objects.add(connection, KIND, values)
 
 
-def put(connection: Connection, owner: str, file: str, at: int, data: bytes) -> None:
-    """Put a chunk in. It counts with its file, and not by itself."""
+def put(
+    connection: Connection,
+    owner: str,
+    file: str,
+    at: int,
+    data: bytes,
+    people: tuple[str | None, str | None] = (None, None),
+) -> None:
+    """Put a chunk in. It counts with its file, and not by itself. `people`: the user and the safety
+    identifier that it is about."""
     values = {
         "id": f"{file}-{at}",
         "owner": owner,
         "created": int(time.time()),
         "bytes": 0,
-        "end_user": None,
-        "safety_identifier": None,
+        "end_user": people[0],
+        "safety_identifier": people[1],
         "file": file,
         "at": at,
         "data": data,
@@ -258,19 +266,43 @@ def begin_growing(
     return id
 
 
-def append(connection: Connection, owner: str, id: str | None, data: bytes) -> bool:
-    """Put bytes at the end of a file; whether it is there."""
+def append(
+    connection: Connection,
+    owner: str,
+    id: str | None,
+    data: bytes,
+    people: tuple[str | None, str | None] = (None, None),
+) -> bool:
+    """Put bytes at the end of a file, in chunks of their own; whether it is there. `people` as above."""
     mine = {"this": id, "of": owner}
     found = SIZE.rows(connection, mine) if id is not None else []
     if id is None or not found:
         return False
     size: int = found[0]["bytes"]
     for part in chunked((data,)):
-        put(connection, owner, id, size, part)
+        put(connection, owner, id, size, part, people)
         size += len(part)
     GROW.run(connection, {**mine, "size": size})
     objects.count(connection, KIND, owner, 0, len(data))
     return True
+
+
+def overwrite(connection: Connection, owner: str, id: str, at: int, data: bytes) -> None:
+    """Put other bytes in the place of as many. Raises StoredObjectNotFound."""
+    about, done = orjson.loads(_find(connection, owner, id)["about"]), 0
+    while done < len(data):
+        place = _place(about, at + done)
+        found = CHUNK_AT.rows(connection, {"of_file": id, "place": place})
+        rows = encryption_of(connection).decrypted(connection, CHUNKS, found)
+        if not rows:
+            raise StoredObjectNotFound(id)
+        begin, old = place - rows[0]["at"], rows[0]["data"]
+        new = data[done : done + len(old) - begin]
+        if not new:
+            raise StoredObjectNotFound(id)
+        changed = old[:begin] + new + old[begin + len(new) :]
+        objects.change(connection, CHUNKS, rows[0], {"data": changed})
+        done += len(new)
 
 
 def _complete(connection: Connection, id: str, claim: Claim | None) -> None:

@@ -11,6 +11,10 @@ import orjson
 from .encryption import Row
 
 KIND = "batches"
+People = tuple[str | None, str | None]
+"""A user and a safety identifier, as columns have them."""
+NOBODY: People = (None, None)
+ANY_LENGTH = -1
 Status = Literal[
     "validating",
     "failed",
@@ -129,6 +133,10 @@ class LineResult:
     """Its line in the output or the error file, without its end."""
     succeeded: bool
     tokens: Tokens = Tokens()
+    people: People = NOBODY
+    """Whose request it was."""
+    length: int = ANY_LENGTH
+    """Of its request. One that was erased meanwhile has none: then this is not kept."""
 
 
 COUNTS = (

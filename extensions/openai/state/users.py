@@ -13,7 +13,7 @@ import orjson
 from sqlalchemy import ColumnElement, Connection, LargeBinary, RowMapping, or_, select
 
 from ..limits.rate_limits import short_user
-from . import objects
+from . import batch_users, objects
 from .database import Database
 from .encryption import Row, destroy_key, key_owners
 from .objects import plain
@@ -39,8 +39,10 @@ def erase(
     No byte of them is in the database's files when this returns, unless others were reading meanwhile: then
     the sweeper does it. Raises StoreUnavailable.
     """
-    counts = {}
-    for kind in KINDS:
+    counts = dict.fromkeys((*KINDS, *batch_users.KINDS), 0)
+    if user is not None:
+        counts |= batch_users.erase(database, user, owners)
+    for kind in _kinds(user):
 
         def work(connection: Connection, kind: str = kind) -> int:
             rows = _some(connection, kind, user, owners, 0, batch)
@@ -48,7 +50,6 @@ def erase(
                 objects.remove(connection, kind, rows)
             return len(rows)
 
-        counts[kind] = 0
         while gone := database.write(work):
             counts[kind] += gone
     if user is None:
@@ -96,7 +97,7 @@ def export(
     batch: int = BATCH,
 ) -> Iterator[bytes]:
     """The same objects as lines of JSON, in the order in which they were stored. Raises StoreUnavailable."""
-    for kind in KINDS:
+    for kind in _kinds(user):
         seq = 0
         while True:
             with database.read() as connection:
@@ -107,6 +108,14 @@ def export(
             for row in shown:
                 yield orjson.dumps(_exported(kind, row)) + b"\n"
             seq = rows[-1]["seq"]
+    if user is not None:
+        for line in batch_users.export(database, user, owners):
+            yield orjson.dumps(line) + b"\n"
+
+
+def _kinds(user: str | None) -> list[str]:
+    """Where to look; what files of batches say of a user is for `batch_users.py`."""
+    return [kind for kind in KINDS if user is None or kind != "file_chunks"]
 
 
 def _some(

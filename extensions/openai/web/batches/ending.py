@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from ...errors import StoredObjectNotFound
+from ...state.batch_users import people_of
 from ...state.stored_batch import LineResult
 from .indexing import Stopped
 from .input_file import BOM
@@ -50,17 +51,21 @@ class Ending:
         while found := batches.lines.left(batch, TOGETHER):
             if self._stopped():
                 raise Stopped
-            written = [(line, unanswered(self._custom_id(line), ending)) for line in found]
-            results = [LineResult(line.number, data, False) for line, data in written]
-            batches.lines.end(batch, results)
+            batches.lines.end(batch, [self._result(line, ending) for line in found])
         batches.end(batch)
 
-    def _custom_id(self, line: IndexedLine) -> str | None:
-        """None where the file is gone."""
+    def _result(self, line: IndexedLine, ending: str) -> LineResult:
+        """Without its `custom_id` where the file is gone, or the line was erased."""
         batch = self._batch
         try:
             parts = self._files.read(batch.owner, batch.input_file, line.at, line.length)
-            found: str = orjson.loads(b"".join(parts).removeprefix(BOM))["custom_id"]
-            return found
+            said = b"".join(parts).removeprefix(BOM)
         except StoredObjectNotFound:
-            return None
+            said = b""
+        if not said.strip():
+            written = unanswered(None, ending)
+            return LineResult(line.number, written, False, length=line.length)
+        request = orjson.loads(said)
+        written = unanswered(request["custom_id"], ending)
+        people = people_of(request["body"])
+        return LineResult(line.number, written, False, people=people, length=line.length)

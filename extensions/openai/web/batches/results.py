@@ -24,6 +24,7 @@ UNANSWERED = {
         "batch_expired",
         "This request could not be executed before the completion window expired.",
     ),
+    "erased": ("erased", "This line was erased with its user."),
     "cancelled": (
         "batch_cancelled",
         "This request was not executed, because the batch was cancelled.",

@@ -317,10 +317,14 @@ class BatchRunner:
 
     def _result(self, open_line: _OpenLine) -> LineResult:
         """Raises LineStopped, LineNotYet, StoredObjectNotFound for a file that is gone."""
+        from ...state.batch_users import people_of
         from ...state.stored_batch import LineResult
-        from .results import answered, tokens_of
+        from .results import answered, tokens_of, unanswered
 
         line, request = open_line.line, self._request(open_line.batch, open_line.line)
+        if request is None:
+            said = unanswered(None, "erased")
+            return LineResult(line.number, said, False, length=line.length)
         try:
             answer = self._answered_request(open_line, request["body"])
         except LineNotYet as error:
@@ -328,7 +332,9 @@ class BatchRunner:
                 raise
             answer = error.failed
         written = answered(request["custom_id"], answer)
-        return LineResult(line.number, written, answer.status < 400, tokens_of(answer))
+        people = people_of(request["body"])
+        used, is_good = tokens_of(answer), answer.status < 400
+        return LineResult(line.number, written, is_good, used, people, line.length)
 
     def _answered_request(self, open_line: _OpenLine, body: dict[str, Any]) -> LineAnswer:
         """Raises LineStopped, LineNotYet."""
@@ -350,13 +356,14 @@ class BatchRunner:
             failures[line] += 1
             return failures[line] >= MAX_FAILURES
 
-    def _request(self, batch: Batch, line: IndexedLine) -> dict[str, Any]:
+    def _request(self, batch: Batch, line: IndexedLine) -> dict[str, Any] | None:
+        """None: it was erased."""
         from .input_file import BOM
 
         files = self._services.store.files
         parts = files.read(batch.owner, batch.input_file, line.at, line.length)
-        found: dict[str, Any] = orjson.loads(b"".join(parts).removeprefix(BOM))
-        return found
+        said = b"".join(parts).removeprefix(BOM)
+        return orjson.loads(said) if said.strip() else None
 
     def _keep(self, open_line: _OpenLine, result: LineResult) -> None:
         """Keep a result, also if the store fails for a while: it has cost something."""
@@ -364,7 +371,8 @@ class BatchRunner:
             try:
                 store = self._services.store.batches
                 if not store.lines.keep(open_line.batch, self._holder, result):
-                    log.warning("a line of a batch was answered by another server meanwhile")
+                    log.warning("a line was answered by another server meanwhile, or erased")
+                    self._release(open_line)
                 return
             except StoreUnavailable:
                 if self._stopped:

@@ -1,0 +1,189 @@
+"""End users in the files of batches: what lines say of them is exported and erased, the other lines stay.
+
+A line of an input file is its user's if its `body` says so. A result is a chunk of its own, or several, which
+have the user's name beside them. What is erased is overwritten in its place with as many bytes: all other
+lines stay where they are, also for a batch that is under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, or_, select, update
+
+from ..errors import StoredObjectNotFound
+from . import objects
+from .database import Database
+from .encryption import Row
+from .files import CHUNKS, Files, overwrite
+from .stored_batch import NOBODY, People
+from .tables import batch_lines, batches, file_chunks, files
+
+ERASED = (
+    b'{"id":null,"custom_id":null,"response":null,'
+    b'"error":{"code":"erased","message":"This line was erased with its user."}}'
+)
+"""In the place of a result; no result is shorter."""
+KINDS = ("batch_requests", "batch_results")
+MAX_LINE_BYTES = 128 << 20
+"""Longer lines are not looked into; no request is as long."""
+BOM = b"\xef\xbb\xbf"
+TOGETHER = 100
+"""Chunks that one transaction overwrites."""
+SIGNS = (b"user", b"safety_identifier", b"\\u")
+"""One of these is in each line that names a user."""
+
+
+def people_of(body: Mapping[str, Any]) -> People:
+    """Who a line's request is for, of whatever endpoint."""
+    metadata = body.get("metadata")
+    user = body.get("user")
+    if user is None and isinstance(metadata, dict):
+        user = metadata.get("user_id")  # of Messages
+    return _person(user), _person(body.get("safety_identifier"))
+
+
+def erase(database: Database, user: str, owners: Collection[str] | None = None) -> dict[str, int]:
+    """Overwrite the requests and results of a user; how many there were. Raises StoreUnavailable."""
+    counts = dict.fromkeys(KINDS, 0)
+    for row, at, line in _requests(database, user, owners):
+        database.write(partial(_blank, row=row, at=at, length=len(line)))
+        counts["batch_requests"] += 1
+    # Requests first: from now on no result of theirs is kept.
+    more = True
+    while more:
+        count, more = database.write(partial(_overwrite_results, user=user, owners=owners))
+        counts["batch_results"] += count
+    return counts
+
+
+def export(
+    database: Database, user: str, owners: Collection[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The requests and the results of a user. Raises StoreUnavailable."""
+    for row, _, line in _requests(database, user, owners):
+        about = {"kind": "batch_requests", "file": row["id"], "owner": row["owner"]}
+        yield {**about, "line": orjson.loads(line.removeprefix(BOM))}
+    seq, held = 0, dict[str, bytes]()
+    while rows := _results(database, user, owners, seq):
+        for row in rows:
+            # A long result is in several chunks, among those of other files.
+            seq, said = row["seq"], held.pop(row["file"], b"") + row["data"]
+            if said.endswith(b"\n"):
+                about = {"kind": "batch_results", "file": row["file"], "owner": row["owner"]}
+                yield {**about, "line": orjson.loads(said)}
+            else:
+                held[row["file"]] = said
+
+
+def _person(name: object) -> str | None:
+    return objects.person(name) if isinstance(name, str) else None
+
+
+def _requests(
+    database: Database, user: str, owners: Collection[str] | None
+) -> Iterator[tuple[Row, int, bytes]]:
+    """The lines of a user in input files: the file, where in it, and the line without its end."""
+    person, seq, store = objects.person(user), 0, Files(database)
+    columns = (files.c.seq, files.c.id, files.c.owner)
+    while True:
+        which = select(*columns).where(files.c.seq > seq, files.c.purpose == "batch")
+        if owners is not None:
+            which = which.where(files.c.owner.in_(owners))
+        with database.read() as connection:
+            row = connection.execute(which.order_by(files.c.seq).limit(1)).mappings().first()
+        if row is None:
+            return
+        seq = row["seq"]
+        try:
+            for at, line in _lines(store.read(row["owner"], row["id"])):
+                if person in _people_in(line):
+                    yield row, at, line
+        except StoredObjectNotFound:
+            continue  # it is not complete, or was deleted meanwhile
+
+
+def _lines(parts: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Lines of a file, without their ends, and where they begin; not those that are too long."""
+    at, held, length = 0, bytearray(), 0
+    for part in parts:
+        *ended, rest = part.split(b"\n")
+        for piece in ended:
+            length += len(piece)
+            if length <= MAX_LINE_BYTES:
+                yield at, bytes(held + piece)
+            at, length = at + length + 1, 0
+            held.clear()
+        length += len(rest)
+        if length <= MAX_LINE_BYTES:
+            held += rest
+    if 0 < length <= MAX_LINE_BYTES:
+        yield at, bytes(held)
+
+
+def _people_in(line: bytes) -> People:
+    if not any(sign in line for sign in SIGNS):
+        return NOBODY
+    try:
+        found = orjson.loads(line.removeprefix(BOM))
+    except orjson.JSONDecodeError:
+        return NOBODY
+    body = found.get("body") if isinstance(found, dict) else None
+    return people_of(body) if isinstance(body, dict) else NOBODY
+
+
+def _blank(connection: Connection, row: Row, at: int, length: int) -> None:
+    """Overwrite a request; an answer to it that is under way is not kept."""
+    overwrite(connection, row["owner"], row["id"], at, b" " * length)
+    of_file = (batches.c.owner == row["owner"], batches.c.input_file == row["id"])
+    line = (
+        batch_lines.c.batch.in_(select(batches.c.seq).where(*of_file)),
+        batch_lines.c.at == at,
+        batch_lines.c.done.is_(False),
+    )
+    connection.execute(update(batch_lines).where(*line).values(length=0))
+
+
+def _overwrite_results(
+    connection: Connection, user: str, owners: Collection[str] | None
+) -> tuple[int, bool]:
+    """Overwrite some; how many results they were, and whether there may be more."""
+    rows = objects.rows(connection, CHUNKS, _of(user, owners, 0))
+    count = 0
+    for row in rows:
+        before = row["at"] and _ends_line(connection, row["file"], row["at"])
+        begins, end = before or row["at"] == 0, b"\n" if row["data"].endswith(b"\n") else b""
+        size = len(row["data"]) - len(end)
+        said = ERASED if begins and size >= len(ERASED) else b""
+        nobody = {"end_user": None, "safety_identifier": None}
+        objects.change(connection, CHUNKS, row, {"data": said.ljust(size) + end, **nobody})
+        count += bool(end)
+    return count, len(rows) == TOGETHER
+
+
+def _ends_line(connection: Connection, file: str, at: int) -> bool:
+    """Whether the chunk before this place ends a line."""
+    here = (file_chunks.c.file == file, file_chunks.c.at < at)
+    which = select(file_chunks).where(*here).order_by(file_chunks.c.at.desc()).limit(1)
+    [row] = objects.rows(connection, CHUNKS, which)
+    return bool(row["data"].endswith(b"\n"))
+
+
+def _results(
+    database: Database, user: str, owners: Collection[str] | None, after: int
+) -> list[Row]:
+    with database.read() as connection:
+        return objects.rows(connection, CHUNKS, _of(user, owners, after))
+
+
+def _of(user: str, owners: Collection[str] | None, after: int) -> Any:
+    """Chunks of results of a user, those of a file in their order."""
+    person = objects.person(user)
+    mine = or_(file_chunks.c.end_user == person, file_chunks.c.safety_identifier == person)
+    which = select(file_chunks).where(mine, file_chunks.c.seq > after)
+    if owners is not None:
+        which = which.where(file_chunks.c.owner.in_(owners))
+    return which.order_by(file_chunks.c.seq).limit(TOGETHER)

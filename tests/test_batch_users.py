@@ -1,0 +1,190 @@
+"""What files of batches say of an end user: exported, and erased without the other lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from flask.testing import FlaskClient
+
+from extensions.openai.settings import Settings
+from extensions.openai.state import batch_users
+from extensions.openai.state import files as module
+from extensions.openai.state.operations import consistency
+from extensions.openai.web.app import create_app
+from tests.support.batches import (
+    batch_of,
+    chat_line,
+    file_of,
+    line_of,
+    lines_in,
+    result_of,
+    settled,
+)
+from tests.support.keys import headers_of
+from tests.support.paced import PacedEngine
+from tests.test_stored_completions import client_of
+
+USERS = "/v1/internal/users"
+SECRET = "a-marked-prompt-4711"
+ADMIN = {"Authorization": "Bearer admin"}
+
+
+@pytest.fixture(params=["sqlite", "encrypted sqlite", "memory"])
+def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    *encrypted, name = request.param.split()
+    if encrypted:
+        monkeypatch.setenv("OPENEDAI_STORE_ENCRYPTION", "true")
+    return str(name)
+
+
+@pytest.fixture
+def client(where: str, tmp_path: Path) -> Any:
+    made = client_of(store=where, data_folder=str(tmp_path))
+    yield made
+    made.application.extensions["openai"].store.close()
+
+
+def content() -> bytes:
+    """Lines of ann, some of them long, of bob and of none."""
+    lines = [
+        chat_line("ann-1", f"{SECRET} one", user="ann"),
+        chat_line("bob-1", "of bob", user="bob"),
+        chat_line("ann-2", f"{SECRET} two", safety_identifier="ann", temperature="hot"),
+        chat_line("ann-3", SECRET + " long" * 500, user="ann"),
+        chat_line("ann-4", f"{SECRET} escaped").replace(b'"temperature"', b""),
+        chat_line("none", "of none"),
+    ]
+    lines[4] = lines[4].replace(b'"body":{', b'"body":{"us\\u0065r":"\\u0061nn",')
+    return b"\xef\xbb\xbf" + b"".join(lines).replace(b"\n", b"\r\n")
+
+
+def exported(client: FlaskClient, user: str, **more: Any) -> list[Any]:
+    answer = client.get(f"{USERS}/{user}/export", **more)
+    assert answer.status_code == 200
+    return [orjson.loads(line) for line in answer.data.splitlines()]
+
+
+def erased(client: FlaskClient, user: str, query: str = "", **more: Any) -> tuple[int, int]:
+    deleted = client.delete(f"{USERS}/{user}{query}", **more).json["deleted"]
+    return deleted["batch_requests"], deleted["batch_results"]
+
+
+def lines_of(client: FlaskClient, batch: Any) -> dict[str, list[Any]]:
+    names = ("output_file_id", "error_file_id")
+    return {name: lines_in(client, batch[name]) for name in names}
+
+
+def test_what_is_of_a_user_is_exported_and_erased(
+    client: FlaskClient, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHUNK_BYTES", 300)
+    monkeypatch.setattr(batch_users, "TOGETHER", 3)
+    done = result_of(client, content())
+    assert done["request_counts"] == {"total": 6, "completed": 5, "failed": 1}
+    files = [done[f"{name}_file_id"] for name in ("input", "output", "error")]
+    sizes = [client.get(f"/v1/files/{file}").json["bytes"] for file in files]
+    before = lines_of(client, done)
+    found = exported(client, "ann")
+    asked = [each["line"]["custom_id"] for each in found if each["kind"] == "batch_requests"]
+    got = {each["line"]["custom_id"]: each for each in found if each["kind"] == "batch_results"}
+    assert asked == ["ann-1", "ann-2", "ann-3", "ann-4"] and got.keys() == set(asked)
+    assert got["ann-3"]["line"]["response"]["body"]["choices"][0]["message"]["content"]
+    assert {each["file"] for each in found} == set(files) and len(found) == 8
+    assert erased(client, "ann") == (4, 4)
+    assert erased(client, "ann") == (0, 0) and exported(client, "ann") == []
+    assert [client.get(f"/v1/files/{file}").json["bytes"] for file in files] == sizes
+    after = lines_of(client, done)
+    for name, lines in before.items():
+        assert len(after[name]) == len(lines)
+        for old, new in zip(lines, after[name], strict=True):
+            if old["custom_id"].startswith("ann"):
+                assert new["custom_id"] is None and new["error"]["code"] == "erased"
+            else:
+                assert new == old
+    left = client.get(f"/v1/files/{files[0]}/content").data
+    lines = [orjson.loads(line) for line in left.splitlines() if line.strip()]
+    assert [line["custom_id"] for line in lines] == ["bob-1", "none"]
+    store = client.application.extensions["openai"].store
+    assert consistency.check(store.database).faults == ()
+    if where == "sqlite":
+        there = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert there and not [path for path in there if SECRET.encode() in path.read_bytes()]
+    again = result_of(client, b"", input_file_id=files[0])
+    assert again["request_counts"] == {"total": 2, "completed": 2, "failed": 0}
+
+
+def test_an_input_that_is_gone_takes_no_result_with_it(client: FlaskClient) -> None:
+    done = result_of(client, content())
+    client.delete(f"/v1/files/{done['input_file_id']}")
+    assert erased(client, "ann") == (0, 4)
+    assert [line["custom_id"] for line in lines_in(client, done["error_file_id"])] == [None]
+
+
+def test_files_of_which_there_is_no_batch(client: FlaskClient) -> None:
+    file = file_of(client, content())
+    other = file_of(client, content(), purpose="user_data")
+    assert erased(client, "ann") == (4, 0)
+    assert SECRET.encode() not in client.get(f"/v1/files/{file}/content").data
+    assert client.get(f"/v1/files/{other}/content").data == content()
+
+
+def test_users_of_messages(client: FlaskClient) -> None:
+    said = [{"role": "user", "content": SECRET}]
+    body = {"model": "echo", "max_tokens": 9, "messages": said, "metadata": {"user_id": "ann"}}
+    path = "/v1/messages"
+    result_of(client, line_of("a", body, path) + line_of("b", body, path), endpoint=path)
+    assert erased(client, "ann") == (2, 2)
+
+
+def test_a_batch_that_is_under_way(tmp_path: Path) -> None:
+    engine = PacedEngine(parallel=4)
+    engine.gate.clear()
+    client = create_app(Settings(store="memory", batch_lines=2), engine).test_client()
+    lines = [
+        chat_line(f"{who}-{n}", f"{who} {n}", user=who) for n in "12345" for who in ("ann", "bob")
+    ]
+    made = batch_of(client, b"".join(lines))
+    assert engine.wait_for_active(2)
+    assert erased(client, "ann") == (5, 0)
+    engine.gate.set()
+    settled(client.application)
+    done = client.get(f"/v1/batches/{made['id']}").json
+    assert done["status"] == "completed"
+    assert done["request_counts"] == {"total": 10, "completed": 5, "failed": 5}
+    found = lines_of(client, done)
+    assert {line["custom_id"] for line in found["output_file_id"]} == {f"bob-{n}" for n in "12345"}
+    assert [line["error"]["code"] for line in found["error_file_id"]] == ["erased"] * 5
+    assert exported(client, "ann") == []
+
+
+def test_a_cancelled_batch_of_which_lines_were_erased(tmp_path: Path) -> None:
+    engine = PacedEngine(parallel=4)
+    engine.gate.clear()
+    client = create_app(Settings(store="memory", batch_lines=1), engine).test_client()
+    made = batch_of(client, b"".join(chat_line(f"{n}", "x", user="ann") for n in range(5)))
+    assert engine.wait_for_active(1)
+    erased(client, "ann")
+    client.post(f"/v1/batches/{made['id']}/cancel")
+    engine.gate.set()
+    settled(client.application)
+    done = client.get(f"/v1/batches/{made['id']}").json
+    assert done["status"] == "cancelled" and done["request_counts"]["failed"] == 5
+    lines = lines_in(client, done["error_file_id"])
+    assert [line["custom_id"] for line in lines] == [None] * 5
+
+
+def test_of_one_key_only(tmp_path: Path) -> None:
+    options = {"data_folder": str(tmp_path), "admin_key": "admin", "rpm": 0}
+    keys = headers_of(Settings(**options), "ann", "bob")  # type: ignore[arg-type]
+    client = client_of(**options)
+    for headers in keys.values():
+        result_of(client, chat_line("a", SECRET, user="u"), headers=headers)
+    assert len(exported(client, "u", headers=ADMIN)) == 4
+    of_one = {"query_string": {"api_key_id": "ann"}, "headers": ADMIN}
+    assert len(exported(client, "u", **of_one)) == 2
+    assert erased(client, "u", "?api_key_id=ann", headers=ADMIN) == (1, 1)
+    assert len(exported(client, "u", headers=ADMIN)) == 2
+    assert erased(client, "u", headers=ADMIN) == (1, 1)
