@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
+from extensions.openai.engines.protocol import Capability
+from extensions.openai.observability.record import RequestRecord
 from tests.support.api import Api
 from tests.support.paced import PacedEngine
 from tests.support.reference import assert_envelope
@@ -142,7 +145,13 @@ def test_logits_are_llama_cpps_probabilities(random: Api, llamacpp: LlamaCppEngi
         ("internal/encode", {"text": "x" * 3_000_000}, "text"),
         ("internal/token-count", {}, "text"),
         ("internal/chat-prompt", {"messages": "Hi"}, "messages"),
-        ("internal/logits", {"prompt": "x", "use_samplers": True}, "use_samplers"),
+        ("internal/logits", {"prompt": "x", "use_samplers": True, "top_p": 2}, "top_p"),
+        ("internal/logits", {"prompt": "x" * 5000, "use_samplers": True}, "prompt"),
+        (
+            "internal/logits",
+            {"prompt": "x", "use_samplers": True, "guided_regex": "a"},
+            "guided_regex",
+        ),
         ("internal/logits", {"prompt": "x", "top_logits": 5000}, "top_logits"),
         ("internal/logits", {"prompt": ""}, "prompt"),
     ],
@@ -158,6 +167,85 @@ def test_samplers_do_not_change_logits(random: Api) -> None:
     body = {"prompt": "he", "temperature": 2, "max_tokens": 512, "top_k": 1}
     found = post(random.client, "/v1/internal/logits", body)
     assert found == post(random.client, "/v1/internal/logits", {"prompt": "he"})
+
+
+OFF = {"min_p": 0, "top_k": 0, "top_p": 1}
+"""Samplers that the model's file may switch on."""
+
+
+@pytest.mark.parametrize(
+    ("samplers", "kept", "temperature"),
+    [
+        ({"top_k": 5, "temperature": 2}, 5, 2.0),
+        ({"top_k": 1}, 1, 1.0),
+        ({"temperature": 0}, 1, 1.0),
+        ({"temperature": 0.5}, 256, 0.5),
+        ({"top_k": 3, "frequency_penalty": 2, "presence_penalty": 2}, 3, 1.0),
+        ({"top_k": 4, "seed": 3}, 4, 1.0),
+    ],
+    ids=str,
+)
+def test_samplers_leave_what_they_compute(
+    random: Api, samplers: dict[str, Any], kept: int, temperature: float
+) -> None:
+    """Beside the same computed from the model's own probabilities. Penalties count an answer, of which there
+    is nothing yet."""
+    plain = post(random.client, "/v1/internal/logits", {"prompt": "hehe", "top_logits": 300})
+    body = {"prompt": "hehe", "top_logits": 300, "use_samplers": True, **OFF, **samplers}
+    found = post(random.client, "/v1/internal/logits", body)["logits"]
+    likeliest = list(plain["logits"].items())[:kept]
+    weights = {name: share ** (1 / temperature) for name, share in likeliest}
+    whole = sum(weights.values())
+    expected = {name: weight / whole for name, weight in weights.items()}
+    common = expected.keys() & found.keys()
+    assert len(common) >= 0.9 * len(expected), "tokens with the same text share a key"
+    for name in common:
+        assert found[name] == pytest.approx(expected[name], rel=0.05, abs=1e-4)
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+
+
+def test_samplers_default_to_the_operators(llamacpp: LlamaCppEngine) -> None:
+    body = {"prompt": "he", "use_samplers": True, **OFF}
+    own = Api(llamacpp, sampling_defaults={"top_k": 2})
+    del body["top_k"]
+    assert len(post(own.client, "/v1/internal/logits", body)["logits"]) == 2
+    assert len(post(own.client, "/v1/internal/logits", {**body, "top_k": 3})["logits"]) == 3
+
+
+def test_a_bias_counts_as_a_sampler(random: Api) -> None:
+    (letter,) = random.engine.tokenize("q")
+    body = {"prompt": "he", "use_samplers": True, "logit_bias": {str(letter): 100}, **OFF}
+    found = post(random.client, "/v1/internal/logits", body)["logits"]
+    assert found["q"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_token_that_begins_a_character_is_drawn_again(random: Api) -> None:
+    """llama.cpp reports nothing with it; the distribution is the same whatever is drawn."""
+    (letter,) = random.engine.tokenize("q")
+    begin = random.engine.tokenize("ö")[0]
+    bias = {str(letter): 100, str(begin): 100}
+    body = {"prompt": "he", "use_samplers": True, "logit_bias": bias, "temperature": 5, **OFF}
+    for seed in range(6):
+        found = post(random.client, "/v1/internal/logits", body | {"seed": seed, "top_logits": 2})
+        assert found["logits"].keys() == {"q", "bytes:\\xc3"}
+        assert sum(found["logits"].values()) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_what_llama_cpp_never_reports_is_one_clear_error(random: Api) -> None:
+    begin = random.engine.tokenize("ö")[0]
+    body = {"prompt": "he", "use_samplers": True, "logit_bias": {str(begin): 100}, **OFF}
+    error = post(random.client, "/v1/internal/logits", body, 500)["error"]
+    assert "beginnings of characters" in error["message"]
+    assert post(random.client, "/v1/internal/logits", {"prompt": "he"})["logits"]
+
+
+def test_samplers_are_usage_of_one_token(llamacpp: LlamaCppEngine) -> None:
+    api, records = Api(llamacpp), list[RequestRecord]()
+    api.app.extensions["openai"].observers.append(records.append)
+    post(api.client, "/v1/internal/logits", {"prompt": "hehe", "use_samplers": True})
+    (record,) = records
+    tokens = len(api.engine.tokenize("hehe"))
+    assert (record.prompt_tokens, record.completion_tokens) == (tokens, 1)
 
 
 def test_a_chat_is_checked_as_a_chat(random: Api) -> None:
@@ -177,6 +265,15 @@ def test_a_chat_is_checked_as_a_chat(random: Api) -> None:
 def test_an_engine_without_probabilities_has_no_logits(client: FlaskClient) -> None:
     error = post(client, "/v1/internal/logits", {"prompt": "x"}, 400)["error"]
     assert (error["param"], error["code"]) == ("top_logits", "unsupported_parameter")
+
+
+def test_an_engine_that_does_not_know_its_samplers_says_so() -> None:
+    engine = PacedEngine()
+    able = (Capability.COMPLETION, Capability.LOGPROBS)
+    engine.info = replace(engine.info, capabilities=able)
+    body = {"prompt": "x", "use_samplers": True}
+    error = post(Api(engine).client, "/v1/internal/logits", body, 400)["error"]
+    assert (error["param"], error["code"]) == ("use_samplers", "unsupported_parameter")
 
 
 def test_an_engine_that_cannot_read_special_tokens_as_text_says_so() -> None:

@@ -18,6 +18,7 @@ from pydantic import Field
 from typing_extensions import NotRequired, TypedDict
 
 from .chat import plan_chat
+from .engines.protocol import LikelyToken
 from .generation.answer_size import Names
 from .generation.bare_text import (
     bare_tokens,
@@ -29,7 +30,8 @@ from .generation.bare_text import (
 from .generation.chat.request import MAX_MESSAGES, ChatCompletionRequest
 from .generation.events import Event
 from .generation.logprobs import shown_bytes
-from .generation.plan import Asked, ChatPlan, Generation, PromptPlan, Served
+from .generation.next_tokens import next_tokens
+from .generation.plan import Asked, ChatPlan, Generation, PromptPlan, Served, asked_of
 from .generation.request import GenerationRequest
 from .generation.sampling.table import NativeSampling
 from .schemas import bad_request
@@ -186,14 +188,16 @@ class LogitsRequest(RequestModel):
     """A prompt, after which the model would go on."""
 
     checked_later: ClassVar[frozenset[str]] = all_names(GenerationRequest)
-    """Clients send samplers, which change nothing here."""
+    """The samplers: of POST /v1/completions, read with `use_samplers` only."""
 
     prompt: str = Field(min_length=1, description="A text.")
     top_logits: int | None = Field(
         None, ge=1, le=MAX_TOP_LOGITS, description=f"How many tokens. Default {DEFAULT_TOP_LOGITS}."
     )
     use_samplers: bool | None = Field(
-        None, description="False: the model's own probabilities, before samplers. True is refused."
+        None,
+        description="True: the probabilities that the request's samplers leave, of those tokens that they "
+        "leave. Default: the model's own, before samplers.",
     )
     model: str | None = Field(None, description="A name that GET /v1/models lists.")
 
@@ -263,16 +267,24 @@ def detokenize(context: RequestContext, body: DecodeRequest) -> Response:
 
 def logits(context: RequestContext, body: LogitsRequest) -> Response:
     """What may come next: the likeliest tokens after a prompt."""
-    if body.use_samplers:
-        raise bad_request.unsupported(
-            "use_samplers", "cannot be true: these are the model's probabilities before samplers."
-        )
     served = _serve(context, body.model)
     names = Names("n", "max_tokens", "top_logits")
     top = body.top_logits or DEFAULT_TOP_LOGITS
+    if body.use_samplers:
+        asked = _samplers(context, body, served)
+        found = next_tokens(served, asked, body.prompt, top, ("top_logits", "use_samplers"))
+        return respond(context, found, stream=False, fold=_LogitsFold())
     asked = Asked(NativeSampling(), names, 1, alternatives=top, logprobs_param="top_logits")
     generation = PromptPlan(asked, (body.prompt,), candidates=1).start(served)
     return respond(context, _events(generation), stream=False, fold=_LogitsFold())
+
+
+def _samplers(context: RequestContext, body: LogitsRequest, served: Served) -> Asked:
+    """The samplers of a request, with the operator's defaults. Raises InvalidRequest."""
+    samplers = check(GenerationRequest, {"model": body.model, **(body.model_extra or {})})
+    context.record.ignored += samplers.left_out
+    settled = served.settled(samplers)
+    return asked_of(settled, alternatives="top_logits", logprobs="top_logits")
 
 
 def _serve(context: RequestContext, model: str | None) -> Served:
@@ -341,13 +353,19 @@ class _LogitsFold:
         self._found: dict[str, float] = {}
         self.has_ended = False
 
-    def add(self, event: Event) -> None:
-        for token in event.logprobs:
-            for likely in token.top:
-                # Tokens with the same text share a key; the likelier one comes first.
-                name = shown_bytes(likely.bytes, "bytes:") or likely.name
-                self._found.setdefault(name, math.exp(likely.logprob))
-        self.has_ended = event.finish is not None
+    def add(self, found: Event | tuple[LikelyToken, ...]) -> None:
+        if isinstance(found, tuple):
+            self._add(found)
+            return
+        for token in found.logprobs:
+            self._add(token.top)
+        self.has_ended = found.finish is not None
+
+    def _add(self, tokens: Sequence[LikelyToken]) -> None:
+        for likely in tokens:
+            # Tokens with the same text share a key; the likelier one comes first.
+            name = shown_bytes(likely.bytes, "bytes:") or likely.name
+            self._found.setdefault(name, math.exp(likely.logprob))
 
     def whole(self) -> Logits:
         return {"logits": self._found}

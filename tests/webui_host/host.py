@@ -19,10 +19,13 @@ import numpy as np
 from .exllamav3 import Exllamav3Model, model_manager
 from .llama_python import LlamaCppModel
 from .llama_server import LlamaServer
+from .logits import NextLogits
 from .numpy_llama import NumpyLlama
 from .tokenizer import HostTokenizer
 
 AGES = ("2026", "2023")
+NEWER = ("presets", "loaders", "logits", "sampler_hijack")
+"""Modules that the older one does not have."""
 CONTEXT = 512
 SENT_BY_OLD = ("do_sample", "temperature", "top_p", "typical_p", "repetition_penalty", "top_k", "tfs",
                "encoder_repetition_penalty", "min_length", "num_beams", "length_penalty",
@@ -138,8 +141,10 @@ class MiniHost:
                 "utils",
                 "presets",
                 "loaders",
+                "logits",
+                "sampler_hijack",
             )
-            if age == "2026" or name not in ("presets", "loaders")
+            if age == "2026" or name not in NEWER
         }
         self._fill_shared()
         self._fill_text_generation()
@@ -147,6 +152,7 @@ class MiniHost:
         self._fill_chat()
         if age == "2026":
             self._fill_presets()
+            self._fill_logits()
             self.shared.settings["custom_system_message"] = ""
 
     # What a user does
@@ -164,6 +170,8 @@ class MiniHost:
             model = tokenizer = LlamaCppModel(self.folder, self.shared)
         else:
             model, tokenizer = NumpyLlama(self.folder), HostTokenizer(self.folder)
+            if self.age == "2026":
+                model.on_shares = self.next_logits.keep
         if loader == "TensorRT-LLM":
             model = tokenizer = TensorRTLLMModel(model, tokenizer, self.shared)
         if loader.startswith("ExLlamav3"):
@@ -214,6 +222,12 @@ class MiniHost:
             "ban_eos_token": False,
             "skip_special_tokens": True,
         }
+
+    def _fill_logits(self) -> None:
+        modules: dict[str, Any] = dict(self.modules)
+        generation, hijack = modules["text_generation"], modules["sampler_hijack"]
+        self.next_logits = NextLogits(self.shared, generation, hijack)
+        modules["logits"].get_next_logits = self.next_logits.get_next_logits
 
     def _fill_presets(self) -> None:
         neutral: dict[str, Any] = dict.fromkeys(

@@ -65,6 +65,17 @@ class LlamaServer:
             "logit_bias": [[int(id), bias] for id, bias in state.get("logit_bias", {}).items()],
         }
 
+    def next_tokens(self, prompt: str, state: dict[str, Any], count: int) -> list[dict[str, Any]]:
+        """What the server draws the next token from."""
+        body = self.prepare_payload(state) | {
+            "prompt": self.encode(prompt, add_bos_token=state["add_bos_token"]),
+            "n_predict": 1,
+            "n_probs": count,
+            "post_sampling_probs": True,
+        }
+        answer = self._ask("/completion", **body)
+        return list(answer["completion_probabilities"][0]["top_probs"])
+
     def generate_with_streaming(self, prompt: str, state: dict[str, Any]) -> Iterator[str]:
         body = self.prepare_payload(state) | {
             "prompt": self.encode(prompt, add_bos_token=state["add_bos_token"]),

@@ -7,7 +7,7 @@ Small and plain: one sequence, a cache of keys and values, no batches.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,6 +44,8 @@ class NumpyLlama:
         self.width: int = config["head_dim"]
         self.layers: int = config["num_hidden_layers"]
         self.random = np.random.default_rng(0)
+        self.on_shares: Callable[[Array], None] = lambda shares: None
+        """Gets the probabilities that each token is drawn from."""
         steps = np.arange(0, self.width, 2) / self.width
         self.frequencies = 1.0 / config["rope_theta"] ** steps
 
@@ -146,6 +148,7 @@ class NumpyLlama:
 
     def choose(self, scores: Array, temperature: float, top_k: int, top_p: float) -> int:
         if temperature == 0:
+            self.on_shares((np.arange(len(scores)) == scores.argmax()).astype(float))
             return int(scores.argmax())
         scores = scores / temperature
         if 0 < top_k < len(scores):
@@ -157,4 +160,5 @@ class NumpyLlama:
             beyond = np.cumsum(shares[order]) - shares[order] > top_p
             shares[order[beyond]] = 0
             shares /= shares.sum()
+        self.on_shares(shares)
         return int(self.random.choice(len(shares), p=shares))

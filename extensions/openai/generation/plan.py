@@ -284,7 +284,7 @@ class PromptPlan:
             limit,
             to_native(asked.sampling, info, stops),
             grammar=asked.grammar,
-            logit_bias=_biases(asked, engine, info),
+            logit_bias=biases_of(asked, engine, info),
             logprobs=asked.engine_logprobs(info, size.alternatives),
             unstreamed=asked.unstreamed(served.settings),
         )
@@ -429,7 +429,7 @@ class ChatPlan:
             limit,
             to_native(asked.sampling, info, stops),
             grammar=grammar,
-            logit_bias=_biases(asked, engine, info),
+            logit_bias=biases_of(asked, engine, info),
             tools=self.tools.listed if self.tools.deferred else self.tools.shown,
             parallel_tool_calls=self.tools.max_calls > 1,
             template_variables=self.thinking.variables,
@@ -517,7 +517,7 @@ class _Hooked:
         return cls(hooks, (), stops)
 
 
-def _biases(asked: Asked, engine: Engine, info: EngineInfo) -> tuple[tuple[int, float], ...]:
+def biases_of(asked: Asked, engine: Engine, info: EngineInfo) -> tuple[tuple[int, float], ...]:
     """The biases by token id. Raises InvalidRequest for a key that is no token of the model."""
     biases = token_biases(asked.biases, info, engine.tokenize) if asked.biases else ()
     if not asked.allowed_tokens:

@@ -29,10 +29,10 @@ from ..protocol import Capability, EngineInfo, VectorTraits
 from ..tokens.context_length import max_tokens_of
 from ..tokens.gguf import BadModelFile, GGUFHeader
 from ..tokens.gguf_checks import check_memory, read_model
-from .engine import checked_version
 from .loading.fingerprint import fingerprint
 from .loading.loaded_model import LoadedModel
 from .loading.params import Cache, all_memory, params_for
+from .loading.version import checked_version
 
 DEFAULT_CONTEXT_TOKENS = 2048  # unless the model has fewer or the operator asks for more
 ENCODER_SLOTS = 4

@@ -9,6 +9,7 @@ import atexit
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 from ...errors import APIError
 from ...schemas import bad_request
 from ..callback_bridge import TICK_S, iterate_callback
-from ..model_spec import ModelLoadError
+from ..next_tokens import NextTokens
 from ..penalties import PromptCounts
 from ..protocol import (
     CUT,
@@ -34,17 +35,19 @@ from ..protocol import (
 from ..tokens.context_length import check_fits
 from ..tokens.gguf import GGUFHeader
 from ..tokens.infill import infill_tokens, repository_tokens
-from ..tuning import DEFAULT_TUNING, SAME_ANSWERS, Tuning
+from ..tuning import DEFAULT_TUNING, Tuning
 from .grammar.matched_answers import MatchedAnswers
 from .grammar.shared_tokenizer import shared_tokenizer
 from .grammar.trial import end_of_grammars, follows_grammars
-from .loading.fingerprint import fingerprint
+from .loading.fingerprint import changing, fingerprint
 from .loading.loaded_model import LoadedModel
 from .loading.memory import memory_need
 from .loading.model_files import read_files
 from .loading.own_sampling import own_sampling
 from .loading.params import least_kept, params_for, prompt_cache_bytes
 from .loading.template import load_template
+from .loading.version import checked_version
+from .next_tokens import NextTokenReader, drawing, not_reported
 from .penalty_restart import PenaltyRestart
 from .prompt_cache.cache import PromptCache
 from .prompt_cache.disk import Disk
@@ -58,7 +61,6 @@ from .token_scoring import hidden_text, score_token
 
 log = logging.getLogger("openedai")
 
-MAX_SLOTS, MAX_THREADS = 256, 512  # llama.cpp's own limits
 MAX_REPORTED_TOKENS = 300  # special tokens that one request asks llama.cpp to report by name
 CLOSE_TIMEOUT_S = 3.0  # for running answers to notice that the engine closes
 
@@ -125,7 +127,7 @@ class LlamaCppEngine:
         digest = fingerprint(
             [model, mmproj] if mmproj else [model],
             *(version, name, context, loras),
-            *_changing(tuning, chat_template),
+            *changing(tuning, chat_template),
             *sampling.items(),
         )
         disk = None
@@ -355,6 +357,24 @@ class LlamaCppEngine:
                     scored = self._score_token(tokens[:at], token, alternatives, place)
                     yield replace(scored, bytes=text)
 
+    def next_tokens(self, request: GenerateRequest) -> NextTokens:
+        prompt, context = request.prompt or (self.model.document_start,), self._info.context_length
+        check_fits(prompt, 1, context, self.tokenize, self._info.longest_token)
+        prompt = self.tokenize(prompt) if isinstance(prompt, str) else prompt
+        known = self._known(request, prompt)
+        body = self._body(request, known) | {"prompt": prompt, "return_progress": True}
+        if self._counts_answer(request):  # and of that there is nothing yet
+            body |= {"presence_penalty": 0.0, "frequency_penalty": 0.0}
+        for draw in drawing(body, request.logprobs or 1):
+            reader = NextTokenReader(self.model.vocabulary)
+            with closing(self._run(request, draw, known, len(prompt) + 1, reader)) as pieces:
+                for piece in pieces:
+                    if piece is not None and piece.logprobs:
+                        yield piece.logprobs[0].top
+                        return
+                    yield None
+        raise not_reported()
+
     def infill(self, before: str | tuple[int, ...], after: str) -> tuple[int, ...]:
         special = self.model.vocabulary.special
         return infill_tokens(special, self.model.plain_tokens, before, after)
@@ -477,28 +497,3 @@ class LlamaCppEngine:
             return hidden_text(model.complete, model.vocabulary, before, hidden, place)
         except APIError:  # already logged; the answer itself is complete
             return CUT
-
-
-def _changing(tuning: Tuning, chat_template: str | None) -> tuple[object, ...]:
-    """The choices that change answers, if there are any."""
-    unlike = {name: getattr(DEFAULT_TUNING, name) for name in SAME_ANSWERS}
-    found = replace(tuning, **unlike)
-    tuned = () if found == DEFAULT_TUNING else (found,)
-    return tuned if chat_template is None else (*tuned, chat_template)
-
-
-def checked_version(*, parallel: int, threads: int) -> str:
-    """The version of xllamacpp. Raises ModelLoadError if it is missing, or for more than llama.cpp can do."""
-    try:
-        import xllamacpp
-    except ImportError as error:
-        raise ModelLoadError(
-            "The llama.cpp loader needs the package xllamacpp: pip install xllamacpp"
-        ) from error
-    for flag, value, maximum in (
-        ("parallel", parallel, MAX_SLOTS),
-        ("threads", threads, MAX_THREADS),
-    ):
-        if value > maximum:
-            raise ModelLoadError(f"--{flag} may be {maximum} at most")
-    return str(xllamacpp.__version__)

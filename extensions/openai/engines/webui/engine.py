@@ -23,11 +23,13 @@ from ...errors import APIError, ContextLengthExceeded, ShuttingDown
 from ...schemas import bad_request
 from ..callback_bridge import Emit, iterate_callback
 from ..failures import failure_from, model_changed
+from ..next_tokens import NextTokens
 from ..protocol import (
     Capability,
     ChatRequest,
     EngineInfo,
     GenerateRequest,
+    LikelyToken,
     Piece,
     Pieces,
     RepositoryFile,
@@ -52,6 +54,7 @@ from .host import (
 )
 from .known_model import KnownModel, ModelLookup
 from .loaders.base import LoaderJob, TextAdapter, TokenAdapter
+from .next_tokens import host_function, sampled_by_host
 from .prompts import PromptBuilder
 from .request_state import state_of
 from .tokenizers import TokenTexts, check_ids
@@ -261,6 +264,17 @@ class WebuiEngine:
                         return
 
         return iterate_callback(_guarded(produce))
+
+    def next_tokens(self, request: GenerateRequest) -> NextTokens:
+        loaded, known = self._lookup.now()
+        function = host_function(known.adapter)
+
+        def produce(emit: Emit[tuple[LikelyToken, ...] | None]) -> None:
+            state = state_of(loaded, known, request, 1)
+            if not emit(None):
+                emit(sampled_by_host(function, str(request.prompt), state, request.logprobs or 1))
+
+        return iterate_callback(_guarded(produce), own_thread=True)
 
     def close(self) -> None:
         self._closed.set()

@@ -88,6 +88,8 @@ class LoaderAdapter:
 
     model_class: ClassVar[str] = ""
     """The host's name of this loader's model class."""
+    host_reports_samplers: ClassVar[bool] = False
+    """Whether the host's `modules.logits` knows the probabilities that this loader's samplers leave."""
 
     def fits(self, model: Any) -> bool:
         """Whether a loaded model belongs to this loader."""

@@ -44,6 +44,7 @@ class LlamaServerAdapter(TokenAdapter):
 
     model_class = "LlamaServer"
     exact = True
+    host_reports_samplers = True
 
     def parallel(self, loaded: Loaded) -> int:
         return server_slots()

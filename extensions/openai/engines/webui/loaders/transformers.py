@@ -31,6 +31,7 @@ class TransformersAdapter(TokenAdapter):
     """Transformers, and any other loader whose model has its `generate`."""
 
     exact = False
+    host_reports_samplers = True
 
     def fits(self, model: Any) -> bool:
         return True
