@@ -80,6 +80,59 @@ def test_an_address_ends(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     assert api.client.get(made["url"].removeprefix("http://localhost")).status_code == 404
 
 
+def again(api: Api, key: str = "k", **body: Any) -> Any:
+    sent = {"prompt": "A cat", "response_format": "url", **body}
+    headers = {**MINE, "Idempotency-Key": key}
+    return api.client.post("/v1/images/generations", json=sent, headers=headers, buffered=True)
+
+
+def test_a_request_that_comes_again_gets_the_same_addresses() -> None:
+    api = api_with(**KEYS)
+    first = again(api, n=2)
+    assert first.status_code == 200 and "Idempotent-Replayed" not in first.headers
+    second = again(api, n=2)
+    assert second.json == first.json and second.headers["Idempotent-Replayed"] == "true"
+    assert again(api, n=1).status_code == 422
+    assert again(api, "other", n=2).json["data"] != first.json["data"]
+    # A picture that is deleted is made again.
+    deleted = first.json["data"][1]["url"].rpartition("/")[2]
+    assert api.client.delete(f"/v1/files/{deleted}", headers=MINE).status_code == 200
+    third = again(api, n=2)
+    assert third.status_code == 200 and "Idempotent-Replayed" not in third.headers
+    assert third.json["data"] != first.json["data"]
+    assert again(api, n=2).json == third.json
+
+
+def test_an_edit_that_comes_again_gets_the_same_addresses() -> None:
+    api = api_with(**KEYS)
+
+    def edit(picture: bytes) -> Any:
+        form = {
+            "prompt": "A dog",
+            "response_format": "url",
+            "image": (io.BytesIO(picture), "a.png"),
+        }
+        headers = {**MINE, "Idempotency-Key": "e"}
+        return api.client.post("/v1/images/edits", data=form, headers=headers, buffered=True)
+
+    first = edit(b64decode(PNG))
+    assert first.status_code == 200, first.get_data(as_text=True)
+    assert edit(b64decode(PNG)).json == first.json
+    assert edit(b64decode(PNG) + b"x").status_code == 422
+
+
+def test_an_answer_whose_addresses_have_ended_is_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    api = api_with(**KEYS)
+    monkeypatch.setattr(picture_links, "SECONDS", 0)
+    ended = again(api)
+    monkeypatch.undo()
+    fresh = again(api)
+    assert fresh.status_code == 200 and fresh.json["data"] != ended.json["data"]
+    assert "Idempotent-Replayed" not in fresh.headers and again(api).json == fresh.json
+
+
 def test_addresses_need_the_store() -> None:
     off = api_with(store="off")
     error = make(off, 400, response_format="url")["error"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +27,7 @@ from .generation.slot import run_in_slot
 from .schemas import bad_request
 from .schemas.forms import Upload
 from .schemas.task_request import TaskRequest
+from .web.picture_answers import PictureAnswer
 from .web.picture_links import PATH, PURPOSE, check_links, linked
 from .web.responses.response import Response
 from .web.responses.streaming import OneChunk, respond
@@ -230,8 +231,13 @@ def _answer(context: RequestContext, body: _PictureRequest, task: PictureTask) -
             raise bad_request.unsupported("stream", "goes with `b64_json` only.")
         whole: OneChunk[ImageEvent] = OneChunk()
         return respond(context, _events(steps, task), stream=True, fold=whole)
-    link = partial(linked, context) if wants_links else None
-    return respond(context, steps, stream=False, fold=_Fold(link))
+    if not wants_links:
+        return respond(context, steps, stream=False, fold=_Fold(None))
+    answer = PictureAnswer(context, body)
+    if answer.earlier is not None:
+        return answer.earlier
+    fold = _Fold(partial(linked, context), answer.keep)
+    return respond(context, steps, stream=False, fold=fold)
 
 
 def _file(upload: Upload, param: str) -> PictureFile:
@@ -299,9 +305,13 @@ def _events(steps: PictureSteps, task: PictureTask) -> Generator[ImageEvent | No
 class _Fold:
     has_ended = False
 
-    def __init__(self, link: Callable[[Picture], Picture] | None) -> None:
-        """`link` puts an address in place of a picture's bytes."""
-        self._link = link
+    def __init__(
+        self,
+        link: Callable[[Picture], Picture] | None,
+        keep: Callable[[Mapping[str, Any]], None] = lambda whole: None,
+    ) -> None:
+        """`link` puts an address in place of a picture's bytes; `keep` gets the whole answer."""
+        self._link, self._keep = link, keep
         self._made: Sequence[Pictures] = ()
 
     def add(self, made: Pictures) -> None:
@@ -316,6 +326,7 @@ class _Fold:
             "data": [_shown(each) for each in pictures],
         }
         whole.update(made.said)  # type: ignore[typeddict-item]  # only fields of the reference
+        self._keep(whole)
         return whole
 
 
@@ -338,6 +349,7 @@ ROUTES = endpoint(
         answer=Images,
         body=ImageRequest,
         chunk=ImageEvent,
+        once=True,
         scope="write",
         usage="images",
         example={"model": MODEL, "prompt": "A cat in the sun"},
@@ -349,6 +361,7 @@ ROUTES = endpoint(
         body=ImageEditRequest,
         body_format="form",
         chunk=ImageEvent,
+        once=True,
         scope="write",
         usage="images",
     ),
@@ -358,6 +371,7 @@ ROUTES = endpoint(
         answer=Images,
         body=ImageVariationRequest,
         body_format="form",
+        once=True,
         scope="write",
         usage="images",
     ),

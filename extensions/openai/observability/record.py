@@ -54,6 +54,8 @@ class RequestRecord:
     completion_tokens: int = 0
     amount: int = 0
     """Seconds of a sound, characters that were spoken, or pictures: what usage counts in place of tokens."""
+    heard: list[tuple[str, int]] = field(default_factory=list)
+    """Sounds that were written down for a chat: the model that did it, and the sound's seconds."""
     status: int = 0
     error: str | None = None
     """The `code` (or else the `type`) of the error that ended it, also inside a stream."""

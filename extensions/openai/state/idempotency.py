@@ -99,6 +99,11 @@ class Idempotency:
             )
         )
 
+    def forget(self, owner: str, key: str, object: str) -> None:
+        """The object that a key stands for is not there any more: the next request with it is done."""
+        mine = (table.c.owner == owner, table.c.key == key, table.c.object == object)
+        self._database.write(lambda connection: connection.execute(delete(table).where(*mine)))
+
     def settle(self, claim: Claim) -> None:
         """The object is stored, and the key stands for it."""
         with self._lock:

@@ -136,22 +136,24 @@ class UsageStore:
 
     def observe(self, record: RequestRecord) -> None:
         """A request has ended. One that no model has answered is no usage."""
-        kind = record.usage
-        if self._path is None or record.model is None or kind is None:
+        if self._path is None:
             return
-        if not record.answered and (record.status >= 400 or record.cancelled):
+        used = [("audio_transcriptions", model, (1, size, 0, 0)) for model, size in record.heard]
+        kind, model = record.usage, record.model
+        failed = not record.answered and (record.status >= 400 or record.cancelled)
+        if model is not None and kind is not None and not failed:
+            counts = (1, record.prompt_tokens, record.cached_tokens, record.completion_tokens)
+            used.append((kind, model, (1, record.amount, 0, 0) if kind in AMOUNTS else counts))
+        if not used:
             return
         minute = int(time.time()) // 60 * 60
         user = short_user(record.user) if record.user else ""
-        line = (minute, kind, record.caller.name, user, record.model)
-        if kind in AMOUNTS:
-            counts = (1, record.amount, 0, 0)
-        else:
-            counts = (1, record.prompt_tokens, record.cached_tokens, record.completion_tokens)
         with self._condition:
             if not self._pending:
                 self._condition.notify_all()
-            self._pending[line] = _sum(self._pending.get(line), counts)
+            for kind, model, counts in used:
+                line = (minute, kind, record.caller.name, user, model)
+                self._pending[line] = _sum(self._pending.get(line), counts)
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._write, name="openai-usage", daemon=True

@@ -70,6 +70,7 @@ class IdempotentRequest(Generic[Stored]):
                 pass  # it is in the log; the claim ends by itself
 
     def _begin(self, key: str, fingerprint: str) -> None:
+        found = ""
         try:
             found = self._store.idempotency.begin(
                 self._context.record.caller.owner, key, fingerprint
@@ -82,7 +83,9 @@ class IdempotentRequest(Generic[Stored]):
         except StoreUnavailable:
             pass  # it is in the log, and the answer says that it is not stored
         except StoredObjectNotFound:
-            self._begin(key, fingerprint)  # it was deleted just now, and its key with it
+            # It was deleted just now, and its key with it; or it has expired, and nothing has swept it yet.
+            self._store.idempotency.forget(self._context.record.caller.owner, key, found)
+            self._begin(key, fingerprint)
 
 
 def stored_once(

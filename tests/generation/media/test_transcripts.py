@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.engines.protocol import GenerateRequest, Pieces
 from extensions.openai.engines.sounds import Transcript, TranscriptionTask
+from extensions.openai.errors import EngineFailed
 from extensions.openai.generation.media import transcripts
 from tests.support import media
 from tests.support.api import Api
@@ -85,6 +88,49 @@ def test_what_is_kept_is_its_owners(tmp_path: Any) -> None:
         answer = api.client.post("/v1/chat/completions", json=body, headers=headers[who])
         assert answer.status_code == 200, answer.get_data(as_text=True)
     assert hearing.count == 2
+
+
+def ask(api: Api, messages: Any, status: int = 200) -> None:
+    body = {"model": "echo", "messages": messages}
+    answer = api.client.post("/v1/chat/completions", json=body)
+    assert answer.status_code == status, answer.get_data(as_text=True)
+    answer.close()  # which ends the request
+
+
+def usage_of(api: Api, kind: str) -> list[dict[str, Any]]:
+    query = {"start_time": int(time.time()) - 86400, "group_by": "model"}
+    page = api.client.get(f"/v1/organization/usage/{kind}", query_string=query).json
+    return [each for bucket in page["data"] for each in bucket["results"]]
+
+
+def seconds_of(api: Api) -> list[tuple[str, int, int]]:
+    """Model, requests and seconds of transcriptions."""
+    found = usage_of(api, "audio_transcriptions")
+    return [(each["model"], each["num_model_requests"], each["seconds"]) for each in found]
+
+
+def test_seconds_that_were_heard_are_usage_of_the_model_that_heard(tmp_path: Any) -> None:
+    """One sound twice: the second time it is known."""
+    api = api_with(Hearing(), data_folder=str(tmp_path))
+    others = user(text("They said:"), media.sound(SOUND), media.sound(tone(220)))
+    for sent in (message(), others):
+        ask(api, sent)
+    assert seconds_of(api) == [("tasks", 2, 6)]
+    assert [each["num_model_requests"] for each in usage_of(api, "completions")] == [2]
+
+
+class FailsAfterHearing(EchoEngine):
+    """Refuses all that it is asked."""
+
+    def generate(self, request: GenerateRequest) -> Pieces:
+        raise EngineFailed("It does not work.")
+
+
+def test_what_was_heard_counts_though_the_chat_failed(tmp_path: Any) -> None:
+    api = Api(FailsAfterHearing(), transcribe_sounds=True, data_folder=str(tmp_path))
+    api.app.extensions["openai"].models.add("tasks", Hearing())
+    ask(api, message(), 500)
+    assert seconds_of(api) == [("tasks", 1, 3)]
 
 
 def test_the_list_of_models_says_that_sounds_are_taken() -> None:

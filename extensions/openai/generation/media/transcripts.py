@@ -7,6 +7,7 @@ owner alone.
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 from collections import OrderedDict
 from io import BytesIO
@@ -53,6 +54,7 @@ class Transcripts:
 def _written(sound: Media, engine: Engine, scheduler: Scheduler, request: ActiveRequest) -> str:
     file = SoundFile(BytesIO(sound.data), len(sound.data), ".wav")
     texts: list[str] = []
+    seconds = 0.0
     with request.request_side_slot(scheduler, engine.info.parallel) as ticket:
         while not ticket.granted and not ticket.wait():
             request.check_wanted()
@@ -62,6 +64,9 @@ def _written(sound: Media, engine: Engine, scheduler: Scheduler, request: Active
                 request.check_wanted()
                 if part is not None:
                     texts.append(part.text)
+                    seconds = part.seconds or seconds
         finally:
             parts.close()
+            if seconds:
+                request.record.heard.append((engine.info.model, math.ceil(seconds)))
     return "".join(texts).strip()
