@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,8 +126,8 @@ def test_tokens_are_counted_with_the_special_ones(
     bert: tuple[LlamaCppEmbedder, NumpyBert, str],
 ) -> None:
     engine, _, _ = bert
-    (batch,) = [batch for batch in engine.embed(TEXTS) if batch is not None]
-    assert batch.tokens == sum(len(tokens_of(text)) for text in TEXTS)
+    batches = [batch for batch in engine.embed(TEXTS) if batch is not None]
+    assert sum(batch.tokens for batch in batches) == sum(len(tokens_of(text)) for text in TEXTS)
     assert list(engine.tokenize(TEXTS[0])) == tokens_of(TEXTS[0])
 
 
@@ -145,6 +146,44 @@ def test_a_vector_is_the_same_alone_in_a_list_and_among_others(
     with ThreadPoolExecutor(8) as pool:
         for found in pool.map(lambda at: vectors(engine, TEXTS[at % 3 :]), range(24)):
             assert np.abs(found - alone[-len(found) :]).max() < ROUNDING
+
+
+LONG = "dog " * 60
+
+
+def test_a_long_text_is_a_call_of_its_own(
+    bert: tuple[LlamaCppEmbedder, NumpyBert, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not so many short ones, and not where long ones cost the same side by side."""
+    engine, sent = bert[0], list[list[Input]]()
+    call = engine.call
+
+    def recording(ask: Any, body: dict[str, Any]) -> dict[str, Any]:
+        sent.append(list(body["input"]))
+        return call(ask, body)
+
+    monkeypatch.setattr(engine, "call", recording)
+    texts = [TEXTS[0], TEXTS[1], LONG, TEXTS[2], LONG]
+    apart = vectors(engine, texts)
+    ids = engine.tokenize(LONG)
+    assert sent == [[TEXTS[0], TEXTS[1]], [ids], [TEXTS[2]], [ids]]
+    monkeypatch.setattr(engine, "share", None)
+    together = vectors(engine, texts)
+    assert sent[4:] == [texts]
+    assert np.abs(apart - together).max() < ROUNDING
+
+
+def test_who_shares_steps(
+    bert: tuple[LlamaCppEmbedder, NumpyBert, str], random_model: Path, tmp_path: Path
+) -> None:
+    """Models that look both ways, without flash attention: it is on for long contexts."""
+    assert bert[0].share is not None
+    causal = LlamaCppEmbedder(random_model, name="c", threads=1)
+    causal.close()
+    path = write_bert(tmp_path / "long.gguf", context=4096)
+    long = LlamaCppEmbedder(path, name="l", threads=1, context_length=4096)
+    long.close()
+    assert causal.share is None and long.share is None
 
 
 def test_so_is_that_of_a_causal_model(random_model: Path) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..callback_bridge import Emit, iterate_callback
 from ..encoders import Input, VectorBatches, Vectors
 from ..protocol import Capability
 from ..tokens.gguf import GGUFHeader
 from .encoder import MEAN, NONE, RANK, LlamaCppEncoder, calls_of, size_of
+from .step_share import LONG_BYTES, LONG_TOKENS
 
 
 class LlamaCppEmbedder(LlamaCppEncoder):
@@ -31,11 +32,34 @@ class LlamaCppEmbedder(LlamaCppEncoder):
 
     def embed(self, inputs: Sequence[Input]) -> VectorBatches:
         def produce(emit: Emit[Vectors]) -> None:
-            for part in calls_of(inputs, size_of):
-                if emit(self._vectors(part)):
+            for part, long_tokens in self._parts(inputs):
+                if emit(self._shared(part, long_tokens)):
                     return
 
         return iterate_callback(produce)
+
+    def _parts(self, inputs: Sequence[Input]) -> Iterator[tuple[Sequence[Input], int]]:
+        """The inputs of each call, in order, and the tokens of a long text, which has a call of its own."""
+        if self.share is None:
+            yield from ((part, 0) for part in calls_of(inputs, size_of))
+            return
+        short: list[Input] = []
+        for each in inputs:
+            if isinstance(each, str) and size_of(each) > LONG_BYTES:
+                each = self.tokenize(each)
+            if isinstance(each, str) or len(each) <= LONG_TOKENS:
+                short.append(each)
+                continue
+            yield from ((part, 0) for part in calls_of(short, size_of))
+            short = []
+            yield (each,), len(each)
+        yield from ((part, 0) for part in calls_of(short, size_of))
+
+    def _shared(self, inputs: Sequence[Input], long_tokens: int) -> Vectors:
+        if self.share is None:
+            return self._vectors(inputs)
+        with self.share.of(long_tokens):
+            return self._vectors(inputs)
 
     def _vectors(self, inputs: Sequence[Input]) -> Vectors:
         body = {"input": inputs, "encoding_format": "base64"}

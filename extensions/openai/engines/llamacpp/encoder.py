@@ -31,8 +31,9 @@ from ..tokens.gguf import BadModelFile, GGUFHeader
 from ..tokens.gguf_checks import check_memory, read_model
 from .loading.fingerprint import fingerprint
 from .loading.loaded_model import LoadedModel
-from .loading.params import Cache, all_memory, params_for
+from .loading.params import Cache, all_memory, gpu_bytes, params_for
 from .loading.version import checked_version
+from .step_share import StepShare
 
 DEFAULT_CONTEXT_TOKENS = 2048  # unless the model has fewer or the operator asks for more
 ENCODER_SLOTS = 4
@@ -102,8 +103,13 @@ class LlamaCppEncoder(EncoderEngine):
         params.embedding = True
         params.n_batch = params.n_ubatch = step_tokens(cache)
         params.cache_ram_mib = 0
-        if context <= DEFAULT_CONTEXT_TOKENS:
+        flash = context > DEFAULT_CONTEXT_TOKENS
+        if not flash:
             params.flash_attn_type = no_flash_attention()
+        self.share: StepShare | None = None
+        """Where long texts wait for each other; None where they cost the same side by side."""
+        if not flash and is_bidirectional(header) and not gpu_bytes(gpu_layers):
+            self.share = StepShare()
         if asked is not None:
             params.pooling_type = pooling_type(asked)
         self.header = header
@@ -191,11 +197,16 @@ def step_tokens(cache: Cache) -> int:
 
 def slots_for(header: GGUFHeader, pooling: int | None, parallel: int) -> int:
     """How many texts llama.cpp may compute in one step."""
-    key = f"{header.architecture}."
-    if header.metadata.get(f"{key}attention.causal", True) is False:
+    if is_bidirectional(header):
         return ENCODER_SLOTS
-    chosen = header.metadata.get(f"{key}pooling_type", 0) if pooling is None else pooling
+    said = header.metadata.get(f"{header.architecture}.pooling_type", 0)
+    chosen = said if pooling is None else pooling
     return parallel if chosen == LAST else 1
+
+
+def is_bidirectional(header: GGUFHeader) -> bool:
+    """Whether the model looks both ways, as BERT and its kin do."""
+    return header.metadata.get(f"{header.architecture}.attention.causal", True) is False
 
 
 def vector_traits(header: GGUFHeader, shortening: Shortening) -> VectorTraits:

@@ -66,7 +66,7 @@ def room_for_contexts(weights: int, gpu_layers: int, tuning: Tuning) -> int:
         return 0
     memory = memory_bytes()
     room = min(memory // 4, memory - weights - SPARE_BYTES)
-    cards = _cards(gpu_layers)
+    cards = gpu_bytes(gpu_layers)
     if cards:  # a longer context must not take the place of layers
         room = min(room, cards - weights - SPARE_BYTES)
     return max(0, room)
@@ -146,10 +146,10 @@ def _contexts_that_fit(bytes_per_context: int, wanted: int) -> int:
 
 def all_memory(gpu_layers: int) -> int:
     """Bytes available to a model: this machine's memory, and that of its GPUs if they are used."""
-    return memory_bytes() + _cards(gpu_layers)
+    return memory_bytes() + gpu_bytes(gpu_layers)
 
 
-def _cards(gpu_layers: int) -> int:
+def gpu_bytes(gpu_layers: int) -> int:
     """Bytes of all GPUs, if they are used."""
     import xllamacpp
 
