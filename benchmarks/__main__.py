@@ -13,7 +13,16 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from . import guesses, reading, report, store, switching, upstream
+from . import (
+    embeddings,
+    guesses,
+    reading,
+    report,
+    store,
+    switching,
+    transcriptions,
+    upstream,
+)
 from .figures import figures_of
 from .footprint import footprint
 from .load import Plan, Seen
@@ -25,6 +34,11 @@ from .workloads import EMBEDDED, RANDOM, STREAM, Workload
 
 BUILD = ROOT / "build" / "benchmarks"
 PAGE = ROOT / "docs" / "performance.md"
+PAGES = {
+    report.EMBEDDINGS: ROOT / "docs" / "embeddings.md",
+    report.TRANSCRIPTIONS: ROOT / "docs" / "audio.md",
+}
+"""Where results belong that are not on that page."""
 PLOT = ROOT / "docs" / "performance.svg"
 EMBEDDED_MODEL = ROOT / "models" / "openedai-tiny" / "openedai-tiny.gguf"
 
@@ -83,6 +97,17 @@ def main() -> None:
         if "guesses" in options.parts and options.only is None:
             text, raw["guesses"] = _guesses(options.rounds)
             pages.append((report.GUESSES, text))
+        if "embeddings" in options.parts and options.only is None:
+            text, raw["embeddings"] = _embeddings(options.rounds)
+            pages.append((report.EMBEDDINGS, text))
+        if "transcriptions" in options.parts and options.only is None:
+            if transcriptions.is_possible():
+                text, raw["transcriptions"] = _transcriptions(options.rounds)
+                pages.append((report.TRANSCRIPTIONS, text))
+            else:
+                _tell(
+                    "transcriptions are left out: faster-whisper (extra `audio`) is not installed"
+                )
     except (DidNotStart, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"error: {error}")
     print("\n\n".join(text for _, text in pages))
@@ -90,7 +115,7 @@ def main() -> None:
     (BUILD / "results.json").write_text(json.dumps(raw, indent=1), encoding="utf-8")
     if options.write:
         for marks, text in pages:
-            report.write_into(PAGE, text, marks)
+            report.write_into(PAGES.get(marks, PAGE), text, marks)
         if models:
             PLOT.write_text(report.plot(measured, names), encoding="utf-8")
 
@@ -100,6 +125,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="default 5")
     parser.add_argument("--parallel", type=int, default=4, help="slots of each server; default 4")
     parts = ["embedded", "random", "reading", "store", "upstream", "switching", "guesses"]
+    parts += ["embeddings", "transcriptions"]
     parser.add_argument("--parts", nargs="+", default=parts, choices=parts, help="default: all")
     parser.add_argument("--only", help="one workload of a model by its name, such as streams-4")
     parser.add_argument(
@@ -191,6 +217,29 @@ def _guesses(rounds: int) -> tuple[str, object]:
         f"rounds. Load of the machine at the end: {os.getloadavg()[0]:.1f}."
     )
     return f"{text}\n\n{guesses.table(found)}", [asdict(each) for each in found]
+
+
+def _embeddings(rounds: int) -> tuple[str, object]:
+    """What an embedding costs beside llama-server, as the page shows it and as figures."""
+    found, memory = embeddings.measured(rounds, _tell)
+    text = (
+        f"Measured on {machine()}; commit {_commit()}; one thread each; the middle of {rounds} rounds. Load "
+        f"of the machine at the end: {os.getloadavg()[0]:.1f}."
+    )
+    raw = {
+        each.load.name: [list(map(asdict, side)) for side in (each.ours, each.theirs)]
+        for each in found
+    }
+    return f"{text}\n\n{embeddings.table(found)}\n\n{embeddings.memory_line(memory)}", raw
+
+
+def _transcriptions(rounds: int) -> tuple[str, object]:
+    """What a transcription costs beside faster-whisper, as the page shows it and as figures."""
+    found = transcriptions.measured(rounds, _tell)
+    text = (
+        f"Measured on {machine()}; commit {_commit()}; one thread; the middle of {rounds} rounds."
+    )
+    return f"{text}\n\n{transcriptions.table(found)}", list(map(asdict, found))
 
 
 def _commit() -> str:

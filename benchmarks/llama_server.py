@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--parallel", type=int, required=True)
     parser.add_argument("--embeddings", action="store_true", help="with its own default settings")
+    parser.add_argument("--threads", type=int, help="with --embeddings")
     parser.add_argument("--own-template", action="store_true", help="the model's, for tools too")
     parser.add_argument("--cache-ram", type=int, help="MiB of its own cache of prompts")
     options = parser.parse_args()
@@ -26,6 +27,8 @@ def main() -> None:
         params.model.path = str(options.model)
         params.embedding = True
         params.n_parallel = options.parallel
+        if options.threads:
+            params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options.threads
     else:
         header = read_header(options.model)
         cache = cache_for(header.context_length, 0, header.kv_bytes_per_token, options.parallel)

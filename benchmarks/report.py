@@ -37,6 +37,14 @@ GUESSES = (
     "<!-- begin of what `make bench` writes about guesses -->",
     "<!-- end of what `make bench` writes about guesses -->",
 )
+EMBEDDINGS = (
+    "<!-- begin of what `make bench` writes about embeddings -->",
+    "<!-- end of what `make bench` writes about embeddings -->",
+)
+TRANSCRIPTIONS = (
+    "<!-- begin of what `make bench` writes about transcriptions -->",
+    "<!-- end of what `make bench` writes about transcriptions -->",
+)
 OURS = "ours"
 COLOURS = {OURS: "#1f6feb", FLOOR: "#8c959f", "llama-server": "#2da44e"}
 OTHER_COLOURS = ("#bf8700", "#8250df")

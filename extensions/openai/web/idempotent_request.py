@@ -70,22 +70,22 @@ class IdempotentRequest(Generic[Stored]):
                 pass  # it is in the log; the claim ends by itself
 
     def _begin(self, key: str, fingerprint: str) -> None:
-        found = ""
+        owner = self._context.record.caller.owner
         try:
-            found = self._store.idempotency.begin(
-                self._context.record.caller.owner, key, fingerprint
-            )
-            if not isinstance(found, str):
-                self.claim = found
+            begun = self._store.idempotency.begin(owner, key, fingerprint)
+            if not isinstance(begun, str):
+                self.claim = begun
                 self._context.close_at_end(self)
                 return
-            self.earlier = self._get(found)
+            try:
+                self.earlier = self._get(begun)
+                return
+            except StoredObjectNotFound:
+                # It was deleted just now, and its key with it; or it has expired and is not swept yet.
+                self._store.idempotency.forget(owner, key, begun)
         except StoreUnavailable:
-            pass  # it is in the log, and the answer says that it is not stored
-        except StoredObjectNotFound:
-            # It was deleted just now, and its key with it; or it has expired, and nothing has swept it yet.
-            self._store.idempotency.forget(self._context.record.caller.owner, key, found)
-            self._begin(key, fingerprint)
+            return  # it is in the log, and the answer says that it is not stored
+        self._begin(key, fingerprint)
 
 
 def stored_once(
