@@ -68,7 +68,7 @@ test-audio: $(FOR_TEST) ## speak, and write down what was spoken: make test-audi
 	@test -n "$(WHISPER)" || { echo "error: which model? make test-audio WHISPER=folder/of/a/model VOICE=voice.onnx" >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet '.[audio]'
 	@AUDIO_WHISPER="$(abspath $(WHISPER))" AUDIO_VOICE="$(abspath $(VOICE))" \
-		$(BIN)/python -m pytest tests/whole/test_round_trip_of_speech.py $(ARGS)
+		$(BIN)/python -m pytest tests/engines/audio tests/whole/test_round_trip_of_speech.py $(ARGS)
 
 test-grammars: $(FOR_TEST) ## send hostile schemas, patterns and grammars through the engine: make test-grammars COUNT=10000
 	@$(BIN)/python -m tests.support.hostile_grammars $(or $(COUNT),10000)
