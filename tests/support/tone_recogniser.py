@@ -89,6 +89,29 @@ class WhisperModel:
             )
 
 
+class OriginalModel:
+    """The same with the interface of openai-whisper's models, as a webui's `whisper_stt` has one."""
+
+    def __init__(self, *, multilingual: bool = True) -> None:
+        path = "tones" if multilingual else "tones.en"
+        self._inner = WhisperModel(path, device="cpu", cpu_threads=1, local_files_only=True)
+        self.is_multilingual = multilingual
+
+    def transcribe(self, samples: Any, *, language: str | None = None, **options: Any) -> Any:
+        if language not in (None, *self._inner.supported_languages):
+            raise ValueError(f"Unsupported language: {language}")
+        found, info = self._inner.transcribe(samples, language=language, **options)
+        segments = [_as_dict(each) for each in found]
+        text = "".join(each["text"] for each in segments)
+        return {"text": text, "language": info.language, "segments": segments}
+
+
+def _as_dict(segment: HeardSegment) -> dict[str, Any]:
+    fields = dict(vars(segment))
+    words = fields.pop("words")
+    return fields if words is None else {**fields, "words": [vars(word) for word in words]}
+
+
 def _pitches(samples: Any) -> Iterator[tuple[float, int]]:
     """The beginning of each half of a second, and its pitch in tens of hertz; 0 for silence."""
     size = int(RATE * WORD_S)

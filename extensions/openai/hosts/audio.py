@@ -63,8 +63,15 @@ def _voices(named: str) -> SpeakingEngine:
 
 
 def load_webui_audio(services: Services) -> None:
-    """The same in a webui. A model that cannot be loaded is logged."""
+    """The same in a webui, with the Whisper model of its extension besides. A model that cannot be loaded is
+    logged."""
     try:
         load_audio(services)
     except ModelLoadError as error:
         log.error("no audio: %s", error)
+    from ..engines.webui.whisper import WebuiWhisper, has_whisper
+
+    if has_whisper():
+        hearing = WebuiWhisper(max_minutes=services.settings.transcription_minutes)
+        services.models.add(hearing.info.model, hearing)
+        log.info("transcription: %s", hearing.info.model)
