@@ -8,6 +8,7 @@ from typing_extensions import TypedDict
 
 from .access.caller import Scope
 from .access.keys import has_keys
+from .access.proxy_users import USER
 from .web.responses.response import Response, json_response
 from .web.routing.routes import PathPrefixes, Route, endpoint
 
@@ -22,7 +23,8 @@ class CallerObject(TypedDict):
 
     object: Literal["caller"]
     name: str
-    """The name of its key; `local`: without a key, from this machine."""
+    """The name of its key; `user:NAME`: whom a trusted proxy has logged in; `local`: without a key, from this
+    machine."""
     scopes: list[Scope]
     stores: bool
     """Whether what it asks to be stored is stored."""
@@ -38,7 +40,7 @@ def get_caller(context: RequestContext) -> Response:
         "name": caller.name,
         "scopes": [scope for scope in ORDER if scope in caller.scopes],
         "stores": caller.stores and services.store.keeps,
-        "key_needed": has_keys(services.settings),
+        "key_needed": has_keys(services.settings) and USER not in context.environ,
     }
     return json_response(answer)
 

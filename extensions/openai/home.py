@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from flask import render_template_string
 
 from .access.keys import has_keys
+from .access.proxy_users import USER
 from .errors import ModelLoading, NotFound
 from .web.responses.response import Response
 from .web.routing.routes import PathPrefixes, Route, endpoint
@@ -65,7 +66,7 @@ def home(context: RequestContext) -> Response:
         info=info,
         base_url=context.base_url,
         here=_here(context),
-        key=has_keys(settings),
+        key=has_keys(settings) and USER not in context.environ,
         modules=FIRST,
         public_url=tunnel.url + settings.api_prefix if tunnel and tunnel.url else None,
     )

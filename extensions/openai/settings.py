@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from .configuration.key_limits import KeyLimit, key_limits
 from .configuration.values import (
+    HeaderName,
     HostNames,
     HTTPAddress,
     Key,
@@ -171,6 +172,16 @@ class Settings(BaseSettings):
         (),
         description="Proxies whose X-Forwarded-For, -Proto, -Host and -Prefix are trusted: addresses, "
         "networks, or the number of proxies before the server.",
+        json_schema_extra=RELOADABLE,
+    )
+    trusted_user_header: HeaderName = Field(
+        None,
+        description="A header in which --trusted-proxies name the user whom they have logged in, such as "
+        "X-Forwarded-User: such a user needs no key, and is like one (docs/keys.md). All others need a key.",
+    )
+    trusted_user_admins: Names = Field(
+        (),
+        description="Users of --trusted-user-header who may use admin endpoints.",
         json_schema_extra=RELOADABLE,
     )
     middleware: Names = Field(

@@ -28,13 +28,18 @@ ADMIN = Caller("admin", ALL)
 """The holder of the admin key."""
 IN_ENVIRON = {name: "HTTP_" + name.upper().replace("-", "_") for name in HEADERS}
 UNREADABLE = "Named keys cannot be checked at the moment; the operator can find details in the log."
+USER_PREFIX = "user:"
+"""Of the names of a proxy's users."""
 MAX_KEY_BYTES = 4096  # a named key has about 150
 
 
 def has_keys(settings: Settings) -> bool:
-    """Whether requests need a key: a shared key, a password, or a named key."""
+    """Whether requests need a key: a shared key, a password, or a named key; or a user of a proxy's."""
     return (
-        settings.api_key is not None or settings.password is not None or named_keys_exist(settings)
+        settings.api_key is not None
+        or settings.password is not None
+        or settings.trusted_user_header is not None
+        or named_keys_exist(settings)
     )
 
 
@@ -69,14 +74,19 @@ class Keys:
             password = settings.password
             self._password = Password(password.get_secret_value()) if password else None
 
-    def identify(self, headers: Mapping[str, str | None], address: str = "") -> Caller:
+    def identify(
+        self, headers: Mapping[str, str | None], address: str = "", user: str | None = None
+    ) -> Caller:
         """The caller that the request's key belongs to. Raises Unauthorized, TooManyWrongKeys,
         KeysUnreadable.
 
+        `user`: whom a trusted proxy has logged in; then keys are not looked at.
         `headers`: `authorization` (Bearer), `x-api-key` and `api-key` (Azure clients), None if absent;
         `address` is the client's. The time it takes does not reveal how close a wrong key is to any of the
         server's.
         """
+        if user is not None:
+            return self._user(user)
         locked = has_keys(self._settings)
         if not locked and self._settings.admin_key is None:
             return self._local
@@ -102,6 +112,11 @@ class Keys:
         """A caller that was identified before, as its key is now: for work that outlives its request.
 
         Raises Unauthorized where its key is not valid any more, KeysUnreadable."""
+        if caller.identity.startswith(USER_PREFIX):
+            if self._settings.trusted_user_header is None:
+                raise Unauthorized("There are no users of a proxy any more.")
+            now_is = self._user(caller.identity.removeprefix(USER_PREFIX))
+            return replace(now_is, scopes=now_is.scopes & caller.scopes)
         shared = (self._local, self._local_user, ADMIN, self._key_holder, self._password_holder)
         if not caller.identity:
             found = next((each for each in shared if each.name == caller.name), caller)
@@ -181,6 +196,17 @@ class Keys:
             {**self._user_limits, **grant.user_limits},
             grant.identity,
             grant.stores,
+        )
+
+    def _user(self, name: str) -> Caller:
+        """A user whom a trusted proxy has logged in. No named key has such a name or identity."""
+        called = USER_PREFIX + name
+        return Caller(
+            called,
+            ALL if name in self._settings.trusted_user_admins else USE,
+            limits=self._limits_of_named,
+            user_limits=self._user_limits,
+            identity=called,
         )
 
     def _limited(self, caller: Caller) -> Caller:

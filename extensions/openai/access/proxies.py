@@ -15,6 +15,7 @@ from typing import Any
 from ..settings import Settings
 from .allowed_hosts import host_name
 from .ip_addresses import IPAddress, as_address
+from .proxy_users import ProxyUsers
 
 HOST_SENT = "openedai.host_sent"
 """In a request's environment: its own Host header, if a proxy reported another one."""
@@ -66,10 +67,12 @@ class TrustedProxies:
 
     def __init__(self, app: Callable[..., Iterable[bytes]], settings: Settings) -> None:
         self._app = app
+        self.users = ProxyUsers(settings)
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
         """Trust the proxies of these settings; may be called at any time."""
+        self.users.configure(settings)
         self._trust = Trust.of(settings.trusted_proxies, tunnel=settings.public_api)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -78,6 +81,7 @@ class TrustedProxies:
 
     def adopt(self, environ: dict[str, Any]) -> None:
         """Move the values of trusted proxies' headers to WSGI's variables, and remove the headers."""
+        self.users.adopt(environ)
         forwarded = {name: environ.pop(f"HTTP_X_FORWARDED_{name}", "") for name in HEADERS}
         if not any(forwarded.values()):
             return

@@ -17,6 +17,7 @@ from pydantic_settings import NoDecode
 
 HOST_NAME = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9._:*\[\]-]+")
+HEADER_NAME = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
 PROXY_COUNT = re.compile(r"[1-9]")
 
 MIN_PASSWORD_CHARACTERS = 8
@@ -205,6 +206,13 @@ def _http_address(value: str | None) -> str | None:
     return value
 
 
+def _header_name(value: str | None) -> str | None:
+    if value is not None and not HEADER_NAME.fullmatch(value):
+        raise ValueError("must be the name of a header, such as X-Forwarded-User")
+    return value
+
+
+HeaderName = Annotated[str | None, AfterValidator(_header_name)]
 HTTPAddress = Annotated[str | None, AfterValidator(_http_address)]
 PathPrefix = Annotated[str, AfterValidator(_prefix)]
 ValidationStatus = Annotated[Literal[400, 422], BeforeValidator(_number)]

@@ -199,7 +199,7 @@ def create_app(
     app.wsgi_app = proxies  # type: ignore[method-assign]
     app.extensions["openai"] = services
     app.extensions["openai_routes"] = table
-    app.extensions["openai_head_check"] = HeadCheck(services, endpoints, table, proxies.adopt)
+    app.extensions["openai_head_check"] = HeadCheck(services, endpoints, table, proxies)
     return app
 
 

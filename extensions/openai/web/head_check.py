@@ -10,11 +10,13 @@ import hmac
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..access.keys import has_keys, sent_keys
+from ..access.proxies import TrustedProxies
+from ..access.proxy_users import proxy_user
 from ..errors import APIError
 from .pipeline import check_body_type, check_scope
 from .routing.route_table import RouteTable
@@ -45,13 +47,12 @@ class HeadCheck:
         services: Services,
         endpoints: frozenset[str],
         routes: RouteTable,
-        adopt: Callable[[dict[str, Any]], None],
+        proxies: TrustedProxies,
     ) -> None:
-        """`adopt` applies the headers of trusted proxies to an environment."""
         self._services = services
         self._endpoints = endpoints
         self._routes = routes
-        self._adopt = adopt
+        self._proxies = proxies
         self._valid = _ValidKeys()
 
     def decide_fast(self, environ: dict[str, Any]) -> BodyDecision | None:
@@ -62,6 +63,8 @@ class HeadCheck:
         route = self._route(environ)
         if route is None or route.scope is None:
             return UNWANTED  # the response does not depend on the body
+        if self._proxies.users.has(environ):
+            return None
         keys = sent_keys(environ)
         if not any(keys.values()):
             return UNWANTED
@@ -73,7 +76,7 @@ class HeadCheck:
 
     def decide(self, environ: dict[str, Any]) -> BodyDecision:
         """Decide with file access or slow comparisons; counts wrong keys."""
-        self._adopt(environ)
+        self._proxies.adopt(environ)
         route = self._route(environ)
         if route is None or route.scope is None:
             return UNWANTED
@@ -81,11 +84,13 @@ class HeadCheck:
         try:
             if route.endpoint not in self._endpoints:
                 raise switched_off(route.endpoint)
-            caller = self._services.keys.identify(keys, environ.get("REMOTE_ADDR") or "")
-            check_scope(caller, route.scope)
+            user = proxy_user(self._services.settings, environ)
+            address = environ.get("REMOTE_ADDR") or ""
+            check_scope(self._services.keys.identify(keys, address, user), route.scope)
         except APIError as error:
             return BodyDecision(False, error)
-        self._valid.add(keys)
+        if user is None:
+            self._valid.add(keys)
         return _by_type(route, environ)
 
     def takes_files(self, method: str, path: str) -> bool:
