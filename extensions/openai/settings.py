@@ -105,8 +105,8 @@ class Settings(BaseSettings):
     )
     listen_host: str | None = Field(
         None,
-        description="Listen on this address only (a name, IPv4 or IPv6). Needs --api-key unless it is a "
-        "loopback address.",
+        description="Listen on this address only (a name, IPv4 or IPv6), or on several: 127.0.0.1,::1. Needs "
+        "--api-key unless they are loopback addresses.",
     )
     api_port: int = Field(
         5001,
@@ -116,8 +116,8 @@ class Settings(BaseSettings):
     )
     unix_socket: str | None = Field(
         None,
-        description="Listen on a unix socket at this path, in place of an address and a port, for programs "
-        "of this machine whom the folder's permissions let in.",
+        description="Listen on a unix socket at this path, for programs of this machine whom the folder's "
+        "permissions let in; on a port as well only with --listen or --listen-host.",
     )
     public_api: bool = Field(
         False,

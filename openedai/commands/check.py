@@ -19,7 +19,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from extensions.openai.access.allowed_hosts import bind_address
+from extensions.openai.access.allowed_hosts import bind_addresses
 from extensions.openai.access.key_files import KeyFiles, KeysError
 from extensions.openai.access.keys import has_keys
 from extensions.openai.configuration.flags import add_arguments
@@ -147,19 +147,28 @@ def _wrong_packages() -> Iterator[str]:
 
 
 def _address(start: Start) -> str:
-    host = bind_address(start.settings)
-    locked = "with a key" if has_keys(start.settings) else "without a key, on this machine only"
+    settings = start.settings
+    hosts = bind_addresses(settings)
+    host = " and ".join((*hosts, *filter(None, [settings.unix_socket])))
+    locked = "with a key" if has_keys(settings) else "without a key, on this machine only"
     return f"{host}, {locked}"
 
 
 def _port(start: Start) -> str:
     settings = start.settings
-    if settings.unix_socket is not None:
+    port, hosts = settings.api_port, bind_addresses(settings)
+    if not hosts:
         return f"none, but the unix socket {settings.unix_socket}"
-    port, host = settings.api_port, settings.listen_host
-    host = host or ("0.0.0.0" if settings.listen else "127.0.0.1")
     if port == 0:
         return "a free one"
+    for host in hosts:
+        if (served := _served_at(host, port)) is not None:
+            return served
+    return f"{port} is free"
+
+
+def _served_at(host: str, port: int) -> str | None:
+    """What answers at this address; None: nothing, it can be had. Raises Wrong if it cannot."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM
@@ -176,7 +185,7 @@ def _port(start: Start) -> str:
             raise Wrong(
                 f"port {port} cannot be used ({error.strerror}); take another with --port"
             ) from None
-    return f"{port} is free"
+    return None
 
 
 def _answers_health(port: int) -> bool:

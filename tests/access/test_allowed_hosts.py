@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from extensions.openai.access.allowed_hosts import bind_address, check_source
+from extensions.openai.access.allowed_hosts import bind_addresses, check_source
 from extensions.openai.access.ip_addresses import is_loopback
 from extensions.openai.configuration.sources import load
 from extensions.openai.engines.echo import EchoEngine
@@ -125,10 +125,15 @@ def test_loopback(host: str, is_own: bool) -> None:
         ({"listen": True, "api_key": "k"}, "0.0.0.0"),
         ({"listen": True, "listen_host": "10.0.0.1", "api_key": "k"}, "10.0.0.1"),
         ({"api_key": "k"}, "127.0.0.1"),
+        ({"listen_host": "127.0.0.1, ::1,"}, "127.0.0.1 ::1"),
+        ({"listen_host": "127.0.0.1,10.0.0.1", "api_key": "k"}, "127.0.0.1 10.0.0.1"),
+        ({"unix_socket": "/run/s"}, ""),
+        ({"unix_socket": "/run/s", "listen_host": "::1"}, "::1"),
+        ({"unix_socket": "/run/s", "listen": True, "api_key": "k"}, "0.0.0.0"),
     ],
 )
-def test_the_address_to_listen_on(options: dict[str, Any], address: str) -> None:
-    assert bind_address(Settings(**options)) == address
+def test_the_addresses_to_listen_on(options: dict[str, Any], address: str) -> None:
+    assert " ".join(bind_addresses(Settings(**options))) == address
 
 
 @pytest.mark.parametrize(
@@ -138,13 +143,15 @@ def test_the_address_to_listen_on(options: dict[str, Any], address: str) -> None
         ({"listen_host": "0.0.0.0"}, "--listen-host"),
         ({"listen_host": "::"}, "--listen-host"),
         ({"listen_host": "192.168.0.9"}, "--listen-host"),
+        ({"listen_host": "127.0.0.1,192.168.0.9"}, "--listen-host"),
+        ({"listen_host": "0.0.0.0", "unix_socket": "/run/s"}, "--listen-host"),
         ({"public_api": True}, "--public-api"),
         ({"listen": True, "admin_key": "only-an-admin-key"}, "--listen"),
     ],
 )
 def test_without_a_key_nothing_is_opened(options: dict[str, Any], flag: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        bind_address(Settings(**options))
+        bind_addresses(Settings(**options))
     assert flag in str(caught.value) and "--api-key" in str(caught.value)
     assert "\n" not in str(caught.value)
 

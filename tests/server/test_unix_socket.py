@@ -15,6 +15,7 @@ from extensions.openai.server.server import APIServer
 from extensions.openai.server.start_error import StartError
 from extensions.openai.settings import Settings, SettingsError
 from extensions.openai.web.app import create_app
+from tests.support.wire import Wire
 
 
 def server_at(path: Path, **options: object) -> APIServer:
@@ -75,3 +76,40 @@ def test_no_tunnel_leads_there(path: Path) -> None:
     with pytest.raises(SettingsError, match="--public-api needs a port"):
         server_at(path, public_api=True, api_key="sk-secret")
     assert not path.exists()
+
+
+def test_it_may_have_addresses_as_well(path: Path) -> None:
+    server = server_at(path, listen_host="127.0.0.1,::1", api_port=0)
+    server.start()
+    assert server.url == f"http://127.0.0.1:{server.port}" and server.socket_path is None
+    assert ask(path, "/v1/models") == 200
+    for host in ("127.0.0.1", "::1"):
+        with Wire(server.port, host) as wire:
+            wire.request("GET", "/v1/models")
+            assert wire.answer().status == 200
+    server.stop(5.0)
+    assert not path.exists() and not server.is_running
+    for host in ("127.0.0.1", "::1"):
+        with pytest.raises(OSError):
+            socket.create_connection((host, server.port), timeout=5)
+
+
+def test_one_address_beside_it(path: Path) -> None:
+    server = server_at(path, listen_host="127.0.0.1", api_port=0)
+    server.start()
+    with Wire(server.port) as wire:
+        wire.request("GET", "/health")
+        assert wire.answer().status == 200
+    assert ask(path, "/health") == 200
+    server.stop(5.0)
+    assert not path.exists() and not server.is_running
+
+
+def test_a_path_that_is_taken_leaves_no_port_open(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(StartError):
+        server_at(tmp_path / "none" / "s", listen_host="127.0.0.1", api_port=port)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", port))

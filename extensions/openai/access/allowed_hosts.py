@@ -20,17 +20,24 @@ LOOPBACK_ORIGIN = re.compile(
 )
 
 
-def bind_address(settings: Settings) -> str:
-    """The address to listen on. Raises SettingsError if that would expose the server without a key."""
-    host = settings.listen_host or ("0.0.0.0" if settings.listen else "127.0.0.1")
-    if not has_keys(settings) and not is_loopback(host):
+def bind_addresses(settings: Settings) -> tuple[str, ...]:
+    """The addresses to listen on; none where there is only a unix socket. Raises SettingsError if that would
+    expose the server without a key."""
+    hosts = tuple(filter(None, map(str.strip, (settings.listen_host or "").split(","))))
+    if not hosts and settings.listen:
+        hosts = ("0.0.0.0",)
+    elif not hosts and settings.unix_socket is None:
+        hosts = ("127.0.0.1",)
+    if not has_keys(settings) and not all(map(is_loopback, hosts)):
         flag = "--listen-host" if settings.listen_host else "--listen"
         raise SettingsError(f"{flag} lets other machines in, so it needs a key: {_hint(settings)}")
     if settings.public_api and not has_keys(settings):
         raise SettingsError(f"--public-api lets everyone in, so it needs a key: {_hint(settings)}")
-    if settings.public_api and settings.unix_socket is not None:
-        raise SettingsError("--public-api needs a port: leave out --unix-socket")
-    return host
+    if settings.public_api and not hosts:
+        raise SettingsError(
+            "--public-api needs a port: leave out --unix-socket, or add --listen-host 127.0.0.1"
+        )
+    return hosts
 
 
 def _hint(settings: Settings) -> str:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from ..access.allowed_hosts import bind_address
+from ..access.allowed_hosts import bind_addresses
 from ..configuration.sources import load
 from ..generation.sampling.policy import read_policy
 from ..settings import Settings, SettingsError
@@ -39,7 +39,7 @@ def _without_presets(params: Mapping[str, Any], flags: Mapping[str, Any]) -> Set
     if webui_flags.keys().isdisjoint({"listen", "listen_host"}):
         return settings
     try:
-        bind_address(settings)
+        bind_addresses(settings)
     except SettingsError as error:
         # The flag is also for the webui's own UI, which needs no key.
         log.warning("the OpenAI API listens on this machine only: %s", error)

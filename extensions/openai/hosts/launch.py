@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..access.allowed_hosts import bind_address
+from ..access.allowed_hosts import bind_addresses
 from ..access.keys import has_keys
 from ..configuration.sources import reloaded
 from ..engines import model_spec, registry
@@ -170,7 +170,7 @@ class Launcher:
         services = self.running.services
         try:
             new = reloaded(services.settings, settings_in_force(params, self.running.flags))
-            bind_address(new.settings)
+            bind_addresses(new.settings)
             services.reload(new.settings)
         except SettingsError as error:
             log.error("the settings stay as they are: %s", error)

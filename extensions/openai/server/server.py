@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import selectors
 import socket
@@ -15,9 +14,9 @@ from functools import partial
 from typing import Any
 
 from flask import Flask
-from waitress.server import BaseWSGIServer, create_server
+from waitress.server import BaseWSGIServer, MultiSocketServer, UnixWSGIServer, create_server
 
-from ..access.allowed_hosts import bind_address
+from ..access.allowed_hosts import bind_addresses
 from ..settings import Settings
 from ..system.data_folder import folder_for_temporary_files
 from ..system.machine import memory_bytes, open_files, raise_file_limit
@@ -30,7 +29,8 @@ from .limits import DEFAULT_LIMITS, ServerLimits
 from .parser import FileBodies
 from .reaper import Reaper
 from .start_error import StartError
-from .unix_socket import local_peer, remove_socket, unix_listener
+from .tcp_listeners import tcp_listeners
+from .unix_socket import is_unix, local_peer, remove_socket, unix_listener
 from .waitress_contract import IncompatibleWaitress, check_instances
 from .worker_pool import WorkerPool
 
@@ -59,20 +59,21 @@ class APIServer:
         self._limits = limits
         self._services: Services = app.extensions["openai"]
         self._workers = WorkerPool(self._max_threads, limits.idle_thread)
-        self.host = bind_address(settings)
-        self.socket_path = settings.unix_socket
+        hosts, path = bind_addresses(settings), settings.unix_socket
+        self.host = hosts[0] if hosts else ""
+        self.socket_path = None if hosts else path
         """The unix socket that it listens on; None: it has a port."""
-        if self.socket_path is not None:
-            sockets, self.port = [unix_listener(self.socket_path)], 0
-        else:
-            sockets = _listen(self.host, settings.api_port)
-            self.port = sockets[0].getsockname()[1]
+        self._unix_path = path
+        sockets = tcp_listeners(hosts, settings.api_port)
+        self.port: int = sockets[0].getsockname()[1] if sockets else 0
+        at_path = [] if path is None else [_unix_listener(path, sockets)]
         self._sockets: dict[int, Any] = {}
         connections = _connections(limits.connections)
         server = create_server(
             app,
             map=self._sockets,
-            sockets=sockets,
+            # waitress takes sockets of one kind.
+            sockets=sockets or at_path,
             _dispatcher=self._workers,  # type: ignore[arg-type]  # it has the methods that are used
             connection_limit=connections,
             # Without lookahead, a client that leaves is noticed only when something is written.
@@ -93,18 +94,20 @@ class APIServer:
             clear_untrusted_proxy_headers=False,
             ident=None,
         )
+        if sockets and at_path:
+            server = _with_unix_socket(server, app, self._sockets, self._workers, at_path[0])
         self.listeners = list(_listeners(server, self._sockets))
         try:
             check_instances(self.listeners[0])
         except IncompatibleWaitress as error:
-            for listening in sockets:
+            for listening in sockets + at_path:
                 listening.close()
             raise StartError(str(error)) from error
         listener: Any
         channel = _channel_class(settings, self.listeners[0].adj, app, limits)
         for listener in self.listeners:
             listener.channel_class = channel
-            if self.socket_path is not None:
+            if is_unix(listener.socket):
                 listener.fix_addr = local_peer
         self._server = server
         # Above seven ninths of the maximum, idle ones are closed early.
@@ -180,8 +183,8 @@ class APIServer:
                 trigger.pull_trigger(self._server.close)
             self._thread.join(limits.flushing)
         self._server.close()  # if the loop has not done it
-        if self.socket_path is not None:
-            remove_socket(self.socket_path)
+        if self._unix_path is not None:
+            remove_socket(self._unix_path)
 
     def _stop_listening(self) -> None:
         """Accept no more connections; on open ones new requests get a 503."""
@@ -277,36 +280,33 @@ def _is_busy(channel: Channel) -> bool:
     return bool(channel.requests or channel.total_outbufs_len)
 
 
+def _unix_listener(path: str, others: Iterable[socket.socket]) -> socket.socket:
+    """As unix_listener; the `others` are closed if that fails."""
+    try:
+        return unix_listener(path)
+    except StartError:
+        for each in others:
+            each.close()
+        raise
+
+
+def _with_unix_socket(
+    server: Any, app: Flask, sockets: dict[int, Any], workers: Any, at_path: socket.socket
+) -> MultiSocketServer:
+    """The same server, on this socket as well."""
+    UnixWSGIServer(
+        app,
+        sockets,
+        True,
+        at_path,
+        dispatcher=workers,
+        adj=server.adj,
+        bind_socket=False,
+        sockinfo=(at_path.family, at_path.type, at_path.proto, at_path.getsockname()),
+    )
+    return MultiSocketServer(sockets, server.adj, [], workers, server.log_info)
+
+
 def _listeners(server: Any, sockets: dict[int, Any]) -> Iterable[BaseWSGIServer]:
     found = [entry for entry in sockets.values() if isinstance(entry, BaseWSGIServer)]
     return found or [server]
-
-
-def _listen(host: str, port: int) -> list[socket.socket]:
-    """Listening sockets on all addresses of `host`. Raises StartError with one clear line."""
-    try:
-        found = socket.getaddrinfo(
-            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except OSError as error:
-        raise StartError(f"cannot listen on {host}: unknown host name") from error
-    sockets: list[socket.socket] = []
-    try:
-        for family, kind, proto, _, address in dict.fromkeys(found):
-            listening = socket.socket(family, kind, proto)
-            sockets.append(listening)
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listening.bind(address)
-            listening.listen(1024)
-    except OSError as error:
-        for listening in sockets:
-            listening.close()
-        if error.errno == errno.EADDRINUSE:
-            raise StartError(
-                f"port {port} on {host} is in use: stop what uses it, or choose another with --api-port "
-                "(or OPENEDAI_API_PORT)"
-            ) from error
-        raise StartError(f"cannot listen on {host}, port {port}: {error.strerror}") from error
-    return sockets

@@ -1,4 +1,4 @@
-"""Listening on a unix socket, in place of an address and a port."""
+"""Listening on a unix socket, in place of an address and a port or beside them."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ def unix_listener(path: str) -> socket.socket:
         why = error.strerror or "the path is too long"
         raise StartError(f"cannot listen on the unix socket {path}: {why}") from error
     return listening
+
+
+def is_unix(listening: socket.socket) -> bool:
+    """Whether it has a path."""
+    return listening.family == getattr(socket, "AF_UNIX", None)
 
 
 def local_peer(address: object) -> tuple[str, int]:

@@ -18,7 +18,11 @@ import waitress
 
 REQUIRED = ">=3.0.1,<3.1"
 
-PARAMETERS: Mapping[str, str] = {"server.create_server": "application map _dispatcher"}
+PARAMETERS: Mapping[str, str] = {
+    "server.create_server": "application map _dispatcher",
+    "server.MultiSocketServer": "map adj effective_listen dispatcher log_info",
+    "server.UnixWSGIServer": "application map _start _sock dispatcher adj sockinfo",
+}
 """Parameters of functions, by module and name."""
 NAMES: Mapping[str, str] = {
     "adjustments.Adjustments": "recv_bytes channel_request_lookahead max_request_body_size",
@@ -29,6 +33,7 @@ NAMES: Mapping[str, str] = {
     "parser.HTTPRequestParser": "completed error header_plus headers_finished body_rcv chunked "
     "content_length expect_continue version received parse_header get_body_stream close",
     "parser.ParsingError": "",
+    "server.MultiSocketServer": "run close",
     "server.TcpWSGIServer": "channel_class readable handle_accept accept set_socket_options fix_addr "
     "add_task pull_trigger run close",
     "task.ErrorTask": "execute set_close_on_finish write status content_length",
