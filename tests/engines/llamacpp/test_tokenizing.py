@@ -25,10 +25,10 @@ def test_a_long_prompt_is_tokenized_once(engine: LlamaCppEngine) -> None:
     api, listener, texts = Api(engine), engine.model.listener, list[str]()
     ask = listener.ask
 
-    def counted(path: str, *asked: Any) -> dict[str, Any]:
-        if path == "/tokenize":
-            texts.append(asked[0]["content"])
-        return ask(path, *asked)
+    def counted(path: str, body: dict[str, Any] | None = None) -> Any:
+        if body is not None and path == "/tokenize":
+            texts.append(body["content"])
+        return ask(path, body)
 
     plain = {"max_tokens": 2, "temperature": 0, "logit_bias": {"97": 100}}  # no parts of characters
     listener.ask = counted  # type: ignore[method-assign]

@@ -54,8 +54,8 @@ from .prompt_cache.disk import Disk
 from .prompt_cache.prompt import Prompt, RequestPrompt, request_prompt
 from .prompt_cache.readings import LEAST_SHARED
 from .prompt_cache.slot_pool import SlotPool
-from .request_values import body_of, encoded
-from .session import CompletionSession
+from .request_values import encoded
+from .session import CompletionSession, body_of
 from .stream_reader import AnswerReader, LogprobReader, Place, Spelling, TokenReader
 from .token_scoring import hidden_text, score_token
 
@@ -143,6 +143,7 @@ class LlamaCppEngine:
             disk=disk,
         )
         self._closed = threading.Event()
+        self._here = threading.local()
         self._template = load_template(
             header,
             bos=loaded.start_text,
@@ -383,7 +384,11 @@ class LlamaCppEngine:
         return repository_tokens(self.model.vocabulary.special, self.model.plain_tokens, files)
 
     def tokenize(self, text: str) -> tuple[int, ...]:
-        return self.model.tokenize(text)
+        # A request asks for the tokens of its prompt up to three times, in one thread.
+        known: tuple[str, tuple[int, ...]] | None = getattr(self._here, "known", None)
+        if known is None or known[0] != text:
+            self._here.known = known = text, self.model.tokenize(text)
+        return known[1]
 
     def bare_tokens(self, text: str, *, special: bool) -> tuple[int, ...]:
         return self.model.tokens_in(text) if special else self.model.plain_tokens(text)
@@ -450,7 +455,7 @@ class LlamaCppEngine:
             media_mark=model.media_mark,
             by_tokens=model.has_checkpoints,
         )
-        model.forget_text()
+        self._here.known = None  # the next request must not tell by its time what this one was
         return found
 
     def _run(

@@ -13,16 +13,19 @@ import orjson
 from ...errors import InvalidRequest
 from ..callback_bridge import TICK_S, Emit
 from ..failures import failure_from, model_changed
-from ..protocol import Piece
+from ..protocol import GenerateRequest, Piece
 from .client import Complete
 from .grammar.shared_tokenizer import shared_tokenizer
 from .penalty_restart import PenaltyRestart
 from .prompt_cache.cache import PromptCache
 from .prompt_cache.prompt import RequestPrompt
 from .prompt_cache.shared_read import SharedRead
+from .request_values import RANDOM_SEED, biases_of, seed_of
 from .stream_reader import AnswerReader, choice_of, to_api_error
 
 log = logging.getLogger("openedai")
+
+LLGUIDANCE = "%llguidance {}\n"  # says that a grammar is Lark and not GBNF
 
 
 class CompletionSession:
@@ -174,3 +177,21 @@ class CompletionSession:
                 self._chunks.clear()
                 return True
         return False
+
+
+def body_of(request: GenerateRequest) -> dict[str, Any]:
+    """The request to llama.cpp without the prompt."""
+    seed, limit = request.seed, request.max_tokens
+    body = {
+        **request.sampling,
+        "seed": RANDOM_SEED if seed is None else seed_of(seed),
+        "n_predict": -1 if limit is None else limit,
+        "logit_bias": biases_of(request.logit_bias) if request.logit_bias else [],
+        "stream": True,
+        "timings_per_token": True,  # the exact token count with every piece
+        # `return_progress` is for prompts of several steps: a callback after each, so that reading can be
+        # aborted. For a single step it would only cost time.
+    }
+    if request.grammar is not None:
+        body["grammar"] = LLGUIDANCE + request.grammar
+    return body

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +32,6 @@ class LoadedModel:
         import xllamacpp
 
         self.header = header
-        self._here = threading.local()
         self.listener = PrivateListener()
         params.hostnames = [str(self.listener.path)]
         params.api_keys = [self.listener.key]
@@ -87,18 +85,10 @@ class LoadedModel:
         return frozenset(int(banned["token"]) for banned in settings["logit_bias"])
 
     def tokenize(self, text: str) -> tuple[int, ...]:
-        """The tokens of a prompt, at least one. A request asks for those of its prompt several times."""
-        known: tuple[str, tuple[int, ...]] | None = getattr(self._here, "known", None)
-        if known is not None and known[0] == text:
-            return known[1]
+        """The tokens of a prompt, at least one."""
         asked = {"content": text, "add_special": True, "parse_special": True}
-        tokens = tuple(self.listener.ask("/tokenize", asked)["tokens"]) or (self.document_start,)
-        self._here.known = text, tokens
-        return tokens
-
-    def forget_text(self) -> None:
-        """The next request of this thread must not tell by its time what this one's prompt was."""
-        self._here.known = None
+        tokens = tuple(self.listener.ask("/tokenize", asked)["tokens"])
+        return tokens or (self.document_start,)
 
     def tokens_in(self, text: str) -> tuple[int, ...]:
         """The tokens of a text inside a prompt; special tokens are recognised."""
