@@ -81,7 +81,8 @@ class TrustedProxies:
 
     def adopt(self, environ: dict[str, Any]) -> None:
         """Move the values of trusted proxies' headers to WSGI's variables, and remove the headers."""
-        self.users.adopt(environ)
+        if self.users.header is not None and self.users.header in environ:
+            self.users.adopt(environ)
         forwarded = {name: environ.pop(f"HTTP_X_FORWARDED_{name}", "") for name in HEADERS}
         if not any(forwarded.values()):
             return

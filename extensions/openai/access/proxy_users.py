@@ -48,20 +48,16 @@ class ProxyUsers:
     def configure(self, settings: Settings) -> None:
         """Trust the proxies of these settings."""
         name = settings.trusted_user_header
-        self._header = None if name is None else "HTTP_" + name.upper().replace("-", "_")
+        self.header = None if name is None else "HTTP_" + name.upper().replace("-", "_")
+        """Its name in an environment; None: there is none, and nothing is to be done."""
         entries = [entry for entry in settings.trusted_proxies if not entry.isdecimal()]
         self._networks = [ipaddress.ip_network(entry) for entry in entries]
-
-    def has(self, environ: Mapping[str, Any]) -> bool:
-        """Whether a request has the header, whoever sent it."""
-        return self._header is not None and self._header in environ
 
     def adopt(self, environ: dict[str, Any]) -> None:
         """Move the name from the header to USER, if it comes from a trusted proxy; before the address of the
         connection is replaced."""
-        if self._header is None:
-            return
-        name = environ.pop(self._header, None)
+        assert self.header is not None
+        name = environ.pop(self.header, None)
         if name:
             peer = as_address(environ.get("REMOTE_ADDR", ""))
             if peer is not None and any(peer in network for network in self._networks):

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from flask import Flask
-from waitress.server import BaseWSGIServer, MultiSocketServer, UnixWSGIServer, create_server
+from waitress.server import BaseWSGIServer, MultiSocketServer, create_server
 
 from ..access.allowed_hosts import bind_addresses
 from ..settings import Settings
@@ -294,6 +294,8 @@ def _with_unix_socket(
     server: Any, app: Flask, sockets: dict[int, Any], workers: Any, at_path: socket.socket
 ) -> MultiSocketServer:
     """The same server, on this socket as well."""
+    from waitress.server import UnixWSGIServer  # not there on a system without such sockets
+
     UnixWSGIServer(
         app,
         sockets,

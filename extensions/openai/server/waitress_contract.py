@@ -18,11 +18,7 @@ import waitress
 
 REQUIRED = ">=3.0.1,<3.1"
 
-PARAMETERS: Mapping[str, str] = {
-    "server.create_server": "application map _dispatcher",
-    "server.MultiSocketServer": "map adj effective_listen dispatcher log_info",
-    "server.UnixWSGIServer": "application map _start _sock dispatcher adj sockinfo",
-}
+PARAMETERS: Mapping[str, str] = {"server.create_server": "application map _dispatcher"}
 """Parameters of functions, by module and name."""
 NAMES: Mapping[str, str] = {
     "adjustments.Adjustments": "recv_bytes channel_request_lookahead max_request_body_size",

@@ -63,7 +63,8 @@ class HeadCheck:
         route = self._route(environ)
         if route is None or route.scope is None:
             return UNWANTED  # the response does not depend on the body
-        if self._proxies.users.has(environ):
+        header = self._proxies.users.header
+        if header is not None and header in environ:
             return None
         keys = sent_keys(environ)
         if not any(keys.values()):

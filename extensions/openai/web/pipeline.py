@@ -16,7 +16,7 @@ from ..access.allowed_hosts import check_source
 from ..access.caller import Caller, Scope
 from ..access.keys import sent_keys
 from ..access.proxies import HOST_SENT
-from ..access.proxy_users import proxy_user
+from ..access.proxy_users import USER, proxy_user
 from ..errors import APIError, Forbidden, InvalidRequest, UnsupportedMediaType
 from ..limits.rate_limits import Admission
 from ..schemas.forms import parse_query
@@ -116,7 +116,7 @@ class RequestPipeline:
             raise refusal
         keys, known = self._services.keys, environ.get(CALLER)
         if known is None:
-            user = proxy_user(self._services.settings, environ)
+            user = proxy_user(self._services.settings, environ) if USER in environ else None
             record.caller = keys.identify(sent_keys(environ), record.address, user)
         else:
             record.caller = keys.identify_again(known)
