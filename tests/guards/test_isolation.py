@@ -192,6 +192,7 @@ PARTS = (chat_part, response_part, counted_part, result_part, message_part)
 
 
 @pytest.mark.parametrize("where", ["sqlite", "encrypted postgresql"], indirect=True)
+@pytest.mark.timeout(240)
 def test_files_that_messages_name(two: Two) -> None:
     files = [id for id in two.ids if id.startswith("file-")]
     assert len(files) == 4
@@ -205,6 +206,7 @@ def test_files_that_messages_name(two: Two) -> None:
 
 
 @pytest.mark.parametrize("where", ["memory"], indirect=True)
+@pytest.mark.timeout(240)
 def test_files_that_batches_and_their_lines_name(two: Two) -> None:
     def ended(file: str) -> Any:
         headers = two.headers["bob"]
