@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from . import (
+    batches,
     embeddings,
     guesses,
     reading,
@@ -51,7 +52,7 @@ def main() -> None:
     known = [peer for peer in peers() if options.peers is None or peer.name in options.peers]
     names = [peer.name for peer in known]
     random_model = BUILD / "random-135m.gguf"
-    if {"random", "store"} & set(options.parts) and not random_model.exists():
+    if {"random", "store", "batches"} & set(options.parts) and not random_model.exists():
         _tell("writing a model of 135 million random weights")
         BUILD.mkdir(parents=True, exist_ok=True)
         write_model(random_model)
@@ -108,6 +109,9 @@ def main() -> None:
                 _tell(
                     "transcriptions are left out: faster-whisper (extra `audio`) is not installed"
                 )
+        if "batches" in options.parts and options.only is None:
+            text, raw["batches"] = _batches(random_model, options.rounds)
+            pages.append((report.BATCHES, text))
     except (DidNotStart, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"error: {error}")
     print("\n\n".join(text for _, text in pages))
@@ -125,7 +129,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="default 5")
     parser.add_argument("--parallel", type=int, default=4, help="slots of each server; default 4")
     parts = ["embedded", "random", "reading", "store", "upstream", "switching", "guesses"]
-    parts += ["embeddings", "transcriptions"]
+    parts += ["embeddings", "transcriptions", "batches"]
     parser.add_argument("--parts", nargs="+", default=parts, choices=parts, help="default: all")
     parser.add_argument("--only", help="one workload of a model by its name, such as streams-4")
     parser.add_argument(
@@ -240,6 +244,20 @@ def _transcriptions(rounds: int) -> tuple[str, object]:
         f"Measured on {machine()}; commit {_commit()}; one thread; the middle of {rounds} rounds."
     )
     return f"{text}\n\n{transcriptions.table(found)}", list(map(asdict, found))
+
+
+def _batches(larger: Path, rounds: int) -> tuple[str, object]:
+    """What a batch costs others and gets, as the page shows it and as figures."""
+    _tell("batches")
+    began = time.monotonic()
+    models = {"the embedded model": EMBEDDED_MODEL, "135M parameters": larger}
+    found = batches.measured(models, rounds)
+    text = (
+        f"Measured on {machine()}; commit {_commit()}; {batches.SLOTS} slots, {rounds} rounds, in "
+        f"{(time.monotonic() - began) / 60:.0f} minutes. Load of the machine at the end: "
+        f"{os.getloadavg()[0]:.1f}."
+    )
+    return f"{text}\n\n{batches.table(found)}", asdict(found)
 
 
 def _commit() -> str:

@@ -45,6 +45,10 @@ TRANSCRIPTIONS = (
     "<!-- begin of what `make bench` writes about transcriptions -->",
     "<!-- end of what `make bench` writes about transcriptions -->",
 )
+BATCHES = (
+    "<!-- begin of what `make bench` writes about batches -->",
+    "<!-- end of what `make bench` writes about batches -->",
+)
 OURS = "ours"
 COLOURS = {OURS: "#1f6feb", FLOOR: "#8c959f", "llama-server": "#2da44e"}
 OTHER_COLOURS = ("#bf8700", "#8250df")

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import report
+from benchmarks import batches, report
 from benchmarks.figures import Figures
 from benchmarks.guesses import TEXTS, Guessed
 from benchmarks.guesses import table as table_of_guesses
@@ -108,6 +108,20 @@ def test_workloads_have_names_of_their_own() -> None:
     for workloads in (EMBEDDED, RANDOM, STORED):
         assert len({each.name for each in workloads}) == len(workloads)
         assert all(len(each.bodies()) == each.requests for each in workloads)
+
+
+def test_batches_are_told_by_the_round_in_the_middle() -> None:
+    speeds = [batches.Speed(90.0, 100.0), batches.Speed(1500.0, 1000.0), batches.Speed(99.0, 100.0)]
+    alone, beside = [0.01] * 18 + [0.02, 1.0], [0.02] * 18 + [0.03, 1.0]
+    first_tokens = {"a model": batches.FirstTokens(alone, beside)}
+    memory = [batches.Memory(100, 0.5, 1 << 20), batches.Memory(50_000, 60.0, 3 << 19)]
+    told = batches.table(batches.Found(speeds, first_tokens, memory)).splitlines()
+    assert told[2:4] == [
+        "| first token, p50, ms, a model | 10.0 | 20.0 | 2.00 |",
+        "| first token, p95, ms, a model | 20.0 | 30.0 | 1.50 |",
+    ]
+    assert "99 tokens/s; 3 clients with the same chats: 100; a ratio of 0.99" in told[5]
+    assert told[-2:] == ["| 100 | 0.5 | 1.0 |", "| 50,000 | 60.0 | 1.5 |"]
 
 
 def test_switching_is_told_by_the_round_in_the_middle() -> None:
