@@ -124,7 +124,7 @@ def start_nginx(setup: Setup, folder: Path, prefix: bool = False) -> subprocess.
             "/etc/ssl/llm.example.pem": str(setup.certificate.file),
             "/etc/ssl/llm.example.key": str(setup.certificate.key),
             # Shorter than the silence of the tests, so that only comments can keep a stream open.
-            "proxy_read_timeout 3600s": "proxy_read_timeout 1s",
+            "proxy_read_timeout 3600s": f"proxy_read_timeout {60 if prefix else 1}s",
             "client_max_body_size 36m": "client_max_body_size 2m",
         },
     )
