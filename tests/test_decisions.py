@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, cast
 
 import openai
@@ -14,6 +15,7 @@ import pytest
 from extensions.openai.engines.echo import EchoEngine
 from extensions.openai.engines.webui.engine import WebuiEngine
 from extensions.openai.generation.deciding import confidence, letters
+from extensions.openai.generation.hooks.extension_hooks import Hooks
 from tests.conftest import sdk_on
 from tests.support.abilities import score
 from tests.support.api import Api
@@ -277,3 +279,77 @@ def test_what_system_one_refuses(tiny: Api) -> None:
     answer = tiny.client.post("/v1/systemone", json={"state": long, "questions": asked})
     error = assert_envelope(answer.json, status=400)
     assert (error["code"], error["param"]) == ("context_length_exceeded", "state")
+
+
+def hooked(tiny: Api, **functions: Any) -> Api:
+    api = Api(tiny.engine)
+    named = [("extension", SimpleNamespace(**functions))]
+    api.app.extensions["openai"].hooks = Hooks(lambda: named, replies=True)
+    return api
+
+
+def test_input_hooks_act_on_each_question(tiny: Api) -> None:
+    seen: list[str] = []
+
+    def input_modifier(text: str, state: Any, is_chat: bool = False) -> str:
+        seen.append(text)
+        return text.replace(INPUT, "It is late.")
+
+    api = hooked(tiny, input_modifier=input_modifier)
+    changed = decide(api, INPUT, PREDICATE, SCORE)
+    assert seen == [ASKED[0], ASKED[2]]
+    plain = decide(tiny, "It is late.", PREDICATE, SCORE)
+    assert changed["usage"]["input_tokens"] == plain["usage"]["input_tokens"]
+    for mine, theirs in zip(shares(changed), shares(plain), strict=True):
+        assert mine == pytest.approx(theirs, abs=ROUNDING)
+
+
+def shares(whole: Any) -> list[list[float]]:
+    return [
+        [each["probability"] for each in answer.get("probabilities", [answer])]
+        for answer in whole["answers"]
+    ]
+
+
+def test_no_extension_decides_in_the_models_place(tiny: Api) -> None:
+    api = hooked(tiny, custom_generate_reply=lambda *_, **__: iter(["Yes"]))
+    error = decide(api, INPUT, PREDICATE, status=400)
+    assert "custom_generate_reply" in error["error"]["message"]
+
+
+def test_one_that_is_stopped_between_its_questions(tiny: Api) -> None:
+    asked: list[str] = []
+
+    def input_modifier(text: str, state: Any, is_chat: bool = False) -> str:
+        asked.append(text)
+        if len(asked) == 2:
+            stopped = api.client.post("/v1/internal/stop-generation", json={})
+            assert stopped.status_code == 200
+        return text
+
+    api = hooked(tiny, input_modifier=input_modifier)
+    error = decide(api, INPUT, PREDICATE, PREDICATE, PREDICATE, status=409)
+    assert error["error"]["code"] == "request_stopped" and len(asked) == 2
+
+
+def test_it_waits_for_its_turn_and_is_counted(tiny: Api) -> None:
+    api = Api(tiny.engine)
+    before = api.client.get("/v1/usage").json
+    whole = decide(api, INPUT, PREDICATE, SCORE)
+    assert before != api.client.get("/v1/usage").json
+    record = api.client.get("/v1/internal/requests").json["data"][0]
+    assert record["prompt_tokens"] == whole["usage"]["input_tokens"], record
+
+
+def test_what_is_seen_is_decided_about(seeing: Api) -> None:
+    def shown(colour: str) -> Any:
+        part = {"type": "input_image", "image_url": data_url(picture(colour))}
+        return decide(seeing, [{"role": "user", "content": [part]}], PREDICATE, SCORE)
+
+    red, blue = shown("red"), shown("blue")
+    assert shares(red) != shares(blue)
+    assert red["usage"] == blue["usage"] | {
+        "input_tokens_details": red["usage"]["input_tokens_details"]
+    }
+    text = decide(seeing, [{"role": "user", "content": "x"}], PREDICATE, SCORE)
+    assert red["usage"]["input_tokens"] > text["usage"]["input_tokens"]
