@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 
 from extensions.openai.access.key_files import KeyFiles
 from extensions.openai.access.signed_keys import Grant
@@ -267,10 +267,16 @@ def test_health_and_metrics_while_the_disk_is_full(tmp_path: Path) -> None:
     client.post(CHATS, json=body())
     assert b'openedai_store_objects{kind="chats"} 1.0' in client.get("/metrics").data
 
-    def fill(connection: Connection) -> None:
-        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
-        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    bounds = [100_000]  # of each connection
 
+    def bound(connection: sqlite3.Connection, *_: object) -> None:
+        connection.execute(f"PRAGMA max_page_count = {bounds[-1]}")
+
+    def fill(connection: Connection) -> None:
+        bounds.append(connection.exec_driver_sql("PRAGMA page_count").scalar_one())
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {bounds[-1]}")
+
+    event.listen(store.database.backend.engine, "checkout", bound)
     store.database.write(fill)
     full = client.post(CHATS, json=body(metadata=LONG))
     assert full.status_code == 200 and full.json["store"] is False
@@ -282,6 +288,7 @@ def test_health_and_metrics_while_the_disk_is_full(tmp_path: Path) -> None:
     streamed = client.post(CHATS, json=body(metadata=LONG, stream=True))
     assert streamed.headers["x-openedai-ignored"] == "store"
     assert sse_chunks(streamed.data)[-1]["store"] is False
+    bounds.append(100_000)
     store.database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count = 100000"))
     assert "store" not in client.post(CHATS, json=body()).json
     assert client.get("/health").json == {"status": "ok"}
