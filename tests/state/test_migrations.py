@@ -14,11 +14,15 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
+from sqlalchemy import delete, update
 
 from extensions.openai.settings import Settings, SettingsError
 from extensions.openai.state import migrations, tables
 from extensions.openai.state.databases.sqlite_file import FILE
+from extensions.openai.state.files import NewFile
+from extensions.openai.state.pages import PageQuery
 from extensions.openai.state.store import Store
+from extensions.openai.state.tables import data_keys, file_chunks
 from tests.state.conftest import Open, lasting
 from tests.state.test_chat_completions import chat, ids
 
@@ -84,6 +88,28 @@ def test_an_older_one_is_brought_up(
         with closing(sqlite3.connect(copy)) as old:
             assert old.execute("SELECT id FROM chat_completions").fetchall() == [("a",)]
             assert "later" not in str(old.execute("SELECT sql FROM sqlite_master").fetchall())
+
+
+@lasting
+@pytest.mark.parametrize("begin", [b"\0\1", b"\0\2", b"\0\2\0\1"])
+def test_bytes_in_the_clear_that_begin_like_a_mark_stay_as_they_are(
+    open_store: Open, where: str, begin: bytes
+) -> None:
+    """Before step 14 they were written without a mark of their own."""
+    store, content = open_store(), begin + b"said"
+    if "encrypted" in where:
+        store.files.add("other", NewFile("b", "", "vision", len(content)), [content])
+    file = store.files.add("me", NewFile("a", "", "vision", len(content)), [content])
+    with store.database.backend.writer.begin() as connection:
+        connection.execute(delete(data_keys).where(data_keys.c.owner == "me"))
+        mine = file_chunks.c.file == file.id
+        connection.execute(update(file_chunks).where(mine).values(data=content))
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0013'")
+    store.close()
+    after = open_store()
+    for owner in ("me", "other") if "encrypted" in where else ("me",):
+        (found,) = after.files.list(owner, PageQuery()).items
+        assert b"".join(after.files.read(owner, found.id)) == content
 
 
 @lasting

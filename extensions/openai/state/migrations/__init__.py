@@ -26,6 +26,7 @@ STEPS = (
     "m0011_data_keys",
     "m0012_files",
     "m0013_batches",
+    "m0014_clear_bytes",
 )
 """Modules of this package, each with `upgrade(op)`."""
 
