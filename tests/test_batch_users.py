@@ -8,11 +8,15 @@ from typing import Any
 import orjson
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import Connection, delete, func, select, update
 
 from extensions.openai.settings import Settings
 from extensions.openai.state import batch_users
 from extensions.openai.state import files as module
+from extensions.openai.state.database import Backend
+from extensions.openai.state.encryption import Row
 from extensions.openai.state.operations import consistency
+from extensions.openai.state.tables import file_chunks, files
 from extensions.openai.web.app import create_app
 from tests.support.batches import (
     batch_of,
@@ -72,6 +76,11 @@ def erased(client: FlaskClient, user: str, query: str = "", **more: Any) -> tupl
     return deleted["batch_requests"], deleted["batch_results"]
 
 
+def backend_of(client: FlaskClient) -> Backend:
+    backend: Backend = client.application.extensions["openai"].store.database.backend
+    return backend
+
+
 def lines_of(client: FlaskClient, batch: Any) -> dict[str, list[Any]]:
     names = ("output_file_id", "error_file_id")
     return {name: lines_in(client, batch[name]) for name in names}
@@ -123,6 +132,38 @@ def test_an_input_that_is_gone_takes_no_result_with_it(client: FlaskClient) -> N
     assert [line["custom_id"] for line in lines_in(client, done["error_file_id"])] == [None]
 
 
+def test_a_file_that_is_deleted_meanwhile(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, there = file_of(client, content()), file_of(client, content())
+    blank = batch_users._blank
+
+    def deleted_before(connection: Connection, row: Row, at: int, length: int) -> None:
+        if row["id"] == gone:
+            connection.execute(update(files).where(files.c.id == gone).values(complete=False))
+        blank(connection, row, at, length)
+        assert row["id"] == there
+
+    monkeypatch.setattr(batch_users, "_blank", deleted_before)
+    assert erased(client, "ann") == (4, 0)
+
+
+def test_results_in_files_that_are_being_deleted(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks of a file go in any order, and a server may be killed while they do."""
+    monkeypatch.setattr(module, "CHUNK_BYTES", 100)
+    done = result_of(client, content())
+    output, backend = file_chunks.c.file == done["output_file_id"], backend_of(client)
+    with backend.writer.begin() as connection:
+        which = select(func.min(file_chunks.c.at)).where(output, file_chunks.c.end_user == "ann")
+        first = connection.execute(which).scalar_one()
+        connection.execute(delete(file_chunks).where(output, file_chunks.c.at <= first))
+    results = [each for each in exported(client, "ann") if each["kind"] == "batch_results"]
+    assert len(results) == 3
+    assert erased(client, "ann") == (4, 4) and exported(client, "ann") == []
+
+
 def test_files_of_which_there_is_no_batch(client: FlaskClient) -> None:
     file = file_of(client, content())
     other = file_of(client, content(), purpose="user_data")
@@ -134,8 +175,8 @@ def test_files_of_which_there_is_no_batch(client: FlaskClient) -> None:
 def test_users_of_messages(client: FlaskClient) -> None:
     said = [{"role": "user", "content": SECRET}]
     body = {"model": "echo", "max_tokens": 9, "messages": said, "metadata": {"user_id": "ann"}}
-    path = "/v1/messages"
-    result_of(client, line_of("a", body, path) + line_of("b", body, path), endpoint=path)
+    path, unnamed = "/v1/messages", {**body, "user": ""}
+    result_of(client, line_of("a", body, path) + line_of("b", unnamed, path), endpoint=path)
     assert erased(client, "ann") == (2, 2)
 
 

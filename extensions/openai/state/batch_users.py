@@ -28,8 +28,8 @@ ERASED = (
 )
 """In the place of a result; no result is shorter."""
 KINDS = ("batch_requests", "batch_results")
-MAX_LINE_BYTES = 128 << 20
-"""Longer lines are not looked into; no request is as long."""
+MAX_LINE_BYTES = 200 << 20
+"""Longer lines are not looked into; no file that a batch takes is as long."""
 BOM = b"\xef\xbb\xbf"
 TOGETHER = 100
 """Chunks that one transaction overwrites."""
@@ -41,7 +41,7 @@ def people_of(body: Mapping[str, Any]) -> People:
     """Who a line's request is for, of whatever endpoint."""
     metadata = body.get("metadata")
     user = body.get("user")
-    if user is None and isinstance(metadata, dict):
+    if not user and isinstance(metadata, dict):
         user = metadata.get("user_id")  # of Messages
     return _person(user), _person(body.get("safety_identifier"))
 
@@ -50,7 +50,10 @@ def erase(database: Database, user: str, owners: Collection[str] | None = None) 
     """Overwrite the requests and results of a user; how many there were. Raises StoreUnavailable."""
     counts = dict.fromkeys(KINDS, 0)
     for row, at, line in _requests(database, user, owners):
-        database.write(partial(_blank, row=row, at=at, length=len(line)))
+        try:
+            database.write(partial(_blank, row=row, at=at, length=len(line)))
+        except StoredObjectNotFound:
+            continue  # its file was deleted meanwhile
         counts["batch_requests"] += 1
     # Requests first: from now on no result of theirs is kept.
     more = True
@@ -67,16 +70,17 @@ def export(
     for row, _, line in _requests(database, user, owners):
         about = {"kind": "batch_requests", "file": row["id"], "owner": row["owner"]}
         yield {**about, "line": orjson.loads(line.removeprefix(BOM))}
-    seq, held = 0, dict[str, bytes]()
+    seq, held = 0, dict[str, tuple[int, bytes]]()
     while rows := _results(database, user, owners, seq):
         for row in rows:
             # A long result is in several chunks, among those of other files.
-            seq, said = row["seq"], held.pop(row["file"], b"") + row["data"]
-            if said.endswith(b"\n"):
+            seq, (end, before) = row["seq"], held.pop(row["file"], (row["at"], b""))
+            said = before + row["data"] if end == row["at"] else row["data"]
+            if not said.endswith(b"\n"):
+                held[row["file"]] = row["at"] + len(row["data"]), said
+            elif (line := _line_in(said)) is not None:
                 about = {"kind": "batch_results", "file": row["file"], "owner": row["owner"]}
-                yield {**about, "line": orjson.loads(said)}
-            else:
-                held[row["file"]] = said
+                yield {**about, "line": line}
 
 
 def _person(name: object) -> str | None:
@@ -124,13 +128,18 @@ def _lines(parts: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
         yield at, bytes(held)
 
 
+def _line_in(said: bytes) -> Any:
+    """The JSON of a line; None: it is none, or its beginning was deleted meanwhile."""
+    try:
+        return orjson.loads(said.removeprefix(BOM))
+    except orjson.JSONDecodeError:
+        return None
+
+
 def _people_in(line: bytes) -> People:
     if not any(sign in line for sign in SIGNS):
         return NOBODY
-    try:
-        found = orjson.loads(line.removeprefix(BOM))
-    except orjson.JSONDecodeError:
-        return NOBODY
+    found = _line_in(line)
     body = found.get("body") if isinstance(found, dict) else None
     return people_of(body) if isinstance(body, dict) else NOBODY
 
@@ -165,11 +174,10 @@ def _overwrite_results(
 
 
 def _ends_line(connection: Connection, file: str, at: int) -> bool:
-    """Whether the chunk before this place ends a line."""
+    """Whether the chunk before this place ends a line, or is gone: the file is being deleted."""
     here = (file_chunks.c.file == file, file_chunks.c.at < at)
     which = select(file_chunks).where(*here).order_by(file_chunks.c.at.desc()).limit(1)
-    [row] = objects.rows(connection, CHUNKS, which)
-    return bool(row["data"].endswith(b"\n"))
+    return all(row["data"].endswith(b"\n") for row in objects.rows(connection, CHUNKS, which))
 
 
 def _results(
