@@ -65,11 +65,21 @@ class Server:
             parts = _parts(before, file, after)
             return str(self.ask("POST", "/files", parts, headers)["id"])
 
-    def download(self, file: str, target: BinaryIO) -> None:
-        """Append the content of a file."""
+    def is_there(self) -> bool:
+        """Whether anything with batches answers, be it to refuse."""
+        try:
+            self.ask("GET", "/batches?limit=1")
+        except NoServer:
+            return False
+        except BatchFailure:
+            return True
+        return True
+
+    def content(self, file: str) -> Iterator[bytes]:
+        """The content of a file, in parts. Raises BatchFailure."""
         with self._answer("GET", f"/files/{file}/content", None, {}) as answer:
             while data := answer.read(CHUNK_BYTES):
-                target.write(data)
+                yield data
 
     @contextlib.contextmanager
     def _answer(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from openedai.batch_progress import Progress
-from openedai.batch_server import CHUNK_BYTES, Answer, BatchFailure, NoServer, Server
+from openedai.batch_server import CHUNK_BYTES, Answer, BatchFailure, Server
 
 POLL_S = (0.2, 2.0)
 """Between two looks at the batch: at first, and later."""
@@ -68,11 +68,8 @@ def main(argv: Sequence[str], program: str) -> int:
     try:
         if command.own is None:
             server = Server(command.base_url, key)
-            try:
+            if command.names_server or server.is_there():
                 return _run(server, command, time.sleep, in_process=False)
-            except NoServer:
-                if command.names_server:
-                    raise
             print(
                 f"no server answers at {command.base_url}; answering in this process",
                 file=sys.stderr,
@@ -148,10 +145,14 @@ def _run(
         raise BatchFailure(f"{error}\nthe batch is kept; for its results: {again}") from None
     if batch["status"] == "failed":
         raise BatchFailure(_errors(batch))
-    with Path(output).open("wb") as target:
-        for file in (batch["output_file_id"], batch["error_file_id"]):
-            if file is not None:
-                server.download(file, target)
+    try:
+        with Path(output).open("wb") as target:
+            for file in (batch["output_file_id"], batch["error_file_id"]):
+                if file is not None:
+                    target.writelines(server.content(file))
+    except (BatchFailure, OSError) as error:
+        again = command.again(batch["id"], output, in_process=False)
+        raise BatchFailure(f"{error}\nthe batch is kept; for its results: {again}") from None
     counts = batch["request_counts"]
     print(f"{counts['completed']} answers, {counts['failed']} errors: {output}", file=sys.stderr)
     return 0 if batch["status"] == "completed" and not counts["failed"] else 1

@@ -79,6 +79,28 @@ def test_who_stops_to_wait_learns_how_to_go_on(
     assert len(read_lines(out.read_bytes())) == 3
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="it has no device that is full")
+def test_results_that_find_no_room_are_not_made_once_more(
+    serve: Serve,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    port = serve(EchoEngine(), store="memory").port
+    monkeypatch.setenv("OPENEDAI_API_PORT", str(port))
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setattr(batch, "_in_process", lambda command, key: pytest.fail("made once more"))
+    file = tmp_path / "in.jsonl"
+    file.write_bytes(b"".join(chat_line(f"{n}", "long " * 200) for n in range(50)))
+    assert run(file, "-o", "/dev/full") == 2
+    said = capsys.readouterr().err
+    assert "No space left" in said and "no server answers" not in said
+    [again] = re.findall("for its results: openedai batch (batch_.*)", said)
+    out = tmp_path / "out.jsonl"
+    assert run(*again.replace("/dev/full", str(out)).split()) == 0
+    assert len(read_lines(out.read_bytes())) == 50
+
+
 def test_what_cannot_be_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "in.jsonl"
     assert run(file) == 2
