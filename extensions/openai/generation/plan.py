@@ -474,6 +474,7 @@ class ChatPlan:
         engine = served.engine
         answer = self.answer_as(self._wanted(served, continued))
         if self.tools.here:
+            served.request.give_back = None  # else calls would be made again
             servers = served.tool_servers
             answer = running_here(
                 answer, self.tools.here, ROUNDS if servers is None else servers.rounds
