@@ -179,3 +179,35 @@ def test_a_file_that_is_too_large(tmp_path: Path) -> None:
         read_character(tmp_path, "x")
     with pytest.raises(BadCharacter):
         character_of([], "x")
+
+
+@pytest.mark.parametrize("suffix", ["json", "png"])
+def test_characters_beyond_16_bits_are_whole(tmp_path: Path, suffix: str) -> None:
+    # Most programs write them to JSON as two escapes.
+    content = {"name": "Zoë 😀", "description": "a\tb"}
+    data = card(content) if suffix == "png" else json.dumps(content).encode()
+    (tmp_path / f"x.{suffix}").write_bytes(data)
+    assert read_character(tmp_path, "x") == Character("Zoë 😀", "{{char}}'s persona: a\tb")
+    assert said(Api(EchoEngine(), character_folder=str(tmp_path)), character="x")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.yaml", "name: A\nmade: 2001-99-99\n"),
+        ("x.yaml", f"name: A\nsize: {'9' * 5000}\n"),
+        ("x.yaml", "name: !!timestamp 5\n"),
+        ("x.yaml", 'name: "\\ud83d"\n'),
+        ("x.json", '{"name": "\\ud83d"}'),
+        ("x.json", "{"),
+        ("x.json", "[" * 100_000),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(BadCharacter):
+        read_character(tmp_path, "x")
+    error = Api(EchoEngine(), character_folder=str(tmp_path)).refused(
+        "chat/completions", character="x"
+    )
+    assert error["param"] == "character"

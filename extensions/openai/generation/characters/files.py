@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import logging
 import re
 import struct
@@ -27,6 +28,7 @@ MAX_CARD_BYTES = 32 << 20
 NAME = re.compile(r"\w[\w .,'()-]{0,99}")
 """A file's name without its suffix: nothing that leads out of the folder."""
 PNG = b"\x89PNG\r\n\x1a\n"
+SURROGATE = re.compile(r"[\ud800-\udfff]")
 KEYWORDS = (b"ccv3", b"chara")
 """Of the texts in a card; the first one counts."""
 
@@ -73,9 +75,11 @@ def _content(file: Path) -> Any:
         raise BadCharacter(f"it has more than {limit} bytes")
     text = _card_text(data) if is_card else data
     try:
-        # JSON is YAML, but for tabs, which JSON may have between its parts.
+        if is_card or file.suffix == ".json":
+            return json.loads(text.decode("utf-8-sig"))
         return yaml.safe_load(text.decode("utf-8").replace("\t", " "))
-    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    # A number or a date that is none raises what Python's own types raise.
+    except (ValueError, AttributeError, yaml.YAMLError, RecursionError) as error:
         raise BadCharacter(f"it cannot be read ({type(error).__name__})") from None
 
 
@@ -109,7 +113,10 @@ def character_of(content: Any, name: str) -> Character:
 
     def text(*keys: str) -> str:
         found = (values.get(key) for key in keys)
-        return next((each.strip() for each in found if isinstance(each, str) and each.strip()), "")
+        text = next((each.strip() for each in found if isinstance(each, str) and each.strip()), "")
+        if SURROGATE.search(text):
+            raise BadCharacter("it has half of a character")
+        return text
 
     called = text("name", "char_name") or name
     user = text("user", "your_name") or None
