@@ -56,6 +56,19 @@ def test_a_client_that_leaves(client, seen) -> None:  # type: ignore[no-untyped-
     assert seen[0].cancelled and seen[0].status == 200
 
 
+def test_it_stays_small_whatever_names_a_client_sends(client, seen) -> None:  # type: ignore[no-untyped-def]
+    many = {f"unknown_{number}": 1 for number in range(500)}
+    for user in ("u" * 100_000, "u" * 99_999, ""):
+        body = {**BODY, **many, "x" * 100_000: 1, "user": user}
+        answer = client.post("/v1/chat/completions", json=body)
+        assert answer.status_code == 200
+        assert answer.headers["x-openedai-ignored"].startswith("unknown_0, unknown_1, ")
+        answer.close()
+    assert [len(record.user) for record in seen] == [64, 64, 0]
+    assert len({record.user for record in seen}) == 3
+    assert all(len("".join(record.ignored)) < 2000 for record in seen)
+
+
 def test_nothing_of_what_was_asked_is_in_it(client, seen) -> None:  # type: ignore[no-untyped-def]
     client.post("/v1/chat/completions", json=BODY).close()
     assert "one two" not in repr(replace(seen[0]))

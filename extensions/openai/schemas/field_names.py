@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
+from itertools import islice
 
 MIN_LETTERS = 5
 """Shorter names count as misspelt only if they differ in case, hyphens and underscores alone."""
@@ -34,8 +35,13 @@ def closest_name(name: str, known: Collection[str], given: Collection[str]) -> s
 
 
 def header_of(names: Iterable[str]) -> str:
-    """Join names to a response header's value; those with characters not allowed there are left out."""
-    return ", ".join([name for name in names if PLACE.fullmatch(name)][:MAX_HEADER_NAMES])
+    """Join names to a response header's value; those that it cannot have are left out."""
+    return ", ".join(reported(names))
+
+
+def reported(names: Iterable[str]) -> list[str]:
+    """The names that the header has: clients choose how many there are, and how long each is."""
+    return list(islice((name for name in names if PLACE.fullmatch(name)), MAX_HEADER_NAMES))
 
 
 @lru_cache(maxsize=64)

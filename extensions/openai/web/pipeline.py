@@ -18,7 +18,8 @@ from ..access.keys import sent_keys
 from ..access.proxies import HOST_SENT
 from ..access.proxy_users import USER, proxy_user
 from ..errors import APIError, Forbidden, InvalidRequest, UnsupportedMediaType
-from ..limits.rate_limits import Admission
+from ..limits.rate_limits import Admission, short_user
+from ..schemas.field_names import reported
 from ..schemas.forms import parse_query
 from ..schemas.validation import RequestModel, ignored_fields, parse
 from .context import RequestContext
@@ -134,8 +135,9 @@ class RequestPipeline:
             raise
         record = context.record
         if isinstance(body, RequestModel):
-            record.user = body.end_user
-            record.ignored = [*body.left_out, *ignored_fields(body)]
+            # Records stay for a while, whatever the size of a body was.
+            record.user = body.end_user and short_user(body.end_user)
+            record.ignored = reported([*body.left_out, *ignored_fields(body)])
         if counting is not None:
             counting.count_request(record.user, beside=route.beside)
         return body
