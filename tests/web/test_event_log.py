@@ -8,6 +8,7 @@ import time
 import pytest
 
 from extensions.openai.errors import EventsGone
+from extensions.openai.web import event_log
 from extensions.openai.web.event_log import EVENT_OVERHEAD_BYTES, EventLog
 
 
@@ -93,6 +94,21 @@ def test_one_that_has_left_is_not_waited_for() -> None:
     log.leave(reader)
     writing.join()
     assert (log.first, log.count) == (3, 5)
+
+
+def test_a_slow_reader_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = EventLog(2 * (1 + EVENT_OVERHEAD_BYTES))
+    reader = log.enter(0)
+    monkeypatch.setattr(event_log, "SLOW_READER_S", 0.01)
+    for event in (b"0", b"1", b"2"):
+        log.append(event)
+    monkeypatch.setattr(event_log, "SLOW_READER_S", 3600.0)
+    writing = threading.Thread(target=log.append, args=(b"3",), daemon=True)
+    writing.start()
+    writing.join(30)
+    assert (log.first, log.count) == (2, 4)
+    with pytest.raises(EventsGone):
+        log.since(0, reader)
 
 
 def test_one_event_stays_however_large() -> None:

@@ -113,5 +113,7 @@ class EventLog:
         self._changed.wait_for(
             lambda: all(at >= first for at in self._readers.values()), SLOW_READER_S
         )
+        # One that was too slow has lost events, and is not waited for again.
+        self._readers = {reader: at for reader, at in self._readers.items() if at >= first}
         del self._events[:dropped]
         self._first, self.size = first, size
