@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import threading
 import time
@@ -19,7 +20,7 @@ from extensions.openai.observability.record import RequestRecord
 from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
-from extensions.openai.web.context import IGNORED_HEADER, STREAM_HEADER
+from extensions.openai.web.context import IGNORED_HEADER, STREAM_HEADER, RequestContext
 from tests.conftest import Serve, sdk_on
 from tests.support.keys import headers_of
 from tests.support.paced import PacedEngine
@@ -343,6 +344,24 @@ def test_those_under_way_are_bounded(start: Start) -> None:
         assert here.json("DELETE", f"/v1/streams/{id}")[0] == 200
     until(lambda: not here.json("GET", "/v1/streams")[1]["data"])
     assert here.whole(here.ask(None, {**BODY, "max_tokens": 2}))
+
+
+def test_of_an_ended_one_the_events_alone_are_kept(start: Start) -> None:
+    here = start()
+    with Wire(here.port) as wire:
+        wire.request("POST", CHAT, BODY, {STREAM_HEADER: "s", "x-request-id": "the-one"})
+        assert wire.answer().status == 200
+    (shown,) = here.json("GET", "/v1/streams")[1]["data"]
+    assert shown["request"] == "the-one" and shown["answer"].startswith("chatcmpl-")
+
+    def is_there() -> bool:
+        gc.collect()
+        everything = gc.get_objects()
+        contexts = [each for each in everything if isinstance(each, RequestContext)]
+        return any(each.record.id == "the-one" for each in contexts)
+
+    until(lambda: not is_there())
+    assert here.whole(here.get("s"))
 
 
 def test_the_limit_of_requests_at_once_counts_it(tmp_path: Any, serve: Serve) -> None:

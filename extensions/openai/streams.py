@@ -89,13 +89,13 @@ def delete_stream(context: RequestContext, stream_id: str) -> Response:
 
 def _shown(id: str, stream: ResumableStream) -> StreamObject:
     first, following = stream.numbers
-    record = stream.request.record
+    request, answer = stream.ids
     return {
         "id": id,
         "object": "stream",
         "status": "ended" if stream.is_over else "in_progress",
-        "request": record.id,
-        "answer": record.answer,
+        "request": request,
+        "answer": answer,
         "first_event": first,
         "next_event": following,
     }

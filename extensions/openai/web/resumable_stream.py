@@ -41,7 +41,9 @@ class ResumableStream:
 
     def __init__(self, context: RequestContext, events: Events, id: str) -> None:
         """`events` are begun when it is."""
-        self._context = context
+        self._context: RequestContext | None = context
+        """None once it has ended: headers and body would stay as long as the events."""
+        self._ids: tuple[str, str | None] = (context.record.id, None)
         self._events = events
         self._id = id
         self._log = EventLog(context.services.settings.stream_replay_mb << 20)
@@ -56,8 +58,10 @@ class ResumableStream:
         return self._log.is_over
 
     @property
-    def request(self) -> RequestContext:
-        return self._context
+    def ids(self) -> tuple[str, str | None]:
+        """Of its request, and of its answer once it has one."""
+        context = self._context
+        return self._ids if context is None else (context.record.id, context.record.answer)
 
     @property
     def numbers(self) -> tuple[int, int]:
@@ -71,6 +75,7 @@ class ResumableStream:
     def begin(self) -> Response:
         """Begin, and answer its client. Raises StreamInUse, RateLimited."""
         context = self._context
+        assert context is not None
         services, owner = context.services, context.record.caller.owner
         services.streams.add(owner, self._id, self)
         try:
@@ -80,7 +85,7 @@ class ResumableStream:
             try:
                 answering = context.go_on()
                 name = "openai-stream"
-                threading.Thread(target=self._run, args=(owner,), name=name, daemon=True).start()
+                threading.Thread(target=self._run, args=(context,), name=name, daemon=True).start()
             except BaseException:
                 self._log.leave(reader)
                 context.goes_on = False
@@ -108,7 +113,8 @@ class ResumableStream:
 
     def stop(self) -> None:
         """End it early, as if the model had ended it."""
-        self._context.stopped = True
+        if (context := self._context) is not None:
+            context.stopped = True
 
     def wait(self, seconds: float) -> bool:
         """Whether it is over within this time."""
@@ -119,8 +125,8 @@ class ResumableStream:
         """Among all answers in the background; no other one's id has a blank."""
         return f"stream {self._id}"
 
-    def _run(self, owner: str) -> None:
-        context, services = self._context, self._context.services
+    def _run(self, context: RequestContext) -> None:
+        services, owner = context.services, context.record.caller.owner
         try:
             run_inline(self._events, self._deliver)
         except Exception as error:  # before its first event
@@ -135,6 +141,7 @@ class ResumableStream:
             try:
                 context.end()
             finally:
+                self._ids, self._context = self.ids, None
                 self._log.end()
                 most = settings.stream_replay_mb << 20
                 seconds = settings.stream_replay_seconds
@@ -164,7 +171,8 @@ class ResumableStream:
                     yield None
                     continue
                 else:
-                    yield comment_of(self._context) or KEEP_ALIVE
+                    working = self._context
+                    yield (None if working is None else comment_of(working)) or KEEP_ALIVE
                 begun, due = True, time.monotonic() + keep_alive
             if self._refused is not None:
                 raise self._refused
