@@ -16,9 +16,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.engines.protocol import Piece, Pieces, PromptUsage
 from extensions.openai.observability.record import RequestRecord
 from extensions.openai.server.server import APIServer
 from extensions.openai.settings import Settings
+from extensions.openai.web import resumable_stream
 from extensions.openai.web.app import create_app
 from extensions.openai.web.context import IGNORED_HEADER, STREAM_HEADER, RequestContext
 from tests.conftest import Serve, sdk_on
@@ -344,6 +346,33 @@ def test_those_under_way_are_bounded(start: Start) -> None:
         assert here.json("DELETE", f"/v1/streams/{id}")[0] == 200
     until(lambda: not here.json("GET", "/v1/streams")[1]["data"])
     assert here.whole(here.ask(None, {**BODY, "max_tokens": 2}))
+
+
+class DeafEngine(PacedEngine):
+    """It notices nothing while its gate is shut, as if it read a long prompt."""
+
+    def _say(self, prompt_tokens: int, max_tokens: int | None) -> Pieces:
+        with self._working():
+            self.gate.wait()
+            yield Piece("one", tokens=1, prompt=PromptUsage(prompt_tokens), finish="stop")
+
+
+def test_one_that_still_ends_counts_beside_the_next_of_its_name(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resumable_stream, "STOP_S", 0.0)
+    here = start(DeafEngine(parallel=4), background_answers=2)
+    here.engine.gate.clear()
+    with here.ask("s"):
+        assert here.engine.wait_for_active(1)
+        assert here.json("DELETE", "/v1/streams/s")[0] == 200
+        with here.ask("s"):
+            assert here.engine.wait_for_active(2)
+            with here.ask("t") as third:
+                assert third.answer().status == 429
+            here.engine.gate.set()
+            assert here.engine.wait_for_active(0)
+    assert here.whole(here.ask("t"))
 
 
 def test_of_an_ended_one_the_events_alone_are_kept(start: Start) -> None:

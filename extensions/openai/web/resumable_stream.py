@@ -122,8 +122,9 @@ class ResumableStream:
 
     @property
     def _key(self) -> str:
-        """Among all answers in the background; no other one's id has a blank."""
-        return f"stream {self._id}"
+        """Among all answers in the background, also while an earlier stream of its name still ends; no other
+        answer's id has a blank."""
+        return f"stream {self._id} {id(self)}"
 
     def _run(self, context: RequestContext) -> None:
         services, owner = context.services, context.record.caller.owner
