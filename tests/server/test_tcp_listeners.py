@@ -41,3 +41,18 @@ def test_if_one_is_not_to_be_had_none_is_kept() -> None:
 def test_a_host_that_there_is_not() -> None:
     with pytest.raises(StartError, match="unknown host name"):
         tcp_listeners(["127.0.0.1", "no such host"], 0)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "expected"),
+    [
+        (["0.0.0.0", "127.0.0.1"], ["0.0.0.0"]),
+        (["127.0.0.1", "0.0.0.0"], ["0.0.0.0"]),
+        (["::1", "0.0.0.0", "127.0.0.1"], ["::1", "0.0.0.0"]),
+        (["::", "127.0.0.1", "::1"], ["::", "127.0.0.1"]),
+    ],
+)
+def test_all_addresses_include_each_of_their_kind(hosts: list[str], expected: list[str]) -> None:
+    with ExitStack() as after:
+        sockets = [after.enter_context(each) for each in tcp_listeners(hosts, 0)]
+        assert [each.getsockname()[0] for each in sockets] == expected

@@ -9,12 +9,15 @@ from typing import Any
 
 from .start_error import StartError
 
+ALL = ("0.0.0.0", "::")
+"""Of all addresses of a machine, IPv4 and IPv6."""
+
 
 def tcp_listeners(hosts: Iterable[str], port: int) -> list[socket.socket]:
     """Listening sockets on all addresses of the `hosts`, at one port. Raises StartError, with one line."""
     sockets: list[socket.socket] = []
     try:
-        for host, found in _addresses(hosts, port):
+        for host, found in _without_covered(_addresses(hosts, port)):
             family, kind, proto, address = found
             listening = socket.socket(family, kind, proto)
             sockets.append(listening)
@@ -41,6 +44,13 @@ def _addresses(hosts: Iterable[str], port: int) -> Iterator[tuple[str, Any]]:
             if (family, address) not in known:
                 known.add((family, address))
                 yield host, (family, kind, proto, address)
+
+
+def _without_covered(found: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Those that listening on all addresses of the same kind (0.0.0.0, ::) does not include already."""
+    all_found = list(found)
+    covered = {each[0] for _, each in all_found if each[3][0] in ALL}
+    return [(host, each) for host, each in all_found if each[3][0] in ALL or each[0] not in covered]
 
 
 def _listen(listening: socket.socket, host: str, address: Any) -> None:
