@@ -185,6 +185,20 @@ def test_the_proxies_may_change(tmp_path: Path) -> None:
     assert whose(here, "ann", OTHER).status_code == 401
 
 
+def test_what_one_has_stored_is_exported_and_erased(tmp_path: Path) -> None:
+    here = client(tmp_path)
+    for user in ("ann", "bob"):
+        sent = {**BODY, "store": True, "user": "u"}
+        assert ask(here, "POST", CHAT, user, json=sent).status_code == 200
+    export, erase = "/v1/internal/users/u/export", "/v1/internal/users/u"
+    found = ask(here, "GET", f"{export}?api_key_id=user:ann", "root")
+    assert found.status_code == 200 and len(found.text.splitlines()) == 1
+    receipt = ask(here, "DELETE", f"{erase}?api_key_id=user:ann", "root").json
+    assert (receipt["api_key_id"], receipt["deleted"]["chats"]) == ("user:ann", 1)
+    assert ask(here, "GET", CHAT, "ann").json["data"] == []
+    assert len(ask(here, "GET", CHAT, "bob").json["data"]) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [

@@ -50,8 +50,12 @@ class Caller:
         return owner_of(self.identity) if self.identity else self.name
 
 
+USER_PREFIX = "user:"
+"""Of the names and identities of a proxy's users; no named key has such a name."""
+
+
 def owner_of(identity: str) -> str:
-    """The owner of objects that named keys with this identity store."""
+    """The owner of objects that named keys with this identity store, or that user of a proxy."""
     return f"key:{identity}"
 
 

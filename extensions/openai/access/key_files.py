@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..settings import Settings
 from ..system.data_folder import data_folder, hand_over, make_private, write_private
-from .caller import RESERVED, owner_of
+from .caller import RESERVED, USER_PREFIX, owner_of
 from .signed_keys import Grant, new_id, sign
 
 T = TypeVar("T")
@@ -142,10 +142,12 @@ class KeyFiles:
         return self._list.get() or ()
 
     def owners(self, name: str) -> frozenset[str]:
-        """Whose objects the keys of a name have stored, also keys without a file. Raises KeysError for a name
-        that no key ever had."""
+        """Whose objects the keys of a name have stored, also keys without a file, and a proxy's users. Raises
+        KeysError for a name that no key ever had."""
         if name in RESERVED:
             return frozenset({name})
+        if name.startswith(USER_PREFIX):
+            return frozenset({owner_of(name)})
         found = {each.grant.identity for each in self.entries() if each.grant.name == name}
         if not found:
             raise NoSuchKey(_none(name, ()))

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from ..errors import KeysUnreadable, Unauthorized
 from ..settings import KEY_LIMITS, Settings
-from .caller import LOCAL, Caller, Limits, Scope
+from .caller import LOCAL, USER_PREFIX, Caller, Limits, Scope
 from .failed_attempts import AttemptLimiter
 from .key_files import KeyFiles, KeysError, named_keys_exist
 from .password import Password
@@ -28,8 +28,6 @@ ADMIN = Caller("admin", ALL)
 """The holder of the admin key."""
 IN_ENVIRON = {name: "HTTP_" + name.upper().replace("-", "_") for name in HEADERS}
 UNREADABLE = "Named keys cannot be checked at the moment; the operator can find details in the log."
-USER_PREFIX = "user:"
-"""Of the names of a proxy's users."""
 MAX_KEY_BYTES = 4096  # a named key has about 150
 
 
