@@ -126,6 +126,7 @@ class BackgroundResponse:
 
     def _run(self, owner: str, id: str) -> None:
         context, last = self._context, None
+        context.continue_here()
         try:
             self._wait_for_event()
             # mypy infers no union of so many types.

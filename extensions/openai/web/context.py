@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from werkzeug.wsgi import get_host
 
 from ..engines.protocol import Capability, EngineInfo, Residence
+from ..engines.tokens.context_length import request_tokens
 from ..errors import AgentUnavailable, StoredObjectNotFound, StoreOff, StoreUnavailable
 from ..generation.agents.agent import Agent
 from ..generation.agents.memory import UserMemory
@@ -128,6 +129,11 @@ class RequestContext(ActiveRequest):
     def begin(self) -> None:
         """Register it as active. Raises ShuttingDown."""
         self.services.active_requests.add(self)
+        self.continue_here()
+
+    def continue_here(self) -> None:
+        """This thread answers it from now on."""
+        request_tokens.begin()
 
     def serve(self, model: str | None, timeout: float | None) -> Served:
         """Return what serves it: engine, model, policy. `model`, `timeout` (seconds): of its body.
@@ -274,6 +280,7 @@ class RequestContext(ActiveRequest):
         answering = RequestContext.of(self.services, self.environ, self.dialect)
         answering.record.id, answering.record.caller = self.record.id, self.record.caller
         self.goes_on, self._client_disconnected, self.record.status = True, None, status
+        request_tokens.end()
         return answering
 
     def check_wanted(self) -> None:
@@ -313,6 +320,7 @@ class RequestContext(ActiveRequest):
     def end(self) -> None:
         """The response was sent, or cannot be: notify observers and release everything. Only the first call
         has an effect."""
+        request_tokens.end()
         services = self.services
         if self.record.ended is not None:
             return

@@ -128,6 +128,7 @@ class ResumableStream:
 
     def _run(self, context: RequestContext) -> None:
         services, owner = context.services, context.record.caller.owner
+        context.continue_here()
         try:
             run_inline(self._events, self._deliver)
         except Exception as error:  # before its first event

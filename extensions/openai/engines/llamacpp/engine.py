@@ -32,7 +32,7 @@ from ..protocol import (
     Scores,
     TokenLogprob,
 )
-from ..tokens.context_length import check_fits
+from ..tokens.context_length import check_fits, request_tokens
 from ..tokens.gguf import GGUFHeader
 from ..tokens.infill import infill_tokens, repository_tokens
 from ..tuning import DEFAULT_TUNING, Tuning
@@ -143,7 +143,7 @@ class LlamaCppEngine:
             disk=disk,
         )
         self._closed = threading.Event()
-        self._here = threading.local()
+        self._tokenizer = object()  # not the engine, which a request would keep from being freed
         self._template = load_template(
             header,
             bos=loaded.start_text,
@@ -384,11 +384,7 @@ class LlamaCppEngine:
         return repository_tokens(self.model.vocabulary.special, self.model.plain_tokens, files)
 
     def tokenize(self, text: str) -> tuple[int, ...]:
-        # A request asks for the tokens of its prompt up to three times, in one thread.
-        known: tuple[str, tuple[int, ...]] | None = getattr(self._here, "known", None)
-        if known is None or known[0] != text:
-            self._here.known = known = text, self.model.tokenize(text)
-        return known[1]
+        return request_tokens.of(self._tokenizer, text, self.model.tokenize)
 
     def bare_tokens(self, text: str, *, special: bool) -> tuple[int, ...]:
         return self.model.tokens_in(text) if special else self.model.plain_tokens(text)
@@ -448,15 +444,13 @@ class LlamaCppEngine:
 
     def _known(self, request: GenerateRequest, prompt: str | tuple[int, ...]) -> RequestPrompt:
         model = self.model
-        found = request_prompt(
+        return request_prompt(
             request,
             prompt,
             self.tokenize,
             media_mark=model.media_mark,
             by_tokens=model.has_checkpoints,
         )
-        self._here.known = None  # the next request must not tell by its time what this one was
-        return found
 
     def _run(
         self,

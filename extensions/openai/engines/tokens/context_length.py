@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 
 from ...errors import ContextLengthExceeded
@@ -10,6 +11,41 @@ START_AND_END = 2  # tokens that a tokenizer may put around a text
 MAX_BLANKS = 16_384  # characters; megabytes of them take a tokenizer half a minute
 NORMALIZATION_GROWTH = 11
 """By how much a text's bytes grow at most when a tokenizer normalizes its Unicode."""
+
+
+class RequestTokens(threading.local):
+    """The text that a request has tokenized last, in the thread that answers it: its prompt is needed for
+    chat's limit, for the context and for the cache.
+
+    Nothing is kept where no request is answered, nor after its end: its prompt would stay in memory, and the
+    next request of the thread could tell by its time what this one was.
+    """
+
+    _answers = False
+    _known: tuple[object, str, tuple[int, ...]] | None = None
+
+    def begin(self) -> None:
+        """This thread answers a request from now on."""
+        self._answers, self._known = True, None
+
+    def end(self) -> None:
+        """Its answer is complete, or goes on in another thread."""
+        self._answers, self._known = False, None
+
+    def of(
+        self, model: object, text: str, tokenize: Callable[[str], tuple[int, ...]]
+    ) -> tuple[int, ...]:
+        """The tokens of a text. `model` stands for its tokenizer."""
+        known = self._known
+        if known is not None and known[0] is model and known[1] == text:
+            return known[2]
+        tokens = tokenize(text)
+        if self._answers:
+            self._known = model, text, tokens
+        return tokens
+
+
+request_tokens = RequestTokens()
 
 
 def max_tokens_of(text: str) -> int:
