@@ -82,6 +82,15 @@ def test_links_lead_to_files(page: Path) -> None:
             assert (page.parent / link).exists(), link
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_have_a_head(page: Path) -> None:
+    """An empty line in a table ends it, and what follows is no table."""
+    lines = [*page.read_text(encoding="utf-8").splitlines(), ""]
+    for at, line in enumerate(lines):
+        if line.startswith("| ") and not lines[at - 1].startswith("|"):
+            assert re.fullmatch(r"\|( *:?-+:? *\|)+", lines[at + 1]), line
+
+
 def test_the_version_is_told_once() -> None:
     from extensions.openai import __version__
 
