@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import secrets
 import time
 from base64 import b64decode, b64encode
 from typing import Any
 
 import pytest
 
+from extensions.openai.engines.pictures import Picture, Pictures, PictureSteps, PictureTask
 from extensions.openai.web import picture_links
 from tests.support.api import Api
 from tests.support.every_task import PNG, EveryTaskEngine
@@ -131,6 +133,22 @@ def test_an_answer_whose_addresses_have_ended_is_made_again(
     fresh = again(api)
     assert fresh.status_code == 200 and fresh.json["data"] != ended.json["data"]
     assert "Idempotent-Replayed" not in fresh.headers and again(api).json == fresh.json
+
+
+def test_addresses_of_another_server_are_answered_again() -> None:
+    """Also where that is one of ours, whose files are not here."""
+
+    class Elsewhere(EveryTaskEngine):
+        def make_pictures(self, task: PictureTask) -> PictureSteps:
+            made = f"http://other/v1/images/files/file-{secrets.token_hex(16)}"
+            yield Pictures((Picture(None, made),), 7)
+
+    api = Api(PacedEngine(), **{"store": "memory", **KEYS})
+    api.app.extensions["openai"].models.add("tasks", Elsewhere())
+    first = again(api)
+    assert first.status_code == 200, first.text
+    assert again(api).json == first.json
+    assert again(api, "other").json != first.json
 
 
 def test_addresses_need_the_store() -> None:

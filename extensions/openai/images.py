@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -28,7 +27,7 @@ from .schemas import bad_request
 from .schemas.forms import Upload
 from .schemas.task_request import TaskRequest
 from .web.picture_answers import PictureAnswer
-from .web.picture_links import PATH, PURPOSE, check_links, linked
+from .web.picture_links import PATH, PURPOSE, check_links
 from .web.responses.response import Response
 from .web.responses.streaming import OneChunk, respond
 from .web.routing.routes import MODEL, PathPrefixes, Route, endpoint
@@ -236,7 +235,7 @@ def _answer(context: RequestContext, body: _PictureRequest, task: PictureTask) -
     answer = PictureAnswer(context, body)
     if answer.earlier is not None:
         return answer.earlier
-    fold = _Fold(partial(linked, context), answer.keep)
+    fold = _Fold(answer.link, answer.keep)
     return respond(context, steps, stream=False, fold=fold)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from ..engines.pictures import Picture
 from ..schemas.validation import RequestModel
 from . import picture_links
 from .idempotent_request import IdempotentRequest, sent_again
@@ -29,6 +30,8 @@ class PictureAnswer:
         """Begin with the request as it was sent. Raises RequestUnderWay, IdempotencyMismatch, InvalidRequest
         for a key that is none."""
         self._context = context
+        self._files: list[str] = []
+        """Its pictures that are kept here; those of another server are not."""
         self._request = IdempotentRequest(context, sent, self._get)
 
     @property
@@ -37,6 +40,13 @@ class PictureAnswer:
         earlier = self._request.earlier
         return None if earlier is None else sent_again(json_response(earlier))
 
+    def link(self, picture: Picture) -> Picture:
+        """As `picture_links.linked`."""
+        linked = picture_links.linked(self._context, picture)
+        if linked is not picture:
+            self._files.append(str(linked.url).rpartition("/")[2])
+        return linked
+
     def keep(self, whole: Mapping[str, Any]) -> None:
         """Keep the answer, if the request has a key. Raises the errors of the store."""
         claim = self._request.claim
@@ -44,7 +54,8 @@ class PictureAnswer:
             return
         from ..state.files import NewFile  # with the database's library
 
-        data, expires = orjson.dumps(whole), int(time.time()) + picture_links.SECONDS
+        data = orjson.dumps({"answer": whole, "files": self._files})
+        expires = int(time.time()) + picture_links.SECONDS
         new = NewFile("images.json", "application/json", PURPOSE, len(data), expires)
         self._context.store.files.add(self._context.record.caller.owner, new, [data], claim=claim)
         self._request.settle()
@@ -52,9 +63,8 @@ class PictureAnswer:
     def _get(self, id: str) -> Mapping[str, Any]:
         """Raises StoredObjectNotFound, also where one of the pictures is deleted."""
         files, owner = self._context.store.files, self._context.record.caller.owner
-        whole: Mapping[str, Any] = orjson.loads(b"".join(files.read(owner, id)))
-        for each in whole["data"]:
-            _, here, picture = each.get("url", "").partition(f"{picture_links.PATH}/")
-            if here and picture.startswith("file-"):
-                files.get(owner, picture)
-        return whole
+        kept: dict[str, Any] = orjson.loads(b"".join(files.read(owner, id)))
+        for each in kept["files"]:
+            files.get(owner, each)
+        answer: Mapping[str, Any] = kept["answer"]
+        return answer
