@@ -19,6 +19,7 @@ from extensions.openai.engines.llamacpp.encoder import calls_of, step_tokens
 from extensions.openai.engines.llamacpp.loading.outline import PROCESS_BYTES
 from extensions.openai.engines.llamacpp.loading.params import Cache
 from extensions.openai.engines.llamacpp.reranker import LlamaCppReranker
+from extensions.openai.engines.llamacpp.step_share import SHARED_TOKENS
 from extensions.openai.engines.model_spec import ModelLoadError, Task
 from extensions.openai.engines.protocol import (
     Capability,
@@ -171,6 +172,28 @@ def test_a_long_text_is_a_call_of_its_own(
     together = vectors(engine, texts)
     assert sent[4:] == [texts]
     assert np.abs(apart - together).max() < ROUNDING
+
+
+def test_a_long_text_whose_client_leaves_while_it_waits_is_not_computed(
+    bert: tuple[LlamaCppEmbedder, NumpyBert, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, sent, share = bert[0], list[list[Input]](), bert[0].share
+    assert share is not None
+    call = engine.call
+
+    def recording(ask: Any, body: dict[str, Any]) -> dict[str, Any]:
+        sent.append(list(body["input"]))
+        return call(ask, body)
+
+    monkeypatch.setattr(engine, "call", recording)
+    with share.of(SHARED_TOKENS):
+        leaving = engine.embed([LONG])
+        assert next(leaving) is None, "it has begun, and waits"
+        leaving.close()
+    assert len(vectors(engine, [LONG + "dog"])) == 1, "the next one has its turn"
+    with share.of(SHARED_TOKENS):
+        pass  # nobody is inside
+    assert sent == [[engine.tokenize(LONG + "dog")]]
 
 
 def test_who_shares_steps(

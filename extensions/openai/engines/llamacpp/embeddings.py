@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import sys
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ..callback_bridge import Emit, iterate_callback
 from ..encoders import Input, VectorBatches, Vectors
@@ -31,9 +31,9 @@ class LlamaCppEmbedder(LlamaCppEncoder):
         return MEAN if said in (NONE, RANK) else None
 
     def embed(self, inputs: Sequence[Input]) -> VectorBatches:
-        def produce(emit: Emit[Vectors]) -> None:
+        def produce(emit: Emit[Vectors | None]) -> None:
             for part, long_tokens in self._parts(inputs):
-                if emit(self._shared(part, long_tokens)):
+                if emit(self._shared(part, long_tokens, lambda: emit(None))):
                     return
 
         return iterate_callback(produce)
@@ -55,11 +55,14 @@ class LlamaCppEmbedder(LlamaCppEncoder):
             yield (each,), len(each)
         yield from ((part, 0) for part in calls_of(short, size_of))
 
-    def _shared(self, inputs: Sequence[Input], long_tokens: int) -> Vectors:
-        if self.share is None:
+    def _shared(
+        self, inputs: Sequence[Input], long_tokens: int, is_left: Callable[[], bool]
+    ) -> Vectors | None:
+        """None where the client has left while a long text waited."""
+        if self.share is None or not long_tokens:
             return self._vectors(inputs)
         with self.share.of(long_tokens):
-            return self._vectors(inputs)
+            return None if is_left() else self._vectors(inputs)
 
     def _vectors(self, inputs: Sequence[Input]) -> Vectors:
         body = {"input": inputs, "encoding_format": "base64"}

@@ -31,10 +31,7 @@ class StepShare:
 
     @contextmanager
     def of(self, tokens: int) -> Iterator[None]:
-        """Be inside with so many tokens of one long text; 0: of short ones, which need not wait."""
-        if not tokens:
-            yield
-            return
+        """Be inside with so many tokens of one long text. Short ones need not wait."""
         with self._entry, self._changed:
             self._changed.wait_for(
                 lambda: not self._tokens or self._tokens + tokens <= SHARED_TOKENS
