@@ -176,6 +176,11 @@ def test_the_same_request_with_its_key_is_one(client: FlaskClient) -> None:
     done, again = (complete(client, id, [part], headers=key) for _ in range(2))
     assert done.status_code == 200 and again.data == done.data
     assert again.headers["Idempotent-Replayed"] == "true"
+    late = client.post(UPLOADS, json={**NEW, "bytes": 6}, headers={"Idempotency-Key": "u"})
+    assert late.json == done.json, "the one that was begun, as it is now, and no other one"
+    assert client.delete(f"/v1/files/{done.json['file']['id']}").status_code == 200
+    new = client.post(UPLOADS, json={**NEW, "bytes": 6}, headers={"Idempotency-Key": "u"})
+    assert new.json["status"] == "pending" and new.json["id"] != id
 
 
 def test_one_key_does_not_see_those_of_another(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from .errors import BodyTooLarge
+from .errors import BodyTooLarge, StoredObjectNotFound
 from .files import (
     MAX_NAME,
     MEBIBYTE,
@@ -98,10 +98,17 @@ def create_upload(context: RequestContext, body: NewUpload) -> Response:
     expires = expires_at(body.purpose, body.expires_after)
     new = NewFile(body.filename, body.mime_type, body.purpose, body.bytes, expires)
 
-    def create(claim: Claim | None) -> Upload:
-        return uploads.create(owner, new, most=max_bytes(context), claim=claim)
+    def create(claim: Claim | None) -> UploadObject:
+        return _shown(uploads.create(owner, new, most=max_bytes(context), claim=claim))
 
-    return stored_once(context, body, create, partial(uploads.of_file, owner), _shown)
+    def created(file: str) -> UploadObject:
+        """As it is now: it may be completed."""
+        try:
+            return _shown(uploads.of_file(owner, file))
+        except StoredObjectNotFound:
+            return _completed(context.store.files.get(owner, file))
+
+    return stored_once(context, body, create, created, lambda upload: upload)
 
 
 def add_part(context: RequestContext, body: PartForm, upload_id: str) -> Response:
