@@ -137,7 +137,8 @@ class RequestPipeline:
         if isinstance(body, RequestModel):
             # Records stay for a while, whatever the size of a body was.
             record.user = body.end_user and short_user(body.end_user)
-            record.ignored = reported([*body.left_out, *ignored_fields(body)])
+            ignored = [*body.left_out, *ignored_fields(body)]
+            record.ignored = reported(ignored) if ignored else ignored
         if counting is not None:
             counting.count_request(record.user, beside=route.beside)
         return body

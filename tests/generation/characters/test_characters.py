@@ -155,6 +155,26 @@ def test_what_a_dialogue_cannot_have(api: Api) -> None:
     assert api.refused("chat/completions", character="Jack", tools=tools)
 
 
+@pytest.mark.parametrize(
+    ("param", "body"),
+    [
+        ("context", {"context": "{{char}}" * 100_000, "bot_name": "x" * 256}),
+        ("greeting", {"greeting": "<USER>" * 100_000, "user_name": "x" * 256}),
+        (
+            "chat_instruct_command",
+            {"mode": "chat-instruct", "chat_instruct_command": "<|prompt|>" * 5000, "context": "x" * 5000},
+        ),
+        ("bot_name", {"bot_name": "x" * 257}),
+        ("user_name", {"user_name": "x" * 257}),
+    ],
+)  # fmt: skip
+def test_a_short_request_makes_no_endless_dialogue(
+    api: Api, param: str, body: dict[str, str]
+) -> None:
+    error = api.refused("chat/completions", **{"mode": "chat", **body})
+    assert (error["param"], error["code"]) == (param, "string_above_max_length")
+
+
 def test_instruct_is_as_without_characters(api: Api) -> None:
     assert said(api, mode="instruct") == "Hi"
 

@@ -25,6 +25,8 @@ DEFAULT_COMMAND = (
     "<|prompt|>"
 )
 MAX_NAMES_TOLD = 50
+MAX_FILLED_CHARACTERS = 16 << 20
+"""Of a text in which names, or the dialogue, stand for marks: a short one may have very many marks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +72,22 @@ def cast_of(folder: Path, name: str | None, values: Mapping[str, str]) -> Cast:
     user = values.get("name1") or found.user or "You"
     character = values.get("name2") or found.name
 
-    def named(text: str) -> str:
-        for mark in ("{{char}}", "<BOT>"):
-            text = text.replace(mark, character)
-        for mark in ("{{user}}", "<USER>"):
-            text = text.replace(mark, user)
-        return text
-
+    marks = {"{{char}}": character, "<BOT>": character, "{{user}}": user, "<USER>": user}
     bio = values.get("user_bio")
     context = [values.get("context") or found.context, f"About {user}: {bio}" if bio else ""]
     greeting = values.get("greeting") or found.greeting
-    return Cast(user, character, named("\n\n".join(filter(None, context))), named(greeting))
+    described = _filled("\n\n".join(filter(None, context)), marks, "context")
+    return Cast(user, character, described, _filled(greeting, marks, "greeting"))
+
+
+def _filled(text: str, values: Mapping[str, str], param: str) -> str:
+    """The text with values in place of marks. Raises InvalidRequest where it would be too long."""
+    for mark, value in values.items():
+        length = len(text) + text.count(mark) * (len(value) - len(mark))
+        if length > MAX_FILLED_CHARACTERS:
+            raise bad_request.wrong_length(param, "string", length, high=MAX_FILLED_CHARACTERS)
+        text = text.replace(mark, value)
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +125,8 @@ class DialoguePlan(ChatPlan):
             return request, text
         begun = f"{self.cast.character}:" + (" " if self.continues else "")
         before = text.removesuffix(begun).rstrip("\n")
-        asked = self.command.replace("<|character|>", self.cast.character)
-        asked = asked.replace("<|prompt|>", before)
+        marks = {"<|character|>": self.cast.character, "<|prompt|>": before}
+        asked = _filled(self.command, marks, "chat_instruct_command")
         variables = {**request.template_variables, "enable_thinking": False}
         request = replace(request, messages=(Message("user", asked),), template_variables=variables)
         return request, engine.render(request) + begun

@@ -53,6 +53,10 @@ class Prediction(RequestModel):
     content: str | Annotated[list[TextPart], Field(min_length=1)]
 
 
+MAX_NAME_CHARACTERS = 256
+"""Of the names in a dialogue: they stand before each message."""
+
+
 class ChatCompletionRequest(ThinkingFields, ChoicesRequest):
     """Create chat completion. Names beyond the reference's are the native sampler's, or say so."""
 
@@ -122,11 +126,13 @@ class ChatCompletionRequest(ThinkingFields, ChoicesRequest):
     )
     user_name: str | None = Field(
         None,
+        max_length=MAX_NAME_CHARACTERS,
         validation_alias=AliasChoices("user_name", "name1"),
         description="The user's name in a web UI. Not OpenAI's.",
     )
     bot_name: str | None = Field(
         None,
+        max_length=MAX_NAME_CHARACTERS,
         validation_alias=AliasChoices("bot_name", "name2"),
         description="The character's name there, in place of its own. Not OpenAI's.",
     )
