@@ -69,7 +69,7 @@ def test_nothing_is_known_after_a_request_whatever_came_of_it(
         answer = api.client.post(f"/v1/{path}", json=body, buffered=True)
         assert answer.status_code == status, answer.text
         counts.append(list(texts))
-        assert request_tokens._known is None, "no prompt stays in memory"
+        assert request_tokens.known is None, "no prompt stays in memory"
     first, second = counts
     assert first == second
 

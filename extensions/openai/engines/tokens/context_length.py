@@ -22,26 +22,27 @@ class RequestTokens(threading.local):
     """
 
     _answers = False
-    _known: tuple[object, str, tuple[int, ...]] | None = None
+    known: tuple[object, str, tuple[int, ...]] | None = None
+    """The model, the text and its tokens."""
 
     def begin(self) -> None:
         """This thread answers a request from now on."""
-        self._answers, self._known = True, None
+        self._answers, self.known = True, None
 
     def end(self) -> None:
         """Its answer is complete, or goes on in another thread."""
-        self._answers, self._known = False, None
+        self._answers, self.known = False, None
 
     def of(
         self, model: object, text: str, tokenize: Callable[[str], tuple[int, ...]]
     ) -> tuple[int, ...]:
         """The tokens of a text. `model` stands for its tokenizer."""
-        known = self._known
+        known = self.known
         if known is not None and known[0] is model and known[1] == text:
             return known[2]
         tokens = tokenize(text)
         if self._answers:
-            self._known = model, text, tokens
+            self.known = model, text, tokens
         return tokens
 
 
