@@ -136,7 +136,7 @@ def test_a_file_that_is_deleted_meanwhile(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone, there = file_of(client, content()), file_of(client, content())
-    blank = batch_users._blank
+    blank = batch_users.blank
 
     def deleted_before(connection: Connection, row: Row, at: int, length: int) -> None:
         if row["id"] == gone:
@@ -144,7 +144,7 @@ def test_a_file_that_is_deleted_meanwhile(
         blank(connection, row, at, length)
         assert row["id"] == there
 
-    monkeypatch.setattr(batch_users, "_blank", deleted_before)
+    monkeypatch.setattr(batch_users, "blank", deleted_before)
     assert erased(client, "ann") == (4, 0)
 
 

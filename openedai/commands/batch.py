@@ -74,7 +74,7 @@ def main(argv: Sequence[str], program: str) -> int:
                 f"no server answers at {command.base_url}; answering in this process",
                 file=sys.stderr,
             )
-        return _in_process(command, key)
+        return in_process(command, key)
     except (KeyboardInterrupt, Interrupted):  # before there was a batch
         return INTERRUPTED
     except (BatchFailure, OSError) as error:
@@ -82,7 +82,7 @@ def main(argv: Sequence[str], program: str) -> int:
         return 2
 
 
-def _in_process(command: Command, key: str | None) -> int:
+def in_process(command: Command, key: str | None) -> int:
     """Answer with the whole application in this process, and no port."""
     from extensions.openai.hosts.in_process import InProcess
     from extensions.openai.hosts.launch import launcher

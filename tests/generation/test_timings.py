@@ -42,7 +42,7 @@ def test_times_and_rates_of_a_record() -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_on_request_in_each_chunk_and_in_the_whole_answer(path: str, tiny: Api) -> None:
-    body = {"max_tokens": 8, **PATHS[path]}
+    body = {"max_tokens": 8, "temperature": 0, **PATHS[path]}
     timed = {**body, "timings_per_token": True}
     whole = tiny.client.post(f"/v1/{path}", json={"model": "x", **timed}).json
     usage, timings = whole["usage"], whole["timings"]

@@ -89,7 +89,7 @@ def test_results_that_find_no_room_are_not_made_once_more(
     port = serve(EchoEngine(), store="memory").port
     monkeypatch.setenv("OPENEDAI_API_PORT", str(port))
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    monkeypatch.setattr(batch, "_in_process", lambda command, key: pytest.fail("made once more"))
+    monkeypatch.setattr(batch, "in_process", lambda command, key: pytest.fail("made once more"))
     file = tmp_path / "in.jsonl"
     file.write_bytes(b"".join(chat_line(f"{n}", "long " * 200) for n in range(50)))
     assert run(file, "-o", "/dev/full") == 2

@@ -51,7 +51,7 @@ def erase(database: Database, user: str, owners: Collection[str] | None = None) 
     counts = dict.fromkeys(KINDS, 0)
     for row, at, line in _requests(database, user, owners):
         try:
-            database.write(partial(_blank, row=row, at=at, length=len(line)))
+            database.write(partial(blank, row=row, at=at, length=len(line)))
         except StoredObjectNotFound:
             continue  # its file was deleted meanwhile
         counts["batch_requests"] += 1
@@ -144,7 +144,7 @@ def _people_in(line: bytes) -> People:
     return people_of(body) if isinstance(body, dict) else NOBODY
 
 
-def _blank(connection: Connection, row: Row, at: int, length: int) -> None:
+def blank(connection: Connection, row: Row, at: int, length: int) -> None:
     """Overwrite a request; an answer to it that is under way is not kept."""
     overwrite(connection, row["owner"], row["id"], at, b" " * length)
     of_file = (batches.c.owner == row["owner"], batches.c.input_file == row["id"])
