@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.engines.llamacpp.engine import LlamaCppEngine
 from extensions.openai.generation.prompt_progress import ProgressReporter
 from extensions.openai.observability.record import RequestRecord
 from extensions.openai.settings import Settings
@@ -63,6 +64,8 @@ def test_a_long_prompt(path: str, tiny: Api) -> None:
     assert times == sorted(times)
     begun = [chunk for chunk in chunks if chunk["choices"] and "prompt_progress" not in chunk]
     assert chunks.index(begun[0]) == len(found)
+    # Its slot is given back behind the last chunk.
+    assert isinstance(tiny.engine, LlamaCppEngine) and tiny.engine.cache.slots.wait_until_empty(50)
     again = tiny.chunks(path, **body)
     assert again[0]["prompt_progress"]["cache"] > total // 2
 
