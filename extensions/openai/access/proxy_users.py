@@ -1,7 +1,7 @@
 """Users whom a trusted proxy has identified, and names in a header: `--trusted-user-header`.
 
 The header counts only where the connection itself comes from one of `--trusted-proxies`; from anywhere else
-it is removed. The proxy must replace what clients send under that name, and let nobody in who has no login.
+it is removed. The proxy must replace what clients send under that name, and let in only users with a login.
 """
 
 from __future__ import annotations
