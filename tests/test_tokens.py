@@ -308,3 +308,11 @@ def test_counting_uses_no_tokens_of_a_limit() -> None:
         answer = api.client.post("/tokenize", json={"prompt": "x" * 500}, headers=headers)
         assert answer.status_code == 200
     assert answer.headers["x-ratelimit-remaining-tokens"] == "1000"
+
+
+@pytest.mark.parametrize("samplers", [True, False])
+def test_fields_that_say_nothing_of_the_next_token_are_named(random: Api, samplers: bool) -> None:
+    body = {"prompt": "he", "use_samplers": samplers, "stop": ["x"], "stream": True, "top_k": 3}
+    answer = random.client.post("/v1/internal/logits", json=body)
+    assert answer.status_code == 200 and answer.json["logits"]
+    assert answer.headers["x-openedai-ignored"] == "stop, stream"

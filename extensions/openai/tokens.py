@@ -184,6 +184,10 @@ class CountedTokens(TypedDict):
     token_strs: NotRequired[list[str]]
 
 
+WITHOUT_EFFECT_ON_LOGITS = ("echo", "max_tokens", "n", "stop", "stream", "suffix")
+"""Fields of POST /v1/completions that say nothing of the next token."""
+
+
 class LogitsRequest(RequestModel):
     """A prompt, after which the model would go on."""
 
@@ -268,6 +272,8 @@ def detokenize(context: RequestContext, body: DecodeRequest) -> Response:
 def logits(context: RequestContext, body: LogitsRequest) -> Response:
     """What may come next: the likeliest tokens after a prompt."""
     served = _serve(context, body.model)
+    sent = body.model_extra or {}
+    context.record.ignored += [name for name in WITHOUT_EFFECT_ON_LOGITS if sent.get(name)]
     names = Names("n", "max_tokens", "top_logits")
     top = body.top_logits or DEFAULT_TOP_LOGITS
     if body.use_samplers:
