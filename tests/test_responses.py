@@ -332,6 +332,11 @@ def test_what_cannot_be_is_refused_by_name(
         assert assert_envelope(answer.json, status=400)["param"] == param
 
 
+def test_the_place_of_the_format_is_named(client: FlaskClient) -> None:
+    error = post(client, response_format={"type": "json_object"}).json["error"]
+    assert error["code"] == "unsupported_parameter" and "text.format" in error["message"]
+
+
 def test_the_least_of_the_reference_holds_where_it_is_wanted(client: FlaskClient) -> None:
     assert post(client, max_output_tokens=1).status_code == 200
     strict = create_app(Settings(strict_parameters=True), EchoEngine()).test_client()

@@ -35,6 +35,8 @@ class Exchange:
     """The agent left before the end."""
     cut: bool = False
     ended: bool = False
+    sent: bytes = b""
+    """The body as it came."""
 
     @property
     def status(self) -> int:
@@ -162,6 +164,7 @@ class Relay:
         headers = dict(_header(each) for each in lines)
         _method, path, _version = line.split(" ")
         exchange = Exchange(path, headers, json.loads(body) if body else {}, time.monotonic())
+        exchange.sent = body
         with self._lock:
             self.exchanges.append(exchange)
         kept = [each for each in lines if _header(each)[0] != "connection"]

@@ -232,7 +232,9 @@ class ResponsesRequest(PromptFields, GenerationRequest):
     refused: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         **GenerationRequest.refused,
         "n": (1,),
-        "response_format": (),
+    }
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        "response_format": "POST /v1/chat/completions; here it is text.format"
     }
 
     max_output_tokens: int | None = Field(
