@@ -25,6 +25,9 @@ from .plan import Outcome, Runner, new_call_id
 
 ROUNDS = 4
 """An answer's calls of the model where the operator says nothing else."""
+SEPARATOR = "__"
+"""Between a server's label and its tool's name, in the name that the model sees."""
+NOT_OFFERED = "There is no such tool."
 Answer = Callable[[Engine, ChatRequest, "str | None"], Pieces]
 
 
@@ -42,10 +45,13 @@ def running_here(answer: Answer, runners: Mapping[str, Runner], rounds: int = RO
     """The answers of `answer`, with the calls of these tools made here. It calls the model `rounds` times at
     most: the last one may say what it likes, its calls are made and it is over."""
 
+    servers = frozenset(each.server for each in runners.values() if each.server is not None)
+
     def answered(engine: Engine, request: ChatRequest, prompt: str | None = None) -> Pieces:
         sampled = 0
+        offered = frozenset(tool.name for tool in request.tools)
         for at in range(rounds):
-            turn = _Turn(runners)
+            turn = _Turn(runners, servers, offered)
             pieces = answer(engine, _later(request, sampled), prompt)
             try:
                 for piece in pieces:
@@ -89,6 +95,9 @@ class _Turn:
     """What the model says until it waits for results."""
 
     runners: Mapping[str, Runner]
+    servers: frozenset[str]
+    offered: frozenset[str]
+    """All tools that the model was offered, the client's too."""
     finish: Finish | None = None
     sampled: int = 0
     others: dict[int, int] = field(default_factory=dict)
@@ -111,7 +120,7 @@ class _Turn:
     def _of_client(self, part: ToolCallDelta) -> ToolCallDelta | None:
         at = part.index
         if part.name is not None:
-            if part.name in self.runners:
+            if self._runner(part.name) is not None:
                 self._mine[at] = ToolCall(part.id or new_call_id(), part.name, "")
             else:
                 self.others[at] = len(self.others)
@@ -120,6 +129,14 @@ class _Turn:
         call = self._mine[at]
         self._mine[at] = replace(call, arguments=call.arguments + part.arguments)
         return None
+
+    def _runner(self, name: str) -> Runner | None:
+        """What makes a call; None where that is the client."""
+        found = self.runners.get(name)
+        if found is not None or name in self.offered:
+            return found
+        server, mark, tool = name.partition(SEPARATOR)
+        return _not_offered(server, tool) if mark and server in self.servers else None
 
     @property
     def message(self) -> Message:
@@ -135,7 +152,8 @@ class _Turn:
         """Make the calls, one after the other; those of tool servers are reported."""
         results = []
         for call in self._mine.values():
-            runner = self.runners[call.name]
+            runner = self._runner(call.name)
+            assert runner is not None
             made = None
             if runner.server is not None:
                 made = ServerCall(runner.server, runner.name, call.arguments)
@@ -147,6 +165,16 @@ class _Turn:
                 )
             results.append(Message("tool", outcome.text, call.name, tool_call_id=call.id))
         return results
+
+
+def _not_offered(server: str, tool: str) -> Runner:
+    """Of a tool that the model has made up, or that the request or its key may not use."""
+
+    def ran(arguments: str) -> Generator[None, None, Outcome]:
+        yield
+        return Outcome(NOT_OFFERED, failed=True)
+
+    return Runner(ran, server, tool)
 
 
 def _run(runner: Runner, arguments: str) -> Generator[None, None, Outcome]:

@@ -75,6 +75,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     rows = {
         "small": {"command": COMMAND, "max_output": 100, "timeout": 120},
         "some": {"command": COMMAND, "tools": ["add"], "keys": ["alice"]},
+        "few": {"command": COMMAND, "tools": ["add"], "timeout": 120},
         "gone": {"command": ["/no/such/program"]},
         "hurried": {"command": COMMAND, "timeout": 0.001},
         "noisy": {"command": ["/bin/echo", "a line that is s3cret"]},
@@ -105,6 +106,23 @@ def test_the_model_sees_the_tools_with_their_schemas(home: Home) -> None:
     assert home.engine.tools == ["small__add"]
     home.said("Hi", tools=[MCP | {"allowed_tools": {"tool_names": ["fail"]}}])
     assert home.engine.tools == ["small__fail"]
+
+
+def test_a_tool_that_is_not_offered_is_not_run(home: Home) -> None:
+    """The model has made it up, or knows it from an earlier answer."""
+    some = MCP | {"allowed_tools": ["add"]}
+    for name in ("fail", "nothing"):
+        said = home.said(call(f"small__{name}", {}), tools=[some])
+        assert said["content"] == "There is no such tool." and "tool_calls" not in said
+        called, message = home.response(call(f"small__{name}", {}), tools=[some]).json["output"]
+        assert (called["name"], called["status"], called["output"]) == (name, "failed", None)
+        assert called["error"] == message["content"][0]["text"] == "There is no such tool."
+
+
+def test_a_function_of_the_client_may_have_such_a_name(home: Home) -> None:
+    own = {"type": "function", "function": {"name": "small__mine"}}
+    (called,) = home.said(call("small__mine", {}), tools=[MCP, own])["tool_calls"]
+    assert called["function"]["name"] == "small__mine"
 
 
 def test_a_stream_is_the_same_answer(home: Home) -> None:
@@ -217,8 +235,10 @@ def test_a_server_that_does_not_answer_is_a_503(home: Home, label: str) -> None:
         ({"server_label": "nowhere"}, "server_label"),
         ({"server_label": "some"}, "server_label"),
         ({"server_label": "small", "require_approval": "always"}, "require_approval"),
+        ({"server_label": "small", "allowed_tools": ["add", "x"]}, "allowed_tools"),
+        ({"server_label": "few", "allowed_tools": {"tool_names": ["fail"]}}, "allowed_tools"),
     ],
-    ids=["unknown", "of another key", "approval"],
+    ids=["unknown", "of another key", "approval", "no such tool", "not on the operator's list"],
 )
 def test_what_cannot_be_is_refused_by_its_place(
     home: Home, tool: dict[str, Any], field: str

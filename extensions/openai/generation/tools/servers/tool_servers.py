@@ -19,6 +19,7 @@ from ....settings import SettingsError
 from ...hooks.extension_hooks import Hooks
 from ..hosted_tools import McpTool
 from ..plan import Offered, Outcome, Runner
+from ..running_here import SEPARATOR
 from .extension_server import ExtensionServer
 from .mcp_server import EventLoop, McpServer
 from .rows import WHERE, ToolServerRow, read_tool_servers
@@ -72,7 +73,7 @@ class ToolServers:
                     f"{where}.require_approval",
                     "asks for approvals, which this server does not have; say 'never'.",
                 )
-            tools = self._allowed(server, wanted, request)
+            tools = self._allowed(server, wanted, where, request)
             for name, tool in zip(_names(server.row, tools), tools, strict=True):
                 shown = Tool(name, tool.description, tool.parameters)
                 runner = Runner(
@@ -91,11 +92,19 @@ class ToolServers:
 
     @staticmethod
     def _allowed(
-        server: McpServer | ExtensionServer, wanted: McpTool, request: ActiveRequest
+        server: McpServer | ExtensionServer, wanted: McpTool, where: str, request: ActiveRequest
     ) -> list[Tool]:
-        tools = _awaited(server.tools(), request.check_wanted)
-        only = [names for names in (server.row.tools, wanted.allowed_names) if names is not None]
-        return [tool for tool in tools if all(tool.name in names for names in only)]
+        tools = list(_awaited(server.tools(), request.check_wanted))
+        if server.row.tools is not None:
+            tools = [tool for tool in tools if tool.name in server.row.tools]
+        if wanted.allowed_names is None:
+            return tools
+        if not set(wanted.allowed_names) <= {tool.name for tool in tools}:
+            raise bad_request.unsupported(
+                f"{where}.allowed_tools",
+                f"names a tool that {server.row.label} does not offer here.",
+            )
+        return [tool for tool in tools if tool.name in wanted.allowed_names]
 
     @staticmethod
     def _run(
@@ -150,7 +159,7 @@ def _names(row: ToolServerRow, tools: Iterable[Tool]) -> Iterable[str]:
     """The tools' names for the model, no two of which are the same, nor those of another server."""
     found: dict[str, None] = {}
     for tool in tools:
-        plain = f"{row.label}__{UNUSUAL.sub('_', tool.name)}"
+        plain = f"{row.label}{SEPARATOR}{UNUSUAL.sub('_', tool.name)}"
         name, at = plain[:MAX_NAME_CHARACTERS], 1
         while name in found:
             at += 1
