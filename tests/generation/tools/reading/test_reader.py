@@ -312,6 +312,41 @@ def test_long_answers_take_time_in_their_length(begin: str, unit: str, end: str)
     assert calls or text == "".join(parts)
 
 
+MALFORMED = [
+    ("{'city': 'Oslo', \"days\": 3}", {"city": "Oslo", "days": 3}),
+    ('{"hourly": True, "city": None}', {"hourly": True, "city": None}),
+    ('{"days": 3, }', {"days": 3}),
+    ('{"days": [1, 2}', {"days": [1, 2]}),
+    ('{"city": "Oslo" "days": 3}', {"city": "Oslo", "days": 3}),
+]
+CALLS = [
+    '<tool_call>\n{"name": "get_weather", "arguments": %s}\n</tool_call>',
+    '[TOOL_CALLS] [{"name": "get_weather", "arguments": %s}]',
+    "[TOOL_CALLS]get_weather[ARGS]%s",
+    "<function=get_weather>%s</function>",
+    '{"name": "get_weather", "parameters": %s}',
+]
+
+
+@pytest.mark.parametrize(("written", "meant"), MALFORMED)
+@pytest.mark.parametrize("form", CALLS)
+def test_slips_in_the_json_of_a_call_are_mended(form: str, written: str, meant: Any) -> None:
+    for parts in splits(form % written):
+        text, _, calls, _ = read(apart(pieces_of(parts), CallReader(TOOLS)))
+        assert (text, calls) == ("", [("get_weather", meant)])
+
+
+def test_brackets_that_a_model_forgets_are_added_and_those_that_a_limit_cuts_are_not() -> None:
+    output = '<tool_call>\n{"name": "get_weather", "arguments": {"days": [1, 2'
+    for end in ("", "\n</tool_call>"):
+        for parts in splits(output + end):
+            _, _, calls, _ = read(apart(pieces_of(parts), CallReader(TOOLS)))
+            assert calls == [("get_weather", {"days": [1, 2]})]
+    pieces = apart(pieces_of([output], "length"), CallReader(TOOLS))
+    said = [call.arguments for each in pieces if each for call in each.tool_calls]
+    assert "".join(said) == '{"days": [1, 2'
+
+
 def test_a_call_comes_as_soon_as_it_is_complete() -> None:
     parts = [f"<tool_call>\n{ONE}\n</tool_call>", "\n", f"<tool_call>\n{TWO}\n</tool_call>"]
     pieces = [piece for piece in apart(pieces_of(parts), CallReader(TOOLS)) if piece is not None]

@@ -15,6 +15,7 @@ from typing import Any
 
 from ....engines.protocol import Tool
 from ....system import python_ast
+from .streamed_arguments import StreamedArguments
 from .typed_values import kinds_of, typed_value
 
 Tools = Mapping[str, Tool]
@@ -73,11 +74,30 @@ def read_json(text: str, tools: Tools) -> list[ParsedCall]:
             if text[at] in " \t\r\n,;":
                 at += 1
                 continue
-            value, at = decoder.raw_decode(text, at)
+            value, at = _decoded(decoder, text, at)
             found += map(_call_of, value if isinstance(value, list) else [value])
     except RecursionError:
         raise ValueError from None
     return _not_empty(found)
+
+
+def _decoded(decoder: json.JSONDecoder, text: str, at: int) -> tuple[Any, int]:
+    """A value and where it ends. Raises ValueError."""
+    try:
+        return decoder.raw_decode(text, at)
+    except ValueError:
+        written, size = _mended(text[at:])
+        return json.loads(written), at + size
+
+
+def _mended(text: str) -> tuple[str, int]:
+    """The JSON of an object that models write in Python's way or slip in, and where it ends. Raises
+    ValueError."""
+    arguments = StreamedArguments()
+    size, written = arguments.push(text)
+    if not arguments.over:
+        raise ValueError
+    return written, size
 
 
 def _call_of(value: Any) -> ParsedCall:
@@ -107,12 +127,17 @@ def _object(arguments: Any) -> str:
 
 
 def _object_text(text: str) -> str:
-    """The JSON text of an object, unchanged. Raises ValueError if it is not one."""
+    """The JSON text of an object, unchanged but for slips. Raises ValueError if it is not one."""
     text = text.strip() or "{}"
     try:
         value = json.loads(text, parse_constant=_no_constant)
     except RecursionError:
         raise ValueError from None
+    except ValueError:
+        written, size = _mended(text)
+        if size < len(text):
+            raise
+        return written
     if not isinstance(value, dict):
         raise ValueError
     return text

@@ -1,4 +1,4 @@
-"""Checks JSON incrementally, character by character."""
+"""Checks JSON incrementally, character by character, and mends what models write in its place."""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ _NUMBER: dict[str, dict[str, str]] = {
 }
 _NUMBER_ENDS = ("zero", "whole", "fraction", "exponent")
 _BEGINS_NUMBER = {"-": "-", **_NUMBER["-"]}
-_PLAIN = re.compile(r'[^"\\\x00-\x1f]+')  # in a string
+_PLAIN = {
+    '"': re.compile(r'[^"\\\x00-\x1f]+'),
+    "'": re.compile(r"""[^"'\\\x00-\x1f]+"""),
+}  # in a string, by the quote that it began with
+NONE = "None"
+"""Python's null."""
+_CLOSING = {"{": "}", "[": "]"}
 _ESCAPE = re.compile(r'["\\/bfnrt]|u[0-9a-fA-F]{4}')
 _PARTIAL_ESCAPE = re.compile(r"u[0-9a-fA-F]{0,3}")
 MAX_DEPTH = 500
@@ -41,22 +47,35 @@ class JSONScanner:
         self._state: State = "value"
         self._stack: list[str] = []
         self._string = False
+        self._quote = '"'
+        """What ends the string."""
         self._escape: str | None = None
         self._number = ""
         """The state of the number being read; empty outside of numbers."""
         self._literal = ""
         """The rest of the `true`, `false` or `null` being read."""
+        self._skipped = ""
+        """The rest of a None that was written as null."""
+        self.after_comma = False
+        """Whether nothing but spaces has come since the last comma between values."""
+        self.closed = False
+        """Whether the last character that was repaired has ended an object or a list."""
 
     @property
     def in_string(self) -> bool:
         """Whether the position is inside a string, but not inside an escape."""
         return self._string and self._escape is None
 
+    @property
+    def unwritten(self) -> str:
+        """The beginning of a None that is not complete."""
+        return NONE[: -len(self._skipped)] if self._skipped else ""
+
     def push(self, text: str) -> int:
         """How many characters of `text` belong to the object and are valid."""
         at = 0
         while at < len(text) and self.valid and not self.over:
-            plain = _PLAIN.match(text, at) if self.in_string else None
+            plain = _PLAIN[self._quote].match(text, at) if self.in_string else None
             if plain:
                 at = plain.end()
                 continue
@@ -65,30 +84,113 @@ class JSONScanner:
         return at
 
     def repair(self, character: str) -> str | None:
-        """Accept the invalid character, and return its JSON: a control character in a string, or a character
-        after a stray backslash there. None: it cannot be repaired."""
-        if self.valid or not self._string:
+        """Accept the invalid character, and return its JSON: a control character or a quote in a string, a
+        character after a stray backslash there, a single quote around one, Python's True, False and None, a
+        value behind a missing comma, a bracket where others are missing, or after a comma. None: it cannot
+        be repaired."""
+        if self.valid:
             return None
-        repaired = json.dumps(character, ensure_ascii=False)[1:-1]
-        if self._escape is not None:
-            if len(self._escape) > 1:  # an escape like \\u00e9
-                return None
-            repaired = "\\" + repaired
-        self.valid, self._escape = True, None
+        self.closed = False
+        repaired = self._repair_string(character) if self._string else self._repair_mark(character)
+        self.valid = repaired is not None
         return repaired
+
+    def close(self) -> str:
+        """End the object here; return the brackets that it needs, empty where a value is not complete."""
+        inside = self._string or self._literal or self._skipped
+        if inside or (self._number and self._number not in _NUMBER_ENDS) or not self._may_end():
+            return ""
+        self.valid = True
+        return self._close_down_to("{", all_of_them=True)
+
+    def _repair_string(self, character: str) -> str | None:
+        if self._escape is None:
+            if character == self._quote:  # a single one, which JSON does not have
+                self._string = False
+                return '"'
+        elif self._escape != character:  # an escape like \\u00e9
+            return None
+        elif character == "'":
+            self._escape = None
+            return "u0027"  # behind its backslash, which was written
+        escaped = json.dumps(character, ensure_ascii=False)[1:-1]
+        repaired = escaped if self._escape is None else "\\" + escaped
+        self._escape = None
+        return repaired
+
+    def _repair_mark(self, character: str) -> str | None:
+        if self._skipped:
+            if not self._skipped.startswith(character):
+                return None
+            self._skipped = self._skipped[1:]
+            self.values += not self._skipped
+            return "" if self._skipped else "null"
+        if self._literal or self._number:
+            return None
+        if character in "}]":
+            opening = "{" if character == "}" else "["
+            if opening not in self._stack or not self._may_end():
+                return None
+            self.closed = True
+            return self._close_down_to(opening)
+        if character == "'" and self._stack and self._state not in ("colon", "comma or end"):
+            self._begin_string(character)
+            return '"'
+        if character == '"' and self._stack and self._state == "comma or end":
+            self._state = "key" if self._stack[-1] == "{" else "value"
+            self._begin_string(character)
+            return ',"'
+        if character in "TFN" and self._stack and self._state in ("value", "value or end"):
+            return self._begin_python(character)
+        return None
+
+    def _begin_python(self, character: str) -> str:
+        """What begins Python's True, False or None in JSON; a None is written once it is complete."""
+        self._state, self.after_comma = "comma or end", False
+        if character == "N":
+            self._skipped = NONE[1:]
+            return ""
+        self.values += 1
+        self._literal = _LITERALS[character.lower()]
+        return character.lower()
+
+    def _may_end(self) -> bool:
+        """Whether the innermost object or list may end here, or could without the comma before."""
+        complete = self._state in ("comma or end", "key or end", "value or end")
+        return bool(self._stack) and (complete or self.after_comma)
+
+    def _close_down_to(self, opening: str, *, all_of_them: bool = False) -> str:
+        closing = ""
+        while self._stack:
+            last = self._stack.pop()
+            closing += _CLOSING[last]
+            if last == opening and not all_of_them:
+                break
+        self._number, self.after_comma = "", False
+        self._state, self.over = "comma or end", not self._stack
+        return closing
+
+    def _begin_string(self, quote: str) -> None:
+        is_key = self._state in ("key", "key or end")
+        self.values += not is_key
+        self._string, self._quote, self.after_comma = True, quote, False
+        self._state = "colon" if is_key else "comma or end"
 
     def _read(self, character: str) -> None:
         if self._string:
             self._read_string(character)
             return
+        if self._skipped:
+            self.valid = False
+            return
         if self._literal:
             self.valid = character == self._literal[0]
-            self._literal = self._literal[1:]
+            self._literal = self._literal[self.valid :]
             return
         if self._number:
             following = _NUMBER[self._number].get(character, "")
             if following or self._number not in _NUMBER_ENDS:
-                self.valid, self._number = bool(following), following
+                self.valid, self._number = bool(following), following or self._number
                 return
             self._number = ""
         if character not in " \t\r\n":
@@ -103,46 +205,53 @@ class JSONScanner:
                 self.valid = False
         elif character == "\\":
             self._escape = ""
-        elif character == '"':
+        elif character == self._quote == '"':
             self._string = False
-        elif character < " ":
+        elif character < " " or character in (self._quote, '"'):
             self.valid = False
 
     def _read_mark(self, character: str) -> None:
+        """Nothing changes where it is not valid, so that it can be repaired."""
         state = self._state
         if character in "}]" and state in ("comma or end", "key or end", "value or end"):
-            if self._stack[-1:] != ["{" if character == "}" else "["]:
-                self.valid = False
-                return
-            self._stack.pop()
-            self._state, self.over = "comma or end", not self._stack
+            self.valid = self._stack[-1:] == ["{" if character == "}" else "["]
+            if self.valid:
+                self._close_down_to(self._stack[-1])
         elif state == "comma or end":
-            self.valid = character == ","
-            self._state = "key" if self._stack[-1] == "{" else "value"
+            self.valid = self.after_comma = character == ","
+            if self.valid:
+                self._state = "key" if self._stack[-1] == "{" else "value"
+            return
         elif state == "colon":
             self.valid = character == ":"
-            self._state = "value"
+            self._state = "value" if self.valid else state
         elif state in ("key", "key or end"):
-            self.valid, self._string, self._state = character == '"', True, "colon"
+            self.valid = character == '"'
+            if self.valid:
+                self._begin_string(character)
         elif not self._stack and character != "{":
             self.valid = False
         else:
             self._begin_value(character)
+        self.after_comma = self.after_comma and not self.valid
 
     def _begin_value(self, character: str) -> None:
-        self.values += bool(self._stack)
+        if character == '"':
+            self._begin_string(character)
+            return
+        is_inner = bool(self._stack)
         if character == "{":
             self._stack.append(character)
             self._state = "key or end"
         elif character == "[":
             self._stack.append(character)
             self._state = "value or end"
-        elif character == '"':
-            self._string, self._state = True, "comma or end"
         elif character in _LITERALS:
             self._literal, self._state = _LITERALS[character], "comma or end"
         elif character in _BEGINS_NUMBER:
             self._number, self._state = _BEGINS_NUMBER[character], "comma or end"
         else:
             self.valid = False
-        self.valid = self.valid and len(self._stack) <= MAX_DEPTH
+            return
+        self.values += is_inner
+        self.valid = len(self._stack) <= MAX_DEPTH

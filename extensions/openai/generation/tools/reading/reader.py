@@ -14,7 +14,7 @@ from ...stop_strings import overlap
 from ..plan import new_call_id
 from .fenced_call import FencedCall, may_be_fence, text_after_fence
 from .formats import ARGUMENT_KEYS, FORMS, KEYS, NAME_KEYS, CallForm, ParsedCall, read_json
-from .json_scanner import JSONScanner
+from .streamed_arguments import MAX_FIRST_KEY_CHARS, StreamedArguments, begins_like_json
 
 _HEAD = re.compile(
     rf'\s{{0,32}}\[?\s{{0,32}}\{{\s{{0,32}}"(?:{"|".join(NAME_KEYS)})"\s{{0,32}}:\s{{0,32}}'
@@ -23,7 +23,6 @@ _HEAD = re.compile(
 )
 """A call up to its arguments: `{"name": "get_weather", "arguments": `."""
 MAX_HEAD_CHARS = 600  # that _HEAD matches
-MAX_FIRST_KEY_CHARS = 1000  # of arguments, up to their first value
 _TAIL = re.compile(
     r'\s{0,32}(?:,\s{0,32}"\w{1,64}"\s{0,32}:\s{0,32}(?:"[^"]{0,64}"|\w{1,64})\s{0,32}){0,4}\}\s{0,32}'
     r"(?:(?P<more>[,;]?\s{0,32}(?=\{))|\]\s{0,32})?"
@@ -68,7 +67,7 @@ class CallReader:
         """Whether the held call is reported only when complete."""
         self._inner_marks = 0
         """Closing marks known to be parts of values."""
-        self._arguments: JSONScanner | None = None
+        self._arguments: StreamedArguments | None = None
         """Reads the arguments being streamed."""
         self._start_checked = not any(form.bare for form in self._forms)
         """Whether the start of the answer has been checked for a bare call."""
@@ -157,7 +156,7 @@ class CallReader:
         if self._opening is None:
             return self._read_text(parts, last=finish is not None)
         if self._arguments is not None:
-            return self._read_arguments(parts, last=finish is not None)
+            return self._read_arguments(parts, finish)
         return self._read_call(parts, finish)
 
     def _skip_after_call(self, parts: list[Part], finish: Finish | None) -> bool:
@@ -270,37 +269,35 @@ class CallReader:
             return False
         if name not in self._tools:
             return False
-        has_begun = _begins_like_json(held[head.end() : head.end() + MAX_FIRST_KEY_CHARS])
+        has_begun = begins_like_json(held[head.end() : head.end() + MAX_FIRST_KEY_CHARS])
         if has_begun:
-            self._arguments = JSONScanner()
+            self._arguments = StreamedArguments()
             delta = self._delta(ParsedCall(name, ""))
             parts.append(Part("call", self._prefix + head[0], calls=(delta,)))
             self._prefix = ""
             self._held.text = held[head.end() :]
         return has_begun
 
-    def _read_arguments(self, parts: list[Part], *, last: bool) -> bool:
+    def _read_arguments(self, parts: list[Part], finish: Finish | None) -> bool:
         """Stream arguments, then read the end of the call; return whether there is more to read."""
-        scanner, held = self._arguments, self._held.text
-        assert scanner is not None
-        written, at = "", 0
-        while scanner.valid and not scanner.over and at < len(held):
-            size = scanner.push(held[at:])
-            written, at = written + held[at : at + size], at + size
-            repaired = None if scanner.valid else scanner.repair(held[at])
-            if repaired is not None:
-                written, at = written + repaired, at + 1
+        arguments, held, last = self._arguments, self._held.text, finish is not None
+        assert arguments is not None
+        at, written = arguments.push(held)
         self._stream(held[:at], written, parts)
-        if not scanner.valid:  # pass invalid JSON on unchanged
+        if not arguments.valid:  # pass invalid JSON on unchanged
             end = self._end_of_call()
             if end < 0 and not last:
                 self._wait_for_end()
                 return False
             wrong = (self._held.text if end < 0 else self._held.text[:end]).rstrip()
             wrong = wrong.removesuffix("}")
-            self._stream(wrong, wrong, parts)
-        elif not (scanner.over or last):
-            return False
+            mended = "" if wrong else arguments.missing()
+            self._stream(wrong, mended or arguments.rest() + wrong, parts)
+        elif not arguments.over:
+            if not last:
+                return False
+            mended = "" if finish == "length" else arguments.missing()
+            self._stream("", mended or arguments.rest(), parts)
         if not self._parallel:
             self.ended = True
             return False
@@ -350,7 +347,7 @@ class CallReader:
         self._held.wait_for(self._end_marks())
 
     def _stream(self, source: str, arguments: str, parts: list[Part]) -> None:
-        if source:
+        if source or arguments:
             part = ToolCallDelta(self.called - 1, arguments)
             parts.append(Part("call", source, calls=(part,)))
             self._held.text = self._held.text[len(source) :]
@@ -372,18 +369,6 @@ class CallReader:
     def _delta(self, call: ParsedCall) -> ToolCallDelta:
         self.called += 1
         return ToolCallDelta(self.called - 1, call.arguments, new_call_id(), call.name)
-
-
-def _begins_like_json(arguments: str) -> bool | None:
-    """Whether arguments are valid JSON up to their first value; None: not known yet."""
-    scanner = JSONScanner()
-    for character in arguments:
-        scanner.push(character)
-        if not scanner.valid:
-            return False
-        if scanner.values or scanner.over:
-            return True
-    return None if len(arguments) < MAX_FIRST_KEY_CHARS else False
 
 
 @lru_cache(maxsize=64)
