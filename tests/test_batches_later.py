@@ -21,7 +21,7 @@ from extensions.openai.settings import Settings
 from extensions.openai.state.stored_batch import Batch
 from extensions.openai.state.tables import batch_lines, batches
 from extensions.openai.web.app import ROUTES, create_app
-from extensions.openai.web.batches import line_requests, runner
+from extensions.openai.web.batches import line_requests, line_threads, runner
 from extensions.openai.web.pipeline import RequestPipeline
 from extensions.openai.web.services import Services
 from tests.support.batches import PATIENCE_S, batch_of, chat_line, lines_in, read_lines, settled
@@ -286,6 +286,7 @@ def test_it_goes_on_when_there_are_threads_again(
 
     shim = SimpleNamespace(Thread=Thread, Condition=threading.Condition)
     monkeypatch.setattr(runner, "threading", shim)
+    monkeypatch.setattr(line_threads, "threading", shim)
     monkeypatch.setattr(runner, "AGAIN_S", 0.02)
     here = start()
     made = here.begin(chat_line("a", "a"))

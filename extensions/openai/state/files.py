@@ -164,7 +164,7 @@ class Files:
         end = self.get(owner, id).size if length is None else first + length
         while at < end:
             with self._database.read() as connection:
-                data = _chunk_at(connection, owner, id, at)
+                data = _chunk_at(connection, owner, id, at, end - at)
             yield (part := data[: end - at])
             at += len(part)
 
@@ -323,15 +323,18 @@ def chunked(content: Iterable[bytes]) -> Iterator[bytes]:
         yield bytes(held)
 
 
-def _chunk_at(connection: Connection, owner: str, id: str, at: int) -> bytes:
-    """The bytes of a file from this one on, up to the end of its chunk, or of a later one if it is short."""
+def _chunk_at(connection: Connection, owner: str, id: str, at: int, wanted: int) -> bytes:
+    """Some of the wanted bytes of a file, from this one on: to the end of its chunk at least."""
     about = orjson.loads(_find(connection, owner, id)["about"])
     place = _place(about, at)
     found = CHUNK_AT.rows(connection, {"of_file": id, "place": place})
     rows = encryption_of(connection).decrypted(connection, CHUNKS, found)
-    data: bytes = rows[0]["data"][place - rows[0]["at"] :] if rows else b""
+    first = place - rows[0]["at"] if rows else 0
+    data: bytes = rows[0]["data"][first : first + wanted] if rows else b""
     if not data:
         raise StoredObjectNotFound(id)
+    if len(data) == wanted:
+        return data
     if len(rows[0]["data"]) < CHUNK_BYTES and "stretches" not in about:
         last = _last_of_short(connection, id, place)
         between = and_(file_chunks.c.at > place, file_chunks.c.at <= last)

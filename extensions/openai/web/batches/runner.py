@@ -1,7 +1,7 @@
 """Runs the batches in the store: looks through their files, answers their lines, ends them.
 
-One thread decides; each line that is answered has a thread of its own, and looking through files and ending
-batches have one together. It runs while there is anything to do; in a server that keeps its store, always, as
+One thread decides; each line that is answered has a thread, and looking through files and ending batches have
+one together. It runs while there is anything to do; in a server that keeps its store, always, as
 another server or a restart may have left something.
 """
 
@@ -22,6 +22,7 @@ import orjson
 from ...errors import APIError, StoredObjectNotFound, StoreUnavailable
 from ..services import Services
 from .line_requests import LineNotYet, LineRequests, LineStopped, LineYielded, caller_of
+from .line_threads import LineThreads
 
 if TYPE_CHECKING:
     from ...state.stored_batch import Batch, IndexedLine, LineResult
@@ -91,6 +92,7 @@ class BatchRunner:
     ) -> None:
         self._services, self._requests, self._times = services, requests, times
         self._holder = secrets.token_hex(8)
+        self._threads = LineThreads(self._answer)
         self._changed = threading.Condition()
         self._state = _State()
         self._news = False
@@ -277,11 +279,8 @@ class BatchRunner:
         open_line = _OpenLine(batch, line, stopped=self._stopped)
         with self._changed:
             self._state.open.add(open_line)
-        begun = threading.Thread(
-            target=self._answer, args=(open_line,), name="openai-batch-line", daemon=True
-        )
         try:
-            begun.start()
+            self._threads.begin(open_line)
         except RuntimeError:  # there are too many
             with self._changed:
                 self._state.open.discard(open_line)
