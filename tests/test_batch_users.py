@@ -16,7 +16,7 @@ from extensions.openai.state import files as module
 from extensions.openai.state.database import Backend
 from extensions.openai.state.encryption import Row
 from extensions.openai.state.operations import consistency
-from extensions.openai.state.tables import file_chunks, files
+from extensions.openai.state.tables import batches, file_chunks, files
 from extensions.openai.web.app import create_app
 from tests.support.batches import (
     batch_of,
@@ -29,6 +29,7 @@ from tests.support.batches import (
 )
 from tests.support.keys import headers_of
 from tests.support.paced import PacedEngine
+from tests.support.postgres import PostgresServer
 from tests.test_stored_completions import client_of
 
 USERS = "/v1/internal/users"
@@ -41,7 +42,17 @@ def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     *encrypted, name = request.param.split()
     if encrypted:
         monkeypatch.setenv("OPENEDAI_STORE_ENCRYPTION", "true")
+    if name == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        return server.new_database()
     return str(name)
+
+
+everywhere = pytest.mark.parametrize(
+    "where",
+    ["sqlite", "encrypted sqlite", "memory", "postgresql", "encrypted postgresql"],
+    indirect=True,
+)
 
 
 @pytest.fixture
@@ -86,6 +97,7 @@ def lines_of(client: FlaskClient, batch: Any) -> dict[str, list[Any]]:
     return {name: lines_in(client, batch[name]) for name in names}
 
 
+@everywhere
 def test_what_is_of_a_user_is_exported_and_erased(
     client: FlaskClient, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +130,10 @@ def test_what_is_of_a_user_is_exported_and_erased(
     assert [line["custom_id"] for line in lines] == ["bob-1", "none"]
     store = client.application.extensions["openai"].store
     assert consistency.check(store.database).faults == ()
+    with store.database.backend.engine.begin() as connection:
+        stored = connection.execute(select(file_chunks)).mappings().all()
+    assert stored and not [row for row in stored if SECRET.encode() in row["data"]]
+    assert not [row for row in stored if "ann" in (row["end_user"], row["safety_identifier"])]
     if where == "sqlite":
         there = [path for path in tmp_path.rglob("*") if path.is_file()]
         assert there and not [path for path in there if SECRET.encode() in path.read_bytes()]
@@ -130,6 +146,53 @@ def test_an_input_that_is_gone_takes_no_result_with_it(client: FlaskClient) -> N
     client.delete(f"/v1/files/{done['input_file_id']}")
     assert erased(client, "ann") == (0, 4)
     assert [line["custom_id"] for line in lines_in(client, done["error_file_id"])] == [None]
+
+
+def as_an_older_version(client: FlaskClient, batch: Any, name: str) -> None:
+    """Store the results once more as it did: without users, and some of them together in a chunk."""
+    data = client.get(f"/v1/files/{batch[name]}/content").data
+    first, *others = data.splitlines(keepends=True)
+    store, owner = client.application.extensions["openai"].store, "local"
+
+    def write(connection: Connection) -> None:
+        file = module.begin_growing(connection, owner, "old.jsonl", "batch_output", None)
+        for chunk in (first + b"".join(others[:2]), *others[2:]):
+            assert module.append(connection, owner, file, chunk)
+        this = batches.c.id == batch["id"]
+        connection.execute(update(batches).where(this).values({name.removesuffix("_id"): file}))
+
+    store.database.write(write)
+    client.delete(f"/v1/files/{batch[name]}")
+
+
+@everywhere
+def test_results_that_an_older_version_has_stored(client: FlaskClient) -> None:
+    done = result_of(client, content())
+    for name in ("output_file_id", "error_file_id"):
+        as_an_older_version(client, done, name)
+    done = client.get(f"/v1/batches/{done['id']}").json
+    before = lines_of(client, done)
+    assert sum(map(len, before.values())) == 6
+    found = [each for each in exported(client, "ann") if each["kind"] == "batch_results"]
+    names = [each["line"]["custom_id"] for each in found]
+    assert sorted(names) == ["ann-1", "ann-2", "ann-3", "ann-4"]
+    assert {each["file"] for each in found} == {done["output_file_id"], done["error_file_id"]}
+    assert erased(client, "ann") == (4, 4)
+    assert erased(client, "ann") == (0, 0) and exported(client, "ann") == []
+    for name, lines in lines_of(client, done).items():
+        for old, new in zip(before[name], lines, strict=True):
+            if old["custom_id"].startswith("ann"):
+                assert new["custom_id"] is None and new["error"]["code"] == "erased"
+            else:
+                assert new == old
+
+
+def test_results_of_an_older_version_whose_file_is_deleted(client: FlaskClient) -> None:
+    done = result_of(client, content())
+    as_an_older_version(client, done, "output_file_id")
+    done = client.get(f"/v1/batches/{done['id']}").json
+    client.delete(f"/v1/files/{done['output_file_id']}")
+    assert erased(client, "ann") == (4, 1)  # of the error file
 
 
 def test_a_file_that_is_deleted_meanwhile(

@@ -1,8 +1,9 @@
 """End users in the files of batches: what lines say of them is exported and erased, the other lines stay.
 
 A line of an input file is its user's if its `body` says so. A result is a chunk of its own, or several, which
-have the user's name beside them. What is erased is overwritten in its place with as many bytes: all other
-lines stay where they are, also for a batch that is under way.
+have the user's name beside them. Those that an older version has stored have none, and are found by the
+`custom_id` of their request. What is erased is overwritten in its place with as many bytes: all other lines
+stay where they are, also for a batch that is under way. `unfinished_files.py` is for files without their end.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ..errors import StoredObjectNotFound
 from . import objects
 from .database import Database
 from .encryption import Row
-from .files import CHUNKS, Files, overwrite
+from .files import CHUNK_AT, CHUNKS, Files, overwrite
 from .stored_batch import NOBODY, People
 from .tables import batch_lines, batches, file_chunks, files
 
@@ -49,13 +50,22 @@ def people_of(body: Mapping[str, Any]) -> People:
 def erase(database: Database, user: str, owners: Collection[str] | None = None) -> dict[str, int]:
     """Overwrite the requests and results of a user; how many there were. Raises StoreUnavailable."""
     counts = dict.fromkeys(KINDS, 0)
-    for row, at, line in _requests(database, user, owners):
-        try:
-            database.write(partial(blank, row=row, at=at, length=len(line)))
-        except StoredObjectNotFound:
-            continue  # its file was deleted meanwhile
-        counts["batch_requests"] += 1
-    # Requests first: from now on no result of theirs is kept.
+    for row in _input_files(database, owners):
+        requests = [
+            (at, len(line), _custom_id(line)) for at, line in _requests(database, row, user)
+        ]
+        # First the results that only their requests tell to be the user's.
+        names = {name for *_, name in requests}
+        for file, at, line in _unnamed_results(database, row, names):
+            said = _erased(len(line))
+            counts["batch_results"] += _overwrite(database, row["owner"], file, at, said)
+        for at, length, _ in requests:
+            try:
+                database.write(partial(blank, row=row, at=at, length=length))
+            except StoredObjectNotFound:
+                break  # the file was deleted meanwhile
+            counts["batch_requests"] += 1
+    # No result of these requests is kept from now on.
     more = True
     while more:
         count, more = database.write(partial(_overwrite_results, user=user, owners=owners))
@@ -67,9 +77,13 @@ def export(
     database: Database, user: str, owners: Collection[str] | None = None
 ) -> Iterator[dict[str, Any]]:
     """The requests and the results of a user. Raises StoreUnavailable."""
-    for row, _, line in _requests(database, user, owners):
-        about = {"kind": "batch_requests", "file": row["id"], "owner": row["owner"]}
-        yield {**about, "line": orjson.loads(line.removeprefix(BOM))}
+    for row in _input_files(database, owners):
+        about, names = {"owner": row["owner"]}, set()
+        for _, line in _requests(database, row, user):
+            names.add(_custom_id(line))
+            yield {"kind": KINDS[0], "file": row["id"], **about, "line": line_in(line)}
+        for file, _, line in _unnamed_results(database, row, names):
+            yield {"kind": KINDS[1], "file": file, **about, "line": line_in(line)}
     seq, held = 0, dict[str, tuple[int, bytes]]()
     while rows := _results(database, user, owners, seq):
         for row in rows:
@@ -78,7 +92,7 @@ def export(
             said = before + row["data"] if end == row["at"] else row["data"]
             if not said.endswith(b"\n"):
                 held[row["file"]] = row["at"] + len(row["data"]), said
-            elif (line := _line_in(said)) is not None:
+            elif (line := line_in(said)) is not None:
                 about = {"kind": "batch_results", "file": row["file"], "owner": row["owner"]}
                 yield {**about, "line": line}
 
@@ -87,14 +101,12 @@ def _person(name: object) -> str | None:
     return objects.person(name) if isinstance(name, str) else None
 
 
-def _requests(
-    database: Database, user: str, owners: Collection[str] | None
-) -> Iterator[tuple[Row, int, bytes]]:
-    """The lines of a user in input files: the file, where in it, and the line without its end."""
-    person, seq, store = objects.person(user), 0, Files(database)
-    columns = (files.c.seq, files.c.id, files.c.owner)
+def _input_files(database: Database, owners: Collection[str] | None) -> Iterator[Row]:
+    """The input files of batches, also those of which there is no batch: their seq, id and owner."""
+    seq = 0
     while True:
-        which = select(*columns).where(files.c.seq > seq, files.c.purpose == "batch")
+        which = select(files.c.seq, files.c.id, files.c.owner)
+        which = which.where(files.c.seq > seq, files.c.purpose == "batch")
         if owners is not None:
             which = which.where(files.c.owner.in_(owners))
         with database.read() as connection:
@@ -102,15 +114,69 @@ def _requests(
         if row is None:
             return
         seq = row["seq"]
+        yield row
+
+
+def _requests(database: Database, row: Row, user: str) -> Iterator[tuple[int, bytes]]:
+    """The lines of a user in an input file: where in it, and the line without its end."""
+    person = objects.person(user)
+    try:
+        for at, line in lines_of(Files(database).read(row["owner"], row["id"])):
+            if person in people_in(line):
+                yield at, line
+    except StoredObjectNotFound:
+        return  # it is not complete, or was deleted meanwhile
+
+
+def _unnamed_results(
+    database: Database, row: Row, names: Collection[str | None]
+) -> Iterator[tuple[str, int, bytes]]:
+    """The results of requests in this input file, by their `custom_id`, that have no user beside them: the
+    file, where in it, and the line without its end."""
+    if not names:
+        return
+    of_file = (batches.c.owner == row["owner"], batches.c.input_file == row["id"])
+    which = select(batches.c.output_file, batches.c.error_file).where(*of_file)
+    with database.read() as connection:
+        written = connection.execute(which).all()
+    for file in (each for both in written for each in both if each is not None):
         try:
-            for at, line in _lines(store.read(row["owner"], row["id"])):
-                if person in _people_in(line):
-                    yield row, at, line
+            for at, line in lines_of(Files(database).read(row["owner"], file)):
+                name = _custom_id(line)
+                if name is not None and name in names and not _has_user(database, file, at):
+                    yield file, at, line
         except StoredObjectNotFound:
-            continue  # it is not complete, or was deleted meanwhile
+            continue  # it was deleted meanwhile
 
 
-def _lines(parts: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
+def _has_user(database: Database, file: str, at: int) -> bool:
+    with database.read() as connection:
+        rows = CHUNK_AT.rows(connection, {"of_file": file, "place": at})
+    return any(row["end_user"] or row["safety_identifier"] for row in rows)
+
+
+def _overwrite(database: Database, owner: str, file: str, at: int, said: bytes) -> bool:
+    """Whether the file is still there."""
+    try:
+        database.write(partial(overwrite, owner=owner, id=file, at=at, data=said))
+    except StoredObjectNotFound:
+        return False
+    return True
+
+
+def _erased(size: int) -> bytes:
+    """What stands in the place of a result."""
+    return (ERASED if size >= len(ERASED) else b"").ljust(size)
+
+
+def _custom_id(line: bytes) -> str | None:
+    """That of a request or a result."""
+    found = line_in(line)
+    name = found.get("custom_id") if isinstance(found, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def lines_of(parts: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
     """Lines of a file, without their ends, and where they begin; not those that are too long."""
     at, held, length = 0, bytearray(), 0
     for part in parts:
@@ -128,7 +194,7 @@ def _lines(parts: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
         yield at, bytes(held)
 
 
-def _line_in(said: bytes) -> Any:
+def line_in(said: bytes) -> Any:
     """The JSON of a line; None: it is none, or its beginning was deleted meanwhile."""
     try:
         return orjson.loads(said.removeprefix(BOM))
@@ -136,10 +202,10 @@ def _line_in(said: bytes) -> Any:
         return None
 
 
-def _people_in(line: bytes) -> People:
+def people_in(line: bytes) -> People:
     if not any(sign in line for sign in SIGNS):
         return NOBODY
-    found = _line_in(line)
+    found = line_in(line)
     body = found.get("body") if isinstance(found, dict) else None
     return people_of(body) if isinstance(body, dict) else NOBODY
 
@@ -166,7 +232,7 @@ def _overwrite_results(
         before = row["at"] and _ends_line(connection, row["file"], row["at"])
         begins, end = before or row["at"] == 0, b"\n" if row["data"].endswith(b"\n") else b""
         size = len(row["data"]) - len(end)
-        said = ERASED if begins and size >= len(ERASED) else b""
+        said = _erased(size) if begins else b""
         nobody = {"end_user": None, "safety_identifier": None}
         objects.change(connection, CHUNKS, row, {"data": said.ljust(size) + end, **nobody})
         count += bool(end)

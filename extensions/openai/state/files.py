@@ -32,7 +32,7 @@ from sqlalchemy import (
     update,
 )
 
-from ..errors import FileQuotaExceeded, StoredObjectNotFound
+from ..errors import FileQuotaExceeded, StoredObjectNotFound, StoreUnavailable
 from . import objects
 from .database import Database
 from .encryption import Row, encryption_of
@@ -113,7 +113,7 @@ class Files:
     ) -> StoredFile:
         """Keep it. When this returns it is committed. `content` is in parts of any length. `most`: bytes that
         the owner may have, 0 for any number; raises FileQuotaExceeded where they would be more. `claim` is of
-        the request's idempotency key."""
+        the request's idempotency key. Raises StoreUnavailable, too, if it is erased meanwhile."""
         id, created = "file-" + secrets.token_hex(16), int(time.time())
         self._database.write(
             partial(begin, owner=owner, id=id, created=created, new=new, most=most)
@@ -121,7 +121,7 @@ class Files:
         try:
             at = 0
             for data in chunked(content):
-                self._database.write(partial(put, owner=owner, file=id, at=at, data=data))
+                self._database.write(partial(_put_next, owner=owner, file=id, at=at, data=data))
                 at += len(data)
             if at != new.size:
                 raise ValueError("the content has another length than was said")
@@ -253,6 +253,14 @@ def put(
     objects.add(connection, CHUNKS, values)
 
 
+def _put_next(connection: Connection, owner: str, file: str, at: int, data: bytes) -> None:
+    """Put a chunk of a file in that is not complete. Raises StoreUnavailable where that is gone."""
+    there = select(table.c.seq).where(table.c.id == file)
+    if connection.execute(there).first() is None:
+        raise _erased()
+    put(connection, owner, file, at, data)
+
+
 def begin_growing(
     connection: Connection, owner: str, name: str, purpose: str, expires: int | None
 ) -> str:
@@ -306,9 +314,15 @@ def overwrite(connection: Connection, owner: str, id: str, at: int, data: bytes)
 
 
 def _complete(connection: Connection, id: str, claim: Claim | None) -> None:
-    connection.execute(update(table).where(table.c.id == id).values(complete=True))
+    completed = update(table).where(table.c.id == id).values(complete=True)
+    if connection.execute(completed).rowcount != 1:
+        raise _erased()
     if claim is not None:
         finish(connection, claim, id)
+
+
+def _erased() -> StoreUnavailable:
+    return StoreUnavailable("The file was erased while it was stored. Please try again.")
 
 
 def chunked(content: Iterable[bytes]) -> Iterator[bytes]:

@@ -86,7 +86,7 @@ class Uploads:
         size = 0
         for data in chunked(content):
             at = number * STRETCH + size
-            self._database.write(partial(put, owner=owner, file=_file_id(id), at=at, data=data))
+            self._database.write(partial(_put, owner=owner, id=id, at=at, data=data))
             size += len(data)
 
         def work(connection: Connection) -> None:
@@ -191,6 +191,12 @@ def _next_number(connection: Connection, owner: str, id: str, length: int) -> in
         )
     objects.change(connection, KIND, row, {"about": orjson.dumps(about)})
     return number
+
+
+def _put(connection: Connection, owner: str, id: str, at: int, data: bytes) -> None:
+    """Put a chunk of a part in, as long as the upload is there."""
+    _find(connection, owner, id)
+    put(connection, owner, _file_id(id), at, data)
 
 
 def _stretches(row: Row, parts: Sequence[str]) -> list[list[int]]:

@@ -13,7 +13,7 @@ import orjson
 from sqlalchemy import ColumnElement, Connection, LargeBinary, RowMapping, or_, select
 
 from ..limits.rate_limits import short_user
-from . import batch_users, objects
+from . import batch_users, objects, unfinished_files
 from .database import Database
 from .encryption import Row, destroy_key, key_owners
 from .objects import plain
@@ -41,7 +41,9 @@ def erase(
     """
     counts = dict.fromkeys((*KINDS, *batch_users.KINDS), 0)
     if user is not None:
+        unfinished = unfinished_files.erase(database, user, owners)
         counts |= batch_users.erase(database, user, owners)
+        counts["batch_requests"] += unfinished
     for kind in _kinds(user):
 
         def work(connection: Connection, kind: str = kind) -> int:
@@ -109,8 +111,9 @@ def export(
                 yield orjson.dumps(_exported(kind, row)) + b"\n"
             seq = rows[-1]["seq"]
     if user is not None:
-        for line in batch_users.export(database, user, owners):
-            yield orjson.dumps(line) + b"\n"
+        for look in (batch_users, unfinished_files):
+            for line in look.export(database, user, owners):
+                yield orjson.dumps(line) + b"\n"
 
 
 def _kinds(user: str | None) -> list[str]:
