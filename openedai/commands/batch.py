@@ -1,6 +1,7 @@
 """`openedai batch`: answer a file of requests, on a server that runs or with a model in this process.
 
-A batch has the checksum of its file among its metadata, so that the same command goes on with it.
+A batch has the checksum of its file among its metadata, so that the same command goes on with it. One that is
+made in this process is for this command only: other processes with the same data may have other models.
 """
 
 from __future__ import annotations
@@ -123,6 +124,7 @@ def in_process(command: Command, key: str | None) -> int:
             return INTERRUPTED
 
     launcher.listens = False
+    launcher.batch_scope = _scope(command)
     # A line of the log for each line of the file would hide how far it is.
     flags = ["--no-log-requests", *(command.own or ())]
     return run(flags, "openedai batch FILE --", work, banner=False)
@@ -132,7 +134,7 @@ def _run(
     server: Server, command: Command, pause: Callable[[float], None], *, in_process: bool
 ) -> int:
     """Make the batch, or go on with one, and write its results."""
-    batch, output = _batch(server, command)
+    batch, output = _batch(server, command, in_process=in_process)
     output = command.output or output
     again = command.again(batch["id"], output, in_process=in_process)
     try:
@@ -158,14 +160,14 @@ def _run(
     return 0 if batch["status"] == "completed" and not counts["failed"] else 1
 
 
-def _batch(server: Server, command: Command) -> tuple[Any, str]:
+def _batch(server: Server, command: Command, *, in_process: bool) -> tuple[Any, str]:
     """The batch, and where its results go unless the user says so: that of an id, one of the same file that
     has not ended, or a new one."""
     path = Path(command.file)
-    if command.file.startswith("batch_") and not path.exists():
+    if _is_id(command):
         return server.ask("GET", f"/batches/{command.file}"), f"{command.file}.jsonl"
     output = f"{path.with_suffix('')}.results.jsonl"
-    endpoint, mark = _endpoint(path), _checksum(path)
+    endpoint, mark = _endpoint(path), _scope(command) if in_process else _checksum(path)
     for batch in server.ask("GET", f"/batches?limit={LOOKED_AT}")["data"]:
         is_same = (batch["metadata"] or {}).get(MARK) == mark and batch["endpoint"] == endpoint
         if is_same and batch["status"] not in (*ENDED, "cancelling"):
@@ -180,6 +182,16 @@ def _batch(server: Server, command: Command) -> tuple[Any, str]:
         "metadata": {MARK: mark},
     }
     return server.ask("POST", "/batches", new), output
+
+
+def _scope(command: Command) -> str:
+    """Which batches are answered in this process."""
+    return command.file if _is_id(command) else f"in process: {_checksum(Path(command.file))}"
+
+
+def _is_id(command: Command) -> bool:
+    """Whether a batch is named, and no file."""
+    return command.file.startswith("batch_") and not Path(command.file).exists()
 
 
 def _wait(server: Server, batch: Any, pause: Callable[[float], None]) -> Any:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
 from extensions.openai.engines.echo import EchoEngine
@@ -23,7 +24,7 @@ from openedai.batch_server import BatchFailure
 from openedai.commands import batch
 from tests.conftest import Serve
 from tests.support.batches import chat_line, read_lines
-from tests.support.process import ROOT
+from tests.support.process import ROOT, ServerProcess
 
 GOOD = b"".join(chat_line(f"{n}", f"Question {n}") for n in range(3))
 
@@ -167,6 +168,32 @@ def test_the_results_are_those_of_a_server(serve: Serve, tmp_path: Path) -> None
         }
 
     assert said(ours) == said(theirs)
+
+
+@pytest.mark.timeout(240)
+def test_in_this_process_beside_a_server_with_the_same_data(tmp_path: Path) -> None:
+    """Neither answers a line of the other one: it may have another model."""
+    data, file, out = tmp_path / "data", tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    file.write_bytes(GOOD)
+    environment = {"OPENEDAI_DATA_FOLDER": str(data)}
+    server = ServerProcess("--loader", "echo", "--batch-lines", "0", environment=environment)
+    server.wait_until_ready()
+    with httpx.Client(base_url=f"{server.url}/v1", timeout=50) as client:
+        form: Any = {"data": {"purpose": "batch"}, "files": {"file": ("in.jsonl", GOOD)}}
+        new = {"input_file_id": client.post("/files", **form).json()["id"]}
+        new |= {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
+        theirs = client.post("/batches", json=new).json()["id"]
+        status, said = ran(data, file, "-o", out, "--", "--loader", "echo")
+        assert status == 0 and "3 answers, 0 errors" in said
+        ours = client.get("/batches?limit=1").json()["data"][0]
+        assert ours["id"] != theirs and ours["status"] == "completed"
+        assert len(read_lines(out.read_bytes())) == 3
+        left = client.get(f"/batches/{theirs}").json()
+        assert (left["status"], left["request_counts"]["completed"]) == ("in_progress", 0)
+        status, said = ran(data, theirs, "-o", out, "--", "--loader", "echo")
+        assert status == 0 and "3 answers, 0 errors" in said, "it is asked for by its id"
+        assert client.get(f"/batches/{theirs}").json()["status"] == "completed"
+    server.stop()
 
 
 @pytest.mark.timeout(240)

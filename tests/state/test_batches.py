@@ -16,6 +16,7 @@ from extensions.openai.state.retention import Retention, Sweeper
 from extensions.openai.state.store import Store
 from extensions.openai.state.stored_batch import Batch, LineResult, NewBatch, NewLine, Tokens
 from extensions.openai.state.users import erase
+from tests.state.conftest import Open, lasting
 
 DAY = 86400
 CALLER: dict[str, Any] = {"name": "me", "weight": 1}
@@ -222,6 +223,26 @@ def test_a_server_that_was_slow_does_not_disturb_another(store: Store, clock: Cl
     assert store.batches.get("me", batch.id).status == "validating"
     store.batches.begin(batch, "b", 2, "m")
     assert store.batches.get("me", batch.id).total == 2 and numbers(store, batch, "a") == [1, 2]
+
+
+@lasting
+def test_a_process_of_its_own_answers_its_batches_only(open_store: Open, clock: Clock) -> None:
+    server, process, other = (open_store() for _ in range(3))
+    process.batch_scope = "this file"
+    of_server, of_process = create(server, clock), create(process, clock)
+    other.batch_scope = of_server.id
+
+    def seen(store: Store) -> list[str]:
+        return [each.id for each in store.batches.active()]
+
+    assert seen(server) == seen(other) == [of_server.id] and seen(process) == [of_process.id]
+    assert server.batches.get("me", of_process.id) == of_process
+    server.batches.cancel("me", of_process.id)
+    assert seen(server) == [of_server.id, of_process.id], "any process ends it"
+    clock.now += DAY
+    late = create(process, clock)
+    clock.now += DAY
+    assert seen(server) == seen(process) == [of_server.id, of_process.id, late.id]
 
 
 def test_the_sweeper_takes_those_that_have_ended(store: Store, clock: Clock) -> None:

@@ -71,6 +71,8 @@ class Launcher:
         self.running = running
         self.listens = True
         """Whether there is a server; else only this process can ask. Set before `setup`."""
+        self.batch_scope: str | None = None
+        """Which batches are answered here where there is no server. Set before `setup`."""
         self._problem: str | None = None
         self._companions: tuple[tuple[str, Any], ...] = ()
 
@@ -118,6 +120,7 @@ class Launcher:
         app = create_app(settings, engine, tunnel)
         services = app.extensions["openai"]
         services.hooks = self._hooks()
+        services.store.batch_scope = self.batch_scope
         if webui.inside() or settings.use_mock_api:
             _serve_upstreams(services)
         if webui.inside() and not settings.use_mock_api:

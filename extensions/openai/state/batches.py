@@ -43,20 +43,26 @@ ROUND = 1000
 class Batches:
     """Thread-safe. Everything raises StoreUnavailable where the database fails."""
 
-    def __init__(self, database: Database, *, lease: int = LEASE_SECONDS) -> None:
-        self._database, self._lease = database, lease
+    def __init__(
+        self, database: Database, *, lease: int = LEASE_SECONDS, scope: str | None = None
+    ) -> None:
+        """`scope`: of this process, which answers only batches that it has made, or the one with this id.
+        None: it is a server, which answers those of all servers."""
+        self._database, self._lease, self._scope = database, lease, scope
         self.lines = BatchLines(database, lease)
 
     def create(self, owner: str, new: NewBatch, *, claim: Claim | None = None) -> Batch:
         """Raises RateLimited where the owner has too many that have not ended."""
         id, created = "batch_" + secrets.token_hex(16), int(time.time())
-        about = {
+        about: dict[str, Any] = {
             "endpoint": new.endpoint,
             "window": new.window,
             "caller": new.caller,
             "metadata": new.metadata,
             "output_seconds": new.output_seconds,
         }
+        if self._scope is not None:
+            about["scope"] = self._scope
         written = orjson.dumps(about)
         values: dict[str, Any] = dict.fromkeys(
             (*COUNTS, "until", "end_user", "safety_identifier"), 0
@@ -100,10 +106,16 @@ class Batches:
             return objects.page(connection, KIND, owner, query).map(batch_of)
 
     def active(self) -> builtins.list[Batch]:
-        """Those of all owners that have not ended, the oldest first."""
+        """Those of all owners that have not ended and are for this process, the oldest first."""
         which = select(table).where(table.c.status.in_(ACTIVE)).order_by(table.c.seq).limit(ROUND)
         with self._database.read() as connection:
-            return [batch_of(row) for row in objects.rows(connection, KIND, which)]
+            found = [batch_of(row) for row in objects.rows(connection, KIND, which)]
+        return [each for each in found if self._is_mine(each)]
+
+    def _is_mine(self, batch: Batch) -> bool:
+        """To end a batch is for every process: those of its scope may be gone."""
+        is_to_end = batch.status in ("cancelling", "finalizing") or batch.ends <= time.time()
+        return is_to_end or self._scope in (batch.scope, batch.id)
 
     def totals(self) -> BatchTotals:
         """Of those of all owners that have not ended, and of the files of all batches."""

@@ -69,6 +69,8 @@ class Store:
         self._settings = settings
         self._times = times
         self._where = _where(settings)
+        self.batch_scope: str | None = None
+        """Which batches this process answers (`Batches`). Set before the first use."""
         self._lock = threading.RLock()
         self._database: Database | None = None
         self._agents: StoredAgents | None = None
@@ -237,7 +239,7 @@ class Store:
             with self._lock:
                 from .batches import Batches
 
-                self._batches = Batches(self.database)
+                self._batches = Batches(self.database, scope=self.batch_scope)
         return self._batches
 
     @property

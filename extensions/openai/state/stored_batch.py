@@ -84,6 +84,8 @@ class Batch:
     errors: Sequence[Mapping[str, Any]] = ()
     ending: Status = "completed"
     """What it will be when it is finalized."""
+    scope: str | None = None
+    """Only processes with this scope answer its lines; None: servers do."""
 
 
 @dataclass(frozen=True, slots=True)
