@@ -754,7 +754,7 @@ class UpstreamBusy(Unavailable):
 
 
 class RequestMemoryFull(Unavailable):
-    """The bodies of all requests use all of the memory for them."""
+    """The bodies of all requests use all of the memory for them, or the disk has no room for their files."""
 
     code = "request_memory_full"
     retry_after = 5

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import io
+import logging
 import threading
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO, cast
 
 from waitress.utilities import Error
 
+log = logging.getLogger("openedai")
+
+NO_DISK = "the disk has no room"
+"""The detail of the error for a body with files."""
 SHORT_BODY_BYTES = 64 << 10  # bodies up to this may use the last quarter of the limit, too
 
 
 class BodyMemoryFull(Error):
-    """waitress's error for a body that exceeds the memory for bodies."""
+    """waitress's error for a body that exceeds the memory for bodies, or what the disk has room for."""
 
     code = 503
     reason = "Service Unavailable"
@@ -62,6 +68,9 @@ class Body:
     Its bytes count until it is closed, when its request is answered: parsed data stays in memory until then.
     """
 
+    problem = ""
+    """The detail of the error where `append` fails."""
+
     def __init__(self, memory: BodyMemory) -> None:
         self._memory = memory
         self._parts: deque[bytes] = deque()
@@ -97,6 +106,8 @@ class FileBody:
     """A body with files while it arrives; waitress's interface of a buffer. Its file has no name, so that
     nothing is left of it when the process ends."""
 
+    problem = NO_DISK
+
     def __init__(self, folder: Path | None) -> None:
         """`folder`: for the file; None: where temporary files are."""
         self._folder = folder
@@ -119,7 +130,9 @@ class FileBody:
                     0, io.SEEK_END
                 )  # the head is looked at meanwhile, which asks for the file
                 file.write(data)
-            except OSError:
+                file.flush()  # else it is found out later, or never
+            except OSError as error:
+                log.error("an uploaded file cannot be written: %s", error.strerror)
                 return False
             self._size += len(data)
         return True
@@ -135,7 +148,8 @@ class FileBody:
         with self._lock:
             self._closed = True
             if self._file is not None:
-                self._file.close()
+                with suppress(OSError):  # what found no room finds none now
+                    self._file.close()
 
     def _opened(self) -> BinaryIO:
         if self._file is None:
@@ -182,7 +196,7 @@ class FixedBody:
         """Consume data of the body; return how many bytes."""
         part = data[: self._remaining]
         if not self._body.append(part):
-            self.error = BodyMemoryFull("")
+            self.error = BodyMemoryFull(self._body.problem)
         self._remaining -= len(part)
         self.completed = not self._remaining
         return len(part)

@@ -196,7 +196,7 @@ class ChunkedBody:
             if self._remaining:
                 part = data[at : at + self._remaining]
                 if not self._buffer.append(part):
-                    self.error = BodyMemoryFull("")
+                    self.error = BodyMemoryFull(self._buffer.problem)
                 self._remaining -= len(part)
                 at += len(part)
                 continue

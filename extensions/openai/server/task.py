@@ -16,6 +16,7 @@ from ..web.context import new_request_id
 from ..web.pipeline import REFUSAL
 from ..web.routing.route_table import RouteTable
 from ..web.services import Services
+from .bodies import NO_DISK
 
 
 class TooSlow(Error):
@@ -63,7 +64,9 @@ def _to_api_error(status: int, reason: str, detail: str) -> APIError:
         return RequestTooSlow("The request did not arrive in time.")
     if status == 503:
         return RequestMemoryFull(
-            "Other requests use all of the memory for request bodies. Please try again."
+            "The server has no room for the files of this request. Please try again."
+            if detail == NO_DISK
+            else "Other requests use all of the memory for request bodies. Please try again."
         )
     if status < 500:
         return InvalidRequest(f"The HTTP request is malformed: {reason} ({detail}).")

@@ -402,6 +402,8 @@ class Store:
                 Sweeper(self.database, self._retention).sweep(self._stop)
             except StoreUnavailable:
                 pass  # it is in the log
+            except Exception:
+                log.exception("what may not be kept any longer could not be deleted")
             pause = self._times.between_sweeps
 
     def _retention(self) -> Retention:

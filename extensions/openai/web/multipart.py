@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from contextlib import suppress
 from tempfile import SpooledTemporaryFile
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
@@ -30,6 +31,14 @@ MAX_FORM_FIELD_BYTES = 1 << 20  # of a field that is no file
 SPOOLED_BYTES = 64 << 10  # of a file in memory; larger ones are on disk
 
 
+class _SpooledFile(SpooledTemporaryFile[bytes]):
+    """One that is closed also where the disk has no room for its last bytes."""
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
 def read_form(context: RequestContext, model: type[RequestModel], stream: BinaryIO) -> RequestModel:
     """The fields of a form, with its files, which are closed when the request has ended.
 
@@ -40,7 +49,7 @@ def read_form(context: RequestContext, model: type[RequestModel], stream: Binary
     place = None if folder is None else str(folder)
 
     def spool(*_: object, **__: object) -> IO[bytes]:
-        file = cast(IO[bytes], SpooledTemporaryFile(SPOOLED_BYTES, dir=place))  # noqa: SIM115  # closed at the end
+        file = cast(IO[bytes], _SpooledFile(SPOOLED_BYTES, dir=place))  # closed at the end
         context.close_at_end(file)
         return file
 
@@ -56,6 +65,7 @@ def read_form(context: RequestContext, model: type[RequestModel], stream: Binary
         _, fields, files = parser.parse(stream, kind, length, options)
         if None in fields or None in files:
             raise ValueError("a part has no name")
+        uploads = [(name, _upload(each)) for name, each in files.items(multi=True)]
     except ValueError:
         raise InvalidRequest(
             f"The body of the request is not a complete form ({FORM}).", code="invalid_form"
@@ -71,7 +81,6 @@ def read_form(context: RequestContext, model: type[RequestModel], stream: Binary
         raise RequestMemoryFull(
             "The server has no room for the files of this request. Please try again."
         ) from None
-    uploads = [(name, _upload(each)) for name, each in files.items(multi=True)]
     given: list[tuple[str, str | Upload]] = [*fields.items(multi=True), *uploads]
     return parse_form(model, given, strict=context.services.settings.strict_parameters)
 

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool, StaticPool
 
 from .. import migrations
@@ -92,15 +92,16 @@ class SqliteFile:
         return sqlite_file.size(self.path)
 
     def tidy(self) -> None:
-        connection = self.engine.raw_connection()
-        try:
-            _give_back(connection)
-            # A reader keeps the log as it is; then it is emptied the next time.
-            cursor = connection.cursor()
-            cursor.execute(f"PRAGMA busy_timeout = {CHECKPOINT_MILLISECONDS}")
-            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        finally:
-            connection.invalidate()  # its timeout is another one
+        with _failing_as_others("incremental_vacuum, wal_checkpoint"):
+            connection = self.engine.raw_connection()
+            try:
+                _give_back(connection)
+                # A reader keeps the log as it is; then it is emptied the next time.
+                cursor = connection.cursor()
+                cursor.execute(f"PRAGMA busy_timeout = {CHECKPOINT_MILLISECONDS}")
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                connection.invalidate()  # its timeout is another one
 
     def close(self) -> None:
         if self._writing is not None:
@@ -133,7 +134,8 @@ class Memory:
             return int(pages * connection.exec_driver_sql("PRAGMA page_size").scalar_one())
 
     def tidy(self) -> None:
-        _give_back(self.engine.raw_connection())
+        with _failing_as_others("incremental_vacuum"):
+            _give_back(self.engine.raw_connection())
 
     def close(self) -> None:
         close_all(self.engine)
@@ -143,6 +145,15 @@ def _in_memory() -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     sqlite_file.configure(connection)
     return connection
+
+
+@contextmanager
+def _failing_as_others(statement: str) -> Iterator[None]:
+    """What the driver raises by itself, as SQLAlchemy would."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OperationalError(statement, None, error) from None
 
 
 def _give_back(connection: PoolProxiedConnection) -> None:
