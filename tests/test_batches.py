@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 
 from extensions.openai.settings import Settings
 from extensions.openai.web.app import create_app
+from extensions.openai.web.batches import indexing
 from tests.conftest import sdk_on
 from tests.support.batches import (
     batch_of,
@@ -163,6 +164,22 @@ def test_the_same_name_without_end_is_named_up_to_a_bound(client: FlaskClient) -
     errors = done["errors"]["data"]
     assert [error["line"] for error in errors] == list(range(2, 102))
     assert {error["code"] for error in errors} == {"duplicate_custom_id"}
+
+
+@pytest.mark.parametrize(
+    ("bound", "code"), [("MAX_LINES", "too_many_tasks"), ("MAX_BYTES", "file_too_large")]
+)
+def test_a_file_that_is_too_large(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, bound: str, code: str
+) -> None:
+    lines = [chat_line(f"{n}", "x") for n in range(4)]
+    most = 3 if bound == "MAX_LINES" else sum(map(len, lines[:3]))
+    monkeypatch.setattr(indexing, bound, most)
+    assert result_of(client, b"".join(lines[:3]))["status"] == "completed"
+    failed = result_of(client, b"".join(lines))
+    [error] = failed["errors"]["data"]
+    assert failed["status"] == "failed" and (error["code"], error["line"]) == (code, None)
+    assert failed["request_counts"] == {"total": 0, "completed": 0, "failed": 0}
 
 
 def test_lines_of_20_megabytes(client: FlaskClient) -> None:

@@ -6,6 +6,7 @@ import io
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,13 @@ def test_a_part_of_it(client: FlaskClient, asked: str, first: int, end: int | No
     assert answer.headers["Content-Length"] == str(len(answer.data))
 
 
+@pytest.mark.parametrize("content", [b"bytes", b""])
+def test_of_the_last_bytes_as_many_as_there_are(client: FlaskClient, content: bytes) -> None:
+    id = upload(client, content).json["id"]
+    answer = client.get(f"{FILES}/{id}/content", headers={"Range": "bytes=-6"})
+    assert answer.status_code == 200 and answer.data == content
+
+
 @pytest.mark.parametrize("asked", ["bytes=0-1,4-5", "lines=1-2", "bytes=x", "bytes=5-4"])
 def test_what_is_no_single_range_gets_all_of_it(client: FlaskClient, asked: str) -> None:
     id = upload(client).json["id"]
@@ -174,6 +182,18 @@ def test_a_key_has_so_much_place() -> None:
     assert assert_envelope(refused.json, status=400)["code"] == "file_quota_exceeded"
 
 
+def test_uploads_at_the_same_time_have_so_much_place_together() -> None:
+    client = client_of(store_megabytes={"files": 1})
+    with ThreadPoolExecutor(8) as pool:
+        others = [client.application.test_client() for _ in range(8)]
+        sent = pool.map(lambda each: upload(each, b"x" * 200_000).status_code, others)
+        assert sorted(sent) == [200] * 5 + [400] * 3
+    left = (1 << 20) - 5 * 200_000
+    assert upload(client, b"x" * (left + 1)).status_code == 400
+    assert upload(client, b"x" * left).status_code == 200
+    assert upload(client, b"x").status_code == 400 and upload(client, b"").status_code == 200
+
+
 @pytest.mark.parametrize(
     ("form", "param"),
     [
@@ -194,6 +214,10 @@ def test_a_key_has_so_much_place() -> None:
         ),
         (
             {"expires_after[anchor]": "created_at", "expires_after[seconds]": "soon"},
+            "expires_after.seconds",
+        ),
+        (
+            {"expires_after[anchor]": "created_at", "expires_after[seconds]": "\u0663600"},
             "expires_after.seconds",
         ),
     ],

@@ -196,6 +196,9 @@ def _asked_for(context: RequestContext, file: StoredFile) -> tuple[int, int]:
     still = context.environ.get("HTTP_IF_RANGE") in (None, f'"{file.id}"')
     if asked is None or asked.units != "bytes" or len(asked.ranges) != 1 or not still:
         return 0, file.size
+    last, behind = asked.ranges[0]
+    if last < 0 and behind is None:  # so many last bytes, or all if there are fewer
+        return max(0, file.size + last), file.size
     found = asked.range_for_length(file.size)
     if found is None:
         raise RangeNotSatisfiable(file.size)

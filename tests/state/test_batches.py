@@ -144,6 +144,18 @@ def test_no_line_begins_that_may_not(store: Store, clock: Clock) -> None:
     assert numbers(store, batch, "a", 1) == []
 
 
+@lasting
+def test_a_pause_is_there_after_a_restart(open_store: Open, clock: Clock) -> None:
+    before = open_store()
+    batch = create(before, clock, 2)
+    before.batches.pause(batch.id, paused=True)
+    before.close()
+    after = open_store()
+    assert after.batches.get("me", batch.id).paused and numbers(after, batch, "a") == []
+    after.batches.pause(batch.id, paused=False)
+    assert numbers(after, batch, "a") == [1, 2]
+
+
 @pytest.mark.parametrize("ending", ["cancelled", "expired"])
 def test_it_ends_when_no_line_is_answered(store: Store, clock: Clock, ending: str) -> None:
     batch = create(store, clock, 3)

@@ -105,9 +105,9 @@ def parse_form(
 
 
 _MEMBER = re.compile(r"(\w+)\[(\w+)\]")
-_NUMBER = re.compile(r"-?\d{1,18}(\.\d{1,18})?")
+_NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 _READERS: Mapping[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {
-    "int": (re.compile(r"-?\d{1,18}"), int),
+    "int": (re.compile(r"-?[0-9]{1,18}"), int),
     "float": (_NUMBER, float),
     "bool": (re.compile("true|false"), "true".__eq__),
 }
