@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,10 @@ import yaml
 from flask.testing import FlaskClient
 
 from extensions.openai.engines.llamacpp.embeddings import LlamaCppEmbedder
+from extensions.openai.generation.hooks.extension_hooks import Hooks
+from extensions.openai.settings import Settings
 from tests.support.batches import line_of, lines_in, result_of
+from tests.support.keys import headers_of
 from tests.support.random_bert import NumpyBert, tokens_of, write_bert
 from tests.test_embeddings import CONTEXT, TEXTS, WIDTH, vectors
 from tests.test_stored_completions import client_of
@@ -74,6 +79,34 @@ def test_lines_for_the_wrong_kind_of_model(embedding: FlaskClient) -> None:
     chat = {"messages": [{"role": "user", "content": "x"}]}
     status, body = answers(embedding, {"a": {"model": "bert", **chat}}, CHATS)["a"]
     assert status == 400 and body["error"]["param"] == "model"
+
+
+def test_hooks_policy_and_usage_are_those_of_requests(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"data_folder": str(tmp_path), "rpm": 0, "max_tokens_limit": 6}
+    key = headers_of(Settings(**options), "ann")["ann"]
+    client = client_of(**options)
+    shout = SimpleNamespace(output_modifier=lambda text, *_, **__: text.upper())
+    client.application.extensions["openai"].hooks = Hooks(lambda: [("shout", shout)])
+    said = [
+        {"role": "user", "content": "a few words that are longer than the limit of this server"}
+    ]
+    body = {"model": "echo", "messages": said}
+    direct = client.post(CHATS, json=body, headers=key, buffered=True).json
+    done = result_of(client, line_of("a", body), headers=key)
+    [line] = lines_in(client, done["output_file_id"], headers=key)
+    answer = line["response"]["body"]
+    assert answer["choices"] == direct["choices"] and answer["usage"] == direct["usage"]
+    assert answer["choices"][0]["message"]["content"].isupper()
+    assert answer["choices"][0]["finish_reason"] == "length"
+    query = {"start_time": int(time.time()) - 3600, "group_by": "api_key_id"}
+    page = client.get("/v1/organization/usage/completions", query_string=query, headers=key).json
+    [used] = [each for bucket in page["data"] for each in bucket["results"]]
+    counts = (used["num_model_requests"], used["input_tokens"], used["output_tokens"])
+    assert used["api_key_id"] == "ann"
+    assert counts == (
+        2,
+        *(2 * direct["usage"][f"{each}_tokens"] for each in ("prompt", "completion")),
+    )
 
 
 def test_responses_that_are_stored_and_go_on() -> None:

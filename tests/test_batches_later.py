@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -170,6 +172,18 @@ def test_batches_of_a_key_take_turns(start: Callable[..., Here]) -> None:
     for turn in (asked[3:6], asked[6:9]):
         assert sorted(turn) == ["one", "three", "two"]
     assert asked[9:] == ["one"] * 3
+
+
+def test_lines_that_begin_alike_are_answered_one_after_the_other(
+    start: Callable[..., Here],
+) -> None:
+    here = start(batch_lines=1)
+    begins = ("a" * 70, "b" * 70, "c" * 70)
+    texts = [f"{each} {n}" for n in range(4) for each in begins]
+    here.begin(*(chat_line(text, text) for text in texts))
+    here.end()
+    assert sorted(here.engine.asked) == sorted(texts)
+    assert len([first for first, _ in groupby(here.engine.asked, itemgetter(0))]) == 3
 
 
 def test_a_window_that_is_over(start: Callable[..., Here]) -> None:
