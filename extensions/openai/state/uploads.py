@@ -194,8 +194,11 @@ def _next_number(connection: Connection, owner: str, id: str, length: int) -> in
 
 
 def _put(connection: Connection, owner: str, id: str, at: int, data: bytes) -> None:
-    """Put a chunk of a part in, as long as the upload is there."""
-    _find(connection, owner, id)
+    """Put a chunk of a part in, as long as the upload is there. Raises StoredObjectNotFound."""
+    mine = (table.c.id == _file_id(id), table.c.owner == owner, table.c.complete.is_(False))
+    still = select(table.c.seq).where(*mine, table.c.expires > int(time.time()))
+    if connection.execute(still).first() is None:
+        raise StoredObjectNotFound(id)
     put(connection, owner, _file_id(id), at, data)
 
 
