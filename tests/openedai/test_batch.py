@@ -171,12 +171,15 @@ def test_the_results_are_those_of_a_server(serve: Serve, tmp_path: Path) -> None
 
 
 @pytest.mark.timeout(240)
-def test_in_this_process_beside_a_server_with_the_same_data(tmp_path: Path) -> None:
+def test_in_this_process_beside_a_server_with_the_same_data(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Neither answers a line of the other one: it may have another model."""
     data, file, out = tmp_path / "data", tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     file.write_bytes(GOOD)
     environment = {"OPENEDAI_DATA_FOLDER": str(data)}
     server = ServerProcess("--loader", "echo", "--batch-lines", "0", environment=environment)
+    request.addfinalizer(server.stop)
     server.wait_until_ready()
     with httpx.Client(base_url=f"{server.url}/v1", timeout=50) as client:
         form: Any = {"data": {"purpose": "batch"}, "files": {"file": ("in.jsonl", GOOD)}}
@@ -193,7 +196,6 @@ def test_in_this_process_beside_a_server_with_the_same_data(tmp_path: Path) -> N
         status, said = ran(data, theirs, "-o", out, "--", "--loader", "echo")
         assert status == 0 and "3 answers, 0 errors" in said, "it is asked for by its id"
         assert client.get(f"/batches/{theirs}").json()["status"] == "completed"
-    server.stop()
 
 
 @pytest.mark.timeout(240)

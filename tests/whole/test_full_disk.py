@@ -98,9 +98,22 @@ class Server:
         self.process.stop()
 
 
+@pytest.fixture
+def start(disk: Disk) -> Iterator[Callable[[], Server]]:
+    begun: list[Server] = []
+
+    def make() -> Server:
+        begun.append(Server(disk))
+        return begun[-1]
+
+    yield make
+    for each in begun:
+        each.end()
+
+
 @pytest.mark.timeout(240)
-def test_a_batch_and_its_clients(disk: Disk) -> None:
-    server = Server(disk)
+def test_a_batch_and_its_clients(disk: Disk, start: Callable[[], Server]) -> None:
+    server = start()
     content = b"".join(chat_line(f"{n}", f"Question {n}") for n in range(LINES))
     file, kept = server.upload(content).json()["id"], server.chat(store=True).json()
     new = {"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
@@ -127,8 +140,8 @@ def test_a_batch_and_its_clients(disk: Disk) -> None:
 
     disk.fill()
     server.process.signal(signal.SIGKILL)
-    server.end()
-    server = Server(disk)  # while it is full, so SQLite may not even be able to read
+    server.process.wait(PATIENCE_S)
+    server = start()  # while it is full, so SQLite may not even be able to read
     assert server.chat().status_code == 200
     answer = server.client.get(f"/batches/{id}")
     assert answer.status_code == 200 or assert_envelope(answer.json(), status=503)
@@ -141,7 +154,6 @@ def test_a_batch_and_its_clients(disk: Disk) -> None:
     for each in (file, late):
         assert server.client.get(f"/files/{each}/content").content == content
     assert server.client.get(f"/chat/completions/{kept['id']}").status_code == 200
-    server.end()
 
 
 def test_what_may_not_be_kept_is_deleted_when_there_is_space_again(
