@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -52,9 +53,13 @@ def name_of(file: Path) -> str:
 FILES = {name_of(file): file for file in sorted(FOLDER.rglob("*.py"))}
 
 
-def imports(name: str) -> Iterator[tuple[str, str]]:
+@cache
+def imports(name: str) -> tuple[tuple[str, str], ...]:
     """What a module imports, wherever it does so: full names of modules, each with what is taken from it."""
-    file = FILES[name]
+    return tuple(_imports(FILES[name], name))
+
+
+def _imports(file: Path, name: str) -> Iterator[tuple[str, str]]:
     package = name.split(".") if file.stem == "__init__" else name.split(".")[:-1]
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

@@ -43,6 +43,11 @@ def called(node: ast.AST) -> str:
     """The last name of what is called; empty where it is no call."""
     if not isinstance(node, ast.Call):
         return ""
+    if isinstance(node.func, ast.Attribute):
+        return node.func.attr
+    if isinstance(node.func, ast.Name):
+        return node.func.id
+    # Seldom: to write out each call of all tests takes seconds.
     return ast.unparse(node.func).rpartition(".")[2]
 
 
@@ -149,8 +154,9 @@ def private_names() -> frozenset[str]:
 
 def reached(node: ast.AST) -> Iterator[str]:
     """Names of others' attributes that a piece of code uses."""
-    if isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls"):
-        yield node.attr
+    if isinstance(node, ast.Attribute):
+        if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
+            yield node.attr
     elif isinstance(node, ast.ImportFrom):
         yield from (each.name for each in node.names)
     elif isinstance(node, ast.Call) and called(node) in SETTERS:
