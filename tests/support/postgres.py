@@ -48,7 +48,9 @@ class PostgresServer:
         self.start()
 
     def start(self) -> None:
-        options = f"-k {self._folder} -c listen_addresses='' -c fsync=off -c max_connections=200"
+        # There is a database for each of some hundred tests, and it would look them through all the time.
+        others = "-c autovacuum=off -c max_connections=200"
+        options = f"-k {self._folder} -c listen_addresses='' -c fsync=off {others}"
         self._run("pg_ctl", "start", "-w", "-o", options, "-l", str(self._folder / "log"))
 
     def stop(self) -> None:

@@ -306,6 +306,12 @@ def test_killed_while_plots_memories_and_turns_are_kept(tmp_path: Path) -> None:
         )
         server.wait_until_ready()
         clients = KeptByRequest(server.port, round_)
+        deadline = time.monotonic() + 50
+        while not (
+            memories or clients.memories
+        ):  # before the first of all there is no store to check
+            assert time.monotonic() < deadline, server.output
+            time.sleep(0.01)
         time.sleep(chance.uniform(0.3, 1.2))
         server.signal(signal.SIGKILL)
         clients.join()
