@@ -286,9 +286,19 @@ OPTIONS: tuple[Option, ...] = (
         "cache-type-k", one_of(CACHE_TYPES), "type of the KV cache's keys (default: f16)", "TYPE"
     ),
     Option("cache-type-v", one_of(CACHE_TYPES), "type of its values (default: f16)", "TYPE"),
-    Option("flash-attn", one_of(FLASH_ATTENTION), "flash attention (default: auto)", "WHEN"),
+    Option(
+        "flash-attn",
+        one_of(FLASH_ATTENTION),
+        "flash attention (default: auto, off where a processor is faster without it)",
+        "WHEN",
+    ),
     Option("batch-size", whole_number(0), "tokens of a prompt per step (default: 0, 512)", "N"),
-    Option("ubatch-size", whole_number(0), "tokens computed at once (default: 0, all)", "N"),
+    Option(
+        "ubatch-size",
+        whole_number(0),
+        "tokens computed at once (default: 0, all, or 128 where flash attention is off by itself)",
+        "N",
+    ),
     Option(
         "threads-batch", whole_number(0), "threads that read prompts (default: 0, --threads)", "N"
     ),

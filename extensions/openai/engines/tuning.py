@@ -48,10 +48,11 @@ class Tuning:
     cache_type_k: CacheType = "f16"
     cache_type_v: CacheType = "f16"
     flash_attn: FlashAttention = "auto"
+    """auto: off where a processor is faster without it, else as the engine chooses."""
     batch_size: int = 0
     """Tokens of a prompt per step; 0: 512."""
     ubatch_size: int = 0
-    """Tokens that are computed at once; 0: as `batch_size`."""
+    """Tokens that are computed at once; 0: as `batch_size`, or 128 where `flash_attn` is auto and off."""
     threads_batch: int = 0
     """Threads that read prompts; 0: as many as answer."""
     numa: Numa = "off"

@@ -39,6 +39,7 @@ from ..tuning import DEFAULT_TUNING, Tuning
 from .grammar.matched_answers import MatchedAnswers
 from .grammar.shared_tokenizer import shared_tokenizer
 from .grammar.trial import end_of_grammars, follows_grammars
+from .loading.attention import with_attention
 from .loading.fingerprint import changing, fingerprint
 from .loading.loaded_model import LoadedModel
 from .loading.memory import memory_need
@@ -105,6 +106,7 @@ class LlamaCppEngine:
             chat_template=chat_template,
             shares_memory=shares_memory,
         )
+        tuning = with_attention(tuning, model, header, cache, gpu_layers=gpu_layers, mmproj=mmproj)
         context, slots = cache.context, cache.slots
         if context < context_length:
             log.warning("the model was made for %d tokens: --ctx-size is cut to that", context)

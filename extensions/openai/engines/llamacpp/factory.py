@@ -82,6 +82,7 @@ def explain(spec: ModelSpec) -> Sequence[str]:
         threads=spec.threads,
         gpu_layers=spec.gpu_layers,
         tuning=spec.tuning,
+        mmproj=spec.mmproj,
         shares_memory=spec.shares_memory,
     )
     return tuple(lines)

@@ -8,6 +8,7 @@ from pathlib import Path
 from ....system.machine import memory_bytes
 from ...tokens.gguf import GGUFHeader
 from ...tuning import Tuning
+from .attention import with_attention
 from .memory import gigabytes, memory_need
 from .own_sampling import own_sampling
 from .params import DEFAULT_CONTEXT_TOKENS, Cache, is_tiny, prompt_cache_bytes
@@ -24,6 +25,7 @@ def explain(
     threads: int,
     gpu_layers: int,
     tuning: Tuning,
+    mmproj: Path | None = None,
     shares_memory: bool = False,
 ) -> Iterator[str]:
     """Lines for the operator. `asked_context`, `threads`: as the operator has set them, or 0."""
@@ -50,6 +52,8 @@ def explain(
     else:
         yield "threads: as many as there are cores (--threads)"
     yield f"batch: {tuning.batch_size or BATCH_TOKENS} tokens of a prompt a step (--batch-size)"
+    chosen = with_attention(tuning, model, header, cache, gpu_layers=gpu_layers, mmproj=mmproj)
+    yield _why_attention(tuning, chosen)
     yield f"GPU: {_why_layers(gpu_layers, tuning)}"
     part = "set" if tuning.cache_ram >= 0 else "chosen by the model's and the machine's size"
     yield f"prompt cache: {prompts >> 20} MiB beside the slots, {part} (--cache-ram)"
@@ -62,6 +66,15 @@ def explain(
     if tuning.draft_model is not None or tuning.speculative != "off":
         draft = "" if tuning.draft_model is None else f"of {tuning.draft_model.name} "
         yield f"guesses: {draft}checked by the model (--draft-model, --speculative)"
+
+
+def _why_attention(asked: Tuning, chosen: Tuning) -> str:
+    if asked == chosen:
+        return f"flash attention: {asked.flash_attn} (--flash-attn)"
+    return (
+        f"flash attention: off, as a processor is faster without it, in steps of {chosen.ubatch_size} tokens "
+        "(--flash-attn, --ubatch-size)"
+    )
 
 
 def _why_layers(gpu_layers: int, tuning: Tuning) -> str:

@@ -16,6 +16,11 @@ STATES = ("ssm.", "shortconv.", "wkv.", "kda.")
 """How the numbers of recurrent layers begin."""
 
 
+def has_recurrent_layers(header: GGUFHeader) -> bool:
+    begins = tuple(f"{header.architecture}.{each}" for each in STATES)
+    return any(key.startswith(begins) for key in header.metadata)
+
+
 def check_cache_types(header: GGUFHeader, name: str, tuning: Tuning) -> None:
     """Raise ModelLoadError for a quantised KV cache that the model's heads do not fit into."""
     size = header.number("embedding_length") // (header.number("attention.head_count") or 1)
@@ -34,8 +39,7 @@ def check_cache_types(header: GGUFHeader, name: str, tuning: Tuning) -> None:
 def check_draft(header: GGUFHeader, name: str, draft: GGUFHeader, draft_name: str) -> None:
     """Raise ModelLoadError for a draft model whose guesses the model cannot check."""
     own, other = header.metadata, draft.metadata
-    begins = tuple(f"{draft.architecture}.{each}" for each in STATES)
-    if any(key.startswith(begins) for key in other):
+    if has_recurrent_layers(draft):
         raise ModelLoadError(
             f"--draft-model {draft_name} has recurrent layers, which cannot take a wrong guess back"
         )
