@@ -57,8 +57,9 @@ class Workload:
     def bodies(self) -> list[Body]:
         bodies = [self.body(number) for number in range(self.requests)]
         if self.cold:
-            start = f"[{secrets.token_hex(6)}]"
-            bodies = [{**body, "prompt": start + body["prompt"]} for body in bodies]
+            text, ids = f"[{secrets.token_hex(6)}]", [secrets.choice(IDS) for _ in range(6)]
+            for body in bodies:
+                body["prompt"] = (text if isinstance(body["prompt"], str) else ids) + body["prompt"]
         return bodies
 
 
@@ -75,6 +76,15 @@ def words(count: int, seed: int) -> str:
     """So many words of a token each, in the embedded model's vocabulary; other words for another seed."""
     words = ["the", "and", "of", "to", "in", "is", "you", "it"]
     return "".join(f" {words[(seed + at * (seed + 3) + at // 7) % 8]}" for at in range(count))
+
+
+IDS = range(300, 900)
+"""Tokens of any vocabulary."""
+
+
+def tokens(count: int, seed: int) -> list[int]:
+    """So many tokens for a model that has other ones for words; others for another seed."""
+    return [IDS[(seed * 37 + at * (seed + 3) + at // 7) % len(IDS)] for at in range(count)]
 
 
 def _one(number: int) -> Body:
@@ -108,40 +118,57 @@ def _schema(number: int) -> Body:
     return GREEDY | {"messages": messages, "response_format": format, "max_tokens": 48}
 
 
-def _choices(n: int) -> Callable[[int], Body]:
-    def body(number: int) -> Body:
-        return GREEDY | {"prompt": words(440, 3), "n": n, "max_tokens": 8, "ignore_eos": True}
+@dataclass(frozen=True, slots=True)
+class _Prompts:
+    """Of one way to write them: in words, or in tokens."""
 
-    return body
+    some: Callable[[int, int], Any]
+    """So many tokens, others for another seed."""
+    mark: Callable[[int], Any]
+    """What prompts of this number begin with, or go on with after what they share."""
+
+    def choices(self, n: int) -> Callable[[int], Body]:
+        def body(number: int) -> Body:
+            prompt = self.some(440, 3)
+            return GREEDY | {"prompt": prompt, "n": n, "max_tokens": 8, "ignore_eos": True}
+
+        return body
+
+    def burst(self, number: int) -> Body:
+        prompt = self.some(1500, 5) + self.mark(number) + self.some(30, number)
+        return GREEDY | STREAM | {"prompt": prompt, "max_tokens": 8, "ignore_eos": True}
+
+    def conversation(self, number: int) -> Body:
+        """Turns of six conversations, in turn; each turn adds 40 tokens."""
+        turn, which = divmod(number, 6)
+        prompt = self.mark(which) + self.some(900 + 40 * turn, which)
+        return GREEDY | STREAM | {"prompt": prompt, "max_tokens": 4, "ignore_eos": True}
+
+    def agent(self, number: int) -> Body:
+        """The steps of one agent; each adds 60 tokens."""
+        prompt = self.some(1200 + 60 * number, 9)
+        return GREEDY | STREAM | {"prompt": prompt, "max_tokens": 4, "ignore_eos": True}
+
+    def workloads(self) -> tuple[Workload, ...]:
+        """What counts is how many of their tokens are computed."""
+        return (
+            _cold("cold-n-1", "a new prompt of 440 tokens, n = 1", 1, self.choices(1)),
+            _cold("cold-n-4", "the same with n = 4", 1, self.choices(4)),
+            _cold("burst-4", "4 at once share 1,500 new tokens", 4, self.burst, clients=4),
+            _cold("burst-16", "16 at once share 1,500 new tokens", 16, self.burst, clients=16),
+            _cold("six", "3 turns of 6 conversations in turn", 18, self.conversation),
+            _cold("agent-20", "an agent's 20 steps", 20, self.agent),
+        )
 
 
-def _burst(number: int) -> Body:
-    prompt = words(1500, 5) + f" {number}:" + words(30, number)
-    return GREEDY | STREAM | {"prompt": prompt, "max_tokens": 8, "ignore_eos": True}
+def _cold(
+    name: str, what: str, requests: int, body: Callable[[int], Body], clients: int = 1
+) -> Workload:
+    return Workload(name, what, clients, requests, body, cold=True)
 
 
-def _conversation(number: int) -> Body:
-    """Turns of six conversations, in turn; each turn adds 40 words."""
-    turn, which = divmod(number, 6)
-    prompt = f" {which}:" + words(900 + 40 * turn, which)
-    return GREEDY | STREAM | {"prompt": prompt, "max_tokens": 4, "ignore_eos": True}
-
-
-def _agent(number: int) -> Body:
-    """The steps of one agent; each adds 60 words."""
-    prompt = words(1200 + 60 * number, 9)
-    return GREEDY | STREAM | {"prompt": prompt, "max_tokens": 4, "ignore_eos": True}
-
-
-READING: tuple[Workload, ...] = (
-    Workload("cold-n-1", "a new prompt of 440 tokens, n = 1", 1, 1, _choices(1), cold=True),
-    Workload("cold-n-4", "the same with n = 4", 1, 1, _choices(4), cold=True),
-    Workload("burst-4", "4 at once share 1,500 new tokens", 4, 4, _burst, cold=True),
-    Workload("burst-16", "16 at once share 1,500 new tokens", 16, 16, _burst, cold=True),
-    Workload("six", "3 turns of 6 conversations in turn", 1, 18, _conversation, cold=True),
-    Workload("agent-20", "an agent's 20 steps", 1, 20, _agent, cold=True),
-)
-"""Prompts that are read: what counts is how many of their tokens are computed."""
+_WORDS = _Prompts(words, lambda number: f" {number}:")
+_TOKENS = _Prompts(tokens, lambda number: [IDS[number % len(IDS)]])
 
 
 def _hello(number: int) -> Body:
@@ -162,14 +189,14 @@ EMBEDDED: tuple[Workload, ...] = (
     Workload("n-4", "n = 4, 4 clients", 4, 12, _several, standard=False),
     Workload("schema", "a JSON schema, 4 clients", 4, 24, _schema, CHAT, standard=False),
     Workload("long-4000", "one stream of 4,000 tokens", 1, 1, _stream(4000), standard=False),
-    *READING,
+    *_WORDS.workloads(),
 )
 RANDOM: tuple[Workload, ...] = (
     Workload("streams-1", "128 tokens streamed, 1 client", 1, 2, _stream(128)),
     Workload("streams-4", "128 tokens streamed, 4 clients", 4, 4, _stream(128)),
     Workload("streams-16", "128 tokens streamed, 16 clients", 16, 16, _stream(128)),
     Workload("streams-64", "128 tokens streamed, 64 clients", 64, 64, _stream(128)),
-    *READING,
+    *_TOKENS.workloads(),
 )
 STORED: tuple[Workload, ...] = (
     Workload("stored-1", "short chats, 1 client", 1, 400, _hello, CHAT),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,7 +16,7 @@ from benchmarks.report import MODELS, STORE, ModelResults, write_into
 from benchmarks.rounds import FLOOR
 from benchmarks.store import Cost, Full, Setup
 from benchmarks.switching import Round, Turn, table
-from benchmarks.workloads import EMBEDDED, RANDOM, STORED
+from benchmarks.workloads import EMBEDDED, RANDOM, STORED, Workload
 
 PEER = "llama-server"
 
@@ -67,11 +68,21 @@ def test_what_is_read_is_told_in_tokens(found: ModelResults) -> None:
     assert report.speed_table(read, [PEER]).count("\n") == 1, "its tokens a second tell nothing"
 
 
-def test_each_round_reads_something_new() -> None:
-    burst = next(each for each in RANDOM if each.name == "burst-4")
+@pytest.mark.parametrize(("workloads", "start"), [(EMBEDDED, 14), (RANDOM, 6)])
+def test_each_round_reads_something_new(workloads: Sequence[Workload], start: int) -> None:
+    """In words for the one model, in tokens for the other one."""
+    burst = next(each for each in workloads if each.name == "burst-4")
     once, again = burst.bodies(), burst.bodies()
-    starts = {body["prompt"][:14] for body in once}
-    assert len(starts) == 1 and starts != {body["prompt"][:14] for body in again}
+    first = once[0]["prompt"]
+    assert all(body["prompt"][: start + 100] == first[: start + 100] for body in once)
+    assert len({str(body["prompt"]) for body in once}) == 4
+    assert again[0]["prompt"][:start] != first[:start]
+    assert again[0]["prompt"][start:] == first[start:]
+
+
+def test_prompts_in_tokens_have_the_length_that_they_are_said_to_have() -> None:
+    lengths = {each.name: len(each.bodies()[0]["prompt"]) for each in RANDOM if each.cold}
+    assert lengths["cold-n-4"] == 6 + 440 and lengths["burst-16"] == 6 + 1500 + 1 + 30
 
 
 def test_the_plot_is_svg_with_a_bar_for_each_server(found: ModelResults) -> None:
