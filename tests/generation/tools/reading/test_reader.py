@@ -301,6 +301,7 @@ U = '<tool_call>\n{"name": "get_weather", "arguments": {"city": '
         ("", "<tool_call>{", ""),
         ('```json\n{"name": "get_weather", "arguments": {"city": "', "``` ", '"}}\n```'),
         ('```json\n{"name": "unknown", "arguments": {"city": "', "``` ", '"}}\n```'),
+        ('{"name": "get_weather", "arguments": {"city": "', "A line of a long text.\n" * 2, '"}}'),
     ],
 )
 def test_long_answers_take_time_in_their_length(begin: str, unit: str, end: str) -> None:
@@ -336,9 +337,63 @@ def test_slips_in_the_json_of_a_call_are_mended(form: str, written: str, meant: 
         assert (text, calls) == ("", [("get_weather", meant)])
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        '{"days": [{"a": 1}}, {"b": 2}]}',
+        '{"days": [{"a": 1}}, "hours": 2}',
+        '{"days": {"a": [1, 2}, "hours": 3}}',
+        """{"city": 'print('}')'}""",
+        """{'city': 'it's'}""",
+        '{"days": ["say ""hi"""]}',
+    ],
+)
+@pytest.mark.parametrize("form", CALLS)
+@pytest.mark.parametrize("parallel", [True, False])
+def test_no_call_loses_a_part_of_what_the_model_wrote(
+    form: str, written: str, parallel: bool
+) -> None:
+    """Where it is not clear what is meant, the answer is text, or the arguments are no JSON."""
+    found: set[tuple[str, str]] = set()
+    for parts in splits(form % written):
+        reader = CallReader(TOOLS, parallel=parallel)
+        pieces = [each for each in apart(pieces_of(parts), reader) if each is not None]
+        text = "".join(each.text for each in pieces)
+        arguments = "".join(call.arguments for each in pieces for call in each.tool_calls)
+        found.add((text, arguments))
+    ((text, arguments),) = found
+    if text:
+        assert (text, arguments) == (form % written, "")
+    else:
+        assert all(letter in arguments for letter in re.findall(r"\w+", written))
+        with pytest.raises(ValueError, match="line 1"):
+            json.loads(arguments)
+
+
+def test_what_is_held_back_is_no_delta_without_text() -> None:
+    output = CALLS[0] % '{"hourly": True, "days": [1, 2, ], "city": "Oslo" }'
+    pieces = [
+        each for each in apart(pieces_of(list(output)), CallReader(TOOLS)) if each is not None
+    ]
+    first, *others = (call.arguments for each in pieces for call in each.tool_calls)
+    assert all(others) and json.loads(first + "".join(others))["days"] == [1, 2]
+    assert sum(each.tokens for each in pieces) == len(output) + 1
+
+
+def test_only_the_first_call_is_made_where_it_is_to_be_one() -> None:
+    output = "".join(CALLS[0] % each for each in ("{'days': 3}", '{"days": [4}', '{"days": 5}'))
+    for parts in splits(output):
+        text, _, calls, pieces = read(apart(pieces_of(parts), CallReader(TOOLS, parallel=False)))
+        assert (text, calls, pieces[-1].finish) == (
+            "",
+            [("get_weather", {"days": 3})],
+            "tool_calls",
+        )
+
+
 def test_brackets_that_a_model_forgets_are_added_and_those_that_a_limit_cuts_are_not() -> None:
     output = '<tool_call>\n{"name": "get_weather", "arguments": {"days": [1, 2'
-    for end in ("", "\n</tool_call>"):
+    for end in ("", "\n</tool_call>", ",", ", \n</tool_call>"):
         for parts in splits(output + end):
             _, _, calls, _ = read(apart(pieces_of(parts), CallReader(TOOLS)))
             assert calls == [("get_weather", {"days": [1, 2]})]

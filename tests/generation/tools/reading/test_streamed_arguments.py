@@ -86,12 +86,35 @@ def test_brackets_that_are_missing_at_the_end(text: str, closing: str) -> None:
 
 @pytest.mark.parametrize(
     "text", ['{"a": NaN}', '{"a": Nope}', "{a: 1}", '{"a": 01}', '{"a": +1}', '{"a": tru}', '{"a": -}',
-             '{"a": }', '{"a", }', '{"a": 1]', '{"a": 1,, "b": 2}', "{,}", '{"a": 1e}', "[1]"]
+             '{"a": }', '{"a", }', '{"a": 1]', '{"a": 1,, "b": 2}', "{,}", '{"a": 1e}', "[1]",
+             # Words, quotes and inches that are part of a text.
+             '{"a": Tokyo}', '{"a": Never}', '{"a": ["say ""hi"""]}', '{"a": """x"""}', '{"a": 5", "b": 1}',
+             # It is not clear whether the last member is part of the inner object.
+             '{"a": {"b": [1, 2}, "c": 3}}', '{"a": [{"b": [1}, {"b": [2]}]}', '{"a": [[{"b": 1]], 2]}']
 )  # fmt: skip
 def test_what_cannot_be_mended_is_as_it_was(text: str) -> None:
     arguments, written = read(text)
     assert not arguments.valid and not arguments.over
     assert text.startswith(written + arguments.rest())
+
+
+@pytest.mark.parametrize(
+    ("text", "closing"),
+    [('{"a": 1', "}"), ('{"a": [1, ', "]}"), ('{"a": [{"b": 1] ', "}] }"), ('{"a": 1, "b": ', "")],
+)
+@pytest.mark.parametrize("size", [1, 1000])
+def test_brackets_that_are_missing_before_another_text(text: str, closing: str, size: int) -> None:
+    arguments, written = read(text + "</tool_call>", size)
+    assert not arguments.valid and arguments.missing() == closing
+    if closing:
+        assert isinstance(json.loads(written + closing), dict)
+
+
+def test_an_end_with_the_wrong_bracket_may_be_no_end() -> None:
+    arguments, _ = read('{"a": [{"b": 1}}')
+    assert arguments.over and not arguments.ends_clearly
+    arguments, _ = read('{"a": [{"b": 1}]}')
+    assert arguments.over and arguments.ends_clearly and not arguments.has_slips
 
 
 @settings(deadline=None)
@@ -131,5 +154,5 @@ def test_what_is_complete_is_json(
     assert (written, one.valid, one.over) == (whole, other.valid, other.over)
     if one.over:
         assert isinstance(json.loads(written), dict)
-    elif one.valid and (closing := one.missing()):
+    elif closing := one.missing():
         assert isinstance(json.loads(written + closing), dict)

@@ -27,8 +27,10 @@ _PLAIN = {
     '"': re.compile(r'[^"\\\x00-\x1f]+'),
     "'": re.compile(r"""[^"'\\\x00-\x1f]+"""),
 }  # in a string, by the quote that it began with
-NONE = "None"
-"""Python's null."""
+_SPACES = " \t\r\n"
+_PYTHON = {"True": "true", "False": "false", "None": "null"}
+"""Python's words, and their JSON."""
+_WORDS = {word[0]: word for word in _PYTHON}
 _CLOSING = {"{": "}", "[": "]"}
 _ESCAPE = re.compile(r'["\\/bfnrt]|u[0-9a-fA-F]{4}')
 _PARTIAL_ESCAPE = re.compile(r"u[0-9a-fA-F]{0,3}")
@@ -54,12 +56,17 @@ class JSONScanner:
         """The state of the number being read; empty outside of numbers."""
         self._literal = ""
         """The rest of the `true`, `false` or `null` being read."""
-        self._skipped = ""
-        """The rest of a None that was written as null."""
+        self._word = self._unread = ""
+        """A word of Python, and the rest of it; its JSON is written once it is complete."""
+        self._spaced = False
+        """Whether the last character was a space between values."""
         self.after_comma = False
         """Whether nothing but spaces has come since the last comma between values."""
         self.closed = False
         """Whether the last character that was repaired has ended an object or a list."""
+        self.ending = False
+        """Whether brackets were missing before another one: it is clear what is meant if all that follows are
+        brackets."""
 
     @property
     def in_string(self) -> bool:
@@ -68,12 +75,11 @@ class JSONScanner:
 
     @property
     def unwritten(self) -> str:
-        """The beginning of a None that is not complete."""
-        return NONE[: -len(self._skipped)] if self._skipped else ""
+        """The beginning of a word of Python that is not complete."""
+        return self._word.removesuffix(self._unread) if self._unread else ""
 
-    def push(self, text: str) -> int:
-        """How many characters of `text` belong to the object and are valid."""
-        at = 0
+    def push(self, text: str, at: int = 0) -> int:
+        """Where in `text`, read from `at` on, the object ends, or what is valid of it."""
         while at < len(text) and self.valid and not self.over:
             plain = _PLAIN[self._quote].match(text, at) if self.in_string else None
             if plain:
@@ -86,8 +92,8 @@ class JSONScanner:
     def repair(self, character: str) -> str | None:
         """Accept the invalid character, and return its JSON: a control character or a quote in a string, a
         character after a stray backslash there, a single quote around one, Python's True, False and None, a
-        value behind a missing comma, a bracket where others are missing, or after a comma. None: it cannot
-        be repaired."""
+        value behind a space in place of a comma, a bracket where others are missing, or after a comma. None:
+        it cannot be repaired."""
         if self.valid:
             return None
         self.closed = False
@@ -97,7 +103,7 @@ class JSONScanner:
 
     def close(self) -> str:
         """End the object here; return the brackets that it needs, empty where a value is not complete."""
-        inside = self._string or self._literal or self._skipped
+        inside = self._string or self._literal or self._unread
         if inside or (self._number and self._number not in _NUMBER_ENDS) or not self._may_end():
             return ""
         self.valid = True
@@ -119,12 +125,12 @@ class JSONScanner:
         return repaired
 
     def _repair_mark(self, character: str) -> str | None:
-        if self._skipped:
-            if not self._skipped.startswith(character):
+        if self._unread:
+            if not self._unread.startswith(character):
                 return None
-            self._skipped = self._skipped[1:]
-            self.values += not self._skipped
-            return "" if self._skipped else "null"
+            self._unread = self._unread[1:]
+            self.values += not self._unread
+            return "" if self._unread else _PYTHON[self._word]
         if self._literal or self._number:
             return None
         if character in "}]":
@@ -132,27 +138,24 @@ class JSONScanner:
             if opening not in self._stack or not self._may_end():
                 return None
             self.closed = True
+            self.ending = self.ending or opening != self._stack[-1]
             return self._close_down_to(opening)
+        if self.ending:
+            return None
         if character == "'" and self._stack and self._state not in ("colon", "comma or end"):
             self._begin_string(character)
             return '"'
-        if character == '"' and self._stack and self._state == "comma or end":
+        if character == '"' and self._stack and self._state == "comma or end" and self._spaced:
             self._state = "key" if self._stack[-1] == "{" else "value"
             self._begin_string(character)
             return ',"'
-        if character in "TFN" and self._stack and self._state in ("value", "value or end"):
-            return self._begin_python(character)
-        return None
-
-    def _begin_python(self, character: str) -> str:
-        """What begins Python's True, False or None in JSON; a None is written once it is complete."""
-        self._state, self.after_comma = "comma or end", False
-        if character == "N":
-            self._skipped = NONE[1:]
+        if character in _WORDS and self._stack and self._state in ("value", "value or end"):
+            self._state, self.after_comma = "comma or end", False
+            self._word = _WORDS[character]
+            self._unread = self._word[1:]
+            self._spaced = False
             return ""
-        self.values += 1
-        self._literal = _LITERALS[character.lower()]
-        return character.lower()
+        return None
 
     def _may_end(self) -> bool:
         """Whether the innermost object or list may end here, or could without the comma before."""
@@ -166,21 +169,21 @@ class JSONScanner:
             closing += _CLOSING[last]
             if last == opening and not all_of_them:
                 break
-        self._number, self.after_comma = "", False
+        self._number, self.after_comma, self._spaced = "", False, False
         self._state, self.over = "comma or end", not self._stack
         return closing
 
     def _begin_string(self, quote: str) -> None:
         is_key = self._state in ("key", "key or end")
         self.values += not is_key
-        self._string, self._quote, self.after_comma = True, quote, False
+        self._string, self._quote, self.after_comma, self._spaced = True, quote, False, False
         self._state = "colon" if is_key else "comma or end"
 
     def _read(self, character: str) -> None:
         if self._string:
             self._read_string(character)
             return
-        if self._skipped:
+        if self._unread:
             self.valid = False
             return
         if self._literal:
@@ -193,7 +196,11 @@ class JSONScanner:
                 self.valid, self._number = bool(following), following or self._number
                 return
             self._number = ""
-        if character not in " \t\r\n":
+        if character in _SPACES:
+            self._spaced = True
+        elif self.ending and character not in "}]":
+            self.valid = False
+        else:
             self._read_mark(character)
 
     def _read_string(self, character: str) -> None:
@@ -254,4 +261,5 @@ class JSONScanner:
             self.valid = False
             return
         self.values += is_inner
+        self._spaced = False
         self.valid = len(self._stack) <= MAX_DEPTH

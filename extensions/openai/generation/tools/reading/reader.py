@@ -23,11 +23,12 @@ _HEAD = re.compile(
 )
 """A call up to its arguments: `{"name": "get_weather", "arguments": `."""
 MAX_HEAD_CHARS = 600  # that _HEAD matches
-_TAIL = re.compile(
-    r'\s{0,32}(?:,\s{0,32}"\w{1,64}"\s{0,32}:\s{0,32}(?:"[^"]{0,64}"|\w{1,64})\s{0,32}){0,4}\}\s{0,32}'
-    r"(?:(?P<more>[,;]?\s{0,32}(?=\{))|\]\s{0,32})?"
-)
+_FIELDS = r'(?:,\s{0,32}"\w{1,64}"\s{0,32}:\s{0,32}(?:"[^"]{0,64}"|\w{1,64})\s{0,32}){0,4}'
+_END = r"\}\s{0,32}(?:(?P<more>[,;]?\s{0,32}(?=\{))|\]\s{0,32})?"
+_TAIL = re.compile(r"\s{0,32}" + _FIELDS + _END)
 """The text after the arguments: `, "id": "a1b2c3d4e"}]`, and perhaps the next call."""
+_PLAIN_TAIL = re.compile(r"\s{0,32}" + _END)
+"""The same without fields, after arguments that may have ended too early."""
 MAX_TAIL_CHARS = 1500  # that _TAIL matches
 MAX_MISREAD = 100  # openings that begin no call; all further ones are text
 MAX_INNER_MARKS = 20  # closing marks that count as parts of values
@@ -298,14 +299,15 @@ class CallReader:
                 return False
             mended = "" if finish == "length" else arguments.missing()
             self._stream("", mended or arguments.rest(), parts)
-        if not self._parallel:
+        if not self._parallel and not (arguments.over and arguments.has_slips):
             self.ended = True
             return False
         return self._close_call(parts, last=last)
 
     def _close_call(self, parts: list[Part], *, last: bool) -> bool:
-        held, end = self._held.text, self._end_of_call()
-        tail = _TAIL.match(held)
+        arguments, held, end = self._arguments, self._held.text, self._end_of_call()
+        assert arguments is not None
+        tail = (_TAIL if arguments.ends_clearly else _PLAIN_TAIL).match(held)
         has_next = tail is not None and tail["more"] is not None
         if end < 0 and not (has_next or last):
             if len(held) > MAX_TAIL_CHARS:
@@ -314,6 +316,7 @@ class CallReader:
         at = tail.end() if tail else 0
         parts.append(Part("mark", held[:at]))
         self._arguments = None
+        self.ended = not self._parallel
         if has_next:
             self._held.text, self._is_whole = held[at:], False
             return True
@@ -321,7 +324,10 @@ class CallReader:
         inner, rest = held[at:end], held[end:]
         closing = next(filter(rest.startswith, self._closing_marks()), "")
         is_part = any(each.startswith(inner.strip()) for each in self._closing_marks())
-        if not is_part and inner.strip("}] \t\r\n"):
+        is_text = not is_part and bool(inner.strip("}] \t\r\n"))
+        if is_text and arguments.has_slips and tail is None:  # the object has ended too early
+            self._stream(inner, inner.rstrip(), parts)
+        elif is_text:
             parts.append(text_part(inner))
         else:
             parts.append(Part("mark", inner))
@@ -349,7 +355,7 @@ class CallReader:
     def _stream(self, source: str, arguments: str, parts: list[Part]) -> None:
         if source or arguments:
             part = ToolCallDelta(self.called - 1, arguments)
-            parts.append(Part("call", source, calls=(part,)))
+            parts.append(Part("call", source, calls=(part,) if arguments else ()))
             self._held.text = self._held.text[len(source) :]
 
     def _call(self, source: str, found: list[ParsedCall], parts: list[Part]) -> None:

@@ -15,8 +15,11 @@ class StreamedArguments:
 
     def __init__(self) -> None:
         self._scanner = JSONScanner()
-        self._comma = ""
-        """A comma and the spaces after it, until something follows that is no end."""
+        self._held = self._mended = ""
+        """What is not returned yet, as it was written and as JSON: a comma and the spaces after it, until
+        something follows that is no end; or the end, from the first bracket on where another is missing."""
+        self.has_slips = False
+        """Whether something was mended."""
 
     @property
     def valid(self) -> bool:
@@ -29,39 +32,65 @@ class StreamedArguments:
         return self._scanner.over
 
     @property
+    def ends_clearly(self) -> bool:
+        """Whether it has all of its brackets. If not, what follows may have been meant to be part of it."""
+        return not self._scanner.ending
+
+    @property
     def has_value(self) -> bool:
         """Whether a value inside of it has begun."""
         return self._scanner.values > 0
 
     def push(self, text: str) -> tuple[int, str]:
         """How many characters of `text` belong to the object, and their JSON."""
-        scanner = self._scanner
-        written, at = self._comma, 0
+        scanner, written, at = self._scanner, list[str](), 0
         while scanner.valid and not scanner.over and at < len(text):
-            size = scanner.push(text[at:])
-            written, at = written + text[at : at + size], at + size
+            begin, at = at, scanner.push(text, at)
+            self._read(text[begin:at], written)
             if scanner.valid:
                 continue
-            comma = scanner.after_comma
+            after_comma = scanner.after_comma
             mended = scanner.repair(text[at])
             if mended is not None:
-                if comma and scanner.closed:
-                    written = written[: written.rindex(",")]
-                written, at = written + mended, at + 1
-        end = written.rindex(",") if scanner.valid and scanner.after_comma else len(written)
-        written, self._comma = written[:end], written[end:]
-        return at, written
+                self.has_slips = True
+                if after_comma and scanner.closed:
+                    self._mended = ""
+                self._held, self._mended = self._held + text[at], self._mended + mended
+                at += 1
+                if not scanner.ending:
+                    self._release(written)
+        if scanner.over:
+            self._release(written)
+        return at, "".join(written)
+
+    def _read(self, text: str, written: list[str]) -> None:
+        """Take what is JSON as it is."""
+        comma = text.rfind(",") if self._scanner.after_comma else -1
+        if comma >= 0:
+            written += (self._mended, text[:comma])
+            self._held = self._mended = text[comma:]
+            return
+        self._held, self._mended = self._held + text, self._mended + text
+        if not (self._scanner.after_comma or self._scanner.ending):
+            self._release(written)
+
+    def _release(self, written: list[str]) -> None:
+        written.append(self._mended)
+        self._held = self._mended = ""
 
     def rest(self) -> str:
-        """The JSON that is held back, when nothing more is read."""
-        rest, self._comma = self._comma + self._scanner.unwritten, ""
+        """What is held back, when nothing more is read."""
+        rest, self._held, self._mended = self._held + self._scanner.unwritten, "", ""
         return rest
 
     def missing(self) -> str:
         """The brackets that end the object here; empty inside of a value."""
+        after_comma = self._scanner.after_comma
         closing = self._scanner.close()
         if closing:
-            self._comma = ""
+            self.has_slips = True
+            closing = closing if after_comma else self._mended + closing
+            self._held = self._mended = ""
         return closing
 
 
