@@ -302,6 +302,7 @@ U = '<tool_call>\n{"name": "get_weather", "arguments": {"city": '
         ('```json\n{"name": "get_weather", "arguments": {"city": "', "``` ", '"}}\n```'),
         ('```json\n{"name": "unknown", "arguments": {"city": "', "``` ", '"}}\n```'),
         ('{"name": "get_weather", "arguments": {"city": "', "A line of a long text.\n" * 2, '"}}'),
+        ("<|tool_call>call:get_weather{city:", "'a\\", "<tool_call|>"),
     ],
 )
 def test_long_answers_take_time_in_their_length(begin: str, unit: str, end: str) -> None:
@@ -389,6 +390,16 @@ def test_only_the_first_call_is_made_where_it_is_to_be_one() -> None:
             [("get_weather", {"days": 3})],
             "tool_calls",
         )
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_text_in_quotes_has_no_keys(quote: str) -> None:
+    """Gemma has a mark in place of quotes, and does not always write it."""
+    city = "Oslo, or: Bergen"
+    output = f"<|tool_call>call:get_weather{{city:{quote}{city}{quote},days:3}}<tool_call|>"
+    for parts in splits(output):
+        text, _, calls, _ = read(apart(pieces_of(parts), CallReader(TOOLS)))
+        assert (text, calls) == ("", [("get_weather", {"city": city, "days": 3})])
 
 
 def test_brackets_that_a_model_forgets_are_added_and_those_that_a_limit_cuts_are_not() -> None:

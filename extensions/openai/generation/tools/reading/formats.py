@@ -255,7 +255,7 @@ def quoted_by(quote: str) -> Read:
         if head is None or len(parts) % 2 == 0:
             raise ValueError
         arguments = [
-            json.dumps(part, ensure_ascii=False) if at % 2 else _BARE_KEY.sub(r'\1"\2"', part)
+            json.dumps(part, ensure_ascii=False) if at % 2 else _BARE_KEY.sub(_quoted, part)
             for at, part in enumerate(parts)
         ]
         return [ParsedCall(head[1], _object_text("".join(arguments)))]
@@ -264,7 +264,17 @@ def quoted_by(quote: str) -> Read:
 
 
 _CALL_NAME = re.compile(r"\s*call:\s*([\w.-]+)\s*(?=\{)")
-_BARE_KEY = re.compile(r"([{,]\s*)([^\s{}\[\],:\"]+)(?=\s*:)")
+_BARE_KEY = re.compile(
+    r""""(?:[^"\\]|\\.?)*(?:"|\Z)|'(?:[^'\\]|\\.?)*(?:'|\Z)"""
+    r"""|([{,]\s*)([^\s{}\[\],:"'][^\s{}\[\],:"]*)(?=\s*:)""",
+    re.DOTALL,
+)
+"""A key without quotes; strings are matched too, so that no key is found inside of them."""
+
+
+def _quoted(found: re.Match[str]) -> str:
+    return f'{found[1]}"{found[2]}"' if found[2] else found[0]
+
 
 XML = tagged(
     r"<function=([^>\n]+)>(.*?)</function>",
