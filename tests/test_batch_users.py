@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, event, func, select, update
 
 from extensions.openai.settings import Settings
 from extensions.openai.state import batch_users
@@ -201,14 +201,54 @@ def test_a_file_that_is_deleted_meanwhile(
     gone, there = file_of(client, content()), file_of(client, content())
     blank = batch_users.blank
 
-    def deleted_before(connection: Connection, row: Row, at: int, length: int) -> None:
+    def deleted_before(connection: Connection, row: Row, places: Any) -> None:
         if row["id"] == gone:
             connection.execute(update(files).where(files.c.id == gone).values(complete=False))
-        blank(connection, row, at, length)
+        blank(connection, row, places)
         assert row["id"] == there
 
     monkeypatch.setattr(batch_users, "blank", deleted_before)
     assert erased(client, "ann") == (4, 0)
+
+
+def test_requests_are_overwritten_together(client: FlaskClient) -> None:
+    """To find a line that is open by its place is to look at all of them."""
+    lines = [chat_line(f"{n}", "x", user="bob" if n % 50 == 7 else "ann") for n in range(450)]
+    file, statements = file_of(client, b"".join(lines)), list[str]()
+
+    def note(_: Any, __: Any, statement: str, *others: Any) -> None:
+        statements.append(statement.split(" SET ")[0])
+
+    engine = backend_of(client).engine
+    event.listen(engine, "before_cursor_execute", note)
+    assert erased(client, "ann") == (441, 0)
+    event.remove(engine, "before_cursor_execute", note)
+    assert statements.count("UPDATE batch_lines") == 5  # 100 in each
+    assert statements.count("UPDATE file_chunks") == 10 + 4  # runs of ann's, some in two of these
+    left = client.get(f"/v1/files/{file}/content").data.splitlines(keepends=True)
+    assert [line if line.strip() else b"" for line in left] == [
+        line if n % 50 == 7 else b"" for n, line in enumerate(lines)
+    ]
+    assert [*map(len, left)] == [*map(len, lines)]
+
+
+def test_results_are_looked_for_once(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each transaction goes on behind the one before: no index finds them."""
+    monkeypatch.setattr(batch_users, "TOGETHER", 3)
+    done = result_of(client, b"".join(chat_line(f"{n}", "x", user="ann") for n in range(9)))
+    begun = list[Any]()
+
+    def note(_: Any, __: Any, statement: str, parameters: Any, *others: Any) -> None:
+        if statement.startswith("SELECT file_chunks.seq") and "end_user = " in statement:
+            begun.append(parameters[2])
+
+    engine = backend_of(client).engine
+    event.listen(engine, "before_cursor_execute", note)
+    assert erased(client, "ann") == (9, 9)
+    event.remove(engine, "before_cursor_execute", note)
+    assert len(begun) == 4 and begun == sorted({*begun})
+    errors = [line["error"]["code"] for line in lines_in(client, done["output_file_id"])]
+    assert errors == ["erased"] * 9
 
 
 def test_results_in_files_that_are_being_deleted(

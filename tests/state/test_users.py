@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from extensions.openai.state import users
+from extensions.openai.state.files import NewFile
+from extensions.openai.state.pages import PageQuery
 from extensions.openai.state.store import Store
 from tests.state.conftest import gone
 from tests.state.test_chat_completions import chat, ids
@@ -77,3 +79,18 @@ def test_long_names_and_strange_ones(store: Store) -> None:
     for number, name in enumerate(("x" * 5000, "a\0b", "ü")):
         store.chat_completions.add("local", chat(str(number)), user=name)
         assert [line["id"] for line in exported(store, user=name)] == [str(number)]
+
+
+def test_nobody_has_an_empty_name(filled: Store) -> None:
+    """It chooses nothing, and not all that is nobody's."""
+    line = b'{"custom_id":"1","body":{"metadata":{}}}\n'
+    for purpose in ("batch", "vision"):
+        new = NewFile("a", "b", purpose, len(line))
+        filled.files.add("alice", new, [line])
+    before = exported(filled)
+    assert len(before) == 8 + 2 + 2  # chats, files and their chunks
+    assert exported(filled, user="") == []
+    assert not any(users.erase(filled.database, user="").values())
+    assert exported(filled) == before
+    for file in filled.files.list("alice", PageQuery()).items:
+        assert b"".join(filled.files.read("alice", file.id)) == line

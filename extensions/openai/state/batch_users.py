@@ -8,7 +8,7 @@ stay where they are, also for a batch that is under way. `unfinished_files.py` i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..errors import StoredObjectNotFound
 from . import objects
 from .database import Database
 from .encryption import Row
-from .files import CHUNK_AT, CHUNKS, Files, overwrite
+from .files import CHUNK_AT, CHUNK_BYTES, CHUNKS, Files, overwrite
 from .stored_batch import NOBODY, People
 from .tables import batch_lines, batches, file_chunks, files
 
@@ -29,11 +29,13 @@ ERASED = (
 )
 """In the place of a result; no result is shorter."""
 KINDS = ("batch_requests", "batch_results")
+Place = tuple[int, int]
+"""Of a request: where in its file, and its bytes."""
 MAX_LINE_BYTES = 200 << 20
 """Longer lines are not looked into; no file that a batch takes is as long."""
 BOM = b"\xef\xbb\xbf"
 TOGETHER = 100
-"""Chunks that one transaction overwrites."""
+"""Chunks, or requests, that one transaction overwrites."""
 SIGNS = (b"user", b"safety_identifier", b"\\u")
 """One of these is in each line that names a user."""
 
@@ -59,16 +61,17 @@ def erase(database: Database, user: str, owners: Collection[str] | None = None) 
         for file, at, line in _unnamed_results(database, row, names):
             said = _erased(len(line))
             counts["batch_results"] += _overwrite(database, row["owner"], file, at, said)
-        for at, length, _ in requests:
+        for some in _together([(at, length) for at, length, _ in requests]):
             try:
-                database.write(partial(blank, row=row, at=at, length=length))
+                database.write(partial(blank, row=row, places=some))
             except StoredObjectNotFound:
                 break  # the file was deleted meanwhile
-            counts["batch_requests"] += 1
+            counts["batch_requests"] += len(some)
     # No result of these requests is kept from now on.
-    more = True
-    while more:
-        count, more = database.write(partial(_overwrite_results, user=user, owners=owners))
+    after: int | None = 0
+    while after is not None:
+        work = partial(_overwrite_results, user=user, owners=owners, after=after)
+        count, after = database.write(work)
         counts["batch_results"] += count
     return counts
 
@@ -210,23 +213,44 @@ def people_in(line: bytes) -> People:
     return people_of(body) if isinstance(body, dict) else NOBODY
 
 
-def blank(connection: Connection, row: Row, at: int, length: int) -> None:
-    """Overwrite a request; an answer to it that is under way is not kept."""
-    overwrite(connection, row["owner"], row["id"], at, b" " * length)
+def _together(places: Sequence[Place]) -> Iterator[Sequence[Place]]:
+    """Those that one transaction overwrites."""
+    some, size = list[Place](), 0
+    for place in places:
+        if some and (len(some) == TOGETHER or size + place[1] > CHUNK_BYTES):
+            yield some
+            some, size = [], 0
+        some.append(place)
+        size += place[1]
+    if some:
+        yield some
+
+
+def blank(connection: Connection, row: Row, places: Sequence[Place]) -> None:
+    """Overwrite requests, given in their order; answers to them that are under way are not kept."""
+    begin, said = places[0][0], b""
+    for at, length in places:
+        if at > begin + len(said) + 1:  # there are lines between them
+            overwrite(connection, row["owner"], row["id"], begin, said)
+            begin, said = at, b""
+        said += (b"\n" if said else b"") + b" " * length
+    overwrite(connection, row["owner"], row["id"], begin, said)
+    # All at once: to find lines by their places is to look at all that are not done.
     of_file = (batches.c.owner == row["owner"], batches.c.input_file == row["id"])
     line = (
         batch_lines.c.batch.in_(select(batches.c.seq).where(*of_file)),
-        batch_lines.c.at == at,
+        batch_lines.c.at.in_([at for at, _ in places]),
         batch_lines.c.done.is_(False),
     )
     connection.execute(update(batch_lines).where(*line).values(length=0))
 
 
 def _overwrite_results(
-    connection: Connection, user: str, owners: Collection[str] | None
-) -> tuple[int, bool]:
-    """Overwrite some; how many results they were, and whether there may be more."""
-    rows = objects.rows(connection, CHUNKS, _of(user, owners, 0))
+    connection: Connection, user: str, owners: Collection[str] | None, after: int
+) -> tuple[int, int | None]:
+    """Overwrite some behind this one; how many results they were, and which was the last one, if there may
+    be more."""
+    rows = objects.rows(connection, CHUNKS, _of(user, owners, after))
     count = 0
     for row in rows:
         before = row["at"] and _ends_line(connection, row["file"], row["at"])
@@ -236,7 +260,7 @@ def _overwrite_results(
         nobody = {"end_user": None, "safety_identifier": None}
         objects.change(connection, CHUNKS, row, {"data": said.ljust(size) + end, **nobody})
         count += bool(end)
-    return count, len(rows) == TOGETHER
+    return count, rows[-1]["seq"] if len(rows) == TOGETHER else None
 
 
 def _ends_line(connection: Connection, file: str, at: int) -> bool:

@@ -40,7 +40,7 @@ def erase(
     the sweeper does it. Raises StoreUnavailable.
     """
     counts = dict.fromkeys((*KINDS, *batch_users.KINDS), 0)
-    if user is not None:
+    if user:  # nobody's name is empty
         unfinished = unfinished_files.erase(database, user, owners)
         counts |= batch_users.erase(database, user, owners)
         counts["batch_requests"] += unfinished
@@ -110,7 +110,7 @@ def export(
             for row in shown:
                 yield orjson.dumps(_exported(kind, row)) + b"\n"
             seq = rows[-1]["seq"]
-    if user is not None:
+    if user:
         for look in (batch_users, unfinished_files):
             for line in look.export(database, user, owners):
                 yield orjson.dumps(line) + b"\n"

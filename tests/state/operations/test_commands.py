@@ -104,6 +104,17 @@ def test_erase(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("command", ["erase", "export"])
+@pytest.mark.parametrize("flag", ["--user", "--key"])
+def test_an_empty_name(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: str, flag: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(folder, command, flag, "")
+    assert stopped.value.code == 2
+    assert f"argument {flag}: the name is empty" in capsys.readouterr().err
+
+
 def test_a_key_that_never_was(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, "erase", "--key", "carol") == 2
     assert capsys.readouterr().err == "error: there is no key carol\n"

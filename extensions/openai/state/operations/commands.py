@@ -141,6 +141,13 @@ def rotate(settings: Settings, given: argparse.Namespace) -> int:
     return 0
 
 
+def _name(text: str) -> str:
+    """A variable of the shell that is not set must not choose anything."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return text
+
+
 def _owners(settings: Settings, given: argparse.Namespace) -> frozenset[str] | None:
     return None if given.key is None else KeyFiles.of(settings).owners(given.key)
 
@@ -229,10 +236,11 @@ def _parser(program: str) -> _Parser:
     ):
         made = command(name, run, text)
         made.add_argument(
-            "--user", metavar="NAME", help="whose `user` or `safety_identifier` it is"
+            "--user", type=_name, metavar="NAME", help="whose `user` or `safety_identifier` it is"
         )
         made.add_argument(
             "--key",
+            type=_name,
             metavar="NAME",
             help="what the key of this name has stored (or api-key, local ...)",
         )
