@@ -70,7 +70,7 @@ def main(argv: Sequence[str], program: str) -> int:
         if command.own is None:
             server = Server(command.base_url, key)
             if command.names_server or server.is_there():
-                return _run(server, command, time.sleep, in_process=False)
+                return _run(server, command, time.sleep)
             print(
                 f"no server answers at {command.base_url}; answering in this process",
                 file=sys.stderr,
@@ -116,7 +116,7 @@ def in_process(command: Command, key: str | None) -> int:
                 time.sleep(STOP_POLL_S)
 
         try:
-            return _run(Local("this process", key), command, pause, in_process=True)
+            return _run(Local("this process", key), command, pause, scope)
         except (BatchFailure, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
@@ -124,18 +124,19 @@ def in_process(command: Command, key: str | None) -> int:
             return INTERRUPTED
 
     launcher.listens = False
-    launcher.batch_scope = _scope(command)
+    launcher.batch_scope = scope = _scope(command)
     # A line of the log for each line of the file would hide how far it is.
     flags = ["--no-log-requests", *(command.own or ())]
     return run(flags, "openedai batch FILE --", work, banner=False)
 
 
 def _run(
-    server: Server, command: Command, pause: Callable[[float], None], *, in_process: bool
+    server: Server, command: Command, pause: Callable[[float], None], scope: str | None = None
 ) -> int:
-    """Make the batch, or go on with one, and write its results."""
-    batch, output = _batch(server, command, in_process=in_process)
-    output = command.output or output
+    """Make the batch, or go on with one, and write its results. `scope`: of those that this process answers
+    itself."""
+    batch, output = _batch(server, command, scope)
+    output, in_process = command.output or output, scope is not None
     again = command.again(batch["id"], output, in_process=in_process)
     try:
         batch = _wait(server, batch, pause)
@@ -160,14 +161,16 @@ def _run(
     return 0 if batch["status"] == "completed" and not counts["failed"] else 1
 
 
-def _batch(server: Server, command: Command, *, in_process: bool) -> tuple[Any, str]:
+def _batch(server: Server, command: Command, scope: str | None) -> tuple[Any, str]:
     """The batch, and where its results go unless the user says so: that of an id, one of the same file that
     has not ended, or a new one."""
+    if scope is not None and _scope(command) != scope:  # nobody would answer it
+        raise BatchFailure(f"{command.file} was changed while the model was loaded; begin again")
     path = Path(command.file)
     if _is_id(command):
         return server.ask("GET", f"/batches/{command.file}"), f"{command.file}.jsonl"
     output = f"{path.with_suffix('')}.results.jsonl"
-    endpoint, mark = _endpoint(path), _scope(command) if in_process else _checksum(path)
+    endpoint, mark = _endpoint(path), scope or _checksum(path)
     for batch in server.ask("GET", f"/batches?limit={LOOKED_AT}")["data"]:
         is_same = (batch["metadata"] or {}).get(MARK) == mark and batch["endpoint"] == endpoint
         if is_same and batch["status"] not in (*ENDED, "cancelling"):

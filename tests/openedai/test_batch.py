@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from extensions.openai.engines.echo import EchoEngine
+from extensions.openai.hosts.launch import launcher
 from openedai.__main__ import main
 from openedai.batch_progress import Progress
 from openedai.batch_server import BatchFailure
@@ -111,6 +112,25 @@ def test_what_cannot_be_done(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     file.write_bytes(GOOD)
     assert run(file, "--base-url", "http://127.0.0.1:1/v1") == 2
     assert "openedai run" in capsys.readouterr().err
+
+
+def test_a_file_that_is_changed_while_the_model_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its batch would be of another scope than this process, which would wait for ever."""
+    file = tmp_path / "in.jsonl"
+    file.write_bytes(GOOD)
+
+    def changed(flags: Any, program: str, work: Any, **more: Any) -> int:
+        file.write_bytes(GOOD + GOOD)
+        status: int = work(SimpleNamespace(stopping=False))
+        return status
+
+    monkeypatch.setattr("host.main.run", changed)
+    for name in ("listens", "batch_scope"):
+        monkeypatch.setattr(launcher, name, getattr(launcher, name))
+    assert run(file, "--", "--loader", "echo") == 2
+    assert f"{file} was changed while the model was loaded" in capsys.readouterr().err
 
 
 def started(data: Path, *words: str | Path, **more: Any) -> subprocess.Popen[str]:
