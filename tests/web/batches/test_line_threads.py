@@ -96,3 +96,21 @@ def test_a_line_waits_for_a_thread_if_none_can_be_started(
     answered.gate.set()
     answered.wait(2)
     assert answered.lines == [2, 3] and len(answered.by) == 1
+
+
+def test_a_thread_goes_on_behind_a_line_that_fails(
+    answered: Answered, caplog: pytest.LogCaptureFixture
+) -> None:
+    def answer(line: int) -> None:
+        if not line:
+            raise ValueError("it fails")
+        answered.answer(line)
+
+    threads = LineThreads(answer, idle=DEADLINE_S)
+    answered.gate.set()
+    threads.begin(0)
+    while not threads.idle:
+        pass
+    threads.begin(1)
+    answered.wait(1)
+    assert threads.threads == 1 and "it fails" in caplog.text

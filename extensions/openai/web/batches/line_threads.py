@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+log = logging.getLogger("openedai")
 
 Line = TypeVar("Line")
 
@@ -18,7 +21,7 @@ class LineThreads(Generic[Line]):
     answer. Thread-safe."""
 
     def __init__(self, answer: Callable[[Line], None], idle: float = IDLE_S) -> None:
-        """`answer` must not raise."""
+        """What `answer` raises is in the log, and its thread goes on."""
         self._answer, self._idle_s = answer, idle
         self._changed = threading.Condition()
         self._waiting: deque[Line] = deque()
@@ -63,4 +66,7 @@ class LineThreads(Generic[Line]):
                     self._threads -= 1
                     return
                 line = self._waiting.popleft()
-            self._answer(line)
+            try:
+                self._answer(line)
+            except Exception:
+                log.exception("the end of a line of a batch could not be noted")

@@ -276,8 +276,8 @@ class BatchRunner:
         return chosen
 
     def _begin(self, batch: Batch, line: IndexedLine) -> None:
-        open_line = _OpenLine(batch, line, stopped=self._stopped)
         with self._changed:
+            open_line = _OpenLine(batch, line, stopped=self._stopped)
             self._state.open.add(open_line)
         try:
             self._threads.begin(open_line)
