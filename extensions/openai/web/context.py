@@ -300,7 +300,8 @@ class RequestContext(ActiveRequest):
     def complete_head(self, response: Response) -> None:
         """Add the headers that every response has."""
         record, admission, headers = self.record, self.admission, response.headers
-        record.status = response.status_code
+        if not self.goes_on:  # else what goes on says how it ends, perhaps before this
+            record.status = response.status_code
         headers["x-request-id"] = record.id
         headers["openai-processing-ms"] = record.milliseconds
         if self.dialect.head is not None:

@@ -31,7 +31,7 @@ MAX_FORM_FIELD_BYTES = 1 << 20  # of a field that is no file
 SPOOLED_BYTES = 64 << 10  # of a file in memory; larger ones are on disk
 
 
-class _SpooledFile(SpooledTemporaryFile[bytes]):
+class SpooledFile(SpooledTemporaryFile[bytes]):
     """One that is closed also where the disk has no room for its last bytes."""
 
     def close(self) -> None:
@@ -49,7 +49,7 @@ def read_form(context: RequestContext, model: type[RequestModel], stream: Binary
     place = None if folder is None else str(folder)
 
     def spool(*_: object, **__: object) -> IO[bytes]:
-        file = cast(IO[bytes], _SpooledFile(SPOOLED_BYTES, dir=place))  # closed at the end
+        file = cast(IO[bytes], SpooledFile(SPOOLED_BYTES, dir=place))  # closed at the end
         context.close_at_end(file)
         return file
 

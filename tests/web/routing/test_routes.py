@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import threading
 import time
 import tracemalloc
@@ -207,13 +206,13 @@ def test_files_of_a_form_that_is_refused_are_closed(
     notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Any] = []
-    real = tempfile.SpooledTemporaryFile
+    real = multipart.SpooledFile
 
     def spool(size: int, dir: str | None) -> Any:
         opened.append(real(size, dir=dir))
         return opened[-1]
 
-    monkeypatch.setattr(multipart, "SpooledTemporaryFile", spool)
+    monkeypatch.setattr(multipart, "SpooledFile", spool)
     refused(post(client_of(notes), form(weight="heavy")))
     assert opened and all(file.closed for file in opened)
 
